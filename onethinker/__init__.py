@@ -1,0 +1,1 @@
+"""Ten visual tasks, one model: ask, train, evaluate."""

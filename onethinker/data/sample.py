@@ -1,0 +1,28 @@
+"""One record: a question about pictures or videos, with its truth."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from onethinker.clip import Clip
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A question about media with its reference answer; all readers return these and all stages take them.
+
+    `media` are files, or clips made in memory, in the order in which they precede the question. `truth` is the inside
+    of the reference answer block ("" if unknown). `response` is a whole model text to learn from, think and answer
+    blocks included. `extra` holds fields that no stage reads, kept for writing the record back.
+    """
+
+    id: str
+    problem: str
+    problem_type: str
+    data_type: Literal["image", "video"]
+    media: tuple[Path | Clip, ...]
+    truth: str = ""
+    options: tuple[str, ...] = ()
+    response: str | None = None
+    source: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,27 @@
+"""How much of a picture or video a model sees: the only place with frame, pixel and size limits."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+TOKEN_SIDE_PX = 32
+"""Side of the square of pixels that becomes one visual token: patch 16 times merge 2, in every Qwen3-VL."""
+
+
+class MediaBudget(BaseModel):
+    """What SFT, RL, evaluation and `ask` may spend on media; the same budget gives the same frames and sizes everywhere."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fps: float = Field(2.0, gt=0, le=60)
+    """Frames sampled per second of video."""
+    max_frames: int = Field(128, ge=1, le=4096)
+    """Frames sampled at most; a longer video is sampled evenly over its whole length."""
+    image_min_pixels: int = Field(4 * 32 * 32, ge=32 * 32)
+    """A smaller picture is enlarged to this area."""
+    image_max_pixels: int = Field(1024 * 32 * 32, ge=32 * 32)
+    """A larger picture is reduced to this area."""
+    frame_min_pixels: int = Field(4 * 32 * 32, ge=32 * 32)
+    """A smaller video frame is enlarged to this area."""
+    frame_max_pixels: int = Field(256 * 32 * 32, ge=32 * 32)
+    """A larger video frame is reduced to this area."""
+    video_max_pixels: int = Field(24 * 1024 * 32 * 32, ge=32 * 32)
+    """Frames times area of all sampled frames of one video at most; many frames become smaller ones."""
