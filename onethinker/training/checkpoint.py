@@ -1,0 +1,183 @@
+"""What a run leaves on disk: a journal that only grows and checkpoints that are whole or absent."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from onethinker.errors import CheckpointError
+from onethinker.training.advantages import EmaState, Moments
+
+KEPT_CHECKPOINTS = 2
+"""Older ones are removed, after a newer one is whole."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """All that a run needs besides weights and optimizer: nothing else is random or remembered.
+
+    `step` counts finished steps, `cursor` the prompts drawn so far (RL), `ema` holds the moving averages of rewards.
+    """
+
+    step: int = 0
+    cursor: int = 0
+    ema: EmaState | None = None
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run: `recipe.json`, `journal.jsonl`, `checkpoints/step-…`, `model/`."""
+
+    path: Path
+
+    @property
+    def journal(self) -> Path:
+        """One JSON object a step."""
+        return self.path / "journal.jsonl"
+
+    @property
+    def model(self) -> Path:
+        """The finished model, an ordinary Hugging Face folder."""
+        return self.path / "model"
+
+    def checkpoints(self) -> list[Path]:
+        """Return the whole checkpoints, oldest first."""
+        return sorted(path for path in (self.path / "checkpoints").glob("step-*") if path.suffix != ".partial")
+
+    def open(self, recipe: Mapping[str, Any]) -> None:
+        """Make the folder for a recipe, or check that it was made for the same one.
+
+        Raises: CheckpointError: the folder holds a run of another recipe; the text shows each difference.
+        """
+        file = self.path / "recipe.json"
+        if not file.exists():
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, json.dumps(recipe, indent=2) + "\n")
+            return
+        before = json.loads(file.read_text())
+        different = sorted(differences(before, recipe))
+        if different:
+            raise CheckpointError(
+                f"{self.path} holds a run of another recipe. Give another folder, or the same settings: {'; '.join(different)}"
+            )
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add a row to the journal; it is on disk when this returns."""
+        with self.journal.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the journal's whole rows; a last row that a crash cut short is left out."""
+        if not self.journal.exists():
+            return []
+        return [json.loads(line) for line in self.journal.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+    def cut_journal(self, step: int) -> None:
+        """Drop the rows of steps that come after a checkpoint of this step: they will be made again."""
+        kept = [row for row in self.rows() if row["step"] <= step]
+        write_atomically(self.journal, "".join(json.dumps(row) + "\n" for row in kept))
+
+    def begin_checkpoint(self, step: int) -> Path:
+        """Return an empty folder to fill; it counts only once `finish_checkpoint` has named it."""
+        partial = self.path / "checkpoints" / f"step-{step:08d}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        return partial
+
+    def finish_checkpoint(self, partial: Path) -> None:
+        """Give a filled folder its name, and then remove the checkpoints that are older than the last two."""
+        sync_tree(partial)
+        final = partial.with_suffix("")
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+        sync_folder(final.parent)
+        for old in self.checkpoints()[:-KEPT_CHECKPOINTS]:
+            shutil.rmtree(old)
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield "name: old → new" for every setting that differs, with dotted names.
+
+    >>> list(differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}))
+    ['b.c: 2 → 3']
+    """
+    for key in {**before, **after}:
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            yield f"{prefix}{key}: {old!r} → {new!r}"
+
+
+def save_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Path) -> None:
+    """Write the optimizer's tensors under the names of their parameters."""
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{name}/{key}"] = value.detach().cpu().contiguous()
+    save_file(tensors, path)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Path) -> None:
+    """Read what `save_optimizer` wrote. Raises: CheckpointError: the file misses a parameter or is damaged."""
+    try:
+        tensors = load_file(path)
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                state = {key: tensors[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+                optimizer.state[parameter] = {key: value if key == "step" else value.to(parameter.device) for key, value in state.items()}
+    except (OSError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: not the optimizer of this model: {error}") from error
+
+
+def save_progress(progress: Progress, path: Path) -> None:
+    """Write the small state of a run as JSON; floats are written so that they read back bit for bit."""
+    ema = {task: [moments.m1, moments.m2] for task, moments in (progress.ema or {}).items()}
+    write_atomically(path, json.dumps({"step": progress.step, "cursor": progress.cursor, "ema": ema}, indent=2) + "\n")
+
+
+def load_progress(path: Path) -> Progress:
+    """Read what `save_progress` wrote. Raises: CheckpointError: the file is damaged."""
+    try:
+        state = json.loads(path.read_text())
+        return Progress(int(state["step"]), int(state["cursor"]), {task: Moments(*pair) for task, pair in state["ema"].items()})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: not the progress of a run: {error}") from error
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Put a text file in place in one step: readers see the old one or the new one, whole."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_tree(folder: Path) -> None:
+    """Bring every file below a folder to the disk itself."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's list of names to the disk itself."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

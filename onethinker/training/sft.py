@@ -1,0 +1,60 @@
+"""The SFT loop: a batch of samples, packed as trees of a prompt and its response, one optimizer step."""
+
+import time
+from pathlib import Path
+
+from torch import Tensor
+
+from onethinker.data.sample import Sample
+from onethinker.errors import DataError
+from onethinker.training.checkpoint import Progress
+from onethinker.training.config import SftRecipe
+from onethinker.training.packing import Row, Tree
+from onethinker.training.run import OnStep, Run, open_run
+
+
+def train_sft(recipe: SftRecipe, folder: Path, *, on_step: OnStep | None = None) -> Path:
+    """Train on whole responses and return the folder of the finished model; a run that was stopped goes on.
+
+    Only the tokens of the response count, all with one weight over the batch, whatever rows and processes they are in.
+
+    Raises: CheckpointError, ConfigError, DataError, EngineError, MediaError.
+    """
+    run = open_run(recipe, folder)
+    for step in range(run.progress.step, recipe.steps):
+        started = time.perf_counter()
+        samples = [sample for _, sample in run.my_samples(step * recipe.batch_size, recipe.batch_size)]
+        trees = _trees(run, samples)
+        prepared = time.perf_counter()
+        (tokens,) = run.total(sum(len(tree.answers[0]) for tree in trees))
+        losses: list[float] = []
+
+        def row_loss(row: Row, members: list[Tree], logps_S: Tensor, entropy_S: Tensor, tokens: float = tokens, losses: list[float] = losses) -> Tensor:
+            loss = -logps_S.sum() / tokens
+            losses.append(float(loss.detach()))
+            return loss
+
+        norm = run.update(trees, step, row_loss)
+        (loss,) = run.total(sum(losses))
+        run.advance(Progress(step + 1))
+        run.record(
+            {
+                "step": step + 1,
+                "stage": "sft",
+                "loss": loss,
+                "grad_norm": norm,
+                "answer_tokens": int(tokens),
+                "seconds": time.perf_counter() - started,
+                "data_seconds": prepared - started,
+            },
+            on_step,
+        )
+    return run.finish()
+
+
+def _trees(run: Run, samples: list[Sample]) -> list[Tree]:
+    for sample in samples:
+        if sample.response is None:
+            raise DataError(f"{sample.source or 'sample'} {sample.id}: SFT needs a response to learn from, this record has none")
+    prompts = run.prompts(samples)
+    return [Tree(prompt, (run.answer_ids(sample.response or ""),)) for prompt, sample in zip(prompts, samples, strict=True)]
