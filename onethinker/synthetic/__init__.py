@@ -1,0 +1,5 @@
+"""A small world whose truth is known exactly: pictures and clips, questions of every problem type, answers to learn from."""
+
+from onethinker.synthetic.samples import KINDS, make_sample
+
+__all__ = ["KINDS", "make_sample"]

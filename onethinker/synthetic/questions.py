@@ -1,0 +1,110 @@
+"""What is asked about a scene: the question, a short true reasoning and the exact answer, in the released form."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from onethinker.geometry import Box, Span
+from onethinker.synthetic.painting import Painting, encode_mask
+
+Painter = Callable[..., Painting]
+"""From a scene to pixels; a builder calls it once its scene stands."""
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A painted scene and what is asked about it; `answer` is the inside of the answer block."""
+
+    painting: Painting
+    problem: str
+    reasoning: str
+    answer: str
+    options: tuple[str, ...] = ()
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def response(self) -> str:
+        """The whole text to learn from."""
+        return f"<think>{self.reasoning}</think><answer>{self.answer}</answer>"
+
+
+Builder = Callable[[np.random.Generator, Painter], Question]
+
+
+def compact_json(value: object) -> str:
+    """Return JSON without a space.
+
+    >>> compact_json({"time": [1.5, 3.0]})
+    '{"time":[1.5,3.0]}'
+    """
+    return json.dumps(value, separators=(",", ":"))
+
+
+def with_options(rng: np.random.Generator, question: Question, others: Sequence[str]) -> Question:
+    """Return the question with its answer and up to three others as shuffled options, and the letter as its answer."""
+    wrong = [str(other) for other in rng.permutation([o for o in others if o != question.answer])[:3]]
+    options = [str(option) for option in rng.permutation([question.answer, *wrong])]
+    letter = "ABCD"[options.index(question.answer)]
+    return replace(question, answer=letter, options=tuple(f"{name}. {option}" for name, option in zip("ABCD", options, strict=False)))
+
+
+def corner_name(box: Box) -> str:
+    """Return the quarter of the frame in which the box's centre lies.
+
+    >>> corner_name(Box(100, 600, 300, 800))
+    'bottom left'
+    """
+    return f"{'top' if box.y1 + box.y2 < 1000 else 'bottom'} {'left' if box.x1 + box.x2 < 1000 else 'right'}"
+
+
+def seen_box(painting: Painting, thing: int, frame: int = 0) -> Box:
+    """Return the box of a thing that the scene was made to show in this frame."""
+    box = painting.box(thing, frame)
+    assert box is not None, f"thing {thing} cannot be seen in frame {frame} of {painting.clip.name}"
+    return box
+
+
+def boxes_by_second(painting: Painting, thing: int, span: Span, *, first_key: int) -> dict[str, list[float]]:
+    """Return the thing's boxes at the whole seconds of a span; the key of second 0 is `first_key`."""
+    seconds = range(int(np.ceil(span.start)), int(np.floor(span.end)) + 1)
+    return {str(second + first_key): list(seen_box(painting, thing, painting.frame_at(second))) for second in seconds}
+
+
+def segmentation_answer(box: Box) -> dict[str, Any]:
+    """Return box, three points inside and three beside a shape, in a fixed pattern that can be learned.
+
+    The inner points lie in a row a little below the middle, where each of our shapes is solid; the outer ones lie left
+    of, right of and below the box.
+
+    >>> segmentation_answer(Box(200, 200, 600, 600))["positive_points"]
+    [[350, 420], [400, 420], [450, 420]]
+    """
+    x, y, step = (box.x1 + box.x2) / 2, box.y1 + 0.55 * (box.y2 - box.y1), (box.x2 - box.x1) / 8
+    inner = [(x - step, y), (x, y), (x + step, y)]
+    outer = [(box.x1 - OUTSIDE, y), (box.x2 + OUTSIDE, y), (x, box.y2 + OUTSIDE)]
+    return {
+        "boxes": list(box),
+        "positive_points": [[round(px), round(py)] for px, py in inner],
+        "negative_points": [[round(px), round(py)] for px, py in outer],
+    }
+
+
+OUTSIDE = 40
+"""Thousandths from a box to the points beside it."""
+
+
+def mask_record(painting: Painting, thing: int) -> dict[str, Any]:
+    """Return the fields with which a released segmentation record carries its masks, frame by frame for a clip."""
+    clip = painting.clip
+    frames = [str(index) for index in clip.indices]
+    masks = [encode_mask(painting.mask(thing, frame)) for frame in range(len(frames))]
+    return {
+        "resolution": {"width": clip.width, "height": clip.height},
+        "segmentation_output": {
+            "frames": frames,
+            "segmentation_rle": masks[0] if clip.kind == "image" else dict(zip(frames, masks, strict=True)),
+        },
+    }

@@ -1,0 +1,69 @@
+"""The endless list of samples: any of them from its number, the same on every machine."""
+
+import zlib
+from functools import partial
+
+import numpy as np
+
+from onethinker.data.sample import Sample
+from onethinker.errors import DataError
+from onethinker.synthetic.image_questions import IMAGE_QUESTIONS
+from onethinker.synthetic.painting import paint
+from onethinker.synthetic.questions import Builder
+from onethinker.synthetic.video_questions import VIDEO_QUESTIONS
+
+_BUILDERS: dict[tuple[str, str], tuple[Builder, ...]] = {
+    (problem_type, data_type): builders
+    for problem_type in dict.fromkeys((*IMAGE_QUESTIONS, *VIDEO_QUESTIONS))
+    for data_type, table in (("image", IMAGE_QUESTIONS), ("video", VIDEO_QUESTIONS))
+    if (builders := table.get(problem_type, ()))
+}
+
+KINDS: tuple[tuple[str, str], ...] = tuple(_BUILDERS)
+"""Every pair of problem type and data type that can be asked."""
+
+
+def make_sample(
+    seed: int,
+    index: int,
+    *,
+    problem_type: str | None = None,
+    data_type: str | None = None,
+    split: str = "train",
+    side_px: int | None = None,
+) -> Sample:
+    """Return sample number `index` of an endless list: its clip in memory, exact truth and a response to learn from.
+
+    The list goes through the problem types in turn, and through pictures and clips within each. A given
+    `problem_type` or `data_type` keeps only those. Another `seed` or another name of `split` gives other scenes.
+    `side_px` paints larger than a tiny model sees, for pictures to look at.
+
+    Raises: DataError for a problem type or data type that is not asked.
+
+    >>> sample = make_sample(0, 6)
+    >>> sample.problem_type, sample.problem, sample.truth
+    """
+    wanted = problem_type.lower() if problem_type else None
+    types = list(dict.fromkeys(p for p, d in KINDS if wanted in (None, p.lower()) and data_type in (None, d)))
+    if not types:
+        known = ", ".join(f"{p} ({d})" for p, d in KINDS)
+        raise DataError(f"no synthetic questions of problem type {problem_type!r} and data type {data_type!r}; there are: {known}")
+    chosen = types[index % len(types)]
+    media = [d for p, d in KINDS if p == chosen and data_type in (None, d)]
+    medium = media[index // len(types) % len(media)]
+    rng = np.random.default_rng([seed, zlib.crc32(split.encode()), index])
+    builders = _BUILDERS[chosen, medium]
+    sample_id = f"synthetic-{split}-{seed}-{index}"
+    question = builders[rng.integers(len(builders))](rng, partial(paint, name=sample_id, side_px=side_px))
+    return Sample(
+        id=sample_id,
+        problem=question.problem,
+        problem_type=chosen,
+        data_type="image" if medium == "image" else "video",
+        media=(question.painting.clip,),
+        truth=question.answer,
+        options=question.options,
+        response=question.response,
+        source="synthetic",
+        extra=question.extra,
+    )

@@ -1,0 +1,269 @@
+"""Questions about clips, by problem type. Things appear, leave, move, stop and pass behind a wall on half seconds."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from onethinker.geometry import Span
+from onethinker.synthetic.motion import Motion, at_rest
+from onethinker.synthetic.painting import Painting
+from onethinker.synthetic.questions import (
+    OUTSIDE,
+    Builder,
+    Painter,
+    Question,
+    boxes_by_second,
+    compact_json,
+    corner_name,
+    mask_record,
+    seen_box,
+    segmentation_answer,
+    with_options,
+)
+from onethinker.synthetic.scene import (
+    COLORS,
+    WORDS,
+    Scene,
+    Thing,
+    Wall,
+    Writing,
+    draw_background,
+    draw_ink,
+    draw_lanes,
+    draw_things,
+)
+
+_DIRECTIONS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
+
+
+def _draw_duration(rng: np.random.Generator) -> float:
+    return float(rng.integers(4, 7))
+
+
+def _draw_span(rng: np.random.Generator, duration_s: float, *, shortest_s: float = 1.0) -> Span:
+    """Return half seconds between which something goes on; it is over at least a second before the clip is."""
+    last = int(2 * (duration_s - 1))
+    start = int(rng.integers(0, last - int(2 * shortest_s) + 1))
+    return Span(start / 2, int(rng.integers(start + int(2 * shortest_s), last + 1)) / 2)
+
+
+def _draw_travel(rng: np.random.Generator, count: int, span: Span) -> tuple[tuple[Thing, ...], str]:
+    """Return things in lanes of which the first goes along its lane during the span, and the direction's name."""
+    direction = str(rng.choice(list(_DIRECTIONS)))
+    dx, dy = _DIRECTIONS[direction]
+    first, *others = draw_lanes(rng, count, upright=dx == 0)
+    x, y = first.center
+    if dx + dy < 0:  # from the far end back
+        x, y = (1 - x, y) if dx else (x, 1 - y)
+    way = float(rng.uniform(0.3, 0.44))
+    motion = at_rest(x, y).moved(*span, dx=dx * way, dy=dy * way)
+    return (replace(first, motion=motion), *others), direction
+
+
+def _ask_direction(rng: np.random.Generator, paint: Painter) -> Question:
+    duration_s = _draw_duration(rng)
+    things, direction = _draw_travel(rng, int(rng.integers(1, 3)), Span(0.0, duration_s - 0.5))
+    name = things[0].name
+    painting = paint(Scene(draw_background(rng), things, duration_s=duration_s))
+    question = Question(painting, f"Which way does the {name} move?", f"The {name} moves {direction}.", direction)
+    return with_options(rng, question, list(_DIRECTIONS))
+
+
+def _ask_order(rng: np.random.Generator, paint: Painter) -> Question:
+    """Ask which of two or three things, seen one after the other, comes first or last."""
+    scene, names = _draw_parade(rng, int(rng.integers(2, 4)))
+    which = str(rng.choice(["first", "last"]))
+    answer = scene.things[0 if which == "first" else -1].color
+    question = Question(paint(scene), f"What color comes {which}?", f"I see {', '.join(names)}.", answer)
+    return with_options(rng, question, list(COLORS))
+
+
+def _draw_parade(rng: np.random.Generator, count: int) -> tuple[Scene, list[str]]:
+    """Return a scene in which things are seen one after the other, and their colours in this order."""
+    duration_s = _draw_duration(rng)
+    things = draw_things(rng, count, largest=0.4)
+    cuts = [round(2 * duration_s * k / count) / 2 for k in range(count + 1)]
+    shown = tuple(replace(t, visible=Span(cuts[k], cuts[k + 1] - 0.25)) for k, t in enumerate(things))
+    return Scene(draw_background(rng), shown, duration_s=duration_s), [t.color for t in shown]
+
+
+def _count(rng: np.random.Generator, paint: Painter) -> Question:
+    scene, names = _draw_parade(rng, int(rng.integers(1, 5)))
+    return Question(paint(scene), "How many shapes appear?", f"I see {', '.join(names)}.", str(len(names)))
+
+
+def _measure(rng: np.random.Generator, paint: Painter) -> Question:
+    scene, name, span = _draw_visit(rng)
+    reasoning = f"It comes at {span.start} and goes at {span.end}."
+    return Question(paint(scene), f"How many seconds is the {name} visible?", reasoning, str(span.end - span.start))
+
+
+def _calculate(rng: np.random.Generator, paint: Painter) -> Question:
+    left, right = (int(number) for number in rng.integers(1, 10, 2))
+    scene, _ = _draw_captions(rng, [str(left), str(right)], height=0.34)
+    result = left + right
+    return Question(paint(scene), "What is the sum of the 2 numbers?", f"{left}+{right}={result}.", str(result))
+
+
+def _read(rng: np.random.Generator, paint: Painter) -> Question:
+    texts = [str(rng.choice(WORDS)), str(rng.integers(10, 100))]
+    lines = [str(text) for text in rng.permutation(texts)]
+    scene, color = _draw_captions(rng, lines, height=float(rng.uniform(0.22, 0.27)))
+    return Question(paint(scene), "Read the text.", f"The text is {color}.", " ".join(lines))
+
+
+def _draw_captions(rng: np.random.Generator, lines: list[str], *, height: float) -> tuple[Scene, str]:
+    """Return a scene that shows one line of text after the other, and the name of the text's colour."""
+    background = draw_background(rng)
+    color, ink = draw_ink(rng, background)
+    duration_s, place = 4.0, rng.uniform(0.42, 0.58, 2)
+    each_s = duration_s / len(lines)
+    center = float(place[0]), float(place[1])
+    writings = tuple(
+        Writing(line, ink, center, height, Span(k * each_s, (k + 1) * each_s - 0.25)) for k, line in enumerate(lines)
+    )
+    return Scene(background, writings=writings, duration_s=duration_s), color
+
+
+def _describe(rng: np.random.Generator, paint: Painter) -> Question:
+    duration_s = _draw_duration(rng)
+    things, direction = _draw_travel(rng, int(rng.integers(1, 3)), Span(0.0, duration_s - 0.5))
+    text = f"A {things[0].name} moves {direction}"
+    text += f" and a {things[1].name} stays." if len(things) == 2 else "."
+    amount = "There is 1 shape." if len(things) == 1 else "There are 2 shapes."
+    return Question(paint(Scene(draw_background(rng), things, duration_s=duration_s)), "Describe the clip.", amount, text)
+
+
+def _draw_visit(rng: np.random.Generator, *, moving: bool = False, reach: float = 0.06) -> tuple[Scene, str, Span]:
+    """Return a scene whose first thing appears and leaves, its name, and when it can be seen."""
+    duration_s = _draw_duration(rng)
+    span = _draw_span(rng, duration_s)
+    count = int(rng.integers(1, 3))
+    things = _draw_travel(rng, count, span)[0] if moving else draw_things(rng, count, reach=reach)
+    first = replace(things[0], visible=span)
+    return Scene(draw_background(rng), (first, *things[1:]), duration_s=duration_s), first.name, span
+
+
+def _time_visit(rng: np.random.Generator, paint: Painter) -> Question:
+    scene, name, span = _draw_visit(rng)
+    return Question(paint(scene), f"When is the {name} visible?", _first_seen(span), compact_json({"time": list(span)}))
+
+
+def _time_motion(rng: np.random.Generator, paint: Painter) -> Question:
+    duration_s = _draw_duration(rng)
+    span = _draw_span(rng, duration_s)
+    things, direction = _draw_travel(rng, int(rng.integers(1, 3)), span)
+    painting = paint(Scene(draw_background(rng), things, duration_s=duration_s))
+    return Question(painting, f"When does the {things[0].name} move?", f"It moves {direction}.", compact_json({"time": list(span)}))
+
+
+def _time_hidden(rng: np.random.Generator, paint: Painter) -> Question:
+    """Ask when a thing that passes behind the wall cannot be seen; the wall swallows it and lets it go on half seconds."""
+    while True:
+        duration_s = _draw_duration(rng)
+        thing = draw_things(rng, 1, largest=0.28)[0]
+        half = thing.size / 2
+        left = float(rng.uniform(0.3, 0.42))
+        wall = Wall(left, left + thing.size + float(rng.uniform(0.05, 0.12)))
+        start, end = (0.05 + half, 0.95 - half) if rng.random() < 0.5 else (0.95 - half, 0.05 + half)
+        motion = Motion((0.0, duration_s - 0.5), (start, end), (thing.center[1], thing.center[1]))
+        scene = Scene(draw_background(rng), (replace(thing, motion=motion),), wall=wall, duration_s=duration_s)
+        span = _hidden_span(scene, thing.size)
+        if span and span.end - span.start >= 0.5:
+            break
+    painting = paint(scene)
+    hidden = [k for k, time_s in enumerate(painting.clip.times_s) if painting.box(0, k) is None and time_s < duration_s]
+    span = Span(painting.clip.times_s[hidden[0]], painting.clip.times_s[hidden[-1]]) if hidden else Span(0.25, 0.25)
+    if (2 * span.start) % 1 or (2 * span.end) % 1 or span.end == span.start:
+        return _time_hidden(rng, paint)
+    side = "right" if start < end else "left"
+    return Question(painting, f"When is the {thing.name} hidden?", f"It moves {side}.", compact_json({"time": list(span)}))
+
+
+def _hidden_span(scene: Scene, size: float) -> Span | None:
+    """Return from which to which half second the wall covers the scene's thing whole, if it begins and ends on such."""
+    assert scene.wall is not None
+    times_s = np.arange(0, scene.duration_s, 0.25)
+    xs = scene.things[0].motion.centers(times_s)[:, 0]
+    covered = times_s[(xs - size / 2 > scene.wall.left) & (xs + size / 2 < scene.wall.right)]
+    if not len(covered) or (2 * covered[0]) % 1 or (2 * covered[-1]) % 1:
+        return None
+    return Span(float(covered[0]), float(covered[-1]))
+
+
+def _first_seen(span: Span) -> str:
+    return "It is there at first." if span.start == 0 else "It comes later."
+
+
+def _locate_visit(rng: np.random.Generator, paint: Painter) -> Question:
+    scene, name, span = _draw_visit(rng, moving=True)
+    painting = paint(scene)
+    answer = {"time": list(span), "boxes": boxes_by_second(painting, 0, span, first_key=0)}
+    return Question(painting, f"When and where is the {name} visible?", _first_seen(span), compact_json(answer))
+
+
+def _track(rng: np.random.Generator, paint: Painter) -> Question:
+    """Ask for every second's box of a thing that wanders, at times in part behind another thing or a narrow wall."""
+    while True:
+        scene = _draw_wander(rng)
+        painting = paint(scene)
+        if _is_well_seen(painting, scene.things[-1 if len(scene.things) == 1 else 0].size, scene.duration_s):
+            break
+    name = scene.things[0].name
+    boxes = boxes_by_second(painting, 0, Span(0.0, scene.duration_s - 1), first_key=1)
+    start, end = seen_box(painting, 0), seen_box(painting, 0, painting.frame_at(scene.duration_s - 1))
+    reasoning = f"It goes from {corner_name(start)} to {corner_name(end)}."
+    return Question(painting, f"Track the {name} at {compact_json(boxes['1'])}.", reasoning, compact_json({"boxes": boxes}))
+
+
+def _draw_wander(rng: np.random.Generator) -> Scene:
+    duration_s = _draw_duration(rng)
+    turn_s = float(rng.integers(2, int(2 * duration_s - 2))) / 2
+    things = draw_things(rng, int(rng.integers(1, 3)), largest=0.34)
+
+    def wander(thing: Thing) -> Thing:
+        low, high = 0.06 + thing.size / 2, 0.94 - thing.size / 2
+        (x1, y1), (x2, y2) = rng.uniform(low, high, (2, 2)).tolist()
+        x0, y0 = thing.center
+        return replace(thing, motion=Motion((0.0, turn_s, duration_s), (x0, x1, x2), (y0, y1, y2)))
+
+    wall = None
+    if rng.random() < 0.25:
+        left = float(rng.uniform(0.25, 0.6))
+        wall = Wall(left, left + things[0].size * 0.4)
+    return Scene(draw_background(rng), tuple(wander(t) for t in things), wall=wall, duration_s=duration_s)
+
+
+def _is_well_seen(painting: Painting, size: float, duration_s: float) -> bool:
+    """Whether a good part of the first thing is in sight at every second for which there is a key, and all of it at first."""
+    areas = [painting.mask(0, painting.frame_at(second)).mean() / size**2 for second in range(int(duration_s))]
+    return areas[0] > 0.25 and min(areas) > 0.4 * areas[0]
+
+
+def _segment(rng: np.random.Generator, paint: Painter) -> Question:
+    scene, name, span = _draw_visit(rng, reach=OUTSIDE / 1000 + 0.03)
+    painting = paint(scene)
+    middle_s = round(span.start + span.end) / 2
+    box = seen_box(painting, 0, painting.frame_at(middle_s))
+    answer = {"time": middle_s, **segmentation_answer(box)}
+    return Question(
+        painting,
+        f"Segment the {name}.",
+        _first_seen(span),
+        compact_json(answer),
+        extra={"fps": 1 / (painting.clip.times_s[1] - painting.clip.times_s[0]), **mask_record(painting, 0)},
+    )
+
+
+VIDEO_QUESTIONS: dict[str, tuple[Builder, ...]] = {
+    "multiple choice": (_ask_direction, _ask_order),
+    "numerical": (_count,),
+    "regression": (_measure,),
+    "math": (_calculate,),
+    "OCR": (_read,),
+    "open-ended": (_describe,),
+    "temporal grounding": (_time_visit, _time_motion, _time_hidden),
+    "spatial-temporal grounding": (_locate_visit,),
+    "tracking": (_track,),
+    "segmentation": (_segment,),
+}
