@@ -1,0 +1,233 @@
+"""Ask a model about a picture or video and get a typed answer: `Thinker` asks, `Thought` is what comes back."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_jsonable_python
+
+from onethinker.clip import Clip
+from onethinker.data.sample import Sample
+from onethinker.errors import AnswerError, ConfigError
+from onethinker.geometry import Box
+from onethinker.media.budget import MediaBudget
+from onethinker.media.reading import read_clip
+from onethinker.models.engine import Reply, Sampling
+from onethinker.models.loading import LoadedEngine, load_engine
+from onethinker.models.prompt import build_request
+from onethinker.models.wording import Wording
+from onethinker.response import Response, parse_response
+from onethinker.tasks import find_task
+
+if TYPE_CHECKING:
+    import supervision as sv
+
+DRAWING_BUDGET = MediaBudget(
+    fps=10, max_frames=900, image_max_pixels=4096 * 4096, frame_max_pixels=1280 * 1280, video_max_pixels=300 * 640 * 640
+)
+"""What a drawn picture or video shows of its source: more, and larger, than the model gets to see."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where the seconds of one question went."""
+
+    decode_s: float
+    """Opening, sampling and sizing the media."""
+    prompt_s: float
+    """Making the request out of the sample."""
+    answer_s: float
+    """The engine: prefill and answer, or the server's whole reply."""
+
+
+@dataclass(frozen=True, eq=False)
+class Thought:
+    """What a model said about a picture or video: its reasoning, its typed answer, and why an answer is not usable.
+
+    `text` is the reply word for word, `answer_text` the inside of its answer block. `answer` is of the task's own type, or
+    None; then `problems` says why. `source` is what was asked about, `clip` what the model saw of it.
+    """
+
+    question: str
+    task: str
+    text: str
+    thinking: str
+    answer_text: str
+    answer: Any
+    problems: tuple[str, ...]
+    timing: Timing
+    reply: Reply
+    source: Path | Clip
+    clip: Clip
+    model: str
+
+    def draw(self) -> Clip:
+        """Return the source, in good size and rate, with the answer drawn in. Raises: AnswerError: there is no answer."""
+        if self.answer is None:
+            raise AnswerError(f"nothing to draw, the answer is not usable: {'; '.join(self.problems)}")
+        shown = self.source if isinstance(self.source, Clip) else read_clip(self.source, DRAWING_BUDGET)
+        return find_task(self.task, self.clip.kind).draw(shown, self.answer)
+
+    def save(self, path: Path | str) -> None:
+        """Write the drawn answer as a picture (.png, .jpg) or video (.mp4). Raises: AnswerError, MediaError."""
+        from onethinker.drawing import save_clip
+
+        save_clip(self.draw(), Path(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the pixels as plain values that `json` can write."""
+        return {
+            "question": self.question,
+            "task": self.task,
+            "model": self.model,
+            "source": self.clip.name,
+            "thinking": self.thinking,
+            "answer": to_jsonable_python(self.answer),
+            "problems": list(self.problems),
+            "text": self.text,
+            "frames": [{"index": index, "time_s": time_s} for index, time_s in zip(self.clip.indices, self.clip.times_s, strict=True)],
+            "tokens": {"prompt": self.reply.prompt_tokens, "answer": self.reply.answer_tokens},
+            "finish_reason": self.reply.finish_reason,
+            "timing": to_jsonable_python(self.timing),
+        }
+
+    def to_json(self) -> str:
+        """Return everything but the pixels as one JSON object."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def to_supervision(self) -> "sv.Detections":
+        """Return the boxes of the answer as supervision's `Detections`, in pixels of the source.
+
+        A task with a box for each second gives one detection a second, all with `tracker_id` 1 and the second in
+        `data["time_s"]`.
+
+        Raises: AnswerError: the answer has no boxes, or there is no answer.
+        """
+        boxes = timed_boxes(self.answer)
+        if not boxes:
+            raise AnswerError(f"a {self.task} answer without boxes cannot become detections: {'; '.join(self.problems) or self.answer!r}")
+        import numpy as np
+        import supervision as sv
+
+        thousandths = np.array([box for _, box in boxes], dtype=np.float64)
+        size_px = np.array([self.clip.source_width, self.clip.source_height] * 2)
+        xyxy_px = (thousandths * size_px / 1000).astype(np.float32)
+        if boxes[0][0] is None:
+            return sv.Detections(xyxy=xyxy_px, class_id=np.zeros(len(boxes), dtype=int))
+        return sv.Detections(
+            xyxy=xyxy_px,
+            class_id=np.zeros(len(boxes), dtype=int),
+            tracker_id=np.ones(len(boxes), dtype=int),
+            data={"time_s": np.array([time_s for time_s, _ in boxes], dtype=np.float64)},
+        )
+
+
+@dataclass(frozen=True)
+class Thinker:
+    """A model ready to be asked."""
+
+    engine: LoadedEngine
+    sampling: Sampling = field(default_factory=Sampling)
+
+    @classmethod
+    def load(
+        cls, model: str, *, wording: Wording | Path | None = None, budget: MediaBudget | None = None, sampling: Sampling | None = None
+    ) -> "Thinker":
+        """Return a thinker for a hub id, a model folder, "tiny" or "http://host:8000/v1".
+
+        `wording` (or a TOML file with one) and `budget` replace those that the weights come with.
+
+        Raises: EngineError, ConfigError
+        """
+        words = Wording.load(wording) if isinstance(wording, Path) else wording
+        return cls(load_engine(model, wording=words, budget=budget), sampling or Sampling())
+
+    def ask(
+        self,
+        source: Path | str | Clip,
+        question: str,
+        *,
+        task: str = "open-ended",
+        box: Sequence[float] | None = None,
+        options: Sequence[str] = (),
+    ) -> Thought:
+        """Return what the model says about a picture or video.
+
+        `task` is a problem type ("spatial grounding", "tracking", …). `box` is the target in the first frame, in
+        thousandths, for tracking. `options` are the choices of a multiple choice question.
+
+        Raises: MediaError, EngineError, DataError (no such task), ConfigError (a box that is none).
+        """
+        started_s = time.perf_counter()
+        media = Path(source) if isinstance(source, str) else source
+        clip = read_clip(media, self.engine.budget)
+        decoded_s = time.perf_counter()
+        sample = question_sample(clip, question, task=task, box=box, options=options)
+        request = build_request(sample, self.engine.wording, self.engine.budget)
+        built_s = time.perf_counter()
+        [reply] = self.engine.answer([request], self.sampling)
+        timing = Timing(decoded_s - started_s, built_s - decoded_s, time.perf_counter() - built_s)
+        response, answer, problems = understand(reply, sample)
+        return Thought(
+            question=sample.problem,
+            task=sample.problem_type,
+            text=reply.text,
+            thinking=response.thinking if response else "",
+            answer_text=response.answer if response else "",
+            answer=answer,
+            problems=problems,
+            timing=timing,
+            reply=reply,
+            source=media,
+            clip=clip,
+            model=self.engine.name,
+        )
+
+
+def question_sample(clip: Clip, question: str, *, task: str, box: Sequence[float] | None = None, options: Sequence[str] = ()) -> Sample:
+    """Return a question typed by a user as the record that every stage takes. Raises: DataError, ConfigError."""
+    problem_type = find_task(task, clip.kind).problem_type
+    problem = question if box is None else with_first_box(question, _checked_box(box))
+    return Sample("ask", problem, problem_type, clip.kind, (clip,), options=tuple(options))
+
+
+def with_first_box(question: str, box: Box) -> str:
+    """Return a tracking question that says where its target is in the first frame.
+
+    >>> with_first_box("Track the white convertible.", Box(537, 403, 768, 703))
+    'Track the white convertible at [537,403,768,703].'
+    """
+    return f"{question.strip().removesuffix('.')} at [{','.join(f'{side:g}' for side in box)}]."
+
+
+def understand(reply: Reply, sample: Sample) -> tuple[Response | None, Any, tuple[str, ...]]:
+    """Return the blocks of a reply, its typed answer (None if unusable) and the reasons why it is not usable."""
+    cut = (f"the answer was cut at {reply.answer_tokens} tokens",) if reply.finish_reason == "length" else ()
+    try:
+        response = parse_response(reply.text)
+    except AnswerError as error:
+        return None, None, (*cut, str(error))
+    try:
+        return response, find_task(sample.problem_type, sample.data_type).parse(response.answer), cut
+    except AnswerError as error:
+        return response, None, (*cut, str(error))
+
+
+def timed_boxes(answer: Any) -> list[tuple[float | None, Box]]:
+    """Return the boxes of any task's answer with their seconds (None for a picture's), in order; [] if it has none."""
+    boxes = getattr(answer, "boxes", None)
+    if isinstance(boxes, dict):
+        return [(float(second), Box(*box)) for second, box in sorted(boxes.items())]
+    box = getattr(answer, "box", boxes if boxes is not None else answer if isinstance(answer, Box) else None)
+    if box is None:
+        return []
+    return [(None, Box(*box))]
+
+
+def _checked_box(box: Sequence[float]) -> Box:
+    if len(box) != 4 or not all(0 <= side <= 1000 for side in box) or box[0] >= box[2] or box[1] >= box[3]:
+        raise ConfigError(f"box must be left, top, right, bottom in thousandths of the frame (0 to 1000), got {tuple(box)}")
+    return Box(*box)
