@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 
 from onethinker.synthetic.questions import (
-    OUTSIDE,
     Builder,
     Painter,
     Question,
@@ -125,8 +124,7 @@ def _locate(rng: np.random.Generator, paint: Painter) -> Question:
 
 
 def _segment(rng: np.random.Generator, paint: Painter) -> Question:
-    count = int(rng.integers(1, 4))
-    scene = Scene(draw_background(rng), draw_things(rng, count, reach=OUTSIDE / 1000 + 0.03))
+    scene = _draw_scene(rng)
     painting = paint(scene)
     box, name = seen_box(painting, 0), scene.things[0].name
     return Question(

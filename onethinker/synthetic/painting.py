@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from onethinker.clip import Clip
 from onethinker.geometry import Box, Span
-from onethinker.synthetic.scene import Background, Color, Scene, Thing, Wall, Writing
+from onethinker.synthetic.scene import COLORS, Background, Color, Scene, Thing, Wall, Writing
 
 IMAGE_SIDE_PX = 128
 """Side of a picture: 16 visual tokens."""
@@ -131,8 +131,8 @@ def _sprite(shape: str, size: int, sub_x: int, sub_y: int) -> tuple[npt.NDArray[
     canvas = np.zeros(((size + 1) * _SHARPNESS,) * 2, np.uint8)
     corners = _outline(shape) * size * _SHARPNESS + (sub_x, sub_y)
     cv2.fillPoly(canvas, [np.rint(corners * 16 - 8).astype(np.int32)], 255, cv2.LINE_8, 4)
-    coverage = cv2.resize(canvas, (size + 1, size + 1), interpolation=cv2.INTER_AREA)
-    return coverage.astype(np.float32) / 255, coverage >= 128
+    coverage: npt.NDArray[np.uint8] = cv2.resize(canvas, (size + 1, size + 1), interpolation=cv2.INTER_AREA)
+    return coverage.astype(np.float32) / np.float32(255), coverage >= 128
 
 
 @lru_cache(maxsize=64)
@@ -150,10 +150,9 @@ def _outline(shape: str) -> npt.NDArray[np.float64]:
 @lru_cache(maxsize=1024)
 def _shaded(color: str, size: int) -> npt.NDArray[np.float32]:
     """Return a colour that is a little lighter at the top, one value a row, shaped (size + 1, 1, 3)."""
-    from onethinker.synthetic.scene import COLORS
-
     light = np.linspace(1.08, 0.94, size + 1, dtype=np.float32)[:, None, None]
-    return np.minimum(np.array(COLORS[color], np.float32) * light, 255)
+    shaded: npt.NDArray[np.float32] = np.minimum(np.array(COLORS[color], np.float32) * light, np.float32(255))
+    return shaded
 
 
 def _paint_wall(frames: npt.NDArray[np.uint8], owners: npt.NDArray[np.uint8], wall: Wall) -> None:
@@ -182,11 +181,11 @@ def _ink(text: str, height: int) -> npt.NDArray[np.float32]:
     """Return the coverage of a line of text cut to its extent, in the font that comes with Pillow."""
     from PIL import Image, ImageDraw
 
-    font = _font(round(height * 1.4))
-    left, top, right, bottom = font.getbbox(text, stroke_width=1)
+    font, bold = _font(round(height * 1.4)), max(1, round(height / 24))
+    left, top, right, bottom = font.getbbox(text, stroke_width=bold)
     image = Image.new("L", (round(right - left), round(bottom - top)))
-    ImageDraw.Draw(image).text((-left, -top), text, fill=255, font=font, stroke_width=1)
-    return np.asarray(image, np.float32) / 255
+    ImageDraw.Draw(image).text((-left, -top), text, fill=255, font=font, stroke_width=bold)
+    return np.asarray(image, np.float32) / np.float32(255)
 
 
 @lru_cache(maxsize=64)

@@ -9,8 +9,9 @@ import numpy as np
 
 from onethinker.geometry import Box, Span
 from onethinker.synthetic.painting import Painting, encode_mask
+from onethinker.synthetic.scene import Scene
 
-Painter = Callable[..., Painting]
+Painter = Callable[[Scene], Painting]
 """From a scene to pixels; a builder calls it once its scene stands."""
 
 

@@ -42,6 +42,7 @@ def make_sample(
 
     >>> sample = make_sample(0, 6)
     >>> sample.problem_type, sample.problem, sample.truth
+    ('spatial grounding', 'Find the blue circle.', '{"boxes":[141,94,469,414]}')
     """
     wanted = problem_type.lower() if problem_type else None
     types = list(dict.fromkeys(p for p, d in KINDS if wanted in (None, p.lower()) and data_type in (None, d)))
@@ -51,7 +52,7 @@ def make_sample(
     chosen = types[index % len(types)]
     media = [d for p, d in KINDS if p == chosen and data_type in (None, d)]
     medium = media[index // len(types) % len(media)]
-    rng = np.random.default_rng([seed, zlib.crc32(split.encode()), index])
+    rng = np.random.default_rng([seed, index, zlib.crc32(f"{split}/{chosen}/{medium}".encode())])
     builders = _BUILDERS[chosen, medium]
     sample_id = f"synthetic-{split}-{seed}-{index}"
     question = builders[rng.integers(len(builders))](rng, partial(paint, name=sample_id, side_px=side_px))

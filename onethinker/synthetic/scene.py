@@ -1,8 +1,10 @@
 """What there is to see: shapes, writing and a wall on a plain background. All lengths are shares of the frame's side."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from onethinker.geometry import Span
 from onethinker.synthetic.motion import Motion, at_rest
@@ -22,6 +24,7 @@ WORDS = ("cat", "dog", "sun", "moon", "star", "tree", "fish", "bird", "car", "sh
 
 _MARGIN = 0.06
 _GAP = 0.04
+_CROWDED = (1.0, 0.9, 0.8, 0.7)  # how large things are when there are one, two, three or four
 _DARK: Color = (34, 38, 52)
 _LIGHT: Color = (238, 236, 230)
 
@@ -98,15 +101,12 @@ def draw_background(rng: np.random.Generator) -> Background:
     return Background(_color(top), _color(bottom))
 
 
-def draw_things(rng: np.random.Generator, count: int, *, largest: float = 0.42, reach: float = _MARGIN) -> tuple[Thing, ...]:
-    """Return things at rest that do not touch, all of different colours and different shapes (up to four).
-
-    `reach` is the free room that each keeps to the edges.
-    """
+def draw_things(rng: np.random.Generator, count: int, *, largest: float = 0.42) -> tuple[Thing, ...]:
+    """Return up to four things at rest, all of different colours and shapes, that touch neither each other nor the edges."""
     colors = rng.permutation(list(COLORS))[:count]
     shapes = rng.permutation(SHAPES)[:count]
-    sizes = rng.uniform(largest * 0.65, largest, count) * (1.0, 0.9, 0.8, 0.7)[count - 1]
-    centers, sizes = _scatter(rng, sizes, reach)
+    sizes = rng.uniform(largest * 0.65, largest, count) * _CROWDED[count - 1]
+    centers, sizes = _scatter(rng, sizes)
     return tuple(
         Thing(str(color), str(shape), float(size), at_rest(float(x), float(y)))
         for color, shape, size, (x, y) in zip(colors, shapes, sizes, centers, strict=True)
@@ -119,7 +119,7 @@ def draw_lanes(rng: np.random.Generator, count: int, *, upright: bool) -> tuple[
     The lanes lie below each other, or beside each other when `upright`; a thing starts in the first third of its lane.
     """
     lane = (1 - 2 * _MARGIN) / count
-    things = draw_things(rng, count, largest=min(0.34, lane * 0.9) / (1.0, 1.0, 0.85)[count - 1])
+    things = draw_things(rng, count, largest=min(0.34, lane * 0.9) / _CROWDED[count - 1])
     across = [_MARGIN + lane * (row + 0.5) + rng.uniform(-0.5, 0.5) * max(0.0, lane - t.size) for row, t in enumerate(things)]
     along = [_MARGIN + t.size / 2 + rng.uniform(0, 0.12) for t in things]
     places = zip(across, along, strict=True) if upright else zip(along, across, strict=True)
@@ -135,10 +135,10 @@ def draw_ink(rng: np.random.Generator, background: Background) -> tuple[str, Col
     return name, {**COLORS, "black": (24, 24, 28)}[name]
 
 
-def _scatter(rng: np.random.Generator, sizes: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
+def _scatter(rng: np.random.Generator, sizes: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Return centres at which squares do not touch, and their sizes, made smaller where there was no room."""
     while True:
-        low, high = reach + sizes / 2, 1 - reach - sizes / 2
+        low, high = _MARGIN + sizes / 2, 1 - _MARGIN - sizes / 2
         tries = low[:, None] + (high - low)[:, None] * rng.random((16, len(sizes), 2))
         apart = np.abs(tries[:, :, None] - tries[:, None]).max(-1) + 9 * np.eye(len(sizes))
         fits = (apart >= (sizes[:, None] + sizes) / 2 + _GAP).all((1, 2))
@@ -147,6 +147,6 @@ def _scatter(rng: np.random.Generator, sizes: np.ndarray, reach: float) -> tuple
         sizes = sizes * 0.95
 
 
-def _color(values: np.ndarray) -> Color:
+def _color(values: npt.NDArray[Any]) -> Color:
     red, green, blue = (int(value) for value in values)
     return red, green, blue

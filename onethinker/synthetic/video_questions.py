@@ -6,9 +6,8 @@ import numpy as np
 
 from onethinker.geometry import Span
 from onethinker.synthetic.motion import Motion, at_rest
-from onethinker.synthetic.painting import Painting
+from onethinker.synthetic.painting import FPS, Painting
 from onethinker.synthetic.questions import (
-    OUTSIDE,
     Builder,
     Painter,
     Question,
@@ -119,9 +118,7 @@ def _draw_captions(rng: np.random.Generator, lines: list[str], *, height: float)
     duration_s, place = 4.0, rng.uniform(0.42, 0.58, 2)
     each_s = duration_s / len(lines)
     center = float(place[0]), float(place[1])
-    writings = tuple(
-        Writing(line, ink, center, height, Span(k * each_s, (k + 1) * each_s - 0.25)) for k, line in enumerate(lines)
-    )
+    writings = tuple(Writing(line, ink, center, height, Span(k * each_s, (k + 1) * each_s - 0.25)) for k, line in enumerate(lines))
     return Scene(background, writings=writings, duration_s=duration_s), color
 
 
@@ -134,12 +131,12 @@ def _describe(rng: np.random.Generator, paint: Painter) -> Question:
     return Question(paint(Scene(draw_background(rng), things, duration_s=duration_s)), "Describe the clip.", amount, text)
 
 
-def _draw_visit(rng: np.random.Generator, *, moving: bool = False, reach: float = 0.06) -> tuple[Scene, str, Span]:
+def _draw_visit(rng: np.random.Generator, *, moving: bool = False) -> tuple[Scene, str, Span]:
     """Return a scene whose first thing appears and leaves, its name, and when it can be seen."""
     duration_s = _draw_duration(rng)
     span = _draw_span(rng, duration_s)
     count = int(rng.integers(1, 3))
-    things = _draw_travel(rng, count, span)[0] if moving else draw_things(rng, count, reach=reach)
+    things = _draw_travel(rng, count, span)[0] if moving else draw_things(rng, count)
     first = replace(things[0], visible=span)
     return Scene(draw_background(rng), (first, *things[1:]), duration_s=duration_s), first.name, span
 
@@ -158,37 +155,28 @@ def _time_motion(rng: np.random.Generator, paint: Painter) -> Question:
 
 
 def _time_hidden(rng: np.random.Generator, paint: Painter) -> Question:
-    """Ask when a thing that passes behind the wall cannot be seen; the wall swallows it and lets it go on half seconds."""
-    while True:
-        duration_s = _draw_duration(rng)
-        thing = draw_things(rng, 1, largest=0.28)[0]
-        half = thing.size / 2
-        left = float(rng.uniform(0.3, 0.42))
-        wall = Wall(left, left + thing.size + float(rng.uniform(0.05, 0.12)))
-        start, end = (0.05 + half, 0.95 - half) if rng.random() < 0.5 else (0.95 - half, 0.05 + half)
-        motion = Motion((0.0, duration_s - 0.5), (start, end), (thing.center[1], thing.center[1]))
-        scene = Scene(draw_background(rng), (replace(thing, motion=motion),), wall=wall, duration_s=duration_s)
-        span = _hidden_span(scene, thing.size)
-        if span and span.end - span.start >= 0.5:
-            break
-    painting = paint(scene)
-    hidden = [k for k, time_s in enumerate(painting.clip.times_s) if painting.box(0, k) is None and time_s < duration_s]
-    span = Span(painting.clip.times_s[hidden[0]], painting.clip.times_s[hidden[-1]]) if hidden else Span(0.25, 0.25)
-    if (2 * span.start) % 1 or (2 * span.end) % 1 or span.end == span.start:
-        return _time_hidden(rng, paint)
-    side = "right" if start < end else "left"
-    return Question(painting, f"When is the {thing.name} hidden?", f"It moves {side}.", compact_json({"time": list(span)}))
+    """Ask when a thing that passes behind the wall cannot be seen; scenes where this falls between half seconds are left out."""
+    span = Span(0.0, 0.0)
+    while span.end <= span.start or any(2 * time_s % 1 for time_s in span):
+        scene, direction = _draw_passage(rng)
+        painting = paint(scene)
+        hidden = [time_s for frame, time_s in enumerate(painting.clip.times_s) if painting.box(0, frame) is None]
+        span = Span(hidden[0], hidden[-1]) if hidden else Span(0.0, 0.0)
+    answer = compact_json({"time": list(span)})
+    return Question(painting, f"When is the {scene.things[0].name} hidden?", f"It moves {direction}.", answer)
 
 
-def _hidden_span(scene: Scene, size: float) -> Span | None:
-    """Return from which to which half second the wall covers the scene's thing whole, if it begins and ends on such."""
-    assert scene.wall is not None
-    times_s = np.arange(0, scene.duration_s, 0.25)
-    xs = scene.things[0].motion.centers(times_s)[:, 0]
-    covered = times_s[(xs - size / 2 > scene.wall.left) & (xs + size / 2 < scene.wall.right)]
-    if not len(covered) or (2 * covered[0]) % 1 or (2 * covered[-1]) % 1:
-        return None
-    return Span(float(covered[0]), float(covered[-1]))
+def _draw_passage(rng: np.random.Generator) -> tuple[Scene, str]:
+    """Return a scene in which a thing passes behind a wall wider than itself, and the direction's name."""
+    duration_s = _draw_duration(rng)
+    thing = draw_things(rng, 1, largest=0.28)[0]
+    left = float(rng.uniform(0.3, 0.42))
+    wall = Wall(left, left + thing.size + float(rng.uniform(0.05, 0.12)))
+    near, far, y = 0.05 + thing.size / 2, 0.95 - thing.size / 2, thing.center[1]
+    direction = str(rng.choice(["left", "right"]))
+    xs = (near, far) if direction == "right" else (far, near)
+    thing = replace(thing, motion=Motion((0.0, duration_s - 0.5), xs, (y, y)))
+    return Scene(draw_background(rng), (thing,), wall=wall, duration_s=duration_s), direction
 
 
 def _first_seen(span: Span) -> str:
@@ -207,7 +195,7 @@ def _track(rng: np.random.Generator, paint: Painter) -> Question:
     while True:
         scene = _draw_wander(rng)
         painting = paint(scene)
-        if _is_well_seen(painting, scene.things[-1 if len(scene.things) == 1 else 0].size, scene.duration_s):
+        if _is_well_seen(painting):
             break
     name = scene.things[0].name
     boxes = boxes_by_second(painting, 0, Span(0.0, scene.duration_s - 1), first_key=1)
@@ -234,14 +222,14 @@ def _draw_wander(rng: np.random.Generator) -> Scene:
     return Scene(draw_background(rng), tuple(wander(t) for t in things), wall=wall, duration_s=duration_s)
 
 
-def _is_well_seen(painting: Painting, size: float, duration_s: float) -> bool:
-    """Whether a good part of the first thing is in sight at every second for which there is a key, and all of it at first."""
-    areas = [painting.mask(0, painting.frame_at(second)).mean() / size**2 for second in range(int(duration_s))]
-    return areas[0] > 0.25 and min(areas) > 0.4 * areas[0]
+def _is_well_seen(painting: Painting) -> bool:
+    """Whether the first thing is all but whole at first and not hidden by more than half at any whole second."""
+    areas = [painting.mask(0, painting.frame_at(second)).sum() for second in range(int(painting.clip.duration_s))]
+    return bool(areas[0] > 0.9 * max(areas) and min(areas) > 0.5 * max(areas))
 
 
 def _segment(rng: np.random.Generator, paint: Painter) -> Question:
-    scene, name, span = _draw_visit(rng, reach=OUTSIDE / 1000 + 0.03)
+    scene, name, span = _draw_visit(rng, moving=bool(rng.random() < 0.5))
     painting = paint(scene)
     middle_s = round(span.start + span.end) / 2
     box = seen_box(painting, 0, painting.frame_at(middle_s))
@@ -251,7 +239,7 @@ def _segment(rng: np.random.Generator, paint: Painter) -> Question:
         f"Segment the {name}.",
         _first_seen(span),
         compact_json(answer),
-        extra={"fps": 1 / (painting.clip.times_s[1] - painting.clip.times_s[0]), **mask_record(painting, 0)},
+        extra={"fps": FPS, **mask_record(painting, 0)},
     )
 
 
