@@ -1,0 +1,128 @@
+"""The command line: one function a command, made into flags by tyro when that command is asked for."""
+
+import ast
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from onethinker.errors import OneThinkerError
+
+EXAMPLES: dict[str, str] = {
+    "ask": 'onethinker ask photo.jpg "Where is the cat?" --task "spatial grounding" --model tiny --draw cat.png',
+    "inspect": "onethinker inspect clip.mp4 --json",
+    "tasks": "onethinker tasks",
+    "grade": "onethinker grade --input answers.jsonl --output graded.jsonl",
+    "data": "onethinker data",
+    "sft": "onethinker sft",
+    "rl": "onethinker rl",
+    "evaluate": "onethinker evaluate",
+    "report": "onethinker report",
+    "quickstart": "onethinker quickstart",
+    "doctor": "onethinker doctor",
+}
+"""The commands in the order of the road, each with a line to copy; `commands/NAME.py` holds the function NAME."""
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+def read_docstring(command: str) -> str:
+    """Return the docstring of a command's function without importing it, so that the list of commands stays fast."""
+    path = Path(__file__).with_name("commands") / f"{command}.py"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == command)
+    return ast.get_docstring(function) or ""
+
+
+def list_commands() -> str:
+    """Return the help of `onethinker` itself: every command, what it does in a sentence, and a line to copy."""
+    width = max(map(len, EXAMPLES))
+    rows = [f"  {name:<{width}}  {read_docstring(name).splitlines()[0]}" for name in EXAMPLES]
+    return "\n".join(
+        [
+            "usage: onethinker COMMAND [OPTIONS]",
+            "",
+            "One vision-language model that reasons about images and video and answers ten tasks.",
+            "",
+            "commands:",
+            *rows,
+            "",
+            "examples:",
+            *(f"  {EXAMPLES[name]}" for name in ("quickstart", "ask", "inspect", "grade")),
+            "",
+            "`onethinker COMMAND --help` shows the options of a command. Results go to stdout, everything else to stderr;",
+            "the exit code is 0 when all went well, 1 for an error and 2 for wrong usage.",
+        ]
+    )
+
+
+def find_command(name: str) -> Callable[..., Any]:
+    """Return the function behind a command; only its module is imported."""
+    return getattr(import_module(f"onethinker.commands.{name}"), name)  # type: ignore[no-any-return]
+
+
+def run_command(name: str, arguments: Sequence[str]) -> None:
+    """Parse the flags of one command and run it; leaves with 2 when they do not fit."""
+    import tyro
+
+    about = read_docstring(name).split("\nArgs:")[0].strip()
+    tyro.cli(
+        find_command(name),
+        prog=f"onethinker {name}",
+        description=f"{about}\n\nExample: {EXAMPLES[name]}",
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone, tyro.conf.PositionalMetavarFromFieldName),
+    )
+
+
+def dispatch(arguments: Sequence[str]) -> int:
+    """Answer one command line and return the exit code."""
+    if not arguments:
+        print(list_commands(), file=sys.stderr)
+        return USAGE_ERROR
+    name, *rest = arguments
+    if name in ("-h", "--help", "help"):
+        print(list_commands())
+        return 0
+    if name == "--version":
+        from importlib.metadata import version
+
+        print(version("onethinker"))
+        return 0
+    if name not in EXAMPLES:
+        near = difflib.get_close_matches(name, EXAMPLES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the commands are {', '.join(EXAMPLES)}"
+        complain(f"onethinker has no command {name!r}; {hint}")
+        return USAGE_ERROR
+    run_command(name, rest)
+    return 0
+
+
+def complain(text: str) -> None:
+    """Print an error on stderr, in red where that is a terminal."""
+    from rich.console import Console
+
+    Console(stderr=True, soft_wrap=True).print(f"error: {text}", style="red", markup=False, highlight=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `onethinker` and leave with its exit code: 0, 1 (an error of ours), 2 (usage), 130 (Ctrl-C)."""
+    try:
+        code = dispatch(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+    except OneThinkerError as error:
+        complain(str(error))
+        code = 1
+    except KeyboardInterrupt:
+        complain("interrupted")
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our stdout has left. Python flushes once more at exit, which must find an open file.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = BROKEN_PIPE
+    sys.exit(code)

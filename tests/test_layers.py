@@ -1,0 +1,116 @@
+"""The shape of the package: imports run one way, tasks stay light, and nothing in the tree can run a stranger's code."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "onethinker"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("errors", "files", "clip", "geometry", "masks", "response", "drawing"),
+    ("tasks",),
+    ("media", "data", "models"),
+    ("synthetic",),
+    ("inference", "training", "evaluation"),
+    ("commands", "cli", "__main__"),
+)
+"""From the ground up; a module may import from its own layer and from those below."""
+HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
+
+HEAVY = ("torch", "transformers", "scipy", "cv2", "supervision", "av", "matplotlib", "accelerate", "peft")
+
+
+def part_of(module: str) -> str:
+    """'onethinker.tasks.ocr' belongs to 'tasks'; the package's own __init__ is ''."""
+    return module.removeprefix("onethinker").lstrip(".").split(".")[0]
+
+
+def imports_of(path: Path) -> Iterator[tuple[int, str]]:
+    """All (line, module) of the package that a file imports, inside functions and for types too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names if alias.name.split(".")[0] == "onethinker")
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: write the whole name, not a relative import"
+            if node.module == "onethinker":
+                yield from ((node.lineno, f"onethinker.{alias.name}") for alias in node.names)
+            elif (node.module or "").startswith("onethinker."):
+                yield node.lineno, node.module or ""
+
+
+def test_every_part_of_the_package_has_a_layer() -> None:
+    parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES} - {"__init__"}
+    assert parts - set(HEIGHT) == set()
+
+
+def test_no_module_imports_from_a_layer_above_its_own() -> None:
+    upward = []
+    for path in MODULES:
+        own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue
+        for line, module in imports_of(path):
+            if HEIGHT.get(part_of(module), 0) > HEIGHT[own]:
+                upward.append(f"{path.relative_to(ROOT)}:{line} imports {module}")
+    assert upward == []
+
+
+def test_every_public_name_is_found_and_listed() -> None:
+    code = (
+        "import onethinker\n"
+        "assert sorted(onethinker._HOMES) == sorted(onethinker.__all__)\n"
+        "for name in onethinker.__all__: getattr(onethinker, name)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "module", ["onethinker", "onethinker.tasks", "onethinker.cli", "onethinker.data.sample", "onethinker.media.budget"]
+)
+def test_importing_a_light_part_loads_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}\nprint(*(name for name in {HEAVY!r} if name in sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert shown == []
+
+
+FORBIDDEN = {
+    "pickle": re.compile(r"^\s*(import|from)\s+(pickle|dill|cloudpickle|shelve|marshal)\b", re.MULTILINE),
+    "eval or exec": re.compile(r"(?<![\w.])(eval|exec)\("),
+    "a shell": re.compile(r"shell\s*=\s*True|os\.(system|popen)\("),
+    "code from a model folder": re.compile(r"trust_remote_code\s*=\s*True"),
+    "torch.load of more than weights": re.compile(r"torch\.load\((?![^)]*weights_only\s*=\s*True)"),
+    "unsafe YAML": re.compile(r"yaml\.(load|unsafe_load)\("),
+}
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_the_package_never_uses(name: str) -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0].strip()}" for path in MODULES for match in FORBIDDEN[name].finditer(path.read_text("utf-8"))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("pickle", "import pickle"),
+        ("eval or exec", "x = eval(text)"),
+        ("a shell", "run(command, shell=True)"),
+        ("torch.load of more than weights", "torch.load(path)"),
+    ],
+)
+def test_the_search_for_forbidden_code_finds_it(name: str, code: str) -> None:
+    assert FORBIDDEN[name].search(code)
+
+
+@pytest.mark.parametrize("code", ["model.eval()", "torch.load(path, weights_only=True)", "cursor.exec(x)"])
+def test_the_search_for_forbidden_code_lets_harmless_code_pass(code: str) -> None:
+    assert not any(pattern.search(code) for pattern in FORBIDDEN.values())
