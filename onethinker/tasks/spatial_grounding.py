@@ -1,0 +1,42 @@
+"""Spatial grounding: one box around what a sentence names in a picture.
+
+"Where is the cat on the left?" -> {"boxes": [112, 240, 398, 771]}
+"""
+
+from onethinker.clip import Clip
+from onethinker.drawing import draw_box
+from onethinker.geometry import Box, box_iou
+from onethinker.response import as_box, parse_fields
+from onethinker.tasks.task import Profile, Task
+
+
+class SpatialGrounding(Task[Box]):
+    """One box in one picture."""
+
+    problem_type = "spatial grounding"
+    statistics = problem_type
+    data_types = ("image",)
+    instructions = (
+        'Answer with one JSON object: {"boxes": [x1, y1, x2, y2]}. The box encloses the object tightly: x1, y1 is its upper left '
+        "corner and x2, y2 its lower right corner. x counts thousandths of the picture's width from the left and y thousandths "
+        "of its height from the top, so every number lies between 0 and 1000."
+    )
+    example = '{"boxes": [112, 240, 398, 771]}'
+    structured = True
+
+    def parse(self, text: str, options: tuple[str, ...] = ()) -> Box:
+        """Return the box. Raises: AnswerError."""
+        return as_box(parse_fields(text, "boxes")["boxes"], "'boxes'")
+
+    def accuracy(self, answer: Box, truth: Box, profile: Profile) -> float:
+        """Return the IoU."""
+        return box_iou(answer, truth)
+
+    def metrics(self, answer: Box | None, truth: Box) -> dict[str, float]:
+        """Return the IoU and whether it reaches 0.5."""
+        iou = box_iou(answer, truth) if answer else 0.0
+        return {"IoU": iou, "R@0.5": float(iou >= 0.5)}
+
+    def draw(self, clip: Clip, answer: Box) -> Clip:
+        """Return the picture with the box."""
+        return draw_box(clip, answer)
