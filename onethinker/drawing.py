@@ -26,7 +26,7 @@ MASK_COLOR = "#ffaa00"
 TRAIL_S = 5.0
 """How long a trail remembers where the box has been."""
 HOLD_S = 0.5
-"""How far from its second a box is still shown when the next second has none."""
+"""How far from its moment something is still shown when nothing says where it went."""
 
 
 def draw_box(clip: Clip, box: Box) -> Clip:
@@ -62,6 +62,21 @@ def draw_points(clip: Clip, points: Sequence[Point], color: str) -> Clip:
         return _annotated(frame, dots, white, sv.DotAnnotator(sv.Color.from_hex(color), radius, sv.Position.CENTER))
 
     return _on_frames(clip, draw)
+
+
+def draw_around(clip: Clip, time_s: float, draw: Callable[[Clip], Clip]) -> Clip:
+    """Return the clip with something drawn on the frames within half a second of a moment, at least on the nearest one."""
+    nearest = min(abs(shown - time_s) for shown in clip.times_s)
+    chosen = [n for n, shown in enumerate(clip.times_s) if abs(shown - time_s) <= max(HOLD_S, nearest)]
+    moment = replace(
+        clip,
+        frames=clip.frames[chosen],
+        times_s=tuple(clip.times_s[n] for n in chosen),
+        indices=tuple(clip.indices[n] for n in chosen),
+    )
+    frames = clip.frames.copy()
+    frames[chosen] = draw(moment).frames
+    return replace(clip, frames=frames)
 
 
 def draw_masks(clip: Clip, masks: npt.NDArray[np.bool_]) -> Clip:
@@ -167,7 +182,8 @@ def _on_frames(clip: Clip, draw: Callable[[Frame, float], Frame]) -> Clip:
 
 
 def _thickness(frame: Frame) -> int:
-    return max(1, min(frame.shape[0], frame.shape[1]) // 160)
+    height, width, _ = frame.shape
+    return max(1, int(min(height, width)) // 160)
 
 
 def _rgb(color: str) -> tuple[int, int, int]:

@@ -3,12 +3,23 @@
 from typing import Any
 
 from onethinker.errors import DataError
+from onethinker.tasks.segmentation import ImageSegmentation, VideoSegmentation
 from onethinker.tasks.spatial_grounding import SpatialGrounding
+from onethinker.tasks.spatiotemporal_grounding import SpatiotemporalGrounding
 from onethinker.tasks.task import Grade, Profile, Task, grade_response, max_reward
+from onethinker.tasks.temporal_grounding import TemporalGrounding
+from onethinker.tasks.tracking import Tracking
 
 __all__ = ["TASKS", "Grade", "Profile", "Task", "find_task", "grade_response", "max_reward"]
 
-TASKS: tuple[Task[Any], ...] = (SpatialGrounding(),)
+TASKS: tuple[Task[Any], ...] = (
+    SpatialGrounding(),
+    TemporalGrounding(),
+    SpatiotemporalGrounding(),
+    Tracking(),
+    ImageSegmentation(),
+    VideoSegmentation(),
+)
 """One row a task; segmentation has two, because pictures and videos are answered and averaged apart."""
 
 

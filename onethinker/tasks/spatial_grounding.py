@@ -7,7 +7,7 @@ from onethinker.clip import Clip
 from onethinker.drawing import draw_box
 from onethinker.geometry import Box, box_iou
 from onethinker.response import as_box, parse_fields
-from onethinker.tasks.task import Profile, Task
+from onethinker.tasks.task import Profile, Task, recalls
 
 
 class SpatialGrounding(Task[Box]):
@@ -35,7 +35,7 @@ class SpatialGrounding(Task[Box]):
     def metrics(self, answer: Box | None, truth: Box) -> dict[str, float]:
         """Return the IoU and whether it reaches 0.5."""
         iou = box_iou(answer, truth) if answer else 0.0
-        return {"IoU": iou, "R@0.5": float(iou >= 0.5)}
+        return {"IoU": iou, **recalls(iou, 0.5)}
 
     def draw(self, clip: Clip, answer: Box) -> Clip:
         """Return the picture with the box."""

@@ -111,6 +111,15 @@ def grade_response(response: str, truth: str, *, task: Task[Any], options: tuple
     )
 
 
+def recalls(value: float, *thresholds: float, name: str = "R") -> dict[str, float]:
+    """Return whether a value reaches each threshold, as 1 or 0, under the names that papers use.
+
+    >>> recalls(0.6, 0.5, 0.7)
+    {'R@0.5': 1.0, 'R@0.7': 0.0}
+    """
+    return {f"{name}@{threshold:g}": float(value >= threshold) for threshold in thresholds}
+
+
 def max_reward(task: Task[Any], profile: Profile) -> float:
     """Return the reward of a perfect response."""
     return _reward(task, profile, accuracy=1.0, has_format=True, structure=0.5)

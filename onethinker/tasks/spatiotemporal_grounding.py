@@ -1,0 +1,94 @@
+"""Spatio-temporal grounding: when something is in a video, and where at each second of it.
+
+"When and where is the dog on the sofa?" -> {"time": [4.2, 6.5], "boxes": {"5": [310, 402, 560, 780], "6": [322, 399, 571, 776]}}
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from onethinker.clip import Clip
+from onethinker.drawing import draw_span, draw_track
+from onethinker.errors import AnswerError
+from onethinker.geometry import Box, Span, box_iou, span_iou
+from onethinker.response import as_numbered_boxes, as_span, parse_fields
+from onethinker.tasks.task import Profile, Task, recalls
+
+
+@dataclass(frozen=True)
+class Tube:
+    """A span of time with the box of an object at its whole seconds."""
+
+    span: Span
+    boxes: Mapping[int, Box]
+
+
+class SpatiotemporalGrounding(Task[Tube]):
+    """One span of one video, with a box a second."""
+
+    problem_type = "spatial-temporal grounding"
+    statistics = problem_type
+    data_types = ("video",)
+    instructions = (
+        'Answer with one JSON object: {"time": [start, end], "boxes": {"<second>": [x1, y1, x2, y2], ...}}. start and end are '
+        "seconds from the start of the video, decimals allowed. boxes has one box for every whole second between start and end, "
+        'under that second as its key, for instance "5" and "6" for the time [4.2, 6.5]. x1, y1 is the upper left corner of the '
+        "object and x2, y2 the lower right one. x counts thousandths of the frame's width from the left and y thousandths of its "
+        "height from the top, so every box number lies between 0 and 1000."
+    )
+    example = '{"time": [4.2, 6.5], "boxes": {"5": [310, 402, 560, 780], "6": [322, 399, 571, 776]}}'
+    structured = True
+    terms = 2
+
+    def parse(self, text: str, options: tuple[str, ...] = ()) -> Tube:
+        """Return the tube; a second that the span only begins or ends in may have a box too. Raises: AnswerError."""
+        fields = parse_fields(text, "time", "boxes")
+        span = as_span(fields["time"], "'time'")
+        boxes = as_numbered_boxes(fields["boxes"], "'boxes'")
+        if outside := [second for second in boxes if not math.floor(span.start) <= second <= math.ceil(span.end)]:
+            raise AnswerError(f"'boxes' must have whole seconds of the time [{span.start:g}, {span.end:g}] as keys, got {outside[0]}")
+        return Tube(span, dict(sorted(boxes.items())))
+
+    def structure(self, answer: Tube, truth: Tube) -> float:
+        """Return 0.25 for the form and up to 0.25 for the share of the truth's seconds that have a box."""
+        return 0.25 + 0.25 * len(answer.boxes.keys() & truth.boxes.keys()) / len(truth.boxes)
+
+    def accuracy(self, answer: Tube, truth: Tube, profile: Profile) -> float:
+        """Return the mean of tIoU and sIoU; the release takes sIoU over the common seconds only."""
+        siou = union_siou(answer, truth) if profile == "paper" else common_siou(answer, truth)
+        return (span_iou(answer.span, truth.span) + siou) / 2
+
+    def metrics(self, answer: Tube | None, truth: Tube) -> dict[str, float]:
+        """Return tIoU, the release's sIoU (common seconds), whether they reach 0.5, and our stricter sIoU (all seconds)."""
+        tiou = span_iou(answer.span, truth.span) if answer else 0.0
+        common = common_siou(answer, truth) if answer else 0.0
+        union = union_siou(answer, truth) if answer else 0.0
+        return {"tIoU": tiou, **recalls(tiou, 0.5, name="tIoU"), "sIoU": common, **recalls(common, 0.5, name="sIoU"), "sIoU_union": union}
+
+    def draw(self, clip: Clip, answer: Tube) -> Clip:
+        """Return the video with a bar of its time, the box and the trail that it leaves."""
+        return draw_span(draw_track(clip, answer.boxes), answer.span)
+
+
+def union_siou(answer: Tube, truth: Tube) -> float:
+    """Return the mean IoU over every second that has a box in one of the two; a missing or surplus box counts 0.
+
+    >>> a = Tube(Span(0, 2), {1: Box(0, 0, 10, 10)})
+    >>> union_siou(a, Tube(Span(0, 2), {1: Box(0, 0, 10, 10), 2: Box(0, 0, 10, 10)}))
+    0.5
+    """
+    return _sum_iou(answer, truth) / len(answer.boxes.keys() | truth.boxes.keys())
+
+
+def common_siou(answer: Tube, truth: Tube) -> float:
+    """Return the mean IoU over the seconds that have a box in both, 0 if there are none: lenient to short answers.
+
+    >>> a = Tube(Span(0, 2), {1: Box(0, 0, 10, 10)})
+    >>> common_siou(a, Tube(Span(0, 2), {1: Box(0, 0, 10, 10), 2: Box(0, 0, 10, 10)}))
+    1.0
+    """
+    return _sum_iou(answer, truth) / max(1, len(answer.boxes.keys() & truth.boxes.keys()))
+
+
+def _sum_iou(answer: Tube, truth: Tube) -> float:
+    return sum(box_iou(answer.boxes[second], truth.boxes[second]) for second in answer.boxes.keys() & truth.boxes.keys())

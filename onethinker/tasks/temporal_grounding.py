@@ -1,0 +1,41 @@
+"""Temporal grounding: when in a video something happens.
+
+"When does the man open the fridge?" -> {"time": [12.3, 25.7]}
+"""
+
+from onethinker.clip import Clip
+from onethinker.drawing import draw_span
+from onethinker.geometry import Span, span_iou
+from onethinker.response import as_span, parse_fields
+from onethinker.tasks.task import Profile, Task, recalls
+
+
+class TemporalGrounding(Task[Span]):
+    """One span of one video."""
+
+    problem_type = "temporal grounding"
+    statistics = problem_type
+    data_types = ("video",)
+    instructions = (
+        'Answer with one JSON object: {"time": [start, end]}. Both are seconds from the start of the video, decimals allowed, and '
+        "start comes before end."
+    )
+    example = '{"time": [12.3, 25.7]}'
+    structured = True
+
+    def parse(self, text: str, options: tuple[str, ...] = ()) -> Span:
+        """Return the span. Raises: AnswerError."""
+        return as_span(parse_fields(text, "time")["time"], "'time'")
+
+    def accuracy(self, answer: Span, truth: Span, profile: Profile) -> float:
+        """Return the tIoU."""
+        return span_iou(answer, truth)
+
+    def metrics(self, answer: Span | None, truth: Span) -> dict[str, float]:
+        """Return the tIoU and whether it reaches 0.3, 0.5 and 0.7."""
+        tiou = span_iou(answer, truth) if answer else 0.0
+        return {"tIoU": tiou, **recalls(tiou, 0.3, 0.5, 0.7)}
+
+    def draw(self, clip: Clip, answer: Span) -> Clip:
+        """Return the video with a bar of its time and the span in it."""
+        return draw_span(clip, answer)

@@ -1,0 +1,73 @@
+"""Tracking: where an object is at every second of a video, from its box in the first frame.
+
+"Track the white convertible at [537,403,768,703]." -> {"boxes": {"1": [537, 403, 768, 703], "2": [520, 400, 749, 698]}}
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from onethinker.clip import Clip
+from onethinker.drawing import draw_track
+from onethinker.errors import AnswerError
+from onethinker.geometry import Box, box_iou
+from onethinker.response import as_numbered_boxes, parse_fields
+from onethinker.tasks.task import Profile, Task, recalls
+
+MAX_KEY = 32
+"""The last key an answer may have: the first 32 seconds are tracked. Source: paper, GOT-10k evaluation."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """An object's box by second from the start of the video: the key k of the text is second k - 1 here."""
+
+    boxes: Mapping[int, Box]
+
+
+class Tracking(Task[Track]):
+    """One box a second."""
+
+    problem_type = "tracking"
+    statistics = problem_type
+    data_types = ("video",)
+    instructions = (
+        'Answer with one JSON object: {"boxes": {"1": [x1, y1, x2, y2], "2": [x1, y1, x2, y2], ...}}. Key "1" is the first frame '
+        '(0 seconds), key "2" the frame at 1 second, and so on: one box for every whole second of the video, at most '
+        f"{MAX_KEY}. x1, y1 is the upper left corner of the object and x2, y2 the lower right one. x counts thousandths of the "
+        "frame's width from the left and y thousandths of its height from the top, so every number lies between 0 and 1000."
+    )
+    example = '{"boxes": {"1": [537, 403, 768, 703], "2": [520, 400, 749, 698]}}'
+    structured = True
+
+    def parse(self, text: str, options: tuple[str, ...] = ()) -> Track:
+        """Return the track. Raises: AnswerError."""
+        boxes = as_numbered_boxes(parse_fields(text, "boxes")["boxes"], "'boxes'")
+        if outside := [key for key in boxes if not 1 <= key <= MAX_KEY]:
+            raise AnswerError(f"'boxes' must have keys from 1 to {MAX_KEY}, got {outside[0]}")
+        return Track({key - 1: box for key, box in sorted(boxes.items())})
+
+    def structure(self, answer: Track, truth: Track) -> float:
+        """Return 0.25 for the form and up to 0.25 for the share of the truth's seconds that have a box."""
+        return 0.25 + 0.25 * len(answer.boxes.keys() & truth.boxes.keys()) / len(truth.boxes)
+
+    def accuracy(self, answer: Track, truth: Track, profile: Profile) -> float:
+        """Return the mean IoU over the truth's seconds."""
+        return average_overlap(answer, truth)
+
+    def metrics(self, answer: Track | None, truth: Track) -> dict[str, float]:
+        """Return the average overlap and whether it reaches 0.3, 0.5 and 0.7, as the paper counts for GOT-10k."""
+        overlap = average_overlap(answer, truth) if answer else 0.0
+        return {"AO": overlap, **recalls(overlap, 0.3, 0.5, 0.7)}
+
+    def draw(self, clip: Clip, answer: Track) -> Clip:
+        """Return the video with the box and the trail that it leaves."""
+        return draw_track(clip, answer.boxes)
+
+
+def average_overlap(answer: Track, truth: Track) -> float:
+    """Return the mean IoU over the truth's seconds (AO); a second without a box counts 0, a surplus one not at all.
+
+    >>> average_overlap(Track({0: Box(0, 0, 10, 10)}), Track({0: Box(0, 0, 10, 5), 1: Box(0, 0, 10, 10)}))
+    0.25
+    """
+    return sum(box_iou(answer.boxes[second], box) for second, box in truth.boxes.items() if second in answer.boxes) / len(truth.boxes)
