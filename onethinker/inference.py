@@ -19,7 +19,7 @@ from onethinker.models.engine import Reply, Sampling
 from onethinker.models.loading import LoadedEngine, load_engine
 from onethinker.models.prompt import build_request
 from onethinker.models.wording import Wording
-from onethinker.response import Response, parse_response
+from onethinker.response import Response, find_answer, parse_response
 from onethinker.tasks import find_task
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ class Thought:
     """What a model said about a picture or video: its reasoning, its typed answer, and why an answer is not usable.
 
     `text` is the reply word for word, `answer_text` the inside of its answer block. `answer` is of the task's own type, or
-    None; then `problems` says why. `source` is what was asked about, `clip` what the model saw of it.
+    None; `problems` says why, or what else breaks the form that was asked for. `source` is what was asked about, `clip`
+    what the model saw of it.
     """
 
     question: str
@@ -73,7 +74,7 @@ class Thought:
 
     def save(self, path: Path | str) -> None:
         """Write the drawn answer as a picture (.png, .jpg) or video (.mp4). Raises: AnswerError, MediaError."""
-        from onethinker.drawing import save_clip
+        from onethinker.media.writing import save_clip
 
         save_clip(self.draw(), Path(path))
 
@@ -175,8 +176,8 @@ class Thinker:
             question=sample.problem,
             task=sample.problem_type,
             text=reply.text,
-            thinking=response.thinking if response else "",
-            answer_text=response.answer if response else "",
+            thinking=response.thinking,
+            answer_text=response.answer,
             answer=answer,
             problems=problems,
             timing=timing,
@@ -203,17 +204,23 @@ def with_first_box(question: str, box: Box) -> str:
     return f"{question.strip().removesuffix('.')} at [{','.join(f'{side:g}' for side in box)}]."
 
 
-def understand(reply: Reply, sample: Sample) -> tuple[Response | None, Any, tuple[str, ...]]:
-    """Return the blocks of a reply, its typed answer (None if unusable) and the reasons why it is not usable."""
-    cut = (f"the answer was cut at {reply.answer_tokens} tokens",) if reply.finish_reason == "length" else ()
+def understand(reply: Reply, sample: Sample) -> tuple[Response, Any, tuple[str, ...]]:
+    """Return the blocks of a reply ("" for one that is missing), its typed answer (None if unusable) and all that is wrong.
+
+    As in grading, an answer block that can be read is an answer, also in a text that breaks the grammar around it.
+    """
+    problems = [f"the answer was cut at {reply.answer_tokens} tokens"] if reply.finish_reason == "length" else []
+    response, answer = Response("", ""), None
     try:
         response = parse_response(reply.text)
     except AnswerError as error:
-        return None, None, (*cut, str(error))
+        problems.append(f"format: {error}")
     try:
-        return response, find_task(sample.problem_type, sample.data_type).parse(response.answer), cut
+        response = Response(response.thinking, find_answer(reply.text))
+        answer = find_task(sample.problem_type, sample.data_type).parse(response.answer, sample.options)
     except AnswerError as error:
-        return response, None, (*cut, str(error))
+        problems.append(f"answer: {error}")
+    return response, answer, tuple(problems)
 
 
 def timed_boxes(answer: Any) -> list[tuple[float | None, Box]]:

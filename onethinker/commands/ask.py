@@ -53,7 +53,7 @@ def ask(
     elif thought.answer is None:
         print(thought.text)
     else:
-        print(f"{thought.thinking}\n\n{thought.answer_text}")
+        print(*filter(None, (thought.thinking, thought.answer_text)), sep="\n\n")
     for problem in thought.problems:
         print(f"problem: {problem}", file=sys.stderr)
     timing = thought.timing

@@ -81,7 +81,7 @@ def _nice_range(values: Sequence[float]) -> tuple[float, float]:
     """
     low, high = min(0.0, min(values)), max(0.0, max(values))
     unit = 10.0 ** math.floor(math.log10(high - low)) if high > low else 1.0
-    unit = next(unit * share for share in (0.1, 0.2, 0.5, 1.0) if (high - low) / (unit * share) <= 6) if high > low else 1.0
+    unit = next(unit * share for share in (0.2, 0.5, 1.0, 2.0) if (high - low) / (unit * share) <= 6) if high > low else 1.0
     return math.floor(low / unit) * unit, max(math.ceil(high / unit) * unit, unit)
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from onethinker.data.sample import Sample
 from onethinker.errors import AnswerError, CheckpointError, DataError, EngineError, MediaError
@@ -84,7 +85,7 @@ def check_samples(samples: Sequence[Sample]) -> None:
         raise DataError(f"sample ids must differ, {repeated[0]!r} stands for more than one sample")
     for sample in samples:
         try:
-            find_task(sample.problem_type, sample.data_type).parse(sample.truth)
+            find_task(sample.problem_type, sample.data_type).parse(sample.truth, sample.options)
         except (AnswerError, DataError) as error:
             raise DataError(f"sample {sample.id!r}: {error}") from error
 
@@ -133,7 +134,7 @@ def _count_failures(outcomes: Sequence[Reply | MediaError | EngineError], failur
 
 def _result(key: str, sample: Sample, outcome: Reply | MediaError | EngineError, profile: Profile) -> Result:
     task = find_task(sample.problem_type, sample.data_type)
-    asked = {"key": key, "sample_id": sample.id, "task": task.statistics, "problem": sample.problem, "truth": sample.truth}
+    asked: dict[str, Any] = {"key": key, "sample_id": sample.id, "task": task.statistics, "problem": sample.problem, "truth": sample.truth}
     if not isinstance(outcome, Reply):
         return Result(**asked, response="", grade=None, error=str(outcome))
     return Result(

@@ -15,7 +15,7 @@ from onethinker.evaluation.results import Result
 from onethinker.files import write_atomically
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
-from onethinker.response import parse_response
+from onethinker.response import find_answer
 from onethinker.tasks import find_task
 
 EXAMPLES_FOLDER = "examples"
@@ -43,20 +43,26 @@ def is_sheet(path: Path) -> bool:
 
 
 def draw_example(sample: Sample, result: Result, budget: MediaBudget, folder: Path) -> None:
-    """Write the pictures of a result, once: with the truth and, if the answer can be used, with the answer drawn in."""
+    """Write the pictures of a result, once: with the truth and, if the answer can be used, with the answer drawn in.
+
+    Where an answer is words or a number there is one picture, of what was asked about.
+    """
     truth_path, answer_path = truth_picture(folder, result.key), answer_picture(folder, result.key)
     if truth_path.exists() or not sample.media:
         return
     task = find_task(sample.problem_type, sample.data_type)
     clip = _enlarged(_thinned(read_clip(sample.media[0], budget)))
     truth_path.parent.mkdir(parents=True, exist_ok=True)
+    if not task.structured:
+        write_atomically(truth_path, _sheet_png(clip))
+        return
     try:
-        answer = task.parse(parse_response(result.response).answer)
+        answer = task.parse(find_answer(result.response), sample.options)
     except AnswerError:
         pass
     else:
         write_atomically(answer_path, _sheet_png(task.draw(clip, answer)))
-    write_atomically(truth_path, _sheet_png(task.draw(clip, task.parse(sample.truth))))
+    write_atomically(truth_path, _sheet_png(task.draw(clip, task.parse(sample.truth, sample.options))))
 
 
 def _thinned(clip: Clip) -> Clip:

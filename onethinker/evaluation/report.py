@@ -15,7 +15,7 @@ from onethinker.evaluation.metrics import Score, mean_accuracy, score_tasks
 from onethinker.evaluation.pictures import answer_picture, is_sheet, truth_picture
 from onethinker.evaluation.results import RESULTS_FILE, Result, read_results, read_settings
 from onethinker.files import write_atomically
-from onethinker.response import parse_response
+from onethinker.response import find_answer, parse_response
 
 JOURNAL_FILE = "journal.jsonl"
 RECIPE_FILE = "recipe.json"
@@ -174,10 +174,13 @@ def load_examples(evaluations: Sequence[Evaluation]) -> list[Example]:
 
 def _example_answer(evaluation: Evaluation, result: Result) -> ExampleAnswer:
     try:
-        response = parse_response(result.response)
-        thinking, answer = response.thinking, response.answer
+        thinking = parse_response(result.response).thinking
     except AnswerError:
-        thinking, answer = "", result.response
+        thinking = ""
+    try:
+        answer = find_answer(result.response)
+    except AnswerError:
+        answer = result.response
     path = answer_picture(evaluation.folder, result.key)
     return ExampleAnswer(evaluation.name, result, thinking, answer, _data_address(path) if path.exists() else None)
 

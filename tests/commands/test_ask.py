@@ -1,0 +1,137 @@
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from onethinker.cli import main
+
+BOX = '<think>The cat sits left.</think><answer>{"boxes": [100, 200, 300, 400]}</answer>'
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.full((96, 128, 3), 90, np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def serve():
+    """Start a real server on this machine that says the same to every question, and keeps what it was asked."""
+    servers = []
+
+    def start(text: str) -> tuple[str, list[dict]]:
+        asked: list[dict] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.reply({"data": [{"id": "said-model"}]})
+
+            def do_POST(self):
+                asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                message = {"role": "assistant", "content": text}
+                usage = {"prompt_tokens": 40, "completion_tokens": 9}
+                self.reply({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage})
+
+            def reply(self, body):
+                content = json.dumps(body).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_):
+                pass
+
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/v1", asked
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def run(*arguments) -> int:
+    with pytest.raises(SystemExit) as left:
+        main([str(argument) for argument in arguments])
+    return left.value.code
+
+
+def test_ask_prints_the_answer_as_json_and_draws_it(photo, serve, capsys):
+    address, asked = serve(BOX)
+    drawn = photo.with_name("out.png")
+    code = run("ask", photo, "Where is the cat?", "--task", "spatial grounding", "--model", address, "--draw", drawn, "--json")
+    said = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert said["thinking"] == "The cat sits left."
+    assert said["problems"] == []
+    assert said["model"] == f"said-model at {address}"
+    assert Image.open(drawn).size == (128, 96)
+    assert "Where is the cat?" in json.dumps(asked[0]["messages"])
+
+
+def test_ask_prints_thinking_and_answer_on_stdout_and_the_rest_on_stderr(photo, serve, capsys):
+    address, _ = serve("<think>One, two.</think><answer>2</answer>")
+    assert run("ask", photo, "How many?", "--task", "numerical", "--model", address) == 0
+    said = capsys.readouterr()
+    assert said.out == "One, two.\n\n2\n"
+    assert "s answer" in said.err
+
+
+def test_ask_shows_an_unusable_answer_with_its_problem_and_leaves_with_0(photo, serve, capsys):
+    address, _ = serve("no idea")
+    drawn = photo.with_name("out.png")
+    assert run("ask", photo, "Where?", "--task", "spatial grounding", "--model", address, "--draw", drawn) == 0
+    said = capsys.readouterr()
+    assert said.out == "no idea\n"
+    assert "problem: " in said.err
+    assert "not written" in said.err
+    assert not drawn.exists()
+
+
+def test_ask_takes_the_words_from_a_file(photo, serve, tmp_path):
+    address, asked = serve(BOX)
+    (tmp_path / "words.toml").write_text('template = "Say: {question}"')
+    assert run("ask", photo, "Where?", "--task", "spatial grounding", "--model", address, "--wording", tmp_path / "words.toml") == 0
+    assert asked[0]["messages"][-1]["content"][-1]["text"] == "Say: Where?"
+
+
+def test_ask_shows_options_to_the_model(photo, serve):
+    address, asked = serve("<think>a</think><answer>A</answer>")
+    assert run("ask", photo, "What?", "--task", "multiple choice", "--model", address, "--options", "A. cat", "B. dog") == 0
+    assert "A. cat\nB. dog" in asked[0]["messages"][-1]["content"][-1]["text"]
+
+
+def test_ask_runs_on_the_tiny_model_without_a_download(photo, capsys):
+    assert run("ask", photo, "How many?", "--task", "numerical", "--model", "tiny", "--max-new-tokens", 8, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["model"]
+    assert said["tokens"]["answer"] <= 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("absent.png", "What?", "--model", "tiny"), "absent.png"),
+        (("{photo}", "What?", "--model", "tiny", "--task", "juggling"), "juggling"),
+        (("{photo}", "What?", "--model", "/no/such/model"), "/no/such/model"),
+        (("{photo}", "What?", "--model", "tiny", "--wording", "absent.toml"), "absent.toml"),
+        (("{photo}", "What?", "--model", "tiny", "--box", "9", "9", "1", "1", "--task", "tracking"), "thousandths"),
+    ],
+    ids=["file", "task", "model", "wording", "box"],
+)
+def test_bad_input_leaves_with_1_and_names_the_fault(photo, capsys, arguments, complaint):
+    assert run("ask", *(argument.format(photo=photo) for argument in arguments)) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert complaint in said.err.replace("\n", "")
+
+
+def test_wrong_usage_leaves_with_2(photo):
+    assert run("ask", photo) == 2

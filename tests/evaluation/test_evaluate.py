@@ -1,0 +1,204 @@
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from onethinker.data.sample import Sample
+from onethinker.errors import CheckpointError, DataError, EngineError
+from onethinker.evaluation.evaluate import MAX_FAILURES_IN_A_ROW, evaluate
+from onethinker.evaluation.metrics import mean_accuracy, score_tasks
+from onethinker.evaluation.results import RESULTS_FILE, read_results, read_settings
+from onethinker.media.budget import MediaBudget
+from onethinker.models.engine import Reply, Request, Sampling
+from onethinker.models.wording import Wording
+from onethinker.synthetic import make_sample
+from onethinker.tasks import TASKS
+
+SCENES = [make_sample(5, index, split="test") for index in range(22)]
+TEXTS = {sample.id: sample.response for sample in SCENES}
+
+
+@dataclass
+class SceneEngine:
+    """Answers a scene with the text that stands for it, and remembers which scenes it was asked about."""
+
+    texts: dict[str, str]
+    name: str = "scene engine"
+    wording: Wording = field(default_factory=Wording)
+    budget: MediaBudget = field(default_factory=MediaBudget)
+    refuses: tuple[str, ...] = ()
+    stops_after: int | None = None
+    pause_s: float = 0.0
+    asked: list[str] = field(default_factory=list)
+
+    def answer(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
+        time.sleep(self.pause_s)
+        names = [request.media[0].name for request in requests]
+        if self.stops_after is not None and len(self.asked) >= self.stops_after:
+            raise KeyboardInterrupt
+        if refused := [name for name in names if name in self.refuses]:
+            raise EngineError(f"no answer for {refused}")
+        self.asked += names
+        return [Reply(self.texts[name], 100, 10, "stop", 0.1) for name in names]
+
+
+def test_the_truth_gets_full_accuracy_in_every_task(tmp_path):
+    scores = score_tasks(evaluate(SceneEngine(TEXTS), SCENES, output=tmp_path))
+    assert {score.task for score in scores} <= {task.statistics for task in TASKS}
+    assert len(scores) >= 10
+    assert {score.task: score.format.mean for score in scores if score.format.mean != 1} == {}
+    assert all(score.num_failed == 0 for score in scores)
+
+
+def test_nonsense_gets_nothing_and_says_why(tmp_path):
+    results = evaluate(SceneEngine(dict.fromkeys(TEXTS, "I do not know.")), SCENES, output=tmp_path)
+    assert mean_accuracy(score_tasks(results)) == 0
+    assert all(result.grade.reward == 0 and result.grade.problems for result in results)
+
+
+def test_a_stopped_evaluation_goes_on_and_ends_like_one_that_was_never_stopped(tmp_path):
+    whole = evaluate(SceneEngine(TEXTS), SCENES, output=tmp_path / "whole", batch_size=4)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(SceneEngine(TEXTS, stops_after=8), SCENES, output=tmp_path / "stopped", batch_size=4)
+    again = SceneEngine(TEXTS)
+    assert evaluate(again, SCENES, output=tmp_path / "stopped", batch_size=4) == whole
+    assert again.asked == [sample.id for sample in SCENES[8:]]
+    assert (tmp_path / "stopped" / RESULTS_FILE).read_bytes() == (tmp_path / "whole" / RESULTS_FILE).read_bytes()
+
+
+def test_a_batch_that_a_kill_cut_in_two_is_asked_whole_and_written_once(tmp_path):
+    whole = evaluate(SceneEngine(TEXTS), SCENES[:8], output=tmp_path, batch_size=4)
+    journal = tmp_path / RESULTS_FILE
+    content = journal.read_bytes()
+    journal.write_bytes(content[: content.index(b"\n", len(content) * 3 // 4) - 20])
+    again = SceneEngine(TEXTS)
+    assert evaluate(again, SCENES[:8], output=tmp_path, batch_size=4) == whole
+    assert again.asked == [sample.id for sample in SCENES[4:8]]
+    assert journal.read_bytes() == content
+
+
+def _evaluate_slowly(output: Path) -> None:
+    evaluate(SceneEngine(TEXTS, pause_s=0.2), SCENES, output=output, batch_size=2)
+
+
+def test_kill_9_loses_nothing(tmp_path):
+    process = multiprocessing.get_context("fork").Process(target=_evaluate_slowly, args=(tmp_path,))
+    process.start()
+    journal = tmp_path / RESULTS_FILE
+    while not journal.exists() or journal.read_bytes().count(b"\n") < 4:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    kept = len(read_results(tmp_path))
+    again = SceneEngine(TEXTS)
+    results = evaluate(again, SCENES, output=tmp_path, batch_size=2)
+    assert 4 <= kept < len(SCENES)
+    assert len(again.asked) == len(SCENES) - kept
+    assert [result.sample_id for result in results] == [sample.id for sample in SCENES]
+
+
+def test_other_settings_are_refused_and_shown(tmp_path):
+    evaluate(SceneEngine(TEXTS), SCENES[:2], output=tmp_path)
+    before = (tmp_path / RESULTS_FILE).read_bytes()
+    changed = SceneEngine(TEXTS, budget=MediaBudget(fps=1), wording=Wording(system="Be brief."))
+    with pytest.raises(CheckpointError, match=r"budget.fps: 2.0 → 1.0\n  wording.system: None → 'Be brief.'"):
+        evaluate(changed, SCENES[:2], output=tmp_path)
+    with pytest.raises(CheckpointError, match="profile: 'paper' → 'release'"):
+        evaluate(SceneEngine(TEXTS), SCENES[:2], output=tmp_path, profile="release")
+    assert (tmp_path / RESULTS_FILE).read_bytes() == before
+
+
+def test_a_sample_that_changed_since_is_refused(tmp_path):
+    evaluate(SceneEngine(TEXTS), SCENES[:2], output=tmp_path)
+    with pytest.raises(CheckpointError, match=f"sample '{SCENES[1].id}' has changed"):
+        evaluate(SceneEngine(TEXTS), [SCENES[0], replace(SCENES[1], problem="Another question?")], output=tmp_path)
+
+
+def test_more_samples_may_join_later(tmp_path):
+    evaluate(SceneEngine(TEXTS), SCENES[:4], output=tmp_path, batch_size=4)
+    engine = SceneEngine(TEXTS)
+    assert len(evaluate(engine, SCENES[:8], output=tmp_path, batch_size=4)) == 8
+    assert engine.asked == [sample.id for sample in SCENES[4:8]]
+
+
+def test_a_sample_that_the_engine_refuses_has_no_grade_and_is_tried_again(tmp_path):
+    bad = SCENES[2].id
+    results = evaluate(SceneEngine(TEXTS, refuses=(bad,)), SCENES[:4], output=tmp_path)
+    assert [result.grade is None for result in results] == [False, False, True, False]
+    assert bad in results[2].error
+    healed = evaluate(SceneEngine(TEXTS), SCENES[:4], output=tmp_path)
+    assert all(result.grade is not None for result in healed)
+    assert list(read_results(tmp_path).values()) == healed
+
+
+def test_media_that_cannot_be_read_are_an_error_and_never_an_answer(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    broken = Sample("broken", "How many?", "numerical", "image", (tmp_path / "broken.png",), truth="2")
+    results = evaluate(SceneEngine(TEXTS), [SCENES[0], broken], output=tmp_path / "out")
+    assert results[0].grade is not None
+    assert results[1].grade is None
+    assert "broken.png" in results[1].error
+
+
+def test_an_engine_that_is_gone_stops_the_evaluation(tmp_path):
+    gone = SceneEngine(TEXTS, refuses=tuple(TEXTS))
+    with pytest.raises(EngineError, match=f"{MAX_FAILURES_IN_A_ROW} samples in a row"):
+        evaluate(gone, SCENES, output=tmp_path)
+    assert read_results(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("samples", "complaint"),
+    [
+        ([], "no samples"),
+        ([SCENES[0], SCENES[0]], "more than one sample"),
+        ([replace(SCENES[0], problem_type="juggling")], "juggling"),
+        ([SCENES[1], Sample("s7", "Where?", "spatial grounding", "image", (), truth='{"boxes": [1]}')], "sample 's7'"),
+    ],
+    ids=["none", "same id", "no such task", "bad truth"],
+)
+def test_bad_samples_are_refused_before_anything_is_asked_or_written(tmp_path, samples, complaint):
+    engine = SceneEngine(TEXTS)
+    with pytest.raises(DataError, match=complaint):
+        evaluate(engine, samples, output=tmp_path / "out")
+    assert engine.asked == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_processes_cannot_write_one_journal(tmp_path):
+    @dataclass
+    class Nested(SceneEngine):
+        def answer(self, requests, sampling):
+            evaluate(SceneEngine(TEXTS), SCENES[:2], output=tmp_path)
+            raise AssertionError("the second evaluation should have been refused")
+
+    with pytest.raises(CheckpointError, match="another process"):
+        evaluate(Nested(TEXTS), SCENES[:2], output=tmp_path)
+
+
+def test_progress_is_told_in_samples(tmp_path):
+    seen = []
+    evaluate(SceneEngine(TEXTS), SCENES[:5], output=tmp_path, batch_size=2, on_progress=lambda *state: seen.append(state))
+    assert seen == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_settings_say_how_to_get_the_numbers_again(tmp_path):
+    evaluate(SceneEngine(TEXTS), SCENES[:1], output=tmp_path, sampling=Sampling(seed=3))
+    stored = read_settings(tmp_path)
+    assert stored["settings"]["model"] == "scene engine"
+    assert stored["settings"]["sampling"]["seed"] == 3
+    assert {"machine", "versions", "date"} <= stored["about"].keys()
+
+
+def test_a_damaged_journal_names_its_line(tmp_path):
+    evaluate(SceneEngine(TEXTS), SCENES[:2], output=tmp_path)
+    journal = tmp_path / RESULTS_FILE
+    journal.write_bytes(journal.read_bytes() + json.dumps({"key": "x"}).encode() + b"\n")
+    with pytest.raises(CheckpointError, match="line 3"):
+        read_results(tmp_path)

@@ -1,0 +1,160 @@
+import json
+import os
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from onethinker.errors import CheckpointError
+from onethinker.evaluation.pictures import answer_picture, truth_picture
+from onethinker.evaluation.report import find_runs, load_training, write_report
+from onethinker.evaluation.results import RESULTS_FILE, SETTINGS_FILE, Result, append_results
+from onethinker.tasks.task import Grade
+
+ABOUT = {"date": "2026-01-01", "machine": "a laptop", "python": "3.11", "versions": {"torch": "2.14"}}
+
+
+def write_evaluation(folder: Path, accuracies: list[float], *, text: str = "<think>I see it.</think><answer>4</answer>") -> Path:
+    folder.mkdir(parents=True)
+    (folder / SETTINGS_FILE).write_text(json.dumps({"settings": {"model": "tiny", "weights": None}, "about": ABOUT}))
+    grades = [Grade(value + 1, value, 1.0, 0.5, {}, ("expected 2, got 4",)) for value in accuracies]
+    results = [
+        Result(f"{folder.name}{i}", f"sample{i}", "numerical", "How many <b>dots</b>?", "2", text, grade) for i, grade in enumerate(grades)
+    ]
+    with (folder / RESULTS_FILE).open("ab") as file:
+        append_results(file, results)
+    truth_picture(folder, results[0].key).parent.mkdir()
+    for path in (truth_picture(folder, results[0].key), answer_picture(folder, results[0].key)):
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path)
+    return folder
+
+
+def write_training(folder: Path, stage: str = "rl") -> Path:
+    folder.mkdir(parents=True)
+    tasks = {"tracking": {"reward": 1.25, "accuracy": 0.25, "format": 1.0, "sigma": 0.1}} if stage == "rl" else {}
+    rows = [{"step": step, "stage": stage, "loss": 1 / step, "seconds": 30.0, "tasks": tasks} for step in range(1, 4)]
+    (folder / "journal.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 4, "st')
+    (folder / "recipe.json").write_text(json.dumps({"seed": 17}))
+    return folder
+
+
+class Page(HTMLParser):
+    """Collects what a page would load, and checks that its tags are closed in order."""
+
+    VOID = frozenset({"meta", "img", "br", "input", "line", "polyline", "circle"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open_tags: list[str] = []
+        self.addresses: list[str] = []
+        self.tags: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attributes if name in ("src", "href", "srcset")]
+        if tag not in self.VOID:
+            self.open_tags.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open_tags.pop() == tag
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> str:
+    runs = [write_evaluation(tmp_path / "before", [0.0, 0.5]), write_evaluation(tmp_path / "after", [1.0, 0.5])]
+    runs += [write_training(tmp_path / "sft", "sft"), write_training(tmp_path / "rl")]
+    write_report(tmp_path / "pages" / "report.html", runs, title="Quick & small")
+    return (tmp_path / "pages" / "report.html").read_text()
+
+
+def test_report_is_whole_html_that_loads_nothing_from_elsewhere(report):
+    page = Page(report)
+    assert page.open_tags == []
+    assert page.addresses
+    assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
+    assert "script" not in page.tags
+    assert not re.search(r"https?://", report)
+
+
+def test_report_shows_before_and_after_with_their_means(report):
+    assert '<td class="n">0.250</td>' in report
+    assert '<td class="n">0.750</td>' in report
+    assert report.index("before: mean accuracy") < report.index("after: mean accuracy")
+
+
+def test_report_shows_curves_answers_reasons_and_how_to_repeat(report):
+    for words in (
+        "reward of tracking: 1.25 at the end",
+        "loss: ",
+        "1 min 30 s",
+        "I see it.",
+        "expected 2, got 4",
+        "a laptop",
+        "torch 2.14",
+        "seed 17",
+    ):
+        assert words in report, words
+
+
+def test_text_of_models_and_data_cannot_become_markup(report, tmp_path):
+    assert "How many &lt;b&gt;dots&lt;/b&gt;?" in report
+    assert "Quick &amp; small" in report
+    write_evaluation(tmp_path / "evil", [0.0], text='<think><script>alert(1)</script></think><answer>"><img src=x></answer>')
+    write_report(tmp_path / "evil.html", [tmp_path / "evil"])
+    page = Page((tmp_path / "evil.html").read_text())
+    assert "script" not in page.tags
+    assert "x" not in page.addresses
+
+
+def test_report_works_with_evaluations_only_and_with_training_only(tmp_path):
+    write_report(tmp_path / "a.html", [write_evaluation(tmp_path / "only", [1.0])])
+    write_report(tmp_path / "b.html", [write_training(tmp_path / "train")])
+    assert "Learning" not in (tmp_path / "a.html").read_text()
+    assert "Learning from rewards" in (tmp_path / "b.html").read_text()
+
+
+def test_a_task_with_unasked_samples_shows_no_number(tmp_path):
+    folder = write_evaluation(tmp_path / "part", [1.0])
+    with (folder / RESULTS_FILE).open("ab") as file:
+        append_results(file, [Result("k", "sample9", "numerical", "How many?", "2", "", None, error="no such file")])
+    write_report(tmp_path / "a.html", [folder])
+    page = (tmp_path / "a.html").read_text()
+    assert "1 not asked" in page
+    assert '<td class="n">1.000</td>' not in page.split("Reward, format")[0]
+
+
+def test_a_folder_of_runs_is_searched_in_the_order_in_which_they_began(tmp_path):
+    for when, name in ((300, "a"), (100, "b"), (200, "c")):
+        folder = write_evaluation(tmp_path / name, [1.0])
+        for path in folder.glob("*.json*"):
+            os.utime(path, (when, when))
+    (tmp_path / "pictures").mkdir()
+    assert [folder.name for folder in find_runs(tmp_path)] == ["b", "c", "a"]
+
+
+def test_a_step_that_was_done_again_counts_once_and_a_torn_line_not_at_all(tmp_path):
+    folder = write_training(tmp_path / "rl")
+    path = folder / "journal.jsonl"
+    path.write_text(path.read_text().rsplit("\n", 1)[0] + '\n{"step": 3, "stage": "rl", "loss": 9.0, "seconds": 1.0}\n')
+    assert load_training(folder).curve("loss") == [(1, 1.0), (2, 0.5), (3, 9.0)]
+
+
+@pytest.mark.parametrize("content", ["[1, 2]\n", "{}\n", "nonsense\n", ""], ids=["list", "no step", "no json", "empty"])
+def test_a_damaged_journal_is_named_and_nothing_is_written(tmp_path, content):
+    (tmp_path / "rl").mkdir()
+    (tmp_path / "rl" / "journal.jsonl").write_text(content)
+    with pytest.raises(CheckpointError, match=r"journal\.jsonl"):
+        write_report(tmp_path / "report.html", [tmp_path / "rl"])
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_folder_without_a_run_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"results\.jsonl or journal\.jsonl"):
+        write_report(tmp_path / "report.html", [tmp_path])
