@@ -13,6 +13,7 @@ from onethinker.synthetic.questions import (
     mask_record,
     seen_box,
     segmentation_answer,
+    with_article,
     with_options,
 )
 from onethinker.synthetic.scene import COLORS, SHAPES, WORDS, Scene, Thing, Writing, draw_background, draw_ink, draw_things
@@ -102,7 +103,7 @@ def _describe(rng: np.random.Generator, paint: Painter) -> Question:
     scene = _draw_scene(rng, most=2)
     painting = paint(scene)
     if len(scene.things) == 1:
-        text = f"A {scene.things[0].name} at the {corner_name(seen_box(painting, 0))}."
+        text = f"{with_article(scene.things[0].name)} at the {corner_name(seen_box(painting, 0))}."
         return Question(painting, "Describe the picture.", "There is 1 shape.", text)
     text = _relation(*sorted(scene.things, key=lambda thing: thing.center))
     return Question(painting, "Describe the picture.", "There are 2 shapes.", text)
@@ -111,9 +112,9 @@ def _describe(rng: np.random.Generator, paint: Painter) -> Question:
 def _relation(left: Thing, right: Thing) -> str:
     dx, dy = (b - a for a, b in zip(left.center, right.center, strict=True))
     if dx >= abs(dy):
-        return f"A {left.name} left of a {right.name}."
+        return f"{with_article(left.name)} left of {with_article(right.name).lower()}."
     upper, lower = (left, right) if dy > 0 else (right, left)
-    return f"A {upper.name} above a {lower.name}."
+    return f"{with_article(upper.name)} above {with_article(lower.name).lower()}."
 
 
 def _locate(rng: np.random.Generator, paint: Painter) -> Question:

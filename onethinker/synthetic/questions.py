@@ -52,6 +52,15 @@ def with_options(rng: np.random.Generator, question: Question, others: Sequence[
     return replace(question, answer=letter, options=tuple(f"{name}. {option}" for name, option in zip("ABCD", options, strict=False)))
 
 
+def with_article(name: str) -> str:
+    """Return a thing's name with "A" or "An" before it.
+
+    >>> with_article("orange star")
+    'An orange star'
+    """
+    return f"{'An' if name[0] in 'aeiou' else 'A'} {name}"
+
+
 def corner_name(box: Box) -> str:
     """Return the quarter of the frame in which the box's centre lies.
 

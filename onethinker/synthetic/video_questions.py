@@ -17,6 +17,7 @@ from onethinker.synthetic.questions import (
     mask_record,
     seen_box,
     segmentation_answer,
+    with_article,
     with_options,
 )
 from onethinker.synthetic.scene import (
@@ -32,6 +33,7 @@ from onethinker.synthetic.scene import (
     draw_things,
 )
 
+_SPLINTER = 30  # thousandths: what is narrower could be overlooked
 _DIRECTIONS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
 
 
@@ -125,8 +127,8 @@ def _draw_captions(rng: np.random.Generator, lines: list[str], *, height: float)
 def _describe(rng: np.random.Generator, paint: Painter) -> Question:
     duration_s = _draw_duration(rng)
     things, direction = _draw_travel(rng, int(rng.integers(1, 3)), Span(0.0, duration_s - 0.5))
-    text = f"A {things[0].name} moves {direction}"
-    text += f" and a {things[1].name} stays." if len(things) == 2 else "."
+    text = f"{with_article(things[0].name)} moves {direction}"
+    text += f" and {with_article(things[1].name).lower()} stays." if len(things) == 2 else "."
     amount = "There is 1 shape." if len(things) == 1 else "There are 2 shapes."
     return Question(paint(Scene(draw_background(rng), things, duration_s=duration_s)), "Describe the clip.", amount, text)
 
@@ -155,27 +157,46 @@ def _time_motion(rng: np.random.Generator, paint: Painter) -> Question:
 
 
 def _time_hidden(rng: np.random.Generator, paint: Painter) -> Question:
-    """Ask when a thing that passes behind the wall cannot be seen; scenes where this falls between half seconds are left out."""
-    span = Span(0.0, 0.0)
-    while span.end <= span.start or any(2 * time_s % 1 for time_s in span):
+    """Ask when a thing that passes behind the wall cannot be seen."""
+    span = None
+    while span is None:
         scene, direction = _draw_passage(rng)
         painting = paint(scene)
-        hidden = [time_s for frame, time_s in enumerate(painting.clip.times_s) if painting.box(0, frame) is None]
-        span = Span(hidden[0], hidden[-1]) if hidden else Span(0.0, 0.0)
+        span = _hidden_span(painting)
     answer = compact_json({"time": list(span)})
     return Question(painting, f"When is the {scene.things[0].name} hidden?", f"It moves {direction}.", answer)
 
 
+def _hidden_span(painting: Painting) -> Span | None:
+    """Return the seconds of the first and last frame without the first thing, or None where these leave room for doubt.
+
+    Doubt is a frame with a mere splinter of it, a moment too short, or a time that is no half second.
+    """
+    boxes = [painting.box(0, frame) for frame in range(len(painting.clip.times_s))]
+    hidden = [time_s for time_s, box in zip(painting.clip.times_s, boxes, strict=True) if not box]
+    if not hidden or any(box and box.x2 - box.x1 < _SPLINTER for box in boxes):
+        return None
+    span = Span(hidden[0], hidden[-1])
+    return span if span.end > span.start and not any(2 * time_s % 1 for time_s in span) else None
+
+
 def _draw_passage(rng: np.random.Generator) -> tuple[Scene, str]:
-    """Return a scene in which a thing passes behind a wall wider than itself, and the direction's name."""
-    duration_s = _draw_duration(rng)
-    thing = draw_things(rng, 1, largest=0.28)[0]
-    left = float(rng.uniform(0.3, 0.42))
-    wall = Wall(left, left + thing.size + float(rng.uniform(0.05, 0.12)))
-    near, far, y = 0.05 + thing.size / 2, 0.95 - thing.size / 2, thing.center[1]
-    direction = str(rng.choice(["left", "right"]))
-    xs = (near, far) if direction == "right" else (far, near)
-    thing = replace(thing, motion=Motion((0.0, duration_s - 0.5), xs, (y, y)))
+    """Return a scene in which a thing passes behind a wall that covers it between two half seconds, and the direction's name."""
+    duration_s, speed = _draw_duration(rng), float(rng.uniform(0.18, 0.28))
+    start_s = float(rng.integers(2, int(2 * duration_s) - 4)) / 2
+    end_s = start_s + float(rng.integers(1, 4)) / 2
+    early_s = 0.04  # it is covered this long before the first hidden frame, and after the last
+    thing = draw_things(rng, 1, largest=0.26)[0]
+    left = float(rng.uniform(0.3, 0.36))
+    right = left + thing.size + speed * (end_s - start_s + 2 * early_s)
+    covered_x, covered_s = left + thing.size / 2, start_s - early_s
+    near, far, y = 0.04 + thing.size / 2, 0.96 - thing.size / 2, thing.center[1]
+    times_s = tuple(covered_s + (x - covered_x) / speed for x in (near, far))
+    if rng.random() < 0.5:
+        direction, wall, xs = "right", Wall(left, right), (near, far)
+    else:
+        direction, wall, xs = "left", Wall(1 - right, 1 - left), (1 - near, 1 - far)
+    thing = replace(thing, motion=Motion(times_s, xs, (y, y)))
     return Scene(draw_background(rng), (thing,), wall=wall, duration_s=duration_s), direction
 
 

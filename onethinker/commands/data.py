@@ -1,0 +1,35 @@
+"""`onethinker data`: samples made or prepared for training and evaluation."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+def data(
+    kind: Annotated[Literal["synthetic"], tyro.conf.Positional],
+    *,
+    output: Path,
+    num_samples: int = 1000,
+    seed: int = 0,
+    split: str = "train",
+    side_px: int | None = None,
+) -> None:
+    """Write pictures, clips and questions of every problem type whose answers are known exactly.
+
+    The folder gets media/ and samples.jsonl, in the released form, and appears only when it is complete.
+
+    Args:
+        kind: "synthetic": shapes, words and numbers that are painted as needed.
+        output: New or empty folder.
+        num_samples: How many questions; the problem types take turns.
+        seed: Another seed gives other scenes.
+        split: Name of the part; "test" shares no scene with "train".
+        side_px: Size of pictures and frames; by default small, as the tiny model wants them.
+    """
+    from onethinker.commands.evaluate import progress_bar
+    from onethinker.synthetic import write_dataset
+
+    with progress_bar("painting") as on_progress:
+        path = write_dataset(output, num_samples=num_samples, seed=seed, split=split, side_px=side_px, on_progress=on_progress)
+    print(path)
