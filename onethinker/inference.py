@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,27 +102,22 @@ class Thought:
     def to_supervision(self) -> "sv.Detections":
         """Return the boxes of the answer as supervision's `Detections`, in pixels of the source.
 
-        A task with a box for each second gives one detection a second, all with `tracker_id` 1 and the second in
-        `data["time_s"]`.
+        `data["time_s"]` holds the second of each (a picture: 0); the boxes of one object over time share `tracker_id` 1.
 
         Raises: AnswerError: the answer has no boxes, or there is no answer.
         """
-        boxes = timed_boxes(self.answer)
+        boxes = boxes_by_time(self.answer)
         if not boxes:
             raise AnswerError(f"a {self.task} answer without boxes cannot become detections: {'; '.join(self.problems) or self.answer!r}")
         import numpy as np
         import supervision as sv
 
-        thousandths = np.array([box for _, box in boxes], dtype=np.float64)
         size_px = np.array([self.clip.source_width, self.clip.source_height] * 2)
-        xyxy_px = (thousandths * size_px / 1000).astype(np.float32)
-        if boxes[0][0] is None:
-            return sv.Detections(xyxy=xyxy_px, class_id=np.zeros(len(boxes), dtype=int))
         return sv.Detections(
-            xyxy=xyxy_px,
+            xyxy=(np.array(list(boxes.values()), dtype=np.float64) * size_px / 1000).astype(np.float32),
             class_id=np.zeros(len(boxes), dtype=int),
-            tracker_id=np.ones(len(boxes), dtype=int),
-            data={"time_s": np.array([time_s for time_s, _ in boxes], dtype=np.float64)},
+            tracker_id=np.ones(len(boxes), dtype=int) if isinstance(getattr(self.answer, "boxes", None), Mapping) else None,
+            data={"time_s": np.array(list(boxes), dtype=np.float64)},
         )
 
 
@@ -223,15 +218,18 @@ def understand(reply: Reply, sample: Sample) -> tuple[Response, Any, tuple[str, 
     return response, answer, tuple(problems)
 
 
-def timed_boxes(answer: Any) -> list[tuple[float | None, Box]]:
-    """Return the boxes of any task's answer with their seconds (None for a picture's), in order; [] if it has none."""
-    boxes = getattr(answer, "boxes", None)
-    if isinstance(boxes, dict):
-        return [(float(second), Box(*box)) for second, box in sorted(boxes.items())]
-    box = getattr(answer, "box", boxes if boxes is not None else answer if isinstance(answer, Box) else None)
-    if box is None:
-        return []
-    return [(None, Box(*box))]
+def boxes_by_time(answer: Any) -> dict[float, Box]:
+    """Return the boxes of any task's answer by their second (a picture: 0), in order; {} if it has none.
+
+    >>> boxes_by_time(Box(1, 2, 3, 4))
+    {0.0: Box(x1=1, y1=2, x2=3, y2=4)}
+    """
+    if isinstance(answer, Box):
+        return {0.0: answer}
+    if isinstance(boxes := getattr(answer, "boxes", None), Mapping):
+        return {float(second): box for second, box in sorted(boxes.items())}
+    box = getattr(answer, "box", None)
+    return {float(getattr(answer, "time_s", 0.0)): box} if isinstance(box, Box) else {}
 
 
 def _checked_box(box: Sequence[float]) -> Box:

@@ -72,7 +72,8 @@ def test_ask_prints_the_answer_as_json_and_draws_it(photo, serve, capsys):
     assert said["thinking"] == "The cat sits left."
     assert said["problems"] == []
     assert said["model"] == f"said-model at {address}"
-    assert Image.open(drawn).size == (128, 96)
+    with Image.open(drawn) as picture:
+        assert picture.size == (128, 96)
     assert "Where is the cat?" in json.dumps(asked[0]["messages"])
 
 
