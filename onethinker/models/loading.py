@@ -1,0 +1,157 @@
+"""From what a user types to a model that answers: a hub id, a folder, "tiny" or an address; and back into a folder."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from onethinker.errors import EngineError
+from onethinker.media.budget import MediaBudget
+from onethinker.models.engine import Engine
+from onethinker.models.wording import Wording
+
+if TYPE_CHECKING:
+    from onethinker.models.local import LocalEngine
+
+TINY = "tiny"
+"""The model that needs no download: a small Qwen3-VL with random weights, which shows that the road is open and knows nothing."""
+SETTINGS_FILE = "onethinker.json"
+"""The file of a model folder that says with which words and which budget its weights were trained."""
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+class LoadedEngine(Engine, Protocol):
+    """An engine with the words and the media budget that its weights expect."""
+
+    @property
+    def wording(self) -> Wording:
+        """How a question becomes the text of a message."""
+        ...
+
+    @property
+    def budget(self) -> MediaBudget:
+        """How much of a picture or video the model is shown."""
+        ...
+
+
+class ModelSettings(BaseModel):
+    """What `onethinker.json` holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    wording: Wording = Wording()
+    budget: MediaBudget = MediaBudget()
+
+
+def load_engine(model: str, *, wording: Wording | None = None, budget: MediaBudget | None = None) -> LoadedEngine:
+    """Return the engine that `model` names; `wording` and `budget` replace those that the weights come with.
+
+    "http://host:8000/v1" is a server, an existing folder or a hub id ("OneThink/OneThinker-8B") is loaded here, and
+    "tiny" is built on the spot, untrained.
+
+    Raises: EngineError: nothing answers, the folder is missing or holds no model, or the hub cannot be reached.
+    """
+    if model.startswith(("http://", "https://")):
+        from onethinker.models.remote import RemoteEngine
+
+        return RemoteEngine.connect(model, wording=wording, budget=budget)
+    engine = load_local(model)
+    return replace(engine, wording=wording or engine.wording, budget=budget or engine.budget)
+
+
+def load_local(model: str, *, seed: int = 0, device: str | None = None, dtype: str | None = None) -> "LocalEngine":
+    """Return a model that runs here, with the wording and budget that its folder names, or the defaults.
+
+    `model` is a folder, a hub id or "tiny", whose random weights follow `seed`. `device` is torch's name for one ("cuda:1"),
+    or "auto" to spread a model over all of them; `dtype` is a name such as "bfloat16". By default the first GPU in bfloat16,
+    else the CPU in float32.
+
+    Raises: EngineError: there is no such folder, it holds no model that takes pictures, or the hub cannot be reached.
+    """
+    from onethinker.models.local import LocalEngine, default_device
+
+    device = device or default_device()
+    dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
+    if model == TINY:
+        return _build_tiny(seed, device, dtype)
+    folder = Path(model).expanduser()
+    if not folder.is_dir() and (not _HUB_ID.fullmatch(model) or model.startswith(".")):
+        raise EngineError(f'{model}: no such folder, and not a hub id like "Qwen/Qwen3-VL-8B-Instruct", an address or "{TINY}"')
+    source = str(folder) if folder.is_dir() else model
+    settings = read_settings(folder) if folder.is_dir() else ModelSettings()
+    network, processor = _from_pretrained(source, device, dtype)
+    return LocalEngine(network, processor, settings.wording, settings.budget, name=model)
+
+
+def save_model(folder: Path, model: Any, processor: Any, *, wording: Wording, budget: MediaBudget) -> None:
+    """Write an ordinary Hugging Face folder, and beside the weights the wording and budget that they were trained with.
+
+    A folder of that name is replaced once the new one is whole; until then it stays as it was.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    model.save_pretrained(partial)
+    processor.save_pretrained(partial)
+    settings = ModelSettings(wording=wording, budget=budget)
+    (partial / SETTINGS_FILE).write_text(settings.model_dump_json(indent=2) + "\n")
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def read_settings(folder: Path) -> ModelSettings:
+    """Return the wording and budget of a model folder; the defaults where it has no such file. Raises: EngineError."""
+    path = folder / SETTINGS_FILE
+    if not path.exists():
+        return ModelSettings()
+    try:
+        return ModelSettings.model_validate(json.loads(path.read_text()))
+    except (OSError, ValueError, ValidationError) as error:
+        raise EngineError(f'{path}: expected {{"wording": …, "budget": …}} as `save_model` writes it: {error}') from error
+
+
+def _build_tiny(seed: int, device: str, dtype: str) -> "LocalEngine":
+    import torch
+
+    from onethinker.models.local import LocalEngine
+    from onethinker.models.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
+
+    model, processor = build_tiny(seed)
+    return LocalEngine(model.to(device, getattr(torch, dtype)), processor, TINY_WORDING, TINY_BUDGET, name=TINY)
+
+
+def _from_pretrained(source: str, device: str, dtype: str) -> tuple[Any, Any]:
+    from safetensors import SafetensorError
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    try:
+        processor = AutoProcessor.from_pretrained(source)
+        model = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, device_map=device)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        raise EngineError(f"{source}: {_what_to_do(source, error)}\n{str(error).strip()[:600]}") from error
+    if not hasattr(processor, "image_processor"):
+        raise EngineError(f"{source}: not a vision-language model, it has no image processor; choose one such as Qwen/Qwen3-VL-8B-Instruct")
+    return model.eval(), processor
+
+
+def _what_to_do(source: str, error: Exception) -> str:
+    """Return what a user can do about a model that did not load."""
+    if Path(source).is_dir():
+        if not (Path(source) / "config.json").exists():
+            return "the folder holds no model: there is no config.json in it. Give the folder that training wrote, or a hub id"
+        if isinstance(error, ValueError | KeyError):
+            return "the folder holds no model that answers in text about pictures, such as a Qwen3-VL"
+        return "the model in this folder cannot be read; copy or train it again"
+    if isinstance(error, OSError):
+        return (
+            "no such folder here, and no such model on the hub, or the hub cannot be reached. Check the spelling and the network, "
+            "log in with `hf auth login` for a private model, or give a folder that holds the model"
+        )
+    return "the hub has this, but not as a model that answers in text about pictures; choose one such as Qwen/Qwen3-VL-8B-Instruct"
