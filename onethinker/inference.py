@@ -97,7 +97,7 @@ class Thought:
 
     def to_json(self) -> str:
         """Return everything but the pixels as one JSON object."""
-        return json.dumps(self.to_dict(), ensure_ascii=False)
+        return json.dumps(self.to_dict())
 
     def to_supervision(self) -> "sv.Detections":
         """Return the boxes of the answer as supervision's `Detections`, in pixels of the source.

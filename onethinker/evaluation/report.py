@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from onethinker.errors import AnswerError, CheckpointError
+from onethinker.errors import AnswerError, CheckpointError, ConfigError
 from onethinker.evaluation.charts import line_chart
 from onethinker.evaluation.metrics import Score, mean_accuracy, score_tasks
 from onethinker.evaluation.pictures import answer_picture, is_sheet, truth_picture
@@ -103,7 +103,7 @@ def write_report(output: Path, runs: Sequence[Path], *, title: str = "OneThinker
 
     A folder that is neither is searched one level down, in the order in which the runs in it were started.
 
-    Raises: CheckpointError: a folder without any run, or with a damaged one; then nothing is written.
+    Raises: CheckpointError: a folder without any run, or with a damaged one. ConfigError: `output` cannot be written.
     """
     folders = [found for run in runs for found in find_runs(run)]
     evaluations = [load_evaluation(folder) for folder in folders if (folder / RESULTS_FILE).exists()]
@@ -116,8 +116,11 @@ def write_report(output: Path, runs: Sequence[Path], *, title: str = "OneThinker
         num_samples=lambda task: max(score.num_samples for evaluation in evaluations if (score := evaluation.score(task))),
         examples=load_examples(evaluations),
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(output, page)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(output, page.encode(errors="replace"))
+    except OSError as error:
+        raise ConfigError(f"{output}: expected a file that can be written: {error.strerror}") from error
 
 
 def find_runs(folder: Path) -> list[Path]:

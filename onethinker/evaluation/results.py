@@ -89,8 +89,12 @@ def open_journal(folder: Path, settings: dict[str, Any]) -> Iterator[IO[bytes]]:
 
     A last line that a kill cut short is removed. Raises: CheckpointError: other settings, or the journal is in use.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / RESULTS_FILE).open("a+b") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / RESULTS_FILE).open("a+b")
+    except OSError as error:
+        raise CheckpointError(f"{folder}: expected a folder that can be written to: {error.strerror}") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

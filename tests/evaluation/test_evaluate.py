@@ -202,3 +202,9 @@ def test_a_damaged_journal_names_its_line(tmp_path):
     journal.write_bytes(journal.read_bytes() + json.dumps({"key": "x"}).encode() + b"\n")
     with pytest.raises(CheckpointError, match="line 3"):
         read_results(tmp_path)
+
+
+def test_an_output_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(CheckpointError, match="taken"):
+        evaluate(SceneEngine(TEXTS), SCENES[:1], output=tmp_path / "taken")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onethinker.errors import CheckpointError
+from onethinker.errors import CheckpointError, ConfigError
 from onethinker.evaluation.pictures import answer_picture, truth_picture
 from onethinker.evaluation.report import find_runs, load_training, write_report
 from onethinker.evaluation.results import RESULTS_FILE, SETTINGS_FILE, Result, append_results
@@ -158,3 +158,14 @@ def test_a_damaged_journal_is_named_and_nothing_is_written(tmp_path, content):
 def test_a_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"results\.jsonl or journal\.jsonl"):
         write_report(tmp_path / "report.html", [tmp_path])
+
+
+def test_a_page_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"file/page\.html"):
+        write_report(tmp_path / "file" / "page.html", [write_evaluation(tmp_path / "run", [1.0])])
+
+
+def test_half_a_character_in_an_answer_does_not_stop_the_report(tmp_path):
+    write_report(tmp_path / "a.html", [write_evaluation(tmp_path / "run", [0.0], text="\ud800")])
+    assert "<h1>" in (tmp_path / "a.html").read_text()
