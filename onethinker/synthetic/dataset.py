@@ -1,1 +1,75 @@
-"""Synthetic samples as files."""
+"""Synthetic samples as files: pictures, videos and records in the released form."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from onethinker.data.sample import Sample
+from onethinker.errors import DataError
+from onethinker.synthetic.painting import FPS
+from onethinker.synthetic.samples import make_sample
+
+_RECORDS = "samples.jsonl"
+
+
+def write_dataset(
+    folder: Path,
+    *,
+    num_samples: int,
+    seed: int = 0,
+    split: str = "train",
+    side_px: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write the first samples of an endless list into a new folder and return the path of its samples.jsonl.
+
+    Pictures are PNG (exact), clips MP4 (truth stays that of the painted frames). The folder appears when it is
+    complete, or not at all. `on_progress` hears how many samples are written, and of how many.
+
+    Raises: DataError when there is something in the folder already.
+    """
+    from onethinker.data.formats import write_samples
+
+    if num_samples < 1:
+        raise DataError(f"a dataset needs at least 1 sample, got {num_samples}")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise DataError(f"{folder}: is there already; name a new or an empty folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+    try:
+        (partial / "media").mkdir()
+        write_samples(partial / _RECORDS, _saved_samples(partial, num_samples, seed, split, side_px, on_progress))
+        partial.chmod(0o755)
+        partial.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder / _RECORDS
+
+
+def _saved_samples(
+    folder: Path,
+    num_samples: int,
+    seed: int,
+    split: str,
+    side_px: int | None,
+    on_progress: Callable[[int, int], None] | None,
+) -> Iterator[Sample]:
+    """Yield samples whose media lie in the folder, each saved just before it is yielded."""
+    from PIL import Image
+
+    from onethinker.media.writing import write_video
+
+    for index in range(num_samples):
+        sample = make_sample(seed, index, split=split, side_px=side_px)
+        (clip,) = sample.media
+        assert not isinstance(clip, Path)
+        path = folder / "media" / f"{index:06d}.{'png' if clip.kind == 'image' else 'mp4'}"
+        if clip.kind == "image":
+            Image.fromarray(clip.frames[0]).save(path)
+        else:
+            write_video(path, clip.frames, fps=FPS)
+        yield replace(sample, media=(path,))
+        if on_progress:
+            on_progress(index + 1, num_samples)

@@ -16,8 +16,8 @@ COLORS: dict[str, Color] = {
     "orange": (245, 146, 40),
     "yellow": (247, 214, 60),
     "green": (62, 172, 92),
-    "blue": (58, 116, 226),
-    "purple": (150, 84, 196),
+    "blue": (68, 130, 238),
+    "purple": (166, 100, 214),
 }
 SHAPES = ("circle", "square", "triangle", "star")
 WORDS = ("cat", "dog", "sun", "moon", "star", "tree", "fish", "bird", "car", "ship", "book", "door", "milk", "rain", "hand", "key")
