@@ -127,17 +127,17 @@ def scores_as_json(scores: "Sequence[Score]") -> str:
 def print_scores(scores: "Sequence[Score]") -> None:
     """Print a table of all tasks to stdout."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from onethinker.evaluation.metrics import mean_accuracy
 
-    table = Table("task", "samples", "accuracy", "95 %", "reward", "format", "metrics")
+    table = Table(*(Column(name, no_wrap=True) for name in ("task", "samples", "accuracy", "95 %", "reward", "format", "metrics")))
     for score in scores:
         if score.accuracy is None or score.reward is None or score.format is None:
             table.add_row(score.task, str(score.num_samples), f"{score.num_failed} not asked", "", "", "", "")
             continue
         interval = f"{score.accuracy.low:.3f}–{score.accuracy.high:.3f}"
-        metrics = ", ".join(f"{name} {value.mean:.3f}" for name, value in score.metrics.items())
+        metrics = "\n".join(f"{name} {value.mean:.3f}" for name, value in score.metrics.items())
         numbers = [f"{value.mean:.3f}" for value in (score.accuracy, score.reward, score.format)]
         table.add_row(score.task, str(score.num_samples), numbers[0], interval, numbers[1], numbers[2], metrics)
     console = Console()

@@ -123,7 +123,7 @@ def test_ask_runs_on_the_tiny_model_without_a_download(photo, capsys):
         (("{photo}", "What?", "--model", "tiny", "--task", "juggling"), "juggling"),
         (("{photo}", "What?", "--model", "/no/such/model"), "/no/such/model"),
         (("{photo}", "What?", "--model", "tiny", "--wording", "absent.toml"), "absent.toml"),
-        (("{photo}", "What?", "--model", "tiny", "--box", "9", "9", "1", "1", "--task", "tracking"), "thousandths"),
+        (("{photo}", "What?", "--model", "tiny", "--box", "9", "9", "1", "1", "--task", "spatial grounding"), "thousandths"),
     ],
     ids=["file", "task", "model", "wording", "box"],
 )
