@@ -38,14 +38,15 @@ def make_sample(
     `problem_type` or `data_type` keeps only those. Another `seed` or another name of `split` gives other scenes.
     `side_px` paints larger than a tiny model sees, for pictures to look at.
 
-    Raises: DataError for a problem type or data type that is not asked, a negative number, or a side below 32 pixels.
+    Raises: DataError for a problem type or data type that is not asked, a negative number, or a side that is no
+    multiple of 32 pixels.
 
     >>> sample = make_sample(0, 6)
     >>> sample.problem_type, sample.problem, sample.truth
     ('spatial grounding', 'Find the blue circle.', '{"boxes":[141,94,469,414]}')
     """
-    if seed < 0 or index < 0 or (side_px is not None and side_px < 32):
-        raise DataError(f"seed and index must be 0 or more and side_px at least 32, got {seed}, {index} and {side_px}")
+    if seed < 0 or index < 0 or (side_px is not None and (side_px < 32 or side_px % 32)):
+        raise DataError(f"seed and index must be 0 or more and side_px a multiple of 32, got {seed}, {index} and {side_px}")
     wanted = problem_type.lower() if problem_type else None
     types = list(dict.fromkeys(p for p, d in KINDS if wanted in (None, p.lower()) and data_type in (None, d)))
     if not types:
