@@ -1,9 +1,13 @@
 """How much of a picture or video a model sees: the only place with frame, pixel and size limits."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 TOKEN_SIDE_PX = 32
 """Side of the square of pixels that becomes one visual token: patch 16 times merge 2, in every Qwen3-VL."""
+FRAMES_PER_TOKEN = 2
+"""Frames of a video that share their visual tokens: the temporal patch of every Qwen3-VL."""
 
 
 class MediaBudget(BaseModel):
@@ -25,3 +29,11 @@ class MediaBudget(BaseModel):
     """A larger video frame is reduced to this area."""
     video_max_pixels: int = Field(24 * 1024 * 32 * 32, ge=32 * 32)
     """Frames times area of all sampled frames of one video at most; many frames become smaller ones."""
+
+    @model_validator(mode="after")
+    def _least_within_most(self) -> Self:
+        for kind in ("image", "frame"):
+            least, most = getattr(self, f"{kind}_min_pixels"), getattr(self, f"{kind}_max_pixels")
+            if least > most:
+                raise ValueError(f"{kind}_min_pixels must not exceed {kind}_max_pixels, got {least} and {most}")
+        return self

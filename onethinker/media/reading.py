@@ -1,0 +1,123 @@
+"""The one way in: a picture or video, from a file or from memory, becomes the frames that a model sees."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from onethinker.clip import Clip
+from onethinker.errors import MediaError
+from onethinker.media.budget import MediaBudget
+from onethinker.media.pictures import count_moments, moment_times, moments, open_picture, resized, upright
+from onethinker.media.sampling import choose_frames, target_times
+from onethinker.media.sizing import frame_size, image_size
+from onethinker.media.videos import converted, decode_frames, open_video, quarter_turns, scaled, scan_video
+
+Frame = npt.NDArray[np.uint8]
+
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+"""Marks of the pictures of phones that Pillow has no decoder for, and FFmpeg would take for a video of tiles."""
+
+
+def read_clip(source: Path | Clip, budget: MediaBudget) -> Clip:
+    """Return what the model sees of a picture or video: frames chosen by true time, upright, sized within the budget.
+
+    Sides are multiples of 32 pixels. Times are seconds from the first frame of the video. The kind of a file is read from
+    its content, not from its name; an animated GIF, WebP or PNG is a video. A clip that fits already comes back as it is.
+
+    Raises: MediaError: names the file and why it cannot be read or what limit it breaks.
+    """
+    if isinstance(source, Clip):
+        return _fit_clip(source, budget)
+    try:
+        if not source.is_file():
+            raise MediaError("is a folder or device, not a file" if source.exists() else "there is no such file")
+        with source.open("rb") as file:
+            return _read_file(file, source.name, budget)
+    except MediaError as error:
+        raise MediaError(f"{source}: {error}") from error.__cause__
+    except Exception as error:  # noqa: BLE001: what decoders raise on hostile bytes is no list that anybody keeps
+        raise MediaError(f"{source}: cannot be read as a picture or video ({error or type(error).__name__})") from error
+
+
+def _read_file(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
+    head = file.read(12)
+    if not head:
+        raise MediaError("is empty")
+    if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:
+        raise MediaError("is a HEIC picture, which is not read; save it as JPEG or PNG")
+    file.seek(0)
+    image = open_picture(file)
+    if image is None:
+        return _read_video(file, name, budget)
+    count = count_moments(image)
+    return _read_image(image, name, budget) if count == 1 else _read_animation(image, count, name, budget)
+
+
+def _read_image(image: Image.Image, name: str, budget: MediaBudget) -> Clip:
+    image = upright(image)
+    frame = resized(image, image_size(*image.size, budget))
+    return Clip("image", frame[None], (0.0,), (0,), *image.size, 0.0, name)
+
+
+def _read_animation(image: Image.Image, count: int, name: str, budget: MediaBudget) -> Clip:
+    times_s, duration_s = moment_times(image, count)
+    targets = target_times(duration_s, budget)
+    size = frame_size(*image.size, len(targets), budget)
+    chosen = choose_frames(times_s, targets)
+    frames = _stacked(moments(image, chosen, size), len(chosen), size)
+    return Clip("video", frames, tuple(times_s[n] for n in chosen), tuple(chosen), *image.size, duration_s, name)
+
+
+def _read_video(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
+    container, stream = open_video(file)
+    with container:
+        scan = scan_video(container, stream)
+    times_s, targets = scan.times_s, target_times(scan.duration_s, budget)
+    wanted = choose_frames(times_s, targets)
+    container, stream = open_video(file)
+    with container:
+        chosen: list[int] = []
+        source_size, turns, frames = (0, 0), 0, np.empty((0, 0, 0, 3), np.uint8)
+        for number, frame in decode_frames(container, stream, scan, wanted):
+            if not chosen:
+                turns = quarter_turns(frame)
+                source_size = (frame.width, frame.height) if turns % 2 == 0 else (frame.height, frame.width)
+                size = frame_size(*source_size, len(targets), budget)
+                frames = np.empty((len(wanted), size[1], size[0], 3), np.uint8)
+            frames[len(chosen)] = converted(frame, (frames.shape[2], frames.shape[1]), turns)
+            chosen.append(number)
+    if not chosen:
+        raise MediaError("has a video of which no frame can be decoded")
+    return Clip("video", frames[: len(chosen)], tuple(times_s[n] for n in chosen), tuple(chosen), *source_size, scan.duration_s, name)
+
+
+def _fit_clip(clip: Clip, budget: MediaBudget) -> Clip:
+    if not len(clip.frames):
+        raise MediaError(f"{clip.name}: a clip needs at least one frame")
+    if clip.kind == "image":
+        size = image_size(clip.width, clip.height, budget)
+        return clip if size == (clip.width, clip.height) else replace(clip, frames=resized(Image.fromarray(clip.frames[0]), size)[None])
+    targets = target_times(clip.duration_s, budget)
+    size = frame_size(clip.width, clip.height, len(targets), budget)
+    chosen = choose_frames(clip.times_s, targets)
+    if len(chosen) == len(clip.frames) and size == (clip.width, clip.height):
+        return clip
+    return replace(
+        clip,
+        frames=_stacked((scaled(clip.frames[n], size) for n in chosen), len(chosen), size),
+        times_s=tuple(clip.times_s[n] for n in chosen),
+        indices=tuple(clip.indices[n] for n in chosen),
+    )
+
+
+def _stacked(frames: Iterator[Frame], count: int, size: tuple[int, int]) -> Frame:
+    """Return frames as one array without ever holding them twice."""
+    stack = np.empty((count, size[1], size[0], 3), np.uint8)
+    for number, frame in enumerate(frames):
+        stack[number] = frame
+    return stack

@@ -1,0 +1,73 @@
+"""Which size a model sees: sides in multiples of 32 pixels, the shape kept, the area within the budget."""
+
+import math
+
+from onethinker.clip import Clip
+from onethinker.errors import MediaError
+from onethinker.media.budget import FRAMES_PER_TOKEN, TOKEN_SIDE_PX, MediaBudget
+
+MAX_ASPECT = 200
+"""A longer strip than this has no size that a model could read."""
+
+
+def image_size(width: int, height: int, budget: MediaBudget) -> tuple[int, int]:
+    """Return the width and height, in pixels, at which a picture is shown to the model.
+
+    >>> image_size(1920, 1080, MediaBudget())
+    (1344, 768)
+    """
+    return fit_size(width, height, min_pixels=budget.image_min_pixels, max_pixels=budget.image_max_pixels)
+
+
+def frame_size(width: int, height: int, num_frames: int, budget: MediaBudget) -> tuple[int, int]:
+    """Return the width and height, in pixels, at which each of so many video frames is shown to the model.
+
+    >>> frame_size(1920, 1080, 16, MediaBudget()), frame_size(1920, 1080, 128, MediaBudget())
+    ((672, 384), (576, 320))
+    """
+    most = max(TOKEN_SIDE_PX**2, min(budget.frame_max_pixels, budget.video_max_pixels // num_frames))
+    return fit_size(width, height, min_pixels=min(budget.frame_min_pixels, most), max_pixels=most)
+
+
+def fit_size(width: int, height: int, *, min_pixels: int, max_pixels: int) -> tuple[int, int]:
+    """Return the size nearest to a given one whose sides are multiples of 32 and whose area lies between the two.
+
+    The most is never exceeded; the least is missed where no multiple of 32 lies between. A size that came out once
+    comes out unchanged. Same as Qwen's `smart_resize`, except that Qwen's may exceed its most with narrow pictures.
+
+    >>> fit_size(640, 480, min_pixels=4096, max_pixels=100_000)
+    (352, 256)
+    >>> fit_size(20, 20, min_pixels=4096, max_pixels=100_000)
+    (64, 64)
+
+    Raises: MediaError: one side is more than 200 times the other.
+    """
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise MediaError(f"is {width} x {height} pixels; one side may be at most {MAX_ASPECT} times the other")
+    fitted = max(1, round(width / TOKEN_SIDE_PX)) * TOKEN_SIDE_PX, max(1, round(height / TOKEN_SIDE_PX)) * TOKEN_SIDE_PX
+    if math.prod(fitted) > max_pixels:
+        fitted = _reduced(width, height, max_pixels)
+    elif math.prod(fitted) < min_pixels:
+        scale = math.sqrt(min_pixels / (width * height)) / TOKEN_SIDE_PX
+        enlarged = math.ceil(width * scale) * TOKEN_SIDE_PX, math.ceil(height * scale) * TOKEN_SIDE_PX
+        fitted = enlarged if math.prod(enlarged) <= max_pixels else fitted
+    return fitted if fitted == (width, height) else fit_size(*fitted, min_pixels=min_pixels, max_pixels=max_pixels)
+
+
+def count_tokens(clip: Clip) -> int:
+    """Return how many visual tokens a sized clip costs; the frames of a video share them in pairs.
+
+    >>> import numpy as np
+    >>> count_tokens(Clip("video", np.zeros((3, 64, 96, 3), np.uint8), (0.0, 0.5, 1.0), (0, 1, 2), 96, 64, 1.5, "clip"))
+    12
+    """
+    groups = 1 if clip.kind == "image" else math.ceil(len(clip.frames) / FRAMES_PER_TOKEN)
+    return groups * (clip.width // TOKEN_SIDE_PX) * (clip.height // TOKEN_SIDE_PX)
+
+
+def _reduced(width: int, height: int, max_pixels: int) -> tuple[int, int]:
+    scale = math.sqrt(max_pixels / (width * height)) / TOKEN_SIDE_PX
+    most = max_pixels // TOKEN_SIDE_PX**2
+    across, down = max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
+    down = min(down, most)  # a narrow picture keeps one token across, and loses length for it
+    return min(across, most // down) * TOKEN_SIDE_PX, down * TOKEN_SIDE_PX

@@ -1,0 +1,228 @@
+"""Videos through PyAV: the true time of every frame from the container, then only those decoded that are shown.
+
+A file is read twice. The first pass reads the packets without decoding them, which gives all times, the number of
+frames and the length even where the header has none. The second decodes the groups of pictures that are needed.
+"""
+
+import logging
+import os
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import IO, Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.stream import Disposition
+from av.video.reformatter import Interpolation
+
+from onethinker.errors import MediaError
+
+Frame = npt.NDArray[np.uint8]
+
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf"
+"""Containers that may be opened; playlists and other formats that name further files are not among them."""
+MAX_FRAME_PIXELS = 36_000_000
+"""A larger frame is refused; 8K video has 33 million pixels."""
+MAX_PACKETS = 1_000_000
+"""A video of more frames is refused: nine hours at 30 a second."""
+MAX_DURATION_S = 24 * 3600.0
+_THREADS = min(4, os.cpu_count() or 1)
+_SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a video's packets tell. `pts` are the frames' times in ticks of `tick_s`, rising; `times_s` start at 0."""
+
+    pts: tuple[int, ...]
+    tick_s: float
+    duration_s: float
+    group_starts: tuple[int, ...]
+    """Numbers of the packets with which decoding can start, in file order; the first is 0."""
+    group_of: dict[int, int]
+    """For each frame time, the group whose packets hold the frame."""
+    group_pts: tuple[int, ...]
+    """Time of the first packet of each group; frames of a group that come before it lean on the group before."""
+
+    @property
+    def times_s(self) -> list[float]:
+        """Seconds from the first frame of the video."""
+        return [(pts - self.pts[0]) * self.tick_s for pts in self.pts]
+
+
+def open_video(file: IO[bytes]) -> tuple[Any, Any]:
+    """Return the opened container and its video stream, nothing decoded yet.
+
+    Raises: MediaError: no video in it, or frames too large. FFmpegError: not a known container.
+    """
+    file.seek(0)
+    # An empty list of protocols would mean all of them: "none" is the name of no protocol, so no other file is opened.
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
+    container = av.open(file, "r", options=options, metadata_errors="ignore")
+    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    if not streams:
+        container.close()
+        raise MediaError("has no video in it" + (", only sound" if container.streams.audio else ""))
+    stream = streams[0]
+    decoder = stream.codec_context
+    if decoder is None:
+        container.close()
+        raise MediaError("has a video of an unknown codec")
+    if decoder.width * decoder.height > MAX_FRAME_PIXELS:
+        container.close()
+        raise MediaError(f"has frames of {decoder.width} x {decoder.height} pixels; at most {MAX_FRAME_PIXELS / 1e6:.0f} million are read")
+    stream.thread_type = "AUTO"
+    decoder.thread_count = _THREADS
+    decoder.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
+    return container, stream
+
+
+def scan_video(container: Any, stream: Any) -> Scan:
+    """Return what the packets of a video tell about its frames, without decoding any.
+
+    Raises: MediaError: no frames, or too many, or over too long a time.
+    """
+    lasting: dict[int, int] = {}
+    group_of: dict[int, int] = {}
+    group_starts, group_pts = [], []
+    for number, packet in enumerate(_packets(container, stream)):
+        if number >= MAX_PACKETS:
+            raise MediaError(f"has more than {MAX_PACKETS} frames")
+        pts = _time_of(packet)
+        if packet.is_keyframe or number == 0:
+            group_starts.append(number)
+            group_pts.append(pts if pts is not None else 0)
+        if pts is not None and not _is_hidden(packet, stream):
+            lasting[pts] = packet.duration or 0
+            group_of[pts] = len(group_starts) - 1
+    if not lasting:
+        raise MediaError("has a video without frames")
+    pts_rising = sorted(lasting)
+    tick_s = float(stream.time_base)
+    steps = [after - before for before, after in zip(pts_rising, pts_rising[1:], strict=False)]
+    last_step = lasting[pts_rising[-1]] or (median(steps) if steps else 0)
+    duration_s = (pts_rising[-1] - pts_rising[0] + last_step) * tick_s
+    if duration_s > MAX_DURATION_S:
+        raise MediaError(f"claims to last {duration_s / 3600:.1f} hours; at most {MAX_DURATION_S / 3600:.0f} are read")
+    return Scan(tuple(pts_rising), tick_s, duration_s, tuple(group_starts), group_of, tuple(group_pts))
+
+
+def decode_frames(container: Any, stream: Any, scan: Scan, wanted: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    """Yield the number and the PyAV frame of the frames of these numbers, rising; for a damaged one its nearest neighbour.
+
+    Each frame comes once, so there may be fewer than wanted.
+    """
+    targets = [scan.pts[number] for number in wanted]
+    for pts, frame in _nearest(_decoded(container, stream, scan, _needed_groups(scan, targets)), targets):
+        yield min(bisect_left(scan.pts, pts), len(scan.pts) - 1), frame
+
+
+def quarter_turns(frame: Any) -> int:
+    """Return how often a decoded frame has to be turned left by 90 degrees to stand upright, 0 to 3."""
+    return round(frame.rotation / 90) % 4
+
+
+def converted(frame: Any, size: tuple[int, int], turns: int = 0) -> Frame:
+    """Return a PyAV frame as an upright RGB array of this width and height, scaled in one step."""
+    width, height = size if turns % 2 == 0 else size[::-1]
+    array = frame.reformat(width=width, height=height, format="rgb24", interpolation=_SCALING, threads=1).to_ndarray()
+    return np.rot90(array, turns)
+
+
+def scaled(frame: Frame, size: tuple[int, int]) -> Frame:
+    """Return an RGB array at this width and height, as the same frame read from a file would be."""
+    if (frame.shape[1], frame.shape[0]) == size:
+        return frame
+    return converted(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"), size)
+
+
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    """Yield the packets of a stream up to its end, or to where the file is damaged beyond reading."""
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                yield packet
+    except av.FFmpegError as error:
+        _log.warning("%s: the rest cannot be read (%s)", container.name or "video", error)
+
+
+def _time_of(unit: Any) -> int | None:
+    """Return when a packet or frame is shown, in ticks; AVI has only the order of decoding, which is at most a few frames off."""
+    pts: int | None = unit.pts if unit.pts is not None else unit.dts
+    return pts
+
+
+def _is_hidden(packet: Any, stream: Any) -> bool:
+    """Return whether a packet is only there to be decoded: cut off by an edit list, or a reference picture of VP8."""
+    return bool(packet.is_discard) or (stream.codec_context.name == "vp8" and not memoryview(packet)[0] & 0x10)
+
+
+def _needed_groups(scan: Scan, targets: Sequence[int]) -> set[int]:
+    groups = {scan.group_of[pts] for pts in targets}
+    leaning = {scan.group_of[pts] - 1 for pts in targets if pts < scan.group_pts[scan.group_of[pts]]}
+    return groups | {group for group in leaning if group >= 0}
+
+
+def _decoded(container: Any, stream: Any, scan: Scan, groups: set[int]) -> Iterator[tuple[int, Any]]:
+    """Yield the time and frame of all frames of these groups that can be decoded, in order of their times."""
+    decoder = stream.codec_context
+    starts = {number: group for group, number in enumerate(scan.group_starts)}
+    feeding, first_pts, last_pts, damaged = False, None, None, 0
+
+    def decode(packet: Any) -> list[Any]:
+        nonlocal damaged
+        try:
+            return list(decoder.decode(packet))
+        except av.FFmpegError:
+            damaged += 1
+            return []
+
+    def in_order(frames: list[Any]) -> Iterator[tuple[int, Any]]:
+        nonlocal last_pts
+        for frame in frames:
+            pts = _time_of(frame)
+            if pts is not None and (last_pts is None or pts > last_pts) and (first_pts is None or pts >= first_pts):
+                last_pts = pts
+                yield pts, frame
+
+    for number, packet in enumerate(_packets(container, stream)):
+        if number in starts:
+            wanted = starts[number] in groups
+            if feeding and not wanted:
+                yield from in_order(decode(None))
+                decoder.flush_buffers()
+            elif wanted and not feeding:
+                # Frames before the one that starts after a gap lean on what was left out.
+                first_pts = scan.group_pts[starts[number]] if number else None
+            feeding = wanted
+        if feeding:
+            yield from in_order(decode(packet))
+    if feeding:
+        yield from in_order(decode(None))
+    if damaged:
+        _log.warning("%s: %d damaged packets were left out", container.name or "video", damaged)
+
+
+def _nearest(shown: Iterator[tuple[int, Any]], targets: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    """Yield for each target the nearest of what is shown, each only once; both rise."""
+    before: tuple[int, Any] | None = None
+    yielded: int | None = None
+    position = 0
+    for now in shown:
+        while position < len(targets) and targets[position] <= now[0]:
+            target = targets[position]
+            best = before if before is not None and target - before[0] <= now[0] - target else now
+            if best[0] != yielded:
+                yielded = best[0]
+                yield best
+            position += 1
+        if position == len(targets):
+            return
+        before = now
+    if before is not None and before[0] != yielded:
+        yield before

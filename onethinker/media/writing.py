@@ -1,0 +1,120 @@
+"""Pictures and videos of a clip, written whole or not at all."""
+
+import io
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.video.reformatter import ColorRange, Colorspace
+from PIL import Image, ImageDraw, ImageFont
+
+from onethinker.clip import Clip
+from onethinker.errors import MediaError
+from onethinker.files import write_atomically
+
+Frame = npt.NDArray[np.uint8]
+
+PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+TICKS_PER_S = 90_000
+"""Clock of the videos that are written: exact for every usual frame rate."""
+_QUALITY = {"crf": "12", "preset": "veryfast", "bf": "0"}
+"""Hardly a visible loss; frames in the order of their times, so that every player starts at 0."""
+
+
+def save_clip(clip: Clip, path: Path) -> None:
+    """Write a picture as .png or .jpg, or a video as .mp4 with its true times; the suffix has to fit the clip.
+
+    Raises: MediaError: it does not, or the file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    if clip.kind == "image":
+        if suffix not in PICTURES:
+            raise MediaError(f"{path}: a picture is written as {', '.join(PICTURES)}, not as {suffix or 'a file without suffix'}")
+        save_picture(clip.frames[0], path)
+    elif suffix != ".mp4":
+        raise MediaError(f"{path}: a video is written as .mp4, not as {suffix or 'a file without suffix'}")
+    else:
+        write_video(path, clip.frames, times_s=clip.times_s, duration_s=clip.duration_s)
+
+
+def save_picture(frame: Frame, path: Path) -> None:
+    """Write an RGB array as a picture of the kind that the suffix names. Raises: MediaError."""
+    kind = PICTURES.get(path.suffix.lower())
+    if kind is None:
+        raise MediaError(f"{path}: a picture is written as {', '.join(PICTURES)}, not as {path.suffix or 'a file without suffix'}")
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, kind, **({"quality": 95} if kind == "JPEG" else {}))
+    _write(path, buffer.getvalue())
+
+
+def write_video(
+    path: Path, frames: Frame, *, fps: float | None = None, times_s: Sequence[float] | None = None, duration_s: float | None = None
+) -> None:
+    """Write RGB frames, shaped (num_frames, height, width, 3), as an H.264 .mp4 at a rate or at their own rising times.
+
+    The last frame stays until `duration_s`, by default as long as the one before it. Sides of an odd number of pixels
+    grow by one, a copy of the edge.
+
+    Raises: MediaError: no frames, times that do not rise, or the file cannot be written.
+    """
+    if (fps is None) == (times_s is None):
+        raise ValueError("give either fps or times_s")
+    if fps is not None:
+        times_s = [n / fps for n in range(len(frames))]
+        duration_s = len(frames) / fps
+    assert times_s is not None
+    if not len(frames) or len(frames) != len(times_s):
+        raise MediaError(f"{path}: a video needs a time for each frame and at least one, got {len(times_s)} for {len(frames)}")
+    ticks = [round(time_s * TICKS_PER_S) for time_s in times_s]
+    steps = [after - before for before, after in zip(ticks, ticks[1:], strict=False)]
+    if ticks[0] < 0 or any(step <= 0 for step in steps):
+        raise MediaError(f"{path}: the times of a video's frames must start at 0 or later and rise, got {list(times_s)[:8]}…")
+    steps.append(round((duration_s or 0) * TICKS_PER_S) - ticks[-1])
+    if steps[-1] <= 0:
+        steps[-1] = steps[-2] if len(steps) > 1 else TICKS_PER_S
+    _write(path, _encoded(frames, ticks, steps))
+
+
+def contact_sheet(clip: Clip, *, max_width_px: int = 1600) -> Frame:
+    """Return all frames of a clip as one RGB picture, each with its number and time below."""
+    columns = max(1, min(len(clip.frames), max_width_px // clip.width, 8)) if clip.width * 4 > max_width_px else min(len(clip.frames), 8)
+    scale = min(1.0, max_width_px / (columns * clip.width))
+    width, height = max(96, round(clip.width * scale)), max(1, round(clip.height * scale))
+    label_px = 18
+    rows = -(-len(clip.frames) // columns)
+    sheet = Image.new("RGB", (columns * width, rows * (height + label_px)), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for number, (frame, time_s) in enumerate(zip(clip.frames, clip.times_s, strict=True)):
+        left, top = number % columns * width, number // columns * (height + label_px)
+        sheet.paste(Image.fromarray(frame).resize((width, height)), (left, top))
+        pen.text((left + 3, top + height + 1), f"{clip.indices[number]}  {time_s:.3f} s", fill="black", font=font)
+    return np.array(sheet)
+
+
+def _encoded(frames: Frame, ticks: Sequence[int], steps: Sequence[int]) -> bytes:
+    height, width = frames.shape[1] + frames.shape[1] % 2, frames.shape[2] + frames.shape[2] % 2
+    buffer = io.BytesIO()
+    rate = Fraction(TICKS_PER_S * len(ticks), ticks[-1] - ticks[0] + steps[-1]).limit_denominator(1001)
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=rate or 1, options=_QUALITY)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, TICKS_PER_S)
+        stream.codec_context.color_range, stream.codec_context.colorspace = ColorRange.MPEG, 1
+        for array, tick, step in zip(frames, ticks, steps, strict=True):
+            even = np.pad(array, ((0, height - array.shape[0]), (0, width - array.shape[1]), (0, 0)), "edge")
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+            frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+            frame.pts, frame.duration, frame.time_base = tick, step, Fraction(1, TICKS_PER_S)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be written ({error.strerror or error})") from error
