@@ -105,4 +105,4 @@ def _eight_bits(levels: npt.NDArray[np.generic]) -> Frame:
         scale = 255.0 if values.max() <= 1 else 1.0
     else:
         scale = 1 / 256 if levels.dtype == np.uint16 or values.max() > 255 else 1.0
-    return np.clip(values * scale, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(values * scale, 0, 255), np.uint8)

@@ -40,7 +40,7 @@ def read_clip(source: Path | Clip, budget: MediaBudget) -> Clip:
             return _read_file(file, source.name, budget)
     except MediaError as error:
         raise MediaError(f"{source}: {error}") from error.__cause__
-    except Exception as error:  # noqa: BLE001: what decoders raise on hostile bytes is no list that anybody keeps
+    except Exception as error:  # what decoders raise on hostile bytes is no list that anybody keeps
         raise MediaError(f"{source}: cannot be read as a picture or video ({error or type(error).__name__})") from error
 
 

@@ -5,10 +5,12 @@ frames and the length even where the header has none. The second decodes the gro
 """
 
 import logging
+import math
 import os
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import IO, Any
 
@@ -104,7 +106,7 @@ def scan_video(container: Any, stream: Any) -> Scan:
         raise MediaError("has a video without frames")
     pts_rising = sorted(lasting)
     tick_s = float(stream.time_base)
-    steps = [after - before for before, after in zip(pts_rising, pts_rising[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(pts_rising)]
     last_step = lasting[pts_rising[-1]] or (median(steps) if steps else 0)
     duration_s = (pts_rising[-1] - pts_rising[0] + last_step) * tick_s
     if duration_s > MAX_DURATION_S:
@@ -124,7 +126,7 @@ def decode_frames(container: Any, stream: Any, scan: Scan, wanted: Sequence[int]
 
 def quarter_turns(frame: Any) -> int:
     """Return how often a decoded frame has to be turned left by 90 degrees to stand upright, 0 to 3."""
-    return round(frame.rotation / 90) % 4
+    return int(round(frame.rotation / 90) % 4)
 
 
 def converted(frame: Any, size: tuple[int, int], turns: int = 0) -> Frame:
@@ -151,10 +153,10 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
         _log.warning("%s: the rest cannot be read (%s)", container.name or "video", error)
 
 
-def _time_of(unit: Any) -> int | None:
+def _time_of(unit: av.Packet | av.VideoFrame) -> int | None:
     """Return when a packet or frame is shown, in ticks; AVI has only the order of decoding, which is at most a few frames off."""
-    pts: int | None = unit.pts if unit.pts is not None else unit.dts
-    return pts
+    time: int | None = unit.pts if unit.pts is not None else unit.dts
+    return time
 
 
 def _is_hidden(packet: Any, stream: Any) -> bool:
@@ -170,42 +172,44 @@ def _needed_groups(scan: Scan, targets: Sequence[int]) -> set[int]:
 
 def _decoded(container: Any, stream: Any, scan: Scan, groups: set[int]) -> Iterator[tuple[int, Any]]:
     """Yield the time and frame of all frames of these groups that can be decoded, in order of their times."""
-    decoder = stream.codec_context
+    last_pts: int | None = None
+    for earliest, frame in _fed(container, stream, scan, groups):
+        pts = _time_of(frame)
+        if pts is not None and pts >= earliest and (last_pts is None or pts > last_pts):
+            last_pts = pts
+            yield pts, frame
+
+
+def _fed(container: Any, stream: Any, scan: Scan, groups: set[int]) -> Iterator[tuple[float, Any]]:
+    """Yield what the decoder makes of the packets of these groups: the earliest time at which its frames are whole, and each."""
     starts = {number: group for group, number in enumerate(scan.group_starts)}
-    feeding, first_pts, last_pts, damaged = False, None, None, 0
-
-    def decode(packet: Any) -> list[Any]:
-        nonlocal damaged
-        try:
-            return list(decoder.decode(packet))
-        except av.FFmpegError:
-            damaged += 1
-            return []
-
-    def in_order(frames: list[Any]) -> Iterator[tuple[int, Any]]:
-        nonlocal last_pts
-        for frame in frames:
-            pts = _time_of(frame)
-            if pts is not None and (last_pts is None or pts > last_pts) and (first_pts is None or pts >= first_pts):
-                last_pts = pts
-                yield pts, frame
-
+    feeding, earliest, damaged = False, -math.inf, 0
     for number, packet in enumerate(_packets(container, stream)):
         if number in starts:
-            wanted = starts[number] in groups
-            if feeding and not wanted:
-                yield from in_order(decode(None))
-                decoder.flush_buffers()
-            elif wanted and not feeding:
+            needed = starts[number] in groups
+            if feeding and not needed:
+                yield from ((earliest, frame) for frame in _decode(stream, None) or ())
+                stream.codec_context.flush_buffers()
+            elif needed and not feeding and number:
                 # Frames before the one that starts after a gap lean on what was left out.
-                first_pts = scan.group_pts[starts[number]] if number else None
-            feeding = wanted
+                earliest = scan.group_pts[starts[number]]
+            feeding = needed
         if feeding:
-            yield from in_order(decode(packet))
+            frames = _decode(stream, packet)
+            damaged += frames is None
+            yield from ((earliest, frame) for frame in frames or ())
     if feeding:
-        yield from in_order(decode(None))
+        yield from ((earliest, frame) for frame in _decode(stream, None) or ())
     if damaged:
         _log.warning("%s: %d damaged packets were left out", container.name or "video", damaged)
+
+
+def _decode(stream: Any, packet: Any) -> list[Any] | None:
+    """Return the frames that a packet completes, of None the last ones; None for a damaged packet."""
+    try:
+        return list(stream.codec_context.decode(packet))
+    except av.FFmpegError:
+        return None
 
 
 def _nearest(shown: Iterator[tuple[int, Any]], targets: Sequence[int]) -> Iterator[tuple[int, Any]]:

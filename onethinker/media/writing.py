@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -18,6 +19,8 @@ from onethinker.files import write_atomically
 Frame = npt.NDArray[np.uint8]
 
 PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+MIN_TILE_PX = 128
+"""Narrower frames are enlarged on a contact sheet: their times have to fit below."""
 TICKS_PER_S = 90_000
 """Clock of the videos that are written: exact for every usual frame rate."""
 _QUALITY = {"crf": "12", "preset": "veryfast", "bf": "0"}
@@ -69,7 +72,7 @@ def write_video(
     if not len(frames) or len(frames) != len(times_s):
         raise MediaError(f"{path}: a video needs a time for each frame and at least one, got {len(times_s)} for {len(frames)}")
     ticks = [round(time_s * TICKS_PER_S) for time_s in times_s]
-    steps = [after - before for before, after in zip(ticks, ticks[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(ticks)]
     if ticks[0] < 0 or any(step <= 0 for step in steps):
         raise MediaError(f"{path}: the times of a video's frames must start at 0 or later and rise, got {list(times_s)[:8]}…")
     steps.append(round((duration_s or 0) * TICKS_PER_S) - ticks[-1])
@@ -80,9 +83,9 @@ def write_video(
 
 def contact_sheet(clip: Clip, *, max_width_px: int = 1600) -> Frame:
     """Return all frames of a clip as one RGB picture, each with its number and time below."""
-    columns = max(1, min(len(clip.frames), max_width_px // clip.width, 8)) if clip.width * 4 > max_width_px else min(len(clip.frames), 8)
-    scale = min(1.0, max_width_px / (columns * clip.width))
-    width, height = max(96, round(clip.width * scale)), max(1, round(clip.height * scale))
+    columns = min(len(clip.frames), max(1, max_width_px // max(clip.width, MIN_TILE_PX)) if clip.width < max_width_px // 4 else 4)
+    width = min(max(clip.width, MIN_TILE_PX), max_width_px // columns)
+    height = max(1, round(clip.height * width / clip.width))
     label_px = 18
     rows = -(-len(clip.frames) // columns)
     sheet = Image.new("RGB", (columns * width, rows * (height + label_px)), "white")
@@ -103,13 +106,17 @@ def _encoded(frames: Frame, ticks: Sequence[int], steps: Sequence[int]) -> bytes
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, TICKS_PER_S)
         stream.codec_context.color_range, stream.codec_context.colorspace = ColorRange.MPEG, 1
+        packets: list[av.Packet] = []
         for array, tick, step in zip(frames, ticks, steps, strict=True):
             even = np.pad(array, ((0, height - array.shape[0]), (0, width - array.shape[1]), (0, 0)), "edge")
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
             frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
             frame.pts, frame.duration, frame.time_base = tick, step, Fraction(1, TICKS_PER_S)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+            packets += stream.encode(frame)
+        packets += stream.encode(None)
+        for packet, step in zip(packets, steps, strict=True):
+            packet.duration = round(step / TICKS_PER_S / packet.time_base)  # the encoder repeats the step before
+            container.mux(packet)
     return buffer.getvalue()
 
 

@@ -1,0 +1,53 @@
+"""`onethinker inspect`: what a model would see of a picture or video."""
+
+import json as json_text
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from onethinker.media.budget import MediaBudget
+
+if TYPE_CHECKING:
+    from onethinker.clip import Clip
+
+DEFAULT_BUDGET = MediaBudget()
+
+
+def inspect(
+    source: Annotated[Path, tyro.conf.Positional], *, json: bool = False, sheet: Path | None = None, budget: MediaBudget = DEFAULT_BUDGET
+) -> None:
+    """Show which frames of a picture or video a model sees, at which seconds, in which size, for how many tokens.
+
+    Args:
+        source: Picture or video file.
+        json: Print one JSON object: frames (index, time_s), width, height, tokens.
+        sheet: Write all the frames with their times as one picture (.png, .jpg).
+        budget: How many frames and pixels the model may see.
+    """
+    from onethinker.media.reading import read_clip
+    from onethinker.media.writing import contact_sheet, save_picture
+
+    clip = read_clip(source, budget)
+    if sheet is not None:
+        save_picture(contact_sheet(clip), sheet)
+        print(f"wrote {sheet}", file=sys.stderr)
+    print(json_text.dumps(_as_json(clip)) if json else _as_text(clip))
+
+
+def _as_json(clip: "Clip") -> dict[str, object]:
+    from onethinker.media.sizing import count_tokens
+
+    frames = [{"index": index, "time_s": time_s} for index, time_s in zip(clip.indices, clip.times_s, strict=True)]
+    return {"frames": frames, "width": clip.width, "height": clip.height, "tokens": count_tokens(clip)}
+
+
+def _as_text(clip: "Clip") -> str:
+    from onethinker.media.sizing import count_tokens
+
+    seen = f"{clip.width} x {clip.height} pixels of {clip.source_width} x {clip.source_height}, {count_tokens(clip)} tokens"
+    if clip.kind == "image":
+        return f"{clip.name}: picture, {seen}"
+    rows = [f"{index:>8}  {time_s:>10.3f} s" for index, time_s in zip(clip.indices, clip.times_s, strict=True)]
+    return "\n".join([f"{clip.name}: video of {clip.duration_s:.3f} s, {len(rows)} frames of {seen}", "   frame        time", *rows])
