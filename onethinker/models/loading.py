@@ -83,7 +83,8 @@ def load_local(model: str, *, seed: int = 0, device: str | None = None, dtype: s
         raise EngineError(f'{model}: no such folder, and not a hub id like "Qwen/Qwen3-VL-8B-Instruct", an address or "{TINY}"')
     source = str(folder) if folder.is_dir() else model
     settings = read_settings(folder) if folder.is_dir() else ModelSettings()
-    network, processor = _from_pretrained(source, device, dtype)
+    offline = not folder.is_dir() and not _hub_answers(model)
+    network, processor = _from_pretrained(source, dtype=dtype, device_map=device, local_files_only=offline)
     return LocalEngine(network, processor, settings.wording, settings.budget, name=model)
 
 
@@ -127,14 +128,48 @@ def _build_tiny(seed: int, device: str, dtype: str) -> "LocalEngine":
     return LocalEngine(model.to(device, getattr(torch, dtype)), processor, TINY_WORDING, TINY_BUDGET, name=TINY)
 
 
-def _from_pretrained(source: str, device: str, dtype: str) -> tuple[Any, Any]:
+def _hub_answers(model: str) -> bool:
+    """Return whether the hub has the model; False when it cannot be reached but the model was downloaded before.
+
+    Asked first and once, because transformers asks a hub that is not there for every file, six times each: minutes.
+
+    Raises: EngineError: the hub has no such model for us, or it cannot be reached and the model is not here either.
+    """
+    import httpx
+    from huggingface_hub import constants, get_token, try_to_load_from_cache
+
+    cached = isinstance(try_to_load_from_cache(model, "config.json"), str)
+    if not constants.is_offline_mode():
+        token = get_token()
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            response = httpx.head(f"{constants.ENDPOINT}/{model}/resolve/main/config.json", headers=headers, timeout=10)
+        except httpx.TransportError:
+            pass
+        else:
+            if response.status_code in (401, 403, 404):
+                raise EngineError(
+                    f"{model}: no such folder here, and the hub shows no such model. Check the spelling; for a private or gated one "
+                    "accept its terms and log in with `hf auth login`"
+                )
+            return True
+    if not cached:
+        raise EngineError(
+            f"{model}: no such folder here, and the hub at {constants.ENDPOINT} cannot be reached. Check the path and the network, "
+            "or give a folder that holds the model"
+        )
+    return False
+
+
+def _from_pretrained(source: str, *, dtype: str, device_map: str, local_files_only: bool) -> tuple[Any, Any]:
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     try:
-        processor = AutoProcessor.from_pretrained(source)
-        model = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, device_map=device)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        processor = AutoProcessor.from_pretrained(source, local_files_only=local_files_only)
+        model = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, device_map=device_map, local_files_only=local_files_only)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         raise EngineError(f"{source}: {_what_to_do(source, error)}\n{str(error).strip()[:600]}") from error
     if not hasattr(processor, "image_processor"):
         raise EngineError(f"{source}: not a vision-language model, it has no image processor; choose one such as Qwen/Qwen3-VL-8B-Instruct")
@@ -150,8 +185,5 @@ def _what_to_do(source: str, error: Exception) -> str:
             return "the folder holds no model that answers in text about pictures, such as a Qwen3-VL"
         return "the model in this folder cannot be read; copy or train it again"
     if isinstance(error, OSError):
-        return (
-            "no such folder here, and no such model on the hub, or the hub cannot be reached. Check the spelling and the network, "
-            "log in with `hf auth login` for a private model, or give a folder that holds the model"
-        )
+        return "the model did not arrive whole from the hub, or is no transformers model; try again, or choose another"
     return "the hub has this, but not as a model that answers in text about pictures; choose one such as Qwen/Qwen3-VL-8B-Instruct"

@@ -55,7 +55,9 @@ class LocalEngine:
             with torch.no_grad():
                 ids = self.model.generate(**batch, generation_config=config, logits_processor=_drawing(sampling, seeds, num_prompt))
         except torch.OutOfMemoryError as error:
-            raise EngineError(f"{self.name}: out of memory for {len(requests)} requests at once; ask fewer, or give a smaller budget") from error
+            raise EngineError(
+                f"{self.name}: out of memory for {len(requests)} requests at once; ask fewer, or give a smaller budget"
+            ) from error
         finally:
             self.model.train(was_training)
         prompt_B, seconds = batch["attention_mask"].sum(1).tolist(), time.perf_counter() - started

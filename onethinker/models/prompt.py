@@ -92,9 +92,14 @@ def _even_frames(clip: Clip) -> np.ndarray[Any, np.dtype[np.uint8]]:
 def _video_kwargs(video_processor: Any, videos: Sequence[Clip]) -> dict[str, Any]:
     times = [video_times(clip) for clip in videos]
     names = ("fps", "frames_indices", "total_num_frames", "duration")
-    metadata = [{**{name: time[name] for name in names}, "width": clip.width, "height": clip.height} for time, clip in zip(times, videos, strict=True)]
+    metadata = [
+        {**{name: time[name] for name in names}, "width": clip.width, "height": clip.height}
+        for time, clip in zip(times, videos, strict=True)
+    ]
     ours = _has_our_grid(video_processor)
-    return {"do_sample_frames": False, "do_resize": not ours, "video_metadata": metadata} | ({"cap_pixels_per_frame": False} if ours else {})
+    return {"do_sample_frames": False, "do_resize": not ours, "video_metadata": metadata} | (
+        {"cap_pixels_per_frame": False} if ours else {}
+    )
 
 
 def _check_places(processor: Any, batch: BatchFeature, requests: Sequence[Request]) -> None:

@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from onethinker.data.sample import Sample
 from onethinker.errors import ConfigError
@@ -13,7 +13,7 @@ from onethinker.tasks import find_task
 class Wording(BaseModel):
     """How a sample becomes the text of one user message.
 
-    `template` may use {question}, {options} and {instructions}; `instructions` replaces a task's own wording by
+    `template` may use {question}, {options}, {frame} and {instructions}; `instructions` replaces a task's own wording by
     statistics name ("tracking", "segmentation/video", …). `system` is a system message, absent by default.
     """
 
@@ -26,6 +26,15 @@ class Wording(BaseModel):
         "answer between <answer> and </answer>."
     )
     instructions: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("template")
+    @classmethod
+    def _fills(cls, template: str) -> str:
+        try:
+            template.format(question="", options="", frame="", instructions="")
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            raise ValueError(f"may use {{question}}, {{options}}, {{frame}} and {{instructions}} only, got {template!r}") from error
+        return template
 
     @classmethod
     def load(cls, path: Path) -> "Wording":
