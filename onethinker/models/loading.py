@@ -1,17 +1,14 @@
-"""From what a user types to a model that answers: a hub id, a folder, "tiny" or an address; and back into a folder."""
+"""From what a user types to a model that answers: a hub id, a folder, "tiny" or an address."""
 
-import json
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from onethinker.errors import EngineError
 from onethinker.media.budget import MediaBudget
 from onethinker.models.engine import Engine
+from onethinker.models.folder import ModelSettings, read_settings
 from onethinker.models.wording import Wording
 
 if TYPE_CHECKING:
@@ -19,8 +16,6 @@ if TYPE_CHECKING:
 
 TINY = "tiny"
 """The model that needs no download: a small Qwen3-VL with random weights, which shows that the road is open and knows nothing."""
-SETTINGS_FILE = "onethinker.json"
-"""The file of a model folder that says with which words and which budget its weights were trained."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -36,15 +31,6 @@ class LoadedEngine(Engine, Protocol):
     def budget(self) -> MediaBudget:
         """How much of a picture or video the model is shown."""
         ...
-
-
-class ModelSettings(BaseModel):
-    """What `onethinker.json` holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    wording: Wording = Wording()
-    budget: MediaBudget = MediaBudget()
 
 
 def load_engine(model: str, *, wording: Wording | None = None, budget: MediaBudget | None = None) -> LoadedEngine:
@@ -86,36 +72,6 @@ def load_local(model: str, *, seed: int = 0, device: str | None = None, dtype: s
     offline = not folder.is_dir() and not _hub_answers(model)
     network, processor = _from_pretrained(source, dtype=dtype, device_map=device, local_files_only=offline)
     return LocalEngine(network, processor, settings.wording, settings.budget, name=model)
-
-
-def save_model(folder: Path, model: Any, processor: Any, *, wording: Wording, budget: MediaBudget) -> None:
-    """Write an ordinary Hugging Face folder, and beside the weights the wording and budget that they were trained with.
-
-    A folder of that name is replaced once the new one is whole; until then it stays as it was.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    model.save_pretrained(partial)
-    processor.save_pretrained(partial)
-    settings = ModelSettings(wording=wording, budget=budget)
-    (partial / SETTINGS_FILE).write_text(settings.model_dump_json(indent=2) + "\n")
-    if folder.exists():
-        folder.rename(old)
-    partial.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def read_settings(folder: Path) -> ModelSettings:
-    """Return the wording and budget of a model folder; the defaults where it has no such file. Raises: EngineError."""
-    path = folder / SETTINGS_FILE
-    if not path.exists():
-        return ModelSettings()
-    try:
-        return ModelSettings.model_validate(json.loads(path.read_text()))
-    except (OSError, ValueError, ValidationError) as error:
-        raise EngineError(f'{path}: expected {{"wording": …, "budget": …}} as `save_model` writes it: {error}') from error
 
 
 def _build_tiny(seed: int, device: str, dtype: str) -> "LocalEngine":

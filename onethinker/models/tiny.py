@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from onethinker.media.budget import MediaBudget
-from onethinker.models.loading import save_model
+from onethinker.models.folder import save_model
 from onethinker.models.wording import Wording
 
 TINY_BUDGET = MediaBudget(max_frames=12, image_max_pixels=128 * 128, frame_max_pixels=96 * 96)
@@ -51,7 +51,8 @@ SPECIAL_TOKENS = (
 ANSWER_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 VOCABULARY_SIZE = 1024
 _VOCABULARY = Path(__file__).with_name("tiny_vocabulary.txt")
-_SHAPE = {"patch_size": 16, "merge_size": 2, "temporal_patch_size": 2}
+# As in the large models pictures and frames are scaled alike; vLLM counts on it and scales frames as the picture processor says.
+_SHAPE = {"patch_size": 16, "merge_size": 2, "temporal_patch_size": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 _CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 <|im_start|>{{ message['role'] }}
@@ -82,9 +83,7 @@ def build_tiny(seed: int = 0) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLP
 def build_tiny_processor() -> Qwen3VLProcessor:
     """Return the tiny model's processor: byte-level BPE in which every digit and every answer tag is one token."""
     tokenizer = _tokenizer()
-    return Qwen3VLProcessor(
-        Qwen2VLImageProcessor(**_SHAPE), tokenizer, Qwen3VLVideoProcessor(**_SHAPE), chat_template=_CHAT_TEMPLATE
-    )
+    return Qwen3VLProcessor(Qwen2VLImageProcessor(**_SHAPE), tokenizer, Qwen3VLVideoProcessor(**_SHAPE), chat_template=_CHAT_TEMPLATE)
 
 
 def save_tiny(folder: Path, seed: int = 0) -> None:

@@ -15,7 +15,8 @@ from onethinker.data.mixing import Mixture
 from onethinker.data.sample import Sample
 from onethinker.media.budget import MediaBudget
 from onethinker.models.engine import Request
-from onethinker.models.loading import load_local, save_model
+from onethinker.models.folder import save_model
+from onethinker.models.loading import load_local
 from onethinker.models.prompt import build_request, encode_requests
 from onethinker.models.wording import Wording
 from onethinker.training.checkpoint import Progress, RunFolder, load_optimizer, load_progress, save_optimizer, save_progress
@@ -120,7 +121,9 @@ def open_run(recipe: Recipe, path: Path) -> Run:
 
     Raises: CheckpointError: the folder holds a run of another recipe. EngineError: the model cannot be loaded.
     """
-    accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(), kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
+    )
     folder = RunFolder(path)
     if accelerator.is_main_process:
         folder.open(recipe.model_dump(mode="json"))

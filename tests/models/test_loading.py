@@ -9,7 +9,8 @@ from huggingface_hub import constants
 from onethinker.errors import EngineError
 from onethinker.media.budget import MediaBudget
 from onethinker.models.engine import Request, Sampling
-from onethinker.models.loading import SETTINGS_FILE, load_engine, load_local, save_model
+from onethinker.models.folder import SETTINGS_FILE, save_model
+from onethinker.models.loading import load_engine, load_local
 from onethinker.models.scripted import ScriptedEngine
 from onethinker.models.tiny import TINY_BUDGET, TINY_WORDING, save_tiny
 from onethinker.models.wording import Wording
