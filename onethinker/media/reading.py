@@ -1,5 +1,6 @@
 """The one way in: a picture or video, from a file or from memory, becomes the frames that a model sees."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,8 @@ Frame = npt.NDArray[np.uint8]
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 """Marks of the pictures of phones that Pillow has no decoder for, and FFmpeg would take for a video of tiles."""
 
+_log = logging.getLogger(__name__)
+
 
 def read_clip(source: Path | Clip, budget: MediaBudget) -> Clip:
     """Return what the model sees of a picture or video: frames chosen by true time, upright, sized within the budget.
@@ -41,7 +44,8 @@ def read_clip(source: Path | Clip, budget: MediaBudget) -> Clip:
     except MediaError as error:
         raise MediaError(f"{source}: {error}") from error.__cause__
     except Exception as error:  # what decoders raise on hostile bytes is no list that anybody keeps
-        raise MediaError(f"{source}: cannot be read as a picture or video ({error or type(error).__name__})") from error
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise MediaError(f"{source}: cannot be read as a picture or video ({reason})") from error
 
 
 def _read_file(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
@@ -74,13 +78,11 @@ def _read_animation(image: Image.Image, count: int, name: str, budget: MediaBudg
 
 
 def _read_video(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
-    container, stream = open_video(file)
-    with container:
+    with open_video(file) as (container, stream):
         scan = scan_video(container, stream)
     times_s, targets = scan.times_s, target_times(scan.duration_s, budget)
     wanted = choose_frames(times_s, targets)
-    container, stream = open_video(file)
-    with container:
+    with open_video(file) as (container, stream):
         chosen: list[int] = []
         source_size, turns, frames = (0, 0), 0, np.empty((0, 0, 0, 3), np.uint8)
         for number, frame in decode_frames(container, stream, scan, wanted):
@@ -93,6 +95,8 @@ def _read_video(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
             chosen.append(number)
     if not chosen:
         raise MediaError("has a video of which no frame can be decoded")
+    if len(chosen) < len(wanted):
+        _log.warning("%s: %d of %d frames are damaged and left out", name, len(wanted) - len(chosen), len(wanted))
     return Clip("video", frames[: len(chosen)], tuple(times_s[n] for n in chosen), tuple(chosen), *source_size, scan.duration_s, name)
 
 

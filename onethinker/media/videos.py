@@ -4,11 +4,11 @@ A file is read twice. The first pass reads the packets without decoding them, wh
 frames and the length even where the header has none. The second decodes the groups of pictures that are needed.
 """
 
-import logging
 import math
 import os
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -34,7 +34,12 @@ MAX_DURATION_S = 24 * 3600.0
 _THREADS = min(4, os.cpu_count() or 1)
 _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 
-_log = logging.getLogger(__name__)
+
+class _Unnamed:
+    """A file without its name, which FFmpeg would take as a hint at the format and repeat in its errors."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
 @dataclass(frozen=True)
@@ -57,31 +62,31 @@ class Scan:
         return [(pts - self.pts[0]) * self.tick_s for pts in self.pts]
 
 
-def open_video(file: IO[bytes]) -> tuple[Any, Any]:
-    """Return the opened container and its video stream, nothing decoded yet.
+@contextmanager
+def open_video(file: IO[bytes]) -> Iterator[tuple[Any, Any]]:
+    """Yield the opened container and its video stream, nothing decoded yet.
 
     Raises: MediaError: no video in it, or frames too large. FFmpegError: not a known container.
     """
     file.seek(0)
     # An empty list of protocols would mean all of them: "none" is the name of no protocol, so no other file is opened.
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
-    container = av.open(file, "r", options=options, metadata_errors="ignore")
-    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-    if not streams:
-        container.close()
-        raise MediaError("has no video in it" + (", only sound" if container.streams.audio else ""))
-    stream = streams[0]
-    decoder = stream.codec_context
-    if decoder is None:
-        container.close()
-        raise MediaError("has a video of an unknown codec")
-    if decoder.width * decoder.height > MAX_FRAME_PIXELS:
-        container.close()
-        raise MediaError(f"has frames of {decoder.width} x {decoder.height} pixels; at most {MAX_FRAME_PIXELS / 1e6:.0f} million are read")
-    stream.thread_type = "AUTO"
-    decoder.thread_count = _THREADS
-    decoder.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
-    return container, stream
+    with av.open(_Unnamed(file), "r", options=options, metadata_errors="ignore") as container:
+        streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+        if not streams:
+            raise MediaError("has no video in it" + (", only sound" if container.streams.audio else ""))
+        stream = streams[0]
+        decoder = stream.codec_context
+        if decoder is None:
+            raise MediaError("has a video of an unknown codec")
+        if decoder.width * decoder.height > MAX_FRAME_PIXELS:
+            raise MediaError(
+                f"has frames of {decoder.width} x {decoder.height} pixels; at most {MAX_FRAME_PIXELS / 1e6:.0f} million are read"
+            )
+        stream.thread_type = "AUTO"
+        decoder.thread_count = _THREADS
+        decoder.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
+        yield container, stream
 
 
 def scan_video(container: Any, stream: Any) -> Scan:
@@ -149,8 +154,8 @@ def _packets(container: Any, stream: Any) -> Iterator[Any]:
         for packet in container.demux(stream):
             if packet.size:
                 yield packet
-    except av.FFmpegError as error:
-        _log.warning("%s: the rest cannot be read (%s)", container.name or "video", error)
+    except av.FFmpegError:
+        return
 
 
 def _time_of(unit: av.Packet | av.VideoFrame) -> int | None:
@@ -183,33 +188,29 @@ def _decoded(container: Any, stream: Any, scan: Scan, groups: set[int]) -> Itera
 def _fed(container: Any, stream: Any, scan: Scan, groups: set[int]) -> Iterator[tuple[float, Any]]:
     """Yield what the decoder makes of the packets of these groups: the earliest time at which its frames are whole, and each."""
     starts = {number: group for group, number in enumerate(scan.group_starts)}
-    feeding, earliest, damaged = False, -math.inf, 0
+    feeding, earliest = False, -math.inf
     for number, packet in enumerate(_packets(container, stream)):
         if number in starts:
             needed = starts[number] in groups
             if feeding and not needed:
-                yield from ((earliest, frame) for frame in _decode(stream, None) or ())
+                yield from ((earliest, frame) for frame in _decode(stream, None))
                 stream.codec_context.flush_buffers()
             elif needed and not feeding and number:
                 # Frames before the one that starts after a gap lean on what was left out.
                 earliest = scan.group_pts[starts[number]]
             feeding = needed
         if feeding:
-            frames = _decode(stream, packet)
-            damaged += frames is None
-            yield from ((earliest, frame) for frame in frames or ())
+            yield from ((earliest, frame) for frame in _decode(stream, packet))
     if feeding:
-        yield from ((earliest, frame) for frame in _decode(stream, None) or ())
-    if damaged:
-        _log.warning("%s: %d damaged packets were left out", container.name or "video", damaged)
+        yield from ((earliest, frame) for frame in _decode(stream, None))
 
 
-def _decode(stream: Any, packet: Any) -> list[Any] | None:
-    """Return the frames that a packet completes, of None the last ones; None for a damaged packet."""
+def _decode(stream: Any, packet: Any) -> list[Any]:
+    """Return the frames that a packet completes, or of None the last ones; a damaged packet completes none."""
     try:
         return list(stream.codec_context.decode(packet))
     except av.FFmpegError:
-        return None
+        return []
 
 
 def _nearest(shown: Iterator[tuple[int, Any]], targets: Sequence[int]) -> Iterator[tuple[int, Any]]:

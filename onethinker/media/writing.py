@@ -19,8 +19,10 @@ from onethinker.files import write_atomically
 Frame = npt.NDArray[np.uint8]
 
 PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-MIN_TILE_PX = 128
-"""Narrower frames are enlarged on a contact sheet: their times have to fit below."""
+SHEET_PX, LABEL_PX = 1600, 18
+"""Width of a contact sheet, and height of the line below each frame."""
+MIN_TILE_PX, MAX_TILE_PX, MANY_TILES = 128, 400, 256
+"""Frames of a contact sheet are at least so wide, for the line to fit, and at most so large, or the least when there are many."""
 TICKS_PER_S = 90_000
 """Clock of the videos that are written: exact for every usual frame rate."""
 _QUALITY = {"crf": "12", "preset": "veryfast", "bf": "0"}
@@ -81,19 +83,19 @@ def write_video(
     _write(path, _encoded(frames, ticks, steps))
 
 
-def contact_sheet(clip: Clip, *, max_width_px: int = 1600) -> Frame:
-    """Return all frames of a clip as one RGB picture, each with its number and time below."""
-    columns = min(len(clip.frames), max(1, max_width_px // max(clip.width, MIN_TILE_PX)) if clip.width < max_width_px // 4 else 4)
-    width = min(max(clip.width, MIN_TILE_PX), max_width_px // columns)
-    height = max(1, round(clip.height * width / clip.width))
-    label_px = 18
-    rows = -(-len(clip.frames) // columns)
-    sheet = Image.new("RGB", (columns * width, rows * (height + label_px)), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for number, (frame, time_s) in enumerate(zip(clip.frames, clip.times_s, strict=True)):
-        left, top = number % columns * width, number // columns * (height + label_px)
+def contact_sheet(clip: Clip) -> Frame:
+    """Return all frames of a clip as one RGB picture, each with its number in the source and its time below."""
+    tile_px = MAX_TILE_PX if len(clip.frames) <= MANY_TILES else MIN_TILE_PX
+    scale = min(tile_px / clip.width, tile_px / clip.height, max(1.0, MIN_TILE_PX / clip.width))
+    width, height = max(1, round(clip.width * scale)), max(1, round(clip.height * scale))
+    across, down = max(width, MIN_TILE_PX), height + LABEL_PX
+    columns = min(len(clip.frames), SHEET_PX // across)
+    sheet = Image.new("RGB", (columns * across, -(-len(clip.frames) // columns) * down), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(LABEL_PX - 5)
+    for number, (frame, index, time_s) in enumerate(zip(clip.frames, clip.indices, clip.times_s, strict=True)):
+        left, top = number % columns * across, number // columns * down
         sheet.paste(Image.fromarray(frame).resize((width, height)), (left, top))
-        pen.text((left + 3, top + height + 1), f"{clip.indices[number]}  {time_s:.3f} s", fill="black", font=font)
+        pen.text((left + 3, top + height + 1), f"{index}  {time_s:.3f} s", fill="black", font=font)
     return np.array(sheet)
 
 
