@@ -78,7 +78,8 @@ def moments(image: Image.Image, numbers: Sequence[int], size: tuple[int, int]) -
 
 def upright(image: Image.Image) -> Image.Image:
     """Return the picture in RGB as its camera was held (EXIF orientation applied)."""
-    return to_rgb(ImageOps.exif_transpose(image))
+    ImageOps.exif_transpose(image, in_place=True)
+    return to_rgb(image)
 
 
 def resized(image: Image.Image, size: tuple[int, int]) -> Frame:
@@ -92,7 +93,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
     if not image.has_transparency_data:
         return image.convert("RGB")
-    layers = image.convert("RGBA")
+    layers = image if image.mode == "RGBA" else image.convert("RGBA")
     paper = Image.new("RGB", image.size, "white")
     paper.paste(layers, mask=layers.getchannel("A"))
     return paper

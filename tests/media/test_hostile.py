@@ -1,5 +1,6 @@
 """A file that cannot be read is a `MediaError` that names it and says why; nothing else comes out, and nothing hangs."""
 
+import io
 import os
 import zlib
 from collections.abc import Callable
@@ -92,6 +93,16 @@ def test_a_frame_too_large_is_refused(tmp_path: Path, record: Callable[..., Path
     frames = np.zeros((1, 4608, 8192, 3), np.uint8)
     record(tmp_path / "wall.mov", [0], codec="lossless mov", frames=frames)
     assert "8192 x 4608" in refusal(tmp_path / "wall.mov")
+
+
+def test_an_animation_of_100_000_frames_is_refused(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    moments = [Image.new("L", (64, 64), level) for level in range(4)]
+    moments[0].save(buffer, "GIF", save_all=True, append_images=moments[1:], duration=20)
+    content = buffer.getvalue()
+    _, second, third, _ = (at for at in range(len(content)) if content.startswith(b"\x21\xf9", at))
+    (tmp_path / "bomb.gif").write_bytes(content[:second] + content[second:third] * 100_000 + b";")
+    assert "has 100001 frames of 64 x 64 pixels" in refusal(tmp_path / "bomb.gif")
 
 
 def test_playlists_cannot_open_another_file(tmp_path: Path, record: Callable[..., Path]) -> None:
