@@ -3,6 +3,12 @@
 from typing import Any
 
 from onethinker.errors import DataError
+from onethinker.tasks.mathematics import Mathematics
+from onethinker.tasks.multiple_choice import MultipleChoice
+from onethinker.tasks.numerical import Numerical
+from onethinker.tasks.ocr import Ocr
+from onethinker.tasks.open_ended import OpenEnded
+from onethinker.tasks.regression import Regression
 from onethinker.tasks.segmentation import ImageSegmentation, VideoSegmentation
 from onethinker.tasks.spatial_grounding import SpatialGrounding
 from onethinker.tasks.spatiotemporal_grounding import SpatiotemporalGrounding
@@ -13,6 +19,12 @@ from onethinker.tasks.tracking import Tracking
 __all__ = ["TASKS", "Grade", "Profile", "Task", "find_task", "grade_response", "max_reward"]
 
 TASKS: tuple[Task[Any], ...] = (
+    MultipleChoice(),
+    Numerical(),
+    Regression(),
+    Mathematics(),
+    Ocr(),
+    OpenEnded(),
     SpatialGrounding(),
     TemporalGrounding(),
     SpatiotemporalGrounding(),

@@ -1,0 +1,68 @@
+r"""Mathematics: a number or an expression, right when math-verify finds it equal to the reference.
+
+>>> Mathematics().accuracy(r"$\frac{1}{2}$", r"\frac{1}{2}", "paper")
+1.0
+"""
+
+from dataclasses import dataclass, field
+
+from onethinker.clip import Clip
+from onethinker.drawing import draw_caption
+from onethinker.errors import AnswerError
+from onethinker.tasks.sandbox import MathSandbox
+from onethinker.tasks.task import Profile, Task
+
+LONGEST = 2000
+"""Characters; no reference answer is near it, and reading more costs the grader time."""
+
+
+def bare(text: str) -> str:
+    r"""Return an expression without white space and without the dollars around it.
+
+    >>> bare("$$ x + 1 $$")
+    'x+1'
+    """
+    text = "".join(text.split())
+    for mark in ("$$", "$"):
+        inside = text[len(mark) : -len(mark)]
+        if text.startswith(mark) and text.endswith(mark) and inside and "$" not in inside:
+            return inside
+    return text
+
+
+@dataclass(frozen=True)
+class Mathematics(Task[str]):
+    """A number or LaTeX; equality is decided in a process of its own that can be killed."""
+
+    problem_type = "math"
+    statistics = problem_type
+    instructions = (
+        "The answer is the final result alone: a number or an expression in LaTeX, without words, unit or working. "
+        "Give a fraction or root in exact form unless the question asks for decimals."
+    )
+    example = r"$\frac{3}{4}$"
+    sandbox: MathSandbox = field(default_factory=MathSandbox, repr=False, compare=False)
+
+    def parse(self, text: str, options: tuple[str, ...] = ()) -> str:
+        """Return the expression as it stands. Raises: AnswerError."""
+        text = text.strip()
+        if not text:
+            raise AnswerError("the answer is empty; expected a number or an expression")
+        if len(text) > LONGEST:
+            raise AnswerError(f"the expression has {len(text)} characters; at most {LONGEST} are read")
+        return text
+
+    def accuracy(self, answer: str, truth: str, profile: Profile) -> float:
+        """Return 1 for an expression equal to the reference, else 0; one that cannot be compared in 5 s is 0."""
+        if bare(answer) == bare(truth):
+            return 1.0
+        equal, _ = self.sandbox.compare(truth, answer)
+        return float(equal)
+
+    def metrics(self, answer: str | None, truth: str) -> dict[str, float]:
+        """Return the share of right answers."""
+        return {"accuracy": 0.0 if answer is None else self.accuracy(answer, truth, "paper")}
+
+    def draw(self, clip: Clip, answer: str) -> Clip:
+        """Return the clip with the expression written below."""
+        return draw_caption(clip, answer)

@@ -1,0 +1,53 @@
+"""OCR: the text that stands in a picture or video, better the fewer words are wrong.
+
+"What does the sign say?" -> No entry after 10 pm
+"""
+
+from onethinker.clip import Clip
+from onethinker.drawing import draw_caption
+from onethinker.errors import AnswerError
+from onethinker.tasks.task import Profile, Task
+
+LONGEST = 20_000
+"""Characters; a dense page has 5,000."""
+
+
+def word_accuracy(answer: str, truth: str) -> float:
+    """Return 1 − word error rate, at least 0: the error rate counts words to insert, delete or replace a word of the truth.
+
+    >>> word_accuracy("No entry before 10 pm", "No entry after 10 pm")
+    0.8
+    """
+    from rapidfuzz.distance import Levenshtein
+
+    words = truth.split()
+    return max(0.0, 1 - Levenshtein.distance(answer.split(), words) / len(words))
+
+
+class Ocr(Task[str]):
+    """A transcription, word by word; case and punctuation count."""
+
+    problem_type = "ocr"
+    statistics = problem_type
+    instructions = "Answer with the text exactly as it is written in the picture or video, and nothing else."
+    example = "No entry after 10 pm"
+
+    def parse(self, text: str, options: tuple[str, ...] = ()) -> str:
+        """Return the text. Raises: AnswerError: there is none, or too much."""
+        if not text.strip():
+            raise AnswerError("expected a transcription, got nothing")
+        if len(text) > LONGEST:
+            raise AnswerError(f"expected at most {LONGEST} characters, got {len(text)}")
+        return text.strip()
+
+    def accuracy(self, answer: str, truth: str, profile: Profile) -> float:
+        """Return 1 − word error rate."""
+        return word_accuracy(answer, truth)
+
+    def metrics(self, answer: str | None, truth: str) -> dict[str, float]:
+        """Return 1 − word error rate."""
+        return {"1-WER": 0.0 if answer is None else word_accuracy(answer, truth)}
+
+    def draw(self, clip: Clip, answer: str) -> Clip:
+        """Return the clip with the text written below."""
+        return draw_caption(clip, answer)

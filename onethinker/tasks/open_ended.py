@@ -1,0 +1,70 @@
+"""Open-ended questions and captions: free text, better the more of its words and their order are those of the reference.
+
+"Describe the video." -> A red ball rolls across the floor and hits a blue box.
+"""
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from onethinker.clip import Clip
+from onethinker.drawing import draw_caption
+from onethinker.errors import AnswerError
+from onethinker.tasks.task import Profile, Task
+
+if TYPE_CHECKING:
+    from rouge_score.rouge_scorer import RougeScorer
+
+LONGEST = 20_000
+"""Characters; a long caption has 2,000, and the time for ROUGE-L grows with the length of both texts."""
+KINDS = {"ROUGE-1": "rouge1", "ROUGE-2": "rouge2", "ROUGE-L": "rougeL"}
+
+
+@cache
+def _scorer() -> "RougeScorer":
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(list(KINDS.values()), use_stemmer=True)
+
+
+def rouge(answer: str, truth: str) -> dict[str, float]:
+    """Return the F values of ROUGE-1, ROUGE-2 and ROUGE-L on stemmed English words, each 0 to 1.
+
+    Texts that differ in case and white space alone have 1 throughout, whatever their script or length: the library
+    sees neither pairs in a single word nor words in other scripts.
+
+    >>> rouge("a red ball", "A red ball")["ROUGE-2"]
+    1.0
+    """
+    if answer.lower().split() == truth.lower().split():
+        return dict.fromkeys(KINDS, 1.0)
+    scores = _scorer().score(truth, answer)
+    return {name: float(scores[kind].fmeasure) for name, kind in KINDS.items()}
+
+
+class OpenEnded(Task[str]):
+    """Free text; captions of pictures and videos too."""
+
+    problem_type = "open-ended"
+    statistics = problem_type
+    instructions = "Answer in plain sentences, and say no more than was asked for."
+    example = "A red ball rolls across the floor and hits a blue box."
+
+    def parse(self, text: str, options: tuple[str, ...] = ()) -> str:
+        """Return the text. Raises: AnswerError: there is none, or too much."""
+        if not text.strip():
+            raise AnswerError("expected some text, got nothing")
+        if len(text) > LONGEST:
+            raise AnswerError(f"expected at most {LONGEST} characters, got {len(text)}")
+        return text.strip()
+
+    def accuracy(self, answer: str, truth: str, profile: Profile) -> float:
+        """Return the mean of ROUGE-1, ROUGE-2 and ROUGE-L."""
+        return sum(rouge(answer, truth).values()) / len(KINDS)
+
+    def metrics(self, answer: str | None, truth: str) -> dict[str, float]:
+        """Return the three ROUGE values."""
+        return dict.fromkeys(KINDS, 0.0) if answer is None else rouge(answer, truth)
+
+    def draw(self, clip: Clip, answer: str) -> Clip:
+        """Return the clip with the text written below."""
+        return draw_caption(clip, answer)

@@ -1,0 +1,51 @@
+"""Regression: a measured number, better the nearer it is.
+
+"How many metres is the sofa from the door?" -> 2.4
+"""
+
+from onethinker.clip import Clip
+from onethinker.drawing import draw_caption
+from onethinker.tasks.numerical import parse_number
+from onethinker.tasks.task import Profile, Task
+
+TOLERANCES = tuple(twentieths / 20 for twentieths in range(1, 11))
+"""Relative errors from 0.05 to 0.5; one point a tolerance that is kept."""
+
+
+def mean_relative_accuracy(answer: float, truth: float) -> float:
+    """Return the share of the tolerances 5 %, 10 %, … 50 % that the relative error stays below, 0 to 1.
+
+    A truth of 0 is met only by 0 (to within 5e-9).
+
+    >>> mean_relative_accuracy(88, 100)
+    0.8
+
+    Source: paper, and the release's onethinker_reward.py (its 1e-8 in the denominator included).
+    """
+    error = abs(answer - truth) / (abs(truth) + 1e-8)
+    return sum(error < tolerance for tolerance in TOLERANCES) / len(TOLERANCES)
+
+
+class Regression(Task[float]):
+    """One number, graded by mean relative accuracy."""
+
+    problem_type = "regression"
+    statistics = problem_type
+    instructions = "Answer with your best estimate as one number in digits, in the unit that the question asks for, without words or unit."
+    example = "2.4"
+
+    def parse(self, text: str, options: tuple[str, ...] = ()) -> float:
+        """Return the number. Raises: AnswerError."""
+        return parse_number(text)
+
+    def accuracy(self, answer: float, truth: float, profile: Profile) -> float:
+        """Return the mean relative accuracy."""
+        return mean_relative_accuracy(answer, truth)
+
+    def metrics(self, answer: float | None, truth: float) -> dict[str, float]:
+        """Return the mean relative accuracy."""
+        return {"MRA": 0.0 if answer is None else mean_relative_accuracy(answer, truth)}
+
+    def draw(self, clip: Clip, answer: float) -> Clip:
+        """Return the clip with the number written below."""
+        return draw_caption(clip, f"{answer:.12g}")
