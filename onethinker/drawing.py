@@ -3,7 +3,7 @@
 Every function takes a clip and returns a new one of the same size and times; places are thousandths of the frame.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -160,20 +160,27 @@ def box_at(boxes: Mapping[int, Box], time_s: float) -> Box | None:
 
 def wrap_text(text: str, font: "ImageFont.ImageFont | ImageFont.FreeTypeFont", *, width_px: int, max_lines: int) -> list[str]:
     """Return the lines of a text that fit into a width; what does not fit into the lines is cut, with an ellipsis."""
-    words = text[:2000].split()  # no frame has room for more
     lines: list[str] = []
-    for word in words:
-        while word and font.getlength(word) > width_px and len(word) > 1:
-            fit = next((n for n in range(len(word) - 1, 1, -1) if font.getlength(word[:n]) <= width_px), 1)
-            lines.append(word[:fit])
-            word = word[fit:]
+    for word in _pieces(text[: max_lines * max(1, width_px)], font, width_px):  # no letter is narrower than a pixel
         if lines and font.getlength(f"{lines[-1]} {word}") <= width_px:
             lines[-1] += f" {word}"
         else:
             lines.append(word)
         if len(lines) > max_lines:
-            return [*lines[: max_lines - 1], lines[max_lines - 1].rstrip() + "…"]
+            return [*lines[: max_lines - 1], lines[max_lines - 1] + "…"]
     return lines
+
+
+def _pieces(text: str, font: "ImageFont.ImageFont | ImageFont.FreeTypeFont", width_px: int) -> Iterator[str]:
+    """Yield the words of a text, those that are wider than a line in parts that are not; a part has at least one letter."""
+    for word in text.split():
+        start = 0
+        while start < len(word):
+            end = start + 1
+            while end < len(word) and font.getlength(word[start : end + 1]) <= width_px:
+                end += 1
+            yield word[start:end]
+            start = end
 
 
 def _on_frames(clip: Clip, draw: Callable[[Frame, float], Frame]) -> Clip:
