@@ -75,6 +75,7 @@ def build_tiny(seed: int = 0) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLP
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen3VLForConditionalGeneration(_config(processor.tokenizer))
+        _start_well(model)
     model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
     return model.eval(), processor
@@ -90,6 +91,53 @@ def save_tiny(folder: Path, seed: int = 0) -> None:
     """Write an untrained tiny model as an ordinary Hugging Face folder, with the wording and budget that it wants."""
     model, processor = build_tiny(seed)
     save_model(folder, model, processor, wording=TINY_WORDING, budget=TINY_BUDGET)
+
+
+def _start_well(model: Qwen3VLForConditionalGeneration) -> None:
+    """Change random weights so that a few minutes of training on CPU teach the model to see.
+
+    With the usual start, one step of Adam turns the embedding of a flat patch around (1,536 inputs that move together),
+    places are lost among colours, and a word is lost in the first sum over the picture. Here patches start as their
+    low frequencies, places as waves as strong as the colours, and every branch as a small change of what it adds to.
+    """
+    language, vision = model.model.language_model, model.model.visual
+    branches = [layer.self_attn.o_proj for layer in language.layers] + [layer.mlp.down_proj for layer in language.layers]
+    branches += [block.attn.proj for block in vision.blocks] + [block.mlp.linear_fc2 for block in vision.blocks]
+    with torch.no_grad():
+        for branch in branches:
+            branch.weight *= 0.35
+        for merger in (vision.merger, *vision.deepstack_merger_list):
+            merger.linear_fc2.weight *= 0.3
+        language.embed_tokens.weight *= 0.1 / language.embed_tokens.weight.std()
+        vision.patch_embed.proj.weight.copy_(_low_frequencies(vision.patch_embed.proj.weight.shape))
+        vision.pos_embed.weight[:, : PLACE_WAVES.shape[1]] += PLACE_WAVES
+
+
+def _low_frequencies(shape: torch.Size) -> torch.Tensor:
+    """Return patch weights (embedding, colour, frame, row, column): the lowest cosines of rows and columns, colour by colour."""
+    width, colors, frames, rows, columns = shape
+    waves_x, waves_y = (torch.cos(torch.pi * torch.arange(8)[:, None] * (torch.arange(side) + 0.5) / side) for side in (columns, rows))
+    lowest = sorted(((v, u) for v in range(8) for u in range(8)), key=lambda vu: (sum(vu), vu))[: width // colors]
+    weights = torch.zeros(shape)
+    for number, (v, u) in enumerate(lowest):
+        wave = waves_y[v][:, None] * waves_x[u] * (1 if (v, u) == (0, 0) else 2) / (frames * rows * columns)
+        for color in range(colors):
+            weights[number * colors + color, color] = wave
+    return weights
+
+
+def _place_waves(side: int) -> torch.Tensor:
+    """Return for each place of a square grid its coordinates and slow waves of them, (side · side, features), mean 0."""
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    features = []
+    for axis in (x.reshape(-1, 1), y.reshape(-1, 1)):
+        angles = torch.pi * axis * torch.arange(1, 5) / side
+        features += [2 * axis / (side - 1) - 1, angles.sin(), angles.cos()]
+    waves = torch.cat(features, 1)
+    return 0.7 * (waves - waves.mean(0))
+
+
+PLACE_WAVES = _place_waves(8)
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:
@@ -128,6 +176,7 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
             "vocab_size": len(tokenizer),
             "hidden_size": 192,
             "intermediate_size": 512,
+            "initializer_range": 0.05,
             "num_hidden_layers": 4,
             "num_attention_heads": 3,
             "num_key_value_heads": 1,
@@ -144,7 +193,8 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
             "tie_word_embeddings": True,
         },
         vision_config={
-            "depth": 4,
+            "depth": 3,
+            "initializer_range": 0.06,
             "hidden_size": 128,
             "intermediate_size": 384,
             "num_heads": 4,

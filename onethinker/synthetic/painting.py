@@ -139,9 +139,9 @@ def _sprite(shape: str, size: int, sub_x: int, sub_y: int) -> tuple[npt.NDArray[
 def _outline(shape: str) -> npt.NDArray[np.float64]:
     """Return the corners of a shape that fills the unit square."""
     if shape == "square":
-        return np.array([(0.03, 0.03), (0.97, 0.03), (0.97, 0.97), (0.03, 0.97)])
+        return np.array([(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)])
     if shape == "triangle":
-        return np.array([(0.5, 0.02), (1.0, 0.98), (0.0, 0.98)])
+        return np.array([(0.5, 0.0), (1.0, 1.0), (0.0, 1.0)])
     turns = np.linspace(0, 2 * np.pi, 10 if shape == "star" else 64, endpoint=False)
     radius = np.where(np.arange(len(turns)) % 2, 0.25, 0.5) if shape == "star" else np.full(len(turns), 0.5)
     return np.stack([0.5 + radius * np.sin(turns), 0.5 - radius * np.cos(turns)], axis=1)

@@ -63,7 +63,14 @@ def update_moments(state: EmaState, rewards_PG: Tensor, tasks: Sequence[str], *,
 
 
 def ema_grpo(
-    rewards_PG: Tensor, tasks: Sequence[str], state: EmaState, *, decay: float = 0.99, floor: float = 1e-3, limit: float = 5.0, guard: Guard = "clip"
+    rewards_PG: Tensor,
+    tasks: Sequence[str],
+    state: EmaState,
+    *,
+    decay: float = 0.99,
+    floor: float = 1e-3,
+    limit: float = 5.0,
+    guard: Guard = "clip",
 ) -> tuple[Tensor, dict[str, Moments]]:
     """Return advantages (P, G) and the state after them: rewards centred in their group, divided by their task's sigma.
 
@@ -119,7 +126,9 @@ def rloo(rewards_PG: Tensor) -> Tensor:
     return dr_grpo(rewards_PG) * group / (group - 1)
 
 
-def compute_advantages(algorithm: Algorithm, rewards_PG: Tensor, tasks: Sequence[str], state: EmaState, **settings: object) -> tuple[Tensor, EmaState]:
+def compute_advantages(
+    algorithm: Algorithm, rewards_PG: Tensor, tasks: Sequence[str], state: EmaState, **settings: object
+) -> tuple[Tensor, EmaState]:
     """Return the advantages of one batch by the named algorithm, and the state after it (moments are kept for all of them)."""
     if algorithm == "ema_grpo":
         return ema_grpo(rewards_PG, tasks, state, **settings)  # type: ignore[arg-type]

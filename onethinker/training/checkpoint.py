@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from onethinker.errors import CheckpointError
+from onethinker.files import differences, write_atomically
 from onethinker.training.advantages import EmaState, Moments
 
 KEPT_CHECKPOINTS = 2
@@ -104,20 +105,6 @@ class RunFolder:
             shutil.rmtree(old)
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield "name: old → new" for every setting that differs, with dotted names.
-
-    >>> list(differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}))
-    ['b.c: 2 → 3']
-    """
-    for key in {**before, **after}:
-        old, new = before.get(key), after.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            yield from differences(old, new, f"{prefix}{key}.")
-        elif old != new:
-            yield f"{prefix}{key}: {old!r} → {new!r}"
-
-
 def save_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Path) -> None:
     """Write the optimizer's tensors under the names of their parameters."""
     tensors = {}
@@ -152,17 +139,6 @@ def load_progress(path: Path) -> Progress:
         return Progress(int(state["step"]), int(state["cursor"]), {task: Moments(*pair) for task, pair in state["ema"].items()})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: not the progress of a run: {error}") from error
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Put a text file in place in one step: readers see the old one or the new one, whole."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    sync_folder(path.parent)
 
 
 def sync_tree(folder: Path) -> None:

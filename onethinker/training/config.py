@@ -1,8 +1,9 @@
 """Recipes: all settings of a training run in one typed model each, read from TOML."""
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,6 +13,8 @@ from onethinker.training.advantages import Algorithm, Guard
 from onethinker.training.loss import Aggregate
 
 R = TypeVar("R", bound="Recipe")
+BUILT_IN = Path(__file__).parents[1] / "recipes"
+"""Where the recipes that come with OneThinker lie."""
 
 
 class Settings(BaseModel):
@@ -71,17 +74,48 @@ class Recipe(Settings):
     """How weights change."""
 
     @classmethod
-    def load(cls: type[R], path: Path) -> R:
-        """Return the recipe that a TOML file holds. Raises: ConfigError: naming the file and each wrong field."""
+    def load(cls: type[R], name: str | Path, overrides: Sequence[str] = ()) -> R:
+        """Return a recipe from a TOML file, or by name one that comes with OneThinker ("tiny_sft"), with overrides put in.
+
+        An override is "dotted.name=value", the value in TOML; a text needs no quotes.
+
+        Raises: ConfigError: naming the file or override and each wrong field.
+        """
+        path = BUILT_IN / f"{name}.toml" if str(name) in built_in_recipes() else Path(name)
         try:
-            return cls.model_validate(tomllib.loads(path.read_text()))
+            settings = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise ConfigError(f"{path}: no such recipe; the ones that come with OneThinker are in recipes/") from error
+            raise ConfigError(f"{path}: no such recipe; by name there are {', '.join(built_in_recipes())}") from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path}: not a recipe: {error}") from error
+        for override in overrides:
+            _put_in(settings, override)
+        try:
+            return cls.model_validate(settings)
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
-            raise ConfigError(f"{path}: {wrong}") from error
+            raise ConfigError(f"{' '.join([str(path), *overrides])}: {wrong}") from error
+
+
+def built_in_recipes() -> tuple[str, ...]:
+    """Return the names of the recipes that come with OneThinker."""
+    return tuple(sorted(path.stem for path in BUILT_IN.glob("*.toml")))
+
+
+def _put_in(settings: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not (name and equals):
+        raise ConfigError(f"--set takes name=value such as optimizer.learning_rate=1e-4, got {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *groups, last = name.split(".")
+    for group in groups:
+        settings = settings.setdefault(group, {})
+        if not isinstance(settings, dict):
+            raise ConfigError(f"--set {override}: {group!r} is a single setting, not a group")
+    settings[last] = value
 
 
 class SftRecipe(Recipe):

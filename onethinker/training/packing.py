@@ -90,7 +90,9 @@ class Row:
 def split_prompts(batch: Mapping[str, Tensor], requests: Sequence[Request], model: nn.Module) -> list[Prompt]:
     """Return the single prompts of a padded batch that `encode_requests` made, with their media and the model's positions."""
     grids = {name: batch[name] for name in ("image_grid_thw", "video_grid_thw") if name in batch}
-    positions, _ = model.model.get_rope_index(batch["input_ids"], batch["mm_token_type_ids"], attention_mask=batch["attention_mask"], **grids)
+    positions, _ = model.model.get_rope_index(
+        batch["input_ids"], batch["mm_token_type_ids"], attention_mask=batch["attention_mask"], **grids
+    )
     prompts, places = [], {"image": [0, 0], "video": [0, 0]}
     for row, request in enumerate(requests):
         kept = batch["attention_mask"][row].bool()
@@ -233,9 +235,7 @@ def forest_attention(
         q_p, k_p, v_p = (states[group.prompt_TP] for states in (q, k, v))
         outputs.append(_attend(q_p, k_p, v_p, scaling=scaling, repeats=repeats, mask=None))
         if group.answer_AR.numel():
-            keys, values = (
-                torch.cat([prompt[group.tree_A], states[group.answer_AR]], 1) for prompt, states in ((k_p, k), (v_p, v))
-            )
+            keys, values = (torch.cat([prompt[group.tree_A], states[group.answer_AR]], 1) for prompt, states in ((k_p, k), (v_p, v)))
             outputs.append(_attend(q[group.answer_AR], keys, values, scaling=scaling, repeats=repeats, mask=group.mask_ARK[:, None]))
     return torch.cat(outputs)[forest.gather_N][None], None
 

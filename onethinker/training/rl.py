@@ -120,7 +120,11 @@ def _collect(run: Run, recipe: RlRecipe) -> tuple[dict[int, Group], list[Summary
     summaries: list[Summary] = []
     for _ in range(1 + settings.max_refills):
         mine = run.my_samples(cursor, settings.prompts_per_step)
-        found = [group for first in range(0, len(mine), settings.prompts_at_once) for group in _answer(run, recipe, mine[first : first + settings.prompts_at_once])]
+        found = [
+            group
+            for first in range(0, len(mine), settings.prompts_at_once)
+            for group in _answer(run, recipe, mine[first : first + settings.prompts_at_once])
+        ]
         groups |= {group.number: group for group in found}
         summaries += gather_object([_summary(group, recipe) for group in found])
         cursor += settings.prompts_per_step
@@ -141,7 +145,9 @@ def _answer(run: Run, recipe: RlRecipe, samples: Sequence[tuple[int, Sample]]) -
     settings, config = recipe.rollout, run.model.config
     prompts = run.prompts([sample for _, sample in samples])
     size = settings.answers_per_prompt, settings.max_new_tokens
-    uniforms_PGT = torch.stack([torch.rand(size, generator=torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)) for number, _ in samples])
+    uniforms_PGT = torch.stack(
+        [torch.rand(size, generator=torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)) for number, _ in samples]
+    )
     tokenizer = run.processor.tokenizer
     rollouts = sample_answers(
         run.model,
@@ -236,7 +242,9 @@ def _update(
 
 def _tree(group: Group, advantages_G: Tensor, *, weight: float = 1.0) -> GradedTree:
     answers = tuple(answer.ids for answer in group.rollouts)
-    return GradedTree(group.prompt, answers, torch.cat([answer.logps for answer in group.rollouts]), advantages_G, torch.full((len(answers),), weight))
+    return GradedTree(
+        group.prompt, answers, torch.cat([answer.logps for answer in group.rollouts]), advantages_G, torch.full((len(answers),), weight)
+    )
 
 
 def _by_task(summaries: Sequence[Summary], advantages: Mapping[int, Tensor], sigmas: Mapping[str, float]) -> dict[str, dict[str, float]]:

@@ -46,7 +46,13 @@ def sample_answers(
 
 
 def _sample(
-    model: nn.Module, prompts: Sequence[Prompt], uniforms_BT: Tensor, group: int, temperature: float, end_token: int, forbidden_tokens: Sequence[int]
+    model: nn.Module,
+    prompts: Sequence[Prompt],
+    uniforms_BT: Tensor,
+    group: int,
+    temperature: float,
+    end_token: int,
+    forbidden_tokens: Sequence[int],
 ) -> list[list[Rollout]]:
     inputs, next_position_P = _left_padded(prompts)
     cache = DynamicCache(config=model.config.text_config)
@@ -78,11 +84,11 @@ def _sample(
             cache.batch_select_indices(kept)
             active, tokens, mask, position_B = active[kept], tokens[kept], mask[kept], position_B[kept]
         mask = torch.cat([mask, mask.new_ones(len(active), 1)], 1)
-        out = model(input_ids=tokens[:, None], attention_mask=mask, position_ids=position_B.expand(3, -1)[..., None], cache=cache, use_cache=True)
+        out = model(
+            input_ids=tokens[:, None], attention_mask=mask, position_ids=position_B.expand(3, -1)[..., None], cache=cache, use_cache=True
+        )
         logits, position_B = out.logits[:, -1], position_B + 1
-    rollouts = [
-        Rollout(ids_BT[n, :length], logps_BT[n, :length], not bool(under_way[n])) for n, length in enumerate(length_B.tolist())
-    ]
+    rollouts = [Rollout(ids_BT[n, :length], logps_BT[n, :length], not bool(under_way[n])) for n, length in enumerate(length_B.tolist())]
     return [rollouts[first : first + group] for first in range(0, num_answers, group)]
 
 

@@ -29,7 +29,9 @@ def train_sft(recipe: SftRecipe, folder: Path, *, on_step: OnStep | None = None)
         (tokens,) = run.total(sum(len(tree.answers[0]) for tree in trees))
         losses: list[float] = []
 
-        def row_loss(row: Row, members: list[Tree], logps_S: Tensor, entropy_S: Tensor, tokens: float = tokens, losses: list[float] = losses) -> Tensor:
+        def row_loss(
+            row: Row, members: list[Tree], logps_S: Tensor, entropy_S: Tensor, tokens: float = tokens, losses: list[float] = losses
+        ) -> Tensor:
             loss = -logps_S.sum() / tokens
             losses.append(float(loss.detach()))
             return loss

@@ -1,0 +1,146 @@
+"""`onethinker doctor`: whether this machine can do the work, and what is missing if not."""
+
+import json as json_text
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from onethinker.errors import OneThinkerError
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at; `detail` is what was found, or what is wrong."""
+
+    name: str
+    ok: bool
+    detail: str
+    seconds: float
+
+
+def doctor(*, json: bool = False) -> None:
+    """Check versions, device, video decoder, every task's grading and a tiny model; exit 1 if anything fails.
+
+    Args:
+        json: Print one JSON object: ok, and for each check its name, ok, detail and seconds.
+    """
+    checks = []
+    for name, look in CHECKS.items():
+        checks.append(run_check(name, look))
+        if not json:
+            print(f"{'ok  ' if checks[-1].ok else 'FAIL'}  {name}: {checks[-1].detail}", flush=True)
+    failed = [check.name for check in checks if not check.ok]
+    if json:
+        print(json_text.dumps({"ok": not failed, "checks": [asdict(check) for check in checks]}))
+    if failed:
+        raise OneThinkerError(f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}")
+
+
+def run_check(name: str, look: Callable[[], str]) -> Check:
+    """Return what a check found; whatever it raises is its finding."""
+    started = time.perf_counter()
+    try:
+        ok, detail = True, look()
+    except Exception as error:  # A doctor reports what is wrong with a machine, whatever that is.
+        ok, detail = False, f"{type(error).__name__}: {error}"
+    return Check(name, ok, detail, round(time.perf_counter() - started, 3))
+
+
+def check_versions() -> str:
+    """Return the versions that matter. Raises: OneThinkerError: a dependency is not installed, or an older version than needed."""
+    from packaging.requirements import Requirement
+
+    wrong, found = [], {}
+    for line in requires("onethinker") or []:
+        requirement = Requirement(line)
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found[requirement.name] = version(requirement.name)
+        except PackageNotFoundError:
+            wrong.append(f"{requirement.name} is not installed")
+            continue
+        if not requirement.specifier.contains(found[requirement.name], prereleases=True):
+            wrong.append(f"{requirement} is needed, {found[requirement.name]} is installed")
+    if wrong:
+        raise OneThinkerError(f"{'; '.join(wrong)}: pip install -c constraints.txt -e . in the repository mends it")
+    named = ", ".join(f"{name} {found[name]}" for name in ("torch", "transformers", "av"))
+    return f"onethinker {version('onethinker')}, Python {platform.python_version()}, {named}, {len(found)} packages"
+
+
+def check_device() -> str:
+    """Return what torch computes on, after a multiplication there."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    ones = torch.ones(64, 64, device=device)
+    if float((ones @ ones).sum()) != 64.0**3:
+        raise OneThinkerError(f"{device} multiplies wrongly")
+    if device == "cuda":
+        properties = torch.cuda.get_device_properties(0)
+        return f"{torch.cuda.device_count()} x {properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+    return f"{device}, {torch.get_num_threads()} threads"
+
+
+def check_decoder() -> str:
+    """Return what was read back of a video that was just written. Raises: OneThinkerError: frames, times or sizes differ."""
+    import numpy as np
+
+    from onethinker.media.budget import MediaBudget
+    from onethinker.media.reading import read_clip
+    from onethinker.media.writing import write_video
+
+    frames = np.repeat(np.linspace(0, 240, 8, dtype=np.uint8), 96 * 128 * 3).reshape(8, 96, 128, 3)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "grey.mp4"
+        write_video(path, frames, fps=4)
+        clip = read_clip(path, MediaBudget(fps=4))
+    if clip.times_s != tuple(n / 4 for n in range(8)) or clip.frames.shape != frames.shape:
+        raise OneThinkerError(f"a video of 8 frames at 4 fps came back as {clip.frames.shape} at {clip.times_s}")
+    if (error := int(np.abs(clip.frames.astype(int) - frames).max())) > 8:
+        raise OneThinkerError(f"a grey video came back with colours that are {error} of 255 off")
+    return f"{len(clip.times_s)} frames of an H.264 video written and read back with their times"
+
+
+def check_tasks() -> str:
+    """Return how many tasks grade a synthetic truth as perfect. Raises: OneThinkerError: naming those that do not."""
+    from onethinker.synthetic import KINDS, make_sample
+    from onethinker.tasks import find_task, grade_response, max_reward
+
+    wrong = []
+    for problem_type, data_type in KINDS:
+        sample = make_sample(0, 0, problem_type=problem_type, data_type=data_type)
+        task = find_task(problem_type, data_type)
+        grade = grade_response(sample.response or "", sample.truth, task=task, options=sample.options)
+        if grade.reward != max_reward(task, "paper"):
+            wrong.append(f"{problem_type} ({data_type}): reward {grade.reward:g}, {'; '.join(grade.problems)}")
+    if wrong:
+        raise OneThinkerError("; ".join(wrong))
+    return f"the truth gets the full reward in all {len(KINDS)} kinds of questions"
+
+
+def check_model() -> str:
+    """Return how fast an untrained tiny model answers a question about a picture."""
+    from onethinker.models.engine import Sampling
+    from onethinker.models.loading import TINY, load_engine
+    from onethinker.models.prompt import build_request
+    from onethinker.synthetic import make_sample
+
+    engine = load_engine(TINY)
+    request = build_request(make_sample(0, 0, data_type="image"), engine.wording, engine.budget)
+    (reply,) = engine.answer([request], Sampling(max_new_tokens=16))
+    return f"the tiny model read {reply.prompt_tokens} tokens and wrote {reply.answer_tokens} in {reply.seconds:.2f} s"
+
+
+CHECKS: dict[str, Callable[[], str]] = {
+    "versions": check_versions,
+    "device": check_device,
+    "decoder": check_decoder,
+    "tasks": check_tasks,
+    "model": check_model,
+}
+"""In the order in which a failure explains the later ones."""

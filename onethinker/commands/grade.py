@@ -1,0 +1,70 @@
+"""`onethinker grade`: what a file of responses is worth, and why."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onethinker.errors import DataError
+from onethinker.tasks.task import Grade, Profile, grade_response
+
+if TYPE_CHECKING:
+    from onethinker.data.formats import Record
+
+BAR_FROM_ROWS = 1000
+"""Shorter files are graded before a bar could be read."""
+
+
+def grade(*, input: Path, output: Path, rewards: Profile = "paper") -> None:  # noqa: A002
+    """Grade the responses in a file and write each record back with its grade.
+
+    Each record is a sample in the released form ("problem_type", "data_type", "solution" or "answer") plus "response";
+    its result has "grade" too: {"reward", "accuracy", "format", "structure", "metrics", "problems"}. A bad record stops
+    the command, and nothing is written.
+
+    Args:
+        input: JSONL, or a JSON list.
+        output: The same records with their grades, as JSONL (a JSON list when the name ends in .json).
+        rewards: The reward profile: "paper" or "release".
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from onethinker.data.formats import read_records, write_records
+
+    if not output.parent.is_dir():
+        raise DataError(f"{output}: there is no folder {output.parent}")
+    rows = list(read_records(input))
+    if not rows:
+        raise DataError(f"{input}: has no records")
+    bar = track(rows, "grading", console=Console(stderr=True), disable=len(rows) < BAR_FROM_ROWS)
+    graded = [grade_record(record, rewards, where=f"{input}, row {row}") for row, record in bar]
+    write_records(output, graded)
+    mean = sum(record["grade"]["reward"] for record in graded) / len(graded)
+    Console(stderr=True, soft_wrap=True).print(f"{len(graded)} records graded, mean reward {mean:.3f}: {output}", markup=False)
+
+
+def grade_record(record: "Record", profile: Profile, *, where: str) -> "Record":
+    """Return a record with the grade of its response. Raises: DataError: names the place and the field."""
+    try:
+        return {**record, "grade": as_record(_grade(record, profile))}
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def as_record(grade: Grade) -> dict[str, Any]:
+    """Return a grade as it stands in files."""
+    return {**asdict(grade), "problems": list(grade.problems)}
+
+
+def _grade(record: "Record", profile: Profile) -> Grade:
+    from onethinker.data.formats import read_options, read_task, read_truth
+    from onethinker.response import show
+
+    task, options = read_task(record), read_options(record)
+    truth = read_truth(record, task, options)
+    if not truth:
+        raise DataError("'answer' or 'solution' is missing")
+    response = record.get("response")
+    if not isinstance(response, str):
+        raise DataError(f"'response' must be a text, got {show(response)}" if response is not None else "'response' is missing")
+    return grade_response(response, truth, task=task, options=options, profile=profile)

@@ -1,0 +1,20 @@
+"""`onethinker sft`: supervised fine-tuning from a recipe, on one process or several."""
+
+from pathlib import Path
+
+import tyro
+
+
+def sft(recipe: tyro.conf.Positional[str], *, output: Path, set: tuple[str, ...] = (), processes: int = 1) -> None:
+    """Teach a model whole responses, thinking included, packed without padding; a stopped run goes on.
+
+    Args:
+        recipe: A TOML file, or the name of a recipe that comes with OneThinker, such as tiny_sft.
+        output: Folder of the run: recipe.json, journal.jsonl, checkpoints/, and model/ when it is done.
+        set: Settings that replace the recipe's, such as steps=50 optimizer.learning_rate=1e-4 data.files='["a.jsonl"]'.
+        processes: Processes on this machine that share each batch; one for each GPU, or for each core.
+    """
+    from onethinker.commands.training import run_training
+    from onethinker.training.config import SftRecipe
+
+    run_training("sft", SftRecipe, recipe, output=output, overrides=set, processes=processes)

@@ -1,0 +1,24 @@
+"""`onethinker tasks`: what can be asked."""
+
+from json import dumps
+
+from onethinker.tasks import TASKS
+
+
+def tasks(*, json: bool = False) -> None:
+    """Show every task: its problem type, what it is asked about and what its answers look like.
+
+    Args:
+        json: Print a JSON list, with the instructions that the model gets.
+    """
+    if json:
+        names = ("problem_type", "statistics", "data_types", "instructions", "example")
+        print(dumps([{name: getattr(task, name) for name in names} for task in TASKS], ensure_ascii=False, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("problem type", "asked about", "an answer")
+    for task in TASKS:
+        table.add_row(task.problem_type, ", ".join(task.data_types), task.example)
+    Console().print(table, markup=False)

@@ -1,0 +1,77 @@
+"""What `onethinker sft` and `onethinker rl` share: the recipe with its overrides, processes and the progress bar."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from onethinker.errors import ConfigError, OneThinkerError
+
+if TYPE_CHECKING:
+    from onethinker.training.config import Recipe
+    from onethinker.training.run import OnStep
+
+Stage = Literal["sft", "rl"]
+
+
+def run_training(
+    stage: Stage, kind: "type[Recipe]", recipe: str, *, output: Path, overrides: Sequence[str] = (), processes: int = 1
+) -> None:
+    """Run a stage to its end and print where the model lies; with several processes, in child processes that share the work.
+
+    Raises: ConfigError: the recipe or an override is wrong. OneThinkerError: a child process failed; it has said why.
+    """
+    settings = kind.load(recipe, overrides)
+    if processes < 1:
+        raise ConfigError(f"--processes must be at least 1, got {processes}")
+    if processes > 1 and "LOCAL_RANK" not in os.environ:
+        launch(stage, recipe, output=output, overrides=overrides, processes=processes)
+        return
+    import torch
+
+    from onethinker.training.rl import train_rl
+    from onethinker.training.sft import train_sft
+
+    if processes > 1 and not torch.cuda.is_available():
+        torch.set_num_threads(1)
+    train: Any = {"sft": train_sft, "rl": train_rl}[stage]
+    with progress_bar(stage.upper(), settings.steps) as on_step:
+        model = train(settings, output, on_step=on_step)
+    if os.environ.get("RANK", "0") == "0":
+        print(model)
+
+
+def launch(stage: Stage, recipe: str, *, output: Path, overrides: Sequence[str], processes: int) -> None:
+    """Run this very command in as many processes, connected by torch's own launcher. Raises: OneThinkerError."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "onethinker"]
+    words = [stage, recipe, "--output", str(output), "--processes", str(processes)]
+    # Threads that spin while they wait would slow the other processes down.
+    calm = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    finished = subprocess.run([*launcher, *words, *(["--set", *overrides] if overrides else [])], env={**calm, **os.environ}, check=False)
+    if finished.returncode:
+        raise OneThinkerError(
+            f"{stage} stopped with exit code {finished.returncode}; the reason stands above. Run the same command to go on"
+        )
+
+
+@contextmanager
+def progress_bar(name: str, steps: int) -> "Iterator[OnStep]":
+    """Yield a function that moves a bar on stderr with each row of the journal: steps, time left, loss, accuracy."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[news]}")
+    with Progress(*columns, console=Console(stderr=True), disable=os.environ.get("RANK", "0") != "0") as progress:
+        bar = progress.add_task(name, total=steps, news="")
+        yield lambda row: progress.update(bar, completed=row["step"], news=_news(row))
+
+
+def _news(row: dict[str, Any]) -> str:
+    tasks = row.get("tasks", {}).values()
+    if not tasks:
+        return f"loss {row['loss']:.3f}"
+    reward, accuracy = (sum(task[name] for task in tasks) / len(tasks) for name in ("reward", "accuracy"))
+    return f"reward {reward:.3f}  accuracy {accuracy:.3f}"

@@ -1,0 +1,297 @@
+"""Files of samples in the released forms: JSON lists and JSONL, for RL, evaluation and SFT.
+
+RL         {"problem": "<image>Where is the cat?", "answer": "<answer>…</answer>", "images": ["a.jpg"], "problem_type", "data_type", …}
+evaluation {"problem": "Where is the cat?", "solution": "<answer>…</answer>", "path": "a.jpg", "problem_type", "data_type", …}
+SFT        {"messages": [{"role": "user", "content": "<image>…"}, {"role": "assistant", "content": "<think>…"}], "images": ["a.jpg"]}
+
+All of them may also hold "options", "problem_id", "data_source" and a whole model text as "response".
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from onethinker.data.sample import Sample
+from onethinker.errors import AnswerError, DataError
+from onethinker.files import write_atomically
+from onethinker.response import find_answer, show
+from onethinker.tasks import Task, find_task
+
+Record = dict[str, Any]
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+_PLACEHOLDER = re.compile(r"(\s*)<(image|video)>(\s*)")
+_READ = frozenset(
+    "problem answer solution path additional_path images videos options problem_type data_type problem_id data_source response messages".split()
+)
+
+
+def read_samples(path: Path, media_root: Path | None = None) -> Iterator[Sample]:
+    """Yield the samples of a file in order; media paths are relative to `media_root`, by default the file's own folder.
+
+    Whether the media exist is found out when they are opened. A record without "problem_id" is called by file and row.
+
+    Raises: DataError: names the file, the row (from 1) and the field.
+    """
+    root = path.parent if media_root is None else media_root
+    for row, record in read_records(path):
+        try:
+            yield sample_from_record(record, root=root, default_id=f"{path.stem}-{row}")
+        except DataError as error:
+            raise DataError(f"{path}, row {row}: {error}") from error
+
+
+def write_samples(path: Path, samples: Iterable[Sample]) -> None:
+    """Write samples in the RL form, as a JSON list for ".json" and one record a line otherwise: whole or not at all.
+
+    Media paths beneath the file's folder are written relative to it. Raises: DataError: media in memory, or no access.
+    """
+    write_records(path, (record_from_sample(sample, root=path.parent) for sample in samples))
+
+
+def read_records(path: Path) -> Iterator[tuple[int, Record]]:
+    """Yield (row, record) of a JSON list or of JSONL; rows count from 1, in JSONL they are lines.
+
+    Raises: DataError: the file or a row cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+            file.seek(0)
+            if start.startswith(b"["):
+                yield from enumerate(
+                    (_as_record(item, f"{path}, row {row}") for row, item in enumerate(_load_list(file.read(), path), 1)), 1
+                )
+                return
+            for row, line in enumerate(file, 1):
+                if line.strip(b"\xef\xbb\xbf \t\r\n"):
+                    yield row, _as_record(_load(line, f"{path}, row {row}"), f"{path}, row {row}")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Write records as a JSON list for ".json" and one a line otherwise: whole or not at all. Raises: DataError."""
+    lines = [dump_record(record) for record in records]
+    is_list = path.suffix.lower() == ".json"
+    text = "[\n" + ",\n".join(lines) + "\n]\n" if is_list else "".join(f"{line}\n" for line in lines)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def dump_record(record: Record) -> str:
+    r"""Return a record as a line of JSON; characters that no file can hold are escaped.
+
+    >>> dump_record({"answer": "né"}), dump_record({"answer": "\ud800"})
+    ('{"answer": "né"}', '{"answer": "\\ud800"}')
+    """
+    line = json.dumps(record, ensure_ascii=False, allow_nan=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return json.dumps(record, allow_nan=False)
+    return line
+
+
+def sample_from_record(record: Record, *, root: Path, default_id: str) -> Sample:
+    """Return the sample that a record of any released form describes. Raises: DataError: names the field."""
+    problem, response = _texts(record)
+    images, videos = _paths(record, root)
+    problem, media = _place_media(problem, images, videos)
+    task, data_type = _task_and_data_type(record, has_video=bool(videos))
+    options = read_options(record)
+    truth = read_truth(record, task, options) if response is None or _has(record, "answer", "solution") else _answer_inside(response)
+    return Sample(
+        id=_read_id(record, default_id),
+        problem=problem,
+        problem_type=task.problem_type,
+        data_type=data_type,
+        media=media,
+        truth=truth,
+        options=options,
+        response=response,
+        source=_read_text(record, "data_source", default=""),
+        extra={name: value for name, value in record.items() if name not in _READ},
+    )
+
+
+def record_from_sample(sample: Sample, *, root: Path) -> Record:
+    """Return a sample in the RL form, media paths relative to `root` where they lie beneath it. Raises: DataError."""
+    media: dict[str, list[str]] = {"images": [], "videos": []}
+    placeholders = ""
+    for item in sample.media:
+        if not isinstance(item, Path):
+            raise DataError(f"sample {sample.id!r}: clip {item.name!r} is in memory; save it to a file first")
+        kind = "image" if sample.data_type == "image" or item.suffix.lower() in IMAGE_SUFFIXES else "video"
+        media[f"{kind}s"].append(str(item.relative_to(root) if item.is_relative_to(root) else item))
+        placeholders += f"<{kind}>"
+    record: Record = {
+        "problem_id": int(sample.id) if re.fullmatch(r"0|[1-9][0-9]{0,17}", sample.id, re.ASCII) else sample.id,
+        "problem": f"{placeholders}\n{sample.problem}" if placeholders else sample.problem,
+        "answer": f"<answer>{sample.truth}</answer>" if sample.truth else "",
+        "problem_type": sample.problem_type,
+        "data_type": sample.data_type,
+        "options": list(sample.options),
+        "data_source": sample.source,
+        **{name: paths for name, paths in media.items() if paths},
+    }
+    if sample.response is not None:
+        record["response"] = sample.response
+    return {**sample.extra, **record}
+
+
+def read_task(record: Record) -> Task[Any]:
+    """Return the task of a record that names its problem type and data type. Raises: DataError."""
+    return _task_and_data_type(record, has_video=False)[0]
+
+
+def read_options(record: Record) -> tuple[str, ...]:
+    """Return the options of a record, none by default. Raises: DataError."""
+    options = record.get("options") or []
+    if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
+        raise DataError(f"'options' must be a list of texts, got {show(options)}")
+    return tuple(options)
+
+
+def read_truth(record: Record, task: Task[Any], options: tuple[str, ...]) -> str:
+    """Return the inside of a record's reference answer ("answer" or "solution", with or without its tags), "" without one.
+
+    Raises: DataError: it is not an answer of the task.
+    """
+    name = "answer" if _has(record, "answer") or not _has(record, "solution") else "solution"
+    value = record.get(name)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    if value is not None and not isinstance(value, str):
+        raise DataError(f"{name!r} must be a text such as '<answer>…</answer>', got {show(value)}")
+    truth = _answer_inside(value or "")
+    if truth:
+        try:
+            task.parse(truth, options)
+        except AnswerError as error:
+            raise DataError(f"{name!r} is not an answer to {task.problem_type!r}: {error}") from error
+    return truth
+
+
+def _task_and_data_type(record: Record, *, has_video: bool) -> tuple[Task[Any], Literal["image", "video"]]:
+    """Return what a record asks for; SFT records may leave the problem type out, and are then open-ended."""
+    problem_type = _read_text(record, "problem_type", default="open-ended" if "messages" in record else None)
+    fallback = ("video" if has_video else "image") if has_video or _has(record, "images", "messages") else None
+    data_type = _read_text(record, "data_type", default=fallback).strip().lower()
+    if data_type not in ("image", "video", "video-image"):
+        raise DataError(f"'data_type' must be image, video or video-image, got {data_type!r}")
+    kind: Literal["image", "video"] = "image" if data_type == "image" else "video"
+    return find_task(problem_type, kind), kind
+
+
+def _texts(record: Record) -> tuple[str, str | None]:
+    """Return question and response of a record."""
+    if not _has(record, "messages"):
+        return _read_text(record, "problem"), _read_text(record, "response") if _has(record, "response") else None
+    messages = record["messages"]
+    turns = messages if isinstance(messages, list) else []
+    roles = [turn.get("role") if isinstance(turn, dict) else None for turn in turns]
+    contents = [turn.get("content") if isinstance(turn, dict) else None for turn in turns]
+    if roles != ["user", "assistant"] or not all(isinstance(content, str) and content.strip() for content in contents):
+        raise DataError(f"'messages' must be one user and one assistant turn with texts as 'content', got roles {show(roles)}")
+    return str(contents[0]), str(contents[1])
+
+
+def _paths(record: Record, root: Path) -> tuple[list[Path], list[Path]]:
+    """Return the images and the videos that a record names."""
+    named: dict[str, list[Path]] = {}
+    for name in ("images", "videos"):
+        items = record.get(name) or []
+        if not isinstance(items, list) or not all(isinstance(item, str) and item for item in items):
+            raise DataError(f"{name!r} must be a list of paths, got {show(items)}")
+        named[name] = [root / item for item in items]
+    if _has(record, "path"):
+        if any(named.values()):
+            raise DataError("'path' must not stand beside 'images' or 'videos'")
+        kind = "images" if str(record.get("data_type")).strip().lower() == "image" else "videos"
+        named[kind].append(root / _read_text(record, "path"))
+        if _has(record, "additional_path"):
+            named["images"].append(root / _read_text(record, "additional_path"))
+    return named["images"], named["videos"]
+
+
+def _place_media(problem: str, images: list[Path], videos: list[Path]) -> tuple[str, tuple[Path, ...]]:
+    """Return the question without placeholders and the media in their order, videos first where there are none."""
+    kinds = [match[2] for match in _PLACEHOLDER.finditer(problem)]
+    if not kinds:
+        return problem.strip(), (*videos, *images)
+    for kind, paths in (("image", images), ("video", videos)):
+        if kinds.count(kind) != len(paths):
+            raise DataError(f"'problem' has {kinds.count(kind)} times <{kind}>, but there are {len(paths)} {kind}s")
+    queues = {"image": iter(images), "video": iter(videos)}
+    text = _PLACEHOLDER.sub(lambda match: "\n" if "\n" in match[1] + match[3] else " ", problem)
+    return text.strip(), tuple(next(queues[kind]) for kind in kinds)
+
+
+def _answer_inside(text: str) -> str:
+    """Return the inside of a text's answer block, or the text where it has none."""
+    try:
+        return find_answer(text)
+    except AnswerError:
+        return text.strip()
+
+
+def _read_id(record: Record, default: str) -> str:
+    value = record.get("problem_id")
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
+        raise DataError(f"'problem_id' must be a whole number or a text, got {show(value)}")
+    return str(value)
+
+
+def _read_text(record: Record, name: str, default: str | None = None) -> str:
+    value = record.get(name)
+    if value is None and default is not None:
+        return default
+    if value is None:
+        raise DataError(f"{name!r} is missing")
+    if not isinstance(value, str) or not (value.strip() or default is not None):
+        raise DataError(f"{name!r} must be a text, got {show(value)}")
+    return value
+
+
+def _has(record: Record, *names: str) -> bool:
+    return any(record.get(name) not in (None, "", []) for name in names)
+
+
+def _load_list(content: bytes, path: Path) -> list[object]:
+    value = _load(content, str(path))
+    assert isinstance(value, list)
+    return value
+
+
+def _load(content: bytes, where: str) -> object:
+    """Return the value of strict JSON in UTF-8. Raises: DataError."""
+    try:
+        return json.loads(content.decode("utf-8-sig"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8: byte {error.start} is {content[error.start]:#04x}") from error
+    except (json.JSONDecodeError, _ConstantError) as error:
+        raise DataError(f"{where}: not JSON: {error}") from error
+    except (RecursionError, ValueError) as error:
+        raise DataError(f"{where}: not JSON: nested too deep or a number too long") from error
+
+
+class _ConstantError(ValueError):
+    """NaN or an infinity in a file."""
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise _ConstantError(f"{name} is not a number")
+
+
+def _as_record(value: object, where: str) -> Record:
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: expected an object, got {show(value)}")
+    return value

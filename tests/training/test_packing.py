@@ -1,0 +1,129 @@
+"""A packed row against the stock model that reads every prompt with every answer by itself."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from onethinker.training.loss import token_logps
+from onethinker.training.packing import Tree, pack, rows_of
+from onethinker.training.run import score
+
+
+def some_trees(prompts) -> list[Tree]:
+    generator = torch.Generator().manual_seed(0)
+    lengths = [(7,), (5, 9, 3), (1, 4), (12, 2, 2, 6)]
+    return [
+        Tree(prompt, tuple(torch.randint(20, 250, (length,), generator=generator) for length in several))
+        for prompt, several in zip(prompts, lengths, strict=True)
+    ]
+
+
+def one_by_one(model, trees: list[Tree]) -> Tensor:
+    """Return the log-probabilities of all answer tokens from the stock model with its stock attention and positions."""
+    model.config.text_config._attn_implementation = "sdpa"
+    logps = []
+    for tree in trees:
+        for answer in tree.answers:
+            ids = torch.cat([tree.prompt.input_ids, answer])[None]
+            types = torch.cat([tree.prompt.mm_token_type_ids, torch.zeros_like(answer)])[None]
+            logits = model(input_ids=ids, mm_token_type_ids=types, attention_mask=torch.ones_like(ids), **tree.prompt.pixels).logits[0]
+            logps.append(token_logps(logits[len(tree.prompt.input_ids) - 1 : -1], answer)[0])
+    model.config.text_config._attn_implementation = "onethinker_forest"
+    return torch.cat(logps)
+
+
+@pytest.mark.parametrize("kinds", [(0, 2), (1, 3), (0, 1, 2, 3)], ids=["pictures", "clips", "mixed"])
+def test_packed_log_probabilities_and_gradients_equal_one_by_one_ones(tiny, prompts, kinds):
+    model, _ = tiny
+    trees = [some_trees(prompts)[kind] for kind in kinds]
+    weights = torch.linspace(-1, 1, sum(len(answer) for tree in trees for answer in tree.answers))
+
+    expected = one_by_one(model, trees)
+    (expected * weights).sum().backward()
+    expected_gradients = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    model.zero_grad()
+
+    packed, _ = score(model, pack(trees))
+    (packed * weights).sum().backward()
+    largest = max(
+        float((parameter.grad - expected_gradients[name]).norm() / expected_gradients[name].norm())
+        for name, parameter in model.named_parameters()
+    )
+    model.zero_grad()
+    # float32 sums in another order: both figures are a few times its precision of 1.2e-7.
+    assert float((packed - expected).abs().max()) < 1e-5
+    assert largest < 1e-5
+
+
+def test_packing_is_exact_under_gradient_checkpointing(tiny, prompts):
+    model, _ = tiny
+    row = pack(some_trees(prompts))
+    plain, _ = score(model, row)
+    plain.sum().backward()
+    gradient = model.lm_head.weight.grad.clone()
+    model.zero_grad()
+    model.gradient_checkpointing_enable()
+    model.train()
+    try:
+        score(model, row)[0].sum().backward()
+    finally:
+        model.eval()
+        model.gradient_checkpointing_disable()
+    assert torch.allclose(model.lm_head.weight.grad, gradient, rtol=1e-5, atol=1e-6)
+    model.zero_grad()
+
+
+def test_an_answer_does_not_see_its_sisters_or_its_neighbours(tiny, prompts):
+    model, _ = tiny
+    trees = some_trees(prompts)
+    row = pack(trees)
+    before, _ = score(model, row)
+    changed = [replace(trees[0], answers=(trees[0].answers[0].flip(0),)), *trees[1:3]]
+    last = replace(trees[3], answers=(trees[3].answers[0].flip(0), *trees[3].answers[1:]))
+    after, _ = score(model, pack([*changed, last]))
+    touched = (row.answer_S == 0) | (row.answer_S == 6)
+    assert torch.allclose(before[~touched], after[~touched], atol=1e-5)
+    assert not torch.allclose(before[touched], after[touched], atol=1e-3)
+
+
+def test_media_and_prompt_stand_in_a_row_once_however_many_answers_there_are(tiny, prompts):
+    tree = some_trees(prompts)[3]
+    row = pack([replace(tree, answers=tree.answers * 2)])
+    assert row.inputs["pixel_values_videos"].shape == tree.prompt.pixels["pixel_values_videos"].shape
+    assert row.inputs["input_ids"].shape[1] == len(tree.prompt.input_ids) + 2 * sum(len(answer) for answer in tree.answers)
+
+
+def test_the_first_token_of_every_answer_is_scored_from_the_end_of_its_prompt(prompts):
+    tree = some_trees(prompts)[1]
+    row = pack([tree])
+    firsts = [0, 5, 14]
+    assert row.scored_S[firsts].tolist() == [len(tree.prompt.input_ids) - 1] * 3
+    assert row.targets_S.tolist() == torch.cat(tree.answers).tolist()
+
+
+def test_every_answer_starts_at_the_position_after_the_largest_of_its_prompt(prompts):
+    tree = some_trees(prompts)[1]
+    row = pack([tree])
+    first = len(tree.prompt.input_ids)
+    starts = row.inputs["position_ids"][:, 0, [first, first + 5, first + 14]]
+    assert starts.tolist() == [[int(tree.prompt.positions.max()) + 1] * 3] * 3
+
+
+def test_rows_hold_every_tree_once_and_no_more_tokens_than_allowed(prompts):
+    trees = some_trees(prompts) * 3
+    rows = rows_of(trees, 250)
+    assert sorted(id(tree) for row in rows for tree in row) == sorted(map(id, trees))
+    assert all(sum(tree.num_tokens for tree in row) <= 250 for row in rows)
+    assert len(rows) < len(trees)
+
+
+def test_a_tree_longer_than_a_row_gets_one_of_its_own(prompts):
+    trees = some_trees(prompts)
+    assert [len(row) for row in rows_of(trees, 64)] == [1, 1, 1, 1]
+
+
+def test_no_trees_are_no_row():
+    with pytest.raises(ValueError, match="at least one tree"):
+        pack([])
