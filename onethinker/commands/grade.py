@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from onethinker.errors import DataError
 from onethinker.tasks.task import Grade, Profile, grade_response
@@ -14,7 +14,7 @@ BAR_FROM_ROWS = 1000
 """Shorter files are graded before a bar could be read."""
 
 
-def grade(*, input: Path, output: Path, rewards: Profile = "paper") -> None:  # noqa: A002
+def grade(*, input: Path, output: Path, rewards: Profile = "paper") -> None:
     """Grade the responses in a file and write each record back with its grade.
 
     Each record is a sample in the released form ("problem_type", "data_type", "solution" or "answer") plus "response";
@@ -31,8 +31,6 @@ def grade(*, input: Path, output: Path, rewards: Profile = "paper") -> None:  # 
 
     from onethinker.data.formats import read_records, write_records
 
-    if not output.parent.is_dir():
-        raise DataError(f"{output}: there is no folder {output.parent}")
     rows = list(read_records(input))
     if not rows:
         raise DataError(f"{input}: has no records")
@@ -46,14 +44,9 @@ def grade(*, input: Path, output: Path, rewards: Profile = "paper") -> None:  # 
 def grade_record(record: "Record", profile: Profile, *, where: str) -> "Record":
     """Return a record with the grade of its response. Raises: DataError: names the place and the field."""
     try:
-        return {**record, "grade": as_record(_grade(record, profile))}
+        return {**record, "grade": asdict(_grade(record, profile))}
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
-
-
-def as_record(grade: Grade) -> dict[str, Any]:
-    """Return a grade as it stands in files."""
-    return {**asdict(grade), "problems": list(grade.problems)}
 
 
 def _grade(record: "Record", profile: Profile) -> Grade:

@@ -17,8 +17,9 @@ def tasks(*, json: bool = False) -> None:
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("problem type", "asked about", "an answer")
     for task in TASKS:
-        table.add_row(task.problem_type, ", ".join(task.data_types), task.example)
-    Console().print(table, markup=False)
+        table.add_row(task.problem_type, ", ".join(task.data_types), Text(task.example))
+    Console().print(table)

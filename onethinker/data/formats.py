@@ -8,6 +8,7 @@ All of them may also hold "options", "problem_id", "data_source" and a whole mod
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -21,10 +22,13 @@ from onethinker.tasks import Task, find_task
 
 Record = dict[str, Any]
 
+RELEASED_NAMES = {"ocr": "OCR"}
+"""Problem types that the released files, and programs that read them, spell with capitals."""
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
-_PLACEHOLDER = re.compile(r"(\s*)<(image|video)>(\s*)")
-_READ = frozenset(
-    "problem answer solution path additional_path images videos options problem_type data_type problem_id data_source response messages".split()
+_PLACEHOLDER = re.compile(r"((?<!\s)\s*|)<(image|video)>(\s*)")
+_MEDIA_FIELDS = ("images", "videos", "path", "additional_path")
+_TEXT_FIELDS = ("problem", "messages", "answer", "solution", "response", "options")
+_READ = frozenset(("problem_id", "problem_type", "data_type", "data_source", *_MEDIA_FIELDS, *_TEXT_FIELDS))
 )
 
 
@@ -105,14 +109,13 @@ def sample_from_record(record: Record, *, root: Path, default_id: str) -> Sample
     problem, media = _place_media(problem, images, videos)
     task, data_type = _task_and_data_type(record, has_video=bool(videos))
     options = read_options(record)
-    truth = read_truth(record, task, options) if response is None or _has(record, "answer", "solution") else _answer_inside(response)
     return Sample(
         id=_read_id(record, default_id),
         problem=problem,
         problem_type=task.problem_type,
         data_type=data_type,
         media=media,
-        truth=truth,
+        truth=read_truth(record, task, options),
         options=options,
         response=response,
         source=_read_text(record, "data_source", default=""),
@@ -134,7 +137,7 @@ def record_from_sample(sample: Sample, *, root: Path) -> Record:
         "problem_id": int(sample.id) if re.fullmatch(r"0|[1-9][0-9]{0,17}", sample.id, re.ASCII) else sample.id,
         "problem": f"{placeholders}\n{sample.problem}" if placeholders else sample.problem,
         "answer": f"<answer>{sample.truth}</answer>" if sample.truth else "",
-        "problem_type": sample.problem_type,
+        "problem_type": RELEASED_NAMES.get(sample.problem_type, sample.problem_type),
         "data_type": sample.data_type,
         "options": list(sample.options),
         "data_source": sample.source,
@@ -161,21 +164,29 @@ def read_options(record: Record) -> tuple[str, ...]:
 def read_truth(record: Record, task: Task[Any], options: tuple[str, ...]) -> str:
     """Return the inside of a record's reference answer ("answer" or "solution", with or without its tags), "" without one.
 
+    Of SFT records it is the answer block in what the assistant says.
+
     Raises: DataError: it is not an answer of the task.
     """
-    name = "answer" if _has(record, "answer") or not _has(record, "solution") else "solution"
-    value = record.get(name)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = str(value)
-    if value is not None and not isinstance(value, str):
-        raise DataError(f"{name!r} must be a text such as '<answer>…</answer>', got {show(value)}")
-    truth = _answer_inside(value or "")
+    name = next((name for name in ("answer", "solution", "messages") if _has(record, name)), None)
+    if name is None:
+        return ""
+    truth = _answer_inside(_texts(record)[1] or "", otherwise="") if name == "messages" else _reference(record, name)
     if truth:
         try:
             task.parse(truth, options)
         except AnswerError as error:
             raise DataError(f"{name!r} is not an answer to {task.problem_type!r}: {error}") from error
     return truth
+
+
+def _reference(record: Record, name: str) -> str:
+    value = record[name]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise DataError(f"{name!r} must be a text such as '<answer>…</answer>', got {show(value)}")
+    return _answer_inside(value, otherwise=value.strip())
 
 
 def _task_and_data_type(record: Record, *, has_video: bool) -> tuple[Task[Any], Literal["image", "video"]]:
@@ -233,12 +244,12 @@ def _place_media(problem: str, images: list[Path], videos: list[Path]) -> tuple[
     return text.strip(), tuple(next(queues[kind]) for kind in kinds)
 
 
-def _answer_inside(text: str) -> str:
-    """Return the inside of a text's answer block, or the text where it has none."""
+def _answer_inside(text: str, *, otherwise: str) -> str:
+    """Return the inside of a text's answer block, or something else where it has none."""
     try:
         return find_answer(text)
     except AnswerError:
-        return text.strip()
+        return otherwise
 
 
 def _read_id(record: Record, default: str) -> str:
@@ -274,21 +285,26 @@ def _load_list(content: bytes, path: Path) -> list[object]:
 def _load(content: bytes, where: str) -> object:
     """Return the value of strict JSON in UTF-8. Raises: DataError."""
     try:
-        return json.loads(content.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        return json.loads(content.decode("utf-8-sig"), parse_constant=_refuse, parse_float=_finite)
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: not UTF-8: byte {error.start} is {content[error.start]:#04x}") from error
-    except (json.JSONDecodeError, _ConstantError) as error:
+    except (json.JSONDecodeError, _NumberError) as error:
         raise DataError(f"{where}: not JSON: {error}") from error
     except (RecursionError, ValueError) as error:
         raise DataError(f"{where}: not JSON: nested too deep or a number too long") from error
 
 
-class _ConstantError(ValueError):
+class _NumberError(ValueError):
     """NaN or an infinity in a file."""
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise _ConstantError(f"{name} is not a number")
+def _refuse(number: str) -> NoReturn:
+    raise _NumberError(f"{show(number)} is not a finite number")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _refuse(digits)
 
 
 def _as_record(value: object, where: str) -> Record:
