@@ -12,15 +12,15 @@ from typing import Any
 from onethinker.errors import OneThinkerError
 
 EXAMPLES: dict[str, str] = {
-    "ask": 'onethinker ask photo.jpg "Where is the cat?" --task "spatial grounding" --model tiny --draw cat.png',
-    "inspect": "onethinker inspect clip.mp4 --json",
+    "ask": 'onethinker ask photo.jpg "Where is the cat?" --task "spatial grounding" --model runs/quickstart/model --draw cat.png',
+    "inspect": "onethinker inspect clip.mp4 --sheet frames.png",
     "tasks": "onethinker tasks",
     "grade": "onethinker grade --input answers.jsonl --output graded.jsonl",
-    "data": "onethinker data",
-    "sft": "onethinker sft",
-    "rl": "onethinker rl",
-    "evaluate": "onethinker evaluate",
-    "report": "onethinker report",
+    "data": "onethinker data synthetic --output runs/scenes --num-samples 1000",
+    "sft": "onethinker sft tiny_sft --output runs/sft --set steps=200",
+    "rl": "onethinker rl tiny_rl --output runs/rl --set model=runs/sft/model steps=20",
+    "evaluate": "onethinker evaluate --model runs/rl/model --synthetic 120 --output runs/scores",
+    "report": "onethinker report runs/scores --output report.html",
     "quickstart": "onethinker quickstart",
     "doctor": "onethinker doctor",
 }

@@ -16,8 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "files", "clip", "geometry", "masks", "response", "drawing"),
     ("tasks",),
-    ("media", "data", "models"),
-    ("synthetic",),
+    ("media", "data", "models", "synthetic"),
     ("inference", "training", "evaluation"),
     ("commands", "cli", "__main__"),
 )
@@ -43,6 +42,12 @@ def imports_of(path: Path) -> Iterator[tuple[int, str]]:
                 yield from ((node.lineno, f"onethinker.{alias.name}") for alias in node.names)
             elif (node.module or "").startswith("onethinker."):
                 yield node.lineno, node.module or ""
+                yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def module_name(path: Path) -> str:
+    """'onethinker/tasks/__init__.py' is 'onethinker.tasks'."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 def test_every_part_of_the_package_has_a_layer() -> None:
@@ -60,6 +65,14 @@ def test_no_module_imports_from_a_layer_above_its_own() -> None:
             if HEIGHT.get(part_of(module), 0) > HEIGHT[own]:
                 upward.append(f"{path.relative_to(ROOT)}:{line} imports {module}")
     assert upward == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    names = {module_name(path): path for path in MODULES}
+    below = {name: {other for _, other in imports_of(path) if other in names and other != name} for name, path in names.items()}
+    while leaves := {name for name, others in below.items() if not others}:
+        below = {name: others - leaves for name, others in below.items() if name not in leaves}
+    assert below == {}
 
 
 def test_every_public_name_is_found_and_listed() -> None:

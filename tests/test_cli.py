@@ -1,0 +1,127 @@
+"""The command line: quick, and clear about what it wants, what went wrong and whose fault it was."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from onethinker.cli import EXAMPLES, find_command, read_docstring
+
+ONETHINKER = [sys.executable, "-m", "onethinker"]
+
+
+def onethinker(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*ONETHINKER, *arguments], capture_output=True, text=True, cwd=cwd, check=False, timeout=120)
+
+
+def fastest_of_three(*arguments: str) -> float:
+    # Other tests may keep the machine busy; the fastest start is what the program costs.
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        assert onethinker(*arguments).returncode == 0
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+@pytest.mark.parametrize("arguments", [("--help",), *((name, "--help") for name in EXAMPLES)], ids=lambda words: " ".join(words))
+def test_help_takes_less_than_half_a_second(arguments: tuple[str, ...]) -> None:
+    assert fastest_of_three(*arguments) < 0.5
+
+
+def test_help_names_every_command_with_a_sentence() -> None:
+    shown = onethinker("--help").stdout
+    for name in EXAMPLES:
+        summary = read_docstring(name).splitlines()[0]
+        assert summary.endswith(".")
+        assert f"{name} " in shown
+        assert summary in shown
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_help_of_a_command_shows_its_sentence_its_options_and_a_line_to_copy(name: str) -> None:
+    shown = " ".join(onethinker(name, "--help").stdout.split())
+    assert " ".join(read_docstring(name).split("\nArgs:")[0].split()) in shown
+    assert f"Example: {EXAMPLES[name]}" in shown
+    assert "--help" in shown
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_command_and_every_option_is_described(name: str) -> None:
+    described = read_docstring(name).partition("Args:")[2]
+    for option in find_command(name).__annotations__.keys() - {"return"}:
+        assert f"{option}:" in described
+
+
+def test_a_command_that_does_not_exist_is_wrong_usage_and_the_nearest_one_is_named() -> None:
+    wrong = onethinker("evalute")
+    assert wrong.returncode == 2
+    assert wrong.stdout == ""
+    assert "did you mean 'evaluate'?" in wrong.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("ask",), ("inspect", "clip.mp4", "--jsn"), ("inspect", "clip.mp4", "--budget.fps", "fast")])
+def test_wrong_usage_leaves_with_two_and_speaks_on_stderr(arguments: tuple[str, ...]) -> None:
+    wrong = onethinker(*arguments)
+    assert wrong.returncode == 2
+    assert wrong.stdout == ""
+    assert "onethinker" in wrong.stderr
+
+
+def test_an_error_of_ours_leaves_with_one_and_names_the_file_without_a_traceback(tmp_path: Path) -> None:
+    wrong = onethinker("inspect", "missing.mp4", cwd=tmp_path)
+    assert wrong.returncode == 1
+    assert wrong.stdout == ""
+    assert wrong.stderr.startswith("error: ")
+    assert "missing.mp4" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    from importlib.metadata import version
+
+    assert onethinker("--version").stdout.strip() == version("onethinker")
+
+
+def test_a_reader_that_leaves_early_is_no_error_to_speak_of() -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    finished = subprocess.run([*ONETHINKER, "--help"], stdout=write_end, stderr=subprocess.PIPE, check=False)
+    os.close(write_end)
+    assert finished.returncode == 141
+    assert finished.stderr == b""
+
+
+@pytest.mark.timeout(60)
+def test_ctrl_c_leaves_with_130_without_a_traceback_and_nothing_half_written(tmp_path: Path) -> None:
+    command = [*ONETHINKER, "data", "synthetic", "--output", str(tmp_path / "scenes"), "--num-samples", "1000000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        while running.poll() is None and not any(tmp_path.rglob("*.png")):
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        said = running.communicate()[1]
+    assert running.returncode == 130
+    assert "error: interrupted" in said
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_finds_nothing_wrong_here_and_says_so_in_json() -> None:
+    found = onethinker("doctor", "--json")
+    report = json.loads(found.stdout)
+    assert [check for check in report["checks"] if not check["ok"]] == []
+    assert report["ok"] is True
+    assert found.returncode == 0
+
+
+def test_doctor_names_a_check_that_fails() -> None:
+    from onethinker.commands.doctor import run_check
+
+    check = run_check("decoder", lambda: str(1 // 0))
+    assert not check.ok
+    assert check.detail == "ZeroDivisionError: integer division or modulo by zero"
