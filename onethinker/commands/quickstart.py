@@ -5,6 +5,7 @@ import resource
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SUMMARY_FILE = "quickstart.json"
+MOST_TRIES = 3
+"""Questions of a task that are asked until one has an answer that can be drawn."""
 
 
 def quickstart(
@@ -120,19 +123,20 @@ def _ask_everything(model: Path, records: Path, folder: Path) -> None:
     from onethinker.models.engine import Sampling
     from onethinker.tasks import find_task
 
-    thinker, asked = Thinker.load(str(model), sampling=Sampling(max_new_tokens=160)), set()
+    thinker, tries = Thinker.load(str(model), sampling=Sampling(max_new_tokens=160)), Counter[str]()
     folder.mkdir(exist_ok=True)
     for sample in read_file(records, None, None):
         task = find_task(sample.problem_type, sample.data_type)
         name = f"{task.problem_type.replace(' ', '_')}_{sample.data_type}"
-        if name in asked:
+        if tries[name] >= MOST_TRIES:
             continue
         (media,) = sample.media
         thought = thinker.ask(media, sample.problem, task=task.problem_type, options=sample.options)
         (folder / f"{name}.json").write_text(thought.to_json() + "\n")
         if thought.answer is not None:
             thought.save(folder / f"{name}.{'png' if sample.data_type == 'image' else 'mp4'}")
-            asked.add(name)
+            tries[name] = MOST_TRIES
+        tries[name] += 1
 
 
 def _say_where(output: Path, scores: "tuple[Score, ...]", seconds: dict[str, float]) -> None:

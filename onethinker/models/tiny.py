@@ -1,4 +1,4 @@
-"""A Qwen3-VL of about 3 million parameters with its own tokenizer: the same classes as the large ones, made without a download."""
+"""A Qwen3-VL of about 2 million parameters with its own tokenizer: the same classes as the large ones, made without a download."""
 
 from pathlib import Path
 
@@ -174,11 +174,11 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
     return Qwen3VLConfig(
         text_config={
             "vocab_size": len(tokenizer),
-            "hidden_size": 192,
-            "intermediate_size": 512,
+            "hidden_size": 128,
+            "intermediate_size": 384,
             "initializer_range": 0.05,
             "num_hidden_layers": 4,
-            "num_attention_heads": 3,
+            "num_attention_heads": 2,
             "num_key_value_heads": 1,
             "head_dim": 64,
             "max_position_embeddings": 4096,
@@ -198,7 +198,7 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
             "hidden_size": 128,
             "intermediate_size": 384,
             "num_heads": 4,
-            "out_hidden_size": 192,
+            "out_hidden_size": 128,
             "num_position_embeddings": 64,
             "deepstack_visual_indexes": [1],
         },

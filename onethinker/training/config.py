@@ -66,6 +66,10 @@ class Recipe(Settings):
     """Tokens of one packed row; a batch becomes as many rows as it needs."""
     save_every: int = Field(100, ge=1)
     """Steps between checkpoints; the last step is always saved."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Kind of number of the weights; bfloat16 halves the memory and rounds small steps away."""
+    frozen: tuple[str, ...] = ()
+    """Parts that keep their weights, by the beginning of their parameters' names, such as "model.visual"."""
     budget: MediaBudget | None = None
     """Frames and pixels; by default what the model's folder says, else the general default."""
     data: DataSettings = DataSettings()

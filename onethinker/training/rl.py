@@ -105,7 +105,7 @@ def _reference(run: Run, recipe: RlRecipe) -> nn.Module | None:
     """Return the frozen model that RL started from, or None when the divergence from it has no weight."""
     if recipe.loss.kl == 0:
         return None
-    start = copy.deepcopy(run.model) if run.progress.step == 0 else load_local(recipe.model, seed=recipe.seed).model
+    start = copy.deepcopy(run.model) if run.progress.step == 0 else load_local(recipe.model, seed=recipe.seed, dtype=recipe.dtype).model
     use_forest_attention(start)
     return start.to(run.accelerator.device).eval().requires_grad_(False)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from onethinker.data.mixing import Mixture
 from onethinker.data.sample import Sample
+from onethinker.errors import ConfigError
 from onethinker.media.budget import MediaBudget
 from onethinker.models.engine import Request
 from onethinker.models.folder import save_model
@@ -119,7 +120,8 @@ class Run:
 def open_run(recipe: Recipe, path: Path) -> Run:
     """Return a run that is new, or that goes on from the last whole checkpoint in its folder.
 
-    Raises: CheckpointError: the folder holds a run of another recipe. EngineError: the model cannot be loaded.
+    Raises: CheckpointError: the folder holds a run of another recipe. EngineError: the model cannot be loaded. ConfigError:
+    the parts to freeze are not there.
     """
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(), kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
@@ -129,10 +131,11 @@ def open_run(recipe: Recipe, path: Path) -> Run:
         folder.open(recipe.model_dump(mode="json"))
     accelerator.wait_for_everyone()
     checkpoints = folder.checkpoints()
-    engine = load_local(str(checkpoints[-1] / "model") if checkpoints else recipe.model, seed=recipe.seed)
+    engine = load_local(str(checkpoints[-1] / "model") if checkpoints else recipe.model, seed=recipe.seed, dtype=recipe.dtype)
     model = engine.model.to(accelerator.device)
     use_forest_attention(model)
     model.train()
+    _freeze(model, recipe.frozen)
     optimizer = _adamw(model, recipe.optimizer)
     progress = Progress()
     if checkpoints:
@@ -175,6 +178,18 @@ def learning_rate(settings: OptimizerSettings, step: int, steps: int) -> float:
     share = (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps)
     final = settings.final_learning_rate_share
     return settings.learning_rate * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def _freeze(model: nn.Module, beginnings: Sequence[str]) -> None:
+    """Raises: ConfigError: nothing in the model has a name that begins so, or nothing is left to train."""
+    names = [name for name, _ in model.named_parameters()]
+    for beginning in beginnings:
+        if not any(name.startswith(beginning) for name in names):
+            raise ConfigError(f"frozen: no parameter's name begins with {beginning!r}; names look like {names[0]!r}, {names[-1]!r}")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith(tuple(beginnings)))
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError(f"frozen: {', '.join(beginnings)} leave nothing to train")
 
 
 def _adamw(model: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:

@@ -1,0 +1,43 @@
+import pytest
+
+from onethinker.errors import ConfigError
+from onethinker.training.config import RlRecipe, SftRecipe, built_in_recipes
+
+
+@pytest.mark.parametrize("name", built_in_recipes())
+def test_every_built_in_recipe_loads(name):
+    kind = RlRecipe if name.endswith("rl") else SftRecipe
+    assert kind.load(name).steps > 0
+
+
+def test_overrides_replace_settings_by_dotted_name():
+    recipe = RlRecipe.load("tiny_rl", ["steps=3", "model=runs/x", "rollout.answers_per_prompt=4", 'data.problem_types=["tracking"]'])
+    assert (recipe.steps, recipe.model, recipe.rollout.answers_per_prompt) == (3, "runs/x", 4)
+    assert recipe.data.problem_types == ("tracking",)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("stepz=3", "stepz"),
+        ("steps=many", "steps"),
+        ("optimizer.learning_rate=-1", "optimizer.learning_rate"),
+        ("steps", "name=value"),
+        ("steps.more=1", "single setting"),
+    ],
+)
+def test_a_wrong_override_is_an_error_that_names_it(override, said):
+    with pytest.raises(ConfigError, match=said):
+        SftRecipe.load("tiny_sft", [override])
+
+
+def test_a_missing_recipe_is_an_error_that_lists_the_built_in_ones():
+    with pytest.raises(ConfigError, match="tiny_sft"):
+        SftRecipe.load("nowhere.toml")
+
+
+def test_a_file_that_is_no_toml_is_an_error_that_names_it(tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text("steps = ")
+    with pytest.raises(ConfigError, match="bad.toml"):
+        SftRecipe.load(path)

@@ -1,0 +1,110 @@
+"""Whole runs of the tiny model: they learn, survive a stop bit for bit, and refuse another recipe."""
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from onethinker.errors import CheckpointError, ConfigError
+from onethinker.training.checkpoint import RunFolder
+from onethinker.training.config import RlRecipe, SftRecipe
+from onethinker.training.rl import train_rl
+from onethinker.training.sft import train_sft
+
+SFT = {"steps": 4, "batch_size": 6, "save_every": 2, "max_row_tokens": 512, "optimizer": {"learning_rate": 1e-3}}
+RL = {
+    "steps": 2,
+    "save_every": 1,
+    "max_row_tokens": 512,
+    "data": {"problem_types": ["spatial grounding", "tracking", "segmentation", "multiple choice"]},
+    "rollout": {"prompts_per_step": 4, "answers_per_prompt": 3, "max_new_tokens": 8, "min_accuracy": -1, "max_refills": 0},
+    "optimizer": {"learning_rate": 1e-4},
+    "loss": {"updates_per_batch": 2},
+}
+
+
+class StopRunError(Exception):
+    """Raised by a watcher to stop a run between two steps."""
+
+
+def stop_after(step: int):
+    def on_step(row):
+        if row["step"] == step:
+            raise StopRunError
+
+    return on_step
+
+
+def journal(folder: Path) -> list[dict]:
+    """Return the rows without what depends on the clock."""
+    return [{key: value for key, value in row.items() if "seconds" not in key} for row in RunFolder(folder).rows()]
+
+
+@pytest.mark.parametrize(("train", "recipe", "stop"), [(train_sft, SftRecipe(**SFT), 3), (train_rl, RlRecipe(**RL), 1)], ids=["sft", "rl"])
+def test_a_run_that_is_stopped_and_resumed_equals_one_that_was_not(tmp_path, train, recipe, stop):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train(recipe, whole)
+    with pytest.raises(StopRunError):
+        train(recipe, stopped, on_step=stop_after(stop))
+    train(recipe, stopped)
+
+    assert journal(stopped) == journal(whole)
+    for name in ("model/model.safetensors", "optimizer.safetensors"):
+        last = f"checkpoints/step-{recipe.steps:08d}/{name}"
+        expected, found = load_file(whole / last), load_file(stopped / last)
+        assert expected.keys() == found.keys()
+        assert all(expected[key].equal(found[key]) for key in expected)
+    progress = f"checkpoints/step-{recipe.steps:08d}/progress.json"
+    assert (stopped / progress).read_text() == (whole / progress).read_text()
+
+
+def test_the_averages_of_rewards_travel_in_the_checkpoint(tmp_path):
+    train_rl(RlRecipe(**RL), tmp_path / "run")
+    ema = json.loads((tmp_path / "run/checkpoints/step-00000002/progress.json").read_text())["ema"]
+    assert set(ema) == {"spatial grounding", "tracking", "segmentation/image", "segmentation/video", "multiple choice"} & set(ema)
+    assert ema
+    assert all(len(pair) == 2 for pair in ema.values())
+
+
+def test_sft_lowers_the_loss(tmp_path):
+    recipe = SftRecipe(**{**SFT, "steps": 25, "save_every": 100, "data": {"problem_types": ["multiple choice"]}})
+    train_sft(recipe, tmp_path / "run")
+    losses = [row["loss"] for row in RunFolder(tmp_path / "run").rows()]
+    assert sum(losses[-3:]) / 3 < 0.5 * losses[0]
+
+
+def test_a_finished_run_is_returned_without_another_step(tmp_path):
+    recipe = SftRecipe(**{**SFT, "steps": 2})
+    model = train_sft(recipe, tmp_path / "run")
+    assert train_sft(recipe, tmp_path / "run") == model
+    assert len(RunFolder(tmp_path / "run").rows()) == 2
+
+
+def test_another_recipe_in_the_same_folder_is_refused_with_the_difference(tmp_path):
+    RunFolder(tmp_path / "run").open(SftRecipe(**SFT).model_dump(mode="json"))
+    with pytest.raises(CheckpointError, match="batch_size: 6 → 8"):
+        train_sft(SftRecipe(**{**SFT, "batch_size": 8}), tmp_path / "run")
+
+
+def test_no_group_with_a_signal_is_an_error_that_names_the_tasks(tmp_path):
+    recipe = RlRecipe(**{**RL, "rollout": {**RL["rollout"], "min_accuracy": 0.999}})
+    with pytest.raises(ConfigError, match="gave a signal.*tracking"):
+        train_rl(recipe, tmp_path / "run")
+
+
+def test_a_half_written_checkpoint_does_not_count(tmp_path):
+    recipe = SftRecipe(**{**SFT, "steps": 2})
+    train_sft(recipe, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    partial = folder.begin_checkpoint(9)
+    (partial / "progress.json").write_text("{")
+    assert [path.name for path in folder.checkpoints()] == ["step-00000002"]
+
+
+def test_a_row_that_a_crash_cut_short_is_left_out(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.append({"step": 1})
+    with folder.journal.open("a") as file:
+        file.write('{"step": 2, "lo')
+    assert folder.rows() == [{"step": 1}]
