@@ -47,6 +47,10 @@ class Task(ABC, Generic[A]):
     terms: ClassVar[int] = 1
     """How many rewards of 0 to 1 the paper adds up; `accuracy` is their mean."""
 
+    def __reduce__(self) -> tuple[type["Task[A]"], tuple[()]]:
+        """Travel to another process as the class alone: a task has nothing that two of its kind could differ in."""
+        return type(self), ()
+
     @abstractmethod
     def parse(self, text: str, options: tuple[str, ...] = ()) -> A:
         """Return the typed answer that stands in `text`, the inside of an answer block. Raises: AnswerError.

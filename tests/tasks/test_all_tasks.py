@@ -1,0 +1,246 @@
+"""Laws that every task obeys, whatever it is about."""
+
+import json
+import math
+import random
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onethinker.clip import Clip
+from onethinker.errors import AnswerError, DataError
+from onethinker.synthetic import make_sample
+from onethinker.tasks import TASKS, Grade, Task, find_task, grade_response, max_reward
+from onethinker.tasks.task import Profile
+
+OPTIONS = ("A. a cat", "B. a dog", "C. a hat", "D. nothing")
+PROFILES: tuple[Profile, ...] = ("paper", "release")
+STRUCTURED = [task for task in TASKS if task.structured]
+
+every_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.statistics)
+every_structured_task = pytest.mark.parametrize("task", STRUCTURED, ids=lambda task: task.statistics)
+every_profile = pytest.mark.parametrize("profile", PROFILES)
+
+
+def respond(answer: str) -> str:
+    return f"<think>Look closely.</think><answer>{answer}</answer>"
+
+
+def random_response(rng: random.Random, task: Task[Any]) -> str:
+    """Return a text that is anything: noise, pieces of the grammar, or an answer with a few characters changed."""
+    pieces = [
+        "<think>",
+        "</think>",
+        "<answer>",
+        "</answer>",
+        "{",
+        "}",
+        "[",
+        "]",
+        '"',
+        ",",
+        ":",
+        "\\",
+        "NaN",
+        "1e999",
+        "true",
+        "null",
+        "boxes",
+    ]
+    pieces += [
+        "time",
+        "\x00",
+        "\ud800",
+        "\ufeff",
+        "٣",
+        "½",
+        "𝟘",
+        "\u202e",
+        " ",
+        "\n",
+        "-",
+        "0",
+        "7",
+        "1000",
+        "A",
+        "(B)",
+        "\\frac{",
+        "$",
+        "^",
+        "…",
+    ]
+    noise = "".join(rng.choice(pieces) for _ in range(rng.randrange(40)))
+    kind = rng.randrange(4)
+    if kind == 0:
+        return noise
+    if kind == 1:
+        return respond(noise)
+    changed = list(task.example if kind == 2 else respond(task.example))
+    for _ in range(rng.randrange(1, 4)):
+        changed[rng.randrange(len(changed))] = rng.choice(pieces)
+    return respond("".join(changed)) if kind == 2 else "".join(changed)
+
+
+def assert_sound(grade: Grade, task: Task[Any], profile: Profile) -> None:
+    assert 0 <= grade.accuracy <= 1
+    assert grade.format in (0, 1)
+    assert 0 <= grade.structure <= 0.5
+    assert 0 <= grade.reward <= max_reward(task, profile) + 1e-12
+    assert all(math.isfinite(value) for value in grade.metrics.values())
+    json.dumps([grade.reward, grade.metrics, grade.problems]).encode()
+
+
+def test_the_table_has_eleven_problem_types_and_twelve_statistics() -> None:
+    assert len({task.problem_type for task in TASKS}) == 11
+    assert len({task.statistics for task in TASKS}) == len(TASKS) == 12
+
+
+@pytest.mark.parametrize("name", ["OCR", "ocr", " Multiple Choice", "spatial-temporal grounding"])
+def test_tasks_are_found_in_any_case(name: str) -> None:
+    assert find_task(name, "Video" if "temporal" in name else "image").problem_type == name.strip().lower()
+
+
+def test_an_unknown_task_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(DataError, match=r"must be one of .*tracking.*, got 'juggling'"):
+        find_task("juggling", "image")
+    with pytest.raises(DataError, match="data_type of 'segmentation' must be image or video, got 'audio'"):
+        find_task("segmentation", "audio")
+    with pytest.raises(DataError, match="data_type of 'tracking' must be video, got 'image'"):
+        find_task("tracking", "image")
+
+
+@every_task
+@every_profile
+def test_the_example_of_a_task_graded_against_itself_is_the_maximum(task: Task[Any], profile: Profile) -> None:
+    grade = grade_response(respond(task.example), task.example, task=task, options=OPTIONS, profile=profile)
+    assert grade.reward == pytest.approx(max_reward(task, profile), abs=1e-12)  # sums of thirds round in the last digit
+    assert grade.problems == ()
+    assert max_reward(task, profile) == (1.5 if profile == "release" else task.terms + 1)
+
+
+@every_task
+@every_profile
+def test_synthetic_truth_graded_against_itself_is_the_maximum(task: Task[Any], profile: Profile) -> None:
+    for index in range(5):
+        sample = make_sample(7, index, problem_type=task.problem_type, data_type=task.statistics.partition("/")[2] or None)
+        assert sample.response is not None
+        grade = grade_response(sample.response, sample.truth, task=task, options=sample.options, profile=profile)
+        assert grade.reward == pytest.approx(max_reward(task, profile), abs=1e-12)
+
+
+@every_task
+def test_any_string_at_all_is_graded(task: Task[Any]) -> None:
+    rng = random.Random(task.statistics)
+    names = grade_response("", task.example, task=task, options=OPTIONS).metrics.keys()
+    for number in range(200):
+        profile = PROFILES[number % 2]
+        grade = grade_response(random_response(rng, task), task.example, task=task, options=OPTIONS, profile=profile)
+        assert_sound(grade, task, profile)
+        assert grade.metrics.keys() == names
+
+
+@every_task
+@pytest.mark.parametrize("text", ["", "no", "<think>x</think>", "<think>x</think><answer>", "</answer><answer>"])
+def test_a_response_without_an_answer_is_worth_nothing_and_says_why(task: Task[Any], text: str) -> None:
+    grade = grade_response(text, task.example, task=task, options=OPTIONS)
+    assert grade.reward == 0
+    assert any("answer block" in problem for problem in grade.problems)
+
+
+@every_structured_task
+@pytest.mark.parametrize(
+    "hostile", ["NaN", "Infinity", "-Infinity", "1e999", "true", "false", "null", '"7"', "[7]", "9" * 5000, "0x7", "1_0"]
+)
+def test_hostile_numbers_are_refused_wherever_they_stand(task: Task[Any], hostile: str) -> None:
+    """Each number of the example in turn is replaced."""
+    value = json.loads(task.example)
+    for path in _numbers(value):
+        text = json.dumps(_replaced(value, path, "@@")).replace('"@@"', hostile)
+        with pytest.raises(AnswerError):
+            task.parse(text)
+        grade = grade_response(respond(text), task.example, task=task)
+        assert grade.reward == 0
+        assert grade.problems
+        assert len(grade.problems[0]) < 400
+
+
+@every_structured_task
+def test_keys_given_twice_are_refused(task: Task[Any]) -> None:
+    doubled = task.example[:-1] + ", " + task.example[1:]
+    assert "twice" in grade_response(respond(doubled), task.example, task=task).problems[0]
+
+
+@every_task
+@pytest.mark.parametrize(
+    "unit", ["<answer> ", "<think>", "9", "[", '{"a":', '"', "\\", "a / b ", " ", "(", "^9", "A. ", "$"], ids=lambda unit: repr(unit)
+)
+def test_a_megabyte_of_anything_is_graded_soon(task: Task[Any], unit: str) -> None:
+    text = unit * (1_000_000 // len(unit))
+    started_s = time.perf_counter()
+    grade = grade_response(respond(text), task.example, task=task, options=OPTIONS)
+    assert time.perf_counter() - started_s < 5
+    assert_sound(grade, task, "paper")
+    assert sum(map(len, grade.problems)) < 1000
+
+
+@every_task
+@pytest.mark.parametrize("answer", ["", "x" * 5000, "<think>", "{}"])
+def test_a_truth_is_either_an_answer_or_an_error_of_the_data(task: Task[Any], answer: str) -> None:
+    try:
+        task.parse(answer, OPTIONS)
+    except AnswerError:
+        with pytest.raises(DataError, match="the truth"):
+            grade_response(respond(task.example), answer, task=task, options=OPTIONS)
+
+
+def test_verdicts_are_the_same_from_every_thread_and_process() -> None:
+    rng = random.Random(0)
+    calls = []
+    for task in TASKS:
+        for text in (respond(task.example), *(random_response(rng, task) for _ in range(5))):
+            calls.append(partial(grade_response, text, task.example, task=task, options=OPTIONS))
+    here = [call() for call in calls]
+    with ThreadPoolExecutor(2) as threads:
+        assert [future.result() for future in [threads.submit(call) for call in calls]] == here
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
+        assert [future.result() for future in [processes.submit(call) for call in calls]] == here
+
+
+@every_task
+def test_an_answer_is_drawn_into_a_clip_of_the_same_form(task: Task[Any]) -> None:
+    kind = task.data_types[0]
+    num_frames = 1 if kind == "image" else 8
+    frames = np.full((num_frames, 96, 128, 3), 90, dtype=np.uint8)
+    clip = Clip(kind, frames, tuple(map(float, range(num_frames))), tuple(range(num_frames)), 128, 96, float(num_frames), "test")
+    drawn = task.draw(clip, task.parse(task.example, OPTIONS))
+    assert drawn.frames.shape == clip.frames.shape
+    assert (drawn.frames != 90).any()
+
+
+def test_importing_the_tasks_loads_nothing_heavy() -> None:
+    heavy = "{'torch', 'scipy', 'cv2', 'supervision', 'matplotlib', 'transformers', 'pycocotools'}"
+    code = f"import sys, onethinker.tasks, onethinker.masks; print(sorted({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def _numbers(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    if isinstance(value, dict):
+        return [found for key, item in value.items() for found in _numbers(item, (*path, key))]
+    if isinstance(value, list):
+        return [found for place, item in enumerate(value) for found in _numbers(item, (*path, place))]
+    return [path]
+
+
+def _replaced(value: Any, path: tuple[Any, ...], new: object) -> Any:
+    if not path:
+        return new
+    items = dict(value) if isinstance(value, dict) else list(value)
+    items[path[0]] = _replaced(value[path[0]], path[1:], new)
+    return items
