@@ -29,7 +29,6 @@ _PLACEHOLDER = re.compile(r"((?<!\s)\s*|)<(image|video)>(\s*)")
 _MEDIA_FIELDS = ("images", "videos", "path", "additional_path")
 _TEXT_FIELDS = ("problem", "messages", "answer", "solution", "response", "options")
 _READ = frozenset(("problem_id", "problem_type", "data_type", "data_source", *_MEDIA_FIELDS, *_TEXT_FIELDS))
-)
 
 
 def read_samples(path: Path, media_root: Path | None = None) -> Iterator[Sample]:

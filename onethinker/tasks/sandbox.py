@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,10 @@ class MathSandbox:
         self._owner = os.getpid()
         self._verdicts: dict[tuple[str, str], Verdict] = {}
         self._end: weakref.finalize[..., Any] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the limits alone: a copy, here or in another process, starts a process of its own."""
+        return partial(MathSandbox, seconds=self.seconds, memory_bytes=self.memory_bytes), ()
 
     def compare(self, truth: str, answer: str) -> Verdict:
         """Return whether the texts are equal, and why they could not be compared if they could not.
