@@ -76,8 +76,15 @@ def run_command(name: str, arguments: Sequence[str]) -> None:
         prog=f"onethinker {name}",
         description=f"{about}\n\nExample: {EXAMPLES[name]}",
         args=arguments,
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone, tyro.conf.PositionalMetavarFromFieldName),
+        config=tyro_settings(),
     )
+
+
+def tyro_settings() -> tuple[Any, ...]:
+    """Return how flags look: `--json` without a `--no-json`, no "None" to type, positional words by their name."""
+    from tyro.conf import DisallowNone, FlagCreatePairsOff, PositionalMetavarFromFieldName
+
+    return FlagCreatePairsOff, DisallowNone, PositionalMetavarFromFieldName
 
 
 def dispatch(arguments: Sequence[str]) -> int:

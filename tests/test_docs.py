@@ -1,0 +1,61 @@
+"""What the documents name exists: tests, files, commands and their flags."""
+
+import functools
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tyro
+
+from onethinker.cli import EXAMPLES, find_command, tyro_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+TESTS = {name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text("utf-8"))}
+
+
+def commands_in(text: str) -> list[list[str]]:
+    """Return the `onethinker …` lines of all code blocks, long ones joined, as words."""
+    blocks = "\n".join(re.findall(r"```(?:sh|console|bash)\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
+    lines = [*blocks.splitlines(), *EXAMPLES.values()]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.removeprefix(".venv/bin/").startswith("onethinker ")]
+
+
+def test_every_row_of_the_fidelity_table_names_a_test_that_exists() -> None:
+    rows = [row for row in (ROOT / "docs/fidelity.md").read_text("utf-8").splitlines() if row.startswith("| ")]
+    rows = [row for row in rows if not row.startswith(("| what |", "| --- |"))]
+    assert len(rows) > 20
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row)
+        assert named, row
+        assert set(named) <= TESTS, row
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_to_a_file_leads_to_one(document: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text("utf-8"))
+    assert [target for target in targets if "://" not in target and not (document.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_line_in_a_document_fits_its_command(document: Path) -> None:
+    for name, *rest in commands_in(document.read_text("utf-8")):
+        if not name.startswith("-"):
+            parse_only(find_command(name), rest)
+
+
+def parse_only(command: Callable[..., None], arguments: list[str]) -> None:
+    """Read the flags of a command without running it; wrong ones leave with SystemExit."""
+
+    @functools.wraps(command)
+    def nothing(*_: object, **__: object) -> None:
+        return None
+
+    tyro.cli(nothing, args=arguments, config=tyro_settings())
+
+
+def test_a_flag_that_does_not_exist_would_be_noticed() -> None:
+    with pytest.raises(SystemExit):
+        parse_only(find_command("inspect"), ["clip.mp4", "--jsn"])
