@@ -48,7 +48,7 @@ class Task(ABC, Generic[A]):
     """How many rewards of 0 to 1 the paper adds up; `accuracy` is their mean."""
 
     def __reduce__(self) -> tuple[type["Task[A]"], tuple[()]]:
-        """Travel to another process as the class alone: a task has nothing that two of its kind could differ in."""
+        """Travel to another process as the class alone; what a task keeps running (a grader's process) is started anew there."""
         return type(self), ()
 
     @abstractmethod
