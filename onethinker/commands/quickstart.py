@@ -147,6 +147,5 @@ def _say_where(output: Path, scores: "tuple[Score, ...]", seconds: dict[str, flo
     print(f"  report    {output / 'report.html'}  (open it in a browser)")
     print(f"  pictures  {output / 'pictures'}")
     print(f"  model     {output / 'model'}")
-    print(
-        f'Ask it:     onethinker ask {output}/data/media/000006.png "Find the red circle." --task "spatial grounding" --model {output}/model --draw out.png'
-    )
+    example = f'{output}/data/media/000006.png "Find the red circle." --task "spatial grounding"'
+    print(f"Ask it:     onethinker ask {example} --model {output}/model --draw out.png")

@@ -17,8 +17,8 @@ from onethinker.media.budget import MediaBudget
 from onethinker.models.folder import save_model
 from onethinker.models.wording import Wording
 
-TINY_BUDGET = MediaBudget(max_frames=12, image_max_pixels=128 * 128, frame_max_pixels=96 * 96)
-"""Pictures of 16 visual tokens and clips of at most 6 pairs of frames: what the tiny model is trained and asked with."""
+TINY_BUDGET = MediaBudget(max_frames=12, image_max_pixels=96 * 96, frame_max_pixels=64 * 64)
+"""Pictures of 9 visual tokens, clips of at most 6 pairs of frames of 4: what the tiny model is trained and asked with."""
 TINY_WORDING = Wording(
     template="{instructions} {question}{options}",
     frame="",
@@ -157,8 +157,8 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     core.train_from_iterator(_VOCABULARY.read_text().splitlines(), trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",  # noqa: S106 (a token of text, not a password)
+        pad_token="<|endoftext|>",  # noqa: S106
         additional_special_tokens=list(SPECIAL_TOKENS[1:]),
         padding_side="left",
         model_max_length=4096,

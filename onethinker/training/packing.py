@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -87,7 +87,7 @@ class Row:
     num_answers: int
 
 
-def split_prompts(batch: Mapping[str, Tensor], requests: Sequence[Request], model: nn.Module) -> list[Prompt]:
+def split_prompts(batch: Mapping[str, Tensor], requests: Sequence[Request], model: Any) -> list[Prompt]:
     """Return the single prompts of a padded batch that `encode_requests` made, with their media and the model's positions."""
     grids = {name: batch[name] for name in ("image_grid_thw", "video_grid_thw") if name in batch}
     positions, _ = model.model.get_rope_index(
@@ -96,20 +96,20 @@ def split_prompts(batch: Mapping[str, Tensor], requests: Sequence[Request], mode
     prompts, places = [], {"image": [0, 0], "video": [0, 0]}
     for row, request in enumerate(requests):
         kept = batch["attention_mask"][row].bool()
-        pixels = {}
-        for kind, values, grids in (("image", "pixel_values", "image_grid_thw"), ("video", "pixel_values_videos", "video_grid_thw")):
+        pixels: dict[str, Tensor] = {}
+        for kind, values, grid_name in (("image", "pixel_values", "image_grid_thw"), ("video", "pixel_values_videos", "video_grid_thw")):
             count = sum(clip.kind == kind for clip in request.media)
             if count:
                 first, patch = places[kind]
-                grid = batch[grids][first : first + count]
+                grid = batch[grid_name][first : first + count]
                 patches = int(grid.prod(-1).sum())
-                pixels[values], pixels[grids] = batch[values][patch : patch + patches], grid
+                pixels[values], pixels[grid_name] = batch[values][patch : patch + patches], grid
                 places[kind] = [first + count, patch + patches]
         prompts.append(Prompt(batch["input_ids"][row][kept], batch["mm_token_type_ids"][row][kept], positions[:, row, kept], pixels))
     return prompts
 
 
-def use_forest_attention(model: nn.Module) -> None:
+def use_forest_attention(model: Any) -> None:
     """Let the language model read packed rows; without a layout it attends as before. The weights are untouched."""
     model.config.text_config._attn_implementation = FOREST_ATTENTION
 
@@ -211,7 +211,7 @@ def _places(runs: list[tuple[int, int]]) -> Tensor:
 
 
 def forest_attention(
-    module: nn.Module,
+    module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -227,7 +227,8 @@ def forest_attention(
     own; memory grows with answer tokens times what they see, never with the square of a prompt.
     """
     if forest is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+        output: Tensor = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)[0]
+        return output, None
     repeats = module.num_key_value_groups
     q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
     outputs = []

@@ -107,7 +107,8 @@ def _reference(run: Run, recipe: RlRecipe) -> nn.Module | None:
         return None
     start = copy.deepcopy(run.model) if run.progress.step == 0 else load_local(recipe.model, seed=recipe.seed, dtype=recipe.dtype).model
     use_forest_attention(start)
-    return start.to(run.accelerator.device).eval().requires_grad_(False)
+    reference: nn.Module = start.to(run.accelerator.device).eval().requires_grad_(False)
+    return reference
 
 
 def _collect(run: Run, recipe: RlRecipe) -> tuple[dict[int, Group], list[Summary], int]:

@@ -27,7 +27,7 @@ class Rollout:
 
 
 def sample_answers(
-    model: nn.Module, prompts: Sequence[Prompt], uniforms: Tensor, *, temperature: float, end_token: int, forbidden_tokens: Sequence[int]
+    model: Any, prompts: Sequence[Prompt], uniforms: Tensor, *, temperature: float, end_token: int, forbidden_tokens: Sequence[int]
 ) -> list[list[Rollout]]:
     """Return G answers to each prompt; `uniforms` (P, G, T) in [0, 1) decides every token and thereby P, G and the length limit T.
 
@@ -46,7 +46,7 @@ def sample_answers(
 
 
 def _sample(
-    model: nn.Module,
+    model: Any,
     prompts: Sequence[Prompt],
     uniforms_BT: Tensor,
     group: int,

@@ -36,8 +36,8 @@ class Run:
     recipe: Recipe
     folder: RunFolder
     accelerator: Accelerator
-    model: nn.Module
-    wrapped: nn.Module
+    model: Any
+    wrapped: Any
     processor: Any
     wording: Wording
     budget: MediaBudget

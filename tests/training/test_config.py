@@ -39,5 +39,5 @@ def test_a_missing_recipe_is_an_error_that_lists_the_built_in_ones():
 def test_a_file_that_is_no_toml_is_an_error_that_names_it(tmp_path):
     path = tmp_path / "bad.toml"
     path.write_text("steps = ")
-    with pytest.raises(ConfigError, match="bad.toml"):
+    with pytest.raises(ConfigError, match=r"bad\.toml"):
         SftRecipe.load(path)

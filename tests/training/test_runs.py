@@ -89,7 +89,7 @@ def test_another_recipe_in_the_same_folder_is_refused_with_the_difference(tmp_pa
 
 def test_no_group_with_a_signal_is_an_error_that_names_the_tasks(tmp_path):
     recipe = RlRecipe(**{**RL, "rollout": {**RL["rollout"], "min_accuracy": 0.999}})
-    with pytest.raises(ConfigError, match="gave a signal.*tracking"):
+    with pytest.raises(ConfigError, match=r"gave a signal.*tracking"):
         train_rl(recipe, tmp_path / "run")
 
 
