@@ -53,7 +53,7 @@ class Mathematics(Task[str]):
         return text
 
     def accuracy(self, answer: str, truth: str, profile: Profile) -> float:
-        """Return 1 for an expression equal to the reference, else 0; one that cannot be compared in 5 s is 0."""
+        """Return 1 for an expression equal to the reference, else 0; one that takes too long to compare is 0."""
         if bare(answer) == bare(truth):
             return 1.0
         equal, _ = self.sandbox.compare(truth, answer)

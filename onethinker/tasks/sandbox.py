@@ -15,7 +15,8 @@ from typing import Any
 
 from onethinker.errors import ConfigError
 
-SECONDS = 5.0
+SECONDS = 4.0
+"""With the second that a fresh process takes to start, a verdict comes within 6 s."""
 MEMORY_BYTES = 2 * 1024**3
 START_SECONDS = 60.0
 REMEMBERED = 256

@@ -1,0 +1,90 @@
+import json
+
+import pytest
+
+from onethinker.cli import main
+from onethinker.tasks import TASKS
+
+RIGHT = {
+    "problem_type": "numerical",
+    "data_type": "image",
+    "solution": "<answer>12</answer>",
+    "response": "<think>Count.</think><answer>12</answer>",
+}
+WRONG = {**RIGHT, "response": "twelve", "note": [1, {"kept": "é"}]}
+
+
+def run(*arguments) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main([str(argument) for argument in arguments])
+    return caught.value.code
+
+
+def grade(tmp_path, *records, flags=()):
+    (tmp_path / "answers.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    code = run("grade", "--input", tmp_path / "answers.jsonl", "--output", tmp_path / "graded.jsonl", *flags)
+    output = tmp_path / "graded.jsonl"
+    return code, [json.loads(line) for line in output.read_text().splitlines()] if output.exists() else None
+
+
+def test_each_line_comes_back_with_its_grade(tmp_path):
+    code, (right, wrong) = grade(tmp_path, RIGHT, WRONG)
+    assert code == 0
+    assert right == {
+        **RIGHT,
+        "grade": {"reward": 2.0, "accuracy": 1.0, "format": 1.0, "structure": 0.5, "metrics": {"accuracy": 1.0}, "problems": []},
+    }
+    assert {name: value for name, value in wrong.items() if name != "grade"} == WRONG
+    assert wrong["grade"]["reward"] == 0
+    assert len(wrong["grade"]["problems"]) == 2
+
+
+def test_the_release_profile_weighs_differently(tmp_path):
+    _, (right,) = grade(tmp_path, RIGHT, flags=("--rewards", "release"))
+    assert right["grade"]["reward"] == 1.5
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.statistics)
+def test_every_task_is_graded(tmp_path, task):
+    truth = task.example
+    record = {"problem_type": task.problem_type.upper(), "data_type": task.data_types[0], "answer": truth}
+    _, (right, wrong) = grade(
+        tmp_path, {**record, "response": f"<think>So.</think><answer>{truth}</answer>"}, {**record, "response": "\ud800 <answer>"}
+    )
+    assert right["grade"]["reward"] == task.terms + 1
+    assert wrong["grade"]["reward"] == 0
+
+
+def test_stdout_stays_empty_and_the_summary_names_the_file(tmp_path, capsys):
+    grade(tmp_path, RIGHT, WRONG)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "2 records graded, mean reward 1.000" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({**RIGHT, "response": None}, "'response' is missing"),
+        ({**RIGHT, "response": 12}, "'response' must be a text, got 12"),
+        ({**RIGHT, "solution": None}, "'answer' or 'solution' is missing"),
+        ({**RIGHT, "solution": "<answer>many</answer>"}, "'solution' is not an answer to 'numerical': expected a number"),
+        ({**RIGHT, "problem_type": "poetry"}, "problem_type must be one of"),
+        ({**RIGHT, "data_type": None}, "'data_type' is missing"),
+    ],
+)
+def test_a_bad_row_is_named_and_nothing_is_written(tmp_path, capsys, record, message):
+    code, graded = grade(tmp_path, RIGHT, record)
+    assert (code, graded) == (1, None)
+    assert f"answers.jsonl, row 2: {message}" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["answers.jsonl"]
+
+
+def test_a_file_without_records_and_a_missing_file_are_errors(tmp_path, capsys):
+    assert grade(tmp_path) == (1, None)
+    assert "has no records" in capsys.readouterr().err
+    assert run("grade", "--input", tmp_path / "none", "--output", tmp_path / "out") == 1
+
+
+def test_an_unknown_profile_is_wrong_usage(tmp_path, capsys):
+    assert grade(tmp_path, RIGHT, flags=("--rewards", "mine")) == (2, None)

@@ -1,0 +1,26 @@
+import json
+
+import pytest
+
+from onethinker.cli import main
+from onethinker.tasks import TASKS
+
+
+def output_of(capsys, *arguments) -> str:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_the_table_names_every_problem_type(capsys):
+    table = output_of(capsys, "tasks")
+    assert all(task.problem_type in table for task in TASKS)
+
+
+def test_json_holds_twelve_tasks_with_examples_that_parse(capsys):
+    rows = json.loads(output_of(capsys, "tasks", "--json"))
+    assert len({row["statistics"] for row in rows}) == len(rows) == 12
+    for row, task in zip(rows, TASKS, strict=True):
+        assert row["instructions"]
+        task.parse(row["example"])

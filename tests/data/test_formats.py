@@ -1,0 +1,216 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onethinker.clip import Clip
+from onethinker.data.formats import read_records, read_samples, write_records, write_samples
+from onethinker.data.sample import Sample
+from onethinker.errors import DataError
+
+RL = {
+    "problem_id": 7,
+    "problem": "<image>\nWhere is the cat?",
+    "answer": '<answer>{"boxes": [1, 2, 3, 4]}</answer>',
+    "problem_type": "spatial grounding",
+    "data_type": "image",
+    "images": ["pictures/a.jpg"],
+    "videos": None,
+    "options": None,
+    "data_source": "RefCOCOp",
+    "problem_reserved_text": "Where is the cat?",
+}
+
+
+def write(path: Path, *records) -> Path:
+    if path.suffix == ".json":
+        path.write_text(json.dumps(records))
+    else:
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def error_of(path: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        list(read_samples(path))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["rl.json", "rl.jsonl"])
+def test_the_rl_form_is_read_from_lists_and_lines(tmp_path, name):
+    (sample,) = read_samples(write(tmp_path / name, RL))
+    assert sample == Sample(
+        id="7",
+        problem="Where is the cat?",
+        problem_type="spatial grounding",
+        data_type="image",
+        media=(tmp_path / "pictures/a.jpg",),
+        truth='{"boxes": [1, 2, 3, 4]}',
+        source="RefCOCOp",
+        extra={"problem_reserved_text": "Where is the cat?"},
+    )
+
+
+def test_the_evaluation_form_is_read_with_its_extra_fields(tmp_path):
+    record = {
+        "problem": "What is said?",
+        "options": ["A. yes", "B. no"],
+        "data_type": "video",
+        "problem_type": "Multiple Choice",
+        "path": "./clips/a.mp4",
+        "solution": "<answer>B</answer>",
+        "resolution": {"width": 10, "height": 20},
+    }
+    (sample,) = read_samples(write(tmp_path / "eval.json", record), Path("/media"))
+    assert (sample.id, sample.problem_type, sample.media, sample.truth) == ("eval-1", "multiple choice", (Path("/media/clips/a.mp4"),), "B")
+    assert sample.options == ("A. yes", "B. no")
+    assert sample.extra == {"resolution": {"width": 10, "height": 20}}
+
+
+def test_a_video_image_record_has_the_video_first_and_is_a_video(tmp_path):
+    record = {"problem": "Same?", "data_type": "video-image", "problem_type": "open-ended", "path": "a.mp4", "additional_path": "b.png"}
+    (sample,) = read_samples(write(tmp_path / "eval.jsonl", record), Path("/m"))
+    assert (sample.data_type, sample.media, sample.truth) == ("video", (Path("/m/a.mp4"), Path("/m/b.png")), "")
+
+
+def test_the_sft_form_is_read_with_response_and_truth(tmp_path):
+    response = "<think>Two.</think><answer>2</answer>"
+    turns = [{"role": "user", "content": "<video>How many?"}, {"role": "assistant", "content": response}]
+    (sample,) = read_samples(write(tmp_path / "sft.json", {"messages": turns, "videos": ["a.mp4"]}))
+    assert (sample.problem, sample.problem_type, sample.data_type) == ("How many?", "open-ended", "video")
+    assert (sample.response, sample.truth, sample.media) == (response, "2", (tmp_path / "a.mp4",))
+
+
+def test_a_response_under_test_is_never_the_truth(tmp_path):
+    record = {**RL, "answer": "", "response": '<think></think><answer>{"boxes": [9, 9, 99, 99]}</answer>'}
+    (sample,) = read_samples(write(tmp_path / "rl.jsonl", record))
+    assert sample.truth == ""
+
+
+def test_placeholders_set_the_order_of_the_media_and_leave_the_text(tmp_path):
+    record = {**RL, "problem": "Is <image> in <video>\n or in <image>?", "images": ["a.png", "b.png"], "videos": ["c.mp4"]}
+    (sample,) = read_samples(write(tmp_path / "rl.jsonl", record))
+    assert sample.media == tuple(tmp_path / name for name in ("a.png", "c.mp4", "b.png"))
+    assert sample.problem == "Is in\nor in ?"
+
+
+def test_absolute_paths_and_paths_upwards_are_kept(tmp_path):
+    (first, second) = read_samples(write(tmp_path / "rl.jsonl", {**RL, "images": ["/x/a.png"]}, {**RL, "images": ["../.b/a.png"]}))
+    assert (first.media, second.media) == ((Path("/x/a.png"),), (tmp_path / "../.b/a.png",))
+
+
+def test_numbers_as_reference_answers_are_read(tmp_path):
+    (sample,) = read_samples(
+        write(tmp_path / "n.jsonl", {"problem": "?", "data_type": "image", "problem_type": "numerical", "solution": 2.5})
+    )
+    assert sample.truth == "2.5"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"problem": None}, "'problem' is missing"),
+        ({"problem": 3}, "'problem' must be a text, got 3"),
+        ({"problem": "<image><image>?"}, "'problem' has 2 times <image>, but there are 1 images"),
+        ({"problem": "<video>?"}, "'problem' has 0 times <image>, but there are 1 images"),
+        ({"problem_type": "poetry"}, "problem_type must be one of multiple choice, .*got 'poetry'"),
+        ({"problem_type": None}, "'problem_type' is missing"),
+        ({"problem_type": "tracking"}, "data_type of 'tracking' must be video, got 'image'"),
+        ({"data_type": "audio"}, "'data_type' must be image, video or video-image, got 'audio'"),
+        ({"images": "a.jpg"}, r"'images' must be a list of paths, got 'a.jpg'"),
+        ({"images": [1]}, r"'images' must be a list of paths, got \[1\]"),
+        ({"path": "b.jpg"}, "'path' must not stand beside 'images' or 'videos'"),
+        ({"options": "A"}, "'options' must be a list of texts, got 'A'"),
+        (
+            {"answer": '<answer>{"boxes": [NaN]}</answer>'},
+            "'answer' is not an answer to 'spatial grounding': expected finite numbers, got NaN",
+        ),
+        ({"answer": True}, "'answer' must be a text such as .* got True"),
+        ({"problem_id": [1]}, r"'problem_id' must be a whole number or a text, got \[1\]"),
+        ({"response": 1}, "'response' must be a text, got 1"),
+    ],
+)
+def test_a_bad_record_names_file_row_and_field(tmp_path, change, message):
+    path = write(tmp_path / "bad.jsonl", RL, {**RL, **change})
+    with pytest.raises(DataError, match=rf"bad\.jsonl, row 2: {message}"):
+        list(read_samples(path))
+
+
+@pytest.mark.parametrize("roles", [["user"], ["assistant", "user"], ["user", "assistant", "user"]])
+def test_messages_must_be_one_question_and_one_answer(tmp_path, roles):
+    turns = [{"role": role, "content": "x"} for role in roles]
+    assert "'messages' must be one user and one assistant turn" in error_of(write(tmp_path / "sft.json", {"messages": turns}))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"problem": ', "f.jsonl, row 1: not JSON"),
+        (b'{"a": NaN}', "row 1: not JSON: 'NaN' is not a finite number"),
+        (b'{"a": 1e999}', "row 1: not JSON: '1e999' is not a finite number"),
+        (b"\n[1]", "row 1: expected an object, got 1"),
+        (b'\n"a"', "row 2: expected an object"),
+        (b'{"a": "\xff"}', "row 1: not UTF-8: byte 7 is 0xff"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "row 1: not JSON"),
+    ],
+)
+def test_a_file_that_is_not_json_is_named(tmp_path, content, message):
+    path = tmp_path / "f.jsonl"
+    path.write_bytes(content)
+    assert message in error_of(path)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    assert "none.jsonl: cannot be read: No such file" in error_of(tmp_path / "none.jsonl")
+    assert "cannot be read: Is a directory" in error_of(tmp_path)
+
+
+def test_blank_lines_and_a_byte_order_mark_are_skipped_and_rows_stay_line_numbers(tmp_path):
+    path = tmp_path / "f.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + b'{"a": 1}\n\n{"a": 2}\n')
+    assert list(read_records(path)) == [(1, {"a": 1}), (3, {"a": 2})]
+
+
+@pytest.mark.parametrize("name", ["samples.jsonl", "samples.json"])
+def test_samples_survive_a_round_trip(tmp_path, name):
+    samples = (
+        Sample("7", "Where?", "spatial grounding", "image", (tmp_path / "m/a.png",), '{"boxes": [1, 2, 3, 4]}', extra={"fps": 2}),
+        Sample(
+            "x-1",
+            "Says? 字",
+            "ocr",
+            "video",
+            (Path("/far/c.mp4"), tmp_path / "b.png"),
+            "STOP",
+            (),
+            "<think></think><answer>x</answer>",
+            "mine",
+        ),
+        Sample("007", "Which?", "multiple choice", "image", (), "A", ("A. cat", "B. dog")),
+    )
+    write_samples(tmp_path / name, samples)
+    assert tuple(read_samples(tmp_path / name)) == samples
+    assert [record["problem_type"] for _, record in read_records(tmp_path / name)] == ["spatial grounding", "OCR", "multiple choice"]
+
+
+def test_a_clip_in_memory_is_refused_and_the_old_file_stays(tmp_path):
+    clip = Clip("image", np.zeros((1, 8, 8, 3), np.uint8), (0.0,), (0,), 8, 8, 0.0, "drawn")
+    path = tmp_path / "samples.jsonl"
+    path.write_text("old")
+    with pytest.raises(DataError, match="clip 'drawn' is in memory"):
+        write_samples(path, [Sample("1", "?", "numerical", "image", (clip,), "2")])
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_texts_that_utf8_cannot_hold_are_escaped(tmp_path):
+    write_records(tmp_path / "f.jsonl", [{"a": "\ud800"}, {"a": "é\u2028"}])
+    assert [record for _, record in read_records(tmp_path / "f.jsonl")] == [{"a": "\ud800"}, {"a": "é\u2028"}]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"file/out\.jsonl: cannot be written"):
+        write_records(tmp_path / "file" / "out.jsonl", [])

@@ -1,0 +1,27 @@
+import pytest
+
+from onethinker.errors import AnswerError
+from onethinker.tasks.ocr import Ocr, word_accuracy
+
+
+@pytest.mark.parametrize(
+    ("answer", "truth", "value"),
+    [
+        ("10 / 12 km", "10 / 12 km", 1.0),
+        ("a < b", "a < b", 1.0),
+        ("one two", "one two three four", 0.5),  # two words missing of four
+        ("one two three four five", "one two three four", 0.75),  # one too many
+        ("stop", "STOP", 0.0),
+        ("a b c d e f", "x", 0.0),  # six errors in one word: not below 0
+        ("one   two\nthree", "one two three", 1.0),
+        ("出口 左", "出口 右", 0.5),
+    ],
+)
+def test_each_wrong_word_costs_its_share(answer, truth, value):
+    assert word_accuracy(answer, truth) == value
+
+
+@pytest.mark.parametrize("text", ["", " \n", "x" * 20_001])
+def test_no_text_and_too_much_text_are_refused(text):
+    with pytest.raises(AnswerError, match="expected"):
+        Ocr().parse(text)
