@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from onethinker.data.formats import read_samples
 from PIL import Image
 
 from onethinker.cli import main
 from onethinker.clip import Clip
+from onethinker.data.formats import read_samples
 from onethinker.errors import DataError
 from onethinker.synthetic import make_sample, write_dataset
 

@@ -6,9 +6,8 @@ import random
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from functools import partial
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -200,17 +199,30 @@ def test_a_truth_is_either_an_answer_or_an_error_of_the_data(task: Task[Any], an
             grade_response(respond(task.example), answer, task=task, options=OPTIONS)
 
 
+IN_A_PROCESS = """
+import json, pickle, sys
+from dataclasses import asdict
+from onethinker.tasks import TASKS, grade_response
+calls = [(text, TASKS[number].example, TASKS[number]) for number, text in json.load(sys.stdin)]
+kept = pickle.loads(pickle.dumps(calls))
+print(json.dumps([asdict(grade_response(text, truth, task=task, options={options})) for text, truth, task in kept]))
+"""
+
+
 def test_verdicts_are_the_same_from_every_thread_and_process() -> None:
+    """The tasks are pickled in the other process, as a pool of workers would."""
     rng = random.Random(0)
-    calls = []
-    for task in TASKS:
-        for text in (respond(task.example), *(random_response(rng, task) for _ in range(5))):
-            calls.append(partial(grade_response, text, task.example, task=task, options=OPTIONS))
-    here = [call() for call in calls]
+    asked = [(n, text) for n, task in enumerate(TASKS) for text in (respond(task.example), *(random_response(rng, task) for _ in range(5)))]
+
+    def grade(call: tuple[int, str]) -> dict[str, Any]:
+        return json.loads(json.dumps(asdict(grade_response(call[1], TASKS[call[0]].example, task=TASKS[call[0]], options=OPTIONS))))
+
+    here = [grade(call) for call in asked]
     with ThreadPoolExecutor(2) as threads:
-        assert [future.result() for future in [threads.submit(call) for call in calls]] == here
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as processes:
-        assert [future.result() for future in [processes.submit(call) for call in calls]] == here
+        assert list(threads.map(grade, asked)) == here
+    code = IN_A_PROCESS.replace("{options}", repr(OPTIONS))
+    worker = subprocess.run([sys.executable, "-c", code], input=json.dumps(asked), capture_output=True, text=True, check=True)
+    assert json.loads(worker.stdout) == here
 
 
 @every_task
