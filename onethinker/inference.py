@@ -130,16 +130,23 @@ class Thinker:
 
     @classmethod
     def load(
-        cls, model: str, *, wording: Wording | Path | None = None, budget: MediaBudget | None = None, sampling: Sampling | None = None
+        cls,
+        model: str,
+        *,
+        wording: Wording | Path | None = None,
+        budget: MediaBudget | None = None,
+        settings: Path | None = None,
+        sampling: Sampling | None = None,
     ) -> "Thinker":
         """Return a thinker for a hub id, a model folder, "tiny" or "http://host:8000/v1".
 
-        `wording` (or a TOML file with one) and `budget` replace those that the weights come with.
+        `wording` (or a TOML file with one) and `budget` replace those that the weights come with; `settings` is a model
+        folder whose own are taken, for a model that a server serves.
 
         Raises: EngineError, ConfigError
         """
         words = Wording.load(wording) if isinstance(wording, Path) else wording
-        return cls(load_engine(model, wording=words, budget=budget), sampling or Sampling())
+        return cls(load_engine(model, wording=words, budget=budget, settings=settings), sampling or Sampling())
 
     def ask(
         self,

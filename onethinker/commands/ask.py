@@ -6,6 +6,8 @@ from typing import Annotated
 
 import tyro
 
+DRAWN_SUFFIXES = (".png", ".jpg", ".jpeg", ".mp4")
+
 
 def ask(
     source: Annotated[Path, tyro.conf.Positional],
@@ -17,6 +19,7 @@ def ask(
     options: tuple[str, ...] = (),
     draw: Path | None = None,
     wording: Path | None = None,
+    settings: Path | None = None,
     max_new_tokens: int = 4096,
     temperature: float = 0.0,
     top_p: float = 1.0,
@@ -36,17 +39,22 @@ def ask(
         options: Choices of a multiple choice question, e.g. --options "A. red" "B. blue".
         draw: Write the picture (.png, .jpg) or video (.mp4) with the answer drawn in.
         wording: TOML file with the words around a question, for weights trained with other ones.
+        settings: Model folder whose words and media budget to use, for a model that a server serves.
         max_new_tokens: Longest answer, in tokens.
         temperature: 0 gives the most likely answer, more gives variety.
         top_p: Share of the probability that is sampled from.
         seed: Seed of the sampling.
         json: Print one JSON object: answer, thinking, problems, frames, timing.
     """
+    from onethinker.errors import ConfigError
+
+    if draw is not None and draw.suffix.lower() not in DRAWN_SUFFIXES:
+        raise ConfigError(f"--draw {draw}: expected a name that ends in {', '.join(DRAWN_SUFFIXES)}")
     from onethinker.inference import Thinker
     from onethinker.models.engine import Sampling
 
     sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed)
-    thinker = Thinker.load(model, wording=wording, sampling=sampling)
+    thinker = Thinker.load(model, wording=wording, settings=settings, sampling=sampling)
     thought = thinker.ask(source, question, task=task, box=box, options=options)
     if json:
         print(thought.to_json())

@@ -30,6 +30,7 @@ def evaluate(
     limit: int | None = None,
     rewards: Profile = "paper",
     wording: Path | None = None,
+    settings: Path | None = None,
     batch_size: int = 8,
     max_new_tokens: int = 4096,
     temperature: float = 0.0,
@@ -51,6 +52,7 @@ def evaluate(
         limit: Only so many samples, the first ones.
         rewards: The reward profile: "paper" or "release".
         wording: TOML file with the words around a question, for weights trained with other ones.
+        settings: Model folder whose words and media budget to use, for a model that a server serves.
         batch_size: Samples asked together.
         max_new_tokens: Longest answer, in tokens.
         temperature: 0 gives the most likely answer, more gives variety.
@@ -69,7 +71,7 @@ def evaluate(
         if number is not None and number < 1:
             raise ConfigError(f"{name} must be at least 1, got {number}")
     samples = read_file(data, media_root, limit) if data is not None else held_out_scenes(synthetic or 0, synthetic_seed, limit)
-    engine = load_engine(model, wording=Wording.load(wording) if wording is not None else None)
+    engine = load_engine(model, wording=Wording.load(wording) if wording is not None else None, settings=settings)
     with progress_bar("asking") as on_progress:
         results = evaluate_samples(
             engine,

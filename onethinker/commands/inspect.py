@@ -11,12 +11,16 @@ from onethinker.media.budget import MediaBudget
 
 if TYPE_CHECKING:
     from onethinker.clip import Clip
-
-DEFAULT_BUDGET = MediaBudget()
+GENERAL_BUDGET = MediaBudget()
 
 
 def inspect(
-    source: Annotated[Path, tyro.conf.Positional], *, json: bool = False, sheet: Path | None = None, budget: MediaBudget = DEFAULT_BUDGET
+    source: Annotated[Path, tyro.conf.Positional],
+    *,
+    json: bool = False,
+    sheet: Path | None = None,
+    settings: Path | None = None,
+    budget: MediaBudget = GENERAL_BUDGET,
 ) -> None:
     """Show which frames of a picture or video a model sees, at which seconds, in which size, for how many tokens.
 
@@ -24,11 +28,16 @@ def inspect(
         source: Picture or video file.
         json: Print one JSON object: frames (index, time_s), width, height, tokens.
         sheet: Write all the frames with their times as one picture (.png, .jpg).
-        budget: How many frames and pixels the model may see.
+        settings: Model folder whose own media budget is used, such as runs/quickstart/model.
+        budget: How many frames and pixels a model may see that brings no budget of its own.
     """
     from onethinker.media.reading import read_clip
     from onethinker.media.writing import contact_sheet, save_picture
 
+    if settings is not None:
+        from onethinker.models.folder import read_settings
+
+        budget = read_settings(settings).budget
     clip = read_clip(source, budget)
     if sheet is not None:
         save_picture(contact_sheet(clip), sheet)

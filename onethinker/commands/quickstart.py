@@ -2,13 +2,17 @@
 
 import json
 import resource
+import shlex
 import shutil
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+
+from onethinker.errors import ConfigError
 
 if TYPE_CHECKING:
     from onethinker.evaluation.metrics import Score
@@ -35,21 +39,26 @@ def quickstart(
     Args:
         output: Folder for everything that is made.
         processes: Training processes; one for each core.
-        set_sft: Settings that replace those of the recipe tiny_sft, such as steps=100.
+        set_sft: Settings that replace those of the recipes tiny_sight and tiny_sft, such as steps=100.
         set_rl: Settings that replace those of the recipe tiny_rl.
         num_samples: Held-out questions that the model is evaluated on.
     """
+    from transformers.utils.logging import disable_progress_bar
+
     from onethinker.commands.training import launch
     from onethinker.evaluation.report import write_report
 
-    output.mkdir(parents=True, exist_ok=True)
-    records, timed = output / "data" / "samples.jsonl", _Stages(output / SUMMARY_FILE)
-    sft_model, rl_model = output / "sft" / "model", output / "rl" / "model"
+    disable_progress_bar()
+    _check(set_sft, set_rl, processes=processes, num_samples=num_samples)
+    records, timed = output / "data" / "samples.jsonl", _Stages.open(output)
+    sight_model, sft_model, rl_model = (output / stage / "model" for stage in ("sight", "sft", "rl"))
     timed("data", lambda: None if records.exists() else _write_data(output / "data", num_samples))
-    timed("sft", lambda: launch("sft", "tiny_sft", output=output / "sft", overrides=set_sft, processes=processes))
+    timed("sight", lambda: launch("sft", "tiny_sight", output=output / "sight", overrides=set_sft, processes=processes))
+    overrides_sft = (f"model={json.dumps(str(sight_model))}", *set_sft)
+    timed("sft", lambda: launch("sft", "tiny_sft", output=output / "sft", overrides=overrides_sft, processes=processes))
     timed("evaluate sft", lambda: _evaluate(sft_model, records, output / "after-sft"))
-    overrides = (f"model={json.dumps(str(sft_model))}", *set_rl)
-    timed("rl", lambda: launch("rl", "tiny_rl", output=output / "rl", overrides=overrides, processes=processes))
+    overrides_rl = (f"model={json.dumps(str(sft_model))}", *set_rl)
+    timed("rl", lambda: launch("rl", "tiny_rl", output=output / "rl", overrides=overrides_rl, processes=processes))
     scores = timed("evaluate rl", lambda: _evaluate(rl_model, records, output / "after-rl"))
     shutil.copytree(rl_model, output / "model", dirs_exist_ok=True)
     timed("ask", lambda: _ask_everything(output / "model", records, output / "pictures"))
@@ -57,36 +66,58 @@ def quickstart(
     timed(
         "report",
         lambda: write_report(
-            report, [output / "after-sft", output / "after-rl", output / "sft", output / "rl"], title="OneThinker quickstart"
+            report, [output / name for name in ("after-sft", "after-rl", "sight", "sft", "rl")], title="OneThinker quickstart"
         ),
     )
-    timed.finish()
-    _say_where(output, scores, timed.seconds)
+    _say_where(output, records, scores, timed.seconds)
 
 
+def _check(set_sft: tuple[str, ...], set_rl: tuple[str, ...], *, processes: int, num_samples: int) -> None:
+    """Raise ConfigError for every setting that would fail later, before anything is made."""
+    from onethinker.training.config import RlRecipe, SftRecipe
+
+    for recipe in ("tiny_sight", "tiny_sft"):
+        SftRecipe.load(recipe, set_sft)
+    RlRecipe.load("tiny_rl", set_rl)
+    for name, number in (("--processes", processes), ("--num-samples", num_samples)):
+        if number < 1:
+            raise ConfigError(f"{name} must be at least 1, got {number}")
+
+
+@dataclass
 class _Stages:
-    """Runs the stages one after the other, says so on stderr, and remembers what each has cost, also over several starts."""
+    """Runs the stages one after the other, says so on stderr, and keeps what each has cost, over several starts."""
 
-    def __init__(self, summary: Path) -> None:
-        self.summary = summary
-        self.seconds: dict[str, float] = json.loads(summary.read_text())["seconds"] if summary.exists() else {}
+    summary: Path
+    seconds: dict[str, float]
+    peak_memory_mb: dict[str, float]
+    started: int = 0
+
+    @classmethod
+    def open(cls, output: Path) -> "_Stages":
+        """Make the folder, or take up what an earlier start has left there. Raises: ConfigError."""
+        summary = output / SUMMARY_FILE
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            before = json.loads(summary.read_text()) if summary.exists() else {"seconds": {}, "peak_memory_mb": {}}
+            return cls(summary, dict(before["seconds"]), dict(before["peak_memory_mb"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{output}: expected a folder for the quickstart: {error}") from error
 
     def __call__(self, name: str, work: Callable[[], T]) -> T:
-        print(f"[{len(self.seconds) + 1}] {name}", file=sys.stderr)
-        started = time.perf_counter()
-        result = work()
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-        return result
-
-    def finish(self) -> None:
+        """Return what the work returns; its time and the highest memory so far are on disk when this returns."""
         from onethinker.files import write_atomically
 
-        # The children's figure is that of the largest one.
-        peak_mb = {
-            who: resource.getrusage(number).ru_maxrss / 1024
-            for who, number in (("main", resource.RUSAGE_SELF), ("training", resource.RUSAGE_CHILDREN))
-        }
-        write_atomically(self.summary, json.dumps({"seconds": self.seconds, "peak_memory_mb": peak_mb}, indent=2) + "\n")
+        self.started += 1
+        print(f"[{self.started}] {name}", file=sys.stderr)
+        began = time.perf_counter()
+        result = work()
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+        for who, number in (("this process", resource.RUSAGE_SELF), ("largest training process", resource.RUSAGE_CHILDREN)):
+            used_mb = resource.getrusage(number).ru_maxrss / 1024
+            self.peak_memory_mb[who] = max(used_mb, self.peak_memory_mb.get(who, 0.0))
+        write_atomically(self.summary, json.dumps({"seconds": self.seconds, "peak_memory_mb": self.peak_memory_mb}, indent=2) + "\n")
+        return result
 
 
 def _write_data(folder: Path, num_samples: int) -> None:
@@ -139,13 +170,16 @@ def _ask_everything(model: Path, records: Path, folder: Path) -> None:
         tries[name] += 1
 
 
-def _say_where(output: Path, scores: "tuple[Score, ...]", seconds: dict[str, float]) -> None:
-    from onethinker.commands.evaluate import print_scores
+def _say_where(output: Path, records: Path, scores: "tuple[Score, ...]", seconds: dict[str, float]) -> None:
+    from onethinker.commands.evaluate import print_scores, read_file
 
     print_scores(scores)
     print(f"Done in {sum(seconds.values()) / 60:.1f} minutes.")
     print(f"  report    {output / 'report.html'}  (open it in a browser)")
     print(f"  pictures  {output / 'pictures'}")
     print(f"  model     {output / 'model'}")
-    example = f'{output}/data/media/000006.png "Find the red circle." --task "spatial grounding"'
-    print(f"Ask it:     onethinker ask {example} --model {output}/model --draw out.png")
+    for sample in read_file(records, None, None):
+        if sample.problem_type == "spatial grounding":
+            words = ["onethinker", "ask", str(sample.media[0]), sample.problem, "--task", sample.problem_type]
+            print("Ask it:    ", shlex.join([*words, "--model", str(output / "model"), "--draw", "out.png"]))
+            break

@@ -31,12 +31,14 @@ def run_training(
         launch(stage, recipe, output=output, overrides=overrides, processes=processes)
         return
     import torch
+    from transformers.utils.logging import disable_progress_bar
 
     from onethinker.training.rl import train_rl
     from onethinker.training.sft import train_sft
 
     if processes > 1 and not torch.cuda.is_available():
         torch.set_num_threads(1)
+    disable_progress_bar()  # ours is the one to watch; theirs come from every process
     train: Any = {"sft": train_sft, "rl": train_rl}[stage]
     with progress_bar(stage.upper(), settings.steps) as on_step:
         model = train(settings, output, on_step=on_step)

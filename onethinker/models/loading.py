@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from onethinker.errors import EngineError
 from onethinker.media.budget import MediaBudget
 from onethinker.models.engine import Engine
-from onethinker.models.folder import ModelSettings, read_settings
+from onethinker.models.folder import SETTINGS_FILE, ModelSettings, read_settings
 from onethinker.models.wording import Wording
 
 if TYPE_CHECKING:
@@ -33,14 +33,23 @@ class LoadedEngine(Engine, Protocol):
         ...
 
 
-def load_engine(model: str, *, wording: Wording | None = None, budget: MediaBudget | None = None) -> LoadedEngine:
+def load_engine(
+    model: str, *, wording: Wording | None = None, budget: MediaBudget | None = None, settings: Path | None = None
+) -> LoadedEngine:
     """Return the engine that `model` names; `wording` and `budget` replace those that the weights come with.
+
+    `settings` is a model folder whose own wording and budget are taken: for a model that a server serves from elsewhere.
 
     "http://host:8000/v1" is a server, an existing folder or a hub id ("OneThink/OneThinker-8B") is loaded here, and
     "tiny" is built on the spot, untrained.
 
     Raises: EngineError: nothing answers, the folder is missing or holds no model, or the hub cannot be reached.
     """
+    if settings is not None:
+        if not (settings / SETTINGS_FILE).is_file():
+            raise EngineError(f"{settings}: expected a model folder with {SETTINGS_FILE}, as training writes it")
+        own = read_settings(settings)
+        wording, budget = wording or own.wording, budget or own.budget
     if model.startswith(("http://", "https://")):
         from onethinker.models.remote import RemoteEngine
 

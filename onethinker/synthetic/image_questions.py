@@ -16,13 +16,13 @@ from onethinker.synthetic.questions import (
     with_article,
     with_options,
 )
-from onethinker.synthetic.scene import COLORS, SHAPES, WORDS, Scene, Thing, Writing, draw_background, draw_ink, draw_things
+from onethinker.synthetic.scene import COLORS, SHAPES, WORDS, Scene, Thing, Writing, draw_background, draw_count, draw_ink, draw_things
 
 _CORNERS = ("top left", "top right", "bottom left", "bottom right")
 
 
 def _draw_scene(rng: np.random.Generator, most: int = 3) -> Scene:
-    return Scene(draw_background(rng), draw_things(rng, int(rng.integers(1, most + 1))))
+    return Scene(draw_background(rng), draw_things(rng, draw_count(rng, most)))
 
 
 def _ask_color(rng: np.random.Generator, paint: Painter) -> Question:

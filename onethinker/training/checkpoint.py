@@ -52,22 +52,34 @@ class RunFolder:
         """Return the whole checkpoints, oldest first."""
         return sorted(path for path in (self.path / "checkpoints").glob("step-*") if path.suffix != ".partial")
 
-    def open(self, recipe: Mapping[str, Any]) -> None:
-        """Make the folder for a recipe, or check that it was made for the same one.
+    def check(self, recipe: Mapping[str, Any]) -> None:
+        """Do nothing where there is no run yet, or one of this recipe.
 
-        Raises: CheckpointError: the folder holds a run of another recipe; the text shows each difference.
+        Raises: CheckpointError: the folder holds a run of another recipe (the text shows each difference), or is no folder.
         """
         file = self.path / "recipe.json"
-        if not file.exists():
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, json.dumps(recipe, indent=2) + "\n")
-            return
-        before = json.loads(file.read_text())
+        try:
+            before = json.loads(file.read_text()) if file.exists() else recipe
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{file}: expected the recipe of a run: {error}") from error
         different = sorted(differences(before, recipe))
         if different:
             raise CheckpointError(
                 f"{self.path} holds a run of another recipe. Give another folder, or the same settings: {'; '.join(different)}"
             )
+
+    def begin(self, recipe: Mapping[str, Any], step: int) -> None:
+        """Make the folder and its recipe, and drop the journal's rows of steps after the checkpoint: they will be made again.
+
+        Raises: CheckpointError: the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path / "recipe.json", json.dumps(recipe, indent=2) + "\n")
+            kept = [row for row in self.rows() if row["step"] <= step]
+            write_atomically(self.journal, "".join(json.dumps(row) + "\n" for row in kept))
+        except OSError as error:
+            raise CheckpointError(f"{self.path}: a run cannot be written there: {error}") from error
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a row to the journal; it is on disk when this returns."""
@@ -80,12 +92,11 @@ class RunFolder:
         """Return the journal's whole rows; a last row that a crash cut short is left out."""
         if not self.journal.exists():
             return []
-        return [json.loads(line) for line in self.journal.read_text().splitlines(keepends=True) if line.endswith("\n")]
-
-    def cut_journal(self, step: int) -> None:
-        """Drop the rows of steps that come after a checkpoint of this step: they will be made again."""
-        kept = [row for row in self.rows() if row["step"] <= step]
-        write_atomically(self.journal, "".join(json.dumps(row) + "\n" for row in kept))
+        lines = self.journal.read_text().splitlines(keepends=True)
+        try:
+            return [json.loads(line) for line in lines if line.endswith("\n")]
+        except ValueError as error:
+            raise CheckpointError(f"{self.journal}: damaged inside, not only at its end: {error}") from error
 
     def begin_checkpoint(self, step: int) -> Path:
         """Return an empty folder to fill; it counts only once `finish_checkpoint` has named it."""

@@ -86,7 +86,6 @@ def train_rl(recipe: RlRecipe, folder: Path, *, on_step: OnStep | None = None) -
         )
         advantages = {summary.number: row for summary, row in zip(kept, advantages_PG.float(), strict=True)}
         measured = _update(run, recipe, reference, groups, advantages, step)
-        run.advance(Progress(step + 1, cursor, ema))
         row = {
             "step": step + 1,
             "stage": "rl",
@@ -98,6 +97,7 @@ def train_rl(recipe: RlRecipe, folder: Path, *, on_step: OnStep | None = None) -
             "tasks": _by_task(summaries, advantages, {task: moments.sigma for task, moments in ema.items()}),
         }
         run.record(row, on_step)
+        run.advance(Progress(step + 1, cursor, ema))
     return run.finish()
 
 

@@ -46,7 +46,13 @@ class Run:
     progress: Progress
 
     def my_samples(self, first: int, count: int) -> list[tuple[int, Sample]]:
-        """Return this process's share of samples `first` to `first + count` of the endless order, with their numbers."""
+        """Return this process's share of samples `first` to `first + count` of the endless order, with their numbers.
+
+        Raises: ConfigError: there are fewer of them than processes.
+        """
+        if count < self.accelerator.num_processes:
+            processes = self.accelerator.num_processes
+            raise ConfigError(f"a batch of {count} cannot be shared by {processes} processes; make it larger or start fewer")
         mine = range(first + self.accelerator.process_index, first + count, self.accelerator.num_processes)
         return [(number, self.data.sample(number)) for number in mine]
 
@@ -97,7 +103,10 @@ class Run:
                 on_step(row)
 
     def advance(self, progress: Progress) -> None:
-        """Take note that a step is done, and save when the recipe says so."""
+        """Take note that a step is done and in the journal, and save when the recipe says so.
+
+        The journal comes first: rows of steps that no checkpoint holds are cut on resume, missing ones could not be made again.
+        """
         self.progress = progress
         if progress.step % self.recipe.save_every and progress.step != self.recipe.steps:
             return
@@ -126,10 +135,8 @@ def open_run(recipe: Recipe, path: Path) -> Run:
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(), kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
     )
-    folder = RunFolder(path)
-    if accelerator.is_main_process:
-        folder.open(recipe.model_dump(mode="json"))
-    accelerator.wait_for_everyone()
+    folder, settings = RunFolder(path), recipe.model_dump(mode="json")
+    folder.check(settings)
     checkpoints = folder.checkpoints()
     engine = load_local(str(checkpoints[-1] / "model") if checkpoints else recipe.model, seed=recipe.seed, dtype=recipe.dtype)
     model = engine.model.to(accelerator.device)
@@ -141,9 +148,11 @@ def open_run(recipe: Recipe, path: Path) -> Run:
     if checkpoints:
         load_optimizer(optimizer, model, checkpoints[-1] / "optimizer.safetensors")
         progress = load_progress(checkpoints[-1] / "progress.json")
-        if accelerator.is_main_process:
-            folder.cut_journal(progress.step)
-    settings = recipe.data
+    data = Mixture.open(recipe.data.files, recipe.data.problem_types, recipe.data.seed)
+    # Only now is anything written: a recipe that cannot start leaves no folder behind.
+    if accelerator.is_main_process:
+        folder.begin(settings, progress.step)
+    accelerator.wait_for_everyone()
     return Run(
         recipe=recipe,
         folder=folder,
@@ -154,7 +163,7 @@ def open_run(recipe: Recipe, path: Path) -> Run:
         wording=engine.wording,
         budget=recipe.budget or engine.budget,
         optimizer=optimizer,
-        data=Mixture.open(settings.files, settings.problem_types, settings.seed),
+        data=data,
         progress=progress,
     )
 

@@ -38,7 +38,6 @@ def train_sft(recipe: SftRecipe, folder: Path, *, on_step: OnStep | None = None)
 
         norm = run.update(trees, step, row_loss)
         (loss,) = run.total(sum(losses))
-        run.advance(Progress(step + 1))
         run.record(
             {
                 "step": step + 1,
@@ -51,6 +50,7 @@ def train_sft(recipe: SftRecipe, folder: Path, *, on_step: OnStep | None = None)
             },
             on_step,
         )
+        run.advance(Progress(step + 1))
     return run.finish()
 
 

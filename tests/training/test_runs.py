@@ -1,12 +1,14 @@
 """Whole runs of the tiny model: they learn, survive a stop bit for bit, and refuse another recipe."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
-from onethinker.errors import CheckpointError, ConfigError
+from onethinker.errors import CheckpointError, ConfigError, DataError, EngineError
+from onethinker.models.tiny import build_tiny
 from onethinker.training.checkpoint import RunFolder
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.rl import train_rl
@@ -14,7 +16,7 @@ from onethinker.training.sft import train_sft
 
 SFT = {"steps": 4, "batch_size": 6, "save_every": 2, "max_row_tokens": 512, "optimizer": {"learning_rate": 1e-3}}
 RL = {
-    "steps": 2,
+    "steps": 3,
     "save_every": 1,
     "max_row_tokens": 512,
     "data": {"problem_types": ["spatial grounding", "tracking", "segmentation", "multiple choice"]},
@@ -41,12 +43,13 @@ def journal(folder: Path) -> list[dict]:
     return [{key: value for key, value in row.items() if "seconds" not in key} for row in RunFolder(folder).rows()]
 
 
-@pytest.mark.parametrize(("train", "recipe", "stop"), [(train_sft, SftRecipe(**SFT), 3), (train_rl, RlRecipe(**RL), 1)], ids=["sft", "rl"])
+@pytest.mark.parametrize(("train", "recipe", "stop"), [(train_sft, SftRecipe(**SFT), 3), (train_rl, RlRecipe(**RL), 2)], ids=["sft", "rl"])
 def test_a_run_that_is_stopped_and_resumed_equals_one_that_was_not(tmp_path, train, recipe, stop):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train(recipe, whole)
     with pytest.raises(StopRunError):
         train(recipe, stopped, on_step=stop_after(stop))
+    assert RunFolder(stopped).checkpoints(), "the stop must come after a checkpoint, or nothing is resumed"
     train(recipe, stopped)
 
     assert journal(stopped) == journal(whole)
@@ -61,10 +64,10 @@ def test_a_run_that_is_stopped_and_resumed_equals_one_that_was_not(tmp_path, tra
 
 def test_the_averages_of_rewards_travel_in_the_checkpoint(tmp_path):
     train_rl(RlRecipe(**RL), tmp_path / "run")
-    ema = json.loads((tmp_path / "run/checkpoints/step-00000002/progress.json").read_text())["ema"]
-    assert set(ema) == {"spatial grounding", "tracking", "segmentation/image", "segmentation/video", "multiple choice"} & set(ema)
-    assert ema
-    assert all(len(pair) == 2 for pair in ema.values())
+    ema = json.loads((tmp_path / "run/checkpoints/step-00000003/progress.json").read_text())["ema"]
+    sigmas = {task: values["sigma"] for task, values in RunFolder(tmp_path / "run").rows()[-1]["tasks"].items()}
+    assert sigmas
+    assert all(math.sqrt(max(0.0, ema[task][1] - ema[task][0] ** 2)) == sigma for task, sigma in sigmas.items())
 
 
 def test_sft_lowers_the_loss(tmp_path):
@@ -82,7 +85,7 @@ def test_a_finished_run_is_returned_without_another_step(tmp_path):
 
 
 def test_another_recipe_in_the_same_folder_is_refused_with_the_difference(tmp_path):
-    RunFolder(tmp_path / "run").open(SftRecipe(**SFT).model_dump(mode="json"))
+    RunFolder(tmp_path / "run").begin(SftRecipe(**SFT).model_dump(mode="json"), 0)
     with pytest.raises(CheckpointError, match="batch_size: 6 → 8"):
         train_sft(SftRecipe(**{**SFT, "batch_size": 8}), tmp_path / "run")
 
@@ -108,3 +111,50 @@ def test_a_row_that_a_crash_cut_short_is_left_out(tmp_path):
     with folder.journal.open("a") as file:
         file.write('{"step": 2, "lo')
     assert folder.rows() == [{"step": 1}]
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again_with_a_clean_journal(tmp_path):
+    recipe = SftRecipe(**{**SFT, "steps": 2})
+    folder = RunFolder(tmp_path / "run")
+    folder.begin(recipe.model_dump(mode="json"), 0)
+    folder.append({"step": 1})
+    with folder.journal.open("a") as file:
+        file.write('{"step": 2, "lo')
+    train_sft(recipe, folder.path)
+    assert [row["step"] for row in folder.rows()] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [({"model": "nowhere"}, EngineError), ({"data": {"files": ["nowhere.jsonl"]}}, DataError), ({"frozen": ["nothing"]}, ConfigError)],
+    ids=["model", "data", "frozen"],
+)
+def test_a_recipe_that_cannot_start_leaves_nothing_behind(tmp_path, settings, error):
+    with pytest.raises(error, match=r"nowhere|nothing"):
+        train_sft(SftRecipe(**{**SFT, **settings}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_hold_a_run_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="file"):
+        train_sft(SftRecipe(**SFT), tmp_path / "file")
+
+
+def test_frozen_parts_keep_their_weights_also_through_a_resume(tmp_path):
+    recipe = SftRecipe(**{**SFT, "frozen": ["model.visual.patch_embed"]})
+    with pytest.raises(StopRunError):
+        train_sft(recipe, tmp_path / "run", on_step=stop_after(3))
+    after = load_file(train_sft(recipe, tmp_path / "run") / "model.safetensors")
+    before = build_tiny(recipe.seed)[0].state_dict()
+    changed = {name for name in after if not after[name].equal(before[name])}
+    assert not any(name.startswith("model.visual.patch_embed") for name in changed)
+    assert "model.visual.pos_embed.weight" in changed
+
+
+def test_later_prompts_are_tried_before_a_batch_without_signal_is_given_up(tmp_path):
+    rollout = {**RL["rollout"], "prompts_per_step": 3, "min_accuracy": 0.0, "max_accuracy": 0.9, "max_refills": 3}
+    data = {"problem_types": ["temporal grounding"]}
+    recipe = RlRecipe(**{**RL, "steps": 1, "rollout": rollout, "data": data})
+    with pytest.raises(ConfigError, match="none of 12 groups gave a signal"):
+        train_rl(recipe, tmp_path / "run")

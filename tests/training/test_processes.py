@@ -1,0 +1,46 @@
+"""Two processes on this machine against one: the same batches, the same averages, the same weights."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+SETTINGS = {
+    "sft": ["steps=2", "batch_size=6", "max_row_tokens=256"],
+    "rl": [
+        "model=tiny",
+        "steps=2",
+        "rollout.prompts_per_step=5",
+        "rollout.answers_per_prompt=2",
+        "rollout.max_new_tokens=6",
+        "rollout.min_accuracy=-1",
+        'data.problem_types=["tracking","segmentation","spatial grounding"]',
+    ],
+}
+
+
+def train(stage: str, output: Path, processes: int) -> Path:
+    command = [sys.executable, "-m", "onethinker", stage, f"tiny_{stage}", "--output", str(output), "--processes", str(processes)]
+    done = subprocess.run([*command, "--set", *SETTINGS[stage]], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return next((output / "checkpoints").glob("step-00000002"))
+
+
+@pytest.mark.parametrize("stage", ["sft", "rl"])
+def test_two_processes_equal_one(tmp_path, stage):
+    one, two = train(stage, tmp_path / "one", 1), train(stage, tmp_path / "two", 2)
+    expected, found = (load_file(folder / "model/model.safetensors") for folder in (one, two))
+    # Adam's first steps divide a gradient by its own size: where it is nearly nothing, rounding decides its sign.
+    assert max(float((expected[name] - found[name]).abs().mean()) for name in expected) < 1e-5
+    ema = [json.loads((folder / "progress.json").read_text())["ema"] for folder in (one, two)]
+    assert ema[0] == ema[1]
+
+
+def test_a_batch_smaller_than_the_processes_is_refused(tmp_path):
+    command = [sys.executable, "-m", "onethinker", "sft", "tiny_sft", "--output", str(tmp_path / "run"), "--processes", "2"]
+    done = subprocess.run([*command, "--set", "batch_size=1"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "cannot be shared by 2 processes" in done.stderr
