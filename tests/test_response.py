@@ -181,14 +181,14 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_megabyte_of_hostile_text_is_refused_at_once(name: str) -> None:
-    """The figure is 20 ms on an idle core; 100 ms here leaves room for a busy one and none for quadratic time."""
+    """In under 20 ms of a core's own time; the best of several tries, since other processes share its caches."""
     seconds = []
     for _ in range(5):
-        started_s = time.perf_counter()
+        started_s = time.process_time()
         with pytest.raises(AnswerError):
             parse_response(HOSTILE[name])
-        seconds.append(time.perf_counter() - started_s)
-    assert min(seconds) < 0.1
+        seconds.append(time.process_time() - started_s)
+    assert min(seconds) < 0.02
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,10 @@ class Mathematics(Task[str]):
         equal, _ = self.sandbox.compare(truth, answer)
         return float(equal)
 
+    def explain(self, answer: str, truth: str, accuracy: float) -> str:
+        """Return what math-verify, or the limits of its process, have to say."""
+        return self.sandbox.compare(truth, answer)[1] or "not equal"
+
     def metrics(self, answer: str | None, truth: str) -> dict[str, float]:
         """Return the share of right answers."""
         return {"accuracy": 0.0 if answer is None else self.accuracy(answer, truth, "paper")}

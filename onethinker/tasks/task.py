@@ -66,6 +66,10 @@ class Task(ABC, Generic[A]):
     def accuracy(self, answer: A, truth: A, profile: Profile) -> float:
         """Return how right an answer is, 0 to 1: the training reward before format and structure."""
 
+    def explain(self, answer: A, truth: A, accuracy: float) -> str:
+        """Return why the accuracy of an answer is less than 1."""
+        return f"{accuracy:.3g} of 1"
+
     @abstractmethod
     def metrics(self, answer: A | None, truth: A) -> dict[str, float]:
         """Return what papers report, always under the same names; `None` (nothing parsable) gives the worst values."""
@@ -73,6 +77,10 @@ class Task(ABC, Generic[A]):
     @abstractmethod
     def draw(self, clip: Clip, answer: A) -> Clip:
         """Return the clip with the answer drawn in."""
+
+
+ROUNDING = 1e-9
+"""Sums of thirds may miss 1 by less than this."""
 
 
 def grade_response(response: str, truth: str, *, task: Task[Any], options: tuple[str, ...] = (), profile: Profile = "paper") -> Grade:
@@ -100,6 +108,8 @@ def grade_response(response: str, truth: str, *, task: Task[Any], options: tuple
     except AnswerError as error:
         problems.append(f"answer: {error}")
     accuracy = task.accuracy(answer, truth_answer, profile) if has_answer else 0.0
+    if has_answer and accuracy < 1 - ROUNDING:
+        problems.append(f"accuracy: {task.explain(answer, truth_answer, accuracy)}; the truth is {show(truth)}")
     has_form = has_answer or not task.structured
     structure = 0.0
     if has_tags and has_form:

@@ -126,6 +126,20 @@ def test_the_example_of_a_task_graded_against_itself_is_the_maximum(task: Task[A
 
 @every_task
 @every_profile
+def test_whatever_is_lost_has_a_reason(task: Task[Any], profile: Profile) -> None:
+    samples = [
+        make_sample(11, index, problem_type=task.problem_type, data_type=task.statistics.partition("/")[2] or None) for index in range(6)
+    ]
+    for sample, other in zip(samples, [*samples[1:], samples[0]], strict=True):
+        assert other.response is not None
+        for response in (other.response, other.response.replace("<think>", ""), "nothing"):
+            grade = grade_response(response, sample.truth, task=task, options=sample.options, profile=profile)
+            lost = grade.reward < max_reward(task, profile) - 1e-6
+            assert bool(grade.problems) == lost, (response, sample.truth, grade)
+
+
+@every_task
+@every_profile
 def test_synthetic_truth_graded_against_itself_is_the_maximum(task: Task[Any], profile: Profile) -> None:
     for index in range(5):
         sample = make_sample(7, index, problem_type=task.problem_type, data_type=task.statistics.partition("/")[2] or None)
