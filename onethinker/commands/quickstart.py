@@ -26,7 +26,7 @@ MOST_TRIES = 3
 def quickstart(
     *,
     output: Path = Path("runs/quickstart"),
-    processes: int = 2,
+    processes: int | None = None,
     set_sft: tuple[str, ...] = (),
     set_rl: tuple[str, ...] = (),
     num_samples: int = 480,
@@ -38,21 +38,23 @@ def quickstart(
 
     Args:
         output: Folder for everything that is made.
-        processes: Training processes; one for each core.
+        processes: Training processes; by default one for each GPU, or two without any.
         set_sft: Settings that replace those of the recipes tiny_sight and tiny_sft, such as steps=100.
         set_rl: Settings that replace those of the recipe tiny_rl.
         num_samples: Held-out questions that the model is evaluated on.
     """
+    import torch
     from transformers.utils.logging import disable_progress_bar
 
     from onethinker.commands.training import launch
     from onethinker.evaluation.report import write_report
 
     disable_progress_bar()
+    processes = processes if processes is not None else torch.cuda.device_count() or 2
     _check(set_sft, set_rl, processes=processes, num_samples=num_samples)
     records, timed = output / "data" / "samples.jsonl", _Stages.open(output)
     sight_model, sft_model, rl_model = (output / stage / "model" for stage in ("sight", "sft", "rl"))
-    timed("data", lambda: None if records.exists() else _write_data(output / "data", num_samples))
+    timed("data", lambda: _write_data(records, num_samples))
     timed("sight", lambda: launch("sft", "tiny_sight", output=output / "sight", overrides=set_sft, processes=processes))
     overrides_sft = (f"model={json.dumps(str(sight_model))}", *set_sft)
     timed("sft", lambda: launch("sft", "tiny_sft", output=output / "sft", overrides=overrides_sft, processes=processes))
@@ -74,14 +76,15 @@ def quickstart(
 
 def _check(set_sft: tuple[str, ...], set_rl: tuple[str, ...], *, processes: int, num_samples: int) -> None:
     """Raise ConfigError for every setting that would fail later, before anything is made."""
+    from onethinker.commands.training import check_processes
     from onethinker.training.config import RlRecipe, SftRecipe
 
     for recipe in ("tiny_sight", "tiny_sft"):
         SftRecipe.load(recipe, set_sft)
     RlRecipe.load("tiny_rl", set_rl)
-    for name, number in (("--processes", processes), ("--num-samples", num_samples)):
-        if number < 1:
-            raise ConfigError(f"{name} must be at least 1, got {number}")
+    check_processes(processes)
+    if num_samples < 1:
+        raise ConfigError(f"--num-samples must be at least 1, got {num_samples}")
 
 
 @dataclass
@@ -120,12 +123,17 @@ class _Stages:
         return result
 
 
-def _write_data(folder: Path, num_samples: int) -> None:
+def _write_data(records: Path, num_samples: int) -> None:
+    if records.exists():
+        written = len(records.read_text().splitlines())
+        if written != num_samples:
+            raise ConfigError(f"{records} holds {written} questions, --num-samples says {num_samples}; give another --output")
+        return
     from onethinker.commands.evaluate import HELD_OUT, progress_bar
     from onethinker.synthetic import write_dataset
 
     with progress_bar("painting") as on_progress:
-        write_dataset(folder, num_samples=num_samples, split=HELD_OUT, on_progress=on_progress)
+        write_dataset(records.parent, num_samples=num_samples, split=HELD_OUT, on_progress=on_progress)
 
 
 def _evaluate(model: Path, records: Path, folder: Path) -> "tuple[Score, ...]":

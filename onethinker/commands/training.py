@@ -25,8 +25,7 @@ def run_training(
     Raises: ConfigError: the recipe or an override is wrong. OneThinkerError: a child process failed; it has said why.
     """
     settings = kind.load(recipe, overrides)
-    if processes < 1:
-        raise ConfigError(f"--processes must be at least 1, got {processes}")
+    check_processes(processes)
     if processes > 1 and "LOCAL_RANK" not in os.environ:
         launch(stage, recipe, output=output, overrides=overrides, processes=processes)
         return
@@ -44,6 +43,16 @@ def run_training(
         model = train(settings, output, on_step=on_step)
     if os.environ.get("RANK", "0") == "0":
         print(model)
+
+
+def check_processes(processes: int) -> None:
+    """Raise ConfigError unless so many training processes can run on this machine."""
+    import torch
+
+    if processes < 1:
+        raise ConfigError(f"--processes must be at least 1, got {processes}")
+    if torch.cuda.is_available() and processes > torch.cuda.device_count():
+        raise ConfigError(f"--processes {processes}: this machine has {torch.cuda.device_count()} GPUs, and each process needs its own")
 
 
 def launch(stage: Stage, recipe: str, *, output: Path, overrides: Sequence[str], processes: int) -> None:

@@ -43,8 +43,10 @@ class Mixture:
             for sample in read_samples(file):
                 pools.setdefault(find_task(sample.problem_type, sample.data_type).statistics, []).append(sample)
         kept = {name: tuple(pools[name]) for name in names if name in pools}
-        if not kept:
-            raise DataError(f"{', '.join(map(str, files))}: no sample of the problem types {sorted(asked)}")
+        missing = sorted(asked - {name.partition("/")[0] for name in kept})
+        if missing or not kept:
+            what = f"the problem types {missing}" if missing else "any problem type"
+            raise DataError(f"{', '.join(map(str, files))}: no sample of {what}")
         return cls(seed, tuple(kept), kept)
 
     def sample(self, number: int) -> Sample:

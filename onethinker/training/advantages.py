@@ -86,7 +86,7 @@ def ema_grpo(
     (tensor([[ 1., -1.]]), {'math': Moments(m1=0.5, m2=0.5)})
     """
     after = update_moments(state, rewards_PG, tasks, decay=decay)
-    sigma_P1 = torch.tensor([[max(after[task].sigma, floor)] for task in tasks], dtype=torch.float64)
+    sigma_P1 = torch.tensor([max(after[task].sigma, floor) for task in tasks], dtype=torch.float64)[:, None]
     centred_PG = dr_grpo(rewards_PG.double())
     advantages_PG = centred_PG / sigma_P1
     if guard == "clip":
@@ -127,10 +127,18 @@ def rloo(rewards_PG: Tensor) -> Tensor:
 
 
 def compute_advantages(
-    algorithm: Algorithm, rewards_PG: Tensor, tasks: Sequence[str], state: EmaState, **settings: object
+    algorithm: Algorithm,
+    rewards_PG: Tensor,
+    tasks: Sequence[str],
+    state: EmaState,
+    *,
+    decay: float,
+    floor: float,
+    limit: float,
+    guard: Guard,
 ) -> tuple[Tensor, EmaState]:
     """Return the advantages of one batch by the named algorithm, and the state after it (moments are kept for all of them)."""
     if algorithm == "ema_grpo":
-        return ema_grpo(rewards_PG, tasks, state, **settings)  # type: ignore[arg-type]
-    after = update_moments(state, rewards_PG, tasks, decay=float(settings["decay"]))  # type: ignore[arg-type]
+        return ema_grpo(rewards_PG, tasks, state, decay=decay, floor=floor, limit=limit, guard=guard)
+    after = update_moments(state, rewards_PG, tasks, decay=decay)
     return {"grpo": grpo, "dr_grpo": dr_grpo, "rloo": rloo}[algorithm](rewards_PG), after

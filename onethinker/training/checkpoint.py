@@ -4,11 +4,12 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -29,7 +30,7 @@ class Progress:
 
     step: int = 0
     cursor: int = 0
-    ema: EmaState | None = None
+    ema: EmaState = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class RunFolder:
         return sorted(path for path in (self.path / "checkpoints").glob("step-*") if path.suffix != ".partial")
 
     def check(self, recipe: Mapping[str, Any]) -> None:
-        """Do nothing where there is no run yet, or one of this recipe.
+        """Do nothing where there is no run with a checkpoint yet, or one of this recipe.
 
         Raises: CheckpointError: the folder holds a run of another recipe (the text shows each difference), or is no folder.
         """
@@ -63,7 +64,7 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{file}: expected the recipe of a run: {error}") from error
         different = sorted(differences(before, recipe))
-        if different:
+        if different and self.checkpoints():
             raise CheckpointError(
                 f"{self.path} holds a run of another recipe. Give another folder, or the same settings: {'; '.join(different)}"
             )
@@ -92,10 +93,11 @@ class RunFolder:
         """Return the journal's whole rows; a last row that a crash cut short is left out."""
         if not self.journal.exists():
             return []
-        lines = self.journal.read_text().splitlines(keepends=True)
         try:
-            return [json.loads(line) for line in lines if line.endswith("\n")]
-        except ValueError as error:
+            lines = self.journal.read_text().splitlines(keepends=True)
+            rows = [json.loads(line) for line in lines if line.endswith("\n")]
+            return [{**row, "step": int(row["step"])} for row in rows]
+        except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{self.journal}: damaged inside, not only at its end: {error}") from error
 
     def begin_checkpoint(self, step: int) -> Path:
@@ -132,14 +134,14 @@ def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Pat
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
                 state = {key: tensors[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-                optimizer.state[parameter] = {key: value if key == "step" else value.to(parameter.device) for key, value in state.items()}
-    except (OSError, KeyError, ValueError) as error:
+                optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in state.items()}
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not the optimizer of this model: {error}") from error
 
 
 def save_progress(progress: Progress, path: Path) -> None:
     """Write the small state of a run as JSON; floats are written so that they read back bit for bit."""
-    ema = {task: [moments.m1, moments.m2] for task, moments in (progress.ema or {}).items()}
+    ema = {task: [moments.m1, moments.m2] for task, moments in progress.ema.items()}
     write_atomically(path, json.dumps({"step": progress.step, "cursor": progress.cursor, "ema": ema}, indent=2) + "\n")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from onethinker.errors import ConfigError
 from onethinker.media.budget import MediaBudget
@@ -29,8 +29,8 @@ class DataSettings(Settings):
     files: tuple[Path, ...] = ()
     """Sample files (JSON or JSONL in the released form); media paths are relative to each file. None: synthetic scenes, endless."""
     problem_types: tuple[str, ...] = ()
-    """Only these problem types; empty means all of them. Each gets the same share of a batch."""
-    seed: int = 0
+    """Only these problem types; empty means all of them. Each task has the same share; segmentation of pictures and of clips are two."""
+    seed: int = Field(0, ge=0)
     """Decides the order of samples, or which scenes are drawn."""
 
 
@@ -60,7 +60,7 @@ class Recipe(Settings):
     """A hub id, a folder, or "tiny"."""
     steps: int = Field(100, ge=1)
     """Optimizer steps (SFT) or rollout batches (RL)."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     """Decides the sampling of answers, and the weights when the model is "tiny"."""
     max_row_tokens: int = Field(16_384, ge=64)
     """Tokens of one packed row; a batch becomes as many rows as it needs."""
@@ -148,6 +148,12 @@ class RolloutSettings(Settings):
     """Groups whose mean accuracy is not below this are dropped: all their answers are right."""
     max_refills: int = Field(4, ge=0)
     """Further batches of prompts that are tried to replace dropped groups; then the step goes on with the groups there are."""
+
+    @model_validator(mode="after")
+    def _check_range(self) -> "RolloutSettings":
+        if self.min_accuracy >= self.max_accuracy:
+            raise ValueError(f"min_accuracy must be below max_accuracy, got {self.min_accuracy} and {self.max_accuracy}")
+        return self
 
 
 class AdvantageSettings(Settings):

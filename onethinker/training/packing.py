@@ -18,6 +18,8 @@ from onethinker.models.engine import Request
 
 FOREST_ATTENTION = "onethinker_forest"
 """The name under which transformers knows our attention."""
+TreePlaces = tuple[tuple[int, int], list[tuple[int, int]]]
+"""First place and length of a tree's prompt, and those of its answers."""
 LARGEST_PADDING = 1.3
 """Trees share one attention call while padding them to one length costs at most this factor."""
 
@@ -30,11 +32,6 @@ class Prompt:
     mm_token_type_ids: Tensor
     positions: Tensor
     pixels: dict[str, Tensor]
-
-    @property
-    def num_media_tokens(self) -> int:
-        """Tokens that stand for visual features."""
-        return int((self.mm_token_type_ids > 0).sum())
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ def pack(trees: Sequence[Tree]) -> Row:
     if not trees:
         raise ValueError("a row needs at least one tree")
     ids, types, positions, scored, targets, owner = [], [], [], [], [], []
-    spans: list[tuple[tuple[int, int], list[tuple[int, int]]]] = []
+    spans: list[TreePlaces] = []
     place = num_answers = 0
     for tree in trees:
         length = len(tree.prompt.input_ids)
@@ -174,7 +171,7 @@ def rows_of(trees: Sequence[Tree], max_tokens: int) -> list[list[Tree]]:
     return rows
 
 
-def _layout(spans: list[tuple[tuple[int, int], list[tuple[int, int]]]], num_tokens: int, device: torch.device) -> Layout:
+def _layout(spans: list[TreePlaces], num_tokens: int, device: torch.device) -> Layout:
     groups, gather, offset = [], torch.zeros(num_tokens, dtype=torch.long), 0
     for members in _similar(spans):
         prompts, answers = [prompt for prompt, _ in members], [answer for _, several in members for answer in several]
@@ -190,9 +187,9 @@ def _layout(spans: list[tuple[tuple[int, int], list[tuple[int, int]]]], num_toke
     return Layout(tuple(groups), gather.to(device))
 
 
-def _similar(spans: list[tuple[tuple[int, int], list[tuple[int, int]]]]) -> list[list[tuple[tuple[int, int], list[tuple[int, int]]]]]:
+def _similar(spans: list[TreePlaces]) -> list[list[TreePlaces]]:
     """Return the trees in groups whose prompts, padded to one length, take little more room than they need."""
-    groups: list[list[tuple[tuple[int, int], list[tuple[int, int]]]]] = []
+    groups: list[list[TreePlaces]] = []
     for span in sorted(spans, key=lambda span: span[0][1]):
         padded = (len(groups[-1]) + 1) * span[0][1] if groups else 0
         if groups and padded <= LARGEST_PADDING * (span[0][1] + sum(member[0][1] for member in groups[-1])):

@@ -72,7 +72,7 @@ def train_rl(recipe: RlRecipe, folder: Path, *, on_step: OnStep | None = None) -
 
     Raises: CheckpointError, ConfigError, DataError, EngineError, MediaError.
     """
-    run = open_run(recipe, folder)
+    run = open_run(recipe, folder, batch=recipe.rollout.prompts_per_step)
     reference = _reference(run, recipe)
     for step in range(run.progress.step, recipe.steps):
         started = time.perf_counter()
@@ -80,9 +80,16 @@ def train_rl(recipe: RlRecipe, folder: Path, *, on_step: OnStep | None = None) -
         collected = time.perf_counter()
         kept = [summary for summary in summaries if summary.kept][: recipe.rollout.prompts_per_step]
         rewards_PG = torch.tensor([summary.rewards for summary in kept], dtype=torch.float64).reshape(-1, recipe.rollout.answers_per_prompt)
-        settings = recipe.advantage.model_dump(exclude={"algorithm"})
+        settings = recipe.advantage
         advantages_PG, ema = compute_advantages(
-            recipe.advantage.algorithm, rewards_PG, [summary.task for summary in kept], run.progress.ema or {}, **settings
+            settings.algorithm,
+            rewards_PG,
+            [summary.task for summary in kept],
+            run.progress.ema,
+            decay=settings.decay,
+            floor=settings.floor,
+            limit=settings.limit,
+            guard=settings.guard,
         )
         advantages = {summary.number: row for summary, row in zip(kept, advantages_PG.float(), strict=True)}
         measured = _update(run, recipe, reference, groups, advantages, step)
@@ -91,7 +98,8 @@ def train_rl(recipe: RlRecipe, folder: Path, *, on_step: OnStep | None = None) -
             "stage": "rl",
             **measured,
             "groups": len(kept),
-            "dropped_groups": len(summaries) - len(kept),
+            "dropped_groups": sum(not summary.kept for summary in summaries),
+            "surplus_groups": sum(summary.kept for summary in summaries) - len(kept),
             "seconds": time.perf_counter() - started,
             "rollout_seconds": collected - started,
             "tasks": _by_task(summaries, advantages, {task: moments.sigma for task, moments in ema.items()}),
@@ -114,7 +122,8 @@ def _reference(run: Run, recipe: RlRecipe) -> nn.Module | None:
 def _collect(run: Run, recipe: RlRecipe) -> tuple[dict[int, Group], list[Summary], int]:
     """Return this process's groups by number, the summaries of everybody's in order, and the next prompt's number.
 
-    Prompts are drawn in batches until enough groups give a signal or the refills are used up.
+    Prompts are drawn in batches until enough groups give a signal or the refills are used up; a later step without any
+    signal is a step without an update. Raises: ConfigError: there never was a signal.
     """
     settings, cursor = recipe.rollout, run.progress.cursor
     groups: dict[int, Group] = {}
@@ -132,7 +141,7 @@ def _collect(run: Run, recipe: RlRecipe) -> tuple[dict[int, Group], list[Summary
         if sum(summary.kept for summary in summaries) >= settings.prompts_per_step:
             break
     summaries.sort(key=lambda summary: summary.number)
-    if not any(summary.kept for summary in summaries):
+    if not run.progress.ema and not any(summary.kept for summary in summaries):
         tasks = ", ".join(sorted({summary.task for summary in summaries}))
         raise ConfigError(
             f"none of {len(summaries)} groups gave a signal: all their answers were right or all wrong (tasks: {tasks}). Train longer "
@@ -170,14 +179,14 @@ def _answer(run: Run, recipe: RlRecipe, samples: Sequence[tuple[int, Sample]]) -
 def _summary(group: Group, recipe: RlRecipe) -> Summary:
     settings, size = recipe.rollout, len(group.grades)
     return Summary(
-        group.number,
-        group.task,
-        tuple(grade.reward for grade in group.grades),
-        group.accuracy,
-        sum(grade.format for grade in group.grades) / size,
-        settings.min_accuracy < group.accuracy < settings.max_accuracy,
-        sum(len(answer.ids) for answer in group.rollouts) / size,
-        sum(not answer.ended for answer in group.rollouts),
+        number=group.number,
+        task=group.task,
+        rewards=tuple(grade.reward for grade in group.grades),
+        accuracy=group.accuracy,
+        format=sum(grade.format for grade in group.grades) / size,
+        kept=settings.min_accuracy < group.accuracy < settings.max_accuracy,
+        mean_tokens=sum(len(answer.ids) for answer in group.rollouts) / size,
+        cut=sum(not answer.ended for answer in group.rollouts),
     )
 
 
@@ -225,20 +234,23 @@ def _update(
 ) -> dict[str, Any]:
     """Take the optimizer steps on one batch of groups, each on its share of them, and return what was measured in the mean."""
     numbers, updates = sorted(advantages), recipe.loss.updates_per_batch
-    totals, norm = torch.zeros(4), 0.0
+    totals, norms = torch.zeros(4), []
     for part in range(updates):
         trees = [_tree(groups[number], advantages[number]) for number in numbers[part::updates] if number in groups]
         answers = [answer for tree in trees for answer in tree.answers]
         num_tokens, num_answers = run.total(sum(map(len, answers)), len(answers))
+        if not num_answers:
+            continue
         if not trees:
             # Every process takes part in every exchange of gradients, this one with a tree that weighs nothing.
             group = next(iter(groups.values()))
             trees = [_tree(group, torch.zeros(len(group.rollouts)), weight=0.0)]
-        loss = PolicyLoss(recipe, reference, max(1, int(num_tokens)), max(1, int(num_answers)), torch.zeros(4))
-        norm = run.update(trees, step, loss)
-        totals += loss.measured / updates
-    names = ("loss", "kl", "entropy", "clipped_share")
-    return {**dict(zip(names, run.total(*totals.tolist()), strict=True)), "grad_norm": norm}
+        loss = PolicyLoss(recipe, reference, int(num_tokens), int(num_answers), torch.zeros(4))
+        norms.append(run.update(trees, step, loss))
+        totals += loss.measured
+    names, taken = ("loss", "kl", "entropy", "clipped_share"), max(1, len(norms))
+    means = [total / taken for total in run.total(*totals.tolist())]
+    return {**dict(zip(names, means, strict=True)), "grad_norm": sum(norms) / taken, "updates": len(norms)}
 
 
 def _tree(group: Group, advantages_G: Tensor, *, weight: float = 1.0) -> GradedTree:

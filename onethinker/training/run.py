@@ -46,13 +46,7 @@ class Run:
     progress: Progress
 
     def my_samples(self, first: int, count: int) -> list[tuple[int, Sample]]:
-        """Return this process's share of samples `first` to `first + count` of the endless order, with their numbers.
-
-        Raises: ConfigError: there are fewer of them than processes.
-        """
-        if count < self.accelerator.num_processes:
-            processes = self.accelerator.num_processes
-            raise ConfigError(f"a batch of {count} cannot be shared by {processes} processes; make it larger or start fewer")
+        """Return this process's share of samples `first` to `first + count` of the endless order, with their numbers."""
         mine = range(first + self.accelerator.process_index, first + count, self.accelerator.num_processes)
         return [(number, self.data.sample(number)) for number in mine]
 
@@ -126,15 +120,17 @@ class Run:
         return self.folder.model
 
 
-def open_run(recipe: Recipe, path: Path) -> Run:
-    """Return a run that is new, or that goes on from the last whole checkpoint in its folder.
+def open_run(recipe: Recipe, path: Path, *, batch: int) -> Run:
+    """Return a run that is new, or that goes on from the last whole checkpoint in its folder; `batch` samples are a step.
 
     Raises: CheckpointError: the folder holds a run of another recipe. EngineError: the model cannot be loaded. ConfigError:
-    the parts to freeze are not there.
+    the parts to freeze are not there, or the batch is smaller than the processes.
     """
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(), kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
     )
+    if batch < accelerator.num_processes:
+        raise ConfigError(f"a batch of {batch} cannot be shared by {accelerator.num_processes} processes; make it larger or start fewer")
     folder, settings = RunFolder(path), recipe.model_dump(mode="json")
     folder.check(settings)
     checkpoints = folder.checkpoints()

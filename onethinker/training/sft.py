@@ -20,7 +20,7 @@ def train_sft(recipe: SftRecipe, folder: Path, *, on_step: OnStep | None = None)
 
     Raises: CheckpointError, ConfigError, DataError, EngineError, MediaError.
     """
-    run = open_run(recipe, folder)
+    run = open_run(recipe, folder, batch=recipe.batch_size)
     for step in range(run.progress.step, recipe.steps):
         started = time.perf_counter()
         samples = [sample for _, sample in run.my_samples(step * recipe.batch_size, recipe.batch_size)]

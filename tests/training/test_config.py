@@ -31,6 +31,12 @@ def test_a_wrong_override_is_an_error_that_names_it(override, said):
         SftRecipe.load("tiny_sft", [override])
 
 
+@pytest.mark.parametrize("override", ["data.seed=-1", "seed=-1", "rollout.min_accuracy=0.99"])
+def test_values_out_of_range_are_refused(override):
+    with pytest.raises(ConfigError, match=override.partition("=")[0].rpartition(".")[2]):
+        RlRecipe.load("tiny_rl", [override])
+
+
 def test_a_missing_recipe_is_an_error_that_lists_the_built_in_ones():
     with pytest.raises(ConfigError, match="tiny_sft"):
         SftRecipe.load("nowhere.toml")

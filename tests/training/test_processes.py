@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from onethinker.training.checkpoint import RunFolder
+
 SETTINGS = {
     "sft": ["steps=2", "batch_size=6", "max_row_tokens=256"],
     "rl": [
         "model=tiny",
         "steps=2",
-        "rollout.prompts_per_step=5",
+        "rollout.prompts_per_step=3",
+        "loss.updates_per_batch=3",
         "rollout.answers_per_prompt=2",
         "rollout.max_new_tokens=6",
         "rollout.min_accuracy=-1",
@@ -35,6 +38,10 @@ def test_two_processes_equal_one(tmp_path, stage):
     expected, found = (load_file(folder / "model/model.safetensors") for folder in (one, two))
     # Adam's first steps divide a gradient by its own size: where it is nearly nothing, rounding decides its sign.
     assert max(float((expected[name] - found[name]).abs().mean()) for name in expected) < 1e-5
+    # The norm before clipping sees a wrong scale of the loss, which Adam hides.
+    rows = [RunFolder(folder.parents[1]).rows() for folder in (one, two)]
+    for name in ("loss", "grad_norm"):
+        assert [row[name] for row in rows[0]] == pytest.approx([row[name] for row in rows[1]], rel=1e-3, abs=1e-6)
     ema = [json.loads((folder / "progress.json").read_text())["ema"] for folder in (one, two)]
     assert ema[0] == ema[1]
 
@@ -44,3 +51,4 @@ def test_a_batch_smaller_than_the_processes_is_refused(tmp_path):
     done = subprocess.run([*command, "--set", "batch_size=1"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "cannot be shared by 2 processes" in done.stderr
+    assert not (tmp_path / "run").exists()

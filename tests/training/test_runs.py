@@ -11,7 +11,8 @@ from onethinker.errors import CheckpointError, ConfigError, DataError, EngineErr
 from onethinker.models.tiny import build_tiny
 from onethinker.training.checkpoint import RunFolder
 from onethinker.training.config import RlRecipe, SftRecipe
-from onethinker.training.rl import train_rl
+from onethinker.training.rl import _collect, _update, train_rl
+from onethinker.training.run import open_run
 from onethinker.training.sft import train_sft
 
 SFT = {"steps": 4, "batch_size": 6, "save_every": 2, "max_row_tokens": 512, "optimizer": {"learning_rate": 1e-3}}
@@ -85,13 +86,13 @@ def test_a_finished_run_is_returned_without_another_step(tmp_path):
 
 
 def test_another_recipe_in_the_same_folder_is_refused_with_the_difference(tmp_path):
-    RunFolder(tmp_path / "run").begin(SftRecipe(**SFT).model_dump(mode="json"), 0)
+    train_sft(SftRecipe(**{**SFT, "steps": 2}), tmp_path / "run")
     with pytest.raises(CheckpointError, match="batch_size: 6 → 8"):
         train_sft(SftRecipe(**{**SFT, "batch_size": 8}), tmp_path / "run")
 
 
 def test_no_group_with_a_signal_is_an_error_that_names_the_tasks(tmp_path):
-    recipe = RlRecipe(**{**RL, "rollout": {**RL["rollout"], "min_accuracy": 0.999}})
+    recipe = RlRecipe(**{**RL, "rollout": {**RL["rollout"], "min_accuracy": 0.98}})
     with pytest.raises(ConfigError, match=r"gave a signal.*tracking"):
         train_rl(recipe, tmp_path / "run")
 
@@ -158,3 +159,26 @@ def test_later_prompts_are_tried_before_a_batch_without_signal_is_given_up(tmp_p
     recipe = RlRecipe(**{**RL, "steps": 1, "rollout": rollout, "data": data})
     with pytest.raises(ConfigError, match="none of 12 groups gave a signal"):
         train_rl(recipe, tmp_path / "run")
+
+
+def test_a_later_step_without_any_signal_goes_on_without_an_update(tmp_path):
+    recipe = RlRecipe(**{**RL, "steps": 1})
+    train_rl(recipe, tmp_path / "run")
+    assert RunFolder(tmp_path / "run").rows()[0]["updates"] == 2
+    run = open_run(recipe, tmp_path / "run", batch=4)
+    strict = RlRecipe(**{**RL, "steps": 1, "rollout": {**RL["rollout"], "min_accuracy": 0.9, "max_accuracy": 0.95}})
+    groups, summaries, cursor = _collect(run, strict)
+    assert not any(summary.kept for summary in summaries)
+    assert cursor == run.progress.cursor + 4
+    before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
+    assert _update(run, strict, None, groups, {}, 0)["updates"] == 0
+    assert all(tensor.equal(before[name]) for name, tensor in run.model.state_dict().items())
+
+
+def test_a_damaged_optimizer_file_is_an_error_that_names_it(tmp_path):
+    recipe = SftRecipe(**{**SFT, "steps": 2})
+    train_sft(recipe, tmp_path / "run")
+    file = RunFolder(tmp_path / "run").checkpoints()[-1] / "optimizer.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"optimizer\.safetensors"):
+        train_sft(recipe, tmp_path / "run")
