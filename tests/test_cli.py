@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -111,11 +112,13 @@ def test_a_reader_that_leaves_early_is_no_error_to_speak_of() -> None:
 @pytest.mark.timeout(60)
 def test_ctrl_c_leaves_with_130_without_a_traceback_and_nothing_half_written(tmp_path: Path) -> None:
     command = [*ONETHINKER, "data", "synthetic", "--output", str(tmp_path / "scenes"), "--num-samples", "1000000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    # A background shell, such as CI's, has its children ignore Ctrl-C; a terminal's do not.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as running:
         while running.poll() is None and not any(tmp_path.rglob("*.png")):
             time.sleep(0.05)
         running.send_signal(signal.SIGINT)
-        said = running.communicate()[1]
+        said = running.communicate(timeout=60)[1]
     assert running.returncode == 130
     assert "error: interrupted" in said
     assert "Traceback" not in said

@@ -19,7 +19,7 @@ def test_half_a_box_is_worth_half_in_both_profiles() -> None:
     assert (paper.reward, paper.accuracy, paper.format, paper.structure) == (1.5, 0.5, 1.0, 0.5)
     assert release.reward == pytest.approx(0.9 * 0.5 + 0.1 + 0.5)
     assert paper.metrics == {"IoU": 0.5, "R@0.5": 1.0}
-    assert paper.problems == ()
+    assert paper.problems == (f"accuracy: 0.5 of 1; the truth is {TRUTH!r}",)
 
 
 def test_a_wrong_schema_loses_the_format_of_the_paper_and_the_structure_of_the_release() -> None:
