@@ -82,14 +82,6 @@ def paint(scene: Scene, name: str, side_px: int | None = None) -> Painting:
     return Painting(clip, owners)
 
 
-def encode_mask(mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """Return a mask in COCO's run-length form, `counts` as text."""
-    from pycocotools import mask as coco
-
-    rle = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
-
-
 def _background(background: Background, side: int) -> npt.NDArray[np.uint8]:
     top, bottom = np.array(background.top, np.float32), np.array(background.bottom, np.float32)
     rows = top + (bottom - top) * np.linspace(0, 1, side, dtype=np.float32)[:, None]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from onethinker.geometry import Box, Span
-from onethinker.synthetic.painting import Painting, encode_mask
+from onethinker.masks import encode_rle
+from onethinker.synthetic.painting import Painting
 from onethinker.synthetic.scene import Scene
 
 Painter = Callable[[Scene], Painting]
@@ -110,7 +111,7 @@ def mask_record(painting: Painting, thing: int) -> dict[str, Any]:
     """Return the fields with which a released segmentation record carries its masks, frame by frame for a clip."""
     clip = painting.clip
     frames = [str(index) for index in clip.indices]
-    masks = [encode_mask(painting.mask(thing, frame)) for frame in range(len(frames))]
+    masks = [encode_rle(painting.mask(thing, frame)) for frame in range(len(frames))]
     return {
         "resolution": {"width": clip.width, "height": clip.height},
         "segmentation_output": {

@@ -5,8 +5,9 @@ import pytest
 from pycocotools import mask as coco
 
 from onethinker.geometry import Box, Span
+from onethinker.masks import encode_rle
 from onethinker.synthetic.motion import at_rest
-from onethinker.synthetic.painting import encode_mask, paint
+from onethinker.synthetic.painting import paint
 from onethinker.synthetic.scene import SHAPES, Background, Scene, Thing, Wall, Writing
 
 BLACK = Background((0, 0, 0), (0, 0, 0))
@@ -82,4 +83,4 @@ def test_pictures_and_clips_say_what_they_are():
 def test_an_encoded_mask_decodes_to_itself():
     mask = np.zeros((5, 7), bool)
     mask[1:3, 2:6] = True
-    assert (coco.decode(encode_mask(mask)) == mask).all()
+    assert (coco.decode(encode_rle(mask)) == mask).all()
