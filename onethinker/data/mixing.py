@@ -1,6 +1,6 @@
 """The order of training data: an endless sequence in which every task has its share, a function of seed and number alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,56 +9,96 @@ import numpy as np
 from onethinker.data.formats import read_samples
 from onethinker.data.sample import Sample
 from onethinker.errors import DataError
-from onethinker.synthetic import make_sample
+from onethinker.synthetic import KINDS, make_sample
 from onethinker.tasks import TASKS, find_task
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Samples by number. `pools` maps a task's statistics name to its records; without pools scenes are drawn on the spot.
+    """Samples by number, in rounds: a round holds each task as often as its weight says, shuffled.
 
-    Any stretch of as many numbers as there are tasks, counted from a multiple of it, holds each task once. Inside a task
-    every record comes once before any comes again, in an order of its own each time.
+    `tasks` maps a task's statistics name to its weight, `media` to the weights of "image" and "video" inside it, and
+    `pools` its name and medium to its records; without pools scenes are drawn on the spot. The media of a task take turns in
+    rounds of their own, and so do the records of each: every record comes once before any comes again.
     """
 
     seed: int
-    tasks: tuple[str, ...]
-    pools: dict[str, tuple[Sample, ...]] | None
+    tasks: dict[str, int]
+    media: dict[str, dict[str, int]]
+    pools: dict[tuple[str, str], tuple[Sample, ...]] | None
 
     @classmethod
-    def open(cls, files: Sequence[Path], problem_types: Sequence[str], seed: int) -> "Mixture":
+    def open(cls, files: Sequence[Path], problem_types: Sequence[str], weights: Mapping[str, int], seed: int) -> "Mixture":
         """Return the mixture of all records in the files, or of synthetic scenes when there are none.
 
-        Raises: DataError: an unknown problem type, a bad record, or no record of the types asked for.
+        A problem type, or one with its medium such as "numerical/video", selects samples in `problem_types` (none: all) and
+        has its weight in `weights` (absent: 1).
+
+        Raises: DataError: an unknown problem type, a bad record, no record of a type asked for, or a weight for what is not there.
         """
-        asked = {name.strip().lower() for name in problem_types}
-        unknown = sorted(asked - {task.problem_type for task in TASKS})
-        if unknown:
-            raise DataError(f"unknown problem types {unknown}; known are {sorted({task.problem_type for task in TASKS})}")
-        names = tuple(task.statistics for task in TASKS if not asked or task.problem_type in asked)
-        if not files:
-            return cls(seed, names, None)
-        pools: dict[str, list[Sample]] = {}
+        asked = {_known(name) for name in problem_types}
+        weight = {_known(name): number for name, number in weights.items()}
+        pools: dict[tuple[str, str], list[Sample]] = {}
         for file in files:
             for sample in read_samples(file):
-                pools.setdefault(find_task(sample.problem_type, sample.data_type).statistics, []).append(sample)
-        kept = {name: tuple(pools[name]) for name in names if name in pools}
-        missing = sorted(asked - {name.partition("/")[0] for name in kept})
-        if missing or not kept:
-            what = f"the problem types {missing}" if missing else "any problem type"
-            raise DataError(f"{', '.join(map(str, files))}: no sample of {what}")
-        return cls(seed, tuple(kept), kept)
+                pools.setdefault(_kind(sample.problem_type, sample.data_type), []).append(sample)
+        there = list(pools) if files else [_kind(*kind) for kind in KINDS]
+        kinds = [kind for kind in there if not asked or asked & _names(kind)]
+        for what, named in (("asked for", asked), ("weighted", set(weight))):
+            missing = sorted(name for name in named if not any(name in _names(kind) for kind in kinds))
+            if missing:
+                raise DataError(f"{_places(files)}: no sample of the problem types {missing}, which are {what}")
+        if not kinds:
+            raise DataError(f"{_places(files)}: no sample of any problem type")
+        order = [task.statistics for task in TASKS]
+        media: dict[str, dict[str, int]] = {}
+        tasks: dict[str, int] = {}
+        for task, medium in sorted(kinds, key=lambda kind: (order.index(kind[0]), kind[1])):
+            problem_type = task.partition("/")[0]
+            tasks[task] = weight.get(problem_type, 1)
+            media.setdefault(task, {})[medium] = weight.get(f"{problem_type}/{medium}", 1)
+        return cls(seed, tasks, media, {kind: tuple(pools[kind]) for kind in kinds} if files else None)
 
     def sample(self, number: int) -> Sample:
         """Return sample `number` (from 0) of the endless order."""
-        turn, place = divmod(number, len(self.tasks))
-        name = self.tasks[int(_permutation(self.seed, "tasks", turn, len(self.tasks))[place])]
+        task, of_task = _draw(self.seed, "tasks", self.tasks, number)
+        medium, of_medium = _draw(self.seed, f"{task} media", self.media[task], of_task)
         if self.pools is None:
-            problem_type, _, data_type = name.partition("/")
-            return make_sample(self.seed, number, problem_type=problem_type, data_type=data_type or None)
-        pool = self.pools[name]
-        epoch, record = divmod(turn, len(pool))
-        return pool[int(_permutation(self.seed, name, epoch, len(pool))[record])]
+            return make_sample(self.seed, number, problem_type=task.partition("/")[0], data_type=medium)
+        pool = self.pools[task, medium]
+        epoch, place = divmod(of_medium, len(pool))
+        return pool[int(_permutation(self.seed, f"{task} {medium}", epoch, len(pool))[place])]
+
+
+def _known(name: str) -> str:
+    """Return a name of samples as the tasks write it. Raises: DataError: there is no such problem type or medium."""
+    problem_type, slash, medium = (part.strip() for part in name.lower().partition("/"))
+    known = sorted({task.problem_type for task in TASKS})
+    if problem_type not in known or (slash and medium not in ("image", "video")):
+        raise DataError(f"unknown problem types {name!r}; known are {known}, each with or without /image or /video behind it")
+    return f"{problem_type}{slash}{medium}"
+
+
+def _kind(problem_type: str, data_type: str) -> tuple[str, str]:
+    return find_task(problem_type, data_type).statistics, data_type
+
+
+def _names(kind: tuple[str, str]) -> set[str]:
+    """Return the names by which samples of a task and medium can be meant."""
+    problem_type = kind[0].partition("/")[0]
+    return {problem_type, f"{problem_type}/{kind[1]}"}
+
+
+def _places(files: Sequence[Path]) -> str:
+    return ", ".join(map(str, files)) or "synthetic scenes"
+
+
+def _draw(seed: int, purpose: str, weights: Mapping[str, int], number: int) -> tuple[str, int]:
+    """Return which name turn `number` falls on, and how often it came before."""
+    a_round = [name for name, weight in weights.items() for _ in range(weight)]
+    turn, place = divmod(number, len(a_round))
+    order = [a_round[n] for n in _permutation(seed, purpose, turn, len(a_round))]
+    return order[place], turn * weights[order[place]] + order[:place].count(order[place])
 
 
 def _permutation(seed: int, purpose: str, epoch: int, length: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

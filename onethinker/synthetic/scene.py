@@ -22,9 +22,7 @@ COLORS: dict[str, Color] = {
 SHAPES = ("circle", "square", "triangle", "star")
 WORDS = ("cat", "dog", "sun", "moon", "star", "tree", "fish", "bird", "car", "ship", "book", "door", "milk", "rain", "hand", "key")
 
-_GRID = 16
-"""Things at rest lie on a grid of so many lines a side: few places, so that a small model learns them in minutes."""
-_MARGIN = 1 / _GRID
+_MARGIN = 1 / 16
 _GAP = 0.04
 _CROWDED = (1.0, 0.9, 0.8, 0.7)  # how large things are when there are one, two, three or four
 _DARK: Color = (34, 38, 52)
@@ -151,12 +149,7 @@ def _scatter(rng: np.random.Generator, sizes: npt.NDArray[Any]) -> tuple[npt.NDA
         fits = (apart >= (sizes[:, None] + sizes) / 2 + _GAP).all((1, 2))
         if fits.any():
             return tries[fits.argmax()], sizes
-        sizes = sizes - 1 / _GRID
-
-
-def _on_grid(places: np.ndarray) -> np.ndarray:
-    """Return the lines of the grid that are nearest."""
-    return np.round(places * _GRID) / _GRID
+        sizes = sizes - 1 / 16
 
 
 def _color(values: npt.NDArray[Any]) -> Color:

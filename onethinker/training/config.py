@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -29,7 +29,10 @@ class DataSettings(Settings):
     files: tuple[Path, ...] = ()
     """Sample files (JSON or JSONL in the released form); media paths are relative to each file. None: synthetic scenes, endless."""
     problem_types: tuple[str, ...] = ()
-    """Only these problem types; empty means all of them. Each task has the same share; segmentation of pictures and of clips are two."""
+    """Only these problem types, such as "tracking" or "numerical/image"; empty means all. Each task has the same share of the samples, and
+    each medium the same share of a task; segmentation of pictures and of clips are two tasks."""
+    weights: dict[str, Annotated[int, Field(gt=0)]] = {}
+    """How often a problem type (or one of its media) comes in a round in which the others come once."""
     seed: int = Field(0, ge=0)
     """Decides the order of samples, or which scenes are drawn."""
 

@@ -144,7 +144,7 @@ def open_run(recipe: Recipe, path: Path, *, batch: int) -> Run:
     if checkpoints:
         load_optimizer(optimizer, model, checkpoints[-1] / "optimizer.safetensors")
         progress = load_progress(checkpoints[-1] / "progress.json")
-    data = Mixture.open(recipe.data.files, recipe.data.problem_types, recipe.data.seed)
+    data = Mixture.open(recipe.data.files, recipe.data.problem_types, recipe.data.weights, recipe.data.seed)
     # Only now is anything written: a recipe that cannot start leaves no folder behind.
     if accelerator.is_main_process:
         folder.begin(settings, progress.step)
