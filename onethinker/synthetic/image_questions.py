@@ -10,6 +10,7 @@ from onethinker.synthetic.questions import (
     Question,
     compact_json,
     corner_name,
+    count_aloud,
     mask_record,
     seen_box,
     segmentation_answer,
@@ -51,7 +52,7 @@ def _ask_corner(rng: np.random.Generator, paint: Painter) -> Question:
 
 
 def _count(rng: np.random.Generator, paint: Painter) -> Question:
-    """Ask how many things there are, or how many of one shape; the reasoning names the colours that count."""
+    """Ask how many things there are, or how many of one shape; the reasoning counts aloud in the order of the colours."""
     things = draw_things(rng, int(rng.integers(1, 5)), largest=0.36)
     shape = str(rng.choice(SHAPES))
     all_count = rng.random() < 0.5
@@ -59,10 +60,11 @@ def _count(rng: np.random.Generator, paint: Painter) -> Question:
         alike = rng.integers(1, len(things) + 1)
         other = str(rng.choice([s for s in SHAPES if s != shape]))
         things = tuple(replace(t, shape=shape if number < alike else other) for number, t in enumerate(things))
-    counted = [t for t in things if all_count or t.shape == shape]
-    colors = ", ".join(t.color for t in sorted(counted, key=lambda t: list(COLORS).index(t.color)))
+    listed = sorted(things, key=lambda t: list(COLORS).index(t.color))
+    counted = [all_count or t.shape == shape for t in listed]
     what = "shapes" if all_count else f"{shape}s"
-    return Question(paint(Scene(draw_background(rng), things)), f"How many {what} are there?", f"I see {colors}.", str(len(counted)))
+    reasoning = count_aloud([t.name for t in listed], counted)
+    return Question(paint(Scene(draw_background(rng), things)), f"How many {what} are there?", reasoning, str(sum(counted)))
 
 
 def _measure(rng: np.random.Generator, paint: Painter) -> Question:

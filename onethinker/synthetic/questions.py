@@ -46,11 +46,26 @@ def compact_json(value: object) -> str:
 
 
 def with_options(rng: np.random.Generator, question: Question, others: Sequence[str]) -> Question:
-    """Return the question with its answer and up to three others as shuffled options, and the letter as its answer."""
+    """Return the question with its answer and up to three others as shuffled options, and the letter as its answer.
+
+    The reasoning then reads the options up to the right one: a small model finds a letter by copying, not by looking it up.
+    """
     wrong = [str(other) for other in rng.permutation([o for o in others if o != question.answer])[:3]]
-    options = [str(option) for option in rng.permutation([question.answer, *wrong])]
-    letter = "ABCD"[options.index(question.answer)]
-    return replace(question, answer=letter, options=tuple(f"{name}. {option}" for name, option in zip("ABCD", options, strict=False)))
+    shuffled = [str(option) for option in rng.permutation([question.answer, *wrong])]
+    options = tuple(f"{letter}. {option}" for letter, option in zip("ABCD", shuffled, strict=False))
+    right = shuffled.index(question.answer)
+    reasoning = "\n".join([question.reasoning, *options[: right + 1]])
+    return replace(question, answer="ABCD"[right], options=options, reasoning=reasoning)
+
+
+def count_aloud(names: Sequence[str], counted: Sequence[bool]) -> str:
+    """Return the names one after the other, with a running number behind each that counts.
+
+    >>> count_aloud(["red circle", "blue star", "green circle"], [True, False, True])
+    'I see red circle 1, blue star, green circle 2.'
+    """
+    numbers = np.cumsum(counted)
+    return f"I see {', '.join(f'{n} {k}' if counts else n for n, k, counts in zip(names, numbers, counted, strict=True))}."
 
 
 def with_article(name: str) -> str:

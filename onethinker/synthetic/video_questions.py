@@ -14,6 +14,7 @@ from onethinker.synthetic.questions import (
     boxes_by_second,
     compact_json,
     corner_name,
+    count_aloud,
     mask_record,
     seen_box,
     segmentation_answer,
@@ -90,7 +91,7 @@ def _draw_parade(rng: np.random.Generator, count: int) -> tuple[Scene, list[str]
 
 def _count(rng: np.random.Generator, paint: Painter) -> Question:
     scene, names = _draw_parade(rng, int(rng.integers(1, 5)))
-    return Question(paint(scene), "How many shapes appear?", f"I see {', '.join(names)}.", str(len(names)))
+    return Question(paint(scene), "How many shapes appear?", count_aloud(names, [True] * len(names)), str(len(names)))
 
 
 def _measure(rng: np.random.Generator, paint: Painter) -> Question:

@@ -1,3 +1,4 @@
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -28,6 +29,29 @@ def test_a_sample_is_a_function_of_seed_and_number():
 def test_only_the_problem_types_asked_for_are_drawn():
     mixture = Mixture.open((), ("Tracking", "OCR"), {}, seed=0)
     assert {mixture.sample(number).problem_type.lower() for number in range(8)} == {"tracking", "ocr"}
+
+
+def test_a_problem_type_may_be_asked_for_in_one_medium_only():
+    mixture = Mixture.open((), ("numerical/image", "tracking"), {}, seed=0)
+    assert {(s.problem_type, s.data_type) for s in map(mixture.sample, range(8))} == {("numerical", "image"), ("tracking", "video")}
+
+
+def test_each_medium_has_the_same_share_of_a_task():
+    mixture = Mixture.open((), ("math", "tracking"), {}, seed=0)
+    drawn = Counter((s.problem_type, s.data_type) for s in map(mixture.sample, range(8)))
+    assert drawn == {("math", "image"): 2, ("math", "video"): 2, ("tracking", "video"): 4}
+
+
+def test_weights_say_how_often_a_task_and_a_medium_come_in_a_round():
+    mixture = Mixture.open((), ("math", "tracking"), {"Math": 3, "math/video": 2}, seed=0)
+    for turn in range(3):
+        drawn = Counter((s.problem_type, s.data_type) for s in map(mixture.sample, range(4 * turn, 4 * turn + 4)))
+        assert drawn == {("math", "image"): 1, ("math", "video"): 2, ("tracking", "video"): 1}
+
+
+def test_a_weight_for_what_is_not_drawn_is_an_error():
+    with pytest.raises(DataError, match="math/video"):
+        Mixture.open((), ("tracking",), {"math/video": 2}, seed=0)
 
 
 def test_every_record_of_a_file_comes_once_before_any_comes_again(tmp_path):
