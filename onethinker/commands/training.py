@@ -18,7 +18,14 @@ Stage = Literal["sft", "rl"]
 
 
 def run_training(
-    stage: Stage, kind: "type[Recipe]", recipe: str, *, output: Path, overrides: Sequence[str] = (), processes: int = 1
+    stage: Stage,
+    kind: "type[Recipe]",
+    recipe: str,
+    *,
+    output: Path,
+    overrides: Sequence[str] = (),
+    processes: int = 1,
+    allow_changes: bool = False,
 ) -> None:
     """Run a stage to its end and print where the model lies; with several processes, in child processes that share the work.
 
@@ -27,7 +34,7 @@ def run_training(
     settings = kind.load(recipe, overrides)
     check_processes(processes)
     if processes > 1 and "LOCAL_RANK" not in os.environ:
-        launch(stage, recipe, output=output, overrides=overrides, processes=processes)
+        launch(stage, recipe, output=output, overrides=overrides, processes=processes, allow_changes=allow_changes)
         return
     import torch
     from transformers.utils.logging import disable_progress_bar
@@ -40,7 +47,7 @@ def run_training(
     disable_progress_bar()  # ours is the one to watch; theirs come from every process
     train: Any = {"sft": train_sft, "rl": train_rl}[stage]
     with progress_bar(stage.upper(), settings.steps) as on_step:
-        model = train(settings, output, on_step=on_step)
+        model = train(settings, output, on_step=on_step, allow_changes=allow_changes)
     if os.environ.get("RANK", "0") == "0":
         print(model)
 
@@ -55,10 +62,10 @@ def check_processes(processes: int) -> None:
         raise ConfigError(f"--processes {processes}: this machine has {torch.cuda.device_count()} GPUs, and each process needs its own")
 
 
-def launch(stage: Stage, recipe: str, *, output: Path, overrides: Sequence[str], processes: int) -> None:
+def launch(stage: Stage, recipe: str, *, output: Path, overrides: Sequence[str], processes: int, allow_changes: bool = False) -> None:
     """Run this very command in as many processes, connected by torch's own launcher. Raises: OneThinkerError."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "onethinker"]
-    words = [stage, recipe, "--output", str(output), "--processes", str(processes)]
+    words = [stage, recipe, "--output", str(output), "--processes", str(processes), *(["--allow-changes"] if allow_changes else [])]
     # Threads that spin while they wait would slow the other processes down.
     calm = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
     finished = subprocess.run([*launcher, *words, *(["--set", *overrides] if overrides else [])], env={**calm, **os.environ}, check=False)

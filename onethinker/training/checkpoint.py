@@ -1,9 +1,14 @@
 """What a run leaves on disk: a journal that only grows and checkpoints that are whole or absent."""
 
+import errno
+import hashlib
 import json
+import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,11 +19,18 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from onethinker.errors import CheckpointError
-from onethinker.files import differences, write_atomically
+from onethinker.files import differences, sync_folder, sync_tree, write_atomically
 from onethinker.training.advantages import EmaState, Moments
 
 KEPT_CHECKPOINTS = 2
 """Older ones are removed, after a newer one is whole."""
+MANIFEST_FILE = "manifest.json"
+"""The file of a checkpoint that says how large its other files are and what is in them (SHA-256)."""
+
+SMALL_FILES_BYTES = 2**24
+"""Room for tokenizer, settings and the journal until the next checkpoint."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,8 +46,16 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Start:
+    """Where a run goes on: its newest whole checkpoint, or None for the beginning; `torn` says what is wrong with each newer one."""
+
+    checkpoint: Path | None
+    torn: Mapping[Path, str]
+
+
+@dataclass(frozen=True)
 class RunFolder:
-    """The files of one run: `recipe.json`, `journal.jsonl`, `checkpoints/step-…`, `model/`."""
+    """The files of one run: `recipe.json`, `starts.jsonl`, `journal.jsonl`, `checkpoints/step-…`, `model/`."""
 
     path: Path
 
@@ -45,16 +65,23 @@ class RunFolder:
         return self.path / "journal.jsonl"
 
     @property
+    def starts(self) -> Path:
+        """One JSON object each time the run was begun or taken up again: after which step, what had changed, what was torn."""
+        return self.path / "starts.jsonl"
+
+    @property
     def model(self) -> Path:
         """The finished model, an ordinary Hugging Face folder."""
         return self.path / "model"
 
     def checkpoints(self) -> list[Path]:
-        """Return the whole checkpoints, oldest first."""
-        return sorted(path for path in (self.path / "checkpoints").glob("step-*") if path.suffix != ".partial")
+        """Return the finished checkpoints, oldest first."""
+        return sorted((self.path / "checkpoints").glob("step-" + "[0-9]" * 8))
 
-    def check(self, recipe: Mapping[str, Any]) -> None:
-        """Do nothing where there is no run with a checkpoint yet, or one of this recipe.
+    def check(self, recipe: Mapping[str, Any], *, free: Collection[str] = (), allow_changes: bool = False) -> list[str]:
+        """Return each setting of the recipe that differs from the run's, as "name: old → new"; none where there is no checkpoint yet.
+
+        Settings in `free` may differ; others only if changes are allowed.
 
         Raises: CheckpointError: the folder holds a run of another recipe (the text shows each difference), or is no folder.
         """
@@ -63,31 +90,71 @@ class RunFolder:
             before = json.loads(file.read_text()) if file.exists() else recipe
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{file}: expected the recipe of a run: {error}") from error
-        different = sorted(differences(before, recipe))
-        if different and self.checkpoints():
+        different = sorted(differences(before, recipe)) if self.checkpoints() else []
+        refused = [change for change in different if change.partition(":")[0] not in free]
+        if refused and not allow_changes:
             raise CheckpointError(
-                f"{self.path} holds a run of another recipe. Give another folder, or the same settings: {'; '.join(different)}"
+                f"{self.path} holds a run of another recipe. Give another folder, the same settings, or --allow-changes to go on "
+                f"with the new ones: {'; '.join(refused)}"
             )
+        return different
 
-    def begin(self, recipe: Mapping[str, Any], step: int) -> None:
+    def find_start(self) -> Start:
+        """Return the newest checkpoint whose files are all as they were written; every byte of it is read.
+
+        Raises: CheckpointError: there are checkpoints and none of them is whole.
+        """
+        torn: dict[Path, str] = {}
+        for checkpoint in reversed(self.checkpoints()):
+            problem = find_damage(checkpoint)
+            if problem is None:
+                return Start(checkpoint, torn)
+            torn[checkpoint] = problem
+        if torn:
+            raise CheckpointError(
+                f"{self.path}: no checkpoint is whole ({_list(torn)}). Put the files back from a copy, or remove "
+                f"{self.path / 'checkpoints'} to train from the beginning"
+            )
+        return Start(None, torn)
+
+    def begin(self, recipe: Mapping[str, Any], step: int, *, changed: Sequence[str] = (), torn: Mapping[Path, str] | None = None) -> None:
         """Make the folder and its recipe, and drop the journal's rows of steps after the checkpoint: they will be made again.
+
+        Torn checkpoints are put aside as `….torn`, and what a killed process left half-written is removed.
 
         Raises: CheckpointError: the folder cannot be written.
         """
+        if torn:
+            _log.warning("%s: going on after step %d, because newer checkpoints are damaged: %s", self.path, step, _list(torn))
+        if changed:
+            _log.warning("%s: going on after step %d with other settings: %s", self.path, step, "; ".join(changed))
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            # First of all, so that no change goes on without its record; a kill from here on can only record it twice.
+            damage = {path.name: problem for path, problem in (torn or {}).items()}
+            _append(self.starts, {"step": step, "changed": list(changed), "torn": damage})
+            for path in torn or {}:
+                _remove(path.with_suffix(".torn"))
+                path.rename(path.with_suffix(".torn"))
+            for leftover in [*self.path.glob(".*.partial"), *(self.path / "checkpoints").glob("*.partial")]:
+                _remove(leftover)
             write_atomically(self.path / "recipe.json", json.dumps(recipe, indent=2) + "\n")
             kept = [row for row in self.rows() if row["step"] <= step]
             write_atomically(self.journal, "".join(json.dumps(row) + "\n" for row in kept))
+            sync_folder(self.path)
+            sync_folder(self.path.parent)
         except OSError as error:
             raise CheckpointError(f"{self.path}: a run cannot be written there: {error}") from error
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Add a row to the journal; it is on disk when this returns."""
-        with self.journal.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Add a row to the journal; it is on disk when this returns. Raises: CheckpointError: it cannot be written."""
+        try:
+            _append(self.journal, record)
+        except OSError as error:
+            raise CheckpointError(
+                f"{self.journal}: step {record['step']} cannot be written: {error}. Run the same command again when it can: it goes on "
+                "from the last checkpoint"
+            ) from error
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the journal's whole rows; a last row that a crash cut short is left out."""
@@ -100,26 +167,104 @@ class RunFolder:
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{self.journal}: damaged inside, not only at its end: {error}") from error
 
-    def begin_checkpoint(self, step: int) -> Path:
-        """Return an empty folder to fill; it counts only once `finish_checkpoint` has named it."""
-        partial = self.path / "checkpoints" / f"step-{step:08d}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        return partial
+    def check_room(self, size: int, saves: int) -> None:
+        """Do nothing where `saves` more checkpoints of `size` bytes fit onto the disk, old ones making room for new ones.
 
-    def finish_checkpoint(self, partial: Path) -> None:
-        """Give a filled folder its name, and then remove the checkpoints that are older than the last two."""
-        sync_tree(partial)
-        final = partial.with_suffix("")
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-        sync_folder(final.parent)
+        Raises: CheckpointError: they do not; the text has the bytes that are missing.
+        """
+        count = min(saves, KEPT_CHECKPOINTS + 1 - len(self.checkpoints()))
+        missing = self._missing_room(size * count)
+        if missing:
+            raise CheckpointError(f"{self.path}: there is no room for {count} checkpoints of {_megabytes(size)}: {missing}")
+
+    @contextmanager
+    def writing(self, step: int, *, size: int) -> Iterator[Path]:
+        """Yield an empty folder to fill; when the block ends it is the newest checkpoint, and all but the last two are removed.
+
+        `size` is the number of bytes that it will take. A block that fails leaves the older checkpoints as they were.
+
+        Raises: CheckpointError: there is not enough room, with the bytes that are missing, or the folder cannot be written.
+        """
+        partial = self.path / "checkpoints" / f"step-{step:08d}.partial"
+        try:
+            _remove(partial)
+            if self._missing_room(size):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            partial.mkdir(parents=True)
+            yield partial
+            write_manifest(partial)
+            sync_tree(partial)
+            # A folder of this name can only be the work of another process: renaming fails then, and takes nothing away.
+            partial.rename(partial.with_suffix(""))
+            sync_folder(partial.parent)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            last = self.checkpoints()[-1:]
+            raise CheckpointError(
+                f"{self.path}: step {step} cannot be saved: {'; '.join(filter(None, (str(error), self._missing_room(size))))}. Make this "
+                f"possible and run the same command again: it goes on from {last[0].name if last else 'the beginning'}"
+            ) from error
+        self._prune()
+
+    @contextmanager
+    def writing_model(self) -> Iterator[Path]:
+        """Yield the folder of the finished model, to be written by `save_model`. Raises: CheckpointError: it cannot be."""
+        try:
+            yield self.model
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(
+                f"{self.model}: the finished model cannot be written: {error}. Make this possible and run the same command again: it "
+                f"is made from {self.checkpoints()[-1].name}"
+            ) from error
+
+    def _missing_room(self, size: int) -> str:
+        """Return what to say where so many bytes do not fit, else nothing."""
+        parent = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
+        free = shutil.disk_usage(parent).free
+        return f"{_megabytes(size)} are needed, {_megabytes(free)} are free, {_megabytes(size - free)} are missing" if size > free else ""
+
+    def _prune(self) -> None:
+        checkpoints = self.path / "checkpoints"
         for old in self.checkpoints()[:-KEPT_CHECKPOINTS]:
-            shutil.rmtree(old)
+            # Under its own name a folder that is half removed would look like a checkpoint.
+            old.rename(old.with_suffix(".partial"))
+        for leftover in [*checkpoints.glob("*.partial"), *checkpoints.glob("*.torn")]:
+            _remove(leftover)
+
+
+def write_manifest(checkpoint: Path) -> None:
+    """Write the sizes and contents of all files that a checkpoint holds into one more file."""
+    files = {str(path.relative_to(checkpoint)): path for path in sorted(checkpoint.rglob("*")) if path.is_file()}
+    with ThreadPoolExecutor() as threads:
+        digests = threads.map(_digest, files.values())
+    listed = {name: {"bytes": path.stat().st_size, "sha256": digest} for (name, path), digest in zip(files.items(), digests, strict=True)}
+    (checkpoint / MANIFEST_FILE).write_text(json.dumps({"files": listed}, indent=2) + "\n")
+
+
+def find_damage(checkpoint: Path) -> str | None:
+    """Return the first file of a checkpoint that is not as it was written, with what is wrong, or None when all are."""
+    try:
+        listed = {checkpoint / name: file for name, file in json.loads((checkpoint / MANIFEST_FILE).read_text())["files"].items()}
+        for path, file in listed.items():
+            if path.stat().st_size != file["bytes"]:
+                return f"{path.relative_to(checkpoint)} has {path.stat().st_size} bytes of {file['bytes']}"
+        with ThreadPoolExecutor() as threads:
+            digests = threads.map(_digest, listed)
+        for (path, file), digest in zip(listed.items(), digests, strict=True):
+            if digest != file["sha256"]:
+                return f"{path.relative_to(checkpoint)} has another content than was written"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{error}" if isinstance(error, OSError) else f"{MANIFEST_FILE} is no list of files ({error})"
+    return None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Path) -> None:
-    """Write the optimizer's tensors under the names of their parameters."""
+    """Write the optimizer's tensors under the names of their parameters; one that never had a gradient has none."""
     tensors = {}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -128,13 +273,19 @@ def save_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Pat
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Path) -> None:
-    """Read what `save_optimizer` wrote. Raises: CheckpointError: the file misses a parameter or is damaged."""
+    """Read what `save_optimizer` wrote, for the parameters that are trained now.
+
+    Raises: CheckpointError: the file is damaged or belongs to another model.
+    """
+    parameters = dict(model.named_parameters())
     try:
-        tensors = load_file(path)
-        for name, parameter in model.named_parameters():
+        for key, value in load_file(path).items():
+            name, _, kind = key.rpartition("/")
+            parameter = parameters[name]
+            if kind != "step" and value.shape != parameter.shape:
+                raise ValueError(f"{key} has the shape {tuple(value.shape)}, the parameter {tuple(parameter.shape)}")
             if parameter.requires_grad:
-                state = {key: tensors[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-                optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in state.items()}
+                optimizer.state[parameter][kind] = value.to(parameter.device, value.dtype if kind == "step" else parameter.dtype)
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not the optimizer of this model: {error}") from error
 
@@ -154,19 +305,30 @@ def load_progress(path: Path) -> Progress:
         raise CheckpointError(f"{path}: not the progress of a run: {error}") from error
 
 
-def sync_tree(folder: Path) -> None:
-    """Bring every file below a folder to the disk itself."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    sync_folder(folder)
+def checkpoint_bytes(saved: Iterable[nn.Parameter]) -> int:
+    """Return about how large a checkpoint of these parameters is: with two moving averages of each one that is trained, and small files."""
+    return SMALL_FILES_BYTES + sum(parameter.nbytes * (3 if parameter.requires_grad else 1) for parameter in saved)
 
 
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's list of names to the disk itself."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _append(path: Path, record: Mapping[str, Any]) -> None:
+    """Add a line of JSON to a file; it is on disk when this returns."""
+    with path.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it; nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _list(torn: Mapping[Path, str]) -> str:
+    return "; ".join(f"{path.name}: {problem}" for path, problem in torn.items())
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"

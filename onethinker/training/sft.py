@@ -13,14 +13,15 @@ from onethinker.training.packing import Row, Tree
 from onethinker.training.run import OnStep, Run, open_run
 
 
-def train_sft(recipe: SftRecipe, folder: Path, *, on_step: OnStep | None = None) -> Path:
+def train_sft(recipe: SftRecipe, folder: Path, *, on_step: OnStep | None = None, allow_changes: bool = False) -> Path:
     """Train on whole responses and return the folder of the finished model; a run that was stopped goes on.
 
     Only the tokens of the response count, all with one weight over the batch, whatever rows and processes they are in.
+    A run goes on with other settings than it began with only if changes are allowed.
 
     Raises: CheckpointError, ConfigError, DataError, EngineError, MediaError.
     """
-    run = open_run(recipe, folder, batch=recipe.batch_size)
+    run = open_run(recipe, folder, batch=recipe.batch_size, allow_changes=allow_changes)
     for step in range(run.progress.step, recipe.steps):
         started = time.perf_counter()
         samples = [sample for _, sample in run.my_samples(step * recipe.batch_size, recipe.batch_size)]
