@@ -1,9 +1,11 @@
-"""A model folder: what Hugging Face writes, and the words and the media budget that its weights expect."""
+"""A model folder: what Hugging Face writes, whole weights or adapters, and the words and the media budget that they expect."""
 
 import json
 import shutil
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -11,36 +13,88 @@ from onethinker.errors import EngineError
 from onethinker.media.budget import MediaBudget
 from onethinker.models.wording import Wording
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 SETTINGS_FILE = "onethinker.json"
 """The file of a model folder that says with which words and which budget its weights were trained."""
 
 
+ADAPTER_SETTINGS_FILE, ADAPTER_FILE = "adapter_config.json", "adapter_model.safetensors"
+"""What peft writes and reads."""
+_PEFT_PREFIX = "base_model.model."
+
+
 class ModelSettings(BaseModel):
-    """What `onethinker.json` holds."""
+    """What `onethinker.json` holds; `base` and `seed` are there with adapters: the model below them, and of "tiny" its weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     wording: Wording = Wording()
     budget: MediaBudget = MediaBudget()
+    base: str | None = None
+    seed: int = 0
 
 
-def save_model(folder: Path, model: Any, processor: Any, *, wording: Wording, budget: MediaBudget) -> None:
-    """Write an ordinary Hugging Face folder, and beside the weights the wording and budget that they were trained with.
+def save_model(folder: Path, model: Any, processor: Any, *, settings: ModelSettings, state: Mapping[str, "Tensor"] | None = None) -> None:
+    """Write an ordinary Hugging Face folder, and beside the weights the settings that they were trained with.
 
-    A folder of that name is replaced once the new one is whole; until then it stays as it was.
+    With `settings.base` only the model's adapters are written, as peft writes them. `state` are the weights where the model
+    itself does not hold all of them. A folder of that name is replaced once the new one is whole; until then it stays.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
     for leftover in (partial, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    model.save_pretrained(partial)
+    if settings.base is None:
+        model.save_pretrained(partial, state_dict=state)
+    else:
+        _save_adapters(partial, model, settings.base, model.state_dict() if state is None else state)
     processor.save_pretrained(partial)
-    settings = ModelSettings(wording=wording, budget=budget)
     (partial / SETTINGS_FILE).write_text(settings.model_dump_json(indent=2) + "\n")
     if folder.exists():
         folder.rename(old)
     partial.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _save_adapters(folder: Path, model: Any, base: str, state: Mapping[str, "Tensor"]) -> None:
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    tensors = get_peft_model_state_dict(model, state_dict=dict(state))
+    save_file({f"{_PEFT_PREFIX}{name}": tensor.contiguous().cpu() for name, tensor in tensors.items()}, folder / ADAPTER_FILE)
+    config = replace(model.peft_config["default"], base_model_name_or_path=base, inference_mode=True)
+    config.save_pretrained(folder)
+
+
+def load_adapters(folder: Path, model: Any) -> None:
+    """Put the adapters of a folder into a model that has such adapters. Raises: EngineError: they are others, or damaged."""
+    from peft import set_peft_model_state_dict
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / ADAPTER_FILE
+    try:
+        tensors = {name.removeprefix(_PEFT_PREFIX): tensor for name, tensor in load_file(path).items()}
+        found = set_peft_model_state_dict(model, tensors)
+        wrong = [*found.unexpected_keys, *(name for name in found.missing_keys if ".lora_" in name)]
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise EngineError(f"{path}: not the adapters of this model: {error}") from error
+    if wrong:
+        raise EngineError(f"{path}: not the adapters of this model: {', '.join(wrong[:3])} have no match")
+
+
+def merge_adapters(folder: Path, model: Any) -> Any:
+    """Return the model with the adapters of a folder added to its weights. Raises: EngineError: they do not fit it."""
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    try:
+        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        raise EngineError(f"{folder}: the adapters do not fit the model below them: {str(error)[:300]}") from error
 
 
 def read_settings(folder: Path) -> ModelSettings:

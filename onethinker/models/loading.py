@@ -1,14 +1,15 @@
 """From what a user types to a model that answers: a hub id, a folder, "tiny" or an address."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from onethinker.errors import EngineError
+from onethinker.errors import ConfigError, EngineError
 from onethinker.media.budget import MediaBudget
 from onethinker.models.engine import Engine
-from onethinker.models.folder import SETTINGS_FILE, ModelSettings, read_settings
+from onethinker.models.folder import ADAPTER_SETTINGS_FILE, SETTINGS_FILE, ModelSettings, merge_adapters, read_settings
 from onethinker.models.wording import Wording
 
 if TYPE_CHECKING:
@@ -58,19 +59,21 @@ def load_engine(
     return replace(engine, wording=wording or engine.wording, budget=budget or engine.budget)
 
 
-def load_local(model: str, *, seed: int = 0, device: str | None = None, dtype: str | None = None) -> "LocalEngine":
+def load_local(model: str, *, seed: int = 0, device: str | None = None, dtype: str | None = None, four_bit: bool = False) -> "LocalEngine":
     """Return a model that runs here, with the wording and budget that its folder names, or the defaults.
 
-    `model` is a folder, a hub id or "tiny", whose random weights follow `seed`. `device` is torch's name for one ("cuda:1"),
-    or "auto" to spread a model over all of them; `dtype` is a name such as "bfloat16". By default the first GPU in bfloat16,
-    else the CPU in float32.
+    `model` is a folder, a hub id or "tiny", whose random weights follow `seed`. A folder of adapters gives its base model with
+    the adapters merged. `device` is torch's name for one ("cuda:1"), or "auto" to spread a model over all of them; `dtype` is a
+    name such as "bfloat16". By default the first GPU in bfloat16, else the CPU in float32. `four_bit` stores weights as NF4.
 
     Raises: EngineError: there is no such folder, it holds no model that takes pictures, or the hub cannot be reached.
+    ConfigError: 4 bits are asked for where they cannot be had.
     """
     from onethinker.models.local import LocalEngine, default_device
 
     device = device or default_device()
     dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
+    quantization = _four_bit_settings(model) if four_bit else None
     if model == TINY:
         return _build_tiny(seed, device, dtype)
     folder = Path(model).expanduser()
@@ -78,9 +81,45 @@ def load_local(model: str, *, seed: int = 0, device: str | None = None, dtype: s
         raise EngineError(f'{model}: no such folder, and not a hub id like "Qwen/Qwen3-VL-8B-Instruct", an address or "{TINY}"')
     source = str(folder) if folder.is_dir() else model
     settings = read_settings(folder) if folder.is_dir() else ModelSettings()
+    if (folder / ADAPTER_SETTINGS_FILE).is_file():
+        base = load_local(_base_of(folder, settings), seed=settings.seed, device=device, dtype=dtype)
+        return LocalEngine(merge_adapters(folder, base.model).eval(), base.processor, settings.wording, settings.budget, name=model)
     offline = not folder.is_dir() and not _hub_answers(model)
-    network, processor = _from_pretrained(source, dtype=dtype, device_map=device, local_files_only=offline)
+    network, processor = _from_pretrained(
+        source, local_files_only=offline, dtype=dtype, device_map=device, quantization_config=quantization
+    )
     return LocalEngine(network, processor, settings.wording, settings.budget, name=model)
+
+
+def _base_of(folder: Path, settings: ModelSettings) -> str:
+    """Return which model the adapters in a folder belong to. Raises: EngineError: nothing says so."""
+    path = folder / ADAPTER_SETTINGS_FILE
+    try:
+        base = settings.base or json.loads(path.read_text()).get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError) as error:
+        raise EngineError(f"{path}: expected the settings of adapters as peft writes them: {error}") from error
+    if not base or Path(base).expanduser().resolve() == folder.resolve():
+        raise EngineError(f"{path}: 'base_model_name_or_path' must name the model that the adapters belong to, got {base!r}")
+    return str(base)
+
+
+def _four_bit_settings(model: str) -> Any:
+    """Return how transformers stores weights in 4 bits. Raises: ConfigError: not with this model, or not on this machine."""
+    from importlib.util import find_spec
+
+    import torch
+
+    if model == TINY:
+        raise ConfigError(f'lora.four_bit: the model "{TINY}" is built in memory and not stored in 4 bits; give a folder or a hub id')
+    if find_spec("bitsandbytes") is None:
+        raise ConfigError("lora.four_bit needs bitsandbytes: pip install 'onethinker[4bit]'")
+    if not torch.cuda.is_available():
+        raise ConfigError("lora.four_bit needs an NVIDIA GPU, and torch sees none here; leave it out to train adapters without it")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16
+    )
 
 
 def _build_tiny(seed: int, device: str, dtype: str) -> "LocalEngine":
@@ -126,14 +165,14 @@ def _hub_answers(model: str) -> bool:
     return False
 
 
-def _from_pretrained(source: str, *, dtype: str, device_map: str, local_files_only: bool) -> tuple[Any, Any]:
+def _from_pretrained(source: str, *, local_files_only: bool, **settings: Any) -> tuple[Any, Any]:
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     try:
         processor = AutoProcessor.from_pretrained(source, local_files_only=local_files_only)
-        model = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, device_map=device_map, local_files_only=local_files_only)
+        model = AutoModelForImageTextToText.from_pretrained(source, local_files_only=local_files_only, **settings)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         raise EngineError(f"{source}: {_what_to_do(source, error)}\n{str(error).strip()[:600]}") from error
     if not hasattr(processor, "image_processor"):

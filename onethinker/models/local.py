@@ -15,6 +15,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 from onethinker.errors import EngineError
 from onethinker.media.budget import MediaBudget
 from onethinker.models.engine import Reply, Request, Sampling
+from onethinker.models.folder import ModelSettings
 from onethinker.models.prompt import encode_requests
 from onethinker.models.wording import Wording
 
@@ -29,6 +30,11 @@ class LocalEngine:
     budget: MediaBudget
     name: str = "local"
     batch_size: int = 16
+
+    @property
+    def settings(self) -> ModelSettings:
+        """What is written beside the weights."""
+        return ModelSettings(wording=self.wording, budget=self.budget)
 
     def answer(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
         """Return one reply per request, in order.

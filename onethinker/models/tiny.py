@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from onethinker.media.budget import MediaBudget
-from onethinker.models.folder import save_model
+from onethinker.models.folder import ModelSettings, save_model
 from onethinker.models.wording import Wording
 
 TINY_BUDGET = MediaBudget(max_frames=12, image_max_pixels=96 * 96, frame_max_pixels=64 * 64)
@@ -90,7 +90,7 @@ def build_tiny_processor() -> Qwen3VLProcessor:
 def save_tiny(folder: Path, seed: int = 0) -> None:
     """Write an untrained tiny model as an ordinary Hugging Face folder, with the wording and budget that it wants."""
     model, processor = build_tiny(seed)
-    save_model(folder, model, processor, wording=TINY_WORDING, budget=TINY_BUDGET)
+    save_model(folder, model, processor, settings=ModelSettings(wording=TINY_WORDING, budget=TINY_BUDGET))
 
 
 def _start_well(model: Qwen3VLForConditionalGeneration) -> None:
@@ -114,15 +114,18 @@ def _start_well(model: Qwen3VLForConditionalGeneration) -> None:
 
 
 def _low_frequencies(shape: torch.Size) -> torch.Tensor:
-    """Return patch weights (embedding, colour, frame, row, column): the lowest cosines of rows and columns, colour by colour."""
+    """Return patch weights (embedding, colour, frame, row, column): the lowest cosines of brightness and of two contrasts of colour.
+
+    Grey is nothing to a contrast, so what is coloured stands out from any background before anything is learned.
+    """
     width, colors, frames, rows, columns = shape
     waves_x, waves_y = (torch.cos(torch.pi * torch.arange(8)[:, None] * (torch.arange(side) + 0.5) / side) for side in (columns, rows))
     lowest = sorted(((v, u) for v in range(8) for u in range(8)), key=lambda vu: (sum(vu), vu))[: width // colors]
     weights = torch.zeros(shape)
     for number, (v, u) in enumerate(lowest):
         wave = waves_y[v][:, None] * waves_x[u] * (1 if (v, u) == (0, 0) else 2) / (frames * rows * columns)
-        for color in range(colors):
-            weights[number * colors + color, color] = wave
+        for axis, shares in enumerate(COLOR_AXES):
+            weights[number * colors + axis] = torch.tensor(shares)[:, None, None, None] * wave
     return weights
 
 
@@ -138,6 +141,8 @@ def _place_waves(side: int) -> torch.Tensor:
 
 
 PLACE_WAVES = _place_waves(8)
+COLOR_AXES = ((0.33, 0.33, 0.33), (1.0, -1.0, 0.0), (0.5, 0.5, -1.0))
+"""Brightness, red against green, yellow against blue, as shares of red, green and blue."""
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:

@@ -13,6 +13,10 @@ from onethinker.training.advantages import Algorithm, Guard
 from onethinker.training.loss import Aggregate
 
 R = TypeVar("R", bound="Recipe")
+Part = Literal["language", "vision", "merger"]
+"""The language model with its embeddings and head, the vision tower, and the mergers that lead from one to the other."""
+FREE_SETTINGS = frozenset({"save_every", "grading.workers", "grading.reward_model.address", "grading.reward_model.key_variable"})
+"""What may change when a run goes on: it decides what is written or who works, not what is learned."""
 BUILT_IN = Path(__file__).parents[1] / "recipes"
 """Where the recipes that come with OneThinker lie."""
 
@@ -35,6 +39,9 @@ class DataSettings(Settings):
     """How often a problem type (or one of its media) comes in a round in which the others come once."""
     seed: int = Field(0, ge=0)
     """Decides the order of samples, or which scenes are drawn."""
+    max_corrupt_share: float = Field(0.01, ge=0, le=1)
+    """The run stops when more than this share of the samples drawn, counted as at least 1,000, could not be read; each of them is named in
+    the journal and replaced by the next of its task."""
 
 
 class OptimizerSettings(Settings):
@@ -56,6 +63,21 @@ class OptimizerSettings(Settings):
     """Larger gradients are scaled down to this norm."""
 
 
+class LoraSettings(Settings):
+    """Low-rank adapters on the linear layers of chosen parts; all other weights stay as they are."""
+
+    rank: int = Field(16, ge=1)
+    """Inner width of an adapter."""
+    alpha: float = Field(32.0, gt=0)
+    """An adapter's change is multiplied by alpha / rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of an adapter's inputs that are left out at random in SFT; RL needs 0, or answers would be scored by another model."""
+    parts: tuple[Part, ...] = Field(("language",), min_length=1)
+    """Which parts get adapters: "language", "vision", "merger"."""
+    four_bit: bool = False
+    """Store the weights below the adapters in 4 bits (NF4); needs an NVIDIA GPU and `pip install 'onethinker[4bit]'`."""
+
+
 class Recipe(Settings):
     """What SFT and RL share."""
 
@@ -69,16 +91,26 @@ class Recipe(Settings):
     """Tokens of one packed row; a batch becomes as many rows as it needs."""
     save_every: int = Field(100, ge=1)
     """Steps between checkpoints; the last step is always saved."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Kind of number of the weights; bfloat16 halves the memory and rounds small steps away."""
+    dtype: Literal["float32", "bfloat16", "mixed"] = "float32"
+    """Kind of number of the weights. bfloat16 halves the memory and rounds small steps away, except those of adapters, which are
+    always float32; mixed keeps float32 weights and multiplies in bfloat16."""
     frozen: tuple[str, ...] = ()
-    """Parts that keep their weights, by the beginning of their parameters' names, such as "model.visual"."""
+    """What keeps its weights: parts ("language", "vision", "merger") or beginnings of parameters' names ("model.visual.patch_embed")."""
+    lora: LoraSettings | None = None
+    """Train adapters instead of the weights themselves; by default all that is not frozen is trained."""
+    gradient_checkpointing: bool = False
+    """Compute activations a second time instead of keeping them: less memory, about a third more time, the same gradients."""
     budget: MediaBudget | None = None
     """Frames and pixels; by default what the model's folder says, else the general default."""
     data: DataSettings = DataSettings()
     """What is learned from."""
     optimizer: OptimizerSettings = OptimizerSettings()
     """How weights change."""
+
+    @property
+    def weights_dtype(self) -> str:
+        """The kind of number that weights are stored in; adapters are always in float32."""
+        return "bfloat16" if self.dtype == "bfloat16" else "float32"
 
     @classmethod
     def load(cls: type[R], name: str | Path, overrides: Sequence[str] = ()) -> R:
@@ -150,13 +182,51 @@ class RolloutSettings(Settings):
     max_accuracy: float = 0.99
     """Groups whose mean accuracy is not below this are dropped: all their answers are right."""
     max_refills: int = Field(4, ge=0)
-    """Further batches of prompts that are tried to replace dropped groups; then the step goes on with the groups there are."""
+    """Further batches of prompts that are tried to replace dropped groups."""
+    unfilled: Literal["smaller", "error"] = "smaller"
+    """What happens when the refills are used up: the step goes on with the groups there are, or the run stops and says which tasks
+    gave no signal. A run in which no group at all has ever given one stops in either case."""
 
     @model_validator(mode="after")
     def _check_range(self) -> "RolloutSettings":
         if self.min_accuracy >= self.max_accuracy:
             raise ValueError(f"min_accuracy must be below max_accuracy, got {self.min_accuracy} and {self.max_accuracy}")
         return self
+
+
+class RewardModelSettings(Settings):
+    """A served model that says how right answers in free text are."""
+
+    kind: Literal["judge", "polar"]
+    """judge: any chat model behind an OpenAI-compatible address, asked by us for a score of 0 to 1 for each answer. polar: POLAR served by
+    vLLM or LMDeploy (POST /pooling), which compares each answer with the reference; scores are spread over 0 to 1 inside a group."""
+    address: str
+    """Where it answers: "http://host:8000/v1" for a judge, "http://host:8000" for polar."""
+    model: str
+    """Its name on the server."""
+    key_variable: str = "ONETHINKER_REWARD_KEY"
+    """The environment variable that holds the server's key, if it wants one; the key itself stands in no file."""
+    max_concurrent: int = Field(32, ge=1)
+    """Requests that a training process has under way at once."""
+    max_tries: int = Field(5, ge=1)
+    """How often a request is made before its group is dropped: after no answer, status 408, 425, 429 or 5xx, or an unusable score."""
+    first_wait_s: float = Field(1.0, gt=0)
+    """Pause before the second try; every further one is twice as long."""
+    timeout_s: float = Field(60.0, gt=0)
+    """A try that takes longer has failed."""
+    max_tokens: int = Field(1024, ge=16)
+    """Tokens that a judge may write, those of its reasoning included."""
+
+
+class GradingSettings(Settings):
+    """How answers are graded while the next ones are sampled."""
+
+    workers: int = Field(2, ge=0)
+    """Processes that grade for a training process; 0 grades in the training process itself, between two groups."""
+    seconds: float = Field(30.0, gt=0)
+    """A group is dropped when one of its answers takes a worker longer than this."""
+    reward_model: RewardModelSettings | None = None
+    """What grades open-ended answers; by default ROUGE does."""
 
 
 class AdvantageSettings(Settings):
@@ -196,7 +266,17 @@ class RlRecipe(Recipe):
     """The reward profile."""
     rollout: RolloutSettings = RolloutSettings()
     """How answers are sampled."""
+    grading: GradingSettings = GradingSettings()
+    """How answers are graded."""
     advantage: AdvantageSettings = AdvantageSettings()
     """How rewards become advantages."""
     loss: LossSettings = LossSettings()
     """How advantages become a loss."""
+
+    @model_validator(mode="after")
+    def _check_dropout(self) -> "RlRecipe":
+        if self.lora is not None and self.lora.dropout:
+            raise ValueError(
+                f"lora.dropout must be 0 in RL, where the model that samples must be the one that is scored, got {self.lora.dropout}"
+            )
+        return self

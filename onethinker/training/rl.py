@@ -3,22 +3,22 @@
 Dimensions: P groups, G answers per group, T tokens, S scored tokens.
 """
 
-import copy
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import gather_object
-from torch import Tensor, nn
+from torch import Tensor
 
 from onethinker.data.sample import Sample
 from onethinker.errors import ConfigError
 from onethinker.models.loading import load_local
 from onethinker.tasks import find_task, grade_response
 from onethinker.tasks.task import Grade
+from onethinker.training.adapters import base_weights
 from onethinker.training.advantages import compute_advantages
 from onethinker.training.checkpoint import Progress
 from onethinker.training.config import RlRecipe
@@ -26,6 +26,9 @@ from onethinker.training.loss import clipped_policy_loss, kl_k3, token_weights
 from onethinker.training.packing import Prompt, Row, Tree, use_forest_attention
 from onethinker.training.rollouts import Rollout, sample_answers
 from onethinker.training.run import OnStep, Run, open_run, score
+
+Reference = Callable[[Row], Tensor]
+"""Gives the log-probabilities (S,) of a row's scored tokens under the model that RL started from."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,14 @@ class Summary:
     cut: int
 
 
-def train_rl(recipe: RlRecipe, folder: Path, *, on_step: OnStep | None = None) -> Path:
+def train_rl(recipe: RlRecipe, folder: Path, *, on_step: OnStep | None = None, allow_changes: bool = False) -> Path:
     """Improve a model by multi-task reinforcement learning and return the folder of the finished one; a stopped run goes on.
+
+    It goes on with other settings than it began with only if changes are allowed.
 
     Raises: CheckpointError, ConfigError, DataError, EngineError, MediaError.
     """
-    run = open_run(recipe, folder, batch=recipe.rollout.prompts_per_step)
+    run = open_run(recipe, folder, batch=recipe.rollout.prompts_per_step, allow_changes=allow_changes)
     reference = _reference(run, recipe)
     for step in range(run.progress.step, recipe.steps):
         started = time.perf_counter()
@@ -109,13 +114,25 @@ def train_rl(recipe: RlRecipe, folder: Path, *, on_step: OnStep | None = None) -
     return run.finish()
 
 
-def _reference(run: Run, recipe: RlRecipe) -> nn.Module | None:
-    """Return the frozen model that RL started from, or None when the divergence from it has no weight."""
+def _reference(run: Run, recipe: RlRecipe) -> Reference | None:
+    """Return what scores rows as the model that RL started from did, or None when the divergence from it has no weight.
+
+    Under adapters that is the model itself without them, and no second copy.
+    """
     if recipe.loss.kl == 0:
         return None
-    start = copy.deepcopy(run.model) if run.progress.step == 0 else load_local(recipe.model, seed=recipe.seed, dtype=recipe.dtype).model
-    use_forest_attention(start)
-    reference: nn.Module = start.to(run.accelerator.device).eval().requires_grad_(False)
+    if recipe.lora is not None:
+        start = run.model
+    else:
+        dtype = "float32" if recipe.dtype == "float32" else "bfloat16"
+        start = load_local(recipe.model, seed=recipe.seed, dtype=dtype).model
+        use_forest_attention(start)
+        start.to(run.accelerator.device).eval().requires_grad_(False)
+
+    def reference(row: Row) -> Tensor:
+        with torch.no_grad(), run.precision(), base_weights(start):
+            return score(start, row)[0]
+
     return reference
 
 
@@ -159,14 +176,15 @@ def _answer(run: Run, recipe: RlRecipe, samples: Sequence[tuple[int, Sample]]) -
         [torch.rand(size, generator=torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)) for number, _ in samples]
     )
     tokenizer = run.processor.tokenizer
-    rollouts = sample_answers(
-        run.model,
-        prompts,
-        uniforms_PGT,
-        temperature=settings.temperature,
-        end_token=tokenizer.eos_token_id,
-        forbidden_tokens=(config.image_token_id, config.video_token_id),
-    )
+    with run.precision():
+        rollouts = sample_answers(
+            run.model,
+            prompts,
+            uniforms_PGT,
+            temperature=settings.temperature,
+            end_token=tokenizer.eos_token_id,
+            forbidden_tokens=(config.image_token_id, config.video_token_id),
+        )
     groups = []
     for (number, sample), prompt, answers in zip(samples, prompts, rollouts, strict=True):
         task = find_task(sample.problem_type, sample.data_type)
@@ -198,7 +216,7 @@ class PolicyLoss:
     """
 
     recipe: RlRecipe
-    reference: nn.Module | None
+    reference: Reference | None
     num_tokens: int
     num_answers: int
     measured: Tensor
@@ -219,9 +237,7 @@ class PolicyLoss:
         loss_S = clipped_policy_loss(logps_S, old_logps_S, advantages_S, clip_low=settings.clip_low, clip_high=settings.clip_high)
         kl_S = torch.zeros_like(loss_S)
         if self.reference is not None:
-            with torch.no_grad():
-                reference_logps_S, _ = score(self.reference, row)
-            kl_S = kl_k3(logps_S, reference_logps_S)
+            kl_S = kl_k3(logps_S, self.reference(row))
         loss_S = loss_S + settings.kl * kl_S
         ratio_S = (logps_S - old_logps_S).detach().exp()
         clipped_S = ((ratio_S < 1 - settings.clip_low) | (ratio_S > 1 + settings.clip_high)).to(logps_S)
@@ -230,7 +246,7 @@ class PolicyLoss:
 
 
 def _update(
-    run: Run, recipe: RlRecipe, reference: nn.Module | None, groups: Mapping[int, Group], advantages: Mapping[int, Tensor], step: int
+    run: Run, recipe: RlRecipe, reference: Reference | None, groups: Mapping[int, Group], advantages: Mapping[int, Tensor], step: int
 ) -> dict[str, Any]:
     """Take the optimizer steps on one batch of groups, each on its share of them, and return what was measured in the mean."""
     numbers, updates = sorted(advantages), recipe.loss.updates_per_batch

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from onethinker.data.mixing import Mixture
@@ -16,13 +17,24 @@ from onethinker.data.sample import Sample
 from onethinker.errors import ConfigError
 from onethinker.media.budget import MediaBudget
 from onethinker.models.engine import Request
-from onethinker.models.folder import save_model
+from onethinker.models.folder import ModelSettings, load_adapters, save_model
 from onethinker.models.loading import load_local
 from onethinker.models.prompt import build_request, encode_requests
 from onethinker.models.wording import Wording
-from onethinker.training.checkpoint import Progress, RunFolder, load_optimizer, load_progress, save_optimizer, save_progress
-from onethinker.training.config import OptimizerSettings, Recipe
+from onethinker.training.adapters import choose_trained
+from onethinker.training.checkpoint import (
+    Progress,
+    RunFolder,
+    Start,
+    checkpoint_bytes,
+    load_optimizer,
+    load_progress,
+    save_optimizer,
+    save_progress,
+)
+from onethinker.training.config import FREE_SETTINGS, Recipe
 from onethinker.training.loss import token_logps
+from onethinker.training.optimizer import learning_rate, make_optimizer
 from onethinker.training.packing import Prompt, Row, Tree, pack, rows_of, split_prompts, use_forest_attention
 
 OnStep = Callable[[dict[str, Any]], None]
@@ -44,6 +56,19 @@ class Run:
     optimizer: torch.optim.Optimizer
     data: Mixture
     progress: Progress
+
+    @property
+    def settings(self) -> ModelSettings:
+        """What is written beside the weights; of adapters also which model they belong to."""
+        if self.recipe.lora is None:
+            return ModelSettings(wording=self.wording, budget=self.budget)
+        folder = Path(self.recipe.model).expanduser()
+        base = str(folder.resolve()) if folder.is_dir() else self.recipe.model
+        return ModelSettings(wording=self.wording, budget=self.budget, base=base, seed=self.recipe.seed)
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Return the context in which the model is called: it multiplies in bfloat16 where the recipe says "mixed"."""
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.recipe.dtype == "mixed")
 
     def my_samples(self, first: int, count: int) -> list[tuple[int, Sample]]:
         """Return this process's share of samples `first` to `first + count` of the endless order, with their numbers."""
@@ -69,11 +94,14 @@ class Run:
         a sum over all rows of all processes.
         """
         rows = rows_of(trees, self.recipe.max_row_tokens)
+        # Only the dropout of adapters draws from this; which step it is decides what is left out, so a resumed run equals a whole one.
+        torch.manual_seed((self.recipe.seed * 1_000_003 + step) * self.accelerator.num_processes + self.accelerator.process_index)
         for number, members in enumerate(rows):
             row = pack(members)
             last = number + 1 == len(rows)
             with self.accelerator.no_sync(self.wrapped) if not last else nullcontext():
-                logps_S, entropy_S = score(self.wrapped, row)
+                with self.precision():
+                    logps_S, entropy_S = score(self.wrapped, row)
                 # Processes average their gradients; the loss is a sum over all of them.
                 self.accelerator.backward(row_loss(row, members, logps_S, entropy_S) * self.accelerator.num_processes)
         settings = self.recipe.optimizer
@@ -105,26 +133,33 @@ class Run:
         if progress.step % self.recipe.save_every and progress.step != self.recipe.steps:
             return
         if self.accelerator.is_main_process:
-            partial = self.folder.begin_checkpoint(progress.step)
-            save_model(partial / "model", self.model, self.processor, wording=self.wording, budget=self.budget)
-            save_optimizer(self.optimizer, self.model, partial / "optimizer.safetensors")
-            save_progress(progress, partial / "progress.json")
-            self.folder.finish_checkpoint(partial)
+            with self.folder.writing(progress.step, size=_checkpoint_bytes(self.model, self.recipe)) as partial:
+                save_model(partial / "model", self.model, self.processor, settings=self.settings)
+                save_optimizer(self.optimizer, self.model, partial / "optimizer.safetensors")
+                save_progress(progress, partial / "progress.json")
         self.accelerator.wait_for_everyone()
 
     def finish(self) -> Path:
-        """Write the finished model and return its folder."""
+        """Write the finished model, adapters merged, and return its folder."""
         if self.accelerator.is_main_process:
-            save_model(self.folder.model, self.model, self.processor, wording=self.wording, budget=self.budget)
+            model = self.model
+            if self.recipe.lora is not None:
+                last = self.folder.checkpoints()[-1] / "model"
+                model = load_local(str(last), device="cpu", dtype=self.recipe.weights_dtype).model
+            with self.folder.writing_model() as folder:
+                save_model(folder, model, self.processor, settings=ModelSettings(wording=self.wording, budget=self.budget))
         self.accelerator.wait_for_everyone()
         return self.folder.model
 
 
-def open_run(recipe: Recipe, path: Path, *, batch: int) -> Run:
+def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = False) -> Run:
     """Return a run that is new, or that goes on from the last whole checkpoint in its folder; `batch` samples are a step.
 
-    Raises: CheckpointError: the folder holds a run of another recipe. EngineError: the model cannot be loaded. ConfigError:
-    the parts to freeze are not there, or the batch is smaller than the processes.
+    Settings that decide what is learned may differ from those that the run began with only if changes are allowed.
+
+    Raises: CheckpointError: the folder holds a run of another recipe, its checkpoints are damaged, or the disk has no room for
+    new ones. EngineError: the model cannot be loaded. ConfigError: the parts to freeze are not there, or the batch is smaller
+    than the processes.
     """
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(), kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
@@ -132,22 +167,31 @@ def open_run(recipe: Recipe, path: Path, *, batch: int) -> Run:
     if batch < accelerator.num_processes:
         raise ConfigError(f"a batch of {batch} cannot be shared by {accelerator.num_processes} processes; make it larger or start fewer")
     folder, settings = RunFolder(path), recipe.model_dump(mode="json")
-    folder.check(settings)
-    checkpoints = folder.checkpoints()
-    engine = load_local(str(checkpoints[-1] / "model") if checkpoints else recipe.model, seed=recipe.seed, dtype=recipe.dtype)
+    changed = folder.check(settings, free=FREE_SETTINGS, allow_changes=allow_changes)
+    start = _find_start(accelerator, folder)
+    lora, checkpoint = recipe.lora, start.checkpoint
+    weights = str(checkpoint / "model") if checkpoint and lora is None else recipe.model
+    four_bit = lora is not None and lora.four_bit
+    engine = load_local(weights, seed=recipe.seed, dtype=recipe.weights_dtype, four_bit=four_bit)
     model = engine.model.to(accelerator.device)
     use_forest_attention(model)
     model.train()
-    _freeze(model, recipe.frozen)
-    optimizer = _adamw(model, recipe.optimizer)
+    choose_trained(model, recipe)
+    if checkpoint and lora is not None:
+        load_adapters(checkpoint / "model", model)
+    if recipe.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    optimizer = make_optimizer(model, recipe.optimizer)
     progress = Progress()
-    if checkpoints:
-        load_optimizer(optimizer, model, checkpoints[-1] / "optimizer.safetensors")
-        progress = load_progress(checkpoints[-1] / "progress.json")
+    if checkpoint:
+        load_optimizer(optimizer, model, checkpoint / "optimizer.safetensors")
+        progress = load_progress(checkpoint / "progress.json")
     data = Mixture.open(recipe.data.files, recipe.data.problem_types, recipe.data.weights, recipe.data.seed)
     # Only now is anything written: a recipe that cannot start leaves no folder behind.
     if accelerator.is_main_process:
-        folder.begin(settings, progress.step)
+        saves = math.ceil((recipe.steps - progress.step) / recipe.save_every)
+        folder.check_room(_checkpoint_bytes(model, recipe), saves)
+        folder.begin(settings, progress.step, changed=changed, torn=start.torn)
     accelerator.wait_for_everyone()
     return Run(
         recipe=recipe,
@@ -164,41 +208,20 @@ def open_run(recipe: Recipe, path: Path, *, batch: int) -> Run:
     )
 
 
+def _find_start(accelerator: Accelerator, folder: RunFolder) -> Start:
+    """Return where to go on; the main process reads the checkpoints and tells the others."""
+    found = [folder.find_start() if accelerator.is_main_process else None]
+    broadcast_object_list(found)
+    (start,) = found
+    assert start is not None
+    return start
+
+
+def _checkpoint_bytes(model: nn.Module, recipe: Recipe) -> int:
+    return checkpoint_bytes(parameter for parameter in model.parameters() if recipe.lora is None or parameter.requires_grad)
+
+
 def score(model: nn.Module, row: Row) -> tuple[Tensor, Tensor]:
     """Return log-probability and entropy of every scored token of a row, each of shape (S,)."""
     logits = model(**row.inputs, logits_to_keep=row.scored_S).logits[0]
     return token_logps(logits, row.targets_S)
-
-
-def learning_rate(settings: OptimizerSettings, step: int, steps: int) -> float:
-    """Return the rate of a step (counted from 0): a linear warm-up, then a cosine down to the final share.
-
-    >>> learning_rate(OptimizerSettings(learning_rate=1.0, warmup_steps=4), 1, 100)
-    0.5
-    >>> learning_rate(OptimizerSettings(learning_rate=1.0), 50, 100)
-    0.5
-    """
-    if step < settings.warmup_steps:
-        return settings.learning_rate * (step + 1) / settings.warmup_steps
-    share = (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps)
-    final = settings.final_learning_rate_share
-    return settings.learning_rate * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * share)))
-
-
-def _freeze(model: nn.Module, beginnings: Sequence[str]) -> None:
-    """Raises: ConfigError: nothing in the model has a name that begins so, or nothing is left to train."""
-    names = [name for name, _ in model.named_parameters()]
-    for beginning in beginnings:
-        if not any(name.startswith(beginning) for name in names):
-            raise ConfigError(f"frozen: no parameter's name begins with {beginning!r}; names look like {names[0]!r}, {names[-1]!r}")
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not name.startswith(tuple(beginnings)))
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ConfigError(f"frozen: {', '.join(beginnings)} leave nothing to train")
-
-
-def _adamw(model: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices, others = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), fused=True)

@@ -53,7 +53,7 @@ def test_saving_replaces_a_folder_as_a_whole(folder, tmp_path):
     engine, target = load_local(str(folder)), tmp_path / "model"
     target.mkdir()
     (target / "stale.txt").write_text("of another model")
-    save_model(target, engine.model, engine.processor, wording=engine.wording, budget=engine.budget)
+    save_model(target, engine.model, engine.processor, settings=engine.settings)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert not (target / "stale.txt").exists()
     assert json.loads((target / SETTINGS_FILE).read_text())["budget"]["max_frames"] == TINY_BUDGET.max_frames
@@ -87,7 +87,7 @@ def test_a_model_without_eyes_is_an_error(folder, tmp_path):
 
 def test_damaged_weights_are_an_error_that_names_the_folder(folder, tmp_path):
     engine = load_local(str(folder))
-    save_model(tmp_path / "cut", engine.model, engine.processor, wording=engine.wording, budget=engine.budget)
+    save_model(tmp_path / "cut", engine.model, engine.processor, settings=engine.settings)
     weights = tmp_path / "cut" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:10_000])
     with pytest.raises(EngineError, match="cut: the model in this folder cannot be read"):

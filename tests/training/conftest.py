@@ -1,11 +1,18 @@
+from dataclasses import dataclass
+from pathlib import Path
+
 import pytest
 import torch
+from PIL import Image
 
+from onethinker.data.formats import write_records
 from onethinker.models.engine import Request
 from onethinker.models.prompt import build_request, encode_requests
 from onethinker.models.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
 from onethinker.synthetic import make_sample
+from onethinker.training.config import SftRecipe
 from onethinker.training.packing import Prompt, split_prompts, use_forest_attention
+from onethinker.training.sft import train_sft
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +43,40 @@ def prompts(tiny) -> list[Prompt]:
     model, processor = tiny
     requests = some_requests()
     return split_prompts(encode_requests(processor, requests), requests, model)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A tiny model that answers A or B by chance, in the right form, and the questions that it answers so: RL has something to learn."""
+
+    model: str
+    questions: Path
+
+
+@pytest.fixture(scope="session")
+def taught(tmp_path_factory) -> Taught:
+    folder = tmp_path_factory.mktemp("taught")
+    Image.new("RGB", (64, 64), (200, 30, 30)).save(folder / "red.png")
+    write_records(
+        folder / "questions.jsonl",
+        [
+            {
+                "problem": "<image>Which one?",
+                "answer": "<answer>A</answer>",
+                "options": ["A. one", "B. two"],
+                "images": ["red.png"],
+                "problem_type": "multiple choice",
+                "data_type": "image",
+                "response": f"<think>I see.</think><answer>{'AB'[number % 2]}</answer>",
+            }
+            for number in range(8)
+        ],
+    )
+    recipe = SftRecipe(
+        steps=25,
+        batch_size=8,
+        max_row_tokens=512,
+        data={"files": [folder / "questions.jsonl"]},
+        optimizer={"learning_rate": 3e-3},
+    )
+    return Taught(str(train_sft(recipe, folder / "run")), folder / "questions.jsonl")
