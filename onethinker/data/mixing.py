@@ -1,6 +1,6 @@
 """The order of training data: an endless sequence in which every task has its share, a function of seed and number alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,13 +61,19 @@ class Mixture:
 
     def sample(self, number: int) -> Sample:
         """Return sample `number` (from 0) of the endless order."""
+        return next(self.candidates(number))
+
+    def candidates(self, number: int) -> Iterator[Sample]:
+        """Yield sample `number`, then what may stand in for it where it cannot be read: the other records of its task and medium."""
         task, of_task = _draw(self.seed, "tasks", self.tasks, number)
         medium, of_medium = _draw(self.seed, f"{task} media", self.media[task], of_task)
         if self.pools is None:
-            return make_sample(self.seed, number, problem_type=task.partition("/")[0], data_type=medium)
+            yield make_sample(self.seed, number, problem_type=task.partition("/")[0], data_type=medium)
+            return
         pool = self.pools[task, medium]
         epoch, place = divmod(of_medium, len(pool))
-        return pool[int(_permutation(self.seed, f"{task} {medium}", epoch, len(pool))[place])]
+        order = _permutation(self.seed, f"{task} {medium}", epoch, len(pool))
+        yield from (pool[int(order[(place + turn) % len(pool)])] for turn in range(len(pool)))
 
 
 def _known(name: str) -> str:

@@ -48,6 +48,7 @@ class OpenEnded(Task[str]):
     statistics = problem_type
     instructions = "Answer in plain sentences, and say no more than was asked for."
     example = "A red ball rolls across the floor and hits a blue box."
+    judged = True
 
     def parse(self, text: str, options: tuple[str, ...] = ()) -> str:
         """Return the text. Raises: AnswerError: there is none, or too much."""

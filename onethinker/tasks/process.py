@@ -74,6 +74,10 @@ class LineProcess:
             line += piece
         return line
 
+    def kill(self) -> None:
+        """End the process at once; a thread that waits for its answer gets a ProcessLostError."""
+        self._process.kill()
+
     def close(self) -> None:
         """Kill the process and wait for its end; further calls do nothing."""
         self._end()

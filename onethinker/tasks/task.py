@@ -1,7 +1,7 @@
 """What a task is: its words for the model, the form of its answer, and how an answer is graded."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from onethinker.clip import Clip
@@ -46,6 +46,8 @@ class Task(ABC, Generic[A]):
     """Whether the answer is JSON, so that a wrong form loses the format (paper) or structure (release) reward."""
     terms: ClassVar[int] = 1
     """How many rewards of 0 to 1 the paper adds up; `accuracy` is their mean."""
+    judged: ClassVar[bool] = False
+    """Whether in training a reward model, where one is configured, says how right an answer is instead of `accuracy`."""
 
     def __reduce__(self) -> tuple[type["Task[A]"], tuple[()]]:
         """Travel to another process as the class alone; what a task keeps running (a grader's process) is started anew there."""
@@ -81,6 +83,8 @@ class Task(ABC, Generic[A]):
 
 ROUNDING = 1e-9
 """Sums of thirds may miss 1 by less than this."""
+ACCURACY_PROBLEM = "accuracy: "
+"""How the problem begins that says why an answer is not wholly right."""
 
 
 def grade_response(response: str, truth: str, *, task: Task[Any], options: tuple[str, ...] = (), profile: Profile = "paper") -> Grade:
@@ -109,7 +113,7 @@ def grade_response(response: str, truth: str, *, task: Task[Any], options: tuple
         problems.append(f"answer: {error}")
     accuracy = task.accuracy(answer, truth_answer, profile) if has_answer else 0.0
     if has_answer and accuracy < 1 - ROUNDING:
-        problems.append(f"accuracy: {task.explain(answer, truth_answer, accuracy)}; the truth is {show(truth)}")
+        problems.append(f"{ACCURACY_PROBLEM}{task.explain(answer, truth_answer, accuracy)}; the truth is {show(truth)}")
     has_form = has_answer or not task.structured
     structure = 0.0
     if has_tags and has_form:
@@ -123,6 +127,18 @@ def grade_response(response: str, truth: str, *, task: Task[Any], options: tuple
         metrics=task.metrics(answer, truth_answer),
         problems=tuple(problems),
     )
+
+
+def judged_grade(grade: Grade, accuracy: float, *, task: Task[Any], profile: Profile, by: str) -> Grade:
+    """Return a grade whose accuracy somebody else has given: the reward follows, form and metrics stay as they are.
+
+    `by` says who, and how; it becomes a problem of an answer that is not wholly right.
+    """
+    problems = [problem for problem in grade.problems if not problem.startswith(ACCURACY_PROBLEM)]
+    if accuracy < 1 - ROUNDING:
+        problems.append(f"{ACCURACY_PROBLEM}{accuracy:.3g} of 1 by {by}")
+    reward = _reward(task, profile, accuracy=accuracy, has_format=bool(grade.format), structure=grade.structure)
+    return replace(grade, reward=reward, accuracy=accuracy, problems=tuple(problems))
 
 
 def recalls(value: float, *thresholds: float, name: str = "R") -> dict[str, float]:

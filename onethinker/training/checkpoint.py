@@ -37,12 +37,14 @@ _log = logging.getLogger(__name__)
 class Progress:
     """All that a run needs besides weights and optimizer: nothing else is random or remembered.
 
-    `step` counts finished steps, `cursor` the prompts drawn so far (RL), `ema` holds the moving averages of rewards.
+    `step` counts finished steps, `cursor` the samples drawn so far, `ema` holds the moving averages of rewards (RL), `skipped`
+    counts the samples that could not be read.
     """
 
     step: int = 0
     cursor: int = 0
     ema: EmaState = field(default_factory=dict)
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class RunFolder:
     def check(self, recipe: Mapping[str, Any], *, free: Collection[str] = (), allow_changes: bool = False) -> list[str]:
         """Return each setting of the recipe that differs from the run's, as "name: old → new"; none where there is no checkpoint yet.
 
-        Settings in `free` may differ; others only if changes are allowed.
+        Settings and whole groups of them in `free` may differ; others only if changes are allowed.
 
         Raises: CheckpointError: the folder holds a run of another recipe (the text shows each difference), or is no folder.
         """
@@ -91,7 +93,7 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{file}: expected the recipe of a run: {error}") from error
         different = sorted(differences(before, recipe)) if self.checkpoints() else []
-        refused = [change for change in different if change.partition(":")[0] not in free]
+        refused = [change for change in different if not _groups_of(change.partition(":")[0]) & set(free)]
         if refused and not allow_changes:
             raise CheckpointError(
                 f"{self.path} holds a run of another recipe. Give another folder, the same settings, or --allow-changes to go on "
@@ -293,14 +295,16 @@ def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Pat
 def save_progress(progress: Progress, path: Path) -> None:
     """Write the small state of a run as JSON; floats are written so that they read back bit for bit."""
     ema = {task: [moments.m1, moments.m2] for task, moments in progress.ema.items()}
-    write_atomically(path, json.dumps({"step": progress.step, "cursor": progress.cursor, "ema": ema}, indent=2) + "\n")
+    state = {"step": progress.step, "cursor": progress.cursor, "ema": ema, "skipped": progress.skipped}
+    write_atomically(path, json.dumps(state, indent=2) + "\n")
 
 
 def load_progress(path: Path) -> Progress:
     """Read what `save_progress` wrote. Raises: CheckpointError: the file is damaged."""
     try:
         state = json.loads(path.read_text())
-        return Progress(int(state["step"]), int(state["cursor"]), {task: Moments(*pair) for task, pair in state["ema"].items()})
+        ema = {task: Moments(*pair) for task, pair in state["ema"].items()}
+        return Progress(int(state["step"]), int(state["cursor"]), ema, int(state["skipped"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: not the progress of a run: {error}") from error
 
@@ -308,6 +312,12 @@ def load_progress(path: Path) -> Progress:
 def checkpoint_bytes(saved: Iterable[nn.Parameter]) -> int:
     """Return about how large a checkpoint of these parameters is: with two moving averages of each one that is trained, and small files."""
     return SMALL_FILES_BYTES + sum(parameter.nbytes * (3 if parameter.requires_grad else 1) for parameter in saved)
+
+
+def _groups_of(name: str) -> set[str]:
+    """Return a dotted name and those of the groups that it is in."""
+    parts = name.split(".")
+    return {".".join(parts[:count]) for count in range(1, len(parts) + 1)}
 
 
 def _append(path: Path, record: Mapping[str, Any]) -> None:

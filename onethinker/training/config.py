@@ -15,7 +15,7 @@ from onethinker.training.loss import Aggregate
 R = TypeVar("R", bound="Recipe")
 Part = Literal["language", "vision", "merger"]
 """The language model with its embeddings and head, the vision tower, and the mergers that lead from one to the other."""
-FREE_SETTINGS = frozenset({"save_every", "grading.workers", "grading.reward_model.address", "grading.reward_model.key_variable"})
+FREE_SETTINGS = frozenset({"save_every", "log", "grading.workers", "grading.reward_model.address", "grading.reward_model.key_variable"})
 """What may change when a run goes on: it decides what is written or who works, not what is learned."""
 BUILT_IN = Path(__file__).parents[1] / "recipes"
 """Where the recipes that come with OneThinker lie."""
@@ -78,6 +78,45 @@ class LoraSettings(Settings):
     """Store the weights below the adapters in 4 bits (NF4); needs an NVIDIA GPU and `pip install 'onethinker[4bit]'`."""
 
 
+class LogSettings(Settings):
+    """Where a run says how it goes, besides its journal."""
+
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    """Also put the journal's numbers there: "tensorboard" (in the run's folder), "wandb", "trackio"; each needs its own package."""
+    project: str = Field("onethinker", pattern=r"^[\w.-]+$")
+    """The project at the trackers; the run is named like its folder."""
+
+
+class AlarmSettings(Settings):
+    """From where on something looks like a hacked reward; every number is a mean over the last rows of a task."""
+
+    window: int = Field(10, ge=0)
+    """Steps with the task that are looked at; 0 looks at none and is silent."""
+    form: float = Field(0.9, ge=0, le=1)
+    """form_without_accuracy: at least this share of the answers has the right form …"""
+    wrong: float = Field(0.05, ge=0, le=1)
+    """… and their mean accuracy is at most this."""
+    right: float = Field(0.75, ge=0, le=1)
+    """same_answer and whole_frame are silent where the mean accuracy is at least this: then they are true."""
+    same_answer: float = Field(0.9, gt=0, le=1)
+    """same_answer: at least this share of the answers to all prompts says the same."""
+    whole_frame: float = Field(0.5, gt=0, le=1)
+    """whole_frame: at least this share of the answers is boxes around the whole frame."""
+    growth: float = Field(2.0, gt=1)
+    """length: answers are this many times as long as in as many steps before, and no more right …"""
+    cut: float = Field(0.5, gt=0, le=1)
+    """… or at least this share of them is cut at rollout.max_new_tokens."""
+
+
+class RlLogSettings(LogSettings):
+    """Where a run of RL says how it goes, besides its journal."""
+
+    answers_every: int = Field(50, ge=0)
+    """Steps between pages of sampled answers with their pictures, in answers/ of the run's folder; 0 writes none."""
+    alarms: AlarmSettings = AlarmSettings()
+    """From where on something looks like a hacked reward."""
+
+
 class Recipe(Settings):
     """What SFT and RL share."""
 
@@ -106,6 +145,8 @@ class Recipe(Settings):
     """What is learned from."""
     optimizer: OptimizerSettings = OptimizerSettings()
     """How weights change."""
+    log: LogSettings = LogSettings()
+    """Where it says how it goes."""
 
     @property
     def weights_dtype(self) -> str:
@@ -272,6 +313,8 @@ class RlRecipe(Recipe):
     """How rewards become advantages."""
     loss: LossSettings = LossSettings()
     """How advantages become a loss."""
+    log: RlLogSettings = RlLogSettings()
+    """Where it says how it goes."""
 
     @model_validator(mode="after")
     def _check_dropout(self) -> "RlRecipe":

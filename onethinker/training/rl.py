@@ -4,26 +4,27 @@ Dimensions: P groups, G answers per group, T tokens, S scored tokens.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from onethinker.data.sample import Sample
 from onethinker.errors import ConfigError
 from onethinker.models.loading import load_local
-from onethinker.tasks import find_task, grade_response
+from onethinker.tasks import find_task
 from onethinker.tasks.task import Grade
 from onethinker.training.adapters import base_weights
 from onethinker.training.advantages import compute_advantages
 from onethinker.training.checkpoint import Progress
-from onethinker.training.config import RlRecipe
+from onethinker.training.config import RlRecipe, RolloutSettings
 from onethinker.training.loss import clipped_policy_loss, kl_k3, token_weights
 from onethinker.training.packing import Prompt, Row, Tree, use_forest_attention
+from onethinker.training.rewards import Failure, Grader, Grading, Ungraded
 from onethinker.training.rollouts import Rollout, sample_answers
 from onethinker.training.run import OnStep, Run, open_run, score
 
@@ -33,7 +34,7 @@ Reference = Callable[[Row], Tensor]
 
 @dataclass(frozen=True)
 class Group:
-    """One prompt with its G graded answers; `number` is the prompt's place in the endless order."""
+    """One prompt with its G answers and their grades, none if they could not be graded; `number` is its place in the endless order."""
 
     number: int
     task: str
@@ -45,6 +46,10 @@ class Group:
     def accuracy(self) -> float:
         """Mean accuracy of the answers."""
         return sum(grade.accuracy for grade in self.grades) / len(self.grades)
+
+
+Asked = tuple[Group, Grading]
+"""A group without grades, and what will hold them."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,43 @@ class Summary:
     rewards: tuple[float, ...]
     accuracy: float
     format: float
-    kept: bool
+    dropped: Literal["all_right", "all_wrong"] | None
     mean_tokens: float
     cut: int
+
+    @property
+    def kept(self) -> bool:
+        """Whether the group's answers differ enough to be learned from."""
+        return self.dropped is None
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A group that could not be graded, and so is in no mean; `text` says what happened."""
+
+    number: int
+    task: str
+    reason: Failure
+    text: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step has sampled: this process's groups by number, and of everybody's in order the summaries and the lost ones.
+
+    `cursor` is the number of the next prompt.
+    """
+
+    groups: dict[int, Group]
+    summaries: tuple[Summary, ...]
+    lost: tuple[Lost, ...]
+    cursor: int
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Return how many groups were dropped for which reason."""
+        reasons = [summary.dropped for summary in self.summaries if summary.dropped is not None]
+        return dict(sorted(Counter([*reasons, *(lost.reason for lost in self.lost)]).items()))
 
 
 def train_rl(recipe: RlRecipe, folder: Path, *, on_step: OnStep | None = None, allow_changes: bool = False) -> Path:
@@ -77,13 +116,18 @@ def train_rl(recipe: RlRecipe, folder: Path, *, on_step: OnStep | None = None, a
 
     Raises: CheckpointError, ConfigError, DataError, EngineError, MediaError.
     """
-    run = open_run(recipe, folder, batch=recipe.rollout.prompts_per_step, allow_changes=allow_changes)
+    with Grader(recipe.grading, recipe.rewards) as grader:
+        run = open_run(recipe, folder, batch=recipe.rollout.prompts_per_step, allow_changes=allow_changes)
+        return _train(run, recipe, grader, on_step)
+
+
+def _train(run: Run, recipe: RlRecipe, grader: Grader, on_step: OnStep | None) -> Path:
     reference = _reference(run, recipe)
     for step in range(run.progress.step, recipe.steps):
         started = time.perf_counter()
-        groups, summaries, cursor = _collect(run, recipe)
+        batch = _collect(run, recipe, grader)
         collected = time.perf_counter()
-        kept = [summary for summary in summaries if summary.kept][: recipe.rollout.prompts_per_step]
+        kept = [summary for summary in batch.summaries if summary.kept][: recipe.rollout.prompts_per_step]
         rewards_PG = torch.tensor([summary.rewards for summary in kept], dtype=torch.float64).reshape(-1, recipe.rollout.answers_per_prompt)
         settings = recipe.advantage
         advantages_PG, ema = compute_advantages(
@@ -97,20 +141,24 @@ def train_rl(recipe: RlRecipe, folder: Path, *, on_step: OnStep | None = None, a
             guard=settings.guard,
         )
         advantages = {summary.number: row for summary, row in zip(kept, advantages_PG.float(), strict=True)}
-        measured = _update(run, recipe, reference, groups, advantages, step)
+        measured = _update(run, recipe, reference, batch.groups, advantages, step)
+        skipped = run.take_skipped()
         row = {
             "step": step + 1,
             "stage": "rl",
             **measured,
             "groups": len(kept),
-            "dropped_groups": sum(not summary.kept for summary in summaries),
-            "surplus_groups": sum(summary.kept for summary in summaries) - len(kept),
+            "dropped_groups": sum(batch.dropped.values()),
+            "dropped": batch.dropped,
+            "surplus_groups": sum(summary.kept for summary in batch.summaries) - len(kept),
+            "ungraded": [asdict(lost) for lost in batch.lost],
+            "skipped_samples": skipped,
             "seconds": time.perf_counter() - started,
             "rollout_seconds": collected - started,
-            "tasks": _by_task(summaries, advantages, {task: moments.sigma for task, moments in ema.items()}),
+            "tasks": _by_task(batch.summaries, advantages, {task: moments.sigma for task, moments in ema.items()}),
         }
         run.record(row, on_step)
-        run.advance(Progress(step + 1, cursor, ema))
+        run.advance(Progress(step + 1, batch.cursor, ema, run.progress.skipped + len(skipped)))
     return run.finish()
 
 
@@ -136,44 +184,76 @@ def _reference(run: Run, recipe: RlRecipe) -> Reference | None:
     return reference
 
 
-def _collect(run: Run, recipe: RlRecipe) -> tuple[dict[int, Group], list[Summary], int]:
-    """Return this process's groups by number, the summaries of everybody's in order, and the next prompt's number.
+def _collect(run: Run, recipe: RlRecipe, grader: Grader) -> Batch:
+    """Return the groups of a step: prompts are drawn in batches until enough of them give a signal or the refills are used up.
 
-    Prompts are drawn in batches until enough groups give a signal or the refills are used up; a later step without any
-    signal is a step without an update. Raises: ConfigError: there never was a signal.
+    Then the step has fewer groups, none even, unless there never was a signal or the recipe wants a full batch.
+
+    Raises: ConfigError: with the tasks that gave no signal. DataError: a sample cannot be read, nor those that could stand in.
     """
     settings, cursor = recipe.rollout, run.progress.cursor
     groups: dict[int, Group] = {}
     summaries: list[Summary] = []
+    lost: list[Lost] = []
     for _ in range(1 + settings.max_refills):
-        mine = run.my_samples(cursor, settings.prompts_per_step)
-        found = [
-            group
-            for first in range(0, len(mine), settings.prompts_at_once)
-            for group in _answer(run, recipe, mine[first : first + settings.prompts_at_once])
-        ]
-        groups |= {group.number: group for group in found}
-        summaries += gather_object([_summary(group, recipe) for group in found])
+        mine = run.my_numbers(cursor, settings.prompts_per_step)
+        asked: list[Asked] = []
+        for first in range(0, len(mine), settings.prompts_at_once):
+            asked += _answer(run, recipe, grader, mine[first : first + settings.prompts_at_once])
+        found: list[Summary | Lost] = []
+        for group, grading in asked:
+            grades = grading.result()
+            if isinstance(grades, Ungraded):
+                found.append(Lost(group.number, group.task, grades.reason, grades.text))
+            else:
+                group = replace(group, grades=grades)
+                found.append(_summary(group, recipe))
+            groups[group.number] = group
+        for each in gather_object(found):
+            (lost if isinstance(each, Lost) else summaries).append(each)
         cursor += settings.prompts_per_step
         if sum(summary.kept for summary in summaries) >= settings.prompts_per_step:
             break
-    summaries.sort(key=lambda summary: summary.number)
-    if not run.progress.ema and not any(summary.kept for summary in summaries):
-        tasks = ", ".join(sorted({summary.task for summary in summaries}))
-        raise ConfigError(
-            f"none of {len(summaries)} groups gave a signal: all their answers were right or all wrong (tasks: {tasks}). Train longer "
-            "by SFT first, choose other data, or widen rollout.min_accuracy and rollout.max_accuracy"
-        )
-    return groups, summaries, cursor
+    batch = Batch(groups, tuple(sorted(summaries, key=_number)), tuple(sorted(lost, key=_number)), cursor)
+    _check_signal(batch, settings, is_first=not run.progress.ema)
+    return batch
 
 
-def _answer(run: Run, recipe: RlRecipe, samples: Sequence[tuple[int, Sample]]) -> list[Group]:
-    """Return the graded groups of a few prompts, decoded together; the numbers alone decide what is drawn."""
+def _number(group: Summary | Lost) -> int:
+    return group.number
+
+
+def _check_signal(batch: Batch, settings: RolloutSettings, *, is_first: bool) -> None:
+    """Raises: ConfigError: there are too few groups with a signal to go on."""
+    kept = sum(summary.kept for summary in batch.summaries)
+    if kept >= settings.prompts_per_step or (settings.unfilled == "smaller" and (kept or not is_first)):
+        return
+    reasons: dict[str, Counter[str]] = {}
+    for summary in batch.summaries:
+        reasons.setdefault(summary.task, Counter())[summary.dropped or "kept"] += 1
+    for lost in batch.lost:
+        reasons.setdefault(lost.task, Counter())[lost.reason] += 1
+    tasks = "; ".join(
+        f"{task}: {', '.join(f'{count} {reason}' for reason, count in sorted(counts.items()))}"
+        for task, counts in sorted(reasons.items())
+        if "kept" not in counts
+    )
+    failure = f" Not graded: {batch.lost[-1].text}." if batch.lost else ""
+    raise ConfigError(
+        f"{kept or 'none'} of {len(batch.summaries) + len(batch.lost)} groups gave a signal, {settings.prompts_per_step} are needed. "
+        f"Tasks without any: {tasks or 'none'}.{failure} Train longer by SFT first, choose other data, widen rollout.min_accuracy and "
+        'rollout.max_accuracy, allow more rollout.max_refills, or go on with smaller batches by rollout.unfilled = "smaller"'
+    )
+
+
+def _answer(run: Run, recipe: RlRecipe, grader: Grader, numbers: Sequence[int]) -> list[Asked]:
+    """Return the groups of a few prompts, decoded together, with their grading under way; the numbers alone decide what is drawn."""
     settings, config = recipe.rollout, run.model.config
-    prompts = run.prompts([sample for _, sample in samples])
+    read = [run.read(number) for number in numbers]
+    prompts = run.prompts([request for _, request in read])
     size = settings.answers_per_prompt, settings.max_new_tokens
     uniforms_PGT = torch.stack(
-        [torch.rand(size, generator=torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)) for number, _ in samples]
+        [torch.rand(size, generator=torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)) for number in numbers]
     )
     tokenizer = run.processor.tokenizer
     with run.precision():
@@ -185,13 +265,12 @@ def _answer(run: Run, recipe: RlRecipe, samples: Sequence[tuple[int, Sample]]) -
             end_token=tokenizer.eos_token_id,
             forbidden_tokens=(config.image_token_id, config.video_token_id),
         )
-    groups = []
-    for (number, sample), prompt, answers in zip(samples, prompts, rollouts, strict=True):
-        task = find_task(sample.problem_type, sample.data_type)
+    asked = []
+    for number, (sample, _), prompt, answers in zip(numbers, read, prompts, rollouts, strict=True):
         texts = [tokenizer.decode(answer.ids[:-1] if answer.ended else answer.ids) for answer in answers]
-        grades = tuple(grade_response(text, sample.truth, task=task, options=sample.options, profile=recipe.rewards) for text in texts)
-        groups.append(Group(number, task.statistics, prompt, tuple(answers), grades))
-    return groups
+        task = find_task(sample.problem_type, sample.data_type)
+        asked.append((Group(number, task.statistics, prompt, tuple(answers), ()), grader.submit(sample, texts)))
+    return asked
 
 
 def _summary(group: Group, recipe: RlRecipe) -> Summary:
@@ -202,7 +281,11 @@ def _summary(group: Group, recipe: RlRecipe) -> Summary:
         rewards=tuple(grade.reward for grade in group.grades),
         accuracy=group.accuracy,
         format=sum(grade.format for grade in group.grades) / size,
-        kept=settings.min_accuracy < group.accuracy < settings.max_accuracy,
+        dropped="all_wrong"
+        if group.accuracy <= settings.min_accuracy
+        else "all_right"
+        if group.accuracy >= settings.max_accuracy
+        else None,
         mean_tokens=sum(len(answer.ids) for answer in group.rollouts) / size,
         cut=sum(not answer.ended for answer in group.rollouts),
     )

@@ -1,20 +1,21 @@
 """What SFT and RL share: a model under training with its optimizer, its processes and its folder."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, nn
 
 from onethinker.data.mixing import Mixture
 from onethinker.data.sample import Sample
-from onethinker.errors import ConfigError
+from onethinker.errors import ConfigError, DataError, MediaError
 from onethinker.media.budget import MediaBudget
 from onethinker.models.engine import Request
 from onethinker.models.folder import ModelSettings, load_adapters, save_model
@@ -37,6 +38,8 @@ from onethinker.training.loss import token_logps
 from onethinker.training.optimizer import learning_rate, make_optimizer
 from onethinker.training.packing import Prompt, Row, Tree, pack, rows_of, split_prompts, use_forest_attention
 
+FEWEST_SAMPLES = 1000
+"""Shares are of at least so many samples, so that one bad file among the first does not stop a run."""
 OnStep = Callable[[dict[str, Any]], None]
 """Called in the main process with each row of the journal, after it is on disk."""
 
@@ -56,6 +59,7 @@ class Run:
     optimizer: torch.optim.Optimizer
     data: Mixture
     progress: Progress
+    skipped: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def settings(self) -> ModelSettings:
@@ -70,16 +74,39 @@ class Run:
         """Return the context in which the model is called: it multiplies in bfloat16 where the recipe says "mixed"."""
         return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.recipe.dtype == "mixed")
 
-    def my_samples(self, first: int, count: int) -> list[tuple[int, Sample]]:
-        """Return this process's share of samples `first` to `first + count` of the endless order, with their numbers."""
-        mine = range(first + self.accelerator.process_index, first + count, self.accelerator.num_processes)
-        return [(number, self.data.sample(number)) for number in mine]
+    def my_numbers(self, first: int, count: int) -> range:
+        """Return this process's share of the samples `first` to `first + count` of the endless order."""
+        return range(first + self.accelerator.process_index, first + count, self.accelerator.num_processes)
 
-    def prompts(self, samples: Sequence[Sample]) -> list[Prompt]:
-        """Return the samples as encoded prompts on this process's device; media are opened and sized as the budget says."""
-        requests: list[Request] = [build_request(sample, self.wording, self.budget) for sample in samples]
+    def read(self, number: int, check: Callable[[Sample], None] | None = None) -> tuple[Sample, Request]:
+        """Return a sample with its media opened and sized as the budget says; one that cannot be read is noted and another stands in.
+
+        `check` raises a DataError for what cannot be used for another reason.
+
+        Raises: DataError: nor can the others, as many as are tried before there are too many of them.
+        """
+        for sample in itertools.islice(self.data.candidates(number), int(self._allowed_skips(self.progress)) + 2):
+            try:
+                if check is not None:
+                    check(sample)
+                return sample, build_request(sample, self.wording, self.budget)
+            except (DataError, MediaError) as error:
+                self.skipped.append({"number": number, "id": sample.id, "reason": str(error)})
+        tried = [skipped for skipped in self.skipped if skipped["number"] == number]
+        raise DataError(f"{len(tried)} samples, one after the other, cannot be read; the last is {tried[-1]['id']}: {tried[-1]['reason']}")
+
+    def prompts(self, requests: Sequence[Request]) -> list[Prompt]:
+        """Return requests as encoded prompts on this process's device."""
         batch = encode_requests(self.processor, requests)
         return split_prompts(batch.to(self.accelerator.device), requests, self.model)
+
+    def take_skipped(self) -> list[dict[str, Any]]:
+        """Return what no process could read since this was last called: number in the order, id and reason of each sample."""
+        mine, self.skipped = self.skipped, []
+        return sorted(gather_object(mine), key=lambda skipped: int(skipped["number"]))
+
+    def _allowed_skips(self, progress: Progress) -> float:
+        return self.recipe.data.max_corrupt_share * max(progress.cursor, FEWEST_SAMPLES)
 
     def answer_ids(self, text: str) -> Tensor:
         """Return the tokens of a whole response with the end token, on this process's device."""
@@ -128,7 +155,15 @@ class Run:
         """Take note that a step is done and in the journal, and save when the recipe says so.
 
         The journal comes first: rows of steps that no checkpoint holds are cut on resume, missing ones could not be made again.
+
+        Raises: DataError: more samples could not be read than the recipe allows; the step is not saved.
         """
+        if progress.skipped > self._allowed_skips(progress):
+            raise DataError(
+                f"{progress.skipped} of the first {progress.cursor} samples could not be read, more than data.max_corrupt_share = "
+                f"{self.recipe.data.max_corrupt_share} allows. {self.folder.journal} names them under skipped_samples. Mend or remove them "
+                "and run the same command again: it goes on from the last checkpoint"
+            )
         self.progress = progress
         if progress.step % self.recipe.save_every and progress.step != self.recipe.steps:
             return

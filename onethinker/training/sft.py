@@ -1,6 +1,7 @@
 """The SFT loop: a batch of samples, packed as trees of a prompt and its response, one optimizer step."""
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from torch import Tensor
@@ -24,8 +25,7 @@ def train_sft(recipe: SftRecipe, folder: Path, *, on_step: OnStep | None = None,
     run = open_run(recipe, folder, batch=recipe.batch_size, allow_changes=allow_changes)
     for step in range(run.progress.step, recipe.steps):
         started = time.perf_counter()
-        samples = [sample for _, sample in run.my_samples(step * recipe.batch_size, recipe.batch_size)]
-        trees = _trees(run, samples)
+        trees = _trees(run, run.my_numbers(step * recipe.batch_size, recipe.batch_size))
         prepared = time.perf_counter()
         (tokens,) = run.total(sum(len(tree.answers[0]) for tree in trees))
         losses: list[float] = []
@@ -39,6 +39,7 @@ def train_sft(recipe: SftRecipe, folder: Path, *, on_step: OnStep | None = None,
 
         norm = run.update(trees, step, row_loss)
         (loss,) = run.total(sum(losses))
+        skipped = run.take_skipped()
         run.record(
             {
                 "step": step + 1,
@@ -48,16 +49,21 @@ def train_sft(recipe: SftRecipe, folder: Path, *, on_step: OnStep | None = None,
                 "answer_tokens": int(tokens),
                 "seconds": time.perf_counter() - started,
                 "data_seconds": prepared - started,
+                "skipped_samples": skipped,
             },
             on_step,
         )
-        run.advance(Progress(step + 1))
+        run.advance(Progress(step + 1, cursor=(step + 1) * recipe.batch_size, skipped=run.progress.skipped + len(skipped)))
     return run.finish()
 
 
-def _trees(run: Run, samples: list[Sample]) -> list[Tree]:
-    for sample in samples:
-        if sample.response is None:
-            raise DataError(f"{sample.source or 'sample'} {sample.id}: SFT needs a response to learn from, this record has none")
-    prompts = run.prompts(samples)
-    return [Tree(prompt, (run.answer_ids(sample.response or ""),)) for prompt, sample in zip(prompts, samples, strict=True)]
+def _trees(run: Run, numbers: Iterable[int]) -> list[Tree]:
+    read = [run.read(number, _check_response) for number in numbers]
+    prompts = run.prompts([request for _, request in read])
+    return [Tree(prompt, (run.answer_ids(sample.response or ""),)) for prompt, (sample, _) in zip(prompts, read, strict=True)]
+
+
+def _check_response(sample: Sample) -> None:
+    """Raises: DataError: there is nothing to learn."""
+    if sample.response is None:
+        raise DataError("SFT needs a response to learn from, this record has none")
