@@ -295,7 +295,7 @@ class LossSettings(Settings):
     kl: float = Field(0.01, ge=0)
     """Weight of the k3 divergence from the model that RL started with; 0 keeps no copy of it."""
     aggregate: Aggregate = "token_mean"
-    """token_mean, or sequence_mean as in the paper's equation 12."""
+    """token_mean, sequence_mean as in the paper's equation 12, or constant_length, which divides by answers times max_new_tokens."""
     updates_per_batch: int = Field(1, ge=1)
     """Optimizer steps taken on each batch of rollouts."""
 

@@ -316,6 +316,7 @@ class PolicyLoss:
             num_tokens=self.num_tokens,
             num_answers=self.num_answers,
             aggregate=settings.aggregate,
+            max_tokens=self.recipe.rollout.max_new_tokens,
         )
         loss_S = clipped_policy_loss(logps_S, old_logps_S, advantages_S, clip_low=settings.clip_low, clip_high=settings.clip_high)
         kl_S = torch.zeros_like(loss_S)

@@ -2,8 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from onethinker.training.checkpoint import (
     save_progress,
 )
 from onethinker.training.config import FREE_SETTINGS, Recipe
-from onethinker.training.loss import token_logps
+from onethinker.training.loss import scored_by_head
 from onethinker.training.optimizer import learning_rate, make_optimizer
 from onethinker.training.packing import Prompt, Row, Tree, pack, rows_of, split_prompts, use_forest_attention
 
@@ -258,5 +258,24 @@ def _checkpoint_bytes(model: nn.Module, recipe: Recipe) -> int:
 
 def score(model: nn.Module, row: Row) -> tuple[Tensor, Tensor]:
     """Return log-probability and entropy of every scored token of a row, each of shape (S,)."""
-    logits = model(**row.inputs, logits_to_keep=row.scored_S).logits[0]
-    return token_logps(logits, row.targets_S)
+    (head,) = (module for name, module in model.named_modules() if name.split(".")[-1] == "lm_head" and isinstance(module, nn.Linear))
+    with _scoring(head, row.targets_S):
+        scored_S2 = model(**row.inputs, logits_to_keep=row.scored_S).logits[0]
+    return scored_S2[:, 0], scored_S2[:, 1]
+
+
+@contextmanager
+def _scoring(head: nn.Linear, targets_S: Tensor) -> Iterator[None]:
+    """Let the head, while this is open, give log-probability and entropy of the targets, (1, S, 2), in place of all logits.
+
+    It stays inside the model's own forward, where whatever wraps the model gathers its weights and counts its gradients.
+    """
+
+    def forward(hidden_1SH: Tensor) -> Tensor:
+        return torch.stack(scored_by_head(hidden_1SH[0], head.weight, targets_S), -1)[None]
+
+    setattr(head, "forward", forward)  # noqa: B010 (a method to mypy)
+    try:
+        yield
+    finally:
+        del head.forward

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from onethinker.training.config import RlRecipe
-from onethinker.training.loss import clipped_policy_loss, kl_k3, token_logps, token_weights
+from onethinker.training.loss import LOGITS_AT_ONCE, clipped_policy_loss, kl_k3, scored_by_head, token_logps, token_weights
 
 
 @pytest.mark.parametrize(
@@ -35,13 +35,65 @@ def test_log_probabilities_and_entropy_of_known_odds():
 
 
 def test_token_mean_gives_every_token_of_the_batch_one_weight():
-    weights = token_weights(torch.tensor([0, 0, 0, 1]), num_answers_in_row=2, num_tokens=8, num_answers=4, aggregate="token_mean")
+    weights = token_weights(
+        torch.tensor([0, 0, 0, 1]), num_answers_in_row=2, num_tokens=8, num_answers=4, aggregate="token_mean", max_tokens=9
+    )
     assert weights.tolist() == [0.125] * 4
 
 
 def test_sequence_mean_gives_every_answer_one_weight():
-    weights = token_weights(torch.tensor([0, 0, 0, 1]), num_answers_in_row=2, num_tokens=8, num_answers=4, aggregate="sequence_mean")
+    weights = token_weights(
+        torch.tensor([0, 0, 0, 1]), num_answers_in_row=2, num_tokens=8, num_answers=4, aggregate="sequence_mean", max_tokens=9
+    )
     assert weights.tolist() == pytest.approx([1 / 12] * 3 + [0.25])
+
+
+def test_constant_length_weighs_a_token_as_if_all_answers_were_as_long_as_allowed():
+    weights = token_weights(
+        torch.tensor([0, 0, 0, 1]), num_answers_in_row=2, num_tokens=8, num_answers=4, aggregate="constant_length", max_tokens=10
+    )
+    assert weights.tolist() == pytest.approx([1 / 40] * 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_a_vocabulary_of_151936_in_blocks_gives_the_values_and_gradients_of_all_logits_at_once(dtype):
+    generator = torch.Generator().manual_seed(0)
+    vocabulary, tokens, hidden = 151_936, 300, 16
+    assert tokens * vocabulary > 2 * LOGITS_AT_ONCE, "fewer tokens would fit one block"
+    states = torch.randn(tokens, hidden, generator=generator).to(dtype)
+    weight = torch.randn(vocabulary, hidden, generator=generator).to(dtype)
+    targets = torch.randint(vocabulary, (tokens,), generator=generator)
+    # The first and last word of the vocabulary and of a block are where an error by one would show.
+    size = LOGITS_AT_ONCE // tokens
+    targets[:5] = torch.tensor([0, size - 1, size, 2 * size, vocabulary - 1])
+    weights = torch.linspace(-1, 1, tokens)
+
+    def outcome(scored):
+        inputs = [tensor.clone().requires_grad_() for tensor in (states, weight)]
+        logps, entropy = scored(*inputs)
+        (logps * weights).sum().backward()
+        return [logps.detach(), entropy, *(tensor.grad.float() for tensor in inputs)]
+
+    def all_at_once(states, weight):
+        everything = torch.log_softmax((states @ weight.T).double(), -1)
+        return everything[range(tokens), targets], -(everything.exp() * everything).sum(-1).detach()
+
+    in_blocks = outcome(lambda states, weight: scored_by_head(states, weight, targets))
+    at_once = outcome(all_at_once)
+    # log_softmax of all logits in float32 is itself further from double precision than this: 2e-5 and 7e-5.
+    assert float((in_blocks[0] - at_once[0]).abs().max()) < 1e-5
+    assert float((in_blocks[1] - at_once[1]).abs().max()) < 6e-5
+    # Gradients of bfloat16 are rounded to 8 bits on the way.
+    close = 1e-5 if dtype == torch.float32 else 1e-2
+    for found, expected in zip(in_blocks[2:], at_once[2:], strict=True):
+        assert float((found - expected).norm() / expected.norm()) < close
+
+
+def test_a_frozen_head_still_passes_gradients_on():
+    states, weight = torch.randn(5, 4, requires_grad=True), torch.randn(9, 4)
+    scored_by_head(states, weight, torch.arange(5))[0].sum().backward()
+    expected = torch.autograd.grad(torch.log_softmax(states @ weight.T, -1)[range(5), range(5)].sum(), states)[0]
+    assert torch.allclose(states.grad, expected, atol=1e-6)
 
 
 def test_the_defaults_of_rl_are_the_papers():
