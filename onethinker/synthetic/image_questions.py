@@ -17,7 +17,19 @@ from onethinker.synthetic.questions import (
     with_article,
     with_options,
 )
-from onethinker.synthetic.scene import COLORS, SHAPES, WORDS, Scene, Thing, Writing, draw_background, draw_count, draw_ink, draw_things
+from onethinker.synthetic.scene import (
+    COLORS,
+    SHAPES,
+    WORDS,
+    Scene,
+    Thing,
+    Writing,
+    draw_background,
+    draw_count,
+    draw_ink,
+    draw_things,
+    near_middle,
+)
 
 _CORNERS = ("top left", "top right", "bottom left", "bottom right")
 
@@ -85,18 +97,18 @@ def _calculate(rng: np.random.Generator, paint: Painter) -> Question:
         sum_text, result = f"{left}-{right}", left - right
     background = draw_background(rng)
     _, ink = draw_ink(rng, background)
-    writing = Writing(sum_text, ink, _near_middle(rng), float(rng.uniform(0.24, 0.32)))
+    writing = Writing(sum_text, ink, near_middle(rng), float(rng.uniform(0.26, 0.3)))
     return Question(paint(Scene(background, writings=(writing,))), "What is the result?", f"{sum_text}={result}.", str(result))
 
 
 def _read(rng: np.random.Generator, paint: Painter) -> Question:
     background = draw_background(rng)
     color, ink = draw_ink(rng, background)
-    word, number = str(rng.choice(WORDS)), str(rng.integers(10, 1000))
+    word, number = str(rng.choice(WORDS)), str(rng.integers(10, 100))
     lines = ([word], [number], [word, number])[rng.integers(3)]
-    x, y = _near_middle(rng)
+    x, y = near_middle(rng)
     first = y - 0.2 * (len(lines) - 1)
-    height = float(rng.uniform(0.2, 0.26))
+    height = float(rng.uniform(0.24, 0.26))
     writings = tuple(Writing(line, ink, (x, first + 0.4 * row), height) for row, line in enumerate(lines))
     return Question(paint(Scene(background, writings=writings)), "Read the text.", f"The text is {color}.", " ".join(lines))
 
@@ -137,11 +149,6 @@ def _segment(rng: np.random.Generator, paint: Painter) -> Question:
         compact_json(segmentation_answer(box)),
         extra=mask_record(painting, 0),
     )
-
-
-def _near_middle(rng: np.random.Generator) -> tuple[float, float]:
-    x, y = rng.uniform(0.4, 0.6, 2)
-    return float(x), float(y)
 
 
 IMAGE_QUESTIONS: dict[str, tuple[Builder, ...]] = {

@@ -140,6 +140,12 @@ def draw_ink(rng: np.random.Generator, background: Background) -> tuple[str, Col
     return name, {**COLORS, "black": (24, 24, 28)}[name]
 
 
+def near_middle(rng: np.random.Generator) -> tuple[float, float]:
+    """Return a centre for writing: all but the same place, because a small model learns letters where it saw them."""
+    x, y = rng.uniform(0.47, 0.53, 2)
+    return float(x), float(y)
+
+
 def _scatter(rng: np.random.Generator, sizes: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Return centres at which squares do not touch, and their sizes, made smaller where there was no room."""
     while True:

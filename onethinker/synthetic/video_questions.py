@@ -32,6 +32,7 @@ from onethinker.synthetic.scene import (
     draw_ink,
     draw_lanes,
     draw_things,
+    near_middle,
 )
 
 _SPLINTER = 30  # thousandths: what is narrower could be overlooked
@@ -110,7 +111,7 @@ def _calculate(rng: np.random.Generator, paint: Painter) -> Question:
 def _read(rng: np.random.Generator, paint: Painter) -> Question:
     texts = [str(rng.choice(WORDS)), str(rng.integers(10, 100))]
     lines = [str(text) for text in rng.permutation(texts)]
-    scene, color = _draw_captions(rng, lines, height=float(rng.uniform(0.22, 0.27)))
+    scene, color = _draw_captions(rng, lines, height=float(rng.uniform(0.24, 0.27)))
     return Question(paint(scene), "Read the text.", f"The text is {color}.", " ".join(lines))
 
 
@@ -118,9 +119,8 @@ def _draw_captions(rng: np.random.Generator, lines: list[str], *, height: float)
     """Return a scene that shows one line of text after the other, and the name of the text's colour."""
     background = draw_background(rng)
     color, ink = draw_ink(rng, background)
-    duration_s, place = 4.0, rng.uniform(0.42, 0.58, 2)
+    duration_s, center = 4.0, near_middle(rng)
     each_s = duration_s / len(lines)
-    center = float(place[0]), float(place[1])
     writings = tuple(Writing(line, ink, center, height, Span(k * each_s, (k + 1) * each_s - 0.25)) for k, line in enumerate(lines))
     return Scene(background, writings=writings, duration_s=duration_s), color
 

@@ -45,8 +45,10 @@ class DataSettings(Settings):
 
 
 class OptimizerSettings(Settings):
-    """AdamW with a warm-up and a cosine or constant schedule."""
+    """The optimizer with a warm-up and a cosine or constant schedule."""
 
+    kind: Literal["adamw", "muon"] = "adamw"
+    """adamw (the paper), or muon for the matrices inside the layers, which teaches a small model twice as fast."""
     learning_rate: float = Field(1e-5, gt=0)
     """The highest rate of the schedule."""
     final_learning_rate_share: float = Field(0.0, ge=0, le=1)
@@ -56,9 +58,9 @@ class OptimizerSettings(Settings):
     weight_decay: float = Field(0.0, ge=0)
     """Decoupled weight decay, on matrices only."""
     beta1: float = Field(0.9, ge=0, lt=1)
-    """Decay of the gradient's moving average."""
+    """Decay of AdamW's moving average of the gradient."""
     beta2: float = Field(0.999, ge=0, lt=1)
-    """Decay of the squared gradient's moving average."""
+    """Decay of AdamW's moving average of the squared gradient."""
     max_grad_norm: float = Field(1.0, gt=0)
     """Larger gradients are scaled down to this norm."""
 

@@ -1,4 +1,4 @@
-"""The optimizer and its schedule: AdamW, a linear warm-up, then a cosine or a constant rate."""
+"""The optimizer and its schedule: AdamW or Muon, a linear warm-up, then a cosine or a constant rate."""
 
 import math
 
@@ -8,12 +8,42 @@ from torch import nn
 from onethinker.training.config import OptimizerSettings
 
 
-def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
-    """Return AdamW over what is trainable; only matrices decay."""
+class MuonWithAdamW(torch.optim.Optimizer):
+    """Muon for some parameters and AdamW for the others, under one list of groups and one state."""
+
+    def __init__(self, muon: torch.optim.Muon, adamw: torch.optim.AdamW) -> None:
+        super().__init__([*muon.param_groups, *adamw.param_groups], {})
+        self._both = muon, adamw
+        for optimizer in self._both:
+            optimizer.state = self.state
+        muon.param_groups, adamw.param_groups = self.param_groups[:1], self.param_groups[1:]
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Take a step of both."""
+        for optimizer in self._both:
+            optimizer.step()  # type: ignore[no-untyped-call]
+
+
+def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
+    """Return the optimizer over what is trainable; only matrices decay.
+
+    Muon takes the matrices inside the layers, with steps as large as those of AdamW; embeddings, the head, convolutions and
+    vectors stay with AdamW.
+
+    Source: Jordan et al., Muon (2024); scale of the steps from Liu et al., Muon is scalable for LLM training (2025).
+    """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices, others = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    tables |= {id(parameter) for name, parameter in model.named_parameters() if name.endswith("lm_head.weight")}
+    hidden = [p for p in trained if p.ndim == 2 and id(p) not in tables] if settings.kind == "muon" else []
+    rest = [p for p in trained if id(p) not in set(map(id, hidden))]
+    matrices, others = [p for p in rest if p.ndim > 1], [p for p in rest if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), fused=True)
+    adamw = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), fused=True)
+    if not hidden:
+        return adamw
+    muon = torch.optim.Muon(hidden, lr=settings.learning_rate, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw")
+    return MuonWithAdamW(muon, adamw)
 
 
 def learning_rate(settings: OptimizerSettings, step: int, steps: int) -> float:
