@@ -22,20 +22,33 @@ def run_training(
     kind: "type[Recipe]",
     recipe: str,
     *,
-    output: Path,
+    output: Path | None,
     overrides: Sequence[str] = (),
     processes: int = 1,
     allow_changes: bool = False,
+    accelerate_config: str | None = None,
 ) -> None:
     """Run a stage to its end and print where the model lies; with several processes, in child processes that share the work.
 
     Raises: ConfigError: the recipe or an override is wrong. OneThinkerError: a child process failed; it has said why.
     """
     settings = kind.load(recipe, overrides)
+    if output is None:
+        raise ConfigError("--output FOLDER is needed: the run's journal, checkpoints and model go there (or --dry-run to train nothing)")
     check_processes(processes)
     if processes > 1 and "LOCAL_RANK" not in os.environ:
-        launch(stage, recipe, output=output, overrides=overrides, processes=processes, allow_changes=allow_changes)
+        launch(
+            stage,
+            recipe,
+            output=output,
+            overrides=overrides,
+            processes=processes,
+            allow_changes=allow_changes,
+            accelerate_config=accelerate_config,
+        )
         return
+    if accelerate_config is not None and processes == 1:
+        raise ConfigError("--accelerate-config deals a model to several processes; give --processes, one for each GPU")
     import torch
     from transformers.utils.logging import disable_progress_bar
 
@@ -62,9 +75,35 @@ def check_processes(processes: int) -> None:
         raise ConfigError(f"--processes {processes}: this machine has {torch.cuda.device_count()} GPUs, and each process needs its own")
 
 
-def launch(stage: Stage, recipe: str, *, output: Path, overrides: Sequence[str], processes: int, allow_changes: bool = False) -> None:
-    """Run this very command in as many processes, connected by torch's own launcher. Raises: OneThinkerError."""
+def find_accelerate_config(name: str) -> Path:
+    """Return the file of a config that comes with OneThinker ("fsdp2"), or the file of that name. Raises: ConfigError."""
+    from onethinker.training.config import BUILT_IN
+
+    path = BUILT_IN / f"{name}.yaml"
+    if path.is_file():
+        return path
+    if not Path(name).is_file():
+        there = ", ".join(sorted(file.stem for file in BUILT_IN.glob("*.yaml")))
+        raise ConfigError(f"--accelerate-config {name}: no such file; by name there are: {there}")
+    return Path(name)
+
+
+def launch(
+    stage: Stage,
+    recipe: str,
+    *,
+    output: Path,
+    overrides: Sequence[str],
+    processes: int,
+    allow_changes: bool = False,
+    accelerate_config: str | None = None,
+) -> None:
+    """Run this very command in as many processes, connected by torch's own launcher, or by accelerate's. Raises: OneThinkerError."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "onethinker"]
+    if accelerate_config is not None:
+        file = str(find_accelerate_config(accelerate_config))
+        several = ["--num_processes", str(processes), "--num_machines", "1", "--multi_gpu"]
+        launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", file, *several, "-m", "onethinker"]
     words = [stage, recipe, "--output", str(output), "--processes", str(processes), *(["--allow-changes"] if allow_changes else [])]
     # Threads that spin while they wait would slow the other processes down.
     calm = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}

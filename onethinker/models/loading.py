@@ -91,6 +91,43 @@ def load_local(model: str, *, seed: int = 0, device: str | None = None, dtype: s
     return LocalEngine(network, processor, settings.wording, settings.budget, name=model)
 
 
+def load_outline(model: str, *, config: Path | None = None) -> Any:
+    """Return the network that `model` names, every layer and no weights: they are on torch's meta device.
+
+    `config` is a file as Hugging Face's config.json that says what the model is, where it is not at hand.
+
+    Raises: EngineError: there is no such folder or file, or the hub cannot be reached.
+    """
+    import torch
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    if model == TINY and config is None:
+        return _build_tiny(0, "meta", "float32").model
+    folder = Path(model).expanduser()
+    if config is None and (folder / ADAPTER_SETTINGS_FILE).is_file():
+        return load_outline(_base_of(folder, read_settings(folder)))
+    source = str(config or (folder if folder.is_dir() else model))
+    if config is None and not folder.is_dir() and not _HUB_ID.fullmatch(model):
+        raise EngineError(f"{model}: no such folder")
+    offline = config is not None or folder.is_dir() or not _hub_answers(model)
+    try:
+        settings = AutoConfig.from_pretrained(source, local_files_only=offline)
+        with torch.device("meta"):
+            return AutoModelForImageTextToText.from_config(settings)
+    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        raise EngineError(f"{source}: expected the config.json of a vision-language model: {str(error).strip()[:300]}") from error
+
+
+def budget_of(model: str) -> MediaBudget:
+    """Return how much of a picture or video the model that `model` names is shown when nothing else is said. Raises: EngineError."""
+    if model == TINY:
+        from onethinker.models.tiny import TINY_BUDGET
+
+        return TINY_BUDGET
+    return read_settings(Path(model).expanduser()).budget
+
+
 def _base_of(folder: Path, settings: ModelSettings) -> str:
     """Return which model the adapters in a folder belong to. Raises: EngineError: nothing says so."""
     path = folder / ADAPTER_SETTINGS_FILE

@@ -3,10 +3,11 @@
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from onethinker.data.checking import Need
 from onethinker.errors import ConfigError
 from onethinker.media.budget import MediaBudget
 from onethinker.training.advantages import Algorithm, Guard
@@ -149,6 +150,8 @@ class Recipe(Settings):
     """How weights change."""
     log: LogSettings = LogSettings()
     """Where it says how it goes."""
+    need: ClassVar[Need]
+    """What a record must have to be learned from."""
 
     @property
     def weights_dtype(self) -> str:
@@ -205,6 +208,7 @@ class SftRecipe(Recipe):
 
     batch_size: int = Field(32, ge=1)
     """Samples of one optimizer step, over all processes."""
+    need: ClassVar[Need] = "response"
 
 
 class RolloutSettings(Settings):
@@ -317,6 +321,7 @@ class RlRecipe(Recipe):
     """How advantages become a loss."""
     log: RlLogSettings = RlLogSettings()
     """Where it says how it goes."""
+    need: ClassVar[Need] = "truth"
 
     @model_validator(mode="after")
     def _check_dropout(self) -> "RlRecipe":

@@ -110,7 +110,7 @@ def test_packing_is_exact_under_adapters_and_gradient_checkpointing(prompts):
     for checkpointing in (False, True):
         model.train()
         if checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.activation_checkpointing_enable({"use_reentrant": False})
         packed, _ = score(model, pack(trees))
         (packed * weights).sum().backward()
         # float32 sums in another order.
@@ -133,7 +133,7 @@ def test_the_model_without_its_adapters_is_the_one_that_training_began_with(prom
 def test_scoring_the_reference_between_forward_and_backward_leaves_the_gradients_as_they_are(prompts):
     model, row = with_adapters(), pack(some_trees(prompts))
     model.train()
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.activation_checkpointing_enable({"use_reentrant": False})
     score(model, row)[0].sum().backward()
     expected = gradients(model)
     logps, _ = score(model, row)
