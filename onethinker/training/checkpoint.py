@@ -138,8 +138,9 @@ class RunFolder:
             for path in torn or {}:
                 _remove(path.with_suffix(".torn"))
                 path.rename(path.with_suffix(".torn"))
-            for leftover in [*self.path.glob(".*.partial"), *(self.path / "checkpoints").glob("*.partial")]:
+            for leftover in self.path.glob(".*.partial"):
                 _remove(leftover)
+            self._tidy()
             write_atomically(self.path / "recipe.json", json.dumps(recipe, indent=2) + "\n")
             kept = [row for row in self.rows() if row["step"] <= step]
             write_atomically(self.journal, "".join(json.dumps(row) + "\n" for row in kept))
@@ -206,7 +207,9 @@ class RunFolder:
                 f"{self.path}: step {step} cannot be saved: {'; '.join(filter(None, (str(error), self._missing_room(size))))}. Make this "
                 f"possible and run the same command again: it goes on from {last[0].name if last else 'the beginning'}"
             ) from error
-        self._prune()
+        self._tidy()
+        for torn in partial.parent.glob("*.torn"):
+            _remove(torn)
 
     @contextmanager
     def writing_model(self) -> Iterator[Path]:
@@ -225,12 +228,12 @@ class RunFolder:
         free = shutil.disk_usage(parent).free
         return f"{_megabytes(size)} are needed, {_megabytes(free)} are free, {_megabytes(size - free)} are missing" if size > free else ""
 
-    def _prune(self) -> None:
-        checkpoints = self.path / "checkpoints"
+    def _tidy(self) -> None:
+        """Remove checkpoints that newer ones have replaced, and what is left of half-written and half-removed ones."""
         for old in self.checkpoints()[:-KEPT_CHECKPOINTS]:
             # Under its own name a folder that is half removed would look like a checkpoint.
             old.rename(old.with_suffix(".partial"))
-        for leftover in [*checkpoints.glob("*.partial"), *checkpoints.glob("*.torn")]:
+        for leftover in (self.path / "checkpoints").glob("*.partial"):
             _remove(leftover)
 
 

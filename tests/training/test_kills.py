@@ -1,0 +1,268 @@
+"""SIGKILL at named places and at random times: the run that goes on ends exactly like one that was never stopped."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onethinker.models.tiny import save_tiny
+from onethinker.training.checkpoint import RunFolder, find_damage
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "sft": {"steps": 5, "batch_size": 2, "save_every": 2, "max_row_tokens": 512, "optimizer": {"learning_rate": 1e-3}},
+    "rl": {
+        "steps": 3,
+        "save_every": 1,
+        "max_row_tokens": 512,
+        "data": {"problem_types": ["spatial grounding", "tracking", "segmentation", "multiple choice"]},
+        "rollout": {"prompts_per_step": 4, "answers_per_prompt": 3, "max_new_tokens": 8, "min_accuracy": -1, "max_refills": 0},
+        "grading": {"workers": 1},
+        "optimizer": {"learning_rate": 1e-4},
+        "loss": {"updates_per_batch": 2},
+    },
+}
+"""SFT saves after steps 2, 4 and 5, RL after every step; both remove their first checkpoint after their third."""
+STEP_2, STEP_4 = "checkpoints/step-00000002", "checkpoints/step-00000004"
+KILLS = {
+    "sft": [
+        "before optimizer step#3",
+        "after optimizer step#4",
+        "half journal.jsonl#3",
+        "after journal row#5",
+        f"half {STEP_4}.partial/.model.partial/model.safetensors",
+        f"half {STEP_4}.partial/optimizer.safetensors",
+        f"before replace {STEP_4}.partial/.progress.json.partial",
+        f"before write {STEP_4}.partial/manifest.json",
+        f"before fsync {STEP_4}.partial/model/model.safetensors",
+        f"before rename {STEP_4}.partial",
+        f"after rename {STEP_4}.partial",
+        "before write .model.partial/model.safetensors",
+        "after optimizer step#4, before replace .journal.jsonl.partial, before fsync journal.jsonl",
+    ],
+    "rl": [
+        "before rollout#2",
+        "after rollout#3",
+        "before reward#6",
+        "after reward#12",
+        "before averages#2",
+        "after averages#3",
+        "after optimizer step#3",
+        "before rename checkpoints/step-00000001",
+        "after unlink …/optimizer.safetensors",
+    ],
+}
+"""Places as `killing` names them, `#n` for the n-th passage; after a comma where the run that goes on is killed again."""
+MORE_KILLS = {
+    "sft": [
+        "before replace .recipe.json.partial",
+        "after fsync starts.jsonl",
+        "before backward#4",
+        "after backward#5",
+        "before journal row#4",
+        "before fsync journal.jsonl#4",
+        f"before write {STEP_4}.partial/.model.partial/config.json",
+        f"after rename {STEP_4}.partial/.model.partial",
+        f"after write {STEP_4}.partial/optimizer.safetensors",
+        f"after fsync {STEP_4}.partial/manifest.json",
+        f"after rmdir {STEP_2}.partial",
+        "before rename .model.partial",
+        "after rename .model.partial",
+    ],
+    "rl": [
+        "after grading#5",
+        "before optimizer step#4",
+        "after journal row#2",
+        f"before fsync {STEP_2}.partial",
+        f"after rename {STEP_2}.partial",
+        "after rename checkpoints/step-00000001",
+        "after averages#2, after optimizer step#2, half journal.jsonl",
+    ],
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: the number of the signal that killed it or 0, its error, where it passed, processes that it left behind."""
+
+    signal: int
+    error: str
+    seconds: float
+    passed: list[str]
+    left_behind: list[int]
+
+
+class Driver:
+    """The warm process of `killing.py`, in which every run is a fork."""
+
+    def __init__(self, model: Path) -> None:
+        self.model = str(model)
+        command = [sys.executable, str(Path(__file__).with_name("killing.py"))]
+        calm = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=calm)
+
+    def run(self, stage: str, folder: Path, *, recipe: dict[str, Any] | None = None, **order: Any) -> Outcome:
+        """Return how a run ended; by default it is the stage's above."""
+        whole = {"stage": stage, "folder": str(folder), "recipe": {"model": self.model, **(recipe or RECIPES[stage])}, **order}
+        self.process.stdin.write(json.dumps(whole) + "\n")
+        self.process.stdin.flush()
+        return Outcome(**json.loads(self.process.stdout.readline()))
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a run that was never stopped left behind, how long it took and where it passed."""
+
+    outcome: Outcome
+    files: dict[str, str]
+    rows: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    model = tmp_path_factory.mktemp("model") / "tiny"
+    save_tiny(model)
+    driver = Driver(model)
+    yield driver
+    driver.close()
+
+
+@pytest.fixture(scope="module")
+def wholes(driver, tmp_path_factory) -> dict[str, Whole]:
+    found = {}
+    for stage in RECIPES:
+        folder = tmp_path_factory.mktemp("whole") / stage
+        outcome = driver.run(stage, folder, seed=1)
+        assert (outcome.signal, outcome.error) == (0, "")
+        found[stage] = Whole(outcome, files(folder), rows(folder))
+    return found
+
+
+NOT_COMPARED = {
+    "journal.jsonl": "holds the clock; its rows are compared without it",
+    "starts.jsonl": "grows with every start",
+    "tokenizer_config.json": "transformers notes there how a tokenizer that it has loaded was last used",
+    "manifest.json": "holds the digest of tokenizer_config.json; that it is right is looked at after each kill",
+}
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Return a digest of every file that lies in a run."""
+    found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {name: "there" if path.name in NOT_COMPARED else hashlib.sha256(path.read_bytes()).hexdigest() for name, path in found.items()}
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """Return the journal without what depends on the clock."""
+    return [{key: value for key, value in row.items() if "seconds" not in key} for row in RunFolder(folder).rows()]
+
+
+def kill(driver: Driver, stage: str, folder: Path, place: str) -> None:
+    """Kill a run at a place, which it must reach, and look at what is left: no process, and no checkpoint that is not whole."""
+    name, _, passage = place.partition("#")
+    outcome = driver.run(stage, folder, place=name, passage=int(passage or 1), seed=2)
+    assert (outcome.signal, outcome.error) == (signal.SIGKILL, ""), f"the run never came to {place!r}: {outcome.error}"
+    look_at_what_is_left(folder, outcome)
+
+
+def look_at_what_is_left(folder: Path, outcome: Outcome) -> None:
+    assert outcome.left_behind == []
+    assert {path.name: find_damage(path) for path in RunFolder(folder).checkpoints()} == {
+        path.name: None for path in RunFolder(folder).checkpoints()
+    }
+
+
+def finish(driver: Driver, stage: str, folder: Path, whole: Whole) -> None:
+    """Let a run go on to its end and compare it with one that was never stopped, byte by byte."""
+    outcome = driver.run(stage, folder, seed=3)
+    assert (outcome.signal, outcome.error) == (0, "")
+    assert rows(folder) == whole.rows
+    assert files(folder) == whole.files
+
+
+def listed(kills: dict[str, list[str]]) -> list[tuple[str, str]]:
+    return [(stage, places) for stage in kills for places in kills[stage]]
+
+
+def kill_and_finish(driver: Driver, stage: str, folder: Path, places: str, whole: Whole) -> None:
+    for place in places.split(", "):
+        kill(driver, stage, folder, place)
+    finish(driver, stage, folder, whole)
+
+
+@pytest.mark.parametrize(("stage", "places"), listed(KILLS))
+def test_a_run_killed_at_a_place_ends_like_one_that_never_was(driver, wholes, tmp_path, stage, places):
+    kill_and_finish(driver, stage, tmp_path / "run", places, wholes[stage])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("stage", "places"), listed(MORE_KILLS))
+def test_a_run_killed_at_one_of_more_places_ends_like_one_that_never_was(driver, wholes, tmp_path, stage, places):
+    kill_and_finish(driver, stage, tmp_path / "run", places, wholes[stage])
+
+
+def kill_at_random_times(driver: Driver, stage: str, tmp_path: Path, whole: Whole, *, seed: int, kills: int) -> None:
+    """Kill a run again and again; one that came to its end in between is compared, and another one is begun."""
+    random_times, killed, number = random.Random(seed), 0, 0
+    while killed < kills:
+        folder = tmp_path / f"run{number}"
+        outcome = driver.run(stage, folder, after_s=random_times.uniform(0, 0.8) * whole.outcome.seconds, seed=2)
+        assert outcome.error == ""
+        look_at_what_is_left(folder, outcome)
+        killed += outcome.signal == signal.SIGKILL
+        if not outcome.signal:
+            finish(driver, stage, folder, whole)
+            number += 1
+    finish(driver, stage, tmp_path / f"run{number}", whole)
+
+
+@pytest.mark.parametrize("stage", ["sft", "rl"])
+def test_a_run_killed_at_random_times_ends_like_one_that_never_was(driver, wholes, tmp_path, stage):
+    kill_at_random_times(driver, stage, tmp_path, wholes[stage], seed=0, kills=3)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("stage", ["sft", "rl"])
+def test_a_run_killed_at_many_random_times_ends_like_one_that_never_was(driver, wholes, tmp_path, stage, seed):
+    kill_at_random_times(driver, stage, tmp_path, wholes[stage], seed=seed, kills=6)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("part", range(5))
+@pytest.mark.parametrize("stage", ["sft", "rl"])
+def test_a_run_killed_anywhere_ends_like_one_that_never_was(driver, wholes, tmp_path, stage, part):
+    """Fifty of the places that a run passes, at the same distance from each other, in five parts."""
+    passed = wholes[stage].outcome.passed
+    numbered = [f"{place}#{passed[: number + 1].count(place)}" for number, place in enumerate(passed)]
+    chosen = numbered[:: len(numbered) // 50][part:50:5]
+    assert len(chosen) == 10
+    for number, place in enumerate(chosen):
+        kill_and_finish(driver, stage, tmp_path / str(number), place, wholes[stage])
+
+
+def test_what_a_run_needs_besides_weights_is_its_step_its_prompts_and_its_averages(wholes):
+    """Every random draw follows from seed and step: the runs above were begun with other global random states each time."""
+    assert wholes["rl"].outcome.passed.count("after rollout") == RECIPES["rl"]["steps"]
+    assert {Path(name).name for name in wholes["rl"].files if name.startswith("checkpoints/step-00000003/") and "/model/" not in name} == {
+        "progress.json",
+        "optimizer.safetensors",
+        "manifest.json",
+    }
+
+
+def test_a_place_that_is_never_reached_is_seen(driver, tmp_path):
+    outcome = driver.run("sft", tmp_path / "run", recipe=RECIPES["sft"] | {"steps": 1}, place="before optimizer step", passage=2)
+    assert outcome.signal == 0
