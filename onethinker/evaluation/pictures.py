@@ -51,18 +51,23 @@ def draw_example(sample: Sample, result: Result, budget: MediaBudget, folder: Pa
     if truth_path.exists() or not sample.media:
         return
     task = find_task(sample.problem_type, sample.data_type)
-    clip = _enlarged(_thinned(read_clip(sample.media[0], budget)))
+    clip = for_sheet(read_clip(sample.media[0], budget))
     truth_path.parent.mkdir(parents=True, exist_ok=True)
     if not task.structured:
-        write_atomically(truth_path, _sheet_png(clip))
+        write_atomically(truth_path, sheet_png(clip))
         return
     try:
         answer = task.parse(find_answer(result.response), sample.options)
     except AnswerError:
         pass
     else:
-        write_atomically(answer_path, _sheet_png(task.draw(clip, answer)))
-    write_atomically(truth_path, _sheet_png(task.draw(clip, task.parse(sample.truth, sample.options))))
+        write_atomically(answer_path, sheet_png(task.draw(clip, answer)))
+    write_atomically(truth_path, sheet_png(task.draw(clip, task.parse(sample.truth, sample.options))))
+
+
+def for_sheet(clip: Clip) -> Clip:
+    """Return what a sheet shows of a clip: some of its frames, in the size in which they are drawn on."""
+    return _enlarged(_thinned(clip))
 
 
 def _thinned(clip: Clip) -> Clip:
@@ -84,7 +89,7 @@ def _enlarged(clip: Clip) -> Clip:
     return replace(clip, frames=np.stack([np.asarray(Image.fromarray(frame).resize(size, resample)) for frame in clip.frames]))
 
 
-def _sheet_png(clip: Clip) -> bytes:
+def sheet_png(clip: Clip) -> bytes:
     """Return the frames side by side, as a PNG with transparent gaps."""
     count, height, width, _ = clip.frames.shape
     sheet = np.zeros((height, count * width + (count - 1) * _GAP_PX, 4), dtype=np.uint8)

@@ -6,23 +6,36 @@ Dimensions: P groups, G answers per group, T tokens, S scored tokens.
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 
+from onethinker.data.sample import Sample
 from onethinker.errors import ConfigError
 from onethinker.models.loading import load_local
-from onethinker.tasks import find_task
+from onethinker.tasks import TASKS, find_task
 from onethinker.tasks.task import Grade
 from onethinker.training.adapters import base_weights
-from onethinker.training.advantages import compute_advantages
+from onethinker.training.advantages import EmaState, compute_advantages
+from onethinker.training.alarms import find_alarms
+from onethinker.training.answers import Sampled, write_answers
 from onethinker.training.checkpoint import Progress
 from onethinker.training.config import RlRecipe, RolloutSettings
 from onethinker.training.loss import clipped_policy_loss, kl_k3, token_weights
+from onethinker.training.monitoring import (
+    MEASURED,
+    Measured,
+    Phase,
+    RlRow,
+    Summary,
+    covers_whole_frame,
+    note_answer,
+    task_rows,
+)
+from onethinker.training.optimizer import learning_rate
 from onethinker.training.packing import Prompt, Row, Tree, use_forest_attention
 from onethinker.training.rewards import Failure, Grader, Grading, Ungraded
 from onethinker.training.rollouts import Rollout, sample_answers
@@ -30,6 +43,8 @@ from onethinker.training.run import OnStep, Run, open_run, score
 
 Reference = Callable[[Row], Tensor]
 """Gives the log-probabilities (S,) of a row's scored tokens under the model that RL started from."""
+TASK_NUMBERS = {task.statistics: number for number, task in enumerate(TASKS)}
+"""The row of each task in what a loss measures, the same in every process."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +53,10 @@ class Group:
 
     number: int
     task: str
+    sample: Sample
     prompt: Prompt
     rollouts: tuple[Rollout, ...]
+    texts: tuple[str, ...]
     grades: tuple[Grade, ...]
 
     @property
@@ -54,30 +71,12 @@ Asked = tuple[Group, Grading]
 
 @dataclass(frozen=True)
 class GradedTree(Tree):
-    """A group as the loss needs it: old log-probabilities of all answer tokens, one advantage and one weight an answer."""
+    """A group as the loss needs it: its task, old log-probabilities of all answer tokens, one advantage and one weight an answer."""
 
+    task: str
     old_logps: Tensor
     advantages: Tensor
     weights: Tensor
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What all processes need to know of a group that one of them holds."""
-
-    number: int
-    task: str
-    rewards: tuple[float, ...]
-    accuracy: float
-    format: float
-    dropped: Literal["all_right", "all_wrong"] | None
-    mean_tokens: float
-    cut: int
-
-    @property
-    def kept(self) -> bool:
-        """Whether the group's answers differ enough to be learned from."""
-        return self.dropped is None
 
 
 @dataclass(frozen=True)
@@ -123,10 +122,10 @@ def train_rl(recipe: RlRecipe, folder: Path, *, on_step: OnStep | None = None, a
 
 def _train(run: Run, recipe: RlRecipe, grader: Grader, on_step: OnStep | None) -> Path:
     reference = _reference(run, recipe)
+    journal = run.folder.rows()
     for step in range(run.progress.step, recipe.steps):
         started = time.perf_counter()
         batch = _collect(run, recipe, grader)
-        collected = time.perf_counter()
         kept = [summary for summary in batch.summaries if summary.kept][: recipe.rollout.prompts_per_step]
         rewards_PG = torch.tensor([summary.rewards for summary in kept], dtype=torch.float64).reshape(-1, recipe.rollout.answers_per_prompt)
         settings = recipe.advantage
@@ -141,25 +140,80 @@ def _train(run: Run, recipe: RlRecipe, grader: Grader, on_step: OnStep | None) -
             guard=settings.guard,
         )
         advantages = {summary.number: row for summary, row in zip(kept, advantages_PG.float(), strict=True)}
-        measured = _update(run, recipe, reference, batch.groups, advantages, step)
-        skipped = run.take_skipped()
-        row = {
-            "step": step + 1,
-            "stage": "rl",
-            **measured,
-            "groups": len(kept),
-            "dropped_groups": sum(batch.dropped.values()),
-            "dropped": batch.dropped,
-            "surplus_groups": sum(summary.kept for summary in batch.summaries) - len(kept),
-            "ungraded": [asdict(lost) for lost in batch.lost],
-            "skipped_samples": skipped,
-            "seconds": time.perf_counter() - started,
-            "rollout_seconds": collected - started,
-            "tasks": _by_task(batch.summaries, advantages, {task: moments.sigma for task, moments in ema.items()}),
-        }
-        run.record(row, on_step)
-        run.advance(Progress(step + 1, batch.cursor, ema, run.progress.skipped + len(skipped)))
+        with run.clock.phase("update"):
+            updated = _update(run, recipe, reference, batch.groups, advantages, step)
+        if recipe.log.answers_every and (step + 1) % recipe.log.answers_every == 0:
+            _show_answers(run, step + 1, batch)
+        row = _row(run, recipe, batch, step=step, advantages=advantages, ema=ema, updated=updated, started=started)
+        record = asdict(row)
+        record["alarms"] = [asdict(alarm) for alarm in find_alarms([*journal, record], recipe.log.alarms)]
+        journal = [*journal, record][-2 * max(1, recipe.log.alarms.window) :]
+        run.record(record, on_step)
+        run.advance(Progress(step + 1, batch.cursor, ema, run.progress.skipped + len(row.skipped_samples)))
     return run.finish()
+
+
+def _row(
+    run: Run,
+    recipe: RlRecipe,
+    batch: Batch,
+    *,
+    step: int,
+    advantages: Mapping[int, Tensor],
+    ema: EmaState,
+    updated: "Updated",
+    started: float,
+) -> RlRow:
+    """Return the journal's row of a step that is done, without alarms; all processes take part."""
+    groups = batch.groups.values()
+    prompts, answers, shared = run.total(
+        sum(len(group.prompt.input_ids) for group in groups),
+        sum(len(answer.ids) for group in groups for answer in group.rollouts),
+        sum(len(group.prompt.input_ids) * (len(group.rollouts) - 1) for group in groups),
+    )
+    tokens: dict[Phase, int] = {"data": int(prompts), "rollout": int(prompts + answers), "grading": int(answers)}
+    saved: dict[Phase, int] = {"rollout": int(shared)}
+    if recipe.loss.kl:
+        tokens["reference"], saved["reference"] = updated.tokens, updated.shared_tokens
+    tokens["update"], saved["update"] = updated.tokens, updated.shared_tokens
+    return RlRow(
+        step=step + 1,
+        stage="rl",
+        loss=updated.loss,
+        kl=updated.mean("kl"),
+        entropy=updated.mean("entropy"),
+        clipped_share=updated.mean("clipped_share"),
+        grad_norm=updated.grad_norm,
+        updates=updated.updates,
+        learning_rate=learning_rate(recipe.optimizer, step, recipe.steps),
+        groups=len(advantages),
+        dropped_groups=sum(batch.dropped.values()),
+        dropped=batch.dropped,
+        surplus_groups=sum(summary.kept for summary in batch.summaries) - len(advantages),
+        ungraded=[asdict(lost) for lost in batch.lost],
+        skipped_samples=run.take_skipped(),
+        seconds=time.perf_counter() - started,
+        seconds_by_phase=run.clock.take(),
+        tokens_by_phase=tokens,
+        shared_prompt_tokens=saved,
+        tasks=task_rows(
+            batch.summaries,
+            {number: float(advantages_G.abs().mean()) for number, advantages_G in advantages.items()},
+            {task: moments.sigma for task, moments in ema.items()},
+            updated.measured,
+        ),
+    )
+
+
+def _show_answers(run: Run, step: int, batch: Batch) -> None:
+    """Write a page with the first group of each task that the main process has graded itself; the others write nothing."""
+    if not run.accelerator.is_main_process:
+        return
+    shown: dict[str, Sampled] = {}
+    for _, group in sorted(batch.groups.items()):
+        if group.grades and group.task not in shown:
+            shown[group.task] = Sampled(group.sample, group.texts, group.grades)
+    write_answers(run.folder.path, step, [shown[task] for task in sorted(shown)], run.budget)
 
 
 def _reference(run: Run, recipe: RlRecipe) -> Reference | None:
@@ -178,7 +232,7 @@ def _reference(run: Run, recipe: RlRecipe) -> Reference | None:
         start.to(run.accelerator.device).eval().requires_grad_(False)
 
     def reference(row: Row) -> Tensor:
-        with torch.no_grad(), run.precision(), base_weights(start):
+        with run.clock.phase("reference"), torch.no_grad(), run.precision(), base_weights(start):
             return score(start, row)[0]
 
     return reference
@@ -202,7 +256,8 @@ def _collect(run: Run, recipe: RlRecipe, grader: Grader) -> Batch:
             asked += _answer(run, recipe, grader, mine[first : first + settings.prompts_at_once])
         found: list[Summary | Lost] = []
         for group, grading in asked:
-            grades = grading.result()
+            with run.clock.phase("grading"):
+                grades = grading.result()
             if isinstance(grades, Ungraded):
                 found.append(Lost(group.number, group.task, grades.reason, grades.text))
             else:
@@ -249,14 +304,15 @@ def _check_signal(batch: Batch, settings: RolloutSettings, *, is_first: bool) ->
 def _answer(run: Run, recipe: RlRecipe, grader: Grader, numbers: Sequence[int]) -> list[Asked]:
     """Return the groups of a few prompts, decoded together, with their grading under way; the numbers alone decide what is drawn."""
     settings, config = recipe.rollout, run.model.config
-    read = [run.read(number) for number in numbers]
-    prompts = run.prompts([request for _, request in read])
+    with run.clock.phase("data"):
+        read = [run.read(number) for number in numbers]
+        prompts = run.prompts([request for _, request in read])
     size = settings.answers_per_prompt, settings.max_new_tokens
     uniforms_PGT = torch.stack(
         [torch.rand(size, generator=torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)) for number in numbers]
     )
     tokenizer = run.processor.tokenizer
-    with run.precision():
+    with run.clock.phase("rollout"), run.precision():
         rollouts = sample_answers(
             run.model,
             prompts,
@@ -267,14 +323,17 @@ def _answer(run: Run, recipe: RlRecipe, grader: Grader, numbers: Sequence[int]) 
         )
     asked = []
     for number, (sample, _), prompt, answers in zip(numbers, read, prompts, rollouts, strict=True):
-        texts = [tokenizer.decode(answer.ids[:-1] if answer.ended else answer.ids) for answer in answers]
+        texts = tuple(tokenizer.decode(answer.ids[:-1] if answer.ended else answer.ids) for answer in answers)
         task = find_task(sample.problem_type, sample.data_type)
-        asked.append((Group(number, task.statistics, prompt, tuple(answers), ()), grader.submit(sample, texts)))
+        with run.clock.phase("grading"):
+            grading = grader.submit(sample, texts)
+        asked.append((Group(number, task.statistics, sample, prompt, tuple(answers), texts, ()), grading))
     return asked
 
 
 def _summary(group: Group, recipe: RlRecipe) -> Summary:
-    settings, size = recipe.rollout, len(group.grades)
+    settings, sample, size = recipe.rollout, group.sample, len(group.grades)
+    task = find_task(sample.problem_type, sample.data_type)
     return Summary(
         number=group.number,
         task=group.task,
@@ -286,8 +345,11 @@ def _summary(group: Group, recipe: RlRecipe) -> Summary:
         else "all_right"
         if group.accuracy >= settings.max_accuracy
         else None,
-        mean_tokens=sum(len(answer.ids) for answer in group.rollouts) / size,
+        prompt_tokens=len(group.prompt.input_ids),
+        lengths=tuple(len(answer.ids) for answer in group.rollouts),
         cut=sum(not answer.ended for answer in group.rollouts),
+        answers=tuple(map(note_answer, group.texts)),
+        whole_frames=tuple(covers_whole_frame(text, task, sample.options) for text in group.texts),
     )
 
 
@@ -295,14 +357,14 @@ def _summary(group: Group, recipe: RlRecipe) -> Summary:
 class PolicyLoss:
     """The loss of one optimizer step, row by row, with what is measured on the way.
 
-    `measured` sums loss, divergence, entropy and clipped share over this process's rows, with the weights of the loss.
+    `measured` sums what `MEASURED` names over this process's rows, for each task, in the shape (tasks, names).
     """
 
     recipe: RlRecipe
     reference: Reference | None
     num_tokens: int
     num_answers: int
-    measured: Tensor
+    measured: Tensor = field(default_factory=lambda: torch.zeros(len(TASK_NUMBERS), len(MEASURED), dtype=torch.float64))
 
     def __call__(self, row: Row, members: Sequence[Tree], logps_S: Tensor, entropy_S: Tensor) -> Tensor:
         """Return a row's part of the batch's loss."""
@@ -325,57 +387,75 @@ class PolicyLoss:
         loss_S = loss_S + settings.kl * kl_S
         ratio_S = (logps_S - old_logps_S).detach().exp()
         clipped_S = ((ratio_S < 1 - settings.clip_low) | (ratio_S > 1 + settings.clip_high)).to(logps_S)
-        self.measured += (torch.stack([loss_S, kl_S, entropy_S, clipped_S]).detach() * weights_S).sum(1).cpu()
-        return (loss_S * weights_S).sum()
+        loss = (loss_S * weights_S).sum()
+        (pull_S,) = torch.autograd.grad(loss, logps_S, retain_graph=True)
+        weighed_S = [value_S.detach() * weights_S for value_S in (loss_S, kl_S, entropy_S, clipped_S, torch.ones_like(loss_S))]
+        tasks_A = [TASK_NUMBERS[tree.task] for tree in trees for _ in tree.answers]
+        tasks_S = torch.tensor(tasks_A, device=row.answer_S.device)[row.answer_S]
+        self.measured.index_add_(0, tasks_S.cpu(), torch.stack([*weighed_S, pull_S.abs()], 1).double().cpu())
+        return loss
+
+
+@dataclass(frozen=True)
+class Updated:
+    """What the optimizer steps on one batch of groups have measured, over all processes.
+
+    `loss` and `grad_norm` are means over the steps, None without any; `tokens` are those of the packed rows, `shared_tokens` what
+    one row an answer would have read in addition.
+    """
+
+    updates: int
+    loss: float | None
+    grad_norm: float | None
+    measured: Measured
+    tokens: int
+    shared_tokens: int
+
+    def mean(self, name: str) -> float | None:
+        """Return the mean of what was measured over all tasks, with the weights of the loss; None where nothing has weight."""
+        weight = sum(sums["weight"] for sums in self.measured.values())
+        return sum(sums[name] for sums in self.measured.values()) / weight if weight else None
 
 
 def _update(
     run: Run, recipe: RlRecipe, reference: Reference | None, groups: Mapping[int, Group], advantages: Mapping[int, Tensor], step: int
-) -> dict[str, Any]:
-    """Take the optimizer steps on one batch of groups, each on its share of them, and return what was measured in the mean."""
+) -> Updated:
+    """Take the optimizer steps on one batch of groups, each on its share of them, and return what was measured on the way."""
     numbers, updates = sorted(advantages), recipe.loss.updates_per_batch
-    totals, norms = torch.zeros(4), []
+    measured_TM = torch.zeros(len(TASK_NUMBERS), len(MEASURED), dtype=torch.float64)
+    norms, tokens, shared = [], 0, 0
     for part in range(updates):
         trees = [_tree(groups[number], advantages[number]) for number in numbers[part::updates] if number in groups]
         answers = [answer for tree in trees for answer in tree.answers]
         num_tokens, num_answers = run.total(sum(map(len, answers)), len(answers))
         if not num_answers:
             continue
+        tokens += sum(tree.num_tokens for tree in trees)
+        shared += sum(len(tree.prompt.input_ids) * (len(tree.answers) - 1) for tree in trees)
         if not trees:
             # Every process takes part in every exchange of gradients, this one with a tree that weighs nothing.
             group = next(iter(groups.values()))
             trees = [_tree(group, torch.zeros(len(group.rollouts)), weight=0.0)]
-        loss = PolicyLoss(recipe, reference, int(num_tokens), int(num_answers), torch.zeros(4))
+        loss = PolicyLoss(recipe, reference, int(num_tokens), int(num_answers))
         norms.append(run.update(trees, step, loss))
-        totals += loss.measured
-    names, taken = ("loss", "kl", "entropy", "clipped_share"), max(1, len(norms))
-    means = [total / taken for total in run.total(*totals.tolist())]
-    return {**dict(zip(names, means, strict=True)), "grad_norm": sum(norms) / taken, "updates": len(norms)}
+        measured_TM += loss.measured
+    total_tokens, total_shared, *totals = run.total(tokens, shared, *measured_TM.flatten().tolist())
+    sums = {
+        task: dict(zip(MEASURED, totals[number * len(MEASURED) : (number + 1) * len(MEASURED)], strict=True))
+        for task, number in TASK_NUMBERS.items()
+    }
+    taken = len(norms)
+    return Updated(
+        updates=taken,
+        loss=sum(each["loss"] for each in sums.values()) / taken if taken else None,
+        grad_norm=sum(norms) / taken if taken else None,
+        measured=sums,
+        tokens=int(total_tokens),
+        shared_tokens=int(total_shared),
+    )
 
 
 def _tree(group: Group, advantages_G: Tensor, *, weight: float = 1.0) -> GradedTree:
     answers = tuple(answer.ids for answer in group.rollouts)
-    return GradedTree(
-        group.prompt, answers, torch.cat([answer.logps for answer in group.rollouts]), advantages_G, torch.full((len(answers),), weight)
-    )
-
-
-def _by_task(summaries: Sequence[Summary], advantages: Mapping[int, Tensor], sigmas: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """Return what the journal says of each task in the batch: means over all sampled groups, the dropped ones included."""
-    rows = {}
-    for task in sorted({summary.task for summary in summaries}):
-        mine = [summary for summary in summaries if summary.task == task]
-        rewards = [reward for summary in mine for reward in summary.rewards]
-        used = [float(advantages[summary.number].abs().mean()) for summary in mine if summary.number in advantages]
-        rows[task] = {
-            "reward": sum(rewards) / len(rewards),
-            "accuracy": sum(summary.accuracy for summary in mine) / len(mine),
-            "format": sum(summary.format for summary in mine) / len(mine),
-            "answer_tokens": sum(summary.mean_tokens for summary in mine) / len(mine),
-            "cut_answers": float(sum(summary.cut for summary in mine)),
-            "groups": float(len(mine)),
-            "dropped_groups": float(sum(not summary.kept for summary in mine)),
-            "mean_abs_advantage": sum(used) / len(used) if used else 0.0,
-            "sigma": sigmas.get(task, 0.0),
-        }
-    return rows
+    old_logps = torch.cat([answer.logps for answer in group.rollouts])
+    return GradedTree(group.prompt, answers, group.task, old_logps, advantages_G, torch.full((len(answers),), weight))

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import ProjectConfiguration, broadcast_object_list, gather_object
 from torch import Tensor, nn
 
+from onethinker.data.checking import check_files
 from onethinker.data.mixing import Mixture
 from onethinker.data.sample import Sample
 from onethinker.errors import ConfigError, DataError, MediaError
@@ -35,8 +36,10 @@ from onethinker.training.checkpoint import (
 )
 from onethinker.training.config import FREE_SETTINGS, Recipe
 from onethinker.training.loss import scored_by_head
+from onethinker.training.monitoring import Stopwatch
 from onethinker.training.optimizer import learning_rate, make_optimizer
 from onethinker.training.packing import Prompt, Row, Tree, pack, rows_of, split_prompts, use_forest_attention
+from onethinker.training.trackers import Trackers, check_trackers
 
 FEWEST_SAMPLES = 1000
 """Shares are of at least so many samples, so that one bad file among the first does not stop a run."""
@@ -59,6 +62,8 @@ class Run:
     optimizer: torch.optim.Optimizer
     data: Mixture
     progress: Progress
+    trackers: Trackers | None
+    clock: Stopwatch
     skipped: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -145,9 +150,11 @@ class Run:
         return [float(number) for number in sums]
 
     def record(self, row: dict[str, Any], on_step: OnStep | None) -> None:
-        """Put a row into the journal and tell whoever watches; only the main process does."""
+        """Put a row into the journal and tell trackers and whoever watches; only the main process does."""
         if self.accelerator.is_main_process:
             self.folder.append(row)
+            if self.trackers is not None:
+                self.trackers.tell([row])
             if on_step is not None:
                 on_step(row)
 
@@ -168,7 +175,8 @@ class Run:
         if progress.step % self.recipe.save_every and progress.step != self.recipe.steps:
             return
         if self.accelerator.is_main_process:
-            with self.folder.writing(progress.step, size=_checkpoint_bytes(self.model, self.recipe)) as partial:
+            size = _checkpoint_bytes(self.model, self.recipe)
+            with self.clock.phase("checkpoint"), self.folder.writing(progress.step, size=size) as partial:
                 save_model(partial / "model", self.model, self.processor, settings=self.settings)
                 save_optimizer(self.optimizer, self.model, partial / "optimizer.safetensors")
                 save_progress(progress, partial / "progress.json")
@@ -177,6 +185,8 @@ class Run:
     def finish(self) -> Path:
         """Write the finished model, adapters merged, and return its folder."""
         if self.accelerator.is_main_process:
+            if self.trackers is not None:
+                self.trackers.finish()
             model = self.model
             if self.recipe.lora is not None:
                 last = self.folder.checkpoints()[-1] / "model"
@@ -196,13 +206,19 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
     new ones. EngineError: the model cannot be loaded. ConfigError: the parts to freeze are not there, or the batch is smaller
     than the processes.
     """
+    check_trackers(recipe.log)
     accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(), kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
+        cpu=not torch.cuda.is_available(),
+        log_with=list(recipe.log.trackers) or None,
+        project_config=ProjectConfiguration(logging_dir=str(path / "tensorboard")),
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     if batch < accelerator.num_processes:
         raise ConfigError(f"a batch of {batch} cannot be shared by {accelerator.num_processes} processes; make it larger or start fewer")
     folder, settings = RunFolder(path), recipe.model_dump(mode="json")
     changed = folder.check(settings, free=FREE_SETTINGS, allow_changes=allow_changes)
+    if accelerator.is_main_process:
+        check_files(recipe.data.files, need=recipe.need)
     start = _find_start(accelerator, folder)
     lora, checkpoint = recipe.lora, start.checkpoint
     weights = str(checkpoint / "model") if checkpoint and lora is None else recipe.model
@@ -215,7 +231,7 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
     if checkpoint and lora is not None:
         load_adapters(checkpoint / "model", model)
     if recipe.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     optimizer = make_optimizer(model, recipe.optimizer)
     progress = Progress()
     if checkpoint:
@@ -223,10 +239,14 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
         progress = load_progress(checkpoint / "progress.json")
     data = Mixture.open(recipe.data.files, recipe.data.problem_types, recipe.data.weights, recipe.data.seed)
     # Only now is anything written: a recipe that cannot start leaves no folder behind.
+    trackers = None
     if accelerator.is_main_process:
         saves = math.ceil((recipe.steps - progress.step) / recipe.save_every)
         folder.check_room(_checkpoint_bytes(model, recipe), saves)
         folder.begin(settings, progress.step, changed=changed, torn=start.torn)
+        if recipe.log.trackers:
+            trackers = Trackers(accelerator, recipe.log, path, recipe=settings, step=progress.step)
+            trackers.tell(folder.rows())
     accelerator.wait_for_everyone()
     return Run(
         recipe=recipe,
@@ -240,6 +260,8 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
         optimizer=optimizer,
         data=data,
         progress=progress,
+        trackers=trackers,
+        clock=Stopwatch(torch.cuda.synchronize if accelerator.device.type == "cuda" else None),
     )
 
 

@@ -176,5 +176,5 @@ def test_a_later_step_without_any_signal_goes_on_without_an_update(tmp_path):
     assert batch.dropped == {"all_wrong": 4}
     assert batch.cursor == run.progress.cursor + 4
     before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
-    assert _update(run, strict, None, batch.groups, {}, 0)["updates"] == 0
+    assert _update(run, strict, None, batch.groups, {}, 0).updates == 0
     assert all(tensor.equal(before[name]) for name, tensor in run.model.state_dict().items())
