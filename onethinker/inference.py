@@ -15,6 +15,7 @@ from onethinker.errors import AnswerError, ConfigError
 from onethinker.geometry import Box
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
+from onethinker.media.sources import Source
 from onethinker.models.engine import Reply, Sampling
 from onethinker.models.loading import LoadedEngine, load_engine
 from onethinker.models.prompt import build_request
@@ -61,7 +62,7 @@ class Thought:
     problems: tuple[str, ...]
     timing: Timing
     reply: Reply
-    source: Path | Clip
+    source: Path | Clip | Source
     clip: Clip
     model: str
 
@@ -150,7 +151,7 @@ class Thinker:
 
     def ask(
         self,
-        source: Path | str | Clip,
+        source: Path | str | Clip | Source,
         question: str,
         *,
         task: str = "open-ended",

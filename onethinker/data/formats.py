@@ -128,7 +128,7 @@ def record_from_sample(sample: Sample, *, root: Path) -> Record:
     placeholders = ""
     for item in sample.media:
         if not isinstance(item, Path):
-            raise DataError(f"sample {sample.id!r}: clip {item.name!r} is in memory; save it to a file first")
+            raise DataError(f"sample {sample.id!r}: {item.name!r} is no file of its own; save it to one first")
         kind = "image" if sample.data_type == "image" or item.suffix.lower() in IMAGE_SUFFIXES else "video"
         media[f"{kind}s"].append(str(item.relative_to(root) if item.is_relative_to(root) else item))
         placeholders += f"<{kind}>"

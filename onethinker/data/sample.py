@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from onethinker.clip import Clip
+from onethinker.media.sources import Source
 
 
 @dataclass(frozen=True)
 class Sample:
     """A question about media with its reference answer; all readers return these and all stages take them.
 
-    `media` are files, or clips made in memory, in the order in which they precede the question. `truth` is the inside
-    of the reference answer block ("" if unknown). `response` is a whole model text to learn from, think and answer
+    `media` are files, folders of frames, pictures in tables, or clips made in memory, in the order in which they precede
+    the question. `truth` is the inside of the reference answer block ("" if unknown). `response` is a whole model text to learn from, think and answer
     blocks included. `extra` holds fields that no stage reads, kept for writing the record back.
     """
 
@@ -20,7 +21,7 @@ class Sample:
     problem: str
     problem_type: str
     data_type: Literal["image", "video"]
-    media: tuple[Path | Clip, ...]
+    media: tuple[Path | Clip | Source, ...]
     truth: str = ""
     options: tuple[str, ...] = ()
     response: str | None = None

@@ -79,7 +79,10 @@ def result_key(sample: Sample, settings: dict[str, Any]) -> str:
     asked = [settings, sample.id, sample.problem, sample.problem_type, sample.data_type, list(sample.options), sample.truth]
     digest.update(json.dumps(asked, sort_keys=True).encode())
     for media in sample.media:
-        digest.update(media.frames.tobytes() if isinstance(media, Clip) else os.fsencode(media))
+        if isinstance(media, Clip):
+            digest.update(media.frames.tobytes())
+        else:
+            digest.update(os.fsencode(media) if isinstance(media, Path) else repr(media).encode())
     return digest.hexdigest()
 
 

@@ -1,5 +1,6 @@
 """The one way in: a picture or video, from a file or from memory, becomes the frames that a model sees."""
 
+import io
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from onethinker.media.budget import MediaBudget
 from onethinker.media.pictures import count_moments, moment_times, moments, open_picture, resized, upright
 from onethinker.media.sampling import choose_frames, target_times
 from onethinker.media.sizing import frame_size, image_size
+from onethinker.media.sources import FrameFolder, Source, TablePicture
 from onethinker.media.videos import converted, decode_frames, open_video, quarter_turns, scaled, scan_video
 
 Frame = npt.NDArray[np.uint8]
@@ -26,7 +28,7 @@ HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 _log = logging.getLogger(__name__)
 
 
-def read_clip(source: Path | Clip, budget: MediaBudget) -> Clip:
+def read_clip(source: Path | Clip | Source, budget: MediaBudget) -> Clip:
     """Return what the model sees of a picture or video: frames chosen by true time, upright, sized within the budget.
 
     Sides are multiples of 32 pixels. Times are seconds from the first frame of the video. The kind of a file is read from
@@ -36,6 +38,10 @@ def read_clip(source: Path | Clip, budget: MediaBudget) -> Clip:
     """
     if isinstance(source, Clip):
         return _fit_clip(source, budget)
+    if isinstance(source, TablePicture):
+        return _read_named(io.BytesIO(source.read()), source.name, budget)
+    if isinstance(source, FrameFolder):
+        return _read_frames(source, budget)
     try:
         if not source.is_file():
             raise MediaError("is a folder or device, not a file" if source.exists() else "there is no such file")
@@ -46,6 +52,43 @@ def read_clip(source: Path | Clip, budget: MediaBudget) -> Clip:
     except Exception as error:  # what decoders raise on hostile bytes is no list that anybody keeps
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise MediaError(f"{source}: cannot be read as a picture or video ({reason})") from error
+
+
+def _read_named(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
+    try:
+        return _read_file(file, name, budget)
+    except MediaError as error:
+        raise MediaError(f"{name}: {error}") from error.__cause__
+    except Exception as error:  # as above
+        raise MediaError(f"{name}: cannot be read as a picture ({error})") from error
+
+
+def _read_frames(source: FrameFolder, budget: MediaBudget) -> Clip:
+    """Return the chosen frames of a folder of pictures, all sized as the first."""
+    if not source.names:
+        raise MediaError(f"{source.folder}: a video needs at least one frame")
+    times_s = [number / source.fps for number in range(len(source.names))]
+    duration_s = len(source.names) / source.fps
+    targets = target_times(duration_s, budget)
+    chosen = choose_frames(times_s, targets)
+    first = _frame_picture(source, chosen[0])
+    size = frame_size(*first.size, len(targets), budget)
+    frames = _stacked((resized(_frame_picture(source, number), size) for number in chosen), len(chosen), size)
+    return Clip("video", frames, tuple(times_s[n] for n in chosen), tuple(chosen), *first.size, duration_s, source.name)
+
+
+def _frame_picture(source: FrameFolder, number: int) -> Image.Image:
+    path = source.folder / source.names[number]
+    try:
+        with path.open("rb") as file:
+            image = open_picture(file)
+            if image is None:
+                raise MediaError("is no picture")
+            return upright(image)
+    except MediaError as error:
+        raise MediaError(f"{path}: {error}") from error.__cause__
+    except Exception as error:  # as above
+        raise MediaError(f"{path}: cannot be read as a picture ({getattr(error, 'strerror', None) or error})") from error
 
 
 def _read_file(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:

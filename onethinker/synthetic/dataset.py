@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from onethinker.clip import Clip
 from onethinker.data.sample import Sample
 from onethinker.errors import DataError
 from onethinker.synthetic.painting import FPS
@@ -64,7 +65,7 @@ def _saved_samples(
     for index in range(num_samples):
         sample = make_sample(seed, index, split=split, side_px=side_px)
         (clip,) = sample.media
-        assert not isinstance(clip, Path)
+        assert isinstance(clip, Clip)
         path = folder / "media" / f"{index:06d}.{'png' if clip.kind == 'image' else 'mp4'}"
         if clip.kind == "image":
             Image.fromarray(clip.frames[0]).save(path)

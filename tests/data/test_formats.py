@@ -199,7 +199,7 @@ def test_a_clip_in_memory_is_refused_and_the_old_file_stays(tmp_path):
     clip = Clip("image", np.zeros((1, 8, 8, 3), np.uint8), (0.0,), (0,), 8, 8, 0.0, "drawn")
     path = tmp_path / "samples.jsonl"
     path.write_text("old")
-    with pytest.raises(DataError, match="clip 'drawn' is in memory"):
+    with pytest.raises(DataError, match="'drawn' is no file of its own"):
         write_samples(path, [Sample("1", "?", "numerical", "image", (clip,), "2")])
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
