@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from onethinker.errors import EngineError
+from onethinker.files import sync_tree
 from onethinker.media.budget import MediaBudget
 from onethinker.models.wording import Wording
 
@@ -40,7 +41,9 @@ def save_model(folder: Path, model: Any, processor: Any, *, settings: ModelSetti
     """Write an ordinary Hugging Face folder, and beside the weights the settings that they were trained with.
 
     With `settings.base` only the model's adapters are written, as peft writes them. `state` are the weights where the model
-    itself does not hold all of them. A folder of that name is replaced once the new one is whole; until then it stays.
+    itself does not hold all of them. A folder of that name is replaced once the new one is whole and on the disk; until then it stays.
+
+    Raises: OSError, SafetensorError: it cannot be written.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
@@ -50,12 +53,23 @@ def save_model(folder: Path, model: Any, processor: Any, *, settings: ModelSetti
         model.save_pretrained(partial, state_dict=state)
     else:
         _save_adapters(partial, model, settings.base, model.state_dict() if state is None else state)
-    processor.save_pretrained(partial)
+    _save_processor(partial, processor)
     (partial / SETTINGS_FILE).write_text(settings.model_dump_json(indent=2) + "\n")
+    sync_tree(partial)
     if folder.exists():
         folder.rename(old)
     partial.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _save_processor(folder: Path, processor: Any) -> None:
+    """Raises: OSError: it cannot be written."""
+    try:
+        processor.save_pretrained(folder)
+    except Exception as error:  # what the library of the tokenizers raises has no type of its own
+        if type(error) is not Exception:
+            raise
+        raise OSError(str(error)) from error
 
 
 def _save_adapters(folder: Path, model: Any, base: str, state: Mapping[str, "Tensor"]) -> None:

@@ -7,6 +7,7 @@ checkpoints/step-00000001.partial").
 """
 
 import builtins
+import contextlib
 import functools
 import importlib
 import io
@@ -36,8 +37,8 @@ HALF = "half "
 class Order:
     """One run in one fork. It is killed at the `passage`-th time at `place`, or after so many seconds, or not at all.
 
-    `seed` is put into every global generator, which a run must not depend on. At `fill_at` the disk under the folder is
-    filled up; no file may grow beyond `file_limit` bytes.
+    `seed` is put into every global generator, which a run must not depend on. At the `passage`-th time at `fill_at` the disk
+    under the folder is filled up but for some bytes; no file may grow beyond `file_limit` bytes.
     """
 
     stage: str
@@ -48,6 +49,7 @@ class Order:
     after_s: float | None = None
     seed: int = 0
     fill_at: str | None = None
+    fill_but_bytes: int = 0
     file_limit: int | None = None
     allow_changes: bool = False
 
@@ -64,8 +66,8 @@ class Places:
         """Take note of a place."""
         self.passed.append(place)
         self.times[place] += 1
-        if place == self.order.fill_at:
-            _fill_disk(Path(self.order.folder).parent)
+        if (place, self.times[place]) == (self.order.fill_at, self.order.passage):
+            _fill_disk(Path(self.order.folder).parent, self.order.fill_but_bytes)
         if self.due(place):
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -178,7 +180,7 @@ def watch(order: Order) -> Places:
     import torch
     from transformers import modeling_utils
 
-    from onethinker.training import checkpoint, rewards, rl
+    from onethinker.training import checkpoint, rewards, rl, run
 
     places = Places(order)
     places.wrap(rl, "sample_answers", "rollout")
@@ -190,7 +192,7 @@ def watch(order: Order) -> Places:
     places.wrap(checkpoint.RunFolder, "append", "journal row")
     places.wrap_fsync()
     places.wrap_append(checkpoint, "_append")
-    for module, name in ((checkpoint, "save_file"), (modeling_utils, "safe_save_file")):
+    for module, name in ((run, "save_file"), (modeling_utils, "safe_save_file")):
         places.wrap_save_file(module, name)
     for name in ("rename", "replace", "unlink", "rmdir", "mkdir"):
         places.wrap_change(name)
@@ -276,12 +278,14 @@ def _belongs(process: int, run: int) -> bool:
         return False
 
 
-def _fill_disk(folder: Path) -> None:
-    """Leave no more than a few pages on a small disk of its own."""
+def _fill_disk(folder: Path, left: int) -> None:
+    """Leave only so many bytes on a small disk of its own."""
     free = shutil.disk_usage(folder).free
-    assert free < 2**28, f"{folder} is no small disk"
-    with (folder / "filler").open("wb") as file:
-        file.write(b"\0" * (free - 2**16))
+    assert free <= 2**28, f"{folder} is no small disk"
+    with (folder / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(2**12))
+    os.truncate(folder / "filler", (folder / "filler").stat().st_size - left)
 
 
 def main() -> None:

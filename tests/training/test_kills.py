@@ -1,13 +1,17 @@
-"""SIGKILL at named places and at random times: the run that goes on ends exactly like one that was never stopped."""
+"""SIGKILL at named places and at random times, disks that fill up: the run that goes on ends exactly like one that was never stopped."""
 
 import hashlib
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +32,18 @@ RECIPES: dict[str, dict[str, Any]] = {
         "optimizer": {"learning_rate": 1e-4},
         "loss": {"updates_per_batch": 2},
     },
+    "sft with muon": {"steps": 3, "batch_size": 2, "save_every": 1, "max_row_tokens": 512, "optimizer": {"kind": "muon"}},
+    "sft with dropout": {"steps": 3, "batch_size": 2, "save_every": 1, "max_row_tokens": 512, "lora": {"rank": 2, "dropout": 0.5}},
+    "rl with adapters": {
+        "steps": 3,
+        "save_every": 1,
+        "max_row_tokens": 512,
+        "data": {"problem_types": ["tracking", "multiple choice"]},
+        "rollout": {"prompts_per_step": 2, "answers_per_prompt": 3, "max_new_tokens": 8, "min_accuracy": -1, "max_refills": 0},
+        "lora": {"rank": 2},
+    },
 }
-"""SFT saves after steps 2, 4 and 5, RL after every step; both remove their first checkpoint after their third."""
+"""The first word is the stage. SFT saves after steps 2, 4 and 5, RL after every step; the first checkpoint goes after the third."""
 STEP_2, STEP_4 = "checkpoints/step-00000002", "checkpoints/step-00000004"
 KILLS = {
     "sft": [
@@ -85,6 +99,9 @@ MORE_KILLS = {
         "after rename checkpoints/step-00000001",
         "after averages#2, after optimizer step#2, half journal.jsonl",
     ],
+    "sft with muon": ["after optimizer step#2"],
+    "sft with dropout": ["after optimizer step#2", "after journal row#3"],
+    "rl with adapters": ["after optimizer step#2", "before write .model.partial/model.safetensors"],
 }
 
 
@@ -110,8 +127,8 @@ class Driver:
 
     def run(self, stage: str, folder: Path, *, recipe: dict[str, Any] | None = None, **order: Any) -> Outcome:
         """Return how a run ended; by default it is the stage's above."""
-        whole = {"stage": stage, "folder": str(folder), "recipe": {"model": self.model, **(recipe or RECIPES[stage])}, **order}
-        self.process.stdin.write(json.dumps(whole) + "\n")
+        settings = {"model": self.model, **(recipe or RECIPES[stage])}
+        self.process.stdin.write(json.dumps({"stage": stage.split()[0], "folder": str(folder), "recipe": settings, **order}) + "\n")
         self.process.stdin.flush()
         return Outcome(**json.loads(self.process.stdout.readline()))
 
@@ -140,14 +157,17 @@ def driver(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def wholes(driver, tmp_path_factory) -> dict[str, Whole]:
-    found = {}
-    for stage in RECIPES:
-        folder = tmp_path_factory.mktemp("whole") / stage
+def whole(driver, tmp_path_factory) -> Callable[[str], Whole]:
+    """Gives what a recipe's run leaves that is never stopped; each is made once."""
+
+    @cache
+    def make(stage: str) -> Whole:
+        folder = tmp_path_factory.mktemp("whole") / "run"
         outcome = driver.run(stage, folder, seed=1)
         assert (outcome.signal, outcome.error) == (0, "")
-        found[stage] = Whole(outcome, files(folder), rows(folder))
-    return found
+        return Whole(outcome, files(folder), rows(folder))
+
+    return make
 
 
 NOT_COMPARED = {
@@ -203,14 +223,14 @@ def kill_and_finish(driver: Driver, stage: str, folder: Path, places: str, whole
 
 
 @pytest.mark.parametrize(("stage", "places"), listed(KILLS))
-def test_a_run_killed_at_a_place_ends_like_one_that_never_was(driver, wholes, tmp_path, stage, places):
-    kill_and_finish(driver, stage, tmp_path / "run", places, wholes[stage])
+def test_a_run_killed_at_a_place_ends_like_one_that_never_was(driver, whole, tmp_path, stage, places):
+    kill_and_finish(driver, stage, tmp_path / "run", places, whole(stage))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(("stage", "places"), listed(MORE_KILLS))
-def test_a_run_killed_at_one_of_more_places_ends_like_one_that_never_was(driver, wholes, tmp_path, stage, places):
-    kill_and_finish(driver, stage, tmp_path / "run", places, wholes[stage])
+def test_a_run_killed_at_one_of_more_places_ends_like_one_that_never_was(driver, whole, tmp_path, stage, places):
+    kill_and_finish(driver, stage, tmp_path / "run", places, whole(stage))
 
 
 def kill_at_random_times(driver: Driver, stage: str, tmp_path: Path, whole: Whole, *, seed: int, kills: int) -> None:
@@ -229,34 +249,34 @@ def kill_at_random_times(driver: Driver, stage: str, tmp_path: Path, whole: Whol
 
 
 @pytest.mark.parametrize("stage", ["sft", "rl"])
-def test_a_run_killed_at_random_times_ends_like_one_that_never_was(driver, wholes, tmp_path, stage):
-    kill_at_random_times(driver, stage, tmp_path, wholes[stage], seed=0, kills=3)
+def test_a_run_killed_at_random_times_ends_like_one_that_never_was(driver, whole, tmp_path, stage):
+    kill_at_random_times(driver, stage, tmp_path, whole(stage), seed=0, kills=3)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(1, 6))
 @pytest.mark.parametrize("stage", ["sft", "rl"])
-def test_a_run_killed_at_many_random_times_ends_like_one_that_never_was(driver, wholes, tmp_path, stage, seed):
-    kill_at_random_times(driver, stage, tmp_path, wholes[stage], seed=seed, kills=6)
+def test_a_run_killed_at_many_random_times_ends_like_one_that_never_was(driver, whole, tmp_path, stage, seed):
+    kill_at_random_times(driver, stage, tmp_path, whole(stage), seed=seed, kills=6)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("part", range(5))
 @pytest.mark.parametrize("stage", ["sft", "rl"])
-def test_a_run_killed_anywhere_ends_like_one_that_never_was(driver, wholes, tmp_path, stage, part):
+def test_a_run_killed_anywhere_ends_like_one_that_never_was(driver, whole, tmp_path, stage, part):
     """Fifty of the places that a run passes, at the same distance from each other, in five parts."""
-    passed = wholes[stage].outcome.passed
+    passed = whole(stage).outcome.passed
     numbered = [f"{place}#{passed[: number + 1].count(place)}" for number, place in enumerate(passed)]
     chosen = numbered[:: len(numbered) // 50][part:50:5]
     assert len(chosen) == 10
     for number, place in enumerate(chosen):
-        kill_and_finish(driver, stage, tmp_path / str(number), place, wholes[stage])
+        kill_and_finish(driver, stage, tmp_path / str(number), place, whole(stage))
 
 
-def test_what_a_run_needs_besides_weights_is_its_step_its_prompts_and_its_averages(wholes):
+def test_what_a_run_needs_besides_weights_is_its_step_its_prompts_and_its_averages(whole):
     """Every random draw follows from seed and step: the runs above were begun with other global random states each time."""
-    assert wholes["rl"].outcome.passed.count("after rollout") == RECIPES["rl"]["steps"]
-    assert {Path(name).name for name in wholes["rl"].files if name.startswith("checkpoints/step-00000003/") and "/model/" not in name} == {
+    assert whole("rl").outcome.passed.count("after rollout") == RECIPES["rl"]["steps"]
+    assert {Path(name).name for name in whole("rl").files if name.startswith("checkpoints/step-00000003/") and "/model/" not in name} == {
         "progress.json",
         "optimizer.safetensors",
         "manifest.json",
@@ -266,3 +286,75 @@ def test_what_a_run_needs_besides_weights_is_its_step_its_prompts_and_its_averag
 def test_a_place_that_is_never_reached_is_seen(driver, tmp_path):
     outcome = driver.run("sft", tmp_path / "run", recipe=RECIPES["sft"] | {"steps": 1}, place="before optimizer step", passage=2)
     assert outcome.signal == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A disk of 256 MB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", str(folder)], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("a small disk can only be mounted by root")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("place", "left"),
+    [
+        ("before optimizer step#4", 0),
+        ("before journal row#4", 4096),
+        (f"before write {STEP_4}.partial/.model.partial/config.json", 0),
+        (f"before write {STEP_4}.partial/.model.partial/model.safetensors", 0),
+        (
+            f"after write {STEP_4}.partial/.model.partial/model.safetensors",
+            8192,
+        ),  # the next file but two is the tokenizer's, whose library has errors of its own
+        (f"before write {STEP_4}.partial/.model.partial/onethinker.json", 0),
+        (f"before write {STEP_4}.partial/optimizer.safetensors", 0),
+        (f"before write {STEP_4}.partial/.progress.json.partial", 0),
+        (f"before write {STEP_4}.partial/manifest.json", 0),
+    ],
+)
+def test_a_disk_that_fills_up_leaves_the_last_checkpoint_and_the_error_says_how_much_is_missing(driver, whole, small_disk, place, left):
+    folder, (name, _, passage) = small_disk / "run", place.partition("#")
+    outcome = driver.run("sft", folder, fill_at=name, passage=int(passage or 1), fill_but_bytes=left)
+    assert re.search(
+        r"CheckpointError: .*step 4 cannot be saved: .*No space left.* MB are missing.*goes on from step-00000002", outcome.error
+    )
+    assert [(path.name, find_damage(path)) for path in RunFolder(folder).checkpoints()] == [("step-00000002", None)]
+    assert "MB are missing" in driver.run("sft", folder).error
+    (small_disk / "filler").unlink()
+    finish(driver, "sft", folder, whole("sft"))
+
+
+def test_a_disk_without_room_for_the_checkpoints_is_an_error_before_the_first_step(driver, small_disk):
+    (small_disk / "filler").write_bytes(bytes(200_000_000))
+    error = driver.run("sft", small_disk / "run").error
+    missing = re.search(
+        r"no room for 3 checkpoints of ([\d.]+) MB: ([\d.]+) MB are needed, ([\d.]+) MB are free, ([\d.]+) MB are missing", error
+    )
+    assert missing, error
+    size, needed, free, lacking = map(float, missing.groups())
+    assert needed == pytest.approx(3 * size, abs=0.2)
+    assert lacking == pytest.approx(needed - free, abs=0.2)
+    assert not (small_disk / "run").exists()
+
+
+def test_a_disk_that_became_read_only_leaves_the_run_as_it_was(driver, whole, small_disk):
+    folder = small_disk / "run"
+    kill(driver, "sft", folder, "after optimizer step#4")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert re.match(r"CheckpointError: .*Read-only file system", driver.run("sft", folder).error)
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    finish(driver, "sft", folder, whole("sft"))
+
+
+def test_a_file_that_may_not_grow_further_is_an_error_and_leaves_nothing_half_written(driver, whole, tmp_path):
+    outcome = driver.run("sft", tmp_path / "run", file_limit=3_000_000)
+    assert re.search(r"CheckpointError: .*step 2 cannot be saved: .*File too large.*goes on from the beginning", outcome.error)
+    assert list((tmp_path / "run/checkpoints").iterdir()) == []
+    finish(driver, "sft", tmp_path / "run", whole("sft"))
