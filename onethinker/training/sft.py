@@ -7,8 +7,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from onethinker.data.sample import Sample
-from onethinker.errors import DataError
 from onethinker.training.checkpoint import Progress
 from onethinker.training.config import SftRecipe
 from onethinker.training.monitoring import SftRow
@@ -75,12 +73,6 @@ def train_sft(recipe: SftRecipe, folder: Path, *, on_step: OnStep | None = None,
 
 
 def _trees(run: Run, numbers: Iterable[int]) -> list[Tree]:
-    read = [run.read(number, _check_response) for number in numbers]
+    read = [run.read(number) for number in numbers]
     prompts = run.prompts([request for _, request in read])
     return [Tree(prompt, (run.answer_ids(sample.response or ""),)) for prompt, (sample, _) in zip(prompts, read, strict=True)]
-
-
-def _check_response(sample: Sample) -> None:
-    """Raises: DataError: there is nothing to learn."""
-    if sample.response is None:
-        raise DataError("SFT needs a response to learn from, this record has none")

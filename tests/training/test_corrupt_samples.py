@@ -1,0 +1,172 @@
+"""Samples that cannot be read: skipped, replaced, counted and named, until there are too many."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from safetensors.torch import load_file
+
+from onethinker.data.formats import write_records
+from onethinker.data.mixing import Mixture
+from onethinker.errors import DataError
+from onethinker.training.checkpoint import RunFolder
+from onethinker.training.config import RlRecipe, SftRecipe
+from onethinker.training.rl import train_rl
+from onethinker.training.sft import train_sft
+
+SFT = {"steps": 3, "batch_size": 8, "save_every": 1, "max_row_tokens": 512}
+RL = {
+    "steps": 3,
+    "save_every": 1,
+    "max_row_tokens": 512,
+    "rollout": {"prompts_per_step": 8, "answers_per_prompt": 2, "max_new_tokens": 4, "min_accuracy": -1, "prompts_at_once": 3},
+    "grading": {"workers": 0},
+}
+STAGES = {"sft": (train_sft, SftRecipe, SFT), "rl": (train_rl, RlRecipe, RL)}
+
+every_stage = pytest.mark.parametrize("stage", STAGES)
+
+
+class StopRunError(Exception):
+    """Raised by a watcher to stop a run between two steps."""
+
+
+@pytest.fixture
+def questions(tmp_path) -> Path:
+    """Sixteen questions about pictures, of which two cannot be read: one is cut short, one is a text."""
+    for number in range(16):
+        Image.new("RGB", (64, 64), (16 * number, 30, 30)).save(tmp_path / f"{number}.png")
+    cut = tmp_path / "3.png"
+    cut.write_bytes(cut.read_bytes()[:60])
+    (tmp_path / "11.png").write_text("no picture")
+    records = [
+        {
+            "problem_id": f"picture-{number}",
+            "problem": "<image>Which one?",
+            "answer": f"<answer>{'AB'[number % 2]}</answer>",
+            "options": ["A. one", "B. two"],
+            "images": [f"{number}.png"],
+            "problem_type": "multiple choice",
+            "data_type": "image",
+            "response": f"<think>I see.</think><answer>{'AB'[number % 2]}</answer>",
+        }
+        for number in range(16)
+    ]
+    write_records(tmp_path / "questions.jsonl", records)
+    return tmp_path / "questions.jsonl"
+
+
+def train(stage: str, questions: Path, folder: Path, *, share: float = 0.01, on_step=None) -> list[dict]:
+    """Run a stage and return its journal without what depends on the clock."""
+    function, kind, settings = STAGES[stage]
+    function(kind(**settings, data={"files": [questions], "max_corrupt_share": share}), folder, on_step=on_step)
+    return journal(folder)
+
+
+def journal(folder: Path) -> list[dict]:
+    return [{key: value for key, value in row.items() if "seconds" not in key} for row in RunFolder(folder).rows()]
+
+
+def skipped_in(rows: list[dict]) -> list[dict]:
+    return [skipped for row in rows for skipped in row["skipped_samples"]]
+
+
+@every_stage
+def test_what_cannot_be_read_is_named_in_the_journal_and_another_record_stands_in(tmp_path, questions, stage):
+    rows = train(stage, questions, tmp_path / "run")
+    # Sixteen records, 24 draws: each comes once in the first two steps, and half of them again in the third.
+    assert [skipped["number"] for skipped in skipped_in(rows)] == sorted(skipped["number"] for skipped in skipped_in(rows))
+    assert {skipped["id"] for skipped in skipped_in(rows[:2])} == {"picture-3", "picture-11"}
+    for skipped in skipped_in(rows):
+        assert f"{skipped['id'].removeprefix('picture-')}.png" in skipped["reason"]
+    if stage == "rl":
+        assert [sum(task["groups"] for task in row["tasks"].values()) for row in rows] == [8, 8, 8]
+    else:
+        assert len({row["answer_tokens"] for row in rows}) == 1
+    progress = json.loads((tmp_path / "run/checkpoints/step-00000003/progress.json").read_text())
+    assert (progress["skipped"], progress["cursor"]) == (len(skipped_in(rows)), 24)
+
+
+@every_stage
+def test_more_than_the_stated_share_stops_the_run_with_all_of_them_in_the_journal_and_mending_them_lets_it_go_on(
+    tmp_path, questions, stage
+):
+    """0.0015 of the first thousand is one sample and a half."""
+    with pytest.raises(
+        DataError, match=r"2 of the first \d+ samples could not be read, more than data\.max_corrupt_share = 0\.0015 allows"
+    ):
+        train(stage, questions, tmp_path / "run", share=0.0015)
+    rows = journal(tmp_path / "run")
+    assert {skipped["id"] for skipped in skipped_in(rows)} == {"picture-3", "picture-11"}
+    saved = [path.name for path in RunFolder(tmp_path / "run").checkpoints()]
+    assert saved == [f"step-{step:08d}" for step in range(1, len(rows))]
+    for number in (3, 11):
+        Image.new("RGB", (64, 64), (16 * number, 30, 30)).save(tmp_path / f"{number}.png")
+    assert len(train(stage, questions, tmp_path / "run", share=0.0015)) == 3
+
+
+@every_stage
+def test_a_resumed_run_counts_on_and_equals_one_that_was_not_stopped(tmp_path, questions, stage):
+    def stop(row: dict) -> None:
+        if row["step"] == 2:
+            raise StopRunError
+
+    whole = train(stage, questions, tmp_path / "whole")
+    with pytest.raises(StopRunError):
+        train(stage, questions, tmp_path / "stopped", on_step=stop)
+    assert train(stage, questions, tmp_path / "stopped") == whole
+    last = "checkpoints/step-00000003"
+    assert (tmp_path / "whole" / last / "progress.json").read_text() == (tmp_path / "stopped" / last / "progress.json").read_text()
+    expected, found = (load_file(tmp_path / name / last / "model/model.safetensors") for name in ("whole", "stopped"))
+    assert all(expected[name].equal(found[name]) for name in expected)
+
+
+def test_a_run_on_mended_files_differs_only_where_a_record_was_replaced(tmp_path, questions):
+    broken = train("sft", questions, tmp_path / "broken")
+    for number in (3, 11):
+        Image.new("RGB", (64, 64), (16 * number, 30, 30)).save(tmp_path / f"{number}.png")
+    mended = train("sft", questions, tmp_path / "mended")
+    first = next(place for place, row in enumerate(broken) if row["skipped_samples"])
+    assert broken[:first] == mended[:first]
+    assert broken[first]["loss"] != mended[first]["loss"]
+    assert skipped_in(mended) == []
+
+
+def test_files_of_which_nothing_can_be_read_stop_the_run_soon(tmp_path, questions):
+    for picture in tmp_path.glob("*.png"):
+        picture.write_bytes(b"")
+    with pytest.raises(DataError, match=r"12 samples, one after the other, cannot be read; the last is picture-\d+: .*is empty"):
+        train("sft", questions, tmp_path / "run")
+
+
+def test_each_record_can_stand_in_once_and_the_order_is_a_function_of_the_number(questions):
+    mixture = Mixture.open([questions], (), {}, 0)
+    for number in (0, 7, 40):
+        candidates = [sample.id for sample in mixture.candidates(number)]
+        assert candidates[0] == mixture.sample(number).id
+        assert sorted(candidates) == sorted(f"picture-{n}" for n in range(16))
+
+
+def test_two_processes_skip_what_one_skips(tmp_path, questions):
+    one = train("sft", questions, tmp_path / "one")
+    settings = [*(f"{name}={value}" for name, value in SFT.items()), f'data.files=["{questions}"]']
+    command = [
+        sys.executable,
+        "-m",
+        "onethinker",
+        "sft",
+        str(tmp_path / "empty.toml"),
+        "--output",
+        str(tmp_path / "two"),
+        "--processes",
+        "2",
+    ]
+    (tmp_path / "empty.toml").touch()
+    done = subprocess.run([*command, "--set", *settings], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    two = journal(tmp_path / "two")
+    assert skipped_in(one) == skipped_in(two) != []
+    assert [row["loss"] for row in one] == pytest.approx([row["loss"] for row in two], rel=1e-3)
