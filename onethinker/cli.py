@@ -19,6 +19,7 @@ EXAMPLES: dict[str, str] = {
     "data": "onethinker data synthetic --output runs/scenes --num-samples 1000",
     "sft": "onethinker sft tiny_sft --output runs/sft --set steps=200",
     "rl": "onethinker rl tiny_rl --output runs/rl --set model=runs/sft/model steps=20",
+    "watch": "onethinker watch runs/rl",
     "evaluate": "onethinker evaluate --model runs/rl/model --synthetic 120 --output runs/scores",
     "report": "onethinker report runs/scores --output report.html",
     "quickstart": "onethinker quickstart",

@@ -1,10 +1,9 @@
-"""What `onethinker sft` and `onethinker rl` share: the recipe with its overrides, processes and the progress bar."""
+"""What `onethinker sft` and `onethinker rl` share: the recipe with its overrides, and processes."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +11,6 @@ from onethinker.errors import ConfigError, OneThinkerError
 
 if TYPE_CHECKING:
     from onethinker.training.config import Recipe
-    from onethinker.training.run import OnStep
 
 Stage = Literal["sft", "rl"]
 
@@ -52,6 +50,7 @@ def run_training(
     import torch
     from transformers.utils.logging import disable_progress_bar
 
+    from onethinker.commands.live import watching_training
     from onethinker.training.rl import train_rl
     from onethinker.training.sft import train_sft
 
@@ -59,7 +58,7 @@ def run_training(
         torch.set_num_threads(1)
     disable_progress_bar()  # ours is the one to watch; theirs come from every process
     train: Any = {"sft": train_sft, "rl": train_rl}[stage]
-    with progress_bar(stage.upper(), settings.steps) as on_step:
+    with watching_training(stage.upper(), settings.steps, output) as on_step:
         model = train(settings, output, on_step=on_step, allow_changes=allow_changes)
     if os.environ.get("RANK", "0") == "0":
         print(model)
@@ -102,7 +101,7 @@ def launch(
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "onethinker"]
     if accelerate_config is not None:
         file = str(find_accelerate_config(accelerate_config))
-        several = ["--num_processes", str(processes), "--num_machines", "1", "--multi_gpu"]
+        several = ["--num_processes", str(processes), "--num_machines", "1"]
         launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", file, *several, "-m", "onethinker"]
     words = [stage, recipe, "--output", str(output), "--processes", str(processes), *(["--allow-changes"] if allow_changes else [])]
     # Threads that spin while they wait would slow the other processes down.
@@ -112,23 +111,3 @@ def launch(
         raise OneThinkerError(
             f"{stage} stopped with exit code {finished.returncode}; the reason stands above. Run the same command to go on"
         )
-
-
-@contextmanager
-def progress_bar(name: str, steps: int) -> "Iterator[OnStep]":
-    """Yield a function that moves a bar on stderr with each row of the journal: steps, time left, loss, accuracy."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[news]}")
-    with Progress(*columns, console=Console(stderr=True), disable=os.environ.get("RANK", "0") != "0") as progress:
-        bar = progress.add_task(name, total=steps, news="")
-        yield lambda row: progress.update(bar, completed=row["step"], news=_news(row))
-
-
-def _news(row: dict[str, Any]) -> str:
-    tasks = row.get("tasks", {}).values()
-    if not tasks:
-        return f"loss {row['loss']:.3f}"
-    reward, accuracy = (sum(task[name] for task in tasks) / len(tasks) for name in ("reward", "accuracy"))
-    return f"reward {reward:.3f}  accuracy {accuracy:.3f}"

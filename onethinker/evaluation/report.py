@@ -16,8 +16,8 @@ from onethinker.evaluation.pictures import answer_picture, is_sheet, truth_pictu
 from onethinker.evaluation.results import RESULTS_FILE, Result, read_results, read_settings
 from onethinker.files import write_atomically
 from onethinker.response import find_answer, parse_response
+from onethinker.training.monitoring import JOURNAL_FILE, in_words, read_journal
 
-JOURNAL_FILE = "journal.jsonl"
 RECIPE_FILE = "recipe.json"
 
 
@@ -141,15 +141,14 @@ def load_evaluation(folder: Path) -> Evaluation:
 
 def load_training(folder: Path) -> Training:
     """Return a training folder's journal, a row a step: a step that was done again counts once. Raises: CheckpointError."""
-    path, recipe = folder / JOURNAL_FILE, folder / RECIPE_FILE
+    rows, recipe = read_journal(folder / JOURNAL_FILE), folder / RECIPE_FILE
     try:
-        rows = {row["step"]: row for row in map(json.loads, path.read_bytes().split(b"\n")[:-1])}
         settings = json.loads(recipe.read_bytes()) if recipe.exists() else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: not the journal of a training run: {error}") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{recipe}: not the recipe of a training run: {error}") from error
     if not rows:
-        raise CheckpointError(f"{path}: the run has not finished a step yet")
-    return Training(folder.name, tuple(rows[step] for step in sorted(rows)), settings)
+        raise CheckpointError(f"{folder / JOURNAL_FILE}: the run has not finished a step yet")
+    return Training(folder.name, tuple(rows), settings)
 
 
 def load_examples(evaluations: Sequence[Evaluation]) -> list[Example]:
@@ -205,25 +204,13 @@ def _template() -> Any:
     environment.globals["line_chart"] = line_chart
     environment.filters["number"] = _number
     environment.filters["percent"] = lambda share: f"{100 * min(max(share, 0.0), 1.0):.1f}%"
-    environment.filters["duration"] = _duration
+    environment.filters["duration"] = in_words
     environment.filters["pretty_json"] = _pretty_json
     return environment.get_template("report.html.jinja")
 
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
-
-
-def _duration(seconds: float) -> str:
-    """Return seconds as people say them.
-
-    >>> _duration(75.4), _duration(7200)
-    ('1 min 15 s', '2 h 0 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def _pretty_json(value: object) -> str:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from onethinker.errors import AnswerError, CheckpointError
-from onethinker.inference import boxes_by_time
 from onethinker.response import find_answer
 from onethinker.tasks.task import Task
 
 Phase = Literal["data", "rollout", "grading", "reference", "update", "checkpoint"]
 """Media and words made into prompts; answers sampled; answers graded, or waited for; the divergence's other model; forward,
 backward and optimizer; files written."""
+JOURNAL_FILE = "journal.jsonl"
+"""The journal in a run's folder."""
 WHOLE_FRAME = 0.95
 """A box that covers more of its frame than this covers the whole of it."""
 LONGEST_NOTE = 60
@@ -253,6 +254,8 @@ def covers_whole_frame(response: str, task: Task[Any], options: tuple[str, ...] 
     >>> [covers_whole_frame(f'<think></think><answer>{{"boxes": {box}}}</answer>', task) for box in ([0, 0, 1000, 1000], [0, 0, 500, 900])]
     [True, False]
     """
+    from onethinker.inference import boxes_by_time
+
     if not task.structured:
         return False
     try:
@@ -308,10 +311,34 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     Raises: CheckpointError: there is no journal, or it is damaged before its end.
     """
     try:
-        rows = {int(row["step"]): row for row in map(json.loads, path.read_bytes().split(b"\n")[:-1])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: not the journal of a training run: {error}") from error
+    return read_rows(content.rpartition(b"\n")[0], path)
+
+
+def read_rows(lines: bytes, path: Path) -> list[dict[str, Any]]:
+    """Return the rows in whole lines of a journal, one a step in their order.
+
+    Raises: CheckpointError: they are damaged; the text names the file.
+    """
+    try:
+        rows = {int(row["step"]): row for row in map(json.loads, lines.splitlines())}
+    except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: not the journal of a training run: {error}") from error
     return [rows[step] for step in sorted(rows)]
+
+
+def in_words(seconds: float) -> str:
+    """Return seconds as people say them.
+
+    >>> in_words(75.4), in_words(7200)
+    ('1 min 15 s', '2 h 0 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def scalars(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
