@@ -13,8 +13,8 @@ class Sample:
     """A question about media with its reference answer; all readers return these and all stages take them.
 
     `media` are files, folders of frames, pictures in tables, or clips made in memory, in the order in which they precede
-    the question. `truth` is the inside of the reference answer block ("" if unknown). `response` is a whole model text to learn from, think and answer
-    blocks included. `extra` holds fields that no stage reads, kept for writing the record back.
+    the question. `truth` is the inside of the reference answer block ("" if unknown). `response` is a whole model text to
+    learn from, think and answer blocks included. `extra` holds fields that no stage reads, kept for writing the record back.
     """
 
     id: str

@@ -1,20 +1,29 @@
-"""Means and their uncertainty: every sample that was asked for stands in the denominator, or there is no mean."""
+"""Means, ratios and their uncertainty: every sample that was asked for stands in the denominator, or there is no number."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from onethinker.evaluation.results import Result
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+RATIOS: Mapping[str, tuple[str, str]] = {
+    "cIoU": ("intersection_px", "union_px"),
+    "AO (official)": ("overlaps", "frames"),
+    "SR@0.5 (official)": ("frames_above_0.5", "frames"),
+    "SR@0.75 (official)": ("frames_above_0.75", "frames"),
+}
+"""Metrics of a whole set that are no means over its samples, but one sum over the samples divided by another."""
+_PARTS = frozenset(name for parts in RATIOS.values() for name in parts)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its bootstrap confidence interval."""
+    """A mean, or a ratio of sums, with its bootstrap confidence interval."""
 
     mean: float
     low: float
@@ -43,12 +52,44 @@ def estimate(values: Sequence[float]) -> Estimate:
     if not values:
         raise ValueError("the mean of no values is not a number")
     array = np.asarray(values, dtype=np.float64)
+    means = np.concatenate([array[drawn].mean(axis=1) for drawn in _resampled(len(array))])
+    return Estimate(float(array.mean()), *_interval(means))
+
+
+def estimate_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate:
+    """Return one sum divided by the other, with the interval from drawing samples (both their parts) anew.
+
+    Where all denominators are 0 the ratio is 1: nothing was to be found, and nothing was said to be there.
+
+    >>> estimate_ratio([1.0, 0.0], [2.0, 2.0]).mean
+    0.25
+
+    Raises: ValueError: there are none, or not as many of one as of the other.
+    """
+    if not numerators or len(numerators) != len(denominators):
+        raise ValueError(f"a ratio needs as many numerators as denominators, got {len(numerators)} and {len(denominators)}")
+    above, below = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)
+    sums = [(above[drawn].sum(axis=1), below[drawn].sum(axis=1)) for drawn in _resampled(len(above))]
+    ratios = np.concatenate([_divide(numerator, denominator) for numerator, denominator in sums])
+    return Estimate(float(_divide(above.sum(), below.sum())), *_interval(ratios))
+
+
+def _divide(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    below = np.asarray(denominator, dtype=np.float64)
+    return np.divide(numerator, below, out=np.ones_like(below), where=below != 0)
+
+
+def _resampled(count: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield `RESAMPLES` rows of drawn positions in blocks, always the same ones, bounding the memory of large sets."""
     rng = np.random.default_rng(0)
-    rows = max(1, 1_000_000 // len(array))  # bounds the memory of large sets
-    sizes = [min(rows, RESAMPLES - row) for row in range(0, RESAMPLES, rows)]
-    means = np.concatenate([array[rng.integers(len(array), size=(size, len(array)))].mean(axis=1) for size in sizes])
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Estimate(float(array.mean()), float(low), float(high))
+    rows = max(1, 1_000_000 // count)
+    for row in range(0, RESAMPLES, rows):
+        yield rng.integers(count, size=(min(rows, RESAMPLES - row), count))
+
+
+def _interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
 
 
 def score_tasks(results: Iterable[Result]) -> tuple[Score, ...]:
@@ -81,5 +122,12 @@ def _score(task: str, results: Sequence[Result]) -> Score:
         reward=estimate([grade.reward for grade in grades]),
         accuracy=estimate([grade.accuracy for grade in grades]),
         format=estimate([grade.format for grade in grades]),
-        metrics={name: estimate([grade.metrics[name] for grade in grades]) for name in names},
+        metrics=_metrics({name: [grade.metrics[name] for grade in grades] for name in names}),
     )
+
+
+def _metrics(values: Mapping[str, Sequence[float]]) -> dict[str, Estimate]:
+    """Return the means, and in place of parts of a ratio the ratio."""
+    means = {name: estimate(own) for name, own in values.items() if name not in _PARTS}
+    ratios = {name: estimate_ratio(values[above], values[below]) for name, (above, below) in RATIOS.items() if above in values}
+    return {**means, **ratios}

@@ -59,11 +59,18 @@ class SpatiotemporalGrounding(Task[Tube]):
         return (span_iou(answer.span, truth.span) + siou) / 2
 
     def metrics(self, answer: Tube | None, truth: Tube) -> dict[str, float]:
-        """Return tIoU, the release's sIoU (common seconds), whether they reach 0.5, and our stricter sIoU (all seconds)."""
+        """Return tIoU, the paper's sIoU (common seconds), whether they reach 0.5, and the literature's vIoU (all seconds)."""
         tiou = span_iou(answer.span, truth.span) if answer else 0.0
         common = common_siou(answer, truth) if answer else 0.0
         union = union_siou(answer, truth) if answer else 0.0
-        return {"tIoU": tiou, **recalls(tiou, 0.5, name="tIoU"), "sIoU": common, **recalls(common, 0.5, name="sIoU"), "sIoU_union": union}
+        return {
+            "tIoU": tiou,
+            **recalls(tiou, 0.5, name="tIoU"),
+            "sIoU": common,
+            **recalls(common, 0.5, name="sIoU"),
+            "vIoU": union,
+            **recalls(union, 0.3, 0.5, name="vIoU"),
+        }
 
     def draw(self, clip: Clip, answer: Tube) -> Clip:
         """Return the video with a bar of its time, the box and the trail that it leaves."""

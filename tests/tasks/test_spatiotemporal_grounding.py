@@ -31,7 +31,9 @@ def test_boxes_are_compared_over_the_union_of_seconds() -> None:
         "tIoU@0.5": 0.0,
         "sIoU": 0.75,
         "sIoU@0.5": 1.0,
-        "sIoU_union": pytest.approx(siou),
+        "vIoU": pytest.approx(siou),
+        "vIoU@0.3": 1.0,
+        "vIoU@0.5": 0.0,
     }
 
 
@@ -51,7 +53,7 @@ def test_one_confident_box_does_not_earn_the_reward_of_all() -> None:
 def test_tubes_without_a_common_second_earn_no_boxes() -> None:
     grade = grade_response(respond(tube(2, 3, {"2": BOX})), tube(2, 3, {"3": BOX}), task=TASK, profile="release")
     assert grade.accuracy == 0.5
-    assert grade.metrics["sIoU"] == grade.metrics["sIoU_union"] == 0
+    assert grade.metrics["sIoU"] == grade.metrics["vIoU"] == 0
 
 
 def test_a_box_stands_inside_the_span_or_at_its_torn_seconds() -> None:

@@ -20,7 +20,19 @@ def test_tracking_counts_missing_seconds_as_zero() -> None:
     truth = json.dumps({"boxes": {str(key): BOX for key in range(1, 5)}})
     grade = grade_response(respond({"1": BOX, "2": [100, 100, 300, 200]}), truth, task=TASK)
     assert grade.accuracy == (1 + 0.5) / 4
-    assert grade.metrics == {"AO": 0.375, "R@0.3": 1.0, "R@0.5": 0.0, "R@0.7": 0.0}
+    assert {name: grade.metrics[name] for name in ("AO", "R@0.3", "R@0.5", "R@0.7")} == {
+        "AO": 0.375,
+        "R@0.3": 1.0,
+        "R@0.5": 0.0,
+        "R@0.7": 0.0,
+    }
+
+
+def test_got_10ks_own_numbers_count_seconds_and_leave_out_the_one_whose_box_is_given() -> None:
+    truth = json.dumps({"boxes": {str(key): BOX for key in range(1, 5)}})
+    metrics = grade_response(respond({"1": BOX, "2": [100, 100, 300, 200], "3": BOX}), truth, task=TASK).metrics
+    assert (metrics["frames"], metrics["overlaps"]) == (3, 0.5 + 1 + 0)
+    assert (metrics["frames_above_0.5"], metrics["frames_above_0.75"]) == (1, 1)
 
 
 def test_surplus_seconds_cost_nothing() -> None:

@@ -1,0 +1,61 @@
+"""Make onethinker/evaluation/published.csv out of a wider table of what papers report.
+
+    .venv/bin/python benchmarks/published_values.py TABLE.csv onethinker/evaluation/published.csv
+
+TABLE.csv has the columns benchmark, task, metric, model, value, source, one row a published number, where source begins with
+where the number stands ("arXiv:… Table 4", "Fig. 2 …", "THIRD-PARTY …"). Of every number is kept: the benchmark, the metric
+and the model under one spelling each, the value in percent, the place, and whether the column that it was read from is certain.
+Rows without a number are left out.
+"""
+
+import csv
+import re
+import sys
+from pathlib import Path
+
+METRICS = {
+    "accuracy (%)": "accuracy",
+    "IoU>=0.5 acc": "R@0.5",
+    "mIoU": "tIoU",
+    "score (metric not named in paper)": "score",
+    "mean mIoU": "tIoU",
+}
+"""The names under which we report the same quantity; others stay."""
+MODELS = {
+    r"Qwen3-VL-Instruct-8B( \+ SAM2)?( \(authors reproduced.*\))?": "Qwen3-VL-8B-Instruct",
+    r"Qwen3-VL-8B": "Qwen3-VL-8B-Instruct",
+    r"OneThinker-8B \((128 frames|\+SAM2|32 frames predicted|EMA-GRPO)\)": "OneThinker-8B",
+    r"OneThinker": "OneThinker-8B",
+}
+
+
+def place(source: str) -> str:
+    """Return "table 4", "figure 2" or "third party", and for the last one the thread where it was told."""
+    if source.startswith("THIRD-PARTY"):
+        link = re.search(r"github\.com/\S+", source)
+        return f"third party {link[0]}" if link else "third party"
+    found = re.search(r"(Table|Fig\.) (\d+)", source)
+    assert found, source
+    return f"{'table' if found[1] == 'Table' else 'figure'} {found[2]}"
+
+
+def spelled(model: str) -> str:
+    """Return the one spelling of a model's name."""
+    return next((name for pattern, name in MODELS.items() if re.fullmatch(pattern, model)), model)
+
+
+def main(table: Path, output: Path) -> None:
+    """Write the table of published values."""
+    with table.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["value"] != "NOT FOUND"]
+    with output.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["benchmark", "metric", "model", "value", "place", "certain"])
+        for row in rows:
+            certain = "no" if re.search("dash|inferred", row["source"]) else "yes"
+            metric = METRICS.get(row["metric"], row["metric"])
+            writer.writerow([row["benchmark"], metric, spelled(row["model"]), float(row["value"]), place(row["source"]), certain])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

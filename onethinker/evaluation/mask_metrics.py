@@ -1,0 +1,68 @@
+"""What a sample's masks are worth, next to what its answer is: the names under which `metrics` averages them.
+
+A plain name is what the paper's tables print; "(official)" is the definition of the benchmark's own toolkit. Every frame of
+the truth counts: a frame without an answered mask is compared with an empty one, and no answer at all is 0 throughout.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from onethinker.masks import Mask, boundary_f, mask_iou, outline
+
+PAPER_TOLERANCE = 0.0075
+"""How far outlines may lie apart in the paper's F, as a share of the frame's diagonal. Source: release, by reading."""
+
+
+def image_mask_metrics(answer: Mask | None, truth: Mask) -> dict[str, float]:
+    """Return the IoU of a picture's mask (its mean is gIoU) and the two areas whose sums make cIoU.
+
+    The release leaves pictures without an answer out of both; here they stand in them with 0.
+
+    >>> image_mask_metrics(np.array([[True, False]]), np.array([[True, True]]))
+    {'gIoU': 0.5, 'intersection_px': 1.0, 'union_px': 2.0}
+    """
+    if answer is None:
+        return {"gIoU": 0.0, "intersection_px": 0.0, "union_px": float(np.count_nonzero(truth))}
+    iou = mask_iou(answer, truth)
+    return {"gIoU": iou, "intersection_px": float(np.count_nonzero(answer & truth)), "union_px": float(np.count_nonzero(answer | truth))}
+
+
+def video_mask_metrics(answers: Mapping[str, Mask] | None, truths: Mapping[str, Mask]) -> dict[str, float]:
+    """Return J, F and J&F over the frames of the truth, by the paper's and by DAVIS' definition.
+
+    DAVIS: outlines match within a disk of 0.008 of the diagonal, two empty masks agree. The paper: within a square of 0.0075
+    of the diagonal to each side, two empty masks and a frame without an answered mask are 0.
+
+    Source: DAVIS; release, by reading.
+    """
+    names = ("J", "F", "J&F", "J (official)", "F (official)", "J&F (official)")
+    if answers is None:
+        return dict.fromkeys(names, 0.0)
+    paper_j, paper_f, j, f = [], [], [], []
+    for key, truth in truths.items():
+        answer = answers.get(key)
+        shown = answer if answer is not None else np.zeros_like(truth)
+        j.append(mask_iou(shown, truth))
+        f.append(boundary_f(shown, truth))
+        paper_j.append(j[-1] if answer is not None and (shown | truth).any() else 0.0)
+        paper_f.append(paper_boundary_f(answer, truth) if answer is not None else 0.0)
+    means = [math.fsum(values) / len(truths) for values in (paper_j, paper_f, j, f)]
+    values = (means[0], means[1], (means[0] + means[1]) / 2, means[2], means[3], (means[2] + means[3]) / 2)
+    return dict(zip(names, values, strict=True))
+
+
+def paper_boundary_f(answer: Mask, truth: Mask) -> float:
+    """Return how well two outlines agree within a square, 0 to 1; masks without outlines agree in nothing."""
+    import cv2
+
+    answer_edge, truth_edge = outline(answer), outline(truth)
+    if not answer_edge.any() or not truth_edge.any():
+        return 0.0
+    radius_px = max(1, round(PAPER_TOLERANCE * math.hypot(*truth.shape)))
+    square = np.ones((2 * radius_px + 1, 2 * radius_px + 1), np.uint8)
+    near_truth, near_answer = (cv2.dilate(edge.astype(np.uint8), square).astype(bool) for edge in (truth_edge, answer_edge))
+    precision = np.count_nonzero(answer_edge & near_truth) / np.count_nonzero(answer_edge)
+    recall = np.count_nonzero(truth_edge & near_answer) / np.count_nonzero(truth_edge)
+    return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
