@@ -1,0 +1,1 @@
+"""Benchmarks in the layouts in which their authors publish them: one file a family, each a generator of samples."""
