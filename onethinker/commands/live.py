@@ -206,6 +206,7 @@ def _numbers(progress: Progress, width: int) -> "Text":
 
 
 def _tasks(progress: Progress, width: int) -> "Table":
+    """Return every task with its last numbers, faint where the last step did not have it."""
     from rich.table import Table
     from rich.text import Text
 
@@ -215,15 +216,16 @@ def _tasks(progress: Progress, width: int) -> "Table":
     for heading, _, _ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    row = progress.rows[-1]
-    alarmed = {alarm["task"] for alarm in row.get("alarms", ())}
-    for task in row["tasks"]:
+    alarmed = {alarm["task"] for alarm in progress.rows[-1].get("alarms", ())}
+    last = {task: row for row in progress.rows for task in row.get("tasks", {})}
+    for task, row in sorted(last.items()):
         cells = []
         for _, name, form in columns:
             value = _value(row, name, task)
             cells.append("–" if value is None else f"{value:{form}}")
         trend = Text(sparkline(progress.values("reward", task), 6 if width < WIDE else 16), style="cyan")
-        table.add_row(Text(task), *cells, trend, style="red" if task in alarmed else "")
+        quiet = "" if row is progress.rows[-1] else "dim"
+        table.add_row(Text(task), *cells, trend, style="red" if task in alarmed else quiet)
     return table
 
 

@@ -24,7 +24,7 @@ def check_trackers(settings: LogSettings) -> None:
     """Do nothing where every tracker of the recipe is installed. Raises: ConfigError: with the line to type."""
     missing = [name for name in settings.trackers if find_spec(name) is None]
     if missing:
-        raise ConfigError(f"log.trackers: {', '.join(missing)} not installed; pip install {' '.join(missing)}")
+        raise ConfigError(f"log.trackers: {', '.join(missing)} not installed; pip install 'onethinker[{','.join(missing)}]'")
 
 
 @dataclass(frozen=True)
