@@ -14,7 +14,6 @@ from onethinker.data.sample import Sample
 from onethinker.errors import DataError
 from onethinker.evaluation.readers.files import load_lines
 from onethinker.geometry import FULL, Box, box_from_px
-from onethinker.inference import with_first_box
 from onethinker.media.sources import FrameFolder
 from onethinker.response import show
 from onethinker.tasks.tracking import MAX_KEY
@@ -35,6 +34,8 @@ def read_got10k(folder: Path) -> Iterator[Sample]:
 
 
 def _read_video(folder: Path) -> Sample:
+    from onethinker.inference import with_first_box  # loads torch, which a list of benchmarks does not need
+
     names = tuple(sorted(path.name for path in folder.glob("*.jpg")))
     path = folder / "groundtruth.txt"
     lines = [line for line in load_lines(path) if line.strip()]

@@ -1,0 +1,71 @@
+"""A benchmark's numbers out of its results: our estimate of every metric beside what is published."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onethinker.evaluation.benchmarks import Benchmark, groups_of, published_values
+from onethinker.evaluation.metrics import Estimate, estimate, score_tasks
+from onethinker.evaluation.results import Result
+
+
+@dataclass(frozen=True)
+class BenchmarkRow:
+    """One metric of one benchmark: ours, 0 to 1, or why there is none; and the published ones by model, in percent."""
+
+    benchmark: str
+    metric: str
+    estimate: Estimate | None
+    missing: str
+    published: dict[str, float]
+
+
+def score_benchmark(benchmark: Benchmark, results: Sequence[Result]) -> tuple[BenchmarkRow, ...]:
+    """Return a row for every metric of a benchmark, in its order, whether or not it could be measured.
+
+    Samples of several tasks (choices and numbers) count together in "accuracy". A sample without a grade withholds all numbers;
+    a metric that some grades lack (masks before their stage has run) is withheld alone.
+    """
+    failed = sum(result.grade is None for result in results)
+    problem = "" if results else "no samples"
+    problem = f"{failed} of {len(results)} samples not asked" if failed else problem
+    estimates = {} if problem else _estimates(benchmark, results)
+    rows = []
+    for metric in benchmark.metrics:
+        found = estimates.get(metric.name)
+        why = problem or ("" if found else _needs(metric.name))
+        rows.append(BenchmarkRow(benchmark.name, metric.name, found, why, published_values(benchmark, metric)))
+    return tuple(rows)
+
+
+def circular_accuracy(groups: Sequence[str], accuracies: Sequence[float]) -> Estimate:
+    """Return the share of questions that are right in all their forms. Source: MMBench, CircularEval.
+
+    >>> circular_accuracy(["1", "2", "1"], [1.0, 1.0, 0.0]).mean
+    0.5
+    """
+    worst: dict[str, float] = defaultdict(lambda: 1.0)
+    for group, accuracy in zip(groups, accuracies, strict=True):
+        worst[group] = min(worst[group], accuracy)
+    return estimate(list(worst.values()))
+
+
+def _estimates(benchmark: Benchmark, results: Sequence[Result]) -> dict[str, Estimate]:
+    grades = [result.grade for result in results if result.grade is not None]
+    accuracies = [grade.accuracy for grade in grades]
+    estimates: dict[str, Estimate] = {}
+    tasks = {result.task for result in results}
+    if len(tasks) == 1:
+        [score] = score_tasks(results)
+        estimates |= score.metrics
+    estimates["accuracy"] = estimate(accuracies)
+    if benchmark.circular:
+        groups = groups_of(benchmark, [result.sample_id for result in results])
+        estimates["accuracy (circular)"] = circular_accuracy(groups, accuracies)
+    return estimates
+
+
+def _needs(metric: str) -> str:
+    if metric == "judge":
+        return "needs --judge"
+    return "needs masks" if metric.split()[0] in ("cIoU", "gIoU", "J", "F", "J&F") else "not measured for these tasks"
