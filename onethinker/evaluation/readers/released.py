@@ -1,0 +1,38 @@
+"""The release's evaluation files: samples in the form of `data.formats`, brought to what an evaluation needs."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from onethinker.data.formats import read_samples
+from onethinker.data.sample import Sample
+from onethinker.errors import DataError
+from onethinker.evaluation.readers.masks import with_truth_from_masks
+
+
+def read_released(path: Path) -> Iterator[Sample]:
+    """Yield the samples of a released evaluation file; media paths are relative to its folder, also where they begin with "/".
+
+    A segmentation record that has masks only gets its truth from them. Raises: DataError: names the file, the row and the field.
+    """
+    for row, sample in enumerate(with_own_ids(read_samples(path)), 1):
+        try:
+            yield with_truth_from_masks(replace(sample, media=tuple(_below(path.parent, medium) for medium in sample.media)))
+        except DataError as error:
+            raise DataError(f"{path}, sample {row}: {error}") from error
+
+
+def with_own_ids(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """Yield samples, those whose id stood for another before with a number behind it: some released files count anew halfway."""
+    seen: Counter[str] = Counter()
+    for sample in samples:
+        seen[sample.id] += 1
+        yield sample if seen[sample.id] == 1 else replace(sample, id=f"{sample.id}#{seen[sample.id]}")
+
+
+def _below(root: Path, medium: object) -> Path:
+    """Return where a medium lies: an absolute path that is not there is meant below the data folder, as the release reads it."""
+    assert isinstance(medium, Path)  # a file names nothing else
+    below = root / medium.relative_to(medium.anchor) if medium.is_absolute() else root / medium
+    return medium if not medium.is_absolute() or medium.exists() or not below.exists() else below
