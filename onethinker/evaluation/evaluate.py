@@ -7,6 +7,7 @@ from typing import Any
 
 from onethinker.data.sample import Sample
 from onethinker.errors import AnswerError, CheckpointError, DataError, EngineError, MediaError
+from onethinker.evaluation.judge import Judge, judge_results
 from onethinker.evaluation.pictures import draw_example
 from onethinker.evaluation.results import (
     Result,
@@ -37,20 +38,22 @@ def evaluate(
     profile: Profile = "paper",
     sampling: Sampling | None = None,
     batch_size: int = 8,
+    judge: Judge | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Result]:
     """Return one result per sample, in order, answered now or found in the journal in `output`.
 
     Stop it at any time and call it again: it goes on where it was, in the same batches, so that the numbers are those
     of a run that was never stopped. A sample whose media cannot be read, or that the engine refuses, has a result
-    without a grade, and is tried again next time. `on_progress` gets the samples done and all of them.
+    without a grade, and is tried again next time. A `judge` says how right answers in free text are, in place of ROUGE.
+    `on_progress` gets the samples done and all of them.
 
     Raises: DataError: a sample without a usable truth, or two with one id, before anything is asked or written.
     CheckpointError: `output` holds results for other settings or samples. EngineError: the engine does not answer at all.
     """
     sampling = sampling or Sampling()
     check_samples(samples)
-    settings = evaluation_settings(engine, sampling, profile)
+    settings = evaluation_settings(engine, sampling, profile) | ({"judge": judge.describe()} if judge is not None else {})
     keys = [result_key(sample, settings) for sample in samples]
     failures_in_a_row = 0
     with open_journal(output, settings) as journal:
@@ -62,11 +65,11 @@ def evaluate(
             if not all(key in done for key in batch_keys):
                 outcomes = _ask(engine, batch, sampling)
                 failures_in_a_row = _count_failures(outcomes, failures_in_a_row)
-                fresh = [
-                    _result(key, sample, outcome, profile)
-                    for key, sample, outcome in zip(batch_keys, batch, outcomes, strict=True)
-                    if key not in done
+                answered = [
+                    _result(key, sample, outcome, profile) for key, sample, outcome in zip(batch_keys, batch, outcomes, strict=True)
                 ]
+                graded = judge_results(judge, answered, batch, profile) if judge is not None else answered
+                fresh = [result for result in graded if result.key not in done]
                 append_results(journal, fresh)
                 done.update((result.key, result) for result in fresh)
             if on_progress is not None:

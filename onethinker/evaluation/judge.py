@@ -1,0 +1,191 @@
+"""A chat model that says how right answers in free text are: each asked once, remembered on disk, its tokens counted."""
+
+import asyncio
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from onethinker.data.sample import Sample
+from onethinker.errors import AnswerError, CheckpointError, EngineError
+from onethinker.evaluation.results import Result
+from onethinker.models.endpoint import Endpoint
+from onethinker.response import find_answer
+from onethinker.tasks import find_task
+from onethinker.tasks.task import Profile, judged_grade
+from onethinker.training.config import RewardModelSettings
+from onethinker.training.reward_model import TRIAL, judge_body, read_verdict
+
+CACHE_FILE = "judge.jsonl"
+METRIC = "judge"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A score of 0 to 1 and what it cost when it was asked for; the server's own counts, 0 where it does not count."""
+
+    key: str
+    score: float
+    prompt_tokens: int
+    answer_tokens: int
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the judge sees of an answer: never the picture or video."""
+
+    question: str
+    truth: str
+    answer: str
+
+
+class Judge:
+    """A judge with its memory: the same question about the same answer to the same model is asked once, whatever run it is in."""
+
+    def __init__(self, settings: RewardModelSettings, cache: Path) -> None:
+        """Read what is remembered. Raises: CheckpointError: the file cannot be read, or a whole line of it is damaged."""
+        self.settings = settings
+        self.asked = self.remembered = self.prompt_tokens = self.answer_tokens = 0
+        self._cache = cache
+        self._known = _read_cache(cache)
+
+    @property
+    def name(self) -> str:
+        """What is said of scores in grades."""
+        return f"judge {self.settings.model}"
+
+    def describe(self) -> dict[str, Any]:
+        """Return what of the judge decides a number, for the settings of a run."""
+        body = judge_body("", "", "", settings=self.settings)
+        return {"model": self.settings.model, "instructions": _digest(body), "max_tokens": self.settings.max_tokens}
+
+    def cost(self) -> str:
+        """Return in words what was spent since the start."""
+        return (
+            f"{self.name}: {self.asked} answers judged for {self.prompt_tokens} tokens read and {self.answer_tokens} written, "
+            f"{self.remembered} remembered"
+        )
+
+    def score(self, questions: Sequence[Question]) -> list[Verdict | EngineError]:
+        """Return for each answer its verdict, remembered or asked for now, or the error why there is none."""
+        bodies = [judge_body(item.question, item.truth, item.answer, settings=self.settings) for item in questions]
+        keys = [_digest(body) for body in bodies]
+        wanted = {key: body for key, body in zip(keys, bodies, strict=True) if key not in self._known}
+        self.remembered += len(keys) - len(wanted)
+        answers = dict(zip(wanted, asyncio.run(self._ask(wanted)) if wanted else [], strict=True))
+        fresh = [answer for answer in answers.values() if isinstance(answer, Verdict)]
+        self._remember(fresh)
+        return [self._known[key] if key in self._known else answers[key] for key in keys]
+
+    def try_out(self) -> None:
+        """Have an answer judged, so that a wrong address, name or key is known before anything is spent. Raises: EngineError."""
+        question, truth, (answer, *_) = TRIAL
+        [verdict] = self.score([Question(question, truth, answer)])
+        if isinstance(verdict, EngineError):
+            raise EngineError(f"a first try with {self.name} failed: {verdict}") from verdict
+
+    async def _ask(self, wanted: dict[str, dict[str, Any]]) -> list[Verdict | EngineError]:
+        settings = self.settings
+        endpoint = Endpoint(
+            settings.address.rstrip("/"),
+            key_variable=settings.key_variable,
+            max_concurrent=settings.max_concurrent,
+            max_tries=settings.max_tries,
+            first_wait_s=settings.first_wait_s,
+            timeout_s=settings.timeout_s,
+        )
+        free = asyncio.Semaphore(settings.max_concurrent)
+
+        async def one(client: httpx.AsyncClient, key: str, body: dict[str, Any]) -> Verdict | EngineError:
+            async with free:
+                try:
+                    return await endpoint.send(client, "POST", "/chat/completions", body, read=lambda reply: _read(key, reply))
+                except EngineError as error:
+                    return error
+
+        async with endpoint.client() as client:
+            return list(await asyncio.gather(*(one(client, key, body) for key, body in wanted.items())))
+
+    def _remember(self, verdicts: Sequence[Verdict]) -> None:
+        if not verdicts:
+            return
+        self._known |= {verdict.key: verdict for verdict in verdicts}
+        self.asked += len(verdicts)
+        self.prompt_tokens += sum(verdict.prompt_tokens for verdict in verdicts)
+        self.answer_tokens += sum(verdict.answer_tokens for verdict in verdicts)
+        self._cache.parent.mkdir(parents=True, exist_ok=True)
+        with self._cache.open("a+b") as file:
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+            file.write(b"".join(json.dumps(asdict(verdict)).encode() + b"\n" for verdict in verdicts))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def judge_results(judge: Judge, results: Sequence[Result], samples: Sequence[Sample], profile: Profile) -> list[Result]:
+    """Return results in which the judge's score is the accuracy of every answer in free text, and its metric "judge".
+
+    An answer that cannot be read has 0 and is not asked about; one about which the judge says nothing has no grade.
+    """
+    questions: dict[int, Question] = {}
+    for position, (result, sample) in enumerate(zip(results, samples, strict=True)):
+        task = find_task(sample.problem_type, sample.data_type)
+        if task.judged and result.grade is not None and (answer := _answer_of(result, sample)) is not None:
+            questions[position] = Question(sample.problem, sample.truth, answer)
+    verdicts = dict(zip(questions, judge.score(list(questions.values())), strict=True))
+    return [
+        _judged(result, sample, verdicts.get(position), judge, profile)
+        for position, (result, sample) in enumerate(zip(results, samples, strict=True))
+    ]
+
+
+def _judged(result: Result, sample: Sample, verdict: Verdict | EngineError | None, judge: Judge, profile: Profile) -> Result:
+    task = find_task(sample.problem_type, sample.data_type)
+    if result.grade is None or not task.judged:
+        return result
+    if isinstance(verdict, EngineError):
+        return replace(result, grade=None, error=f"{judge.name}: {verdict}")
+    score = verdict.score if verdict is not None else 0.0
+    grade = judged_grade(result.grade, score, task=task, profile=profile, by=judge.name) if verdict is not None else result.grade
+    return replace(result, grade=replace(grade, metrics={METRIC: score, **grade.metrics}))
+
+
+def _answer_of(result: Result, sample: Sample) -> str | None:
+    try:
+        return str(find_task(sample.problem_type, sample.data_type).parse(find_answer(result.response), sample.options))
+    except AnswerError:
+        return None
+
+
+def _read(key: str, reply: dict[str, Any]) -> Verdict:
+    usage = reply.get("usage")
+    counts = [usage.get(name) if isinstance(usage, dict) else 0 for name in ("prompt_tokens", "completion_tokens")]
+    prompt_tokens, answer_tokens = (count if type(count) is int else 0 for count in counts)
+    return Verdict(key, read_verdict(reply), prompt_tokens, answer_tokens)
+
+
+def _digest(body: dict[str, Any]) -> str:
+    return blake2b(json.dumps(body, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _read_cache(path: Path) -> dict[str, Verdict]:
+    """Return what is remembered; a last line that a kill cut short is left out. Raises: CheckpointError."""
+    known = {}
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    for number, line in enumerate(lines, 1):
+        try:
+            verdict = Verdict(**json.loads(line))
+        except (ValueError, TypeError) as error:
+            raise CheckpointError(f"{path}, line {number}: not a verdict of a judge: {error}; remove the file to ask anew") from error
+        known[verdict.key] = verdict
+    return known
