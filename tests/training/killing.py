@@ -18,11 +18,12 @@ import re
 import resource
 import shutil
 import signal
+import socket
 import sys
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ class Order:
     """One run in one fork. It is killed at the `passage`-th time at `place`, or after so many seconds, or not at all.
 
     `seed` is put into every global generator, which a run must not depend on. At the `passage`-th time at `fill_at` the disk
-    under the folder is filled up but for some bytes; no file may grow beyond `file_limit` bytes.
+    under the folder is filled up but for some bytes; no file may grow beyond `file_limit` bytes. Of several processes the
+    first is the one that is killed and speaks.
     """
 
     stage: str
@@ -52,6 +54,7 @@ class Order:
     fill_but_bytes: int = 0
     file_limit: int | None = None
     allow_changes: bool = False
+    processes: int = 1
 
 
 class Places:
@@ -228,7 +231,19 @@ def train(order: Order) -> list[str]:
 
 def run_in_fork(order: Order) -> dict[str, Any]:
     """Return how a run in a child of its own session ended: its signal or 0, its error, where it passed, processes it left behind."""
-    began = time.perf_counter()
+    began, others = time.perf_counter(), []
+    if order.processes > 1:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        os.environ |= {"WORLD_SIZE": str(order.processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        for rank in range(1, order.processes):
+            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            others.append(os.fork())
+            if not others[-1]:
+                train(replace(order, place=None, after_s=None))
+                os._exit(0)
+        os.environ |= {"RANK": "0", "LOCAL_RANK": "0"}
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -248,6 +263,10 @@ def run_in_fork(order: Order) -> dict[str, Any]:
     with os.fdopen(reading) as pipe:
         text = pipe.read()
     _, status = os.waitpid(child, 0)
+    for other in others:
+        os.waitpid(other, 0)
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        os.environ.pop(name, None)
     seconds = time.perf_counter() - began
     news = json.loads(text) if text else {"error": "", "passed": []}
     killed_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
