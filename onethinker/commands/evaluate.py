@@ -1,5 +1,6 @@
 """`onethinker evaluate`: a model's answers to many samples, graded, in a folder that a kill cannot harm."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,16 +14,23 @@ from onethinker.tasks.task import Profile
 
 if TYPE_CHECKING:
     from onethinker.data.sample import Sample
+    from onethinker.evaluation.benchmarks import Benchmark
+    from onethinker.evaluation.judge import Judge
     from onethinker.evaluation.metrics import Score
+    from onethinker.evaluation.scoring import BenchmarkRow
 
 HELD_OUT = "test"
 """The split of the synthetic scenes that training never draws from."""
+ALL_OF_THE_PAPER = "paper"
+"""In place of names: the paper's benchmarks whose data are there."""
 
 
 def evaluate(
     *,
-    model: str,
-    output: Path,
+    model: str | None = None,
+    output: Path | None = None,
+    benchmark: tuple[str, ...] = (),
+    list: bool = False,
     data: Path | None = None,
     media_root: Path | None = None,
     synthetic: int | None = None,
@@ -35,17 +43,22 @@ def evaluate(
     max_new_tokens: int = 4096,
     temperature: float = 0.0,
     seed: int = 0,
+    judge: str | None = None,
+    judge_model: str = "judge",
     json: bool = False,
 ) -> None:
-    """Ask a model about every sample of a file, or about held-out synthetic scenes, and grade the answers.
+    """Ask a model about every sample of a benchmark, of a file, or about held-out synthetic scenes, and grade the answers.
 
     Stopped at any time, the same command goes on where it was. Samples whose media cannot be read have no grade, are
     named at the end (exit 1), and are tried again by the same command. `onethinker report` makes a page of the folder.
 
     Args:
         model: A Hugging Face id, a model folder, "tiny", or the address of a server such as http://host:8000/v1.
-        output: Folder for results.jsonl, settings.json and example pictures.
-        data: Samples in the released form (JSON or JSONL).
+        output: Folder for results.jsonl, settings.json and example pictures; each benchmark has its own in it.
+        benchmark: Benchmarks by name, or "paper" for all of the paper's whose data are there.
+        list: Say of every benchmark what is measured and published, and which of its data are there, and leave.
+        data: Samples in the released form (JSON or JSONL); with --benchmark or --list the folder of the benchmarks' data
+            (data/benchmarks unless named).
         media_root: Folder that the paths in the data are relative to; by default the data's own folder.
         synthetic: In place of data: so many held-out synthetic scenes.
         synthetic_seed: Which scenes.
@@ -57,40 +70,156 @@ def evaluate(
         max_new_tokens: Longest answer, in tokens.
         temperature: 0 gives the most likely answer, more gives variety.
         seed: Seed of the sampling.
-        json: Print the scores as one JSON object.
+        judge: Address of a chat model (OpenAI-compatible) that says how right answers in free text are.
+        judge_model: Its name on the server.
+        json: Print the scores, or the list, as one JSON object.
     """
+    if list:
+        show_list(data, as_json=json)
+        return
     from onethinker.evaluation.evaluate import evaluate as evaluate_samples
     from onethinker.evaluation.metrics import score_tasks
+    from onethinker.evaluation.scoring import score_benchmark
     from onethinker.models.engine import Sampling
     from onethinker.models.loading import load_engine
     from onethinker.models.wording import Wording
 
-    if (data is None) == (synthetic is None):
-        raise ConfigError("give either --data FILE or --synthetic NUMBER")
+    if model is None or output is None:
+        raise ConfigError("give a --model to ask and an --output folder for its results; or only --list")
+    if benchmark and (synthetic is not None or media_root is not None):
+        raise ConfigError("--benchmark stands without --synthetic and --media-root: its data lie in the folder that --data names")
+    if not benchmark and (data is None) == (synthetic is None):
+        raise ConfigError("give either --data FILE or --synthetic NUMBER, or --benchmark NAME")
     for name, number in (("--batch-size", batch_size), ("--synthetic", synthetic), ("--limit", limit)):
         if number is not None and number < 1:
             raise ConfigError(f"{name} must be at least 1, got {number}")
-    samples = read_file(data, media_root, limit) if data is not None else held_out_scenes(synthetic or 0, synthetic_seed, limit)
-    engine = load_engine(model, wording=Wording.load(wording) if wording is not None else None, settings=settings)
-    with progress_bar("asking") as on_progress:
-        results = evaluate_samples(
-            engine,
-            samples,
-            output=output,
-            profile=rewards,
-            sampling=Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed),
-            batch_size=batch_size,
-            on_progress=on_progress,
-        )
-    scores = score_tasks(results)
-    if json:
-        print(scores_as_json(scores))
+    chosen = choose_benchmarks(benchmark, data)
+    if chosen:
+        sets = [read_chosen(row, data, limit) for row in chosen]
+    elif data is not None:
+        sets = [read_file(data, media_root, limit)]
     else:
-        print_scores(scores)
+        sets = [held_out_scenes(synthetic or 0, synthetic_seed, limit)]
+    grader = open_judge(judge, judge_model, output)
+    engine = load_engine(model, wording=Wording.load(wording) if wording is not None else None, settings=settings)
+    all_results = []
+    folders = [output / row.key for row in chosen] or [output]
+    for samples, folder in zip(sets, folders, strict=True):
+        with progress_bar(f"asking {folder.name}" if chosen else "asking") as on_progress:
+            all_results.append(
+                evaluate_samples(
+                    engine,
+                    samples,
+                    output=folder,
+                    profile=rewards,
+                    sampling=Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed),
+                    batch_size=batch_size,
+                    judge=grader,
+                    on_progress=on_progress,
+                )
+            )
+    if chosen:
+        rows = [row for known, own in zip(chosen, all_results, strict=True) for row in score_benchmark(known, own)]
+        print(rows_as_json(rows)) if json else print_rows(rows)
+    else:
+        scores = score_tasks(all_results[0])
+        print(scores_as_json(scores)) if json else print_scores(scores)
+    if grader is not None:
+        print(grader.cost(), file=sys.stderr)
+    results = [result for own in all_results for result in own]
     failed = [result for result in results if result.grade is None]
     if failed:
         named = "\n".join(f"  {result.sample_id}: {result.error}" for result in failed[:10])
         raise EngineError(f"{len(failed)} of {len(results)} samples could not be asked and have no grade; run again to retry:\n{named}")
+
+
+def choose_benchmarks(names: Sequence[str], data: Path | None) -> "Sequence[Benchmark]":
+    """Return the benchmarks of these names, once each. Raises: ConfigError: there is no such benchmark, or no data of any."""
+    from onethinker.evaluation.benchmarks import BENCHMARKS, DATA_FOLDER, find_benchmark, look_for
+
+    root = data or DATA_FOLDER
+    chosen: dict[str, Benchmark] = {}
+    for name in names:
+        if name == ALL_OF_THE_PAPER:
+            rows = [row for row in BENCHMARKS if look_for(row, root).layout is not None]
+            if not rows:
+                raise ConfigError(f"{root}: there are no data of any benchmark; `onethinker evaluate --list --data {root}` says which")
+        else:
+            rows = [find_benchmark(name)]
+        chosen |= {row.key: row for row in rows}
+    return tuple(chosen.values())
+
+
+def read_chosen(benchmark: "Benchmark", data: Path | None, limit: int | None) -> "list[Sample]":
+    """Return a benchmark's samples, and say on stderr when they are not as many as they should be. Raises: DataError."""
+    from onethinker.evaluation.benchmarks import DATA_FOLDER, read_benchmark
+
+    samples = list(islice(read_benchmark(benchmark, data or DATA_FOLDER), limit))
+    expected = benchmark.num_samples if limit is None else None
+    if expected is not None and len(samples) != expected:
+        print(f"{benchmark.name}: {len(samples)} samples, {expected} are expected; numbers are over those that are there", file=sys.stderr)
+    return samples
+
+
+def open_judge(address: str | None, model: str, output: Path) -> "Judge | None":
+    """Return the judge at an address, tried out, its memory in the output folder. Raises: ConfigError, EngineError."""
+    if address is None:
+        return None
+    from onethinker.evaluation.judge import CACHE_FILE, Judge
+    from onethinker.training.config import RewardModelSettings
+
+    if not address.startswith(("http://", "https://")):
+        raise ConfigError(f"--judge must be an address such as http://host:8000/v1, got {address!r}")
+    judge = Judge(RewardModelSettings(kind="judge", address=address, model=model), output / CACHE_FILE)
+    judge.try_out()
+    return judge
+
+
+def show_list(data: Path | None, *, as_json: bool) -> None:
+    """Print all benchmarks with what is measured and published, and which of their data are in a folder."""
+    from onethinker.evaluation.benchmarks import BENCHMARKS, BEYOND_THE_PAPER, DATA_FOLDER, describe, look_for
+
+    root = data or DATA_FOLDER
+    records = [describe(look_for(benchmark, root)) for benchmark in (*BENCHMARKS, *BEYOND_THE_PAPER)]
+    if as_json:
+        print(dumps({"data": str(root), "benchmarks": records}, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from onethinker.evaluation.benchmarks import BASE_MODEL, PAPER_MODEL
+
+    table = Table("benchmark", f"metrics: {PAPER_MODEL} / base", Column(f"data in {root}", overflow="fold"), show_lines=True)
+    for record in records:
+        values = [record["published"].get(name, {}) for name in record["metrics"]]
+        known = [f": {own[PAPER_MODEL]:.1f} / {own[BASE_MODEL]:.1f}" if own else "" for own in values]
+        metrics = "\n".join(name + numbers for name, numbers in zip(record["metrics"], known, strict=True))
+        missing = "\nor ".join(", ".join(names) for names in record["missing"])
+        where = "found: " + ", ".join(record["files"]) if record["found"] else f"missing: {missing}"
+        samples = f"{record['num_samples']} samples" if record["num_samples"] else "number of samples unknown"
+        table.add_row(f"{record['name']}\n{record['group']}\n{samples}", metrics, where)
+    Console().print(table)
+
+
+def rows_as_json(rows: "Sequence[BenchmarkRow]") -> str:
+    """Return the numbers of benchmarks as one JSON object; ours are 0 to 1, published ones in percent as printed."""
+    return dumps({"benchmarks": [asdict(row) for row in rows]}, ensure_ascii=False)
+
+
+def print_rows(rows: "Sequence[BenchmarkRow]") -> None:
+    """Print the numbers of benchmarks, in percent, beside the published ones."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from onethinker.evaluation.benchmarks import BASE_MODEL, PAPER_MODEL
+
+    table = Table("benchmark", "metric", "here", "95 %", f"{PAPER_MODEL} (paper)", f"{BASE_MODEL} (paper)")
+    for row in rows:
+        found = row.estimate
+        ours = (f"{100 * found.mean:.1f}", f"{100 * found.low:.1f}–{100 * found.high:.1f}") if found else (row.missing, "")
+        published = [f"{row.published[model]:.1f}" if model in row.published else "" for model in (PAPER_MODEL, BASE_MODEL)]
+        table.add_row(row.benchmark, row.metric, *ours, *published)
+    Console().print(table)
 
 
 def read_file(path: Path, media_root: Path | None, limit: int | None) -> "list[Sample]":

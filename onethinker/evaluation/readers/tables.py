@@ -119,7 +119,7 @@ def _sample(row: Row, path: Path, form: Form, media: tuple[Path | TablePicture, 
     data_type: Any = "video" if media and isinstance(media[0], Path) else "image"
     truth = _truth(row.fields, options)
     find_task(problem_type, data_type).parse(truth, options)
-    used = {"image", "question", "answer", *_OPTION_NAMES}
+    used = {"index", "image", "question", "answer", *_OPTION_NAMES}
     return Sample(
         id=_get(row.fields, "index"),
         problem=_question(row.fields, form),
