@@ -35,7 +35,7 @@ _CORNERS = ("top left", "top right", "bottom left", "bottom right")
 
 
 def _draw_scene(rng: np.random.Generator, most: int = 3) -> Scene:
-    return Scene(draw_background(rng), draw_things(rng, draw_count(rng, most)))
+    return Scene(draw_background(rng), draw_things(rng, int(rng.integers(1, most + 1))))
 
 
 def _ask_color(rng: np.random.Generator, paint: Painter) -> Question:

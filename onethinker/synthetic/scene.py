@@ -101,11 +101,6 @@ def draw_background(rng: np.random.Generator) -> Background:
     return Background(_color(top), _color(bottom))
 
 
-def draw_count(rng: np.random.Generator, most: int) -> int:
-    """Return how many things a scene has, 1 to `most`: mostly one, so that a small model soon learns where a thing is."""
-    return 1 if rng.random() < 0.6 else int(rng.integers(1, most + 1))
-
-
 def draw_things(rng: np.random.Generator, count: int, *, largest: float = 0.42) -> tuple[Thing, ...]:
     """Return up to four things at rest, all of different colours and shapes, that touch neither each other nor the edges."""
     colors = rng.permutation(list(COLORS))[:count]
