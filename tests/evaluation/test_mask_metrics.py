@@ -1,0 +1,63 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onethinker.evaluation.mask_metrics import image_mask_metrics, paper_boundary_f, video_mask_metrics
+from onethinker.masks import decode_rle
+
+TRACKEVAL = json.loads((Path(__file__).parent / "trackeval.json").read_text())
+"""Made by benchmarks/masks_with_trackeval.py with TrackEval 1.3.0 in an environment of its own."""
+
+
+def rectangle(x1: int, y1: int, x2: int, y2: int, size: tuple[int, int] = (60, 80)) -> np.ndarray:
+    mask = np.zeros(size, bool)
+    mask[y1:y2, x1:x2] = True
+    return mask
+
+
+@pytest.mark.parametrize("number", range(len(TRACKEVAL)))
+def test_j_and_f_are_those_of_trackeval(number):
+    case = TRACKEVAL[number]
+    answers, truths = ({str(n): decode_rle(rle) for n, rle in enumerate(case[name])} for name in ("answers", "truths"))
+    metrics = video_mask_metrics(answers, truths)
+    for name in ("J", "F", "J&F"):
+        assert metrics[f"{name} (official)"] == pytest.approx(case[name], abs=1e-12)
+
+
+def test_the_cases_of_trackeval_are_neither_trivial_nor_alike():
+    assert len({case["F"] for case in TRACKEVAL}) == len(TRACKEVAL)
+    assert sum(0.2 < case["F"] < 0.98 for case in TRACKEVAL) > 15
+
+
+def test_areas_of_a_picture_add_up_to_ciou_and_an_answer_that_is_none_counts_with_the_truths_area():
+    truth = rectangle(0, 0, 10, 10)
+    assert image_mask_metrics(rectangle(0, 0, 10, 5), truth) == {"gIoU": 0.5, "intersection_px": 50, "union_px": 100}
+    assert image_mask_metrics(None, truth) == {"gIoU": 0, "intersection_px": 0, "union_px": 100}
+    assert image_mask_metrics(None, truth & False)["gIoU"] == 0
+
+
+def test_the_paper_gives_nothing_for_frames_that_both_leave_empty_and_davis_everything():
+    empty, box = rectangle(0, 0, 0, 0), rectangle(10, 10, 30, 30)
+    metrics = video_mask_metrics({"0": empty, "1": box}, {"0": empty, "1": box})
+    assert (metrics["J"], metrics["F"], metrics["J&F"]) == (0.5, 0.5, 0.5)
+    assert (metrics["J (official)"], metrics["F (official)"], metrics["J&F (official)"]) == (1, 1, 1)
+
+
+def test_a_frame_without_a_mask_is_an_empty_one_for_davis_and_nothing_for_the_paper():
+    empty, box = rectangle(0, 0, 0, 0), rectangle(10, 10, 30, 30)
+    metrics = video_mask_metrics({}, {"0": empty, "1": box})
+    assert (metrics["J"], metrics["J (official)"], metrics["F (official)"]) == (0, 0.5, 0.5)
+
+
+def test_no_answer_is_nothing_throughout_and_surplus_frames_cost_nothing():
+    box = rectangle(10, 10, 30, 30)
+    assert set(video_mask_metrics(None, {"0": box & False, "1": box}).values()) == {0.0}
+    assert set(video_mask_metrics({"0": box, "9": box}, {"0": box}).values()) == {1.0}
+
+
+def test_the_papers_tolerance_is_a_square_around_the_outline():
+    # 60 x 80: the diagonal is 100 px, so the paper's square reaches round(0.75) = 1 px to each side, also along diagonals.
+    assert paper_boundary_f(rectangle(11, 11, 31, 31), rectangle(10, 10, 30, 30)) == 1
+    assert paper_boundary_f(rectangle(13, 13, 27, 27), rectangle(10, 10, 30, 30)) == 0
