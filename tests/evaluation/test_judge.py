@@ -1,0 +1,184 @@
+"""The judge against a real HTTP server in this process that answers what a test tells it to."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onethinker.data.sample import Sample
+from onethinker.errors import CheckpointError, EngineError
+from onethinker.evaluation.evaluate import evaluate
+from onethinker.evaluation.judge import CACHE_FILE, Judge, Question
+from onethinker.evaluation.metrics import score_tasks
+from onethinker.evaluation.results import read_settings
+from onethinker.media.budget import MediaBudget
+from onethinker.models.engine import Reply
+from onethinker.models.wording import Wording
+from onethinker.training.config import RewardModelSettings
+
+Script = Callable[[dict[str, str]], tuple[int, Any]]
+
+
+def verdict(score: object, **more: object) -> tuple[int, Any]:
+    message = {"role": "assistant", "content": json.dumps({"score": score})}
+    return 200, {
+        "choices": [{"message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 100, "completion_tokens": 7},
+        **more,
+    }
+
+
+def by_colour(asked: dict[str, str]) -> tuple[int, Any]:
+    return verdict(1.0 if "red" in asked["answer"] else 0.25)
+
+
+@contextmanager
+def server(script: Script = by_colour) -> Iterator[tuple[RewardModelSettings, list[dict[str, str]]]]:
+    asked: list[dict[str, str]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked.append(json.loads(body["messages"][1]["content"]))
+            status, reply = script(asked[-1])
+            data = json.dumps(reply).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            return None
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = threading.Thread(target=http.serve_forever, daemon=True)
+        thread.start()
+        address = f"http://127.0.0.1:{http.server_address[1]}/v1"
+        yield RewardModelSettings(kind="judge", address=address, model="sage", max_tries=2, first_wait_s=0.01), asked
+        http.shutdown()
+        thread.join()
+
+
+RED, BLUE = Question("What colour?", "A red ball.", "It is red."), Question("What colour?", "A red ball.", "It is blue.")
+
+
+def test_every_answer_is_judged_once_and_remembered_over_runs(tmp_path):
+    with server() as (settings, asked):
+        judge = Judge(settings, tmp_path / CACHE_FILE)
+        assert [verdict.score for verdict in judge.score([RED, BLUE, RED])] == [1.0, 0.25, 1.0]
+        assert [verdict.score for verdict in judge.score([BLUE])] == [0.25]
+        again = Judge(settings, tmp_path / CACHE_FILE)
+        assert [verdict.score for verdict in again.score([BLUE, RED])] == [0.25, 1.0]
+    assert len(asked) == 2
+    assert judge.cost() == "judge sage: 2 answers judged for 200 tokens read and 14 written, 2 remembered"
+    assert again.cost() == "judge sage: 0 answers judged for 0 tokens read and 0 written, 2 remembered"
+
+
+def test_another_model_or_another_answer_is_another_question(tmp_path):
+    with server() as (settings, asked):
+        Judge(settings, tmp_path / CACHE_FILE).score([RED])
+        Judge(settings.model_copy(update={"model": "fool"}), tmp_path / CACHE_FILE).score([RED])
+        Judge(settings, tmp_path / CACHE_FILE).score([Question(RED.question, "A blue ball.", RED.answer)])
+    assert len(asked) == 3
+
+
+def test_a_memory_that_a_kill_cut_short_keeps_all_whole_lines(tmp_path):
+    cache = tmp_path / CACHE_FILE
+    with server() as (settings, asked):
+        Judge(settings, cache).score([RED])
+        Judge(settings, cache).score([BLUE])
+        cache.write_bytes(cache.read_bytes()[:-10])
+        judge = Judge(settings, cache)
+        judge.score([RED, BLUE])
+    assert len(asked) == 3
+    assert len(cache.read_bytes().splitlines()) == 2
+    cache.write_bytes(b'{"key": 1}\n' + cache.read_bytes())
+    with pytest.raises(CheckpointError, match=r"judge\.jsonl, line 1"):
+        Judge(settings, cache)
+
+
+@pytest.mark.parametrize(
+    "answer", [(500, {}), verdict(7), verdict("good"), (200, {"choices": []}), (401, {})], ids=["error", "7", "word", "none", "key"]
+)
+def test_a_judge_that_says_nothing_usable_is_an_error_and_not_remembered(tmp_path, answer):
+    with server(lambda _: answer) as (settings, _):
+        judge = Judge(settings, tmp_path / CACHE_FILE)
+        [said] = judge.score([RED])
+        assert isinstance(said, EngineError)
+        with pytest.raises(EngineError, match="a first try with judge sage failed"):
+            judge.try_out()
+    assert not (tmp_path / CACHE_FILE).exists()
+
+
+def test_a_server_that_does_not_count_costs_nothing_that_is_known(tmp_path):
+    with server(lambda _: verdict(1, usage=None)) as (settings, _):
+        judge = Judge(settings, tmp_path / CACHE_FILE)
+        judge.score([RED])
+    assert (judge.asked, judge.prompt_tokens) == (1, 0)
+
+
+class SayingEngine:
+    """Answers each question with the text that stands for it."""
+
+    name = "saying engine"
+    wording = Wording(template="{question}")
+    budget = MediaBudget()
+
+    def __init__(self, **texts: str) -> None:
+        self.texts = texts
+
+    def answer(self, requests, sampling):
+        return [Reply(self.texts[request.text], 100, 10, "stop", 0.1) for request in requests]
+
+
+def said(text: str) -> str:
+    return f"<think>x</think><answer>{text}</answer>"
+
+
+SAMPLES = [
+    *(Sample(name, name, "open-ended", "image", (), truth="A red ball.") for name in ("right", "wrong", "silent")),
+    Sample("number", "number", "numerical", "image", (), truth="4"),
+]
+ENGINE = SayingEngine(right=said("It is red."), wrong=said("It is blue."), silent="I do not know.", number=said("4"))
+
+
+def run(judge: Judge, output: Path) -> dict[str, Any]:
+    return {result.sample_id: result for result in evaluate(ENGINE, SAMPLES, output=output, judge=judge)}
+
+
+def test_the_judges_score_is_the_accuracy_of_free_text_and_of_nothing_else(tmp_path):
+    with server() as (settings, asked):
+        results = run(Judge(settings, tmp_path / CACHE_FILE), tmp_path / "run")
+    grades = {name: result.grade for name, result in results.items()}
+    assert {name: grade.accuracy for name, grade in grades.items()} == {"right": 1.0, "wrong": 0.25, "silent": 0.0, "number": 1.0}
+    assert [grades[name].metrics["judge"] for name in ("right", "wrong", "silent")] == [1.0, 0.25, 0.0]
+    assert "0.25 of 1 by judge sage" in grades["wrong"].problems[-1]
+    assert "judge" not in grades["number"].metrics
+    assert sorted(item["answer"] for item in asked) == ["It is blue.", "It is red."]
+    [free, _] = score_tasks(results.values())
+    assert free.metrics["judge"].mean == pytest.approx(1.25 / 3)
+    assert read_settings(tmp_path / "run")["settings"]["judge"]["model"] == "sage"
+
+
+def test_a_judge_that_fails_leaves_no_grade_and_the_next_run_asks_again(tmp_path):
+    with server(lambda asked: (400, {}) if "blue" in asked["answer"] else verdict(1)) as (settings, _):
+        results = run(Judge(settings, tmp_path / CACHE_FILE), tmp_path / "run")
+    assert results["wrong"].grade is None
+    assert "judge sage" in results["wrong"].error
+    assert results["right"].grade.accuracy == 1
+    with server() as (settings, asked):
+        healed = run(Judge(settings, tmp_path / CACHE_FILE), tmp_path / "run")
+    assert healed["wrong"].grade.accuracy == 0.25
+    assert [item["answer"] for item in asked] == ["It is blue."]
+
+
+def test_a_run_with_a_judge_is_not_continued_without_one(tmp_path):
+    with server() as (settings, _):
+        run(Judge(settings, tmp_path / CACHE_FILE), tmp_path / "run")
+    with pytest.raises(CheckpointError, match="judge"):
+        evaluate(ENGINE, SAMPLES, output=tmp_path / "run")
