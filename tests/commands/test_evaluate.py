@@ -1,10 +1,13 @@
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from onethinker.cli import main
 from onethinker.data.formats import write_samples
 from onethinker.data.sample import Sample
+from onethinker.media.writing import write_video
 
 
 def run(*arguments) -> int:
@@ -44,11 +47,28 @@ def test_samples_that_cannot_be_asked_are_named_and_leave_with_1(tmp_path, capsy
     ("arguments", "complaint"),
     [
         (("--model", "tiny"), "--data FILE or --synthetic"),
+        (("--synthetic", "1"), "give a --model"),
+        (("--model", "tiny", "--benchmark", "mmmu", "--synthetic", "1"), "--benchmark stands without --synthetic"),
+        (("--model", "tiny", "--benchmark", "mmmlu"), "no benchmark 'mmmlu'"),
+        (("--model", "tiny", "--benchmark", "mmmu", "--data", "/nowhere"), "/nowhere/MMMU_DEV_VAL.tsv"),
+        (("--model", "tiny", "--benchmark", "paper", "--data", "/nowhere"), "no data of any benchmark"),
+        (("--model", "tiny", "--synthetic", "1", "--judge", "sage"), "--judge must be an address"),
         (("--model", "tiny", "--synthetic", "0"), "--synthetic must be at least 1"),
         (("--model", "tiny", "--data", "absent.jsonl"), "absent.jsonl"),
         (("--model", "/no/such/model", "--synthetic", "1"), "/no/such/model"),
     ],
-    ids=["no samples", "none", "file", "model"],
+    ids=[
+        "no samples",
+        "no model",
+        "benchmark and scenes",
+        "no benchmark",
+        "no data",
+        "no data at all",
+        "judge",
+        "none",
+        "file",
+        "model",
+    ],
 )
 def test_bad_input_leaves_with_1_and_writes_nothing(tmp_path, capsys, arguments, complaint):
     assert run("evaluate", *arguments, "--output", tmp_path / "run") == 1
@@ -60,3 +80,57 @@ def test_report_of_nothing_leaves_with_1(tmp_path, capsys):
     assert run("report", tmp_path, "--output", tmp_path / "page.html") == 1
     assert "expected a run" in capsys.readouterr().err
     assert not (tmp_path / "page.html").exists()
+
+
+def charades(folder: Path, count: int) -> Path:
+    """A released evaluation file of so many questions about one clip."""
+    folder.mkdir()
+    write_video(folder / "a.mp4", np.zeros((4, 64, 64, 3), np.uint8), fps=2)
+    record = {"problem": "When?", "problem_type": "temporal grounding", "data_type": "video", "path": "a.mp4"}
+    records = [{**record, "problem_id": n, "solution": '<answer>{"time": [0, 1]}</answer>'} for n in range(count)]
+    (folder / "eval_charades.json").write_text(json.dumps(records))
+    return folder
+
+
+def test_the_list_says_what_is_found_and_where_the_rest_goes(tmp_path, capsys):
+    data = charades(tmp_path / "data", 1)
+    assert run("evaluate", "--list", "--data", data, "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert len(listed["benchmarks"]) == 37
+    by_name = {record["name"]: record for record in listed["benchmarks"]}
+    assert [name for name, record in by_name.items() if record["found"]] == ["Charades-STA"]
+    assert by_name["GOT-10k"]["missing"] == [["eval_got10k.json"], ["GOT-10k/val/list.txt"]]
+    assert {"name", "task", "metrics", "published", "found", "missing"} <= by_name["MMMU"].keys()
+    assert run("evaluate", "--list", "--data", data) == 0
+    table = capsys.readouterr().out
+    assert "found:" in table
+    assert "charades_sta" not in table
+
+
+def test_a_benchmark_is_asked_and_stands_beside_the_paper(tmp_path, capsys):
+    data = charades(tmp_path / "data", 2)
+    arguments = ("evaluate", "--model", "tiny", "--data", data, "--output", tmp_path / "runs", "--max-new-tokens", 4)
+    assert run(*arguments, "--benchmark", "Charades-STA", "--json") == 0
+    said = capsys.readouterr()
+    rows = json.loads(said.out)["benchmarks"]
+    assert [(row["metric"], row["estimate"]["mean"]) for row in rows] == [("R@0.3", 0), ("R@0.5", 0), ("R@0.7", 0), ("tIoU", 0)]
+    assert rows[3]["published"]["OneThinker-8B"] == 59.9
+    assert "Charades-STA: 2 samples, 3720 are expected" in said.err
+    assert (tmp_path / "runs/charades_sta/results.jsonl").read_text().count("\n") == 2
+    assert run(*arguments, "--benchmark", "paper") == 0
+    table = capsys.readouterr().out
+    assert "Charades-STA" in table
+    assert "59.9" in table
+    assert run("report", tmp_path / "runs/charades_sta", "--output", tmp_path / "page.html") == 0
+
+
+def test_other_weights_are_asked_in_the_words_of_their_file(tmp_path):
+    data = charades(tmp_path / "data", 1)
+    words = tmp_path / "theirs.toml"
+    words.write_text(
+        'system = "Think first."\ntemplate = "{question} ({instructions})"\n[instructions]\n"temporal grounding" = "Say when."\n'
+    )
+    arguments = ("evaluate", "--model", "tiny", "--benchmark", "charades_sta", "--data", data, "--output", tmp_path / "runs")
+    assert run(*arguments, "--wording", words, "--max-new-tokens", 4) == 0
+    wording = json.loads((tmp_path / "runs/charades_sta/settings.json").read_text())["settings"]["wording"]
+    assert (wording["system"], wording["instructions"]) == ("Think first.", {"temporal grounding": "Say when."})
