@@ -25,7 +25,6 @@ from onethinker.synthetic.scene import (
     Thing,
     Writing,
     draw_background,
-    draw_count,
     draw_ink,
     draw_things,
     near_middle,

@@ -43,7 +43,7 @@ def make_sample(
 
     >>> sample = make_sample(0, 6)
     >>> sample.problem_type, sample.problem, sample.truth
-    ('spatial grounding', 'Find the blue circle.', '{"boxes":[141,383,508,750]}')
+    ('spatial grounding', 'Find the blue circle.', '{"boxes":[141,94,469,414]}')
     """
     if seed < 0 or index < 0 or (side_px is not None and (side_px < 32 or side_px % 32)):
         raise DataError(f"seed and index must be 0 or more and side_px a multiple of 32, got {seed}, {index} and {side_px}")
