@@ -9,10 +9,23 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from onethinker.data.sample import Sample
+from onethinker.evaluation.readers.masks import PICTURE, truth_masks
 from onethinker.masks import Mask, boundary_f, mask_iou, outline
 
 PAPER_TOLERANCE = 0.0075
 """How far outlines may lie apart in the paper's F, as a share of the frame's diagonal. Source: release, by reading."""
+
+
+def sample_mask_metrics(sample: Sample, answers: Mapping[str, Mask] | None) -> dict[str, float]:
+    """Return what the answered masks of a segmentation sample are worth, under its frame keys; None stands for no answer.
+
+    Raises: DataError: the sample has no masks as its truth.
+    """
+    truths = truth_masks(sample)
+    if sample.data_type == "video":
+        return video_mask_metrics(answers, truths)
+    return image_mask_metrics(answers.get(PICTURE) if answers is not None else None, truths[PICTURE])
 
 
 def image_mask_metrics(answer: Mask | None, truth: Mask) -> dict[str, float]:

@@ -1,4 +1,5 @@
 import json
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from onethinker.evaluation.benchmarks import (
     BENCHMARKS,
     BEYOND_THE_PAPER,
     PAPER_MODEL,
+    PUBLISHED_FILE,
     Metric,
     describe,
     find_benchmark,
@@ -19,6 +21,7 @@ from onethinker.evaluation.benchmarks import (
     read_benchmark,
     statistics_of,
 )
+from onethinker.evaluation.evaluate import check_samples
 from onethinker.evaluation.metrics import RATIOS
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.scoring import circular_accuracy, score_benchmark
@@ -227,3 +230,43 @@ def test_what_others_measured_stands_apart():
     mmmu, accuracy = find_benchmark("MMMU"), Metric("accuracy", "accuracy")
     assert published_values(mmmu, accuracy)[PAPER_MODEL] == 70.6
     assert published_values(mmmu, accuracy, third_party=True)[PAPER_MODEL] in (64.9, 65.0)
+
+
+RELEASED = [benchmark for benchmark in BENCHMARKS if benchmark.layouts[0].files[0].startswith("eval_")]
+TABLES = [benchmark for benchmark in BENCHMARKS if benchmark.layouts[0].files[0].endswith(".tsv")]
+
+
+@pytest.mark.parametrize("benchmark", RELEASED, ids=lambda benchmark: benchmark.key)
+def test_each_released_file_is_read(tmp_path, benchmark):
+    task = find_task(benchmark.tasks[0], benchmark.data_type)
+    record = {"problem": "?", "problem_type": task.problem_type, "data_type": benchmark.data_type, "path": "media/a", "problem_id": 3}
+    record |= {
+        "solution": f"<answer>{task.example}</answer>",
+        "options": ["A. x", "B. y"] if task.problem_type == "multiple choice" else [],
+    }
+    (tmp_path / benchmark.layouts[0].files[0]).write_text(json.dumps(record) + "\n")
+    [sample] = read_benchmark(benchmark, tmp_path)
+    check_samples([sample])
+    assert (sample.id, sample.media, statistics_of(benchmark)) == ("3", (tmp_path / "media/a",), task.statistics)
+
+
+@pytest.mark.parametrize("benchmark", TABLES, ids=lambda benchmark: benchmark.key)
+def test_each_table_is_read(tmp_path, benchmark):
+    row = {"index": "3", "question": "?", "split": "validation", "l2-category": "visual_captioning"}
+    row |= {"caption": "A ball."} if benchmark.tasks[0] == "open-ended" else {"A": "x", "B": "y", "answer": "B"}
+    row |= {"image": "aGk=" * 30} if benchmark.data_type == "image" else {"video_path": "video/a.mp4"}
+    path = tmp_path / benchmark.layouts[0].files[0]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\t".join(row) + "\n" + "\t".join(row.values()) + "\n")
+    [sample] = read_benchmark(benchmark, tmp_path)
+    check_samples([sample])
+    assert (sample.id, len(sample.media)) == ("3", 1)
+
+
+def test_published_values_travel_with_the_package():
+    root = Path(__file__).parents[2]
+    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["onethinker"]
+    carried = {path for pattern in patterns for path in (root / "onethinker").glob(pattern)}
+    files = {path for path in (root / "onethinker").rglob("*.*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert PUBLISHED_FILE in carried
+    assert files - carried == set()

@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onethinker.evaluation.mask_metrics import image_mask_metrics, paper_boundary_f, video_mask_metrics
-from onethinker.masks import decode_rle
+from onethinker.data.sample import Sample
+from onethinker.evaluation.mask_metrics import image_mask_metrics, paper_boundary_f, sample_mask_metrics, video_mask_metrics
+from onethinker.masks import decode_rle, encode_rle
 
 TRACKEVAL = json.loads((Path(__file__).parent / "trackeval.json").read_text())
 """Made by benchmarks/masks_with_trackeval.py with TrackEval 1.3.0 in an environment of its own."""
@@ -61,3 +62,13 @@ def test_the_papers_tolerance_is_a_square_around_the_outline():
     # 60 x 80: the diagonal is 100 px, so the paper's square reaches round(0.75) = 1 px to each side, also along diagonals.
     assert paper_boundary_f(rectangle(11, 11, 31, 31), rectangle(10, 10, 30, 30)) == 1
     assert paper_boundary_f(rectangle(13, 13, 27, 27), rectangle(10, 10, 30, 30)) == 0
+
+
+def test_a_samples_masks_are_measured_by_its_frames():
+    box, still = rectangle(10, 10, 30, 30), rectangle(40, 10, 50, 30)
+    output = {"frames": ["5", "6"], "segmentation_rle": {"5": encode_rle(box), "6": [encode_rle(box), encode_rle(still)]}}
+    video = Sample("v", "?", "segmentation", "video", (), extra={"segmentation_output": output, "fps": 2})
+    assert sample_mask_metrics(video, {"5": box, "6": box})["J (official)"] == pytest.approx((1 + 400 / 600) / 2)
+    image = Sample("i", "?", "segmentation", "image", (), extra={"segmentation_output": {"segmentation_rle": encode_rle(box)}})
+    assert sample_mask_metrics(image, {"image": box}) == {"gIoU": 1, "intersection_px": 400, "union_px": 400}
+    assert sample_mask_metrics(image, None)["union_px"] == 400
