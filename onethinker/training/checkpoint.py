@@ -15,12 +15,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from onethinker.errors import CheckpointError
 from onethinker.files import differences, sync_folder, sync_tree, write_atomically
 from onethinker.training.advantages import EmaState, Moments
+from onethinker.training.sharding import dealt_like
 
 KEPT_CHECKPOINTS = 2
 """Older ones are removed, after a newer one is whole."""
@@ -268,17 +269,14 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def save_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Path) -> None:
-    """Write the optimizer's tensors under the names of their parameters; one that never had a gradient has none."""
-    tensors = {}
-    for name, parameter in model.named_parameters():
-        for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"{name}/{key}"] = value.detach().cpu().contiguous()
-    save_file(tensors, path)
+def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the optimizer's tensors under the names of their parameters; one that never had a gradient has none."""
+    states = ((name, optimizer.state.get(parameter, {})) for name, parameter in model.named_parameters())
+    return {f"{name}/{key}": value for name, state in states for key, value in state.items()}
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Path) -> None:
-    """Read what `save_optimizer` wrote, for the parameters that are trained now.
+    """Read a file of `optimizer_tensors`, for the parameters that are trained now.
 
     Raises: CheckpointError: the file is damaged or belongs to another model.
     """
@@ -290,7 +288,8 @@ def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Pat
             if kind != "step" and value.shape != parameter.shape:
                 raise ValueError(f"{key} has the shape {tuple(value.shape)}, the parameter {tuple(parameter.shape)}")
             if parameter.requires_grad:
-                optimizer.state[parameter][kind] = value.to(parameter.device, value.dtype if kind == "step" else parameter.dtype)
+                whole = kind == "step"
+                optimizer.state[parameter][kind] = value.to(parameter.device) if whole else dealt_like(value.to(parameter.dtype), parameter)
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not the optimizer of this model: {error}") from error
 

@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from onethinker.training.config import OptimizerSettings
 
@@ -37,8 +38,15 @@ def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim
     tables |= {id(parameter) for name, parameter in model.named_parameters() if name.endswith("lm_head.weight")}
     hidden = [p for p in trained if p.ndim == 2 and id(p) not in tables] if settings.kind == "muon" else []
     rest = [p for p in trained if id(p) not in set(map(id, hidden))]
-    matrices, others = [p for p in rest if p.ndim > 1], [p for p in rest if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    # What is dealt to processes and what is whole cannot move in one call.
+    kinds = [(dealt, is_matrix) for dealt in (False, True) for is_matrix in (True, False)]
+    groups = [
+        {
+            "params": [p for p in rest if isinstance(p, DTensor) is dealt and (p.ndim > 1) is is_matrix],
+            "weight_decay": settings.weight_decay if is_matrix else 0.0,
+        }
+        for dealt, is_matrix in kinds
+    ]
     adamw = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), fused=True)
     if not hidden:
         return adamw

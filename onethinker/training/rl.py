@@ -40,6 +40,7 @@ from onethinker.training.packing import Prompt, Row, Tree, use_forest_attention
 from onethinker.training.rewards import Failure, Grader, Grading, Ungraded
 from onethinker.training.rollouts import Rollout, sample_answers
 from onethinker.training.run import OnStep, Run, open_run, score
+from onethinker.training.sharding import gathered
 
 Reference = Callable[[Row], Tensor]
 """Gives the log-probabilities (S,) of a row's scored tokens under the model that RL started from."""
@@ -125,7 +126,8 @@ def _train(run: Run, recipe: RlRecipe, grader: Grader, on_step: OnStep | None) -
     journal = run.folder.rows()
     for step in range(run.progress.step, recipe.steps):
         started = time.perf_counter()
-        batch = _collect(run, recipe, grader)
+        with gathered(run.model):
+            batch = _collect(run, recipe, grader)
         kept = [summary for summary in batch.summaries if summary.kept][: recipe.rollout.prompts_per_step]
         rewards_PG = torch.tensor([summary.rewards for summary in kept], dtype=torch.float64).reshape(-1, recipe.rollout.answers_per_prompt)
         settings = recipe.advantage

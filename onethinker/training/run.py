@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import ProjectConfiguration, broadcast_object_list, gather_object
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from onethinker.data.checking import check_files
@@ -31,7 +32,7 @@ from onethinker.training.checkpoint import (
     checkpoint_bytes,
     load_optimizer,
     load_progress,
-    save_optimizer,
+    optimizer_tensors,
     save_progress,
 )
 from onethinker.training.config import FREE_SETTINGS, Recipe
@@ -39,6 +40,7 @@ from onethinker.training.loss import scored_by_head
 from onethinker.training.monitoring import Stopwatch
 from onethinker.training.optimizer import learning_rate, make_optimizer
 from onethinker.training.packing import Prompt, Row, Tree, pack, rows_of, split_prompts, use_forest_attention
+from onethinker.training.sharding import average_whole_gradients, clip_gradients, is_sharded, is_wanted, shard, whole
 from onethinker.training.trackers import Trackers, check_trackers
 
 FEWEST_SAMPLES = 1000
@@ -83,19 +85,15 @@ class Run:
         """Return this process's share of the samples `first` to `first + count` of the endless order."""
         return range(first + self.accelerator.process_index, first + count, self.accelerator.num_processes)
 
-    def read(self, number: int, check: Callable[[Sample], None] | None = None) -> tuple[Sample, Request]:
+    def read(self, number: int) -> tuple[Sample, Request]:
         """Return a sample with its media opened and sized as the budget says; one that cannot be read is noted and another stands in.
-
-        `check` raises a DataError for what cannot be used for another reason.
 
         Raises: DataError: nor can the others, as many as are tried before there are too many of them.
         """
         for sample in itertools.islice(self.data.candidates(number), int(self._allowed_skips(self.progress)) + 2):
             try:
-                if check is not None:
-                    check(sample)
                 return sample, build_request(sample, self.wording, self.budget)
-            except (DataError, MediaError) as error:
+            except MediaError as error:
                 self.skipped.append({"number": number, "id": sample.id, "reason": str(error)})
         tried = [skipped for skipped in self.skipped if skipped["number"] == number]
         raise DataError(f"{len(tried)} samples, one after the other, cannot be read; the last is {tried[-1]['id']}: {tried[-1]['reason']}")
@@ -125,24 +123,30 @@ class Run:
         `row_loss` gets a row, its trees, log-probabilities and entropy of its scored tokens, and returns this row's part of
         a sum over all rows of all processes.
         """
-        rows = rows_of(trees, self.recipe.max_row_tokens)
+        rows, sharded = rows_of(trees, self.recipe.max_row_tokens), is_sharded(self.model)
+        # Each row of a model that is dealt out takes all processes; those with fewer rows repeat one, and it counts nothing.
+        number_of_rows = max(gather_object([len(rows)])) if sharded else len(rows)
         # Only the dropout of adapters draws from this; which step it is decides what is left out, so a resumed run equals a whole one.
         torch.manual_seed((self.recipe.seed * 1_000_003 + step) * self.accelerator.num_processes + self.accelerator.process_index)
-        for number, members in enumerate(rows):
+        for number in range(number_of_rows):
+            members = rows[number % len(rows)]
             row = pack(members)
-            last = number + 1 == len(rows)
-            with self.accelerator.no_sync(self.wrapped) if not last else nullcontext():
+            last = number + 1 == number_of_rows
+            with self.accelerator.no_sync(self.wrapped) if not (last or sharded) else nullcontext():
                 with self.precision():
                     logps_S, entropy_S = score(self.wrapped, row)
                 # Processes average their gradients; the loss is a sum over all of them.
-                self.accelerator.backward(row_loss(row, members, logps_S, entropy_S) * self.accelerator.num_processes)
+                loss = row_loss(row, members, logps_S, entropy_S) if number < len(rows) else logps_S.sum() * 0.0
+                self.accelerator.backward(loss * self.accelerator.num_processes)
         settings = self.recipe.optimizer
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(settings, step, self.recipe.steps)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.max_grad_norm)
+        if sharded:
+            average_whole_gradients(self.model)
+        norm = clip_gradients(self.model, settings.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return float(norm)
+        return norm
 
     def total(self, *numbers: float) -> list[float]:
         """Return the sums of numbers over all processes."""
@@ -174,25 +178,35 @@ class Run:
         self.progress = progress
         if progress.step % self.recipe.save_every and progress.step != self.recipe.steps:
             return
-        if self.accelerator.is_main_process:
+        weights, keep = self._weights(), self.accelerator.is_main_process
+        moments = whole(optimizer_tensors(self.optimizer, self.model), keep=keep)
+        if keep:
             size = _checkpoint_bytes(self.model, self.recipe)
             with self.clock.phase("checkpoint"), self.folder.writing(progress.step, size=size) as partial:
-                save_model(partial / "model", self.model, self.processor, settings=self.settings)
-                save_optimizer(self.optimizer, self.model, partial / "optimizer.safetensors")
+                save_model(partial / "model", self.model, self.processor, settings=self.settings, state=weights)
+                save_file(moments, partial / "optimizer.safetensors")
                 save_progress(progress, partial / "progress.json")
         self.accelerator.wait_for_everyone()
 
+    def _weights(self) -> dict[str, Tensor] | None:
+        """Return the weights of a model that is dealt out, in the main process, or None where the model holds them itself."""
+        if not is_sharded(self.model):
+            return None
+        return whole(dict(self.model.named_parameters()), keep=self.accelerator.is_main_process)
+
     def finish(self) -> Path:
         """Write the finished model, adapters merged, and return its folder."""
+        weights = self._weights()
         if self.accelerator.is_main_process:
             if self.trackers is not None:
                 self.trackers.finish()
             model = self.model
             if self.recipe.lora is not None:
                 last = self.folder.checkpoints()[-1] / "model"
-                model = load_local(str(last), device="cpu", dtype=self.recipe.weights_dtype).model
+                model, weights = load_local(str(last), device="cpu", dtype=self.recipe.weights_dtype).model, None
+            settings = ModelSettings(wording=self.wording, budget=self.budget)
             with self.folder.writing_model() as folder:
-                save_model(folder, model, self.processor, settings=ModelSettings(wording=self.wording, budget=self.budget))
+                save_model(folder, model, self.processor, settings=settings, state=weights)
         self.accelerator.wait_for_everyone()
         return self.folder.model
 
@@ -215,6 +229,7 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
     )
     if batch < accelerator.num_processes:
         raise ConfigError(f"a batch of {batch} cannot be shared by {accelerator.num_processes} processes; make it larger or start fewer")
+    sharded = is_wanted(accelerator.num_processes, recipe)
     folder, settings = RunFolder(path), recipe.model_dump(mode="json")
     changed = folder.check(settings, free=FREE_SETTINGS, allow_changes=allow_changes)
     if accelerator.is_main_process:
@@ -232,10 +247,13 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
         load_adapters(checkpoint / "model", model)
     if recipe.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
+    if sharded:
+        shard(model, mixed=recipe.dtype == "mixed")
     optimizer = make_optimizer(model, recipe.optimizer)
     progress = Progress()
     if checkpoint:
-        load_optimizer(optimizer, model, checkpoint / "optimizer.safetensors")
+        if not any(change.startswith("optimizer.kind:") for change in changed):
+            load_optimizer(optimizer, model, checkpoint / "optimizer.safetensors")
         progress = load_progress(checkpoint / "progress.json")
     data = Mixture.open(recipe.data.files, recipe.data.problem_types, recipe.data.weights, recipe.data.seed)
     # Only now is anything written: a recipe that cannot start leaves no folder behind.
@@ -253,7 +271,7 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
         folder=folder,
         accelerator=accelerator,
         model=model,
-        wrapped=accelerator.prepare_model(model) if accelerator.num_processes > 1 else model,
+        wrapped=accelerator.prepare_model(model) if accelerator.num_processes > 1 and not sharded else model,
         processor=engine.processor,
         wording=engine.wording,
         budget=recipe.budget or engine.budget,
@@ -294,7 +312,8 @@ def _scoring(head: nn.Linear, targets_S: Tensor) -> Iterator[None]:
     """
 
     def forward(hidden_1SH: Tensor) -> Tensor:
-        return torch.stack(scored_by_head(hidden_1SH[0], head.weight, targets_S), -1)[None]
+        logps_S, entropy_S = scored_by_head(hidden_1SH[0], head.weight, targets_S)
+        return torch.stack([logps_S[None], entropy_S[None]], -1)
 
     setattr(head, "forward", forward)  # noqa: B010 (a method to mypy)
     try:
