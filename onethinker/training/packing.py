@@ -1,14 +1,16 @@
 """A row is a forest: many prompts side by side, each with its answers, every answer seeing its own prompt and itself.
 
-Dimensions: N tokens of a row, T prompts (trees), P tokens of a prompt, A answers, R tokens of an answer, S scored tokens, D head size.
+Dimensions: N tokens of a row, P tokens of a prompt, A answers, R tokens of an answer, M tokens of all answers of a tree, B runs in one
+call, L tokens of a run, S scored tokens, H heads, D head size.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -18,10 +20,8 @@ from onethinker.models.engine import Request
 
 FOREST_ATTENTION = "onethinker_forest"
 """The name under which transformers knows our attention."""
-TreePlaces = tuple[tuple[int, int], list[tuple[int, int]]]
-"""First place and length of a tree's prompt, and those of its answers."""
 LARGEST_PADDING = 1.3
-"""Trees share one attention call while padding them to one length costs at most this factor."""
+"""Runs of tokens share one attention call while padding them to one length costs at most this factor."""
 
 
 @dataclass(frozen=True)
@@ -48,24 +48,28 @@ class Tree:
 
 
 @dataclass(frozen=True)
-class AttentionGroup:
-    """Trees that share two attention calls: their prompts padded to one length, their answers padded to another.
+class Branches:
+    """The answers of one tree: its prompt starts at place `start` of the row, and its answers follow without gaps.
 
-    `prompt_TP` and `answer_AR` hold places in the row (padding points at place 0), `tree_A` the tree of each answer,
-    `mask_ARK` what an answer token may see of its padded prompt followed by its padded answer.
+    Each of `groups` holds answers of similar length, (A, R): numbers of tokens, counted from the first answer's first; M is padding.
     """
 
-    prompt_TP: Tensor
-    answer_AR: Tensor
-    tree_A: Tensor
-    mask_ARK: Tensor
+    start: int
+    prompt_length: int
+    num_tokens: int
+    groups: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything of a row is: the groups for attention, and for each place its place in the groups' joined output."""
+    """Where everything of a row is.
 
-    groups: tuple[AttentionGroup, ...]
+    Each of `stems` holds places of runs of similar length that see nothing but themselves, (B, L), with N as padding: prompts, and
+    prompts with their only answer. `gather_N` gives for each place its own in the outputs of stems and branches, joined.
+    """
+
+    stems: tuple[Tensor, ...]
+    branches: tuple[Branches, ...]
     gather_N: Tensor
 
 
@@ -120,7 +124,7 @@ def pack(trees: Sequence[Tree]) -> Row:
     if not trees:
         raise ValueError("a row needs at least one tree")
     ids, types, positions, scored, targets, owner = [], [], [], [], [], []
-    spans: list[TreePlaces] = []
+    spans: list[tuple[int, int, list[int]]] = []
     place = num_answers = 0
     for tree in trees:
         length = len(tree.prompt.input_ids)
@@ -128,7 +132,7 @@ def pack(trees: Sequence[Tree]) -> Row:
         ids.append(tree.prompt.input_ids)
         types.append(tree.prompt.mm_token_type_ids)
         positions.append(tree.prompt.positions)
-        last, start, answers = place + length - 1, place + length, []
+        last, start = place + length - 1, place + length
         for answer in tree.answers:
             steps = torch.arange(len(answer), device=answer.device)
             ids.append(answer)
@@ -137,10 +141,9 @@ def pack(trees: Sequence[Tree]) -> Row:
             scored.append(torch.where(steps == 0, last, start + steps - 1))
             targets.append(answer)
             owner.append(torch.full_like(answer, num_answers))
-            answers.append((start, len(answer)))
             start += len(answer)
             num_answers += 1
-        spans.append(((place, length), answers))
+        spans.append((place, length, [len(answer) for answer in tree.answers]))
         place = start
     inputs = {
         "input_ids": torch.cat(ids)[None],
@@ -171,40 +174,42 @@ def rows_of(trees: Sequence[Tree], max_tokens: int) -> list[list[Tree]]:
     return rows
 
 
-def _layout(spans: list[TreePlaces], num_tokens: int, device: torch.device) -> Layout:
-    groups, gather, offset = [], torch.zeros(num_tokens, dtype=torch.long), 0
-    for members in _similar(spans):
-        prompts, answers = [prompt for prompt, _ in members], [answer for _, several in members for answer in several]
-        prompt_TP, answer_AR = _places(prompts), _places(answers)
-        tree_A = torch.tensor([n for n, (_, several) in enumerate(members) for _ in several], dtype=torch.long)
-        for padded in (prompt_TP, answer_AR):
-            gather[padded.reshape(-1)[padded.reshape(-1) >= 0]] = offset + torch.nonzero(padded.reshape(-1) >= 0)[:, 0]
-            offset += padded.numel()
-        seen_AK = torch.cat([prompt_TP[tree_A] >= 0, answer_AR >= 0], 1)
-        causal_RK = torch.ones(answer_AR.shape[1], seen_AK.shape[1], dtype=torch.bool).tril(prompt_TP.shape[1])
-        mask_ARK = seen_AK[:, None, :] & causal_RK
-        groups.append(AttentionGroup(*(t.to(device) for t in (prompt_TP.clamp(min=0), answer_AR.clamp(min=0), tree_A, mask_ARK))))
-    return Layout(tuple(groups), gather.to(device))
+def _layout(spans: list[tuple[int, int, list[int]]], num_tokens: int, device: torch.device) -> Layout:
+    """Return the layout of trees given as first place, length of the prompt and lengths of the answers."""
+    runs, branches = [], []
+    for place, length, answers in spans:
+        if len(answers) == 1:
+            runs.append((place, length + answers[0]))
+            continue
+        runs.append((place, length))
+        if answers:
+            starts = torch.tensor([0, *answers]).cumsum(0).tolist()
+            groups = tuple(group.to(device) for group in _padded(list(zip(starts[:-1], answers, strict=True)), starts[-1]))
+            branches.append(Branches(place, length, starts[-1], groups))
+    stems = list(_padded(runs, num_tokens))
+    after = [torch.arange(tree.num_tokens) + tree.start + tree.prompt_length for tree in branches]
+    gather_N = torch.empty(num_tokens + 1, dtype=torch.long)
+    joined = torch.cat([*(stem.reshape(-1) for stem in stems), *after])
+    gather_N[joined] = torch.arange(len(joined))
+    return Layout(tuple(stem.to(device) for stem in stems), tuple(branches), gather_N[:num_tokens].to(device))
 
 
-def _similar(spans: list[TreePlaces]) -> list[list[TreePlaces]]:
-    """Return the trees in groups whose prompts, padded to one length, take little more room than they need."""
-    groups: list[list[TreePlaces]] = []
-    for span in sorted(spans, key=lambda span: span[0][1]):
-        padded = (len(groups[-1]) + 1) * span[0][1] if groups else 0
-        if groups and padded <= LARGEST_PADDING * (span[0][1] + sum(member[0][1] for member in groups[-1])):
-            groups[-1].append(span)
-        else:
-            groups.append([span])
-    return groups
+def _padded(runs: list[tuple[int, int]], padding: int) -> Iterator[Tensor]:
+    """Yield runs of places, given as start and length, in groups that padding to one length makes little larger."""
+    group: list[tuple[int, int]] = []
+    for run in sorted(runs, key=lambda run: run[1]):
+        if group and (len(group) + 1) * run[1] > LARGEST_PADDING * (run[1] + sum(length for _, length in group)):
+            yield _places(group, padding)
+            group = []
+        group.append(run)
+    if group:
+        yield _places(group, padding)
 
 
-def _places(runs: list[tuple[int, int]]) -> Tensor:
-    """Return the places of each run as a padded row of numbers; −1 is padding."""
-    width = max((length for _, length in runs), default=0)
-    steps = torch.arange(width)
-    starts, lengths = torch.tensor(runs, dtype=torch.long).reshape(-1, 2).T
-    return torch.where(steps < lengths[:, None], starts[:, None] + steps, -1)
+def _places(runs: list[tuple[int, int]], padding: int) -> Tensor:
+    steps = torch.arange(max(length for _, length in runs))
+    starts, lengths = torch.tensor(runs).T
+    return torch.where(steps < lengths[:, None], starts[:, None] + steps, padding)
 
 
 def forest_attention(
@@ -220,29 +225,103 @@ def forest_attention(
 ) -> tuple[Tensor, None]:
     """Return the attention output (1, N, heads, D) of a packed row; without a layout this is transformers' own sdpa.
 
-    Prompts are one causal call without a mask. Answers are one call in which each sees its prompt's keys followed by its
-    own; memory grows with answer tokens times what they see, never with the square of a prompt.
+    Stems are causal calls without a mask. The answers of a tree look at its prompt and at themselves; nothing has the size of a
+    prompt's square.
     """
     if forest is None:
         output: Tensor = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)[0]
         return output, None
     repeats = module.num_key_value_groups
-    q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
+    # Under autocast the norms of queries and keys leave float32 behind; attention wants one kind.
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    # The row of zeros at the end is what padding points at; causal attention never sees it from a token that counts.
+    q, k, v = (
+        nn.functional.pad(states[0].transpose(0, 1), (0, 0, 0, 0, 0, 1))
+        for states in (query, key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1))
+    )
+    scale = module.head_dim**-0.5 if scaling is None else scaling
     outputs = []
-    for group in forest.groups:
-        q_p, k_p, v_p = (states[group.prompt_TP] for states in (q, k, v))
-        outputs.append(_attend(q_p, k_p, v_p, scaling=scaling, repeats=repeats, mask=None))
-        if group.answer_AR.numel():
-            keys, values = (torch.cat([prompt[group.tree_A], states[group.answer_AR]], 1) for prompt, states in ((k_p, k), (v_p, v)))
-            outputs.append(_attend(q[group.answer_AR], keys, values, scaling=scaling, repeats=repeats, mask=group.mask_ARK[:, None]))
+    for stem in forest.stems:
+        q_stem, k_stem, v_stem = (states[stem].transpose(1, 2) for states in (q, k, v))
+        outputs.append(scaled_dot_product_attention(q_stem, k_stem, v_stem, is_causal=True, scale=scale).transpose(1, 2).flatten(0, 1))
+    branches = _merged_branches if query.device.type == "cpu" else joined_branches
+    for tree in forest.branches:
+        first = tree.start + tree.prompt_length
+        prompt, answers = slice(tree.start, first), slice(first, first + tree.num_tokens)
+        outputs.append(branches(q[answers], k[answers], v[answers], k[prompt], v[prompt], scale, tree.groups))
     return torch.cat(outputs)[forest.gather_N][None], None
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, *, scaling: float | None, repeats: int, mask: Tensor | None) -> Tensor:
-    """Return attention over (batch, tokens, heads, D) as (batch · tokens, heads, D); causal when there is no mask."""
-    k, v = (states.transpose(1, 2).repeat_interleave(repeats, 1) for states in (k, v))
-    out = scaled_dot_product_attention(q.transpose(1, 2), k, v, attn_mask=mask, is_causal=mask is None, scale=scaling)
-    return out.transpose(1, 2).flatten(0, 1)
+def joined_branches(
+    q: Tensor, k: Tensor, v: Tensor, prompt_k: Tensor, prompt_v: Tensor, scale: float, groups: tuple[Tensor, ...]
+) -> Tensor:
+    """Return the attention of a tree's answers (M, H, D), each over its prompt joined by itself: a copy of the prompt for each answer."""
+    outputs = torch.empty_like(torch.cat([q, q[:1]]))
+    q, k, v = (nn.functional.pad(states, (0, 0, 0, 0, 0, 1)) for states in (q, k, v))
+    for group_AR in groups:
+        keys, values = (
+            torch.cat([prompt.expand(len(group_AR), *prompt.shape), states[group_AR]], 1).transpose(1, 2)
+            for prompt, states in ((prompt_k, k), (prompt_v, v))
+        )
+        queries = q[group_AR].transpose(1, 2)
+        seen = causal_lower_right(queries.shape[2], keys.shape[2])
+        output = scaled_dot_product_attention(queries, keys, values, attn_mask=seen, scale=scale)
+        outputs = outputs.index_put((group_AR,), output.transpose(1, 2))
+    return outputs[:-1]
+
+
+def _merged_branches(
+    q: Tensor, k: Tensor, v: Tensor, prompt_k: Tensor, prompt_v: Tensor, scale: float, groups: tuple[Tensor, ...]
+) -> Tensor:
+    output: Tensor = _MergedBranches.apply(q, k, v, prompt_k, prompt_v, scale, *groups)
+    return output
+
+
+class _MergedBranches(torch.autograd.Function):
+    """What `joined_branches` gives, on CPU: all answers look at the one prompt in a single call, each at itself in another.
+
+    The two outputs are averaged with the softmax sums of the two calls as weights, which is exact. In backward each call
+    gets the merged output and sum, with which its own formula is that of the whole. Source: ring attention, arXiv 2310.01889.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, prompt_k: Tensor, prompt_v: Tensor, scale: float, *groups: Tensor) -> Tensor:
+        flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        output, norm = flash(*map(_heads_first, (q, prompt_k, prompt_v)), scale=scale)
+        output_MHD, norm_MH = output[0].transpose(0, 1).float(), norm[0].T
+        own_MHD, own_norm_MH = (torch.cat([states, states[:1]]) for states in (output_MHD, norm_MH))
+        padded = [nn.functional.pad(states, (0, 0, 0, 0, 0, 1)) for states in (q, k, v)]
+        for group_AR in groups:
+            output, norm = flash(*(states[group_AR].transpose(1, 2) for states in padded), is_causal=True, scale=scale)
+            own_MHD[group_AR], own_norm_MH[group_AR] = output.transpose(1, 2).float(), norm.transpose(1, 2)
+        total_MH = torch.logaddexp(norm_MH, own_norm_MH[:-1])
+        shares = [(part - total_MH).exp()[..., None] for part in (norm_MH, own_norm_MH[:-1])]
+        merged_MHD: Tensor = (output_MHD * shares[0] + own_MHD[:-1] * shares[1]).to(q.dtype)
+        ctx.save_for_backward(q, k, v, prompt_k, prompt_v, merged_MHD, total_MH, *groups)
+        ctx.scale = scale
+        return merged_MHD
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, prompt_k, prompt_v, merged_MHD, total_MH, *groups = ctx.saved_tensors
+        flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+        states = [*map(_heads_first, (gradients[0], q, prompt_k, prompt_v, merged_MHD)), total_MH.T[None].contiguous()]
+        q_gradient, *prompt_gradients = (part[0].transpose(0, 1) for part in flash(*states, 0.0, False, scale=ctx.scale))
+        sums = [
+            nn.functional.pad(q_gradient, (0, 0, 0, 0, 0, 1)),
+            *(part.new_zeros(len(q) + 1, *part.shape[1:]) for part in prompt_gradients),
+        ]
+        padded = [nn.functional.pad(part, (0, 0, 0, 0, 0, 1)) for part in (gradients[0], q, k, v, merged_MHD)]
+        padded_norm = nn.functional.pad(total_MH, (0, 0, 0, 1))
+        for group_AR in groups:
+            states = [*(part[group_AR].transpose(1, 2) for part in padded), padded_norm[group_AR].transpose(1, 2).contiguous()]
+            for total, part in zip(sums, flash(*states, 0.0, True, scale=ctx.scale), strict=True):
+                total[group_AR] += part.transpose(1, 2)
+        return (*(total[:-1] for total in sums), *prompt_gradients, None, *(None for _ in groups))
+
+
+def _heads_first(states_LHD: Tensor) -> Tensor:
+    return states_LHD.transpose(0, 1)[None]
 
 
 AttentionInterface.register(FOREST_ATTENTION, forest_attention)

@@ -6,14 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from onethinker.training import packing
 from onethinker.training.loss import token_logps
-from onethinker.training.packing import Tree, pack, rows_of
+from onethinker.training.packing import Tree, joined_branches, pack, rows_of
 from onethinker.training.run import score
 
+SHORT = ((7,), (5, 9, 3), (1, 4), (12, 2, 2, 6))
+VERY_UNEQUAL = ((1,), (150, 1, 3, 40), (2, 90), (1, 1))
 
-def some_trees(prompts) -> list[Tree]:
+
+def some_trees(prompts, lengths=SHORT) -> list[Tree]:
     generator = torch.Generator().manual_seed(0)
-    lengths = [(7,), (5, 9, 3), (1, 4), (12, 2, 2, 6)]
     return [
         Tree(prompt, tuple(torch.randint(20, 250, (length,), generator=generator) for length in several))
         for prompt, several in zip(prompts, lengths, strict=True)
@@ -34,10 +37,15 @@ def one_by_one(model, trees: list[Tree]) -> Tensor:
     return torch.cat(logps)
 
 
+@pytest.mark.parametrize("lengths", [SHORT, VERY_UNEQUAL], ids=["short answers", "very unequal answers"])
 @pytest.mark.parametrize("kinds", [(0, 2), (1, 3), (0, 1, 2, 3)], ids=["pictures", "clips", "mixed"])
-def test_packed_log_probabilities_and_gradients_equal_one_by_one_ones(tiny, prompts, kinds):
+@pytest.mark.parametrize("road", ["merged", "joined"])
+def test_packed_log_probabilities_and_gradients_equal_one_by_one_ones(tiny, prompts, kinds, lengths, road, monkeypatch):
     model, _ = tiny
-    trees = [some_trees(prompts)[kind] for kind in kinds]
+    if road == "joined":
+        # What other devices than the CPU do.
+        monkeypatch.setattr(packing, "_merged_branches", joined_branches)
+    trees = [some_trees(prompts, lengths)[kind] for kind in kinds]
     weights = torch.linspace(-1, 1, sum(len(answer) for tree in trees for answer in tree.answers))
 
     expected = one_by_one(model, trees)
@@ -122,6 +130,21 @@ def test_rows_hold_every_tree_once_and_no_more_tokens_than_allowed(prompts):
 def test_a_tree_longer_than_a_row_gets_one_of_its_own(prompts):
     trees = some_trees(prompts)
     assert [len(row) for row in rows_of(trees, 64)] == [1, 1, 1, 1]
+
+
+def test_padding_is_a_small_share_of_what_is_attended_however_unequal_the_answers(prompts):
+    [tree] = some_trees(prompts[:1], ((400, 1, 2, 30, 31, 350, 3, 3),))
+    [branches] = pack([tree]).inputs["forest"].branches
+    assert sorted(map(len, branches.groups)) == [1, 2, 2, 3]
+    assert sum(group.numel() for group in branches.groups) < 1.3 * branches.num_tokens
+
+
+def test_a_layout_grows_with_the_tokens_of_a_row_and_not_with_their_square(prompts):
+    def places(length: int) -> int:
+        layout = pack(some_trees(prompts, ((length, 5), (3, length), (length,), (9, 9)))).inputs["forest"]
+        return sum(t.numel() for t in [layout.gather_N, *layout.stems, *(g for tree in layout.branches for g in tree.groups)])
+
+    assert places(2000) < 2.2 * places(1000)
 
 
 def test_no_trees_are_no_row():

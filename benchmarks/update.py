@@ -1,0 +1,151 @@
+"""The update of RL alone: a packed row in which G answers share their prompt, against the naive batch of G whole sequences.
+
+Run: python benchmarks/update.py [--rounds 5]
+
+Both do forward and backward of the same loss on the same model, one after the other in one process with one thread, and the
+time is the process's own. "ideal" is how many times fewer tokens the packed row has, prompt and answers; the vision tower
+is shared as well, so the table stands once with pictures and once with prompts of text alone. Memory is the peak of a
+fresh process for each prompt length, less what it held before. Figures: docs/results/training_speed.md.
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from small_model import QUESTION, build, encode, pictures
+from torch import Tensor
+
+from onethinker.training.loss import token_logps
+from onethinker.training.packing import Prompt, Tree, pack, use_forest_attention
+from onethinker.training.run import score
+
+PICTURES = {300: (512, 1), 1000: (1024, 1), 2000: (1024, 2), 4000: (1024, 4)}
+"""Side and number of the pictures that make prompts of about so many tokens."""
+
+
+def make_prompt(model, processor, length: int, *, seen: bool) -> Prompt:
+    """Return a prompt of about `length` tokens, of pictures or of text."""
+    if seen:
+        side, count = PICTURES[length]
+        batch = encode(processor, pictures(side, count))
+    else:
+        batch = encode(processor, [], QUESTION * (length // len(QUESTION)))
+    pixels = {name: batch[name] for name in ("pixel_values", "image_grid_thw") if name in batch}
+    positions, _ = model.model.get_rope_index(
+        batch["input_ids"], batch["mm_token_type_ids"], attention_mask=batch["attention_mask"], image_grid_thw=pixels.get("image_grid_thw")
+    )
+    return Prompt(batch["input_ids"][0], batch["mm_token_type_ids"][0], positions[:, 0], pixels)
+
+
+def make_tree(prompt: Prompt, lengths: list[int]) -> Tree:
+    """Return the prompt with answers of random letters."""
+    generator = torch.Generator().manual_seed(1)
+    return Tree(prompt, tuple(torch.randint(0, 250, (length,), generator=generator) for length in lengths))
+
+
+def naive_logps(model, tree: Tree) -> Tensor:
+    """Return the answers' log-probabilities from one padded batch in which every answer has its own copy of prompt and pictures."""
+    prompt, longest = tree.prompt, max(map(len, tree.answers))
+    pad = model.config.text_config.pad_token_id
+    rows = [torch.cat([prompt.input_ids, answer, answer.new_full((longest - len(answer),), pad)]) for answer in tree.answers]
+    ids = torch.stack(rows)
+    group, first = len(rows), len(prompt.input_ids)
+    seen = torch.stack([torch.arange(ids.shape[1]) < first + len(answer) for answer in tree.answers]).long()
+    types = torch.nn.functional.pad(prompt.mm_token_type_ids, (0, longest)).expand(group, -1)
+    pixels = {name: value.repeat(group, 1) for name, value in prompt.pixels.items()}
+    # Without padding a mask would be of ones alone, and cost the naive side its fast attention.
+    mask = None if bool(seen.all()) else seen
+    steps = prompt.positions.max() + 1 + torch.arange(longest)
+    positions = torch.cat([prompt.positions, steps.expand(3, -1)], 1)[:, None].expand(-1, group, -1)
+    logits = model(
+        input_ids=ids,
+        mm_token_type_ids=types,
+        attention_mask=mask,
+        position_ids=positions,
+        logits_to_keep=longest + 1,
+        use_cache=False,
+        **pixels,
+    ).logits
+    return torch.cat([token_logps(logits[n, : len(answer)], answer)[0] for n, answer in enumerate(tree.answers)])
+
+
+def seconds(model, logps: Callable[[], Tensor]) -> float:
+    """Return the processor time of forward and backward."""
+    started = time.process_time()
+    logps().mean().backward()
+    passed = time.process_time() - started
+    model.zero_grad()
+    return passed
+
+
+def compare(model, processor, tree: Tree, rounds: int) -> tuple[float, float, float]:
+    """Return seconds of the naive batch, the ratio of times and the ideal ratio; medians over rounds of one after the other."""
+    row = pack([tree])
+
+    def naive() -> float:
+        model.config.text_config._attn_implementation = "sdpa"
+        return seconds(model, lambda: naive_logps(model, tree))
+
+    def packed() -> float:
+        use_forest_attention(model)
+        return seconds(model, lambda: score(model, row)[0])
+
+    times = [(naive(), packed()) for _ in range(rounds + 1)][1:]
+    longest, group = max(map(len, tree.answers)), len(tree.answers)
+    ideal = group * (len(tree.prompt.input_ids) + longest) / tree.num_tokens
+    return statistics.median(n for n, _ in times), statistics.median(n / p for n, p in times), ideal
+
+
+def peak_megabytes(kind: str, length: int) -> float:
+    """Return what an update takes at most, in a process of its own."""
+    done = subprocess.run([sys.executable, __file__, "--peak", kind, str(length)], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def measure_peak(kind: str, length: int) -> float:
+    """Return the growth of this process's peak memory by one update."""
+    model, processor = build()
+    tree = make_tree(make_prompt(model, processor, length, seen=False), [64] * 8)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if kind == "packed":
+        use_forest_attention(model)
+        score(model, pack([tree]))[0].mean().backward()
+    else:
+        naive_logps(model, tree).mean().backward()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def main() -> None:
+    """Print the two tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each side")
+    parser.add_argument("--peak", nargs=2, metavar=("KIND", "LENGTH"), help="used by the command itself for the processes it starts")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.peak:
+        print(measure_peak(arguments.peak[0], int(arguments.peak[1])))
+        return
+    model, processor = build()
+    unequal = [64] * 7 + [1024]
+    for title, seen, lengths in (
+        ("pictures", True, [64] * 8),
+        ("text", False, [64] * 8),
+        ("text, one answer of 1,024 tokens", False, unequal),
+    ):
+        print(f"{title}\nprompt  naive s  times faster  ideal  share of ideal")
+        for length in PICTURES:
+            tree = make_tree(make_prompt(model, processor, length, seen=seen), lengths)
+            naive, ratio, ideal = compare(model, processor, tree, arguments.rounds)
+            print(f"{len(tree.prompt.input_ids):6} {naive:8.2f} {ratio:13.2f} {ideal:6.2f} {ratio / ideal:14.0%}", flush=True)
+    print("peak memory of an update in MB, text\nprompt  packed  naive")
+    for length in (1000, 2000, 4000, 8000):
+        print(f"{length:6} {peak_megabytes('packed', length):7.0f} {peak_megabytes('naive', length):6.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
