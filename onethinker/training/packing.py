@@ -17,6 +17,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from onethinker.models.engine import Request
+from onethinker.training.decoding import GroupCache
 
 FOREST_ATTENTION = "onethinker_forest"
 """The name under which transformers knows our attention."""
@@ -221,13 +222,19 @@ def forest_attention(
     *,
     scaling: float | None = None,
     forest: Layout | None = None,
+    decoding: GroupCache | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Return the attention output (1, N, heads, D) of a packed row; without a layout this is transformers' own sdpa.
+    """Return the attention output (1, N, heads, D) of a packed row, or (B, 1, heads, D) of the next token of answers under way.
+
+    Without a layout or a cache of groups this is transformers' own sdpa.
 
     Stems are causal calls without a mask. The answers of a tree look at its prompt and at themselves; nothing has the size of a
     prompt's square.
     """
+    scale = module.head_dim**-0.5 if scaling is None else scaling
+    if decoding is not None:
+        return decoding.attend(module.layer_idx, query, key, value, scale), None
     if forest is None:
         output: Tensor = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)[0]
         return output, None
@@ -239,7 +246,6 @@ def forest_attention(
         nn.functional.pad(states[0].transpose(0, 1), (0, 0, 0, 0, 0, 1))
         for states in (query, key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1))
     )
-    scale = module.head_dim**-0.5 if scaling is None else scaling
     outputs = []
     for stem in forest.stems:
         q_stem, k_stem, v_stem = (states[stem].transpose(1, 2) for states in (q, k, v))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from onethinker.training.decoding import GroupCache
 from onethinker.training.packing import Prompt
 
 COMPACT_BELOW = 0.7
@@ -57,23 +58,22 @@ def _sample(
     inputs, next_position_P = _left_padded(prompts)
     cache = DynamicCache(config=model.config.text_config)
     logits = model(**inputs, cache=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
-    cache.batch_repeat_interleave(group)
-    mask = inputs["attention_mask"].repeat_interleave(group, 0)
+    groups = GroupCache(cache, inputs["attention_mask"], group)
     position_B = next_position_P.repeat_interleave(group)
     logits = logits.repeat_interleave(group, 0)
     num_answers, limit = uniforms_BT.shape
-    ids_BT = torch.zeros(num_answers, limit, dtype=torch.long, device=mask.device)
-    logps_BT = torch.zeros(num_answers, limit, device=mask.device)
-    length_B = torch.full((num_answers,), limit, device=mask.device)
-    active = torch.arange(num_answers, device=mask.device)
-    under_way = torch.ones(num_answers, dtype=torch.bool, device=mask.device)
+    ids_BT = torch.zeros(num_answers, limit, dtype=torch.long, device=logits.device)
+    logps_BT = torch.zeros(num_answers, limit, device=logits.device)
+    length_B = torch.full((num_answers,), limit, device=logits.device)
+    active = torch.arange(num_answers, device=logits.device)
+    under_way = torch.ones(num_answers, dtype=torch.bool, device=logits.device)
     for step in range(limit):
         logits = logits.float()
-        logps = torch.log_softmax(logits, -1)
+        norm = logits.logsumexp(-1)
         logits[:, list(forbidden_tokens)] = -torch.inf
         tokens = _draw(logits, uniforms_BT[active, step].to(logits.device), temperature)
         ids_BT[active, step] = tokens
-        logps_BT[active, step] = logps.gather(-1, tokens[:, None])[:, 0]
+        logps_BT[active, step] = logits.gather(-1, tokens[:, None])[:, 0] - norm
         ending = (tokens == end_token) & under_way[active]
         length_B[active[ending]] = step + 1
         under_way[active[ending]] = False
@@ -81,12 +81,10 @@ def _sample(
             break
         if under_way[active].float().mean() < COMPACT_BELOW:
             kept = under_way[active].nonzero()[:, 0]
-            cache.batch_select_indices(kept)
-            active, tokens, mask, position_B = active[kept], tokens[kept], mask[kept], position_B[kept]
-        mask = torch.cat([mask, mask.new_ones(len(active), 1)], 1)
-        out = model(
-            input_ids=tokens[:, None], attention_mask=mask, position_ids=position_B.expand(3, -1)[..., None], cache=cache, use_cache=True
-        )
+            groups.keep(kept)
+            active, tokens, position_B = active[kept], tokens[kept], position_B[kept]
+        groups.make_room()
+        out = model(input_ids=tokens[:, None], position_ids=position_B.expand(3, -1)[..., None], decoding=groups, use_cache=False)
         logits, position_B = out.logits[:, -1], position_B + 1
     rollouts = [Rollout(ids_BT[n, :length], logps_BT[n, :length], not bool(under_way[n])) for n, length in enumerate(length_B.tolist())]
     return [rollouts[first : first + group] for first in range(0, num_answers, group)]
