@@ -1,7 +1,7 @@
 """`onethinker evaluate`: a model's answers to many samples, graded, in a folder that a kill cannot harm."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
@@ -79,7 +79,7 @@ def evaluate(
         return
     from onethinker.evaluation.evaluate import evaluate as evaluate_samples
     from onethinker.evaluation.metrics import score_tasks
-    from onethinker.evaluation.scoring import score_benchmark
+    from onethinker.evaluation.scoring import score_benchmark, unparsable
     from onethinker.models.engine import Sampling
     from onethinker.models.loading import load_engine
     from onethinker.models.wording import Wording
@@ -120,7 +120,12 @@ def evaluate(
             )
     if chosen:
         rows = [row for known, own in zip(chosen, all_results, strict=True) for row in score_benchmark(known, own)]
-        print(rows_as_json(rows)) if json else print_rows(rows)
+        unread = {known.name: unparsable(own) for known, own in zip(chosen, all_results, strict=True)}
+        print(rows_as_json(rows, unread)) if json else print_rows(rows)
+        for name, ids in unread.items():
+            if ids:
+                listed = ", ".join(ids[:10]) + (", …" if len(ids) > 10 else "")
+                print(f"{name}: {len(ids)} answers could not be read and count 0: {listed}", file=sys.stderr)
     else:
         scores = score_tasks(all_results[0])
         print(scores_as_json(scores)) if json else print_scores(scores)
@@ -201,9 +206,9 @@ def show_list(data: Path | None, *, as_json: bool) -> None:
     Console().print(table)
 
 
-def rows_as_json(rows: "Sequence[BenchmarkRow]") -> str:
-    """Return the numbers of benchmarks as one JSON object; ours are 0 to 1, published ones in percent as printed."""
-    return dumps({"benchmarks": [asdict(row) for row in rows]}, ensure_ascii=False)
+def rows_as_json(rows: "Sequence[BenchmarkRow]", unread: Mapping[str, Sequence[str]]) -> str:
+    """Return benchmarks' numbers, ours 0 to 1 and published ones in percent, and the samples without a readable answer, as JSON."""
+    return dumps({"benchmarks": [asdict(row) for row in rows], "unparsable": unread}, ensure_ascii=False)
 
 
 def print_rows(rows: "Sequence[BenchmarkRow]") -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from onethinker.evaluation.benchmarks import Benchmark, groups_of, published_values
 from onethinker.evaluation.metrics import Estimate, estimate, score_tasks
 from onethinker.evaluation.results import Result
+from onethinker.tasks.task import ANSWER_PROBLEM
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,15 @@ def score_benchmark(benchmark: Benchmark, results: Sequence[Result]) -> tuple[Be
         why = problem or ("" if found else _needs(metric.name))
         rows.append(BenchmarkRow(benchmark.name, metric.name, found, why, published_values(benchmark, metric)))
     return tuple(rows)
+
+
+def unparsable(results: Sequence[Result]) -> list[str]:
+    """Return the ids of the samples whose answer could not be read, and counts as the worst."""
+    return [
+        result.sample_id
+        for result in results
+        if result.grade is not None and any(problem.startswith(ANSWER_PROBLEM) for problem in result.grade.problems)
+    ]
 
 
 def circular_accuracy(groups: Sequence[str], accuracies: Sequence[float]) -> Estimate:

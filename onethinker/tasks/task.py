@@ -83,6 +83,8 @@ class Task(ABC, Generic[A]):
 
 ROUNDING = 1e-9
 """Sums of thirds may miss 1 by less than this."""
+ANSWER_PROBLEM = "answer: "
+"""How the problem begins that says why there is no answer that could be read."""
 ACCURACY_PROBLEM = "accuracy: "
 """How the problem begins that says why an answer is not wholly right."""
 
@@ -110,7 +112,7 @@ def grade_response(response: str, truth: str, *, task: Task[Any], options: tuple
         answer = task.parse(find_answer(response), options)
         has_answer = True
     except AnswerError as error:
-        problems.append(f"answer: {error}")
+        problems.append(f"{ANSWER_PROBLEM}{error}")
     accuracy = task.accuracy(answer, truth_answer, profile) if has_answer else 0.0
     if has_answer and accuracy < 1 - ROUNDING:
         problems.append(f"{ACCURACY_PROBLEM}{task.explain(answer, truth_answer, accuracy)}; the truth is {show(truth)}")

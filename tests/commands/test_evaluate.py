@@ -113,6 +113,8 @@ def test_a_benchmark_is_asked_and_stands_beside_the_paper(tmp_path, capsys):
     assert run(*arguments, "--benchmark", "Charades-STA", "--json") == 0
     said = capsys.readouterr()
     rows = json.loads(said.out)["benchmarks"]
+    assert json.loads(said.out)["unparsable"] == {"Charades-STA": ["0", "1"]}
+    assert "Charades-STA: 2 answers could not be read and count 0: 0, 1" in said.err
     assert [(row["metric"], row["estimate"]["mean"]) for row in rows] == [("R@0.3", 0), ("R@0.5", 0), ("R@0.7", 0), ("tIoU", 0)]
     assert rows[3]["published"]["OneThinker-8B"] == 59.9
     assert "Charades-STA: 2 samples, 3720 are expected" in said.err
