@@ -45,11 +45,12 @@ class GroupCache:
 
     def keep(self, kept: Tensor) -> None:
         """Forget all answers but these, given by number in ascending order, and the prompts of which none is left."""
-        prompts, self._prompt_B = self._prompt_B[kept].unique(return_inverse=True)
+        left_P = torch.bincount(self._prompt_B[kept], minlength=len(self._bias_PL)) > 0
+        self._prompt_B = (left_P.cumsum(0) - 1)[self._prompt_B[kept]]
         self._own = [(keys[kept], values[kept]) for keys, values in self._own]
-        if len(prompts) < len(self._bias_PL):
-            self._prompts = [(keys[prompts], values[prompts]) for keys, values in self._prompts]
-            self._bias_PL = self._bias_PL[prompts]
+        if not left_P.all():
+            self._prompts = [(keys[left_P], values[left_P]) for keys, values in self._prompts]
+            self._bias_PL = self._bias_PL[left_P]
         self._arrange()
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
@@ -62,8 +63,8 @@ class GroupCache:
         prompt_BKQL = self._of_answers(self._in_slots(query_BKQD) @ prompt_keys.mT + self._bias_PL[:, None, None])
         scores_BKQ = torch.cat([prompt_BKQL, query_BKQD @ own_keys.mT], -1)
         shares_BKQ = torch.softmax(scores_BKQ.float(), -1).to(value.dtype)
-        prompt_shares, own_shares = shares_BKQ.split([prompt_BKQL.shape[-1], self._length], -1)
-        output_BKQD = self._of_answers(self._in_slots(prompt_shares) @ prompt_values) + own_shares @ own_values
+        prompt_shares, own_shares = shares_BKQ[..., : -self._length], shares_BKQ[..., -self._length :]
+        output_BKQD: Tensor = self._of_answers(self._in_slots(prompt_shares) @ prompt_values) + own_shares @ own_values
         return output_BKQD.reshape(num_answers, 1, -1, output_BKQD.shape[-1])
 
     def _in_slots(self, states_BKQ: Tensor) -> Tensor:
