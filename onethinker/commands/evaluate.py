@@ -267,15 +267,16 @@ def print_scores(scores: "Sequence[Score]") -> None:
 
     from onethinker.evaluation.metrics import mean_accuracy
 
-    table = Table(*(Column(name, no_wrap=True) for name in ("task", "samples", "accuracy", "95 %", "reward", "format", "metrics")))
+    narrow = [Column(name, no_wrap=True) for name in ("n", "accuracy (95 %)", "format")]
+    table = Table(Column("task"), *narrow, Column("metrics"))
     for score in scores:
-        if score.accuracy is None or score.reward is None or score.format is None:
-            table.add_row(score.task, str(score.num_samples), f"{score.num_failed} not asked", "", "", "", "")
+        if score.accuracy is None or score.format is None:
+            table.add_row(score.task, str(score.num_samples), f"{score.num_failed} not asked", "", "")
             continue
-        interval = f"{score.accuracy.low:.3f}–{score.accuracy.high:.3f}"
-        metrics = "\n".join(f"{name} {value.mean:.3f}" for name, value in score.metrics.items())
-        numbers = [f"{value.mean:.3f}" for value in (score.accuracy, score.reward, score.format)]
-        table.add_row(score.task, str(score.num_samples), numbers[0], interval, numbers[1], numbers[2], metrics)
+        accuracy = f"{score.accuracy.mean:.3f} ({score.accuracy.low:.2f}–{score.accuracy.high:.2f})"
+        # A space at which a line does not break keeps a number beside its name.
+        metrics = ", ".join(f"{name} {value.mean:.3f}".replace(" ", "\u00a0") for name, value in score.metrics.items())
+        table.add_row(score.task, str(score.num_samples), accuracy, f"{score.format.mean:.3f}", metrics)
     console = Console()
     console.print(table)
     mean = mean_accuracy(scores)
