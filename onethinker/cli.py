@@ -22,6 +22,7 @@ EXAMPLES: dict[str, str] = {
     "watch": "onethinker watch runs/rl",
     "evaluate": "onethinker evaluate --model runs/rl/model --synthetic 120 --output runs/scores",
     "report": "onethinker report runs/scores --output report.html",
+    "export": "onethinker export runs/rl --output my-thinker --results runs/scores",
     "quickstart": "onethinker quickstart",
     "doctor": "onethinker doctor",
 }

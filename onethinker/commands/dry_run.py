@@ -63,7 +63,7 @@ def _data(recipe: "Recipe") -> list[str]:
     tokens = [sum(count_tokens(read_clip(medium, budget)) for medium in data.sample(n).media) for n in range(LOOKED_AT)]
     pools = Counter({f"{task} ({medium})": len(pool) for (task, medium), pool in (data.pools or {}).items()})
     return [
-        f"data         {number:,} records, all of them readable" if recipe.data.files else "data         synthetic scenes, without end",
+        f"data         {number:,} records, all of them usable" if recipe.data.files else "data         synthetic scenes, without end",
         *(f"  {kind:<32} {count:>9,}" for kind, count in sorted(pools.items())),
         f"first {LOOKED_AT}      {min(tokens):,} to {max(tokens):,} visual tokens, {sum(tokens) / LOOKED_AT:,.0f} in the mean",
     ]

@@ -103,7 +103,9 @@ def load_outline(model: str, *, config: Path | None = None) -> Any:
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     if model == TINY and config is None:
-        return _build_tiny(0, "meta", "float32").model
+        outline = _build_tiny(0, "meta", "float32").model
+        outline.tie_weights()  # on another device, shared weights are shared no more
+        return outline
     folder = Path(model).expanduser()
     if config is None and (folder / ADAPTER_SETTINGS_FILE).is_file():
         return load_outline(_base_of(folder, read_settings(folder)))

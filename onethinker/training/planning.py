@@ -93,14 +93,22 @@ class Batch:
 
     @property
     def row_tokens(self) -> int:
-        """Tokens of the longest row there can be: a tree that is longer than a row gets one of its own."""
-        return max(self.tree_tokens, self.max_row_tokens)
+        """Tokens of the longest row there can be: a prompt whose answers do not fit into one row stands in several."""
+        return max(self.prompt_tokens + self.answer_tokens, self.max_row_tokens)
+
+    @property
+    def trees_per_row(self) -> int:
+        """Prompts with all of their answers that fit into a row when they are as long as can be, 1 where none does."""
+        return max(1, self.max_row_tokens // self.tree_tokens)
 
     @property
     def rows(self) -> int:
-        """Rows of an update on one process, when every tree is as long as it can be."""
+        """Rows of an update on one process, when every prompt and every answer is as long as it can be."""
         trees = math.ceil(self.prompts_per_process / self.updates)
-        return math.ceil(trees / max(1, self.max_row_tokens // self.tree_tokens))
+        if self.tree_tokens <= self.max_row_tokens:
+            return math.ceil(trees / self.trees_per_row)
+        answers_per_row = max(1, (self.max_row_tokens - self.prompt_tokens) // self.answer_tokens)
+        return trees * math.ceil(self.answers / answers_per_row)
 
 
 def plan_batch(recipe: Recipe, budget: MediaBudget, processes: int) -> Batch:
@@ -162,14 +170,16 @@ def estimate_memory(recipe: Recipe, counts: Mapping[Part, Count], shape: Shape, 
     four_bit = recipe.lora is not None and recipe.lora.four_bit
     stored: float = FOUR_BIT_BYTES if four_bit else {"bfloat16": 2, "float32": 4}[recipe.weights_dtype]
     used = 4 if recipe.dtype == "float32" else 2
-    shards = batch.processes if sharded else 1
-    dealt = f" / {shards} processes" if sharded else ""
-    learned = trained * stored + adapters * ADAPTER_BYTES
+    # Only the language model is dealt out.
+    shares: dict[Part, float] = {part: 1 / batch.processes if sharded and part == "language" else 1.0 for part in counts}
+    dealt = f", the language model's / {batch.processes} processes" if sharded else ""
+    held = sum((count.total * stored + count.adapters * ADAPTER_BYTES) * shares[part] for part, count in counts.items())
+    learned = sum((count.trained * stored + count.adapters * ADAPTER_BYTES) * shares[part] for part, count in counts.items())
     says_learned = f"{adapters:,} in adapters x {ADAPTER_BYTES} bytes" if recipe.lora else f"{trained:,} trained x {stored} bytes"
     terms = [
-        Term("weights", ALWAYS, (total * stored + adapters * ADAPTER_BYTES) / shards, f"{total:,} parameters x {stored} bytes{dealt}"),
-        Term("moments of AdamW", ALWAYS, 2 * learned / shards, f"2 x {says_learned}{dealt}"),
-        Term("gradients", UPDATE, learned / shards, f"{says_learned}{dealt}"),
+        Term("weights", ALWAYS, held, f"{total:,} parameters x {stored} bytes{dealt}"),
+        Term("moments of the optimizer", ALWAYS, 2 * learned, f"2 x {says_learned}{dealt}"),
+        Term("gradients", UPDATE, learned, f"{says_learned}{dealt}"),
         Term("logits at a time", UPDATE, 3 * 4 * LOGITS_AT_ONCE, f"3 x {LOGITS_AT_ONCE:,} in 4 bytes, however long the answers are"),
     ]
     if sharded or (recipe.dtype == "mixed" and not four_bit):
@@ -187,7 +197,7 @@ def estimate_memory(recipe: Recipe, counts: Mapping[Part, Count], shape: Shape, 
 
 def _activations(recipe: Recipe, counts: Mapping[Part, Count], shape: Shape, batch: Batch, used: int) -> list[Term]:
     """Return what the backward pass needs of the longest row, and the logits that are computed at a time."""
-    tokens, patches = batch.row_tokens, PATCHES_PER_TOKEN * batch.visual_tokens * max(1, batch.max_row_tokens // batch.tree_tokens)
+    tokens, patches = batch.row_tokens, PATCHES_PER_TOKEN * batch.visual_tokens * batch.trees_per_row
     through_vision = any(counts[part].trained or counts[part].adapters for part in ("vision", "merger"))
     layer, block = shape.kept_per_token * used, shape.kept_per_patch * used
     terms = []
@@ -272,7 +282,7 @@ class Plan:
             )
         else:
             step = f"{batch.prompts} samples in one update; {share}"
-        alone = "; the longest gets a row of its own" if batch.tree_tokens > batch.max_row_tokens else ""
+        alone = "; then it is dealt to several rows" if batch.tree_tokens > batch.max_row_tokens else ""
         return [
             f"steps        {recipe.steps:,}, each of {step}",
             f"prompt       up to {batch.prompt_tokens:,} tokens, {batch.visual_tokens:,} of them visual",
@@ -285,7 +295,7 @@ class Plan:
         if not self.memory:
             return []
         lines = [f"memory       {gigabytes(peak(list(self.memory)))} at most on each GPU, by estimate, for the longest prompts and answers"]
-        return lines + [f"  {term.name:<22} {gigabytes(term.size):>10}  {term.when:<8} {term.formula}" for term in self.memory]
+        return lines + [f"  {term.name:<24} {gigabytes(term.size):>10}  {term.when:<8} {term.formula}" for term in self.memory]
 
 
 def gigabytes(size: float) -> str:

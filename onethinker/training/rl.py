@@ -427,7 +427,8 @@ def _update(
     measured_TM = torch.zeros(len(TASK_NUMBERS), len(MEASURED), dtype=torch.float64)
     norms, tokens, shared = [], 0, 0
     for part in range(updates):
-        trees = [_tree(groups[number], advantages[number]) for number in numbers[part::updates] if number in groups]
+        mine = [number for number in numbers[part::updates] if number in groups]
+        trees = [tree for number in mine for tree in _trees(groups[number], advantages[number], recipe.max_row_tokens)]
         answers = [answer for tree in trees for answer in tree.answers]
         num_tokens, num_answers = run.total(sum(map(len, answers)), len(answers))
         if not num_answers:
@@ -437,7 +438,7 @@ def _update(
         if not trees:
             # Every process takes part in every exchange of gradients, this one with a tree that weighs nothing.
             group = next(iter(groups.values()))
-            trees = [_tree(group, torch.zeros(len(group.rollouts)), weight=0.0)]
+            trees = _trees(group, torch.zeros(len(group.rollouts)), recipe.max_row_tokens, weight=0.0)
         loss = PolicyLoss(recipe, reference, int(num_tokens), int(num_answers))
         norms.append(run.update(trees, step, loss))
         measured_TM += loss.measured
@@ -457,7 +458,24 @@ def _update(
     )
 
 
-def _tree(group: Group, advantages_G: Tensor, *, weight: float = 1.0) -> GradedTree:
-    answers = tuple(answer.ids for answer in group.rollouts)
-    old_logps = torch.cat([answer.logps for answer in group.rollouts])
-    return GradedTree(group.prompt, answers, group.task, old_logps, advantages_G, torch.full((len(answers),), weight))
+def _trees(group: Group, advantages_G: Tensor, max_tokens: int, *, weight: float = 1.0) -> list[GradedTree]:
+    """Return a group as one tree, or as several with the same prompt where it would be longer than a row."""
+    parts: list[list[int]] = [[]]
+    room = free = max_tokens - len(group.prompt.input_ids)
+    for number, answer in enumerate(group.rollouts):
+        if parts[-1] and len(answer.ids) > free:
+            parts.append([])
+            free = room
+        parts[-1].append(number)
+        free -= len(answer.ids)
+    return [
+        GradedTree(
+            group.prompt,
+            tuple(group.rollouts[number].ids for number in part),
+            group.task,
+            torch.cat([group.rollouts[number].logps for number in part]),
+            advantages_G[part],
+            torch.full((len(part),), weight),
+        )
+        for part in parts
+    ]

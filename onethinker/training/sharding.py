@@ -27,7 +27,7 @@ def is_wanted(num_processes: int, recipe: Recipe) -> bool:
     Raises: ConfigError: it asks for DeepSpeed, for the first FSDP, for FSDP of a single process, or the recipe cannot be dealt out.
     """
     if _flag("ACCELERATE_USE_DEEPSPEED"):
-        raise ConfigError("DeepSpeed keeps optimizer and checkpoints of its own; take --accelerate-config fsdp2, which deals out the same")
+        raise ConfigError("DeepSpeed keeps an optimizer of its own, which no checkpoint here can hold; take --accelerate-config fsdp2")
     if not _flag("ACCELERATE_USE_FSDP"):
         return False
     if os.environ.get("FSDP_VERSION", "1") != "2":

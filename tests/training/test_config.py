@@ -6,7 +6,7 @@ from onethinker.training.config import RlRecipe, SftRecipe, built_in_recipes
 
 @pytest.mark.parametrize("name", built_in_recipes())
 def test_every_built_in_recipe_loads(name):
-    kind = RlRecipe if name.endswith("rl") else SftRecipe
+    kind = SftRecipe if {"sft", "sight"} & set(name.split("_")) else RlRecipe
     assert kind.load(name).steps > 0
 
 

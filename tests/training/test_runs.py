@@ -178,3 +178,26 @@ def test_a_later_step_without_any_signal_goes_on_without_an_update(tmp_path):
     before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
     assert _update(run, strict, None, batch.groups, {}, 0).updates == 0
     assert all(tensor.equal(before[name]) for name, tensor in run.model.state_dict().items())
+
+
+def test_a_group_that_is_longer_than_a_row_is_dealt_to_several_and_learned_from_as_in_one(tmp_path, taught):
+    rollout = {"prompts_per_step": 4, "answers_per_prompt": 6, "max_new_tokens": 16, "min_accuracy": -1, "max_refills": 0}
+    weights, rows = [], []
+    for max_row_tokens in (1024, 64):
+        run = tmp_path / str(max_row_tokens)
+        recipe = RlRecipe(
+            model=taught.model,
+            steps=1,
+            max_row_tokens=max_row_tokens,
+            rollout=rollout,
+            data={"files": [taught.questions]},
+            optimizer={"learning_rate": 1e-3},
+        )
+        weights.append(load_file(train_rl(recipe, run) / "model.safetensors"))
+        rows.append(RunFolder(run).rows()[0])
+    # Six answers of about 12 tokens beside a prompt of about 30: two or three trees each.
+    assert rows[0]["grad_norm"] > 0
+    assert rows[1]["grad_norm"] == pytest.approx(rows[0]["grad_norm"], rel=1e-4)
+    assert rows[1]["loss"] == pytest.approx(rows[0]["loss"], rel=1e-4)
+    # Adam's first step divides a gradient by its own size: where it is nearly nothing, rounding decides its sign.
+    assert max(float((weights[0][name] - weights[1][name]).abs().mean()) for name in weights[0]) < 1e-5

@@ -1,0 +1,98 @@
+"""From a run or a checkpoint to a folder that others load: adapters merged, a model card beside the weights."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean
+
+from onethinker.errors import CheckpointError, ConfigError
+from onethinker.evaluation.report import RECIPE_FILE, Evaluation, Training, load_evaluation, load_training
+from onethinker.models.folder import ADAPTER_SETTINGS_FILE, ModelSettings, save_model
+from onethinker.models.loading import load_local
+from onethinker.training.checkpoint import RunFolder
+
+CARD_FILE = "README.md"
+FEW_STEPS = 10
+"""Steps at the beginning and at the end whose means a card shows."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model folder with weights or adapters, and the run that it comes from where that is known."""
+
+    model: Path
+    run: Path | None
+
+
+def find_source(path: Path) -> Source:
+    """Return the model in a run's folder (the finished one, else its newest checkpoint), a checkpoint, or a model's folder itself.
+
+    Raises: CheckpointError: it is none of these, or a run that has saved nothing yet.
+    """
+    if (path / RECIPE_FILE).is_file():
+        run = RunFolder(path)
+        start = None if run.model.is_dir() else run.find_start().checkpoint
+        if start is None and not run.model.is_dir():
+            raise CheckpointError(f"{path}: the run has saved no checkpoint yet; let it train on, or lower its save_every")
+        return Source(start / "model" if start else run.model, path)
+    model = path / "model" if (path / "model").is_dir() else path
+    if not any((model / name).is_file() for name in ("config.json", ADAPTER_SETTINGS_FILE)):
+        raise CheckpointError(f"{path}: expected the folder of a run, of a checkpoint or of a model")
+    run_folder = next((folder for folder in path.resolve().parents[:2] if (folder / RECIPE_FILE).is_file()), None)
+    return Source(model, run_folder)
+
+
+def export_model(path: Path, output: Path, *, results: Sequence[Path] = (), dtype: str | None = None) -> None:
+    """Write an ordinary Hugging Face folder with the weights of a run, adapters merged, and a model card.
+
+    `dtype` is the kind of number of the weights, by default the run's own. `results` are folders of evaluations for the card.
+
+    Raises: CheckpointError, EngineError; ConfigError: something is at `output` already.
+    """
+    if output.exists():
+        raise ConfigError(f"{output} exists already; choose another --output")
+    source = find_source(path)
+    evaluations = [load_evaluation(folder) for folder in results]
+    training = load_training(source.run) if source.run else None
+    recipe = training.recipe if training else None
+    own = {"bfloat16": "bfloat16"}.get((recipe or {}).get("dtype", ""), "float32") if recipe else "auto"
+    engine = load_local(str(source.model), device="cpu", dtype=dtype or own)
+    try:
+        save_model(output, engine.model, engine.processor, settings=ModelSettings(wording=engine.wording, budget=engine.budget))
+        (output / CARD_FILE).write_text(model_card(output.resolve().name, training, evaluations), encoding="utf-8")
+    except OSError as error:
+        raise CheckpointError(f"{output}: the model cannot be written: {error}") from error
+
+
+def model_card(name: str, training: Training | None, evaluations: Sequence[Evaluation]) -> str:
+    """Return the text of a model card: what the model is, how it was trained, and how it did in the given evaluations."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    template = Environment(loader=PackageLoader("onethinker.training", ""), undefined=StrictUndefined, autoescape=False).get_template(  # noqa: S701 (Markdown, no HTML)
+        "card.md.jinja"
+    )
+    recipe = (training.recipe if training else None) or {}
+    base = str(recipe.get("model", ""))
+    return template.render(
+        name=name,
+        version=version("onethinker"),
+        base=base if base.count("/") == 1 and not Path(base).exists() else "",
+        training=training,
+        merged=recipe.get("lora") is not None,
+        changes=_changes(training) if training else [],
+        recipe=json.dumps(recipe, indent=2),
+        evaluations=evaluations,
+    )
+
+
+def _changes(training: Training) -> list[tuple[str, str, str]]:
+    """Return the means over the first and over the last steps of what a journal tells of a whole run and of each task."""
+    curves = [(name, training.curve(name)) for name in ("loss", "kl", "entropy")]
+    curves += [(f"{name}, {task}", training.curve(name, task)) for task in training.tasks for name in ("reward", "accuracy")]
+    return [
+        (name, *(f"{fmean(value for _, value in part):.3f}" for part in (points[:FEW_STEPS], points[-FEW_STEPS:])))
+        for name, points in curves
+        if points
+    ]

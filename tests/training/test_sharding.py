@@ -1,0 +1,91 @@
+"""FSDP2 of two processes on this machine against one process with everything: the same weights, moments and journal."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from onethinker.errors import ConfigError
+from onethinker.training.checkpoint import RunFolder
+from onethinker.training.config import BUILT_IN, Recipe, RlRecipe, SftRecipe
+from onethinker.training.rl import train_rl
+from onethinker.training.sft import train_sft
+from onethinker.training.sharding import is_wanted
+from tests.training.test_adapters import rl_recipe
+from tests.training.test_runs import SFT
+
+LORA = {"rank": 4, "alpha": 8.0, "parts": ["language", "merger"]}
+
+
+def train_dealt(recipe: Recipe, folder: Path) -> list[dict]:
+    """Train in two processes with the config that ships, and return what each of them held when it took the run up again."""
+    file = folder.with_suffix(".json")
+    file.write_text(recipe.model_dump_json())
+    stage = "rl" if isinstance(recipe, RlRecipe) else "sft"
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(BUILT_IN / "fsdp2.yaml"), "--num_processes", "2"]
+    worker = [str(Path(__file__).with_name("dealt.py")), stage, str(file), str(folder)]
+    done = subprocess.run([*launcher, *worker], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads((folder / f"report-{process}.json").read_text()) for process in (0, 1)]
+
+
+@pytest.mark.parametrize("kind", ["sft", "rl", "rl with adapters"])
+def test_a_model_dealt_to_two_processes_learns_what_a_whole_one_learns(tmp_path, taught, kind):
+    # Rows of 256 tokens: the processes have different numbers of them, and of pictures and clips in them.
+    sft = SftRecipe(**{**SFT, "steps": 2, "batch_size": 7, "max_row_tokens": 256})
+    recipe = {
+        "sft": sft,
+        "rl": rl_recipe(taught, steps=2, max_row_tokens=128),
+        "rl with adapters": rl_recipe(taught, steps=2, lora=LORA, gradient_checkpointing=True),
+    }[kind]
+    train = train_sft if kind == "sft" else train_rl
+    one, two = tmp_path / "one", tmp_path / "two"
+    train(recipe, one)
+    for report in train_dealt(recipe, two):
+        assert report["mine"] * 2 == report["dealt"] > 800_000
+        assert report["weights_equal"]
+        assert report["moments_equal"]
+    expected, found = (load_file(folder / "model/model.safetensors") for folder in (one, two))
+    assert expected.keys() == found.keys()
+    assert max(float((expected[name] - found[name]).abs().mean()) for name in expected) < 1e-5
+    rows = [RunFolder(folder).rows() for folder in (one, two)]
+    assert rows[0][0]["grad_norm"] > 0
+    for name in ("loss", "grad_norm"):
+        assert [row[name] for row in rows[0]] == pytest.approx([row[name] for row in rows[1]], rel=1e-3, abs=1e-6)
+
+
+def test_the_command_line_leads_to_fsdp2_which_refuses_what_it_cannot_deal_out(tmp_path):
+    command = [sys.executable, "-m", "onethinker", "sft", "tiny_sft", "--processes", "2", "--accelerate-config", "fsdp2"]
+    settings = ["--output", str(tmp_path / "run"), "--set", "optimizer.kind=muon"]
+    done = subprocess.run([*command, *settings], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "needs whole matrices" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "recipe", "said"),
+    [
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, SftRecipe(), "take --accelerate-config fsdp2"),
+        ({"ACCELERATE_USE_FSDP": "true"}, SftRecipe(), "fsdp_version: 2"),
+        ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}, SftRecipe(lora={"four_bit": True}), "weights of one kind"),
+    ],
+    ids=["deepspeed", "first fsdp", "4 bits"],
+)
+def test_other_ways_of_dealing_out_are_refused_with_what_to_do(monkeypatch, environment, recipe, said):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=said):
+        is_wanted(2, recipe)
+
+
+def test_one_process_cannot_deal_out(monkeypatch):
+    assert not is_wanted(1, SftRecipe())
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    assert is_wanted(2, SftRecipe())
+    with pytest.raises(ConfigError, match="there is one"):
+        is_wanted(1, SftRecipe())
