@@ -63,7 +63,10 @@ def save_model(folder: Path, model: Any, processor: Any, *, settings: ModelSetti
 
 
 def _save_processor(folder: Path, processor: Any) -> None:
-    """Raises: OSError: it cannot be written."""
+    """Write a processor without what its last batch left in it, so that a model is the same whoever used it. Raises: OSError."""
+    if processor.tokenizer.is_fast:
+        processor.tokenizer.backend_tokenizer.no_padding()
+        processor.tokenizer.backend_tokenizer.no_truncation()
     try:
         processor.save_pretrained(folder)
     except Exception as error:  # what the library of the tokenizers raises has no type of its own

@@ -43,6 +43,7 @@ class Order:
     first is the one that is killed and speaks.
     """
 
+    number: int
     stage: str
     recipe: dict[str, Any]
     folder: str
@@ -270,7 +271,7 @@ def run_in_fork(order: Order) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     news = json.loads(text) if text else {"error": "", "passed": []}
     killed_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-    return {"signal": killed_by, "seconds": seconds, "left_behind": _left_behind(child), **news}
+    return {"number": order.number, "signal": killed_by, "seconds": seconds, "left_behind": _left_behind(child), **news}
 
 
 def _left_behind(run: int) -> list[int]:
