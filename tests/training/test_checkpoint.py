@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from onethinker.commands.sft import sft
 from onethinker.errors import CheckpointError
 from onethinker.training.checkpoint import RunFolder, find_damage, load_optimizer, optimizer_tensors
 from onethinker.training.config import SftRecipe
@@ -171,3 +172,20 @@ def test_moments_are_kept_of_what_had_a_gradient_and_belong_to_one_model(tmp_pat
     for other in (nn.ModuleDict({"used": nn.Linear(2, 4)}), nn.ModuleDict({"another": nn.Linear(2, 3)})):
         with pytest.raises(CheckpointError, match=r"not the optimizer of this model: .*used"):
             load_optimizer(torch.optim.AdamW(other.parameters()), other, tmp_path / "optimizer.safetensors")
+
+
+def test_the_command_refuses_changes_and_goes_on_with_them_when_told_to(tmp_path):
+    settings = ("model=tiny", "steps=1", "batch_size=2", "max_row_tokens=512")
+    sft("tiny_sft", output=tmp_path, set=settings)
+    with pytest.raises(CheckpointError, match="steps: 1 → 2"):
+        sft("tiny_sft", output=tmp_path, set=(*settings, "steps=2"))
+    sft("tiny_sft", output=tmp_path, set=(*settings, "steps=2"), allow_changes=True)
+    assert [row["step"] for row in RunFolder(tmp_path).rows()] == [1, 2]
+
+
+@pytest.mark.long
+def test_processes_that_the_command_starts_are_told_that_changes_are_allowed(tmp_path):
+    settings = ("model=tiny", "batch_size=2", "max_row_tokens=512")
+    for steps in (1, 2):
+        sft("tiny_sft", output=tmp_path, set=(*settings, f"steps={steps}"), processes=2, allow_changes=True)
+    assert [row["step"] for row in RunFolder(tmp_path).rows()] == [1, 2]
