@@ -48,7 +48,8 @@ class TaskRow:
     """Mean of |advantage| over the answers of kept groups; 0 without any."""
     logp_gradient_share: float | None
     """The task's part of Σ |∂loss/∂log p| over all scored tokens of the step, 0 to 1: how hard it pulls at the probabilities of its
-    answers. The gradient of the weights themselves is not divided by task; that would cost one backward pass for each."""
+    answers; None also where nothing pulls. The gradient of the weights themselves is not divided by task, which would cost one backward
+    pass for each."""
     kl: float | None
     """Mean k3 divergence from the reference model a token, in nats, with the loss's weights."""
     entropy: float | None

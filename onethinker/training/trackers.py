@@ -3,7 +3,9 @@
 import json
 import re
 import secrets
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,7 +56,9 @@ class Trackers:
             "trackio": {"name": told.name, "resume": "allow", "config": dict(recipe), "embed": False},
         }
         try:
-            accelerator.init_trackers(settings.project, init_kwargs=connect)
+            # What the packages say on the way is no result of a command.
+            with redirect_stdout(sys.stderr):
+                accelerator.init_trackers(settings.project, init_kwargs=connect)
         except Exception as error:  # a tracker's package raises what it likes: no key, no network, no room
             raise ConfigError(f"log.trackers: {', '.join(settings.trackers)} cannot be used: {error}") from error
 
@@ -72,8 +76,9 @@ class Trackers:
     def finish(self) -> None:
         """Send what is still under way."""
         # Not `end_training`, which also ends the exchange between the processes.
-        for tracker in self._accelerator.trackers:
-            tracker.finish()
+        with redirect_stdout(sys.stderr):
+            for tracker in self._accelerator.trackers:
+                tracker.finish()
 
 
 def _read(file: Path) -> Told | None:

@@ -9,6 +9,7 @@ import pytest
 from safetensors.torch import load_file
 
 from onethinker.training.checkpoint import RunFolder
+from onethinker.training.monitoring import scalars
 
 SETTINGS = {
     "sft": ["steps=2", "batch_size=6", "max_row_tokens=256"],
@@ -23,6 +24,9 @@ SETTINGS = {
         'data.problem_types=["tracking","segmentation","spatial grounding"]',
     ],
 }
+
+COUNTS = {"sft": ("tokens_by_phase", "answer_tokens"), "rl": ("tokens_by_phase", "shared_prompt_tokens", "groups", "dropped")}
+"""What the journal counts over all processes."""
 
 
 def train(stage: str, output: Path, processes: int) -> Path:
@@ -42,6 +46,10 @@ def test_two_processes_equal_one(tmp_path, stage):
     rows = [RunFolder(folder.parents[1]).rows() for folder in (one, two)]
     for name in ("loss", "grad_norm"):
         assert [row[name] for row in rows[0]] == pytest.approx([row[name] for row in rows[1]], rel=1e-3, abs=1e-6)
+    for first, second in zip(*rows, strict=True):
+        assert [first[name] for name in COUNTS[stage]] == [second[name] for name in COUNTS[stage]]
+        tasks = [scalars(row.get("tasks", {})) for row in (first, second)]
+        assert tasks[0] == pytest.approx(tasks[1], rel=1e-3, abs=1e-6)
     ema = [json.loads((folder / "progress.json").read_text())["ema"] for folder in (one, two)]
     assert ema[0] == ema[1]
 
