@@ -100,5 +100,6 @@ def test_the_defaults_of_rl_are_the_papers():
     recipe = RlRecipe()
     assert (recipe.loss.kl, recipe.loss.clip_low, recipe.loss.clip_high, recipe.loss.aggregate) == (0.01, 0.2, 0.2, "token_mean")
     assert (recipe.rollout.answers_per_prompt, recipe.rollout.prompts_per_step, recipe.rollout.max_new_tokens) == (8, 128, 4096)
+    assert recipe.optimizer.kind == "adamw"
     advantage = recipe.advantage
     assert (advantage.algorithm, advantage.decay, advantage.limit, advantage.guard) == ("ema_grpo", 0.99, 5.0, "clip")
