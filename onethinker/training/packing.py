@@ -6,6 +6,7 @@ call, L tokens of a run, S scored tokens, H heads, D head size.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 import torch
@@ -112,8 +113,21 @@ def split_prompts(batch: Mapping[str, Tensor], requests: Sequence[Request], mode
 
 
 def use_forest_attention(model: Any) -> None:
-    """Let the language model read packed rows; without a layout it attends as before. The weights are untouched."""
+    """Let the language model read packed rows; without a layout it attends as before. The weights are untouched.
+
+    The vision tower also takes its patches in by one matrix product, which the convolution over patches that do not overlap is,
+    and many times slower.
+    """
     model.config.text_config._attn_implementation = FOREST_ATTENTION
+    for module in model.model.visual.patch_embed.modules():
+        if isinstance(module, nn.Conv3d):
+            assert module.kernel_size == module.stride, "patches overlap"
+            setattr(module, "forward", MethodType(_whole_patches, module))  # noqa: B010 (a method to mypy)
+
+
+def _whole_patches(convolution: nn.Conv3d, patches: Tensor) -> Tensor:
+    """Return what a convolution gives for patches of its kernel's size, (patches, features)."""
+    return nn.functional.linear(patches.flatten(1), convolution.weight.flatten(1), convolution.bias)
 
 
 def pack(trees: Sequence[Tree]) -> Row:

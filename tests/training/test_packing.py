@@ -24,8 +24,9 @@ def some_trees(prompts, lengths=SHORT) -> list[Tree]:
 
 
 def one_by_one(model, trees: list[Tree]) -> Tensor:
-    """Return the log-probabilities of all answer tokens from the stock model with its stock attention and positions."""
+    """Return the log-probabilities of all answer tokens from the stock model with its stock attention, patches and positions."""
     model.config.text_config._attn_implementation = "sdpa"
+    patches = model.model.visual.patch_embed.proj.__dict__.pop("forward")
     logps = []
     for tree in trees:
         for answer in tree.answers:
@@ -34,6 +35,7 @@ def one_by_one(model, trees: list[Tree]) -> Tensor:
             logits = model(input_ids=ids, mm_token_type_ids=types, attention_mask=torch.ones_like(ids), **tree.prompt.pixels).logits[0]
             logps.append(token_logps(logits[len(tree.prompt.input_ids) - 1 : -1], answer)[0])
     model.config.text_config._attn_implementation = "onethinker_forest"
+    model.model.visual.patch_embed.proj.forward = patches
     return torch.cat(logps)
 
 
