@@ -91,8 +91,8 @@ def _changes(training: Training) -> list[tuple[str, str, str]]:
     """Return the means over the first and over the last steps of what a journal tells of a whole run and of each task."""
     curves = [(name, training.curve(name)) for name in ("loss", "kl", "entropy")]
     curves += [(f"{name}, {task}", training.curve(name, task)) for task in training.tasks for name in ("reward", "accuracy")]
-    return [
-        (name, *(f"{fmean(value for _, value in part):.3f}" for part in (points[:FEW_STEPS], points[-FEW_STEPS:])))
-        for name, points in curves
-        if points
-    ]
+    return [(name, _mean(points[:FEW_STEPS]), _mean(points[-FEW_STEPS:])) for name, points in curves if points]
+
+
+def _mean(points: Sequence[tuple[float, float]]) -> str:
+    return f"{fmean(value for _, value in points):.3f}"

@@ -27,12 +27,13 @@ def train_dealt(recipe: Recipe, folder: Path) -> list[dict]:
     stage = "rl" if isinstance(recipe, RlRecipe) else "sft"
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(BUILT_IN / "fsdp2.yaml"), "--num_processes", "2"]
     worker = [str(Path(__file__).with_name("dealt.py")), stage, str(file), str(folder)]
-    done = subprocess.run([*launcher, *worker], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=200)
+    done = subprocess.run([*launcher, *worker], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=500)
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads((folder / f"report-{process}.json").read_text()) for process in (0, 1)]
 
 
-@pytest.mark.parametrize("kind", ["sft", "rl", "rl with adapters"])
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", ["sft", pytest.param("rl", marks=pytest.mark.long), "rl with adapters"])
 def test_a_model_dealt_to_two_processes_learns_what_a_whole_one_learns(tmp_path, taught, kind):
     # Rows of 256 tokens: the processes have different numbers of them, and of pictures and clips in them.
     sft = SftRecipe(**{**SFT, "steps": 2, "batch_size": 7, "max_row_tokens": 256})
