@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TINY = "tiny"
 """The model that needs no download: a small Qwen3-VL with random weights, which shows that the road is open and knows nothing."""
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class LoadedEngine(Engine, Protocol):
@@ -77,14 +77,14 @@ def load_local(model: str, *, seed: int = 0, device: str | None = None, dtype: s
     if model == TINY:
         return _build_tiny(seed, device, dtype)
     folder = Path(model).expanduser()
-    if not folder.is_dir() and (not _HUB_ID.fullmatch(model) or model.startswith(".")):
+    if not folder.is_dir() and (not HUB_ID.fullmatch(model) or model.startswith(".")):
         raise EngineError(f'{model}: no such folder, and not a hub id like "Qwen/Qwen3-VL-8B-Instruct", an address or "{TINY}"')
     source = str(folder) if folder.is_dir() else model
     settings = read_settings(folder) if folder.is_dir() else ModelSettings()
     if (folder / ADAPTER_SETTINGS_FILE).is_file():
         base = load_local(_base_of(folder, settings), seed=settings.seed, device=device, dtype=dtype)
         return LocalEngine(merge_adapters(folder, base.model).eval(), base.processor, settings.wording, settings.budget, name=model)
-    offline = not folder.is_dir() and not _hub_answers(model)
+    offline = not folder.is_dir() and not hub_answers(model)
     network, processor = _from_pretrained(
         source, local_files_only=offline, dtype=dtype, device_map=device, quantization_config=quantization
     )
@@ -110,9 +110,9 @@ def load_outline(model: str, *, config: Path | None = None) -> Any:
     if config is None and (folder / ADAPTER_SETTINGS_FILE).is_file():
         return load_outline(_base_of(folder, read_settings(folder)))
     source = str(config or (folder if folder.is_dir() else model))
-    if config is None and not folder.is_dir() and not _HUB_ID.fullmatch(model):
+    if config is None and not folder.is_dir() and not HUB_ID.fullmatch(model):
         raise EngineError(f"{model}: no such folder")
-    offline = config is not None or folder.is_dir() or not _hub_answers(model)
+    offline = config is not None or folder.is_dir() or not hub_answers(model)
     try:
         settings = AutoConfig.from_pretrained(source, local_files_only=offline)
         with torch.device("meta"):
@@ -171,7 +171,7 @@ def _build_tiny(seed: int, device: str, dtype: str) -> "LocalEngine":
     return LocalEngine(model.to(device, getattr(torch, dtype)), processor, TINY_WORDING, TINY_BUDGET, name=TINY)
 
 
-def _hub_answers(model: str) -> bool:
+def hub_answers(model: str) -> bool:
     """Return whether the hub has the model; False when it cannot be reached but the model was downloaded before.
 
     Asked first and once, because transformers asks a hub that is not there for every file, six times each: minutes.
