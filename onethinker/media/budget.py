@@ -1,6 +1,6 @@
 """How much of a picture or video a model sees: the only place with frame, pixel and size limits."""
 
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,6 +14,9 @@ class MediaBudget(BaseModel):
     """What SFT, RL, evaluation and `ask` may spend on media; the same budget gives the same frames and sizes everywhere."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    side_px: ClassVar[int] = TOKEN_SIDE_PX
+    """Sides of frames are multiples of this."""
 
     fps: float = Field(2.0, gt=0, le=60)
     """Frames sampled per second of video."""
@@ -37,3 +40,9 @@ class MediaBudget(BaseModel):
             if least > most:
                 raise ValueError(f"{kind}_min_pixels must not exceed {kind}_max_pixels, got {least} and {most}")
         return self
+
+
+class ExactBudget(MediaBudget):
+    """A budget under which frames keep the size of their source to the pixel wherever it is not too large: for masks."""
+
+    side_px: ClassVar[int] = 1

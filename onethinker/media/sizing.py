@@ -16,7 +16,7 @@ def image_size(width: int, height: int, budget: MediaBudget) -> tuple[int, int]:
     >>> image_size(1920, 1080, MediaBudget())
     (1344, 768)
     """
-    return fit_size(width, height, min_pixels=budget.image_min_pixels, max_pixels=budget.image_max_pixels)
+    return fit_size(width, height, min_pixels=budget.image_min_pixels, max_pixels=budget.image_max_pixels, side_px=budget.side_px)
 
 
 def frame_size(width: int, height: int, num_frames: int, budget: MediaBudget) -> tuple[int, int]:
@@ -25,14 +25,14 @@ def frame_size(width: int, height: int, num_frames: int, budget: MediaBudget) ->
     >>> frame_size(1920, 1080, 16, MediaBudget()), frame_size(1920, 1080, 128, MediaBudget())
     ((672, 384), (576, 320))
     """
-    most = max(TOKEN_SIDE_PX**2, min(budget.frame_max_pixels, budget.video_max_pixels // num_frames))
-    return fit_size(width, height, min_pixels=min(budget.frame_min_pixels, most), max_pixels=most)
+    most = max(budget.side_px**2, min(budget.frame_max_pixels, budget.video_max_pixels // num_frames))
+    return fit_size(width, height, min_pixels=min(budget.frame_min_pixels, most), max_pixels=most, side_px=budget.side_px)
 
 
-def fit_size(width: int, height: int, *, min_pixels: int, max_pixels: int) -> tuple[int, int]:
-    """Return the size nearest to a given one whose sides are multiples of 32 and whose area lies between the two.
+def fit_size(width: int, height: int, *, min_pixels: int, max_pixels: int, side_px: int = TOKEN_SIDE_PX) -> tuple[int, int]:
+    """Return the size nearest to a given one whose sides are multiples of `side_px` and whose area lies between the two.
 
-    The most is never exceeded; the least is missed where no multiple of 32 lies between. A size that came out once
+    The most is never exceeded; the least is missed where no multiple lies between. A size that came out once
     comes out unchanged. Same as Qwen's `smart_resize`, except that Qwen's may exceed its most with narrow pictures.
 
     >>> fit_size(640, 480, min_pixels=4096, max_pixels=100_000)
@@ -44,14 +44,14 @@ def fit_size(width: int, height: int, *, min_pixels: int, max_pixels: int) -> tu
     """
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise MediaError(f"is {width} x {height} pixels; one side may be at most {MAX_ASPECT} times the other")
-    fitted = max(1, round(width / TOKEN_SIDE_PX)) * TOKEN_SIDE_PX, max(1, round(height / TOKEN_SIDE_PX)) * TOKEN_SIDE_PX
+    fitted = max(1, round(width / side_px)) * side_px, max(1, round(height / side_px)) * side_px
     if math.prod(fitted) > max_pixels:
-        fitted = _reduced(width, height, max_pixels)
+        fitted = _reduced(width, height, max_pixels, side_px)
     elif math.prod(fitted) < min_pixels:
-        scale = math.sqrt(min_pixels / (width * height)) / TOKEN_SIDE_PX
-        enlarged = math.ceil(width * scale) * TOKEN_SIDE_PX, math.ceil(height * scale) * TOKEN_SIDE_PX
+        scale = math.sqrt(min_pixels / (width * height)) / side_px
+        enlarged = math.ceil(width * scale) * side_px, math.ceil(height * scale) * side_px
         fitted = enlarged if math.prod(enlarged) <= max_pixels else fitted
-    return fitted if fitted == (width, height) else fit_size(*fitted, min_pixels=min_pixels, max_pixels=max_pixels)
+    return fitted if fitted == (width, height) else fit_size(*fitted, min_pixels=min_pixels, max_pixels=max_pixels, side_px=side_px)
 
 
 def count_tokens(clip: Clip) -> int:
@@ -65,9 +65,9 @@ def count_tokens(clip: Clip) -> int:
     return groups * (clip.width // TOKEN_SIDE_PX) * (clip.height // TOKEN_SIDE_PX)
 
 
-def _reduced(width: int, height: int, max_pixels: int) -> tuple[int, int]:
-    scale = math.sqrt(max_pixels / (width * height)) / TOKEN_SIDE_PX
-    most = max_pixels // TOKEN_SIDE_PX**2
+def _reduced(width: int, height: int, max_pixels: int, side_px: int) -> tuple[int, int]:
+    scale = math.sqrt(max_pixels / (width * height)) / side_px
+    most = max_pixels // side_px**2
     across, down = max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
-    down = min(down, most)  # a narrow picture keeps one token across, and loses length for it
-    return min(across, most // down) * TOKEN_SIDE_PX, down * TOKEN_SIDE_PX
+    down = min(down, most)  # a narrow picture keeps one multiple across, and loses length for it
+    return min(across, most // down) * side_px, down * side_px
