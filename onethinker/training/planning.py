@@ -22,6 +22,8 @@ PATCHES_PER_TOKEN = 4
 FOUR_BIT_BYTES = 0.53
 """Half a byte a weight, and its scales."""
 ADAPTER_BYTES = 4
+CACHE_ROOM = 1.5
+"""Room for the keys and values of answers grows by halves, so that there may be so much more of it than tokens."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,7 @@ def estimate_memory(recipe: Recipe, counts: Mapping[Part, Count], shape: Shape, 
 def _activations(recipe: Recipe, counts: Mapping[Part, Count], shape: Shape, batch: Batch, used: int) -> list[Term]:
     """Return what the backward pass needs of the longest row, and the logits that are computed at a time."""
     tokens, patches = batch.row_tokens, PATCHES_PER_TOKEN * batch.visual_tokens * batch.trees_per_row
-    through_vision = any(counts[part].trained or counts[part].adapters for part in ("vision", "merger"))
+    through_vision = counts["vision"].trained or counts["vision"].adapters
     layer, block = shape.kept_per_token * used, shape.kept_per_patch * used
     terms = []
     if recipe.gradient_checkpointing:
@@ -231,9 +233,12 @@ def _activations(recipe: Recipe, counts: Mapping[Part, Count], shape: Shape, bat
 
 def _cache(recipe: RlRecipe, shape: Shape, batch: Batch, used: int) -> Term:
     prompts = min(recipe.rollout.prompts_at_once, batch.prompts_per_process)
-    tokens, each = batch.prompt_tokens + batch.answer_tokens, 2 * shape.layers * shape.keys * used
-    formula = f"{prompts} prompts x {batch.answers} answers x ({batch.prompt_tokens:,} + {batch.answer_tokens:,} tokens) x {each:,} bytes"
-    return Term("keys and values", ROLLOUT, prompts * batch.answers * tokens * each, formula)
+    answers, each = batch.answers * batch.answer_tokens * CACHE_ROOM, 2 * shape.layers * shape.keys * used
+    formula = (
+        f"{prompts} prompts x ({batch.prompt_tokens:,} tokens + {batch.answers} answers x {batch.answer_tokens:,} x {CACHE_ROOM} for room "
+        f"to grow) x {each:,} bytes"
+    )
+    return Term("keys and values", ROLLOUT, prompts * (batch.prompt_tokens + answers) * each, formula)
 
 
 def peak(terms: list[Term]) -> float:

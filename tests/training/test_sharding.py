@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from onethinker.cli import dispatch
 from onethinker.errors import ConfigError
 from onethinker.training.checkpoint import RunFolder
 from onethinker.training.config import BUILT_IN, Recipe, RlRecipe, SftRecipe
@@ -90,3 +91,16 @@ def test_one_process_cannot_deal_out(monkeypatch):
     assert is_wanted(2, SftRecipe())
     with pytest.raises(ConfigError, match="there is one"):
         is_wanted(1, SftRecipe())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--accelerate-config", "fsdp2"], "give --processes"),
+        (["--accelerate-config", "nothing.yaml", "--processes", "2"], "nothing.yaml: no such file; by name there are: fsdp2"),
+    ],
+    ids=["one process", "no file"],
+)
+def test_a_config_of_accelerate_that_cannot_be_followed_is_refused(tmp_path, arguments, said):
+    with pytest.raises(ConfigError, match=said):
+        dispatch(["sft", "tiny_sft", "--output", str(tmp_path / "run"), *arguments])
