@@ -13,6 +13,7 @@ from onethinker.errors import OneThinkerError
 
 EXAMPLES: dict[str, str] = {
     "ask": 'onethinker ask photo.jpg "Where is the cat?" --task "spatial grounding" --model runs/quickstart/model --draw cat.png',
+    "segment": "onethinker segment clip.mp4 --box 330 360 470 990 --time 8.8 --draw cut.mp4 --masks cut.json",
     "inspect": "onethinker inspect clip.mp4 --sheet frames.png",
     "tasks": "onethinker tasks",
     "grade": "onethinker grade --input answers.jsonl --output graded.jsonl",

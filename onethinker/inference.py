@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,11 @@ from onethinker.media.sources import Source
 from onethinker.models.engine import Reply, Sampling
 from onethinker.models.loading import LoadedEngine, load_engine
 from onethinker.models.prompt import build_request
+from onethinker.models.segmenter import MASK_BUDGET, ObjectMasks, Segmenter, cut_out
 from onethinker.models.wording import Wording
-from onethinker.response import Response, find_answer, parse_response
+from onethinker.response import Response, find_answer, parse_response, show
 from onethinker.tasks import find_task
+from onethinker.tasks.segmentation import Selection
 
 if TYPE_CHECKING:
     import supervision as sv
@@ -78,6 +80,18 @@ class Thought:
         from onethinker.media.writing import save_clip
 
         save_clip(self.draw(), Path(path))
+
+    def segment(
+        self, segmenter: Segmenter, *, budget: MediaBudget = MASK_BUDGET, on_progress: Callable[[int, int], None] | None = None
+    ) -> ObjectMasks:
+        """Return the masks of a segmentation's answer, at the size of the source; `budget` says which frames get one.
+
+        Raises: AnswerError: there is no such answer. MediaError: the source can no longer be read.
+        """
+        if not isinstance(self.answer, Selection):
+            reasons = "; ".join(self.problems) or f"it was asked for {self.task}, not for segmentation"
+            raise AnswerError(f"nothing to cut out, the answer is not usable: {reasons}; the model said {show(self.text)}")
+        return cut_out(segmenter, read_clip(self.source, budget), self.answer, on_progress=on_progress)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the pixels as plain values that `json` can write."""
@@ -194,7 +208,7 @@ class Thinker:
 def question_sample(clip: Clip, question: str, *, task: str, box: Sequence[float] | None = None, options: Sequence[str] = ()) -> Sample:
     """Return a question typed by a user as the record that every stage takes. Raises: DataError, ConfigError."""
     problem_type = find_task(task, clip.kind).problem_type
-    problem = question if box is None else with_first_box(question, _checked_box(box))
+    problem = question if box is None else with_first_box(question, check_box(box))
     return Sample("ask", problem, problem_type, clip.kind, (clip,), options=tuple(options))
 
 
@@ -240,7 +254,8 @@ def boxes_by_time(answer: Any) -> dict[float, Box]:
     return {float(getattr(answer, "time_s", 0.0)): box} if isinstance(box, Box) else {}
 
 
-def _checked_box(box: Sequence[float]) -> Box:
+def check_box(box: Sequence[float]) -> Box:
+    """Return a box typed by a user. Raises: ConfigError: it is none in thousandths."""
     if len(box) != 4 or not all(0 <= side <= 1000 for side in box) or box[0] >= box[2] or box[1] >= box[3]:
         raise ConfigError(f"box must be left, top, right, bottom in thousandths of the frame (0 to 1000), got {tuple(box)}")
     return Box(*box)

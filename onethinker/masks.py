@@ -136,6 +136,22 @@ def score_video(answers: Sequence[Mask], truths: Sequence[Mask]) -> VideoScore:
     )
 
 
+def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
+    """Return the mask at another width and height; a pixel belongs to it when at least half of it does.
+
+    >>> resize_mask(np.array([[True, False]]), (4, 1)).astype(int).tolist()
+    [[1, 1, 0, 0]]
+    """
+    import cv2
+
+    if size == (mask.shape[1], mask.shape[0]):
+        return mask
+    smaller = size[0] * size[1] < mask.size
+    resized = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    result: Mask = np.asarray(resized) >= 0.5
+    return result
+
+
 def outline(mask: Mask) -> Mask:
     """Return the pixels that differ from the one to their right, below, or right below. Source: DAVIS, seg2bmap.
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from onethinker.clip import Clip
 from onethinker.geometry import Box, Point, box_to_px, point_to_px
-from onethinker.masks import Mask
+from onethinker.masks import Mask, resize_mask
 from onethinker.media.sampling import choose_frames
 from onethinker.tasks.segmentation import Selection
 
@@ -55,11 +55,11 @@ class GrabCutSegmenter:
         yield start, first
         size = clip.width, clip.height
         for numbers in (range(start, len(clip.frames)), range(start, -1, -1)):
-            mask, before = _resized_mask(first, _work_size(*size)), _resized(clip.frames[start], _work_size(*size))
+            mask, before = resize_mask(first, _work_size(*size)), _resized(clip.frames[start], _work_size(*size))
             for number in numbers[1:]:
                 after = _resized(clip.frames[number], _work_size(*size))
                 mask = follow(mask, before, after)
-                yield number, _resized_mask(mask, size)
+                yield number, resize_mask(mask, size)
                 before = after
 
 
@@ -81,7 +81,7 @@ def cut_frame(frame: Frame, selection: Selection) -> Mask:
     positive, negative = points(selection.positive_points), points(selection.negative_points)
     labels = _box_labels(small.shape[:2], corners, positive, negative)
     mask = np.zeros((height, width), bool)
-    mask[top:bottom, left:right] = _resized_mask(_cut(small, labels, CUT_ITERATIONS), (right - left, bottom - top))
+    mask[top:bottom, left:right] = resize_mask(_cut(small, labels, CUT_ITERATIONS), (right - left, bottom - top))
     return mask
 
 
@@ -215,13 +215,4 @@ def _resized(frame: Frame, size: tuple[int, int]) -> Frame:
     import cv2
 
     resized: Frame = frame if size == (frame.shape[1], frame.shape[0]) else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-    return resized
-
-
-def _resized_mask(mask: Mask, size: tuple[int, int]) -> Mask:
-    import cv2
-
-    if size == (mask.shape[1], mask.shape[0]):
-        return mask
-    resized: Mask = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) >= 0.5
     return resized

@@ -1,0 +1,207 @@
+"""`onethinker segment`: masks of what a question or a box names, in a picture or through a video."""
+
+import sys
+import time as clock
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from onethinker.commands.evaluate import progress_bar
+
+if TYPE_CHECKING:
+    from onethinker.inference import Thought
+    from onethinker.media.budget import MediaBudget
+    from onethinker.models.segmenter import ObjectMasks, Segmenter
+
+QUIET_S = 2.0
+"""Work that takes longer shows how much is left."""
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def segment(
+    source: Annotated[Path, tyro.conf.Positional],
+    question: Annotated[str | None, tyro.conf.Positional] = None,
+    *,
+    model: str | None = None,
+    box: tuple[float, float, float, float] | None = None,
+    time: float = 0.0,
+    segmenter: str = "grabcut",
+    fps: float = 10.0,
+    draw: Path | None = None,
+    masks: Path | None = None,
+    wording: Path | None = None,
+    settings: Path | None = None,
+    max_new_tokens: int = 4096,
+    temperature: float = 0.0,
+    seed: int = 0,
+    json: bool = False,
+) -> None:
+    """Cut out what a question names, or what a box holds, and follow it through a video.
+
+    A model answers the question with a box, points and a moment, and a segmenter makes masks of them at the size of the source,
+    from that moment to the end and back to the start. With --box no model is needed.
+
+    Args:
+        source: Picture or video file.
+        question: What to cut out, e.g. "the shorter one"; needs --model.
+        model: A Hugging Face id, a model folder, "tiny", or the address of a server such as http://host:8000/v1.
+        box: What to cut out instead of a question: left top right bottom in thousandths of the frame.
+        time: Second of a video at which --box holds.
+        segmenter: "grabcut" (no download, not for benchmark numbers), or SAM 2: facebook/sam2.1-hiera-large or a folder.
+        fps: Frames of a video that get a mask, a second; 60 takes every frame of most.
+        draw: Write the picture (.png, .jpg) or video (.mp4) with the masks drawn in.
+        masks: Write the masks: COCO run lengths (.json), a palette picture (.png), or a folder as YouTube-VOS and DAVIS have it.
+        wording: TOML file with the words around a question, for weights trained with other ones.
+        settings: Model folder whose words and media budget to use, for a model that a server serves.
+        max_new_tokens: Longest answer, in tokens.
+        temperature: 0 gives the most likely answer, more gives variety.
+        seed: Seed of the sampling.
+        json: Print one JSON object: segmenter, selection, and for each frame its number, second and run lengths.
+    """
+    from onethinker.errors import ConfigError
+
+    if (question is None) == (box is None) or (question is None) != (model is None):
+        raise ConfigError('give a question with --model, such as "the shorter one" --model OneThink/OneThinker-8B, or --box without them')
+    budget = check_rate(fps)
+    from onethinker.models.segmenter import load_segmenter
+
+    cutter = load_segmenter(segmenter)
+    thought = None
+    with reporting("masks") as on_progress:
+        if box is not None:
+            found = cut_box(cutter, source, box, time, budget, targets=(draw, masks), on_progress=on_progress)
+        else:
+            assert model is not None
+            assert question is not None
+            from onethinker.inference import Thinker
+            from onethinker.models.engine import Sampling
+
+            sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+            thinker = Thinker.load(model, wording=wording, settings=settings, sampling=sampling)
+            thought = thinker.ask(source, question, task="segmentation")
+            check_targets(thought.clip.kind, draw, masks)
+            found = thought.segment(cutter, budget=budget, on_progress=on_progress)
+    record = as_record(found, thought)
+    write(found, record, draw, masks)
+    if json:
+        from json import dumps
+
+        print(dumps(record))
+    else:
+        print(summary(found))
+
+
+def cut_box(
+    segmenter: "Segmenter",
+    source: Path,
+    box: tuple[float, float, float, float],
+    time_s: float,
+    budget: "MediaBudget",
+    *,
+    targets: tuple[Path | None, Path | None],
+    on_progress: Callable[[int, int], None],
+) -> "ObjectMasks":
+    """Return the masks of what a box typed by a user holds. Raises: ConfigError, MediaError."""
+    from onethinker.errors import ConfigError
+    from onethinker.inference import check_box
+    from onethinker.media.reading import read_clip
+    from onethinker.models.segmenter import cut_out
+    from onethinker.tasks.segmentation import Selection
+
+    selection = Selection(check_box(box), (), (), time_s)
+    clip = read_clip(source, budget)
+    if not 0 <= time_s <= clip.duration_s:
+        raise ConfigError(f"--time must lie within the {clip.duration_s:.3f} s of {source}, got {time_s:g}")
+    check_targets(clip.kind, *targets)
+    return cut_out(segmenter, clip, selection, on_progress=on_progress)
+
+
+def check_rate(fps: float) -> "MediaBudget":
+    """Return how many frames get a mask. Raises: ConfigError."""
+    from onethinker.errors import ConfigError
+    from onethinker.models.segmenter import MASK_BUDGET
+
+    if not 0 < fps <= 60:
+        raise ConfigError(f"--fps must be more than 0 and at most 60, got {fps:g}")
+    return MASK_BUDGET.model_copy(update={"fps": fps})
+
+
+def check_targets(kind: str, draw: Path | None, masks: Path | None) -> None:
+    """Refuse names that do not fit, before the work is done. Raises: ConfigError, DataError."""
+    from onethinker.errors import ConfigError
+    from onethinker.media.mask_files import read_meta
+
+    drawn = PICTURE_SUFFIXES if kind == "image" else (".mp4",)
+    if draw is not None and draw.suffix.lower() not in drawn:
+        raise ConfigError(f"--draw {draw}: expected a name that ends in {' or '.join(drawn)} for this {kind}")
+    if masks is not None and masks.suffix and masks.suffix.lower() not in ((".json", ".png") if kind == "image" else (".json",)):
+        raise ConfigError(
+            f"--masks {masks}: expected a .json file{', a .png picture' if kind == 'image' else ''} or a folder without suffix"
+        )
+    for path in (draw, masks):
+        if path is not None and path.suffix and not path.parent.is_dir():
+            raise ConfigError(f"{path}: there is no folder {path.parent}")
+    if masks is not None and not masks.suffix:
+        if masks.exists() and not masks.is_dir():
+            raise ConfigError(f"--masks {masks}: is a file; give a .json or a folder")
+        read_meta(masks)
+
+
+@contextmanager
+def reporting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function of (done, total) that shows a bar with the time left once the work takes longer than two seconds."""
+    with ExitStack() as stack:
+        started_s: float | None = None
+        show: Callable[[int, int], None] | None = None
+
+        def on_progress(done: int, total: int) -> None:
+            nonlocal started_s, show
+            now_s = clock.monotonic()
+            started_s = now_s if started_s is None else started_s
+            if show is None and now_s - started_s > QUIET_S:
+                show = stack.enter_context(progress_bar(what))
+            if show is not None:
+                show(done, total)
+
+        yield on_progress
+
+
+def as_record(found: "ObjectMasks", thought: "Thought | None") -> dict[str, Any]:
+    """Return the masks, and what the model said if one was asked, as plain values."""
+    record = found.to_dict()
+    if thought is not None:
+        record |= {"question": thought.question, "model": thought.model, "thinking": thought.thinking, "problems": list(thought.problems)}
+    return record
+
+
+def write(found: "ObjectMasks", record: dict[str, Any], draw: Path | None, masks: Path | None) -> None:
+    """Write what was asked for, each file whole or not at all. Raises: MediaError, DataError."""
+    from onethinker.media.mask_files import write_mask_folder, write_mask_json, write_mask_png
+    from onethinker.media.writing import save_clip
+
+    if masks is not None and masks.suffix.lower() == ".json":
+        write_mask_json(masks, record)
+    elif masks is not None and masks.suffix:
+        write_mask_png(masks, found.mask(0), found.label)
+    elif masks is not None:
+        by_number = {index: found.mask(number) for number, index in enumerate(found.clip.indices)}
+        category = str(record.get("question", "object"))
+        write_mask_folder(masks, Path(found.clip.name).stem, by_number, category=category, comment=found.label)
+    if draw is not None:
+        save_clip(found.draw(), draw)
+    for path in (masks, draw):
+        if path is not None:
+            print(f"wrote {path}", file=sys.stderr)
+
+
+def summary(found: "ObjectMasks") -> str:
+    """Return in a line where the object was found, and who found it."""
+    areas, clip = found.areas(), found.clip
+    if clip.kind == "image":
+        return f"{clip.name}: {areas[0] / (clip.source_width * clip.source_height):.1%} of the picture; by {found.label}"
+    shown = [time_s for time_s, area in zip(clip.times_s, areas, strict=True) if area]
+    span = f", between {shown[0]:.3f} s and {shown[-1]:.3f} s" if shown else ""
+    return f"{clip.name}: in {len(shown)} of {len(areas)} frames{span}; by {found.label}"
