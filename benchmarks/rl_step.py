@@ -41,7 +41,7 @@ def run_ours(side: int, steps: int) -> dict[str, object]:
     from onethinker.models.wording import Wording
     from onethinker.training.advantages import compute_advantages
     from onethinker.training.config import RlRecipe
-    from onethinker.training.rl import GradedTree, PolicyLoss
+    from onethinker.training.policy import GradedTree, PolicyLoss
     from onethinker.training.rollouts import sample_answers
     from onethinker.training.run import open_run
 

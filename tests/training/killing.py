@@ -184,10 +184,10 @@ def watch(order: Order) -> Places:
     import torch
     from transformers import modeling_utils
 
-    from onethinker.training import checkpoint, rewards, rl, run
+    from onethinker.training import checkpoint, groups, rewards, rl, run
 
     places = Places(order)
-    places.wrap(rl, "sample_answers", "rollout")
+    places.wrap(groups, "sample_answers", "rollout")
     places.wrap(rewards.Grader, "submit", "grading")
     places.wrap(rewards.Grading, "result", "reward")
     places.wrap(rl, "compute_advantages", "averages")

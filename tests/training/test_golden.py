@@ -13,19 +13,28 @@ import torch
 from PIL import Image
 
 from onethinker.data.formats import write_records
+from onethinker.tasks import find_task, grade_response
+from onethinker.training.advantages import ema_grpo
 from onethinker.training.checkpoint import RunFolder
 from onethinker.training.config import RlRecipe, SftRecipe
-from onethinker.training.rl import train_rl
+from onethinker.training.groups import Group
+from onethinker.training.packing import Tree, pack
+from onethinker.training.policy import open_reference, update_policy
+from onethinker.training.rollouts import Rollout
+from onethinker.training.run import open_run, score
 from onethinker.training.sft import train_sft
 
 GOLDEN = Path(__file__).with_name("golden.json")
-NUMBERS = {"sft": ("loss", "grad_norm"), "rl": ("loss", "kl", "entropy", "grad_norm")}
+NUMBERS = {"sft": ("loss", "grad_norm"), "rl": ("loss", "kl", "entropy", "clipped_share", "grad_norm")}
 # Processors round differently and the steps after the first feel it; a wrong weight, mean or mask is seen in the first two digits.
 TOLERANCE = {"rel": 1e-3, "abs": 1e-5}
 
 
 def train_both(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return numbers of each step of both stages; RL starts from the model of an SFT that answers A or B by chance."""
+    """Return numbers of each step of both stages, from the same start: five steps of SFT, two of RL on answers that are given.
+
+    Nothing is sampled, because one token that falls the other way on another processor would change everything after it.
+    """
     for name, color in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
         Image.new("RGB", (96, 64), color).save(folder / f"{name}.png")
     kinds = [{"problem_type": "multiple choice", "options": ["A. red", "B. blue"]}, {"problem_type": "OCR"}]
@@ -42,27 +51,46 @@ def train_both(folder: Path) -> dict[str, list[dict[str, Any]]]:
     ]
     write_records(folder / "records.jsonl", records)
     data = {"files": [folder / "records.jsonl"]}
-    sft = SftRecipe(steps=20, batch_size=8, max_row_tokens=256, save_every=20, data=data, optimizer={"learning_rate": 3e-3})
-    model = train_sft(sft, folder / "sft")
-    rollout = {"prompts_per_step": 4, "answers_per_prompt": 4, "max_new_tokens": 16, "max_refills": 1}
-    rl = RlRecipe(
-        model=str(model),
-        steps=3,
-        save_every=3,
+    train_sft(SftRecipe(steps=5, batch_size=8, max_row_tokens=256, data=data, optimizer={"learning_rate": 1e-3}), folder / "sft")
+    recipe = RlRecipe(
+        steps=2,
         max_row_tokens=256,
         data=data,
-        rollout=rollout,
+        rollout={"prompts_per_step": 4, "answers_per_prompt": 4},
         optimizer={"learning_rate": 1e-4},
-        loss={"updates_per_batch": 2},
+        loss={"updates_per_batch": 2, "kl": 0.1},
     )
-    train_rl(rl, folder / "rl")
+    steps = {"sft": RunFolder(folder / "sft").rows(), "rl": update_on_given_answers(recipe, folder / "rl")}
     return {
-        stage: [
-            {name: float(f"{row[name]:.5g}") for name in names} | {"tasks": sorted(row.get("tasks", {}))}
-            for row in RunFolder(folder / stage).rows()[:5]
-        ]
+        stage: [{name: float(f"{row[name]:.5g}") for name in names} | {"tasks": sorted(row.get("tasks", {}))} for row in steps[stage]]
         for stage, names in NUMBERS.items()
     }
+
+
+def update_on_given_answers(recipe: RlRecipe, folder: Path) -> list[dict[str, Any]]:
+    """Return what each step measures that learns from the same four groups: some right, some wrong, one without the right form."""
+    run = open_run(recipe, folder, batch=4)
+    texts = ("<think>x</think><answer>A</answer>", "<think>it is</think><answer>B</answer>", "A", "<think></think><answer>A B</answer>")
+    groups: dict[int, Group] = {}
+    for number in range(4):
+        sample, request = run.read(number)
+        (prompt,) = run.prompts([request])
+        task = find_task(sample.problem_type, sample.data_type)
+        answers = [run.answer_ids(text) for text in texts]
+        with torch.no_grad():
+            logps = [score(run.model, pack([Tree(prompt, (ids,))]))[0] for ids in answers]
+        rollouts = tuple(Rollout(ids, own, True) for ids, own in zip(answers, logps, strict=True))
+        grades = tuple(grade_response(text, sample.truth, task=task, options=sample.options) for text in texts)
+        groups[number] = Group(number, task.statistics, sample, prompt, rollouts, texts, grades)
+    rewards_PG = torch.tensor([[grade.reward for grade in group.grades] for group in groups.values()], dtype=torch.float64)
+    advantages_PG, ema = ema_grpo(rewards_PG, [group.task for group in groups.values()], {})
+    advantages = dict(zip(groups, advantages_PG.float(), strict=True))
+    reference, steps = open_reference(run, recipe), []
+    for step in range(recipe.steps):
+        updated = update_policy(run, recipe, reference, groups, advantages, step)
+        measured = {name: updated.mean(name) for name in ("kl", "entropy", "clipped_share")}
+        steps.append({"loss": updated.loss, "grad_norm": updated.grad_norm, "tasks": ema, **measured})
+    return steps
 
 
 def test_losses_are_what_they_were(tmp_path):

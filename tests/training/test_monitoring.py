@@ -30,7 +30,8 @@ from onethinker.training.monitoring import (
     task_rows,
 )
 from onethinker.training.packing import Prompt, Row
-from onethinker.training.rl import TASK_NUMBERS, GradedTree, PolicyLoss, train_rl
+from onethinker.training.policy import TASK_NUMBERS, GradedTree, PolicyLoss
+from onethinker.training.rl import train_rl
 from onethinker.training.sft import train_sft
 from onethinker.training.trackers import check_trackers
 

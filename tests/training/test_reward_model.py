@@ -21,9 +21,10 @@ from onethinker.tasks import find_task, grade_response
 from onethinker.tasks.task import judged_grade
 from onethinker.training.checkpoint import RunFolder
 from onethinker.training.config import GradingSettings, RewardModelSettings, RlRecipe
+from onethinker.training.groups import collect
 from onethinker.training.reward_model import JUDGE_INSTRUCTIONS, polar_text, read_rewards, read_verdict, spread
 from onethinker.training.rewards import Grader, Ungraded
-from onethinker.training.rl import _collect, train_rl
+from onethinker.training.rl import train_rl
 from onethinker.training.run import open_run
 
 Answer = tuple[int, Any]
@@ -436,5 +437,5 @@ def test_the_judge_is_asked_while_the_next_group_is_decoded(tmp_path, taught):
         run = open_run(recipe, tmp_path / "run", batch=2)
         run.model.model.visual.register_forward_pre_hook(on_media)
         with Grader(recipe.grading, recipe.rewards) as grader:
-            batch = _collect(run, recipe, grader)
+            batch = collect(run, recipe, grader)
     assert (len(batch.summaries), batch.lost) == (2, ())

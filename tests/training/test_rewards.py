@@ -21,8 +21,9 @@ from onethinker.synthetic import make_sample
 from onethinker.tasks import TASKS
 from onethinker.training.checkpoint import RunFolder
 from onethinker.training.config import GradingSettings, RlRecipe
+from onethinker.training.groups import collect
 from onethinker.training.rewards import Grader, Ungraded, Workers
-from onethinker.training.rl import _collect, train_rl
+from onethinker.training.rl import train_rl
 from onethinker.training.run import open_run
 
 
@@ -239,7 +240,7 @@ def test_grading_goes_on_while_the_next_groups_are_decoded(tmp_path, taught):
         grader.submit(open_ended(), [says("A")]).result()
         os.kill(grader._workers.pids[0], signal.SIGSTOP)
         run.model.model.visual.register_forward_pre_hook(on_media)
-        batch = _collect(run, recipe, grader)
+        batch = collect(run, recipe, grader)
     assert events == ["prompts are read"] * 2
     assert (len(batch.summaries), batch.lost) == (4, ())
 

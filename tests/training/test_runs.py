@@ -11,8 +11,10 @@ from onethinker.errors import CheckpointError, ConfigError, DataError, EngineErr
 from onethinker.models.tiny import build_tiny
 from onethinker.training.checkpoint import RunFolder
 from onethinker.training.config import RlRecipe, SftRecipe
+from onethinker.training.groups import collect
+from onethinker.training.policy import update_policy
 from onethinker.training.rewards import Grader
-from onethinker.training.rl import _collect, _update, train_rl
+from onethinker.training.rl import train_rl
 from onethinker.training.run import open_run
 from onethinker.training.sft import train_sft
 
@@ -172,11 +174,11 @@ def test_a_later_step_without_any_signal_goes_on_without_an_update(tmp_path):
     run = open_run(recipe, tmp_path / "run", batch=4)
     strict = RlRecipe(**{**RL, "steps": 1, "rollout": {**RL["rollout"], "min_accuracy": 0.9, "max_accuracy": 0.95}})
     with Grader(strict.grading, strict.rewards) as grader:
-        batch = _collect(run, strict, grader)
+        batch = collect(run, strict, grader)
     assert batch.dropped == {"all_wrong": 4}
     assert batch.cursor == run.progress.cursor + 4
     before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
-    assert _update(run, strict, None, batch.groups, {}, 0).updates == 0
+    assert update_policy(run, strict, None, batch.groups, {}, 0).updates == 0
     assert all(tensor.equal(before[name]) for name, tensor in run.model.state_dict().items())
 
 
