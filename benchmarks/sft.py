@@ -1,0 +1,132 @@
+"""An SFT batch in packed rows against padded batches: the same model, samples, loss and gradients.
+
+Run: python benchmarks/sft.py [--rounds 3]
+
+32 samples: one picture of 128 to 512 pixels a side (16 to 256 tokens), a question, and a response of 16 to 1,024 tokens, even on a
+logarithmic scale; the loss is the mean over all response tokens. Padded batches hold 8 samples, on the right, with transformers' own
+sdpa, logits of the response tokens alone, and are measured three times: as trainers do it with an attention mask, without
+the mask (what follows a token is not seen anyway), and with samples sorted by length before they are dealt to batches. All
+sides take turns in one process with one thread, the time is the process's own. Figures: docs/results/training_speed.md.
+"""
+
+import argparse
+import random
+import statistics
+import time
+
+import torch
+from small_model import build, encode, pictures
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from onethinker.training.loss import token_logps
+from onethinker.training.packing import Prompt, Tree, pack, rows_of, use_forest_attention
+from onethinker.training.run import score
+
+SAMPLES, BATCH, ROW = 32, 8, 4096
+
+
+def make_samples(model, processor) -> list[Tree]:
+    """Return the samples, in the order in which they were drawn."""
+    draw, generator = random.Random(0), torch.Generator().manual_seed(0)
+    samples = []
+    for _ in range(SAMPLES):
+        batch = encode(processor, pictures(draw.choice([128, 256, 384, 512]), 1))
+        positions, _ = model.model.get_rope_index(
+            batch["input_ids"], batch["mm_token_type_ids"], attention_mask=batch["attention_mask"], image_grid_thw=batch["image_grid_thw"]
+        )
+        pixels = {name: batch[name] for name in ("pixel_values", "image_grid_thw")}
+        prompt = Prompt(batch["input_ids"][0], batch["mm_token_type_ids"][0], positions[:, 0], pixels)
+        length = int(16 * 64 ** draw.random())
+        samples.append(Tree(prompt, (torch.randint(0, 250, (length,), generator=generator),)))
+    return samples
+
+
+def padded_loss(model, samples: list[Tree], *, masked: bool) -> Tensor:
+    """Return the summed loss of one padded batch."""
+    ids, types, positions, lengths, scored = [], [], [], [], []
+    for sample in samples:
+        prompt, (answer,) = sample.prompt, sample.answers
+        steps = prompt.positions.max() + 1 + torch.arange(len(answer))
+        ids.append(torch.cat([prompt.input_ids, answer]))
+        types.append(torch.nn.functional.pad(prompt.mm_token_type_ids, (0, len(answer))))
+        positions.append(torch.cat([prompt.positions, steps.expand(3, -1)], 1).T)
+        lengths.append(len(ids[-1]))
+        scored.append(len(prompt.input_ids) - 1)
+    longest = max(lengths)
+    keep = torch.arange(min(scored), longest)
+    logits = model(
+        input_ids=pad_sequence(ids, batch_first=True),
+        mm_token_type_ids=pad_sequence(types, batch_first=True),
+        attention_mask=(torch.arange(longest) < torch.tensor(lengths)[:, None]).long() if masked else None,
+        position_ids=pad_sequence(positions, batch_first=True).permute(2, 0, 1),
+        logits_to_keep=keep,
+        use_cache=False,
+        **{name: torch.cat([sample.prompt.pixels[name] for sample in samples]) for name in samples[0].prompt.pixels},
+    ).logits
+    parts = [
+        token_logps(logits[n, scored[n] - keep[0] : lengths[n] - 1 - keep[0]], sample.answers[0])[0].sum()
+        for n, sample in enumerate(samples)
+    ]
+    return -torch.stack(parts).sum()
+
+
+def padded(model, samples: list[Tree], *, masked: bool, grouped: bool) -> float:
+    """Run forward and backward over padded batches and return the loss."""
+    model.config.text_config._attn_implementation = "sdpa"
+    ordered = sorted(samples, key=lambda sample: sample.num_tokens) if grouped else samples
+    tokens, loss = sum(len(sample.answers[0]) for sample in samples), 0.0
+    for first in range(0, SAMPLES, BATCH):
+        part = padded_loss(model, ordered[first : first + BATCH], masked=masked) / tokens
+        part.backward()
+        loss += float(part.detach())
+    return loss
+
+
+def packed(model, samples: list[Tree]) -> float:
+    """Run forward and backward over packed rows, as `onethinker sft` does, and return the loss."""
+    use_forest_attention(model)
+    tokens, loss = sum(len(sample.answers[0]) for sample in samples), 0.0
+    for members in rows_of(samples, ROW):
+        part = -score(model, pack(members))[0].sum() / tokens
+        part.backward()
+        loss += float(part.detach())
+    return loss
+
+
+def main() -> None:
+    """Print loss, gradient and samples a second of each way."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each way")
+    rounds = parser.parse_args().rounds
+    torch.set_num_threads(1)
+    model, processor = build()
+    # Every way takes in patches alike, so that what is compared is padding.
+    use_forest_attention(model)
+    samples = make_samples(model, processor)
+    ways = {
+        "packed rows": lambda: packed(model, samples),
+        "padded, mask": lambda: padded(model, samples, masked=True, grouped=False),
+        "padded, no mask": lambda: padded(model, samples, masked=False, grouped=False),
+        "padded, no mask, sorted": lambda: padded(model, samples, masked=False, grouped=True),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    losses, gradients = {}, {}
+    for _ in range(rounds + 1):
+        for name, way in ways.items():
+            model.zero_grad()
+            started = time.process_time()
+            losses[name] = way()
+            times[name].append(time.process_time() - started)
+            gradients[name] = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+    ours = times["packed rows"][1:]
+    print(f"{sum(sample.num_tokens for sample in samples)} tokens in {SAMPLES} samples")
+    print(f"{'way':24} {'loss':>9} {'gradient off by':>16} {'samples/s':>10} {'packed is faster':>17}")
+    for name, seconds in times.items():
+        off = float((gradients[name] - gradients["packed rows"]).norm() / gradients["packed rows"].norm())
+        ratio = statistics.median(other / mine for other, mine in zip(seconds[1:], ours, strict=True))
+        print(f"{name:24} {losses[name]:9.6f} {off:16.1e} {SAMPLES / statistics.median(seconds[1:]):10.2f} {ratio:16.2f}x")
+
+
+if __name__ == "__main__":
+    main()
