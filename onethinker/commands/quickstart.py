@@ -33,7 +33,7 @@ def quickstart(
 ) -> None:
     """Make data, train a tiny model by SFT, improve it by EMA-GRPO, evaluate both, ask it everything, write a report.
 
-    Needs no GPU, no network and no download, and about a quarter of an hour on two cores. Stopped at any time, the same
+    Needs no GPU, no network and no download, and about a quarter of an hour on two quiet cores. Stopped at any time, the same
     command goes on where it was.
 
     Args:
