@@ -142,7 +142,10 @@ def _box_labels(
     positive: list[tuple[float, float]],
     negative: list[tuple[float, float]],
 ) -> Labels:
-    """Return GrabCut's labels: probably object in the box, probably not in its slack, not beyond; points are certain."""
+    """Return GrabCut's labels: probably object in the box, probably not in its slack, not beyond.
+
+    Points are certain, and what is nearer to a negative than to a positive one is probably not the object.
+    """
     import cv2
 
     x1, y1, x2, y2 = corners
@@ -151,11 +154,20 @@ def _box_labels(
         across, down = share * (x2 - x1), share * (y2 - y1)
         rows = slice(max(0, int(y1 - down)), int(np.ceil(y2 + down)))
         labels[rows, max(0, int(x1 - across)) : int(np.ceil(x2 + across))] = label
+    if positive and negative:
+        labels[(labels == cv2.GC_PR_FGD) & (_distance(shape, negative) < _distance(shape, positive))] = cv2.GC_PR_BGD
     radius_px = max(2, int(POINT_RADIUS * min(x2 - x1, y2 - y1)))
     for points, label in ((negative, cv2.GC_BGD), (positive, cv2.GC_FGD)):
         for x, y in points:
             cv2.circle(labels, (int(x), int(y)), radius_px, int(label), cv2.FILLED)
     return labels
+
+
+def _distance(shape: tuple[int, ...], points: list[tuple[float, float]]) -> npt.NDArray[np.float64]:
+    """Return each pixel's squared distance to the nearest point."""
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    distances: npt.NDArray[np.float64] = np.min([(columns - x) ** 2 + (rows - y) ** 2 for x, y in points], axis=0)
+    return distances
 
 
 def _cut(frame: Frame, labels: Labels, iterations: int) -> Mask:
