@@ -64,9 +64,8 @@ def read_frames(content: bytes) -> np.ndarray:
 
 def measure_pictures(photos: list[np.ndarray], seeds: Iterable[int]) -> None:
     """Print mean, median and least IoU, and mean F, for each jitter."""
-    print(
-        "| sides moved by up to | composites | mean IoU | median | least | mean F | s a picture |\n| --- | --- | --- | --- | --- | --- | --- |"
-    )
+    print("\n| sides moved by up to | composites | mean IoU | median | least | mean F | s a picture |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for jitter in JITTERS:
         ious, outlines, started_s = [], [], time.process_time()
         for seed in seeds:
