@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -259,7 +260,9 @@ def test_control_c_leaves_the_terminal_as_it_was(tmp_path):
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "80", "LINES": "40"}
     command = [sys.executable, "-m", "onethinker", "watch", str(run)]
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+    # A shell that runs tests in the background lets them ignore Ctrl-C, and a child would inherit that.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, preexec_fn=listen) as process:
         os.close(theirs)
         text, limit = "", time.monotonic() + 120
         while "tracking" not in text and time.monotonic() < limit:
