@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from onethinker.models.tiny import build_tiny, build_tiny_processor
@@ -42,8 +43,11 @@ def test_any_text_survives_the_tokenizer():
 def test_the_tiny_model_starts_with_colours_places_and_words_of_one_strength():
     model, _ = build_tiny()
     vision = model.model.visual
-    gray = vision.patch_embed(torch.ones(1, 1536))
-    assert torch.allclose(gray[0, :3], torch.ones(3), atol=1e-5)
-    assert gray[0, 3:].abs().max() < 1e-5
+    gray, red = torch.ones(1, 1536), torch.zeros(1, 3, 512)
+    red[:, 0] = 1
+    # Brightness, red against green, yellow against blue of the whole patch; what changes inside a patch comes after them.
+    assert vision.patch_embed(gray)[0, :3].tolist() == pytest.approx([0.99, 0, 0], abs=1e-5)
+    assert vision.patch_embed(red.reshape(1, 1536))[0, :3].tolist() == pytest.approx([0.33, 1, 0.5], abs=1e-5)
+    assert vision.patch_embed(gray)[0, 3:].abs().max() < 1e-5
     assert 0.2 < vision.pos_embed.weight[:, :18].std() < 1
     assert 0.05 < model.get_input_embeddings().weight.std() < 0.2

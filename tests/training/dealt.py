@@ -37,4 +37,5 @@ def main() -> None:
     (folder / f"report-{run.accelerator.process_index}.json").write_text(json.dumps(report))
 
 
-main()
+if __name__ == "__main__":
+    main()
