@@ -46,8 +46,8 @@ def test_the_tiny_model_starts_with_colours_places_and_words_of_one_strength():
     gray, red = torch.ones(1, 1536), torch.zeros(1, 3, 512)
     red[:, 0] = 1
     # Brightness, red against green, yellow against blue of the whole patch; what changes inside a patch comes after them.
-    assert vision.patch_embed(gray)[0, :3].tolist() == pytest.approx([0.99, 0, 0], abs=1e-5)
-    assert vision.patch_embed(red.reshape(1, 1536))[0, :3].tolist() == pytest.approx([0.33, 1, 0.5], abs=1e-5)
-    assert vision.patch_embed(gray)[0, 3:].abs().max() < 1e-5
+    assert vision.patch_embed(gray)[0, :3].tolist() == pytest.approx([0.99, 0, 0], abs=1e-4)
+    assert vision.patch_embed(red.reshape(1, 1536))[0, :3].tolist() == pytest.approx([0.33, 1, 0.5], abs=1e-4)
+    assert vision.patch_embed(gray)[0, 3:].abs().max() < 1e-4
     assert 0.2 < vision.pos_embed.weight[:, :18].std() < 1
     assert 0.05 < model.get_input_embeddings().weight.std() < 0.2
