@@ -31,6 +31,8 @@ CUT_ITERATIONS, FOLLOW_ITERATIONS = 5, 2
 """Rounds of colour models and cut: for a box, and for a mask that is nearly right already."""
 MIN_PART, MAX_HOLE = 0.1, 0.2
 """Parts smaller than this share of the largest one are dropped, holes smaller than this share of the object are filled."""
+MIN_FOUND = 0.1
+"""A cut that leaves less of what was probable has failed: object and background have the same colours."""
 FOLLOW_BAND = 0.1
 """How far from the carried outline the new one may lie, as a share of the object's side (the root of its area)."""
 SAME_LEVELS = 24
@@ -171,7 +173,7 @@ def _distance(shape: tuple[int, ...], points: list[tuple[float, float]]) -> npt.
 
 
 def _cut(frame: Frame, labels: Labels, iterations: int) -> Mask:
-    """Return the object after GrabCut, without crumbs and small holes; what the labels say where there is nothing to cut."""
+    """Return the object after GrabCut, without crumbs and small holes; what was probable before where that finds nothing."""
     import cv2
 
     object_labels = (cv2.GC_FGD, cv2.GC_PR_FGD)
@@ -184,7 +186,8 @@ def _cut(frame: Frame, labels: Labels, iterations: int) -> Mask:
     cv2.setRNGSeed(0)  # the colour models start from random clusters; the same frame has to give the same mask
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(np.ascontiguousarray(frame), cut, None, *models, iterations, cv2.GC_INIT_WITH_MASK)
-    return _tidied(np.isin(cut, object_labels), certain, excluded)
+    tidied = _tidied(np.isin(cut, object_labels), certain, excluded)
+    return tidied if np.count_nonzero(tidied) >= MIN_FOUND * np.count_nonzero(found) else found
 
 
 def _tidied(mask: Mask, certain: Mask, excluded: Mask) -> Mask:
