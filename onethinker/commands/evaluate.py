@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from onethinker.evaluation.benchmarks import Benchmark
     from onethinker.evaluation.judge import Judge
     from onethinker.evaluation.metrics import Score
+    from onethinker.evaluation.results import Result
     from onethinker.evaluation.scoring import BenchmarkRow
 
 HELD_OUT = "test"
@@ -79,20 +80,13 @@ def evaluate(
         return
     from onethinker.evaluation.evaluate import evaluate as evaluate_samples
     from onethinker.evaluation.metrics import score_tasks
-    from onethinker.evaluation.scoring import score_benchmark, unparsable
     from onethinker.models.engine import Sampling
     from onethinker.models.loading import load_engine
     from onethinker.models.wording import Wording
 
     if model is None or output is None:
         raise ConfigError("give a --model to ask and an --output folder for its results; or only --list")
-    if benchmark and (synthetic is not None or media_root is not None):
-        raise ConfigError("--benchmark stands without --synthetic and --media-root: its data lie in the folder that --data names")
-    if not benchmark and (data is None) == (synthetic is None):
-        raise ConfigError("give either --data FILE or --synthetic NUMBER, or --benchmark NAME")
-    for name, number in (("--batch-size", batch_size), ("--synthetic", synthetic), ("--limit", limit)):
-        if number is not None and number < 1:
-            raise ConfigError(f"{name} must be at least 1, got {number}")
+    check_flags(benchmark, data, media_root, synthetic=synthetic, limit=limit, batch_size=batch_size)
     chosen = choose_benchmarks(benchmark, data)
     if chosen:
         sets = [read_chosen(row, data, limit) for row in chosen]
@@ -119,13 +113,7 @@ def evaluate(
                 )
             )
     if chosen:
-        rows = [row for known, own in zip(chosen, all_results, strict=True) for row in score_benchmark(known, own)]
-        unread = {known.name: unparsable(own) for known, own in zip(chosen, all_results, strict=True)}
-        print(rows_as_json(rows, unread)) if json else print_rows(rows)
-        for name, ids in unread.items():
-            if ids:
-                listed = ", ".join(ids[:10]) + (", …" if len(ids) > 10 else "")
-                print(f"{name}: {len(ids)} answers could not be read and count 0: {listed}", file=sys.stderr)
+        print_benchmarks(chosen, all_results, as_json=json)
     else:
         scores = score_tasks(all_results[0])
         print(scores_as_json(scores)) if json else print_scores(scores)
@@ -136,6 +124,32 @@ def evaluate(
     if failed:
         named = "\n".join(f"  {result.sample_id}: {result.error}" for result in failed[:10])
         raise EngineError(f"{len(failed)} of {len(results)} samples could not be asked and have no grade; run again to retry:\n{named}")
+
+
+def check_flags(
+    benchmark: Sequence[str], data: Path | None, media_root: Path | None, *, synthetic: int | None, limit: int | None, batch_size: int
+) -> None:
+    """Raise ConfigError for flags that do not go together, and for numbers that are too small."""
+    if benchmark and (synthetic is not None or media_root is not None):
+        raise ConfigError("--benchmark stands without --synthetic and --media-root: its data lie in the folder that --data names")
+    if not benchmark and (data is None) == (synthetic is None):
+        raise ConfigError("give either --data FILE or --synthetic NUMBER, or --benchmark NAME")
+    for name, number in (("--batch-size", batch_size), ("--synthetic", synthetic), ("--limit", limit)):
+        if number is not None and number < 1:
+            raise ConfigError(f"{name} must be at least 1, got {number}")
+
+
+def print_benchmarks(chosen: "Sequence[Benchmark]", all_results: "Sequence[Sequence[Result]]", *, as_json: bool) -> None:
+    """Print the numbers of benchmarks beside the published ones, and to stderr which answers could not be read."""
+    from onethinker.evaluation.scoring import score_benchmark, unparsable
+
+    rows = [row for known, own in zip(chosen, all_results, strict=True) for row in score_benchmark(known, own)]
+    unread = {known.name: unparsable(own) for known, own in zip(chosen, all_results, strict=True)}
+    print(rows_as_json(rows, unread)) if as_json else print_rows(rows)
+    for name, ids in unread.items():
+        if ids:
+            listed = ", ".join(ids[:10]) + (", …" if len(ids) > 10 else "")
+            print(f"{name}: {len(ids)} answers could not be read and count 0: {listed}", file=sys.stderr)
 
 
 def choose_benchmarks(names: Sequence[str], data: Path | None) -> "Sequence[Benchmark]":

@@ -30,22 +30,16 @@ def rl(
         config: A config.json that says what the model is, for a dry run where the model itself is not at hand.
         accelerate_config: "fsdp2" deals weights, gradients and optimizer to the processes; or a config file of accelerate of your own.
     """
-    from onethinker.training.config import RlRecipe
-
-    if dry_run:
-        from onethinker.commands.dry_run import print_plan
-
-        print_plan(RlRecipe.load(recipe, set), processes=processes, config=config, accelerate_config=accelerate_config)
-        return
     from onethinker.commands.training import run_training
 
     run_training(
         "rl",
-        RlRecipe,
         recipe,
         output=output,
         overrides=set,
         processes=processes,
         allow_changes=allow_changes,
+        dry_run=dry_run,
+        config=config,
         accelerate_config=accelerate_config,
     )

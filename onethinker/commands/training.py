@@ -5,32 +5,42 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from onethinker.errors import ConfigError, OneThinkerError
-
-if TYPE_CHECKING:
-    from onethinker.training.config import Recipe
 
 Stage = Literal["sft", "rl"]
 
 
 def run_training(
     stage: Stage,
-    kind: "type[Recipe]",
     recipe: str,
     *,
     output: Path | None,
-    overrides: Sequence[str] = (),
-    processes: int = 1,
-    allow_changes: bool = False,
-    accelerate_config: str | None = None,
+    overrides: Sequence[str],
+    processes: int,
+    allow_changes: bool,
+    dry_run: bool,
+    config: Path | None,
+    accelerate_config: str | None,
 ) -> None:
     """Run a stage to its end and print where the model lies; with several processes, in child processes that share the work.
 
-    Raises: ConfigError: the recipe or an override is wrong. OneThinkerError: a child process failed; it has said why.
+    A dry run prints what would be trained, and that is all.
+
+    Raises: ConfigError: the recipe, an override or a flag is wrong. OneThinkerError: a child process failed; it has said why.
     """
+    from onethinker.training.config import RlRecipe, SftRecipe
+
+    kind = SftRecipe if stage == "sft" else RlRecipe
     settings = kind.load(recipe, overrides)
+    if dry_run:
+        from onethinker.commands.dry_run import print_plan
+
+        print_plan(settings, processes=processes, config=config, accelerate_config=accelerate_config)
+        return
+    if config is not None:
+        raise ConfigError("--config is for a --dry-run of a model that is not at hand; to train, name the model in the recipe")
     if output is None:
         raise ConfigError("--output FOLDER is needed: the run's journal, checkpoints and model go there (or --dry-run to train nothing)")
     check_processes(processes)

@@ -14,12 +14,11 @@ import httpx
 from onethinker.data.sample import Sample
 from onethinker.errors import AnswerError, CheckpointError, EngineError
 from onethinker.evaluation.results import Result
-from onethinker.models.endpoint import Endpoint
 from onethinker.response import find_answer
 from onethinker.tasks import find_task
 from onethinker.tasks.task import Profile, judged_grade
 from onethinker.training.config import RewardModelSettings
-from onethinker.training.reward_model import TRIAL, judge_body, read_verdict
+from onethinker.training.reward_model import TRIAL, judge_body, open_endpoint, read_verdict
 
 CACHE_FILE = "judge.jsonl"
 METRIC = "judge"
@@ -91,14 +90,7 @@ class Judge:
 
     async def _ask(self, wanted: dict[str, dict[str, Any]]) -> list[Verdict | EngineError]:
         settings = self.settings
-        endpoint = Endpoint(
-            settings.address.rstrip("/"),
-            key_variable=settings.key_variable,
-            max_concurrent=settings.max_concurrent,
-            max_tries=settings.max_tries,
-            first_wait_s=settings.first_wait_s,
-            timeout_s=settings.timeout_s,
-        )
+        endpoint = open_endpoint(settings)
         free = asyncio.Semaphore(settings.max_concurrent)
 
         async def one(client: httpx.AsyncClient, key: str, body: dict[str, Any]) -> Verdict | EngineError:

@@ -37,20 +37,25 @@ TRIAL = ("What colour is the ball?", "The ball is red.", ("It is a red ball.", "
 """What the model is asked before a run begins, so that a wrong address, name or key stops it while nothing is lost."""
 
 
+def open_endpoint(settings: RewardModelSettings) -> Endpoint:
+    """Return the server as the settings name it, with their patience; nothing is sent yet."""
+    return Endpoint(
+        settings.address.rstrip("/"),
+        key_variable=settings.key_variable,
+        max_concurrent=settings.max_concurrent,
+        max_tries=settings.max_tries,
+        first_wait_s=settings.first_wait_s,
+        timeout_s=settings.timeout_s,
+    )
+
+
 class RewardModel:
     """A served reward model; groups of answers are scored in the background, in a thread that waits for all of them at once."""
 
     def __init__(self, settings: RewardModelSettings) -> None:
         """Start the thread; nothing is sent yet."""
         self.settings = settings
-        self._endpoint = Endpoint(
-            settings.address.rstrip("/"),
-            key_variable=settings.key_variable,
-            max_concurrent=settings.max_concurrent,
-            max_tries=settings.max_tries,
-            first_wait_s=settings.first_wait_s,
-            timeout_s=settings.timeout_s,
-        )
+        self._endpoint = open_endpoint(settings)
         self._client = self._endpoint.client()
         self._free = asyncio.Semaphore(settings.max_concurrent)
         self._loop = asyncio.new_event_loop()
