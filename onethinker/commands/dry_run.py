@@ -18,8 +18,8 @@ def print_plan(recipe: "Recipe", *, processes: int, config: Path | None, acceler
 
     Raises: ConfigError: the batch does not divide, or the recipe cannot work. DataError, MediaError: the data cannot be used.
     """
-    from onethinker.commands.training import find_accelerate_config
     from onethinker.models.loading import budget_of
+    from onethinker.training.config import find_accelerate_config
     from onethinker.training.planning import make_plan
 
     if accelerate_config is not None:

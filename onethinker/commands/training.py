@@ -84,19 +84,6 @@ def check_processes(processes: int) -> None:
         raise ConfigError(f"--processes {processes}: this machine has {torch.cuda.device_count()} GPUs, and each process needs its own")
 
 
-def find_accelerate_config(name: str) -> Path:
-    """Return the file of a config that comes with OneThinker ("fsdp2"), or the file of that name. Raises: ConfigError."""
-    from onethinker.training.config import BUILT_IN
-
-    path = BUILT_IN / f"{name}.yaml"
-    if path.is_file():
-        return path
-    if not Path(name).is_file():
-        there = ", ".join(sorted(file.stem for file in BUILT_IN.glob("*.yaml")))
-        raise ConfigError(f"--accelerate-config {name}: no such file; by name there are: {there}")
-    return Path(name)
-
-
 def launch(
     stage: Stage,
     recipe: str,
@@ -108,6 +95,8 @@ def launch(
     accelerate_config: str | None = None,
 ) -> None:
     """Run this very command in as many processes, connected by torch's own launcher, or by accelerate's. Raises: OneThinkerError."""
+    from onethinker.training.config import find_accelerate_config
+
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "onethinker"]
     if accelerate_config is not None:
         file = str(find_accelerate_config(accelerate_config))

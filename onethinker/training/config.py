@@ -187,6 +187,17 @@ def built_in_recipes() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in BUILT_IN.glob("*.toml")))
 
 
+def find_accelerate_config(name: str) -> Path:
+    """Return the file of a config that comes with OneThinker ("fsdp2"), or the file of that name. Raises: ConfigError."""
+    path = BUILT_IN / f"{name}.yaml"
+    if path.is_file():
+        return path
+    if not Path(name).is_file():
+        there = ", ".join(sorted(file.stem for file in BUILT_IN.glob("*.yaml")))
+        raise ConfigError(f"--accelerate-config {name}: no such file; by name there are: {there}")
+    return Path(name)
+
+
 def _put_in(settings: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     if not (name and equals):
