@@ -1,17 +1,17 @@
 """What a sample's masks are worth, next to what its answer is: the names under which `metrics` averages them.
 
-A plain name is what the paper's tables print; "(official)" is the definition of the benchmark's own toolkit. Every frame of
-the truth counts: a frame without an answered mask is compared with an empty one, and no answer at all is 0 throughout.
+A plain name is what the paper's tables print; "(official)" is the definition of the benchmark's own toolkit. Nothing is left out
+for want of an answer: a frame without an answered mask is compared with an empty one, and no answer at all is 0 throughout.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
 from onethinker.data.sample import Sample
-from onethinker.evaluation.readers.masks import PICTURE, truth_masks
-from onethinker.masks import Mask, boundary_f, mask_iou, outline
+from onethinker.evaluation.readers.masks import PICTURE, truth_masks, unmarked_frames
+from onethinker.masks import Mask, boundary_f, mask_iou, outline, resize_mask
 
 PAPER_TOLERANCE = 0.0075
 """How far outlines may lie apart in the paper's F, as a share of the frame's diagonal. Source: release, by reading."""
@@ -20,12 +20,16 @@ PAPER_TOLERANCE = 0.0075
 def sample_mask_metrics(sample: Sample, answers: Mapping[str, Mask] | None) -> dict[str, float]:
     """Return what the answered masks of a segmentation sample are worth, under its frame keys; None stands for no answer.
 
+    Masks of another size than the truth's are brought to that.
+
     Raises: DataError: the sample has no masks as its truth.
     """
     truths = truth_masks(sample)
+    height, width = next(iter(truths.values())).shape
+    shown = {key: resize_mask(mask, (width, height)) for key, mask in answers.items()} if answers is not None else None
     if sample.data_type == "video":
-        return video_mask_metrics(answers, truths)
-    return image_mask_metrics(answers.get(PICTURE) if answers is not None else None, truths[PICTURE])
+        return video_mask_metrics(shown, truths, unmarked=unmarked_frames(sample))
+    return image_mask_metrics(shown.get(PICTURE) if shown is not None else None, truths[PICTURE])
 
 
 def image_mask_metrics(answer: Mask | None, truth: Mask) -> dict[str, float]:
@@ -42,11 +46,14 @@ def image_mask_metrics(answer: Mask | None, truth: Mask) -> dict[str, float]:
     return {"gIoU": iou, "intersection_px": float(np.count_nonzero(answer & truth)), "union_px": float(np.count_nonzero(answer | truth))}
 
 
-def video_mask_metrics(answers: Mapping[str, Mask] | None, truths: Mapping[str, Mask]) -> dict[str, float]:
+def video_mask_metrics(
+    answers: Mapping[str, Mask] | None, truths: Mapping[str, Mask], *, unmarked: Collection[str] = ()
+) -> dict[str, float]:
     """Return J, F and J&F over the frames of the truth, by the paper's and by DAVIS' definition.
 
     DAVIS: outlines match within a disk of 0.008 of the diagonal, two empty masks agree. The paper: within a square of 0.0075
-    of the diagonal to each side, two empty masks and a frame without an answered mask are 0.
+    of the diagonal to each side, two empty masks and a frame without an answered mask are 0; frames for which the record has
+    no mask, `unmarked`, are left out, and without any other the video is 0.
 
     Source: DAVIS; release, by reading.
     """
@@ -59,9 +66,10 @@ def video_mask_metrics(answers: Mapping[str, Mask] | None, truths: Mapping[str, 
         shown = answer if answer is not None else np.zeros_like(truth)
         j.append(mask_iou(shown, truth))
         f.append(boundary_f(shown, truth))
-        paper_j.append(j[-1] if answer is not None and (shown | truth).any() else 0.0)
-        paper_f.append(paper_boundary_f(answer, truth) if answer is not None else 0.0)
-    means = [math.fsum(values) / len(truths) for values in (paper_j, paper_f, j, f)]
+        if key not in unmarked:
+            paper_j.append(j[-1] if answer is not None and (shown | truth).any() else 0.0)
+            paper_f.append(paper_boundary_f(answer, truth) if answer is not None else 0.0)
+    means = [math.fsum(values) / len(values) if values else 0.0 for values in (paper_j, paper_f, j, f)]
     values = (means[0], means[1], (means[0] + means[1]) / 2, means[2], means[3], (means[2] + means[3]) / 2)
     return dict(zip(names, values, strict=True))
 

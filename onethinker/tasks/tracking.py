@@ -3,7 +3,6 @@
 "Track the white convertible at [537,403,768,703]." -> {"boxes": {"1": [537, 403, 768, 703], "2": [520, 400, 749, 698]}}
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -56,12 +55,9 @@ class Tracking(Task[Track]):
         return average_overlap(answer, truth)
 
     def metrics(self, answer: Track | None, truth: Track) -> dict[str, float]:
-        """Return the average overlap and whether it reaches 0.3, 0.5 and 0.7, as the paper counts, and the parts of GOT-10k's own.
-
-        GOT-10k counts frames, not videos, and leaves out the first, whose box is given: these are sums over the later seconds.
-        """
+        """Return the average overlap and whether it reaches 0.3, 0.5 and 0.7, as the paper counts."""
         overlap = average_overlap(answer, truth) if answer else 0.0
-        return {"AO": overlap, **recalls(overlap, 0.3, 0.5, 0.7), **later_overlaps(answer, truth)}
+        return {"AO": overlap, **recalls(overlap, 0.3, 0.5, 0.7)}
 
     def draw(self, clip: Clip, answer: Track) -> Clip:
         """Return the video with the box and the trail that it leaves."""
@@ -75,19 +71,3 @@ def average_overlap(answer: Track, truth: Track) -> float:
     0.25
     """
     return sum(box_iou(answer.boxes[second], box) for second, box in truth.boxes.items() if second in answer.boxes) / len(truth.boxes)
-
-
-def later_overlaps(answer: Track | None, truth: Track) -> dict[str, float]:
-    """Return over the truth's seconds after its first: their number, the sum of the IoUs, and how many are above 0.5 and 0.75.
-
-    Source: got10k toolkit, which compares strictly.
-
-    >>> track = Track({0: Box(0, 0, 10, 10), 1: Box(0, 0, 10, 10), 2: Box(0, 0, 10, 10)})
-    >>> later_overlaps(Track({1: Box(0, 0, 10, 10), 2: Box(0, 0, 10, 5)}), track)
-    {'frames': 2.0, 'overlaps': 1.5, 'frames_above_0.5': 1.0, 'frames_above_0.75': 1.0}
-    """
-    found = answer.boxes if answer else {}
-    later = sorted(truth.boxes)[1:]
-    ious = [box_iou(found[second], truth.boxes[second]) if second in found else 0.0 for second in later]
-    above = {f"frames_above_{threshold:g}": float(sum(iou > threshold for iou in ious)) for threshold in (0.5, 0.75)}
-    return {"frames": float(len(ious)), "overlaps": math.fsum(ious), **above}

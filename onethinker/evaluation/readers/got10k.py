@@ -5,25 +5,31 @@ val/list.txt, val/GOT-10k_Val_000001/00000001.jpg …, groundtruth.txt (x,y,w,h 
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from onethinker.data.sample import Sample
-from onethinker.errors import DataError
+from onethinker.errors import AnswerError, DataError
 from onethinker.evaluation.readers.files import load_lines
 from onethinker.geometry import FULL, Box, box_from_px
 from onethinker.media.sources import FrameFolder
-from onethinker.response import show
+from onethinker.response import as_box, show
 from onethinker.tasks.tracking import MAX_KEY
 
 FPS = 10
 """Frames a second of all videos. Source: GOT-10k."""
+FRAME_BOXES = "frame_boxes"
+"""The field of a record with the box of every frame, in thousandths, null where the object is hidden."""
 
 
 def read_got10k(folder: Path) -> Iterator[Sample]:
     """Yield a sample for every video of a subset: its box at each whole second, the first 32 at most, where it can be seen.
+
+    The boxes of all frames are in `extra`, for the numbers that count frames.
 
     Source: got10k toolkit, which leaves frames out whose object is hidden ("cover" 0); the paper for 32 seconds.
 
@@ -33,26 +39,60 @@ def read_got10k(folder: Path) -> Iterator[Sample]:
         yield _read_video(folder / name)
 
 
+def with_frames(samples: Iterable[Sample], folder: Path) -> Iterator[Sample]:
+    """Yield samples of the released file, each with the box of every frame where the subset lies in a folder.
+
+    Which video a sample is about is in the name of its file or folder of frames.
+
+    Raises: DataError: the subset is there, and a sample's video is not, or cannot be read.
+    """
+    if not (folder / "list.txt").exists():
+        yield from samples
+        return
+    for sample in samples:
+        name = re.search(r"GOT-10k_\w+_[0-9]+", str(sample.media[0]))
+        if name is None:
+            raise DataError(f"sample {sample.id!r}: {sample.media[0]} does not name a video of {folder}")
+        yield replace(sample, extra={**sample.extra, **_frames(_read_boxes(folder / name[0])[0])})
+
+
+def frame_boxes(sample: Sample) -> dict[float, Box]:
+    """Return the box of every frame in which the object can be seen, by its second; {} for a sample without. Raises: DataError."""
+    if FRAME_BOXES not in sample.extra:
+        return {}
+    boxes = sample.extra[FRAME_BOXES]
+    try:
+        return {number / FPS: as_box(box, f"box {number}") for number, box in enumerate(boxes) if box is not None}
+    except (TypeError, AnswerError) as error:
+        raise DataError(f"sample {sample.id!r}: {FRAME_BOXES!r} must hold a box or null a frame: {error}") from error
+
+
+def _frames(boxes: Sequence[Box | None]) -> dict[str, Any]:
+    return {FRAME_BOXES: [box and [round(side, 3) for side in box] for box in boxes]}
+
+
 def _read_video(folder: Path) -> Sample:
     from onethinker.inference import with_first_box  # loads torch, which a list of benchmarks does not need
 
+    boxes, names = _read_boxes(folder)
+    if boxes[0] is None:
+        raise DataError(f"{folder}: the object is hidden in the first frame, where its box is given to the model")
+    frames = _frames(boxes)
+    by_key = {str(second + 1): box for second, box in enumerate(frames[FRAME_BOXES][::FPS][:MAX_KEY]) if box is not None}
+    problem = with_first_box("Track the object that in the first frame is", boxes[0])
+    media = (FrameFolder(folder, names, FPS),)
+    return Sample(folder.name, problem, "tracking", "video", media, truth=json.dumps({"boxes": by_key}), source="GOT-10k", extra=frames)
+
+
+def _read_boxes(folder: Path) -> tuple[list[Box | None], tuple[str, ...]]:
+    """Return a video's boxes, None where the object is hidden, and the names of its frames. Raises: DataError."""
     names = tuple(sorted(path.name for path in folder.glob("*.jpg")))
     path = folder / "groundtruth.txt"
     lines = [line for line in load_lines(path) if line.strip()]
     if not names or len(names) != len(lines):
         raise DataError(f"{path}: {len(lines)} boxes for {len(names)} frames (*.jpg)")
-    hidden = _hidden(folder, len(lines))
-    size = _size(folder / names[0])
-    boxes = {
-        str(second + 1): _box(lines[frame], f"{path}, line {frame + 1}", size)
-        for second, frame in enumerate(range(0, min(len(lines), MAX_KEY * FPS), FPS))
-        if frame not in hidden
-    }
-    if "1" not in boxes:
-        raise DataError(f"{path}: the object is hidden in the first frame, where its box is given to the model")
-    problem = with_first_box("Track the object that in the first frame is", boxes["1"])
-    truth = json.dumps({"boxes": {key: [round(side, 3) for side in box] for key, box in boxes.items()}})
-    return Sample(folder.name, problem, "tracking", "video", (FrameFolder(folder, names, FPS),), truth=truth, source="GOT-10k")
+    hidden, size = _hidden(folder, len(lines)), _size(folder / names[0])
+    return [None if n in hidden else _box(line, f"{path}, line {n + 1}", size) for n, line in enumerate(lines)], names
 
 
 def _hidden(folder: Path, count: int) -> set[int]:

@@ -44,6 +44,16 @@ def truth_masks(sample: Sample) -> dict[str, Mask]:
         raise DataError(f"sample {sample.id!r}: {error}") from error
 
 
+def unmarked_frames(sample: Sample) -> frozenset[str]:
+    """Return the keys of a video's frames for which its record has no mask, not even an empty one. Raises: DataError."""
+    keys = frame_keys(sample)
+    output = sample.extra["segmentation_output"]
+    marks = (
+        output["mask_files"] if "mask_files" in output else {str(key): _rles(value) for key, value in output["segmentation_rle"].items()}
+    )
+    return frozenset(key for key in keys if not marks.get(key))
+
+
 def frame_keys(sample: Sample) -> list[str]:
     """Return the keys of a video's frames, in order of time. Raises: DataError."""
     output = sample.extra.get("segmentation_output")

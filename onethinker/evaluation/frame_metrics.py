@@ -1,0 +1,69 @@
+"""What a track of one box a second is worth at every frame, as GOT-10k's own toolkit counts.
+
+Between two answered seconds the box moves on a straight line; after the last one it stays where it is. Before the first answered
+second there is none, and without an answer there is none at all: such frames overlap nothing.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from onethinker.data.sample import Sample
+from onethinker.errors import AnswerError
+from onethinker.evaluation.readers.got10k import frame_boxes
+from onethinker.geometry import Box, box_iou
+from onethinker.response import find_answer
+from onethinker.tasks import find_task
+from onethinker.tasks.task import Grade
+from onethinker.tasks.tracking import Track
+
+
+def with_frame_metrics(grade: Grade, sample: Sample, response: str) -> Grade:
+    """Return the grade of a response, with the parts of GOT-10k's own numbers where the sample has a box for every frame.
+
+    Raises: DataError: the boxes of the frames are not of the form that the reader gives them.
+    """
+    truth = frame_boxes(sample)
+    if not truth:
+        return grade
+    try:
+        answer = find_task(sample.problem_type, sample.data_type).parse(find_answer(response))
+    except AnswerError:
+        answer = None
+    return replace(grade, metrics={**grade.metrics, **frame_overlaps(answer, truth)})
+
+
+def frame_overlaps(answer: Track | None, truth: Mapping[float, Box]) -> dict[str, float]:
+    """Return over the truth's frames, by their seconds, but that at 0 s: their number, the sum of IoUs, how many are above 0.5 and 0.75.
+
+    Source: got10k toolkit, which leaves the first frame out, compares strictly, and counts the frames of all videos together.
+
+    >>> still = Box(0, 0, 10, 10)
+    >>> frame_overlaps(Track({0: still, 1: Box(0, 0, 10, 5)}), {0.0: still, 0.5: still, 1.0: still})
+    {'frames': 2.0, 'overlaps': 1.25, 'frames_above_0.5': 1.0, 'frames_above_0.75': 0.0}
+    """
+    boxes = answer.boxes if answer is not None else {}
+    found = [(box_at(boxes, time_s), box) for time_s, box in truth.items() if time_s > 0]
+    ious = [box_iou(own, box) if own is not None else 0.0 for own, box in found]
+    above: dict[str, Any] = {f"frames_above_{threshold:g}": float(sum(iou > threshold for iou in ious)) for threshold in (0.5, 0.75)}
+    return {"frames": float(len(ious)), "overlaps": math.fsum(ious), **above}
+
+
+def box_at(boxes: Mapping[int, Box], time_s: float) -> Box | None:
+    """Return where a track is at a moment; None before its first second.
+
+    >>> box_at({0: Box(0, 0, 10, 10), 2: Box(4, 0, 14, 10)}, 0.5)
+    Box(x1=1.0, y1=0.0, x2=11.0, y2=10.0)
+    """
+    seconds = sorted(boxes)
+    place = bisect_right(seconds, time_s)
+    if place == 0:
+        return None
+    before = seconds[place - 1]
+    if place == len(seconds) or before == time_s:
+        return boxes[before]
+    after = seconds[place]
+    share = (time_s - before) / (after - before)
+    return Box(*(a + share * (b - a) for a, b in zip(boxes[before], boxes[after], strict=True)))

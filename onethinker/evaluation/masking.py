@@ -1,0 +1,145 @@
+"""The stage `masks`: a segmenter cuts out what the answers select, and the worth of the masks joins the grades.
+
+One line of `masks.jsonl` an answer, beside the results: its masks by frame in COCO's run lengths, and what they are worth.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from onethinker.data.sample import Sample
+from onethinker.errors import AnswerError, DataError, EngineError, MediaError
+from onethinker.evaluation.mask_metrics import sample_mask_metrics
+from onethinker.evaluation.readers.masks import PICTURE, frame_times
+from onethinker.evaluation.results import Result, append_records, open_journal, read_records, weights_digest, write_results
+from onethinker.masks import decode_rle
+from onethinker.media.budget import MediaBudget
+from onethinker.media.reading import read_clip
+from onethinker.media.sampling import choose_frames
+from onethinker.models.segmenter import MASK_BUDGET, Segmenter, cut_out
+from onethinker.response import find_answer
+from onethinker.tasks import find_task
+from onethinker.tasks.segmentation import Selection
+
+MASKS_FILE = "masks.jsonl"
+MAX_FRAMES = 4096
+"""Frames of a video at most that are looked at for masks: every frame of the truth of any benchmark is among them."""
+_PROBLEM_TYPE = "segmentation"
+
+
+@dataclass(frozen=True)
+class AnswerMasks:
+    """What a segmenter made of one answer.
+
+    `masks` are run lengths by the keys of the truth's frames ("image" for a picture), at the size of the source; None where the
+    answer cannot be read, which counts as empty masks. `metrics` are their worth. With an `error` there is neither: the next run
+    tries again. `for_benchmarks` says whether the segmenter's masks may stand beside published numbers.
+    """
+
+    key: str
+    result_key: str
+    sample_id: str
+    segmenter: str
+    for_benchmarks: bool
+    masks: dict[str, Any] | None
+    metrics: dict[str, float] | None
+    error: str | None = None
+
+
+def has_segmentation(samples: Sequence[Sample]) -> bool:
+    """Return whether there is work for a segmenter; raises DataError for a segmentation sample without masks as its truth."""
+    asked = [sample for sample in samples if sample.problem_type == _PROBLEM_TYPE]
+    for sample in asked:
+        if "segmentation_output" not in sample.extra:
+            raise DataError(
+                f"sample {sample.id!r} has no masks to compare with: give them in 'segmentation_output', or leave --segmenter out"
+            )
+    return bool(asked)
+
+
+def measure_masks(
+    segmenter: Segmenter,
+    samples: Sequence[Sample],
+    results: Sequence[Result],
+    *,
+    output: Path,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Result]:
+    """Return the results with the worth of their masks among their metrics, made now or found in the journal in `output`.
+
+    Stop it at any time and call it again; the results are written anew when all is done. An answer that cannot be read has empty masks and counts 0; where the segmenter
+    fails, the result has no grade and the next call tries again. Results of other tasks, and those without a grade, come
+    back as they are. `on_progress` gets the answers done and all of them.
+
+    Raises: DataError: a truth's masks cannot be read. CheckpointError: the journal is damaged or in use.
+    """
+    asked = [
+        (sample, result)
+        for sample, result in zip(samples, results, strict=True)
+        if sample.problem_type == _PROBLEM_TYPE and result.grade is not None
+    ]
+    if not asked:
+        return list(results)
+    identity = [segmenter.name, weights_digest(Path(segmenter.name))]
+    read = lru_cache(maxsize=1)(read_clip)  # the expressions of one video follow each other
+    measured: dict[str, AnswerMasks] = {}
+    with open_journal(output / MASKS_FILE) as journal:
+        done = {made.key: made for made in read_masks(output) if made.error is None}
+        for number, (sample, result) in enumerate(asked, 1):
+            key = _key(result, identity)
+            made = done.get(key)
+            if made is None:
+                made = _make(segmenter, sample, result, key=key, read=read)
+                append_records(journal, [made])
+            measured[result.key] = made
+            if on_progress is not None:
+                on_progress(number, len(asked))
+        complete = [_with_masks(result, measured[result.key]) if result.key in measured else result for result in results]
+        write_results(output, complete)
+    return complete
+
+
+def read_masks(folder: Path) -> list[AnswerMasks]:
+    """Return all that was made in a folder, in order; [] where the stage has not run. Raises: CheckpointError."""
+    path = folder / MASKS_FILE
+    return read_records(path, lambda fields: AnswerMasks(**fields)) if path.exists() else []
+
+
+def _with_masks(result: Result, made: AnswerMasks) -> Result:
+    """Return a result whose grade has the worth of its masks among its metrics, or that has no grade where they failed."""
+    if made.metrics is None or result.grade is None:
+        return replace(result, grade=None, error=made.error)
+    return replace(result, grade=replace(result.grade, metrics={**result.grade.metrics, **made.metrics}))
+
+
+def _make(segmenter: Segmenter, sample: Sample, result: Result, *, key: str, read: Callable[[Any, MediaBudget], Any]) -> AnswerMasks:
+    made = AnswerMasks(key, result.key, sample.id, segmenter.name, segmenter.for_benchmarks, None, None)
+    try:
+        selection = find_task(sample.problem_type, sample.data_type).parse(find_answer(result.response), sample.options)
+    except AnswerError:
+        return replace(made, metrics=sample_mask_metrics(sample, None))
+    try:
+        masks = _cut(segmenter, sample, selection, read)
+    except (MediaError, EngineError) as error:
+        return replace(made, error=f"masks: {error}")
+    return replace(made, masks=masks, metrics=sample_mask_metrics(sample, {name: decode_rle(rle) for name, rle in masks.items()}))
+
+
+def _cut(segmenter: Segmenter, sample: Sample, selection: Selection, read: Callable[[Any, MediaBudget], Any]) -> dict[str, Any]:
+    """Return an answer's run lengths at the frames of the truth, each taken from the frame nearest to its second."""
+    if sample.data_type == "image":
+        return {PICTURE: cut_out(segmenter, read(sample.media[0], MASK_BUDGET), selection).rles[0]}
+    times_s = frame_times(sample)
+    budget = MASK_BUDGET.model_copy(update={"fps": float(sample.extra["fps"]), "max_frames": MAX_FRAMES})
+    clip = read(sample.media[0], budget)
+    rles = cut_out(segmenter, clip, selection).rles
+    return {name: rles[choose_frames(clip.times_s, [time_s])[0]] for name, time_s in times_s.items()}
+
+
+def _key(result: Result, identity: Sequence[Any]) -> str:
+    """Return what the masks of an answer are filed under: a digest of result, which knows media and truth, answer and segmenter."""
+    return blake2b(json.dumps([result.key, result.response, *identity]).encode(), digest_size=16).hexdigest()
