@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from onethinker.evaluation.metrics import Score
     from onethinker.evaluation.results import Result
     from onethinker.evaluation.scoring import BenchmarkRow
+    from onethinker.models.segmenter import Segmenter
 
 HELD_OUT = "test"
 """The split of the synthetic scenes that training never draws from."""
@@ -46,6 +47,7 @@ def evaluate(
     seed: int = 0,
     judge: str | None = None,
     judge_model: str = "judge",
+    segmenter: str | None = None,
     json: bool = False,
 ) -> None:
     """Ask a model about every sample of a benchmark, of a file, or about held-out synthetic scenes, and grade the answers.
@@ -73,12 +75,15 @@ def evaluate(
         seed: Seed of the sampling.
         judge: Address of a chat model (OpenAI-compatible) that says how right answers in free text are.
         judge_model: Its name on the server.
+        segmenter: Makes masks of the answers to segmentation, for gIoU, cIoU, J and F: SAM 2 (facebook/sam2.1-hiera-large,
+            which the paper's numbers are by, or a folder), or "grabcut" (no download, not for benchmark numbers).
         json: Print the scores, or the list, as one JSON object.
     """
     if list:
         show_list(data, as_json=json)
         return
     from onethinker.evaluation.evaluate import evaluate as evaluate_samples
+    from onethinker.evaluation.masking import measure_masks
     from onethinker.evaluation.metrics import score_tasks
     from onethinker.models.engine import Sampling
     from onethinker.models.loading import load_engine
@@ -94,6 +99,7 @@ def evaluate(
         sets = [read_file(data, media_root, limit)]
     else:
         sets = [held_out_scenes(synthetic or 0, synthetic_seed, limit)]
+    cutter = open_segmenter(segmenter, sets)
     grader = open_judge(judge, judge_model, output)
     engine = load_engine(model, wording=Wording.load(wording) if wording is not None else None, settings=settings)
     all_results = []
@@ -112,6 +118,9 @@ def evaluate(
                     on_progress=on_progress,
                 )
             )
+        if cutter is not None:
+            with progress_bar(f"masks of {folder.name}" if chosen else "masks") as on_progress:
+                all_results[-1] = measure_masks(cutter, samples, all_results[-1], output=folder, on_progress=on_progress)
     if chosen:
         print_benchmarks(chosen, all_results, as_json=json)
     else:
@@ -119,11 +128,13 @@ def evaluate(
         print(scores_as_json(scores)) if json else print_scores(scores)
     if grader is not None:
         print(grader.cost(), file=sys.stderr)
+    if cutter is not None and not cutter.for_benchmarks:
+        print(f"masks are by {cutter.name}: their numbers are for trying things out, not to stand beside the paper's", file=sys.stderr)
     results = [result for own in all_results for result in own]
     failed = [result for result in results if result.grade is None]
     if failed:
         named = "\n".join(f"  {result.sample_id}: {result.error}" for result in failed[:10])
-        raise EngineError(f"{len(failed)} of {len(results)} samples could not be asked and have no grade; run again to retry:\n{named}")
+        raise EngineError(f"{len(failed)} of {len(results)} samples have no grade; run again to retry:\n{named}")
 
 
 def check_flags(
@@ -192,6 +203,19 @@ def open_judge(address: str | None, model: str, output: Path) -> "Judge | None":
     judge = Judge(RewardModelSettings(kind="judge", address=address, model=model), output / CACHE_FILE)
     judge.try_out()
     return judge
+
+
+def open_segmenter(name: str | None, sets: "Sequence[Sequence[Sample]]") -> "Segmenter | None":
+    """Return the segmenter of a name, for samples that have work for it. Raises: ConfigError, DataError, EngineError."""
+    if name is None:
+        return None
+    from onethinker.evaluation.masking import has_segmentation
+    from onethinker.models.segmenter import load_segmenter
+
+    work = [has_segmentation(samples) for samples in sets]
+    if not any(work):
+        raise ConfigError(f"--segmenter {name}: there is no question of segmentation among the samples; leave it out")
+    return load_segmenter(name)
 
 
 def show_list(data: Path | None, *, as_json: bool) -> None:

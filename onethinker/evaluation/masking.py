@@ -71,9 +71,9 @@ def measure_masks(
 ) -> list[Result]:
     """Return the results with the worth of their masks among their metrics, made now or found in the journal in `output`.
 
-    Stop it at any time and call it again; the results are written anew when all is done. An answer that cannot be read has empty masks and counts 0; where the segmenter
-    fails, the result has no grade and the next call tries again. Results of other tasks, and those without a grade, come
-    back as they are. `on_progress` gets the answers done and all of them.
+    Stop it at any time and call it again; the results are written anew when all is done. An answer that cannot be read has
+    empty masks and counts 0; where the segmenter fails, the result has no grade and the next call tries again. Results of other
+    tasks, and those without a grade, come back as they are. `on_progress` gets the answers done and all of them.
 
     Raises: DataError: a truth's masks cannot be read. CheckpointError: the journal is damaged or in use.
     """
@@ -84,7 +84,7 @@ def measure_masks(
     ]
     if not asked:
         return list(results)
-    identity = [segmenter.name, weights_digest(Path(segmenter.name))]
+    identity = [segmenter.name, weights_digest(Path(segmenter.name).expanduser())]
     read = lru_cache(maxsize=1)(read_clip)  # the expressions of one video follow each other
     measured: dict[str, AnswerMasks] = {}
     with open_journal(output / MASKS_FILE) as journal:

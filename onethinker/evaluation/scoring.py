@@ -29,7 +29,7 @@ def score_benchmark(benchmark: Benchmark, results: Sequence[Result]) -> tuple[Be
     """
     failed = sum(result.grade is None for result in results)
     problem = "" if results else "no samples"
-    problem = f"{failed} of {len(results)} samples not asked" if failed else problem
+    problem = f"{failed} of {len(results)} samples without a grade" if failed else problem
     estimates = {} if problem else _estimates(benchmark, results)
     rows = []
     for metric in benchmark.metrics:
@@ -78,4 +78,6 @@ def _estimates(benchmark: Benchmark, results: Sequence[Result]) -> dict[str, Est
 def _needs(metric: str) -> str:
     if metric == "judge":
         return "needs --judge"
-    return "needs masks" if metric.split()[0] in ("cIoU", "gIoU", "J", "F", "J&F") else "not measured for these tasks"
+    if metric.split()[0] in ("cIoU", "gIoU", "J", "F", "J&F"):
+        return "needs --segmenter"
+    return "needs GOT-10k/val" if metric.endswith("(official)") else "not measured for these tasks"

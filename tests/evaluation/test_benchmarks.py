@@ -198,7 +198,7 @@ def test_a_sample_that_was_not_asked_withholds_the_numbers_and_is_counted():
     got = results("Charades-STA", '{"time": [0, 10]}', "x", truth='{"time": [0, 10]}')
     rows = score_benchmark(find_benchmark("Charades-STA"), [got[0], replace(got[1], grade=None, error="no video")])
     assert values(rows) == dict.fromkeys(("R@0.3", "R@0.5", "R@0.7", "tIoU"))
-    assert {row.missing for row in rows} == {"1 of 2 samples not asked"}
+    assert {row.missing for row in rows} == {"1 of 2 samples without a grade"}
 
 
 def test_mmbench_counts_a_question_when_it_is_right_however_its_options_are_turned():
@@ -220,7 +220,7 @@ def test_choices_and_numbers_of_one_benchmark_count_together():
 def test_masks_and_a_judge_that_are_still_to_come_are_asked_for():
     answer = find_task("segmentation", "image").example
     rows = score_benchmark(find_benchmark("RefCOCO-seg val"), results("RefCOCO-seg val", answer, truth=answer))
-    assert {row.metric: row.missing for row in rows} == {"cIoU": "needs masks", "gIoU": "needs masks"}
+    assert {row.metric: row.missing for row in rows} == {"cIoU": "needs --segmenter", "gIoU": "needs --segmenter"}
     rows = score_benchmark(find_benchmark("MMSci-Caption"), results("MMSci-Caption", "a ball", truth="a ball"))
     assert {row.metric: row.missing for row in rows if row.estimate is None} == {"judge": "needs --judge"}
     assert values(rows)["ROUGE-L"] == 1
