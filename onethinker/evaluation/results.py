@@ -1,31 +1,55 @@
-"""What an evaluation keeps: an append-only journal of results beside the settings that they hold for."""
+"""What an evaluation keeps: a journal of answers, the results that are graded out of it, and the settings that both hold for."""
 
 import fcntl
 import json
 import os
 import platform
+import shlex
+import subprocess
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from onethinker.clip import Clip
 from onethinker.data.sample import Sample
 from onethinker.errors import CheckpointError
 from onethinker.files import differences, write_atomically
+from onethinker.media.digests import Digests
+from onethinker.media.sources import Source
 from onethinker.models.engine import Sampling
 from onethinker.models.loading import LoadedEngine
 from onethinker.tasks import find_task
-from onethinker.tasks.task import Grade, Profile
+from onethinker.tasks.task import Grade
 
+ANSWERS_FILE = "answers.jsonl"
+"""What the model said, a line an answer, in the order in which they came; only ever appended to."""
 RESULTS_FILE = "results.jsonl"
+"""Answers with their grades, a line a sample, in the samples' order; written anew by every scoring."""
 SETTINGS_FILE = "settings.json"
+MEDIA_FILE = "media.json"
+"""Digests of the media's files, so that they are read for that once."""
 _LIBRARIES = ("onethinker", "torch", "transformers", "av", "numpy", "pillow")
 _WEIGHT_EDGE_BYTES = 1 << 20
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said about a sample; where `error` says why it could not be asked, there is nothing that counts as an answer."""
+
+    key: str
+    sample_id: str
+    text: str = ""
+    finish_reason: str = ""
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,12 +69,11 @@ class Result:
     answer_tokens: int = 0
 
 
-def evaluation_settings(engine: LoadedEngine, sampling: Sampling, profile: Profile) -> dict[str, Any]:
-    """Return everything that decides a number besides the samples; two runs with equal settings may share a journal."""
+def evaluation_settings(engine: LoadedEngine, sampling: Sampling) -> dict[str, Any]:
+    """Return everything that decides an answer besides the sample; runs that ask and grade with equal settings may share a journal."""
     return {
         "model": engine.name,
         "weights": weights_digest(Path(engine.name)),
-        "profile": profile,
         "sampling": asdict(sampling),
         "budget": engine.budget.model_dump(mode="json"),
         "wording": engine.wording.model_dump(mode="json"),
@@ -73,69 +96,121 @@ def weights_digest(folder: Path) -> str | None:
     return digest.hexdigest() if files else None
 
 
-def result_key(sample: Sample, settings: dict[str, Any]) -> str:
-    """Return what a result is filed under: a digest of the settings, the question, its truth and its media."""
-    digest = blake2b(digest_size=16)
+def result_key(sample: Sample, settings: Mapping[str, Any], digests: Digests | None = None) -> str:
+    """Return what an answer is filed under: a digest of the settings, the question, its truth (masks too) and what its media hold.
+
+    Media and files of masks count by their bytes, not by where they lie. `digests` remembers those of files.
+    """
+    digests = digests or Digests()
     asked = [settings, sample.id, sample.problem, sample.problem_type, sample.data_type, list(sample.options), sample.truth]
-    digest.update(json.dumps(asked, sort_keys=True).encode())
-    for media in sample.media:
-        if isinstance(media, Clip):
-            digest.update(media.frames.tobytes())
-        else:
-            digest.update(os.fsencode(media) if isinstance(media, Path) else repr(media).encode())
-    return digest.hexdigest()
+    media = [digests.of(medium) for medium in sample.media]
+    content = json.dumps([*asked, _with_mask_bytes(sample.extra, digests), media], sort_keys=True)
+    return blake2b(content.encode(), digest_size=16).hexdigest()
+
+
+def media_and_masks(sample: Sample) -> list[Path | Clip | Source]:
+    """Return everything outside its record that decides a sample's answer or grade."""
+    return [*sample.media, *(path for paths in _mask_files(sample.extra).values() for path in paths)]
+
+
+def _mask_files(extra: Mapping[str, Any]) -> dict[str, list[Path]]:
+    output = extra.get("segmentation_output")
+    named = output.get("mask_files") if isinstance(output, dict) else None
+    return {key: [Path(path) for path in paths] for key, paths in named.items()} if isinstance(named, dict) else {}
+
+
+def _with_mask_bytes(extra: Mapping[str, Any], digests: Digests) -> Mapping[str, Any]:
+    files = _mask_files(extra)
+    if not files:
+        return extra
+    by_bytes = {key: [digests.of_file(path) for path in paths] for key, paths in files.items()}
+    return {**extra, "segmentation_output": {**extra["segmentation_output"], "mask_files": by_bytes}}
 
 
 @contextmanager
-def open_journal(folder: Path, settings: dict[str, Any]) -> Iterator[IO[bytes]]:
-    """Yield the journal of an evaluation, ready to append, locked against a second process.
+def open_run(folder: Path, settings: Mapping[str, Any]) -> Iterator[IO[bytes]]:
+    """Yield the journal of answers of an evaluation, ready to append; while it is open no other process can work in the folder.
 
-    A last line that a kill cut short is removed. Raises: CheckpointError: other settings, or the journal is in use.
+    Raises: CheckpointError: other settings, or the folder is in use or cannot be written to.
+    """
+    with open_journal(folder / ANSWERS_FILE) as journal:
+        _match_settings(folder, settings, is_new=journal.tell() == 0)
+        yield journal
+
+
+@contextmanager
+def open_journal(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file of JSON lines, ready to append, locked against a second process; a last line that a kill cut short is removed.
+
+    Raises: CheckpointError: it cannot be written to, or is in use.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / RESULTS_FILE).open("a+b")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b")
     except OSError as error:
-        raise CheckpointError(f"{folder}: expected a folder that can be written to: {error.strerror}") from error
+        raise CheckpointError(f"{path.parent}: expected a folder that can be written to: {error.strerror}") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise CheckpointError(f"{file.name}: another process is evaluating into this folder; choose another --output") from error
+            raise CheckpointError(f"{path}: another process is evaluating into this folder; choose another --output") from error
         file.seek(0)
-        content = file.read()
-        _match_settings(folder, settings, is_new=not content)
-        file.truncate(content.rfind(b"\n") + 1)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.seek(0, os.SEEK_END)
         yield file
 
 
-def append_results(file: IO[bytes], results: Sequence[Result]) -> None:
-    """Write results at the end of the journal and return when they are on the disk."""
-    file.write(b"".join(json.dumps(asdict(result)).encode() + b"\n" for result in results))
-    file.flush()
-    os.fsync(file.fileno())
+def append_records(journal: IO[bytes], records: Sequence[Any]) -> None:
+    """Write dataclasses at the end of a journal, a line each, and return when they are on the disk."""
+    journal.write(_lines(records))
+    journal.flush()
+    os.fsync(journal.fileno())
 
 
-def read_results(folder: Path) -> dict[str, Result]:
-    """Return the results of an evaluation folder by key, in order of first appearance; a later line replaces an earlier one.
+def _lines(records: Sequence[Any]) -> bytes:
+    return b"".join(json.dumps(asdict(record)).encode() + b"\n" for record in records)
 
-    Raises: CheckpointError: there is no journal, or a whole line of it is damaged.
-    """
-    path = folder / RESULTS_FILE
+
+def read_records(path: Path, make: Callable[[dict[str, Any]], T]) -> list[T]:
+    """Return what `make` makes of every whole line of a journal. Raises: CheckpointError: there is no journal, or a line is damaged."""
     try:
         lines = path.read_bytes().split(b"\n")[:-1]
     except OSError as error:
-        raise CheckpointError(f"{path}: expected the results of `onethinker evaluate`: {error.strerror}") from error
-    results = {}
+        raise CheckpointError(f"{path}: expected what `onethinker evaluate` writes: {error.strerror}") from error
+    records = []
     for number, line in enumerate(lines, 1):
         try:
-            fields = json.loads(line)
-            grade = fields.pop("grade")
-            result = Result(grade=grade and Grade(**{**grade, "problems": tuple(grade["problems"])}), **fields)
-        except (ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{path}, line {number}: not a result of this version: {error}") from error
-        results[result.key] = result
-    return results
+            records.append(make(json.loads(line)))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"{path}, line {number}: not written by this version: {error}") from error
+    return records
+
+
+def read_answers(folder: Path) -> dict[str, Answer]:
+    """Return the answers of an evaluation folder by key: the last line that is an answer, else the last that says why there is none.
+
+    Raises: CheckpointError: there is no journal, or a whole line of it is damaged.
+    """
+    answers: dict[str, Answer] = {}
+    for answer in read_records(folder / ANSWERS_FILE, lambda fields: Answer(**fields)):
+        if answer.error is None or answer.key not in answers or answers[answer.key].error is not None:
+            answers[answer.key] = answer
+    return answers
+
+
+def write_results(folder: Path, results: Sequence[Result]) -> None:
+    """Write the results of an evaluation, whole or not at all."""
+    write_atomically(folder / RESULTS_FILE, _lines(results))
+
+
+def read_results(folder: Path) -> dict[str, Result]:
+    """Return the results of an evaluation folder by key, in the samples' order. Raises: CheckpointError: there are none, or damaged."""
+    return {result.key: result for result in read_records(folder / RESULTS_FILE, _result)}
+
+
+def _result(fields: dict[str, Any]) -> Result:
+    grade = fields.pop("grade")
+    return Result(grade=grade and Grade(**{**grade, "problems": tuple(grade["problems"])}), **fields)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -153,6 +228,9 @@ def read_settings(folder: Path) -> dict[str, Any]:
 def about_this_machine() -> dict[str, Any]:
     """Return what a reader needs, besides the settings, to get the same number again."""
     return {
+        "command": _command(),
+        "folder": str(Path.cwd()),
+        "commit": _commit(),
         "date": time.strftime("%Y-%m-%d %H:%M %Z"),
         "machine": f"{platform.system()} {platform.release()}, {platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
@@ -160,12 +238,29 @@ def about_this_machine() -> dict[str, Any]:
     }
 
 
+def _command() -> str | None:
+    """Return the command line that this process was started with, None where it is not one of ours."""
+    is_ours = Path(sys.argv[0]).name in ("onethinker", "__main__.py")
+    return shlex.join(["onethinker", *sys.argv[1:]]) if is_ours else None
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout that this package runs from, with + where files differ from it; None without a checkout."""
+    root = Path(__file__).parents[2]
+    git = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
+    try:
+        found = subprocess.run(git, capture_output=True, text=True, check=True, timeout=10) if (root / ".git").exists() else None
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() if found else None
+
+
 def statistics_name(sample: Sample) -> str:
     """Return the name under which a sample's grade is averaged. Raises: DataError."""
     return find_task(sample.problem_type, sample.data_type).statistics
 
 
-def _match_settings(folder: Path, settings: dict[str, Any], *, is_new: bool) -> None:
+def _match_settings(folder: Path, settings: Mapping[str, Any], *, is_new: bool) -> None:
     if is_new:
         stored = {"settings": settings, "about": about_this_machine()}
         write_atomically(folder / SETTINGS_FILE, json.dumps(stored, indent=2, ensure_ascii=False))

@@ -1,19 +1,29 @@
 """Requests in, texts out: the one interface that local, remote and scripted models share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from onethinker.clip import Clip
 
 
 @dataclass(frozen=True)
 class Request:
-    """One user message: media first, then the complete text (question, options, instructions)."""
+    """One user message: media first, then the complete text (question, options, instructions).
+
+    `seed` is what the answer is drawn with; None takes the sampling's, plus the request's place among those asked together.
+    """
 
     text: str
     media: tuple[Clip, ...] = ()
     system: str | None = None
+    seed: int | None = None
+
+    def seed_at(self, place: int, sampling: "Sampling") -> int:
+        """Return the seed that the request is drawn with at this place among others."""
+        return self.seed if self.seed is not None else sampling.seed + place
 
 
 @dataclass(frozen=True)
@@ -47,4 +57,21 @@ class Engine(Protocol):
 
     def answer(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
         """Return one reply per request, in order. Raises: EngineError (never an empty text in place of a failure)."""
+        ...
+
+
+@runtime_checkable
+class ConcurrentEngine(Protocol):
+    """An engine that is kept busy by many requests under way at once, each of which is answered when it is answered."""
+
+    @property
+    def max_concurrent(self) -> int:
+        """Requests that may be under way."""
+        ...
+
+    def asking(self, sampling: Sampling) -> AbstractContextManager[Callable[[Request], Future[Reply]]]:
+        """Return a context with a function that sends a request and comes back at once; leaving it drops what is under way.
+
+        The reply to come raises EngineError where there is none.
+        """
         ...

@@ -39,15 +39,16 @@ class LocalEngine:
     def answer(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
         """Return one reply per request, in order.
 
-        Each request is drawn with its own seed, `sampling.seed` plus its position, so that equal requests differ and an
-        answer does not hang on what shares the batch with it (up to rounding). torch's global random state is not touched.
+        Each request is drawn with its own seed, so that equal requests differ and an answer does not hang on what shares the
+        batch with it (up to rounding). torch's global random state is not touched.
 
         Raises: EngineError: the media do not fit the model, or the memory does not suffice.
         """
         replies: list[Reply] = []
         for first in range(0, len(requests), self.batch_size):
-            seeds = range(sampling.seed + first, sampling.seed + min(first + self.batch_size, len(requests)))
-            replies += self._answer_batch(requests[first : first + self.batch_size], sampling, seeds)
+            batch = requests[first : first + self.batch_size]
+            seeds = [request.seed_at(first + place, sampling) for place, request in enumerate(batch)]
+            replies += self._answer_batch(batch, sampling, seeds)
         return replies
 
     def _answer_batch(self, requests: Sequence[Request], sampling: Sampling, seeds: Sequence[int]) -> list[Reply]:

@@ -26,8 +26,12 @@ def build_request(sample: Sample, wording: Wording, budget: MediaBudget) -> Requ
 
     Raises: MediaError: a file cannot be read. DataError: there is no task for the sample.
     """
-    media = tuple(read_clip(source, budget) for source in sample.media)
-    return Request(wording.text(sample), media, wording.system)
+    return request_about(sample, tuple(read_clip(source, budget) for source in sample.media), wording)
+
+
+def request_about(sample: Sample, media: tuple[Clip, ...], wording: Wording, *, seed: int | None = None) -> Request:
+    """Return a sample whose media have been read as one user message. Raises: DataError: there is no task for the sample."""
+    return Request(wording.text(sample), media, wording.system, seed)
 
 
 def encode_requests(processor: Any, requests: Sequence[Request]) -> BatchFeature:

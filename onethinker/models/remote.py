@@ -1,9 +1,11 @@
 """Models behind an OpenAI-compatible address: the frames that a local model would see, sent with their true times."""
 
 import asyncio
+import threading
 import time
-from collections.abc import Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -58,11 +60,28 @@ class RemoteEngine:
     def answer(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
         """Return one reply per request, in order; the first request that fails for good cancels the others.
 
-        Each request is drawn with its own seed, `sampling.seed` plus its position, so that equal requests differ.
+        Each request is drawn with its own seed, so that equal requests differ.
 
         Raises: EngineError
         """
         return _run(self._answer_all(requests, sampling))
+
+    @contextmanager
+    def asking(self, sampling: Sampling) -> Iterator[Callable[[Request], Future[Reply]]]:
+        """Yield a function that sends a request and comes back at once, with the reply to come; leaving drops what is under way.
+
+        The connections to the server are kept. A reply's `seconds` are those since it was sent.
+        """
+        loop, client = asyncio.new_event_loop(), self._endpoint.client()
+        thread = threading.Thread(target=loop.run_forever, name="asking", daemon=True)
+        thread.start()
+        try:
+            yield lambda request: asyncio.run_coroutine_threadsafe(self._answer_one(client, request, sampling), loop)
+        finally:
+            asyncio.run_coroutine_threadsafe(_drop_all(client), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
 
     @property
     def _endpoint(self) -> Endpoint:
@@ -84,8 +103,7 @@ class RemoteEngine:
 
         async def answer_one(client: httpx.AsyncClient, position: int, request: Request) -> dict[str, Any]:
             async with free:
-                body = await asyncio.to_thread(chat_request, request, sampling, model=self.model, seed=sampling.seed + position)
-                return await self._send(client, body)
+                return await self._ask(client, request, sampling, seed=request.seed_at(position, sampling))
 
         try:
             async with self._endpoint.client() as client, asyncio.TaskGroup() as group:
@@ -95,13 +113,28 @@ class RemoteEngine:
         seconds = time.perf_counter() - started
         return [_reply(task.result(), seconds, where=self.name) for task in tasks]
 
-    async def _send(self, client: httpx.AsyncClient, body: dict[str, Any]) -> dict[str, Any]:
+    async def _answer_one(self, client: httpx.AsyncClient, request: Request, sampling: Sampling) -> Reply:
+        started = time.perf_counter()
+        body = await self._ask(client, request, sampling, seed=request.seed_at(0, sampling))
+        return _reply(body, time.perf_counter() - started, where=self.name)
+
+    async def _ask(self, client: httpx.AsyncClient, request: Request, sampling: Sampling, *, seed: int) -> dict[str, Any]:
+        body = await asyncio.to_thread(chat_request, request, sampling, model=self.model, seed=seed)
         try:
             return await self._endpoint.send(client, "POST", "/chat/completions", body, read=dict)
         except EngineError as error:
             if "trust-request-mm-kwargs" in str(error).replace("_", "-"):
                 raise EngineError(f"{self.address}: {REFUSED_MEDIA_KWARGS} (it said: {error})") from error
             raise
+
+
+async def _drop_all(client: httpx.AsyncClient) -> None:
+    """Cancel everything that runs in this loop, wait until it has ended, and close the connections."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await client.aclose()
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -10,8 +10,9 @@ from PIL import Image
 
 from onethinker.errors import CheckpointError, ConfigError
 from onethinker.evaluation.pictures import answer_picture, truth_picture
-from onethinker.evaluation.report import find_runs, load_training, write_report
-from onethinker.evaluation.results import RESULTS_FILE, SETTINGS_FILE, Result, append_results
+from onethinker.evaluation.report import write_report
+from onethinker.evaluation.results import RESULTS_FILE, SETTINGS_FILE, Result, append_records
+from onethinker.evaluation.runs import find_runs, load_training
 from onethinker.tasks.task import Grade
 
 ABOUT = {"date": "2026-01-01", "machine": "a laptop", "python": "3.11", "versions": {"torch": "2.14"}}
@@ -25,7 +26,7 @@ def write_evaluation(folder: Path, accuracies: list[float], *, text: str = "<thi
         Result(f"{folder.name}{i}", f"sample{i}", "numerical", "How many <b>dots</b>?", "2", text, grade) for i, grade in enumerate(grades)
     ]
     with (folder / RESULTS_FILE).open("ab") as file:
-        append_results(file, results)
+        append_records(file, results)
     truth_picture(folder, results[0].key).parent.mkdir()
     for path in (truth_picture(folder, results[0].key), answer_picture(folder, results[0].key)):
         Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path)
@@ -123,7 +124,7 @@ def test_report_works_with_evaluations_only_and_with_training_only(tmp_path):
 def test_a_task_with_unasked_samples_shows_no_number(tmp_path):
     folder = write_evaluation(tmp_path / "part", [1.0])
     with (folder / RESULTS_FILE).open("ab") as file:
-        append_results(file, [Result("k", "sample9", "numerical", "How many?", "2", "", None, error="no such file")])
+        append_records(file, [Result("k", "sample9", "numerical", "How many?", "2", "", None, error="no such file")])
     write_report(tmp_path / "a.html", [folder])
     page = (tmp_path / "a.html").read_text()
     assert "1 not asked" in page
