@@ -40,7 +40,17 @@ class Sam2Segmenter:
         Box and points are given in one call, on the frame nearest to the moment.
 
         Source: SAM 2's video predictor, propagated forward and in reverse from the prompted frame as in the paper's evaluation.
+
+        Raises: EngineError: the device has not enough memory.
         """
+        from torch import OutOfMemoryError
+
+        try:
+            yield from self._propagate(clip, selection)
+        except OutOfMemoryError as error:
+            raise EngineError(f"{clip.name}: SAM 2 has not enough memory for {clip.width} x {clip.height} pixels: {error}") from error
+
+    def _propagate(self, clip: Clip, selection: Selection) -> Iterator[tuple[int, Mask]]:
         [start] = choose_frames(clip.times_s, [selection.time_s])
         session = self.processor.init_video_session(inference_device=self.model.device, dtype=self.model.dtype)
         # The session wants all frames in SAM 2's size at once, which are 12 MB each: this one makes them when they are asked for.

@@ -96,7 +96,7 @@ def test_the_list_says_what_is_found_and_where_the_rest_goes(tmp_path, capsys):
     data = charades(tmp_path / "data", 1)
     assert run("evaluate", "--list", "--data", data, "--json") == 0
     listed = json.loads(capsys.readouterr().out)
-    assert len(listed["benchmarks"]) == 37
+    assert len(listed["benchmarks"]) == 39
     by_name = {record["name"]: record for record in listed["benchmarks"]}
     assert [name for name, record in by_name.items() if record["found"]] == ["Charades-STA"]
     assert by_name["GOT-10k"]["missing"] == [["eval_got10k.json"], ["GOT-10k/val/list.txt"]]

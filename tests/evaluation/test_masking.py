@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from onethinker.cli import main
 from onethinker.clip import Clip
+from onethinker.data.formats import read_samples, write_samples
 from onethinker.data.sample import Sample
 from onethinker.errors import CheckpointError, DataError, EngineError
 from onethinker.evaluation.benchmarks import find_benchmark
@@ -256,3 +258,55 @@ def test_sam2_makes_the_masks_of_a_benchmark(tmp_path):
     assert made.for_benchmarks
     assert [decode_rle(rle).shape for rle in made.masks.values()] == [(60, 100)] * 3
     assert 0 <= result.grade.metrics["J&F"] <= 1
+
+
+def test_a_users_own_file_with_masks_is_measured(tmp_path):
+    write_samples(tmp_path / "mine.jsonl", pictures(tmp_path, 2))
+    samples = list(read_samples(tmp_path / "mine.jsonl"))
+    assert has_segmentation(samples)
+    assert metric(measure_masks(BoxSegmenter(), samples, answered(samples, ANSWER), output=tmp_path), "gIoU") == 1
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as left:
+        main([str(argument) for argument in arguments])
+    return left.value.code
+
+
+def test_the_command_line_measures_masks_counts_unreadable_answers_and_says_the_same_again(tmp_path, capsys):
+    write_samples(tmp_path / "eval_seg_refcoco.json", pictures(tmp_path, 2))
+    arguments = ("evaluate", "--model", "tiny", "--max-new-tokens", 4, "--segmenter", "grabcut", "--output", tmp_path / "runs", "--json")
+    assert run(*arguments, "--benchmark", "refcoco_seg_val", "--data", tmp_path) == 0
+    first = capsys.readouterr()
+    record = json.loads(first.out)
+    assert [(row["metric"], row["estimate"]["mean"], row["missing"]) for row in record["benchmarks"]] == [("cIoU", 0, ""), ("gIoU", 0, "")]
+    assert record["unparsable"] == {"RefCOCO-seg val": ["s0", "s1"]}
+    assert "2 answers could not be read and count 0: s0, s1" in first.err
+    assert "masks are by grabcut" in first.err
+    assert run(*arguments, "--benchmark", "refcoco_seg_val", "--data", tmp_path) == 0
+    assert capsys.readouterr().out == first.out
+    assert (tmp_path / "runs/refcoco_seg_val" / MASKS_FILE).read_bytes().count(b"\n") == 2
+
+
+def test_a_file_of_segmentation_has_mask_metrics_in_its_scores(tmp_path, capsys):
+    write_samples(tmp_path / "mine.jsonl", pictures(tmp_path, 1))
+    arguments = ("--data", tmp_path / "mine.jsonl", "--segmenter", "grabcut", "--output", tmp_path / "run", "--max-new-tokens", 4)
+    assert run("evaluate", "--model", "tiny", *arguments, "--json") == 0
+    said = capsys.readouterr()
+    [task] = json.loads(said.out)["tasks"]
+    assert (task["task"], task["metrics"]["gIoU"]["mean"], task["metrics"]["cIoU"]["mean"]) == ("segmentation/image", 0, 0)
+    assert "1 answers could not be read and count 0: s0" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--synthetic", 1, "--segmenter", "grabcut"), "there is no question of segmentation"),
+        (("--synthetic", 8, "--segmenter", "/no/such/sam2"), "/no/such/sam2: no such folder"),
+    ],
+    ids=["nothing to cut", "no weights"],
+)
+def test_a_segmenter_without_work_or_weights_is_refused_before_anything_is_asked(tmp_path, capsys, arguments, complaint):
+    assert run("evaluate", "--model", "tiny", *arguments, "--output", tmp_path / "run") == 1
+    assert complaint in capsys.readouterr().err.replace("\n", " ")
+    assert not (tmp_path / "run").exists()
