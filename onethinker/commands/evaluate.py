@@ -7,7 +7,7 @@ from dataclasses import asdict
 from itertools import islice
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from onethinker.errors import ConfigError, EngineError
 from onethinker.tasks.task import Profile
@@ -19,12 +19,17 @@ if TYPE_CHECKING:
     from onethinker.evaluation.metrics import Score
     from onethinker.evaluation.results import Result
     from onethinker.evaluation.scoring import BenchmarkRow
+    from onethinker.models.engine import Sampling
+    from onethinker.models.loading import LoadedEngine
     from onethinker.models.segmenter import Segmenter
 
 HELD_OUT = "test"
 """The split of the synthetic scenes that training never draws from."""
 ALL_OF_THE_PAPER = "paper"
 """In place of names: the paper's benchmarks whose data are there."""
+Stage = Literal["all", "answer", "score", "masks", "report"]
+Failures = Sequence[tuple[str, str | None]]
+"""Ids of samples without a grade, and why."""
 
 
 def evaluate(
@@ -33,6 +38,7 @@ def evaluate(
     output: Path | None = None,
     benchmark: tuple[str, ...] = (),
     list: bool = False,
+    stage: Stage = "all",
     data: Path | None = None,
     media_root: Path | None = None,
     synthetic: int | None = None,
@@ -52,14 +58,18 @@ def evaluate(
 ) -> None:
     """Ask a model about every sample of a benchmark, of a file, or about held-out synthetic scenes, and grade the answers.
 
-    Stopped at any time, the same command goes on where it was. Samples whose media cannot be read have no grade, are
-    named at the end (exit 1), and are tried again by the same command. `onethinker report` makes a page of the folder.
+    Stopped at any time, the same command goes on where it was; every stage can be done again alone. Samples whose media
+    cannot be read have no grade, are named at the end (exit 1), and are tried again by the same command. `onethinker
+    report` compares several folders on a page.
 
     Args:
         model: A Hugging Face id, a model folder, "tiny", or the address of a server such as http://host:8000/v1.
-        output: Folder for results.jsonl, settings.json and example pictures; each benchmark has its own in it.
+        output: Folder for answers.jsonl, results.jsonl, settings.json, example pictures and report.html; each benchmark has
+            its own in it.
         benchmark: Benchmarks by name, or "paper" for all of the paper's whose data are there.
         list: Say of every benchmark what is measured and published, and which of its data are there, and leave.
+        stage: Only that much: "answer" asks the model, "score" grades what it said before, "masks" makes the masks of its
+            answers, "report" writes report.html. All but "answer" do without the model.
         data: Samples in the released form (JSON or JSONL); with --benchmark or --list the folder of the benchmarks' data
             (data/benchmarks unless named).
         media_root: Folder that the paths in the data are relative to; by default the data's own folder.
@@ -69,7 +79,7 @@ def evaluate(
         rewards: The reward profile: "paper" or "release".
         wording: TOML file with the words around a question, for weights trained with other ones.
         settings: Model folder whose words and media budget to use, for a model that a server serves.
-        batch_size: Samples asked together.
+        batch_size: Samples that a model loaded here is asked together; a server gets as many as it takes.
         max_new_tokens: Longest answer, in tokens.
         temperature: 0 gives the most likely answer, more gives variety.
         seed: Seed of the sampling.
@@ -82,15 +92,20 @@ def evaluate(
     if list:
         show_list(data, as_json=json)
         return
-    from onethinker.evaluation.evaluate import evaluate as evaluate_samples
-    from onethinker.evaluation.masking import measure_masks
+    from onethinker.evaluation.masking import read_masks
     from onethinker.evaluation.metrics import score_tasks
+    from onethinker.evaluation.pictures import draw_examples
+    from onethinker.evaluation.report import write_report
+    from onethinker.evaluation.scoring import unparsable
     from onethinker.models.engine import Sampling
     from onethinker.models.loading import load_engine
     from onethinker.models.wording import Wording
 
-    if model is None or output is None:
+    asks = stage in ("all", "answer")
+    if output is None or (model is None and asks):
         raise ConfigError("give a --model to ask and an --output folder for its results; or only --list")
+    if stage == "masks" and segmenter is None:
+        raise ConfigError("--stage masks needs a --segmenter")
     check_flags(benchmark, data, media_root, synthetic=synthetic, limit=limit, batch_size=batch_size)
     chosen = choose_benchmarks(benchmark, data)
     if chosen:
@@ -101,40 +116,83 @@ def evaluate(
         sets = [held_out_scenes(synthetic or 0, synthetic_seed, limit)]
     cutter = open_segmenter(segmenter, sets)
     grader = open_judge(judge, judge_model, output)
-    engine = load_engine(model, wording=Wording.load(wording) if wording is not None else None, settings=settings)
-    all_results = []
+    words = Wording.load(wording) if wording is not None else None
+    engine = load_engine(model, wording=words, settings=settings) if model is not None and asks else None
+    sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
     folders = [output / row.key for row in chosen] or [output]
-    for samples, folder in zip(sets, folders, strict=True):
-        with progress_bar(f"asking {folder.name}" if chosen else "asking") as on_progress:
-            all_results.append(
-                evaluate_samples(
-                    engine,
-                    samples,
-                    output=folder,
-                    profile=rewards,
-                    sampling=Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed),
-                    batch_size=batch_size,
-                    judge=grader,
-                    on_progress=on_progress,
-                )
-            )
-        if cutter is not None:
-            with progress_bar(f"masks of {folder.name}" if chosen else "masks") as on_progress:
-                all_results[-1] = measure_masks(cutter, samples, all_results[-1], output=folder, on_progress=on_progress)
+    failed: Failures = []
+    if engine is not None:
+        for samples, folder in zip(sets, folders, strict=True):
+            asked = ask(engine, samples, folder, profile=rewards, sampling=sampling, batch_size=batch_size, judge=grader)
+            failed = [*failed, *asked]
+    if stage == "answer":
+        raise_failed(failed, sum(map(len, sets)))
+        return
+    all_results = [grade(own, at, profile=rewards, judge=grader, segmenter=cutter) for own, at in zip(sets, folders, strict=True)]
+    if stage in ("all", "report"):
+        for samples, own, folder in zip(sets, all_results, folders, strict=True):
+            draw_examples(samples, own, folder)
+        write_report(output / "report.html", folders)
     if chosen:
         print_benchmarks(chosen, all_results, as_json=json)
     else:
         scores = score_tasks(all_results[0])
         print(scores_as_json(scores)) if json else print_scores(scores)
+        say_unread(unparsable(all_results[0]))
     if grader is not None:
         print(grader.cost(), file=sys.stderr)
-    if cutter is not None and not cutter.for_benchmarks:
-        print(f"masks are by {cutter.name}: their numbers are for trying things out, not to stand beside the paper's", file=sys.stderr)
-    results = [result for own in all_results for result in own]
-    failed = [result for result in results if result.grade is None]
+    for name in sorted({made.segmenter for folder in folders for made in read_masks(folder)[-1:] if not made.for_benchmarks}):
+        print(f"masks are by {name}: their numbers are for trying things out, not to stand beside the paper's", file=sys.stderr)
+    failed = [(result.sample_id, result.error) for own in all_results for result in own if result.grade is None]
+    raise_failed(failed, sum(map(len, all_results)))
+
+
+def ask(
+    engine: "LoadedEngine",
+    samples: "Sequence[Sample]",
+    folder: Path,
+    *,
+    profile: Profile,
+    sampling: "Sampling",
+    batch_size: int,
+    judge: "Judge | None",
+) -> Failures:
+    """Have a model answer what has no answer in a folder yet; return which samples still have none."""
+    from onethinker.evaluation.evaluate import answer
+
+    with progress_bar(f"asking {folder.name}") as on_progress:
+        failed = answer(
+            engine,
+            samples,
+            output=folder,
+            profile=profile,
+            sampling=sampling,
+            batch_size=batch_size,
+            judge=judge,
+            on_progress=on_progress,
+        )
+    return [(answer.sample_id, answer.error) for answer in failed]
+
+
+def grade(
+    samples: "Sequence[Sample]", folder: Path, *, profile: Profile, judge: "Judge | None", segmenter: "Segmenter | None"
+) -> "Sequence[Result]":
+    """Return the results of the answers in a folder, graded anew, with masks where there is a segmenter or masks were made before."""
+    from onethinker.evaluation.evaluate import score
+    from onethinker.evaluation.masking import measure_masks, recall_masks
+
+    results = score(samples, output=folder, profile=profile, judge=judge)
+    if segmenter is None:
+        return recall_masks(results, output=folder)
+    with progress_bar(f"masks of {folder.name}") as on_progress:
+        return measure_masks(segmenter, samples, results, output=folder, on_progress=on_progress)
+
+
+def raise_failed(failed: Failures, count: int) -> None:
+    """Raise EngineError that names the samples without a grade, of so many, if there are any."""
     if failed:
-        named = "\n".join(f"  {result.sample_id}: {result.error}" for result in failed[:10])
-        raise EngineError(f"{len(failed)} of {len(results)} samples have no grade; run again to retry:\n{named}")
+        named = "\n".join(f"  {name}: {error}" for name, error in failed[:10])
+        raise EngineError(f"{len(failed)} of {count} samples have no grade; run again to retry:\n{named}")
 
 
 def check_flags(
@@ -158,9 +216,14 @@ def print_benchmarks(chosen: "Sequence[Benchmark]", all_results: "Sequence[Seque
     unread = {known.name: unparsable(own) for known, own in zip(chosen, all_results, strict=True)}
     print(rows_as_json(rows, unread)) if as_json else print_rows(rows)
     for name, ids in unread.items():
-        if ids:
-            listed = ", ".join(ids[:10]) + (", …" if len(ids) > 10 else "")
-            print(f"{name}: {len(ids)} answers could not be read and count 0: {listed}", file=sys.stderr)
+        say_unread(ids, f"{name}: ")
+
+
+def say_unread(ids: Sequence[str], where: str = "") -> None:
+    """Say on stderr which answers could not be read, if there are any."""
+    if ids:
+        listed = ", ".join(ids[:10]) + (", …" if len(ids) > 10 else "")
+        print(f"{where}{len(ids)} answers could not be read and count 0: {listed}", file=sys.stderr)
 
 
 def choose_benchmarks(names: Sequence[str], data: Path | None) -> "Sequence[Benchmark]":

@@ -5,7 +5,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from hashlib import blake2b
 from itertools import islice
-from typing import IO
+from typing import IO, Any
 
 from onethinker.clip import Clip
 from onethinker.data.sample import Sample
@@ -32,16 +32,16 @@ class Recorder:
     def __init__(
         self, journal: IO[bytes], samples: Mapping[str, Sample], done: set[str], on_progress: Callable[[int, int], None] | None
     ) -> None:
-        self.done = done
+        self.done, self.failed = done, list[Answer]()
         self._journal, self._samples, self._on_progress = journal, samples, on_progress
-        self._num_failed = self._failures_in_a_row = 0
+        self._failures_in_a_row = 0
 
     def record(self, outcomes: Mapping[str, Outcome]) -> None:
         """Return when all that is new among outcomes, by key, is on the disk. Raises: EngineError: the engine fails again and again."""
         fresh = [_answer(key, self._samples[key], outcome) for key, outcome in outcomes.items() if key not in self.done]
         append_records(self._journal, fresh)
         self.done |= {answer.key for answer in fresh if answer.error is None}
-        self._num_failed += len(fresh) - sum(answer.error is None for answer in fresh)
+        self.failed += [answer for answer in fresh if answer.error is not None]
         for outcome in outcomes.values():
             self._count(outcome)
         self.tell()
@@ -49,7 +49,7 @@ class Recorder:
     def tell(self) -> None:
         """Say how many samples of all have been asked, or tried."""
         if self._on_progress is not None:
-            self._on_progress(len(self.done) + self._num_failed, len(self._samples))
+            self._on_progress(len(self.done) + len(self.failed), len(self._samples))
 
     def _count(self, outcome: Outcome) -> None:
         if isinstance(outcome, Reply):
@@ -102,7 +102,8 @@ def _answer_each(engine: LoadedEngine, samples: Mapping[str, Sample], recorder: 
         upcoming: Future[tuple[Clip, ...] | MediaError | None] | None = reader.submit(next, clips, None)
         while upcoming is not None or under_way:
             full = len(under_way) >= engine.max_concurrent or sum(size for _, size in under_way.values()) > MAX_BYTES_UNDER_WAY
-            wait([*under_way, *([upcoming] if upcoming is not None and not full else [])], return_when=FIRST_COMPLETED)
+            awaited: list[Future[Any]] = [*under_way] if full or upcoming is None else [*under_way, upcoming]
+            wait(awaited, return_when=FIRST_COMPLETED)
             for future in [future for future in under_way if future.done()]:
                 recorder.record({under_way.pop(future)[0]: _outcome(future)})
             if full or upcoming is None or not upcoming.done():

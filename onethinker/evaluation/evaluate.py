@@ -11,6 +11,7 @@ from onethinker.errors import AnswerError, CheckpointError, DataError
 from onethinker.evaluation.answering import Recorder, answer_samples
 from onethinker.evaluation.frame_metrics import with_frame_metrics
 from onethinker.evaluation.judge import Judge, judge_results
+from onethinker.evaluation.masking import with_stored_masks
 from onethinker.evaluation.pictures import draw_examples
 from onethinker.evaluation.results import (
     MEDIA_FILE,
@@ -78,8 +79,8 @@ def answer(
     workers: int | None = None,
     judge: Judge | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-) -> None:
-    """Ask the model about every sample that has no answer in the journal in `output` yet.
+) -> list[Answer]:
+    """Ask the model about every sample that has no answer in the journal in `output` yet; return those that got none, with their errors.
 
     `batch_size` is for engines that answer batches; one behind a server has its own number of requests under way. `workers`
     processes decode ahead. `on_progress` gets the samples done and all of them.
@@ -94,12 +95,14 @@ def answer(
         recorder = Recorder(journal, keyed, done, on_progress)
         recorder.tell()
         answer_samples(engine, keyed, recorder, sampling=sampling, batch_size=batch_size, workers=workers)
+    return recorder.failed
 
 
 def score(samples: Sequence[Sample], *, output: Path, profile: Profile = "paper", judge: Judge | None = None) -> list[Result]:
     """Return one result per sample, in order, graded out of the journal in `output`, without the model; and write them there.
 
-    The same journal gives the same results, byte for byte. A `judge` says how right answers in free text are, in place of ROUGE.
+    The same journals give the same results, byte for byte; masks that were made of the answers before count. A `judge` says how
+    right answers in free text are, in place of ROUGE.
 
     Raises: DataError. CheckpointError: there are no answers in `output`, or for other settings or samples.
     """
@@ -108,6 +111,7 @@ def score(samples: Sequence[Sample], *, output: Path, profile: Profile = "paper"
         results = [_result(key, sample, found.get(key), profile) for key, sample in keyed.items()]
         if judge is not None:
             results = judge_results(judge, results, samples, profile)
+        results = with_stored_masks(results, output)
         write_results(output, results)
     return results
 

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from onethinker.clip import Clip
 from onethinker.data.sample import Sample
 from onethinker.errors import AnswerError, DataError, EngineError, MediaError
 from onethinker.evaluation.mask_metrics import sample_mask_metrics
@@ -20,6 +21,7 @@ from onethinker.masks import decode_rle
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.media.sampling import choose_frames
+from onethinker.media.sources import Source
 from onethinker.models.segmenter import MASK_BUDGET, Segmenter, cut_out
 from onethinker.response import find_answer
 from onethinker.tasks import find_task
@@ -29,6 +31,7 @@ MASKS_FILE = "masks.jsonl"
 MAX_FRAMES = 4096
 """Frames of a video at most that are looked at for masks: every frame of the truth of any benchmark is among them."""
 _PROBLEM_TYPE = "segmentation"
+Reader = Callable[[Path | Clip | Source, MediaBudget], Clip]
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,15 @@ class AnswerMasks:
 
     `masks` are run lengths by the keys of the truth's frames ("image" for a picture), at the size of the source; None where the
     answer cannot be read, which counts as empty masks. `metrics` are their worth. With an `error` there is neither: the next run
-    tries again. `for_benchmarks` says whether the segmenter's masks may stand beside published numbers.
+    tries again. `weights` is a digest of those in the segmenter's folder; `for_benchmarks` says whether its masks may stand beside
+    published numbers.
     """
 
     key: str
     result_key: str
     sample_id: str
     segmenter: str
+    weights: str | None
     for_benchmarks: bool
     masks: dict[str, Any] | None
     metrics: dict[str, float] | None
@@ -77,23 +82,20 @@ def measure_masks(
 
     Raises: DataError: a truth's masks cannot be read. CheckpointError: the journal is damaged or in use.
     """
-    asked = [
-        (sample, result)
-        for sample, result in zip(samples, results, strict=True)
-        if sample.problem_type == _PROBLEM_TYPE and result.grade is not None
-    ]
+    asked = [(sample, result) for sample, result in zip(samples, results, strict=True) if _is_answered(result)]
     if not asked:
         return list(results)
-    identity = [segmenter.name, weights_digest(Path(segmenter.name).expanduser())]
+    weights = weights_digest(Path(segmenter.name).expanduser())
     read = lru_cache(maxsize=1)(read_clip)  # the expressions of one video follow each other
     measured: dict[str, AnswerMasks] = {}
     with open_journal(output / MASKS_FILE) as journal:
         done = {made.key: made for made in read_masks(output) if made.error is None}
         for number, (sample, result) in enumerate(asked, 1):
-            key = _key(result, identity)
+            key = _key(result, segmenter.name, weights)
             made = done.get(key)
             if made is None:
-                made = _make(segmenter, sample, result, key=key, read=read)
+                nothing = AnswerMasks(key, result.key, sample.id, segmenter.name, weights, segmenter.for_benchmarks, None, None)
+                made = _make(segmenter, sample, result, nothing, read)
                 append_records(journal, [made])
             measured[result.key] = made
             if on_progress is not None:
@@ -103,10 +105,36 @@ def measure_masks(
     return complete
 
 
+def recall_masks(results: Sequence[Result], *, output: Path) -> list[Result]:
+    """Return the results with the worth of the masks that the last segmenter in `output` made; as they are unless it made all.
+
+    Raises: CheckpointError: the journal is damaged.
+    """
+    entries = read_masks(output)
+    if not entries:
+        return list(results)
+    made = {entry.key: entry for entry in entries if entry.error is None}
+    keys = {result.key: _key(result, entries[-1].segmenter, entries[-1].weights) for result in results if _is_answered(result)}
+    if not all(key in made for key in keys.values()):
+        return list(results)
+    complete = [_with_masks(result, made[keys[result.key]]) if result.key in keys else result for result in results]
+    write_results(output, complete)
+    return complete
+
+
 def read_masks(folder: Path) -> list[AnswerMasks]:
     """Return all that was made in a folder, in order; [] where the stage has not run. Raises: CheckpointError."""
     path = folder / MASKS_FILE
     return read_records(path, lambda fields: AnswerMasks(**fields)) if path.exists() else []
+
+
+def with_stored_masks(results: Sequence[Result], output: Path) -> list[Result]:
+    """Return results with the worth of the masks made of them last, by whichever segmenter; unchanged where some have none yet."""
+    made = {made.result_key: made for made in read_masks(output) if made.error is None}
+    asked = [result for result in results if result.task.startswith(_PROBLEM_TYPE) and result.grade is not None]
+    if not asked or not all(result.key in made for result in asked):
+        return list(results)
+    return [_with_masks(result, made[result.key]) if result.key in made and result.grade is not None else result for result in results]
 
 
 def _with_masks(result: Result, made: AnswerMasks) -> Result:
@@ -116,20 +144,23 @@ def _with_masks(result: Result, made: AnswerMasks) -> Result:
     return replace(result, grade=replace(result.grade, metrics={**result.grade.metrics, **made.metrics}))
 
 
-def _make(segmenter: Segmenter, sample: Sample, result: Result, *, key: str, read: Callable[[Any, MediaBudget], Any]) -> AnswerMasks:
-    made = AnswerMasks(key, result.key, sample.id, segmenter.name, segmenter.for_benchmarks, None, None)
+def _is_answered(result: Result) -> bool:
+    return result.grade is not None and result.task.split("/")[0] == _PROBLEM_TYPE
+
+
+def _make(segmenter: Segmenter, sample: Sample, result: Result, nothing: AnswerMasks, read: Reader) -> AnswerMasks:
     try:
         selection = find_task(sample.problem_type, sample.data_type).parse(find_answer(result.response), sample.options)
     except AnswerError:
-        return replace(made, metrics=sample_mask_metrics(sample, None))
+        return replace(nothing, metrics=sample_mask_metrics(sample, None))
     try:
         masks = _cut(segmenter, sample, selection, read)
     except (MediaError, EngineError) as error:
-        return replace(made, error=f"masks: {error}")
-    return replace(made, masks=masks, metrics=sample_mask_metrics(sample, {name: decode_rle(rle) for name, rle in masks.items()}))
+        return replace(nothing, error=f"masks: {error}")
+    return replace(nothing, masks=masks, metrics=sample_mask_metrics(sample, {name: decode_rle(rle) for name, rle in masks.items()}))
 
 
-def _cut(segmenter: Segmenter, sample: Sample, selection: Selection, read: Callable[[Any, MediaBudget], Any]) -> dict[str, Any]:
+def _cut(segmenter: Segmenter, sample: Sample, selection: Selection, read: Reader) -> dict[str, Any]:
     """Return an answer's run lengths at the frames of the truth, each taken from the frame nearest to its second."""
     if sample.data_type == "image":
         return {PICTURE: cut_out(segmenter, read(sample.media[0], MASK_BUDGET), selection).rles[0]}
@@ -140,6 +171,6 @@ def _cut(segmenter: Segmenter, sample: Sample, selection: Selection, read: Calla
     return {name: rles[choose_frames(clip.times_s, [time_s])[0]] for name, time_s in times_s.items()}
 
 
-def _key(result: Result, identity: Sequence[Any]) -> str:
+def _key(result: Result, segmenter: str, weights: str | None) -> str:
     """Return what the masks of an answer are filed under: a digest of result, which knows media and truth, answer and segmenter."""
-    return blake2b(json.dumps([result.key, result.response, *identity]).encode(), digest_size=16).hexdigest()
+    return blake2b(json.dumps([result.key, result.response, segmenter, weights]).encode(), digest_size=16).hexdigest()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -37,7 +37,7 @@ def default_workers() -> int:
 
 def read_ahead(
     wanted: Sequence[Sequence[Medium]], budget: MediaBudget, *, workers: int | None = None, room: int | None = None
-) -> Iterator[tuple[Clip, ...] | MediaError]:
+) -> Generator[tuple[Clip, ...] | MediaError, None, None]:
     """Yield the clips of each sample, in order, while the next ones are being decoded; an error in place of what cannot be read.
 
     At most `room` clips are held that were not yielded yet or are wanted again. A medium that several samples want is decoded
@@ -154,7 +154,7 @@ class _Process:
                 raise MediaError(reply["error"])
             if reply is not None:
                 frames = np.empty(reply["shape"], np.uint8)
-                if _read_into(self._process.stdout, memoryview(frames).cast("B")):
+                if _read_into(self._process.stdout, frames.data.cast("B")):
                     return _clip(reply["clip"], frames)
         except (BrokenPipeError, ValueError):  # it ended before it had read the question, or within the first line of its reply
             pass
@@ -213,7 +213,7 @@ def serve() -> None:
                 out.write(json.dumps({"error": str(error)}).encode() + b"\n")
             else:
                 out.write(json.dumps({"shape": clip.frames.shape, "clip": _about(clip)}).encode() + b"\n")
-                out.write(np.ascontiguousarray(clip.frames))
+                out.write(np.ascontiguousarray(clip.frames).data)
             out.flush()
 
 

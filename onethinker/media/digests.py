@@ -58,7 +58,7 @@ class Digests:
         else:
             shape = [medium.kind, medium.frames.shape, medium.times_s, medium.duration_s]
             digest.update(json.dumps(shape).encode())
-            digest.update(np.ascontiguousarray(medium.frames))
+            digest.update(np.ascontiguousarray(medium.frames).data)
         return digest.hexdigest()
 
     def of_file(self, path: Path) -> str:
