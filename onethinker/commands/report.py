@@ -1,4 +1,4 @@
-"""`onethinker report`: one HTML page about runs."""
+"""`onethinker report`: one HTML page about runs, and the same numbers for other programs."""
 
 import sys
 from pathlib import Path
@@ -12,19 +12,31 @@ def report(
     *,
     output: Path = Path("report.html"),
     title: str = "OneThinker report",
+    max_mb: float = 20.0,
+    export: Path | None = None,
 ) -> None:
     """Write one self-contained HTML page about training and evaluation runs, in the given order (first before, then after).
+
+    Numbers stand beside the paper's, later runs are compared with the first one, and samples can be browsed.
 
     Args:
         runs: Folders of `onethinker evaluate`, `sft` or `rl`, or a folder that holds such ones.
         output: The page to write.
         title: What stands above it.
+        max_mb: How large the page becomes at most, about; samples that have no place are left out, and it says how many.
+        export: Folder for the same numbers as scores.csv, samples.csv (every sample), report.json, and for each run a
+            NAME.model-index.yaml to paste at the top of its model card.
     """
     from onethinker.errors import ConfigError
+    from onethinker.evaluation.exports import write_exports
     from onethinker.evaluation.report import write_report
 
     if not runs:
         raise ConfigError("give at least one run folder")
-    write_report(output, runs, title=title)
+    if not 0 < max_mb < float("inf"):
+        raise ConfigError(f"--max-mb must be above 0, got {max_mb:g}")
+    write_report(output, runs, title=title, max_mb=max_mb)
     print(output)
     print(f"wrote {output}, {output.stat().st_size / 1e6:.1f} MB: open it in a browser", file=sys.stderr)
+    for path in write_exports(export, runs) if export is not None else []:
+        print(path)

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from onethinker.clip import Clip
 from onethinker.data.sample import Sample
 from onethinker.errors import AnswerError, CheckpointError
-from onethinker.evaluation.pictures import for_sheet, sheet_png
+from onethinker.evaluation.pictures import for_sheet, sheet_webp
 from onethinker.files import write_atomically
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
@@ -93,7 +93,7 @@ def _picture(clip: Clip | None, task: Task[Any], answer: str | None, options: tu
 
 
 def _data_address(clip: Clip) -> str:
-    return f"data:image/png;base64,{base64.b64encode(sheet_png(clip)).decode()}"
+    return f"data:image/webp;base64,{base64.b64encode(sheet_webp(clip)).decode()}"
 
 
 def _template() -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 
 from onethinker.errors import CheckpointError, ConfigError
-from onethinker.evaluation.report import RECIPE_FILE, Evaluation, Training, load_evaluation, load_training
+from onethinker.evaluation.runs import RECIPE_FILE, Evaluation, Training, load_evaluation, load_training
 from onethinker.models.folder import ADAPTER_SETTINGS_FILE, ModelSettings, save_model
 from onethinker.models.loading import load_local
 from onethinker.training.checkpoint import RunFolder

@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import json
 import os
 import re
@@ -15,15 +17,42 @@ from onethinker.evaluation.results import RESULTS_FILE, SETTINGS_FILE, Result, a
 from onethinker.evaluation.runs import find_runs, load_training
 from onethinker.tasks.task import Grade
 
-ABOUT = {"date": "2026-01-01", "machine": "a laptop", "python": "3.11", "versions": {"torch": "2.14"}}
+ABOUT = {
+    "command": "onethinker evaluate --model tiny --synthetic 2 --output before",
+    "folder": "/home/me",
+    "commit": "0d94a99",
+    "date": "2026-01-01",
+    "machine": "a laptop",
+    "python": "3.11",
+    "versions": {"torch": "2.14"},
+}
+SETTINGS = {
+    "model": "tiny",
+    "weights": None,
+    "profile": "paper",
+    "sampling": {"max_new_tokens": 160, "temperature": 0.0, "top_p": 1.0, "seed": 7},
+    "budget": {"fps": 2.0, "max_frames": 12},
+    "wording": {"template": "{question}"},
+}
 
 
-def write_evaluation(folder: Path, accuracies: list[float], *, text: str = "<think>I see it.</think><answer>4</answer>") -> Path:
+def write_evaluation(
+    folder: Path,
+    accuracies: list[float],
+    *,
+    text: str = "<think>I see it.</think><answer>4</answer>",
+    problem: str = "How many <b>dots</b>?",
+    truth: str = "2",
+    sample_id: str = "sample",
+    settings: dict = SETTINGS,
+    about: dict = ABOUT,
+) -> Path:
+    """One task; the first sample has pictures; keys are those of no other folder."""
     folder.mkdir(parents=True)
-    (folder / SETTINGS_FILE).write_text(json.dumps({"settings": {"model": "tiny", "weights": None}, "about": ABOUT}))
+    (folder / SETTINGS_FILE).write_text(json.dumps({"settings": settings, "about": about}))
     grades = [Grade(value + 1, value, 1.0, 0.5, {}, ("expected 2, got 4",)) for value in accuracies]
     results = [
-        Result(f"{folder.name}{i}", f"sample{i}", "numerical", "How many <b>dots</b>?", "2", text, grade) for i, grade in enumerate(grades)
+        Result(f"{ord(folder.name[0])}-{i}", f"{sample_id}{i}", "numerical", problem, truth, text, grade) for i, grade in enumerate(grades)
     ]
     with (folder / RESULTS_FILE).open("ab") as file:
         append_records(file, results)
@@ -52,10 +81,16 @@ class Page(HTMLParser):
         self.open_tags: list[str] = []
         self.addresses: list[str] = []
         self.tags: list[str] = []
+        self.attributes: set[str] = set()
+        self.text = ""
         self.feed(html)
+
+    def handle_data(self, data):
+        self.text += data
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
+        self.attributes |= {name for name, _ in attributes}
         self.addresses += [value for name, value in attributes if name in ("src", "href", "srcset")]
         if tag not in self.VOID:
             self.open_tags.append(tag)
@@ -79,8 +114,8 @@ def test_report_is_whole_html_that_loads_nothing_from_elsewhere(report):
     page = Page(report)
     assert page.open_tags == []
     assert page.addresses
-    assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
-    assert "script" not in page.tags
+    assert all(address.startswith(("data:image/webp;base64,", "#")) for address in page.addresses)
+    assert page.tags.count("script") == 1
     assert not re.search(r"https?://", report)
 
 
@@ -104,14 +139,45 @@ def test_report_shows_curves_answers_reasons_and_how_to_repeat(report):
         assert words in report, words
 
 
-def test_text_of_models_and_data_cannot_become_markup(report, tmp_path):
-    assert "How many &lt;b&gt;dots&lt;/b&gt;?" in report
-    assert "Quick &amp; small" in report
-    write_evaluation(tmp_path / "evil", [0.0], text='<think><script>alert(1)</script></think><answer>"><img src=x></answer>')
-    write_report(tmp_path / "evil.html", [tmp_path / "evil"])
-    page = Page((tmp_path / "evil.html").read_text())
-    assert "script" not in page.tags
-    assert "x" not in page.addresses
+def test_the_only_script_is_the_one_that_the_page_allows(report):
+    script = report.split("<script>")[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src &#39;sha256-{digest}&#39;" in report or f"script-src 'sha256-{digest}'" in report
+
+
+ATTACKS = {
+    "script": "<script>alert(1)</script>",
+    "image": "<img src=x onerror=alert(1)>",
+    "quotes": '"\' onmouseover="alert(1)" x=\'',
+    "end of script": "</script></pre></details><script src=//evil.example></script>",
+    "style": "</style><style>*{display:none}</style>",
+    "template": "{{ 7 * 191 }}{% include 'x' %}",
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
+def test_text_of_models_and_data_cannot_become_markup(tmp_path, attack):
+    plain = write_evaluation(tmp_path / "plain", [0.0])
+    evil = tmp_path / ("evil " + attack.replace("/", "∕"))
+    write_evaluation(
+        evil,
+        [0.0],
+        text=f"<think>{attack}</think><answer>{attack}</answer>",
+        problem=attack,
+        sample_id=attack,
+        truth=attack,
+        settings={**SETTINGS, "model": attack, "wording": {"template": attack}, "judge": {"model": attack}},
+        about=dict.fromkeys(ABOUT, attack) | {"versions": {attack: attack}},
+    )
+    write_report(tmp_path / "plain.html", [plain], title="x")
+    write_report(tmp_path / "evil.html", [evil], title=attack)
+    harmless, page = (Page((tmp_path / name).read_text()) for name in ("plain.html", "evil.html"))
+    assert page.open_tags == []
+    assert page.tags.count("script") == page.tags.count("style") == 1
+    assert page.tags.count("img") == harmless.tags.count("img")
+    assert page.attributes == harmless.attributes
+    assert attack in page.text
+    assert "1337" not in page.text
 
 
 def test_report_works_with_evaluations_only_and_with_training_only(tmp_path):

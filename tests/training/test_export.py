@@ -7,7 +7,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from onethinker.cli import dispatch
 from onethinker.errors import CheckpointError, ConfigError
 from onethinker.evaluation.evaluate import evaluate
-from onethinker.evaluation.report import Training
+from onethinker.evaluation.runs import Training
 from onethinker.models.engine import Sampling
 from onethinker.models.folder import load_adapters, read_settings
 from onethinker.models.loading import load_engine, load_local

@@ -1,0 +1,264 @@
+"""Two models on the same samples: by how much they differ, and whether chance alone would do that.
+
+Answers are paired by sample. Right or wrong is compared by the exact McNemar test, everything else by a bootstrap over the pairs;
+p-values of one table are corrected for their number (Holm).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import comb
+
+import numpy as np
+import numpy.typing as npt
+
+from onethinker.evaluation.benchmarks import Benchmark, groups_of
+from onethinker.evaluation.metrics import CONFIDENCE, RATIOS
+from onethinker.evaluation.results import Result
+from onethinker.evaluation.runs import Run
+from onethinker.evaluation.scoring import circular_accuracy
+
+MCNEMAR, BOOTSTRAP = "exact McNemar test", "paired bootstrap"
+ALL_TASKS = "mean of the tasks"
+RESAMPLES = 5000
+FEWEST_DIFFERENT = 6
+"""With fewer pairs that differ not even a model that wins them all would be told from chance at 0.05: 2 · 0.5⁵ = 0.06."""
+FEWEST_PAIRS = 20
+"""With fewer pairs the percentiles of a bootstrap say little."""
+LEVEL = 1 - CONFIDENCE
+
+Parts = tuple[float, float]
+"""What a sample adds to a number: to the sum above and to the sum below the line; for a mean, its value and 1."""
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One number of two models over the samples that both have answered.
+
+    `low` and `high` are the 95 % interval of the difference, after less before. `p` is None where there are too few samples for a
+    test, and `note` says so; `p_corrected` takes into account how many comparisons stand in the table.
+    """
+
+    what: str
+    metric: str
+    num_pairs: int
+    num_unpaired: int
+    num_better: int
+    num_worse: int
+    before: float
+    after: float
+    low: float
+    high: float
+    test: str
+    p: float | None
+    note: str = ""
+    p_corrected: float | None = None
+
+    @property
+    def difference(self) -> float:
+        """After less before."""
+        return self.after - self.before
+
+    @property
+    def verdict(self) -> str:
+        """What may be said: "better", "worse", or why neither."""
+        if self.p_corrected is None:
+            return self.note
+        if self.p_corrected >= LEVEL:
+            return "no difference shown"
+        return "better" if self.difference > 0 else "worse"
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """All comparisons of two runs."""
+
+    before: str
+    after: str
+    rows: tuple[Comparison, ...]
+
+
+def compare_to_first(runs: Sequence[Run]) -> list[RunComparison]:
+    """Return how every later run differs from the first one, where they have samples in common."""
+    return [compared for run in runs[1:] if (compared := compare_runs(runs[0], run)).rows]
+
+
+def compare_runs(before: Run, after: Run) -> RunComparison:
+    """Return the comparisons of two runs: of every task, and of the published metrics of every benchmark, that both have.
+
+    The same runs give the same numbers.
+    """
+    rng = np.random.default_rng(0)
+    rows, task_means = [], []
+    for what, metric, first, second in _matching(before, after):
+        row, differences = compare_values(first, second, what=what, metric=metric, rng=rng)
+        rows.append(row)
+        if not before.of_benchmarks:
+            task_means.append(differences)
+    if len(task_means) > 1:
+        rows.insert(0, _mean_of_tasks(rows, np.mean(task_means, axis=0)))
+    corrected = iter(holm([row.p for row in rows if row.p is not None]))
+    return RunComparison(
+        before.name, after.name, tuple(replace(row, p_corrected=next(corrected)) if row.p is not None else row for row in rows)
+    )
+
+
+def compare_values(
+    before: Mapping[str, Parts], after: Mapping[str, Parts], *, what: str, metric: str, rng: np.random.Generator
+) -> tuple[Comparison, Array]:
+    """Return the comparison of a number over the samples that both have, and its differences under resampling.
+
+    Raises: ValueError: no sample is in both.
+    """
+    both = [name for name in before if name in after]
+    if not both:
+        raise ValueError("there is nothing to compare: no sample is in both")
+    pairs = np.array([[*before[name], *after[name]] for name in both], dtype=np.float64)
+    differences = _resampled_differences(pairs, rng)
+    is_binary = bool(np.isin(pairs[:, [0, 2]], (0.0, 1.0)).all() and (pairs[:, [1, 3]] == 1).all())
+    gains = _share(pairs[:, 2], pairs[:, 3]) - _share(pairs[:, 0], pairs[:, 1])
+    better, worse = int((gains > 0).sum()), int((gains < 0).sum())
+    note = ""
+    if better + worse < FEWEST_DIFFERENT:
+        note = f"too few: only {better + worse} of {len(both)} answers differ"
+    elif not is_binary and len(both) < FEWEST_PAIRS:
+        note = f"too few: {len(both)} samples"
+    p = mcnemar(better, worse) if is_binary else bootstrap_p(differences)
+    return (
+        Comparison(
+            what=what,
+            metric=metric,
+            num_pairs=len(both),
+            num_unpaired=len(before.keys() ^ after.keys()),
+            num_better=better,
+            num_worse=worse,
+            before=float(_share(pairs[:, 0].sum(), pairs[:, 1].sum())),
+            after=float(_share(pairs[:, 2].sum(), pairs[:, 3].sum())),
+            low=_quantile(differences, (1 - CONFIDENCE) / 2),
+            high=_quantile(differences, (1 + CONFIDENCE) / 2),
+            test=MCNEMAR if is_binary else BOOTSTRAP,
+            p=None if note else p,
+            note=note,
+        ),
+        differences,
+    )
+
+
+def mcnemar(better: int, worse: int) -> float:
+    """Return the two-sided p-value that so many pairs turned from wrong to right, and so many back, by the exact test.
+
+    >>> mcnemar(6, 0), mcnemar(3, 3)
+    (0.03125, 1.0)
+    """
+    count = better + worse
+    tail: int = sum(comb(count, number) for number in range(min(better, worse) + 1))
+    return float(min(1.0, 2 * tail / 2**count))
+
+
+def bootstrap_p(differences: Array) -> float:
+    """Return the two-sided p-value of no difference: twice the share of resampled differences on the other side of 0, never 0."""
+    tail = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
+    return min(1.0, 2 * (int(tail) + 1) / (len(differences) + 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number, in the same order. Source: Holm 1979.
+
+    >>> holm([0.01, 0.04])
+    [0.02, 0.04]
+    """
+    corrected, highest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = highest
+    return corrected
+
+
+def _matching(before: Run, after: Run) -> Iterable[tuple[str, str, dict[str, Parts], dict[str, Parts]]]:
+    """Yield what both runs have: a name, a metric, and the parts of each sample in both."""
+    firsts, seconds = _sets(before), _sets(after)
+    for what, (benchmark, first) in firsts.items():
+        if what not in seconds:
+            continue
+        same = {_question(result) for result in first} & {_question(result) for result in seconds[what][1]}
+        for metric in [metric.name for metric in benchmark.metrics if metric.published] if benchmark else ["accuracy"]:
+            one, other = (_parts(own, metric, benchmark, same) for own in (first, seconds[what][1]))
+            if one.keys() & other.keys():
+                yield what, metric, one, other
+
+
+def _sets(run: Run) -> dict[str, tuple[Benchmark | None, list[Result]]]:
+    sets: dict[str, tuple[Benchmark | None, list[Result]]] = {}
+    for evaluation in run.evaluations:
+        for result in evaluation.results:
+            name = evaluation.benchmark.name if evaluation.benchmark else result.task
+            sets.setdefault(name, (evaluation.benchmark, []))[1].append(result)
+    return sets
+
+
+def _question(result: Result) -> tuple[str, str, str]:
+    return result.sample_id, result.problem, result.truth
+
+
+def _parts(results: Sequence[Result], metric: str, benchmark: Benchmark | None, same: set[tuple[str, str, str]]) -> dict[str, Parts]:
+    """Return what each sample that was asked, in the same words, adds to a metric; samples without the metric are left out."""
+    graded = [(result, result.grade) for result in results if result.grade is not None]
+    # The question in the name keeps another one under the same id from being its pair.
+    names = {result.sample_id: repr(_question(result)) for result, _ in graded}
+    if metric == "accuracy (circular)" and benchmark:
+        asked = [(result.sample_id, grade.accuracy) for result, grade in graded if _question(result) in same]
+        groups = groups_of(benchmark, [name for name, _ in asked])
+        turns: dict[str, list[float]] = {}
+        for group, (_, accuracy) in zip(groups, asked, strict=True):
+            turns.setdefault(group, []).append(accuracy)
+        return {group: (circular_accuracy([group] * len(own), own).mean, 1.0) for group, own in turns.items()}
+    if metric in RATIOS:
+        above, below = RATIOS[metric]
+        return {names[result.sample_id]: (grade.metrics[above], grade.metrics[below]) for result, grade in graded if above in grade.metrics}
+    values = [(result.sample_id, grade.accuracy if metric == "accuracy" else grade.metrics.get(metric)) for result, grade in graded]
+    return {names[name]: (value, 1.0) for name, value in values if value is not None}
+
+
+def _mean_of_tasks(rows: Sequence[Comparison], differences: Array) -> Comparison:
+    """Return the comparison of the means of all tasks, each counting the same, from resampling within the tasks."""
+    num_pairs = sum(row.num_pairs for row in rows)
+    better, worse = sum(row.num_better for row in rows), sum(row.num_worse for row in rows)
+    note = f"too few: only {better + worse} of {num_pairs} answers differ" if better + worse < FEWEST_DIFFERENT else ""
+    note = note or (f"too few: {num_pairs} samples" if num_pairs < FEWEST_PAIRS else "")
+    return Comparison(
+        what=ALL_TASKS,
+        metric="accuracy",
+        num_pairs=num_pairs,
+        num_unpaired=sum(row.num_unpaired for row in rows),
+        num_better=better,
+        num_worse=worse,
+        before=float(np.mean([row.before for row in rows])),
+        after=float(np.mean([row.after for row in rows])),
+        low=_quantile(differences, (1 - CONFIDENCE) / 2),
+        high=_quantile(differences, (1 + CONFIDENCE) / 2),
+        test=BOOTSTRAP,
+        p=None if note else bootstrap_p(differences),
+        note=note,
+    )
+
+
+def _resampled_differences(pairs: Array, rng: np.random.Generator) -> Array:
+    """Return the difference, after less before, under drawing the pairs anew; equal pairs are drawn together, which is as good."""
+    different, counts = np.unique(pairs, axis=0, return_counts=True)
+    rows = max(1, 1_000_000 // len(different))
+    blocks = []
+    for start in range(0, RESAMPLES, rows):
+        drawn = rng.multinomial(len(pairs), counts / len(pairs), size=min(rows, RESAMPLES - start))
+        above_before, below_before, above_after, below_after = (drawn @ different).T
+        blocks.append(_share(above_after, below_after) - _share(above_before, below_before))
+    return np.concatenate(blocks)
+
+
+def _share(above: npt.ArrayLike, below: npt.ArrayLike) -> Array:
+    """Return one sum divided by the other, 1 where the lower one is 0, as `metrics.estimate_ratio` does."""
+    lower = np.asarray(below, dtype=np.float64)
+    return np.divide(above, lower, out=np.ones_like(lower), where=lower != 0)
+
+
+def _quantile(values: Array, share: float) -> float:
+    return float(np.quantile(values, share))
