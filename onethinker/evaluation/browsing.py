@@ -45,6 +45,7 @@ class Card:
     group: str
     sample_id: str
     problem: str
+    options: tuple[str, ...]
     truth: str
     picture: str | None
     is_wide: bool
@@ -98,10 +99,10 @@ def make_gallery(runs: Sequence[Run], *, max_bytes: int) -> Gallery:
     """Return the samples of runs that fit into a page, those with pictures first, as many of each task or benchmark as of others."""
     entries = _entries(runs)
     by_group: dict[str, list[_Entry]] = defaultdict(list)
-    for entry in entries:
+    for entry in sorted(entries, key=lambda entry: entry.truth is None):
         by_group[entry.group].append(entry)
     shown: set[int] = set()
-    for entry in _in_turn([sorted(own, key=lambda entry: entry.truth is None) for own in by_group.values()]):
+    for entry in _in_turn(list(by_group.values())):
         max_bytes -= entry.num_bytes
         if max_bytes < 0 or len(shown) == MOST_SAMPLES:
             break
@@ -151,6 +152,7 @@ def _card(entry: _Entry) -> Card:
         group=entry.group,
         sample_id=first.sample_id,
         problem=first.problem,
+        options=first.options,
         truth=first.truth,
         picture=_data_address(entry.truth) if entry.truth else None,
         is_wide=entry.truth is not None and is_sheet(entry.truth),

@@ -1,7 +1,7 @@
 """Two models on the same samples: by how much they differ, and whether chance alone would do that.
 
 Answers are paired by sample. Right or wrong is compared by the exact McNemar test, everything else by a bootstrap over the pairs;
-p-values of one table are corrected for their number (Holm).
+p-values of single tasks and metrics are corrected for their number (Holm), that of the mean of the tasks stands alone.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +36,7 @@ class Comparison:
     """One number of two models over the samples that both have answered.
 
     `low` and `high` are the 95 % interval of the difference, after less before. `p` is None where there are too few samples for a
-    test, and `note` says so; `p_corrected` takes into account how many comparisons stand in the table.
+    test, and `note` says so; `p_corrected` takes into account how many comparisons stand beside it.
     """
 
     what: str
@@ -95,12 +95,10 @@ def compare_runs(before: Run, after: Run) -> RunComparison:
         rows.append(row)
         if not before.of_benchmarks:
             task_means.append(differences)
-    if len(task_means) > 1:
-        rows.insert(0, _mean_of_tasks(rows, np.mean(task_means, axis=0)))
     corrected = iter(holm([row.p for row in rows if row.p is not None]))
-    return RunComparison(
-        before.name, after.name, tuple(replace(row, p_corrected=next(corrected)) if row.p is not None else row for row in rows)
-    )
+    corrected_rows = [replace(row, p_corrected=next(corrected)) if row.p is not None else row for row in rows]
+    mean = [_mean_of_tasks(rows, np.mean(task_means, axis=0))] if len(task_means) > 1 else []
+    return RunComparison(before.name, after.name, (*mean, *corrected_rows))
 
 
 def compare_values(
@@ -225,6 +223,7 @@ def _mean_of_tasks(rows: Sequence[Comparison], differences: Array) -> Comparison
     better, worse = sum(row.num_better for row in rows), sum(row.num_worse for row in rows)
     note = f"too few: only {better + worse} of {num_pairs} answers differ" if better + worse < FEWEST_DIFFERENT else ""
     note = note or (f"too few: {num_pairs} samples" if num_pairs < FEWEST_PAIRS else "")
+    p = None if note else bootstrap_p(differences)
     return Comparison(
         what=ALL_TASKS,
         metric="accuracy",
@@ -237,8 +236,9 @@ def _mean_of_tasks(rows: Sequence[Comparison], differences: Array) -> Comparison
         low=_quantile(differences, (1 - CONFIDENCE) / 2),
         high=_quantile(differences, (1 + CONFIDENCE) / 2),
         test=BOOTSTRAP,
-        p=None if note else bootstrap_p(differences),
+        p=p,
         note=note,
+        p_corrected=p,
     )
 
 

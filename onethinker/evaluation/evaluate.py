@@ -163,7 +163,14 @@ def _check_same_samples(keyed: Mapping[str, Sample], found: Iterable[Answer], ou
 
 def _result(key: str, sample: Sample, answer: Answer | None, profile: Profile) -> Result:
     task = find_task(sample.problem_type, sample.data_type)
-    asked: dict[str, Any] = {"key": key, "sample_id": sample.id, "task": task.statistics, "problem": sample.problem, "truth": sample.truth}
+    asked: dict[str, Any] = {
+        "key": key,
+        "sample_id": sample.id,
+        "task": task.statistics,
+        "problem": sample.problem,
+        "truth": sample.truth,
+        "options": sample.options,
+    }
     if answer is None or answer.error is not None:
         return Result(**asked, response="", grade=None, error=answer.error if answer is not None else NOT_ASKED)
     return Result(

@@ -64,6 +64,7 @@ def sample_records(run: Run) -> list[Record]:
             "task": result.task,
             "sample_id": result.sample_id,
             "problem": result.problem,
+            "options": " | ".join(result.options),
             "truth": result.truth,
             "response": result.response,
             "outcome": outcome_of(result),
@@ -118,6 +119,7 @@ def model_index(run: Run) -> str:
             task_name=record["task"],
             dataset_type=_file_name(record["set"]) if record["is_benchmark"] else SAMPLES,
             dataset_name=record["set"],
+            dataset_config=record["task"],
             dataset_args={"num_samples": record["samples"]},
             metric_type=record["metric"],
             metric_name=f"{record['metric']} (percent)",
@@ -126,7 +128,9 @@ def model_index(run: Run) -> str:
         for record in score_records(run)
         if record["mean"] is not None and record["metric"] not in ("reward", "format")
     ]
-    return ModelCardData(model_name=Path(run.settings["model"]).name, eval_results=numbers).to_yaml() + "\n" if numbers else ""
+    model = run.settings["model"]
+    name = model if model.count("/") == 1 and not Path(model).exists() else run.name
+    return ModelCardData(model_name=name, eval_results=numbers).to_yaml() + "\n" if numbers else ""
 
 
 def as_csv(records: Sequence[Record]) -> str:

@@ -67,6 +67,7 @@ class Result:
     finish_reason: str = ""
     prompt_tokens: int = 0
     answer_tokens: int = 0
+    options: tuple[str, ...] = ()
 
 
 def evaluation_settings(engine: LoadedEngine, sampling: Sampling) -> dict[str, Any]:
@@ -210,7 +211,8 @@ def read_results(folder: Path) -> dict[str, Result]:
 
 def _result(fields: dict[str, Any]) -> Result:
     grade = fields.pop("grade")
-    return Result(grade=grade and Grade(**{**grade, "problems": tuple(grade["problems"])}), **fields)
+    options = tuple(fields.pop("options", ()))
+    return Result(grade=grade and Grade(**{**grade, "problems": tuple(grade["problems"])}), options=options, **fields)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
