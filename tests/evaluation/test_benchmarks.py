@@ -12,6 +12,7 @@ from onethinker.evaluation.benchmarks import (
     BEYOND_THE_PAPER,
     PAPER_MODEL,
     PUBLISHED_FILE,
+    Benchmark,
     Metric,
     describe,
     find_benchmark,
@@ -51,6 +52,16 @@ def test_the_31_benchmarks_of_the_paper_have_a_row_each_and_refcoco_one_a_split(
         "image segmentation": 3,
         "video segmentation": 2,
     }
+
+
+def test_38_rows_have_a_published_number_and_two_of_them_only_from_others():
+    def has_number(benchmark: Benchmark, *, third_party: bool) -> bool:
+        return any(row.benchmark == benchmark.name and row.place.startswith("third party") == third_party for row in published())
+
+    rows = (*BENCHMARKS, *BEYOND_THE_PAPER)
+    of_the_paper = [row for row in rows if has_number(row, third_party=False)]
+    of_others = [row.name for row in rows if row not in of_the_paper and has_number(row, third_party=True)]
+    assert (len(of_the_paper), of_others) == (36, ["RealWorldQA", "WeMath"])
 
 
 def test_keys_differ_and_find_their_benchmark():

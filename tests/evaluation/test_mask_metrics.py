@@ -3,9 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from onethinker.data.sample import Sample
 from onethinker.evaluation.mask_metrics import image_mask_metrics, paper_boundary_f, sample_mask_metrics, video_mask_metrics
+from onethinker.evaluation.readers.masks import unmarked_frames
 from onethinker.masks import decode_rle, encode_rle
 
 TRACKEVAL = json.loads((Path(__file__).parent / "trackeval.json").read_text())
@@ -72,3 +74,17 @@ def test_a_samples_masks_are_measured_by_its_frames():
     image = Sample("i", "?", "segmentation", "image", (), extra={"segmentation_output": {"segmentation_rle": encode_rle(box)}})
     assert sample_mask_metrics(image, {"image": box}) == {"gIoU": 1, "intersection_px": 400, "union_px": 400}
     assert sample_mask_metrics(image, None)["union_px"] == 400
+
+
+def test_frames_for_which_the_record_has_no_mask_are_left_out_by_the_paper_and_empty_for_davis(tmp_path):
+    box = rectangle(10, 10, 30, 30)
+    Image.fromarray(box.astype(np.uint8)).save(tmp_path / "a.png")
+    rles = {"frames": ["a", "b", "c"], "segmentation_rle": {"a": encode_rle(box), "b": None}}
+    files = {"frames": ["a", "b", "c"], "mask_files": {"a": [str(tmp_path / "a.png")], "b": [], "c": []}, "objects": None}
+    for output in (rles, files):
+        video = Sample("v", "?", "segmentation", "video", (), extra={"segmentation_output": output, "fps": 2})
+        assert unmarked_frames(video) == {"b", "c"}
+        metrics = sample_mask_metrics(video, {"a": box, "b": box, "c": box & False})
+        assert (metrics["J"], metrics["F"]) == (1, 1)
+        assert (metrics["J (official)"], metrics["F (official)"]) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
+    assert video_mask_metrics({"a": box}, {"a": box}, unmarked={"a"})["J"] == 0
