@@ -1,0 +1,143 @@
+"""SIGKILL at random moments of a real process that evaluates pictures and clips in files, in batches and as of a server."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from onethinker.data.formats import read_samples
+from onethinker.data.sample import Sample
+from onethinker.evaluation.evaluate import evaluate
+from onethinker.evaluation.results import ANSWERS_FILE, RESULTS_FILE, open_journal, read_answers
+from onethinker.media.budget import MediaBudget
+from onethinker.models.engine import Reply, Request, Sampling
+from onethinker.models.wording import Wording
+from onethinker.synthetic import write_dataset
+
+SAMPLES, BATCH = 14, 2
+PAUSE_S = 0.03
+
+
+@dataclass
+class LoggingEngine:
+    """Answers with the truth and the seed that it was given, and writes to a file what it has answered before it says so."""
+
+    texts: dict[str, str]
+    log: Path
+    name: str = "logging engine"
+    wording: Wording = field(default_factory=Wording)
+    budget: MediaBudget = field(default_factory=MediaBudget)
+
+    def answer(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
+        time.sleep(PAUSE_S * len(requests))
+        replies = [Reply(self.texts[request.text].replace("?", str(request.seed)), 100, 10, "stop", 0.1) for request in requests]
+        with self.log.open("a") as log:
+            log.write("".join("answered\n" for _ in requests))
+        return replies
+
+
+@dataclass
+class LoggingServer(LoggingEngine):
+    """The same for three requests at once."""
+
+    max_concurrent: int = 3
+
+    @contextmanager
+    def asking(self, sampling: Sampling) -> Iterator[Callable[[Request], Future[Reply]]]:
+        with ThreadPoolExecutor(self.max_concurrent) as pool:
+            yield lambda request: pool.submit(lambda: self.answer([request], sampling)[0])
+
+
+IN_FLIGHT = {LoggingEngine: BATCH, LoggingServer: 3}
+Kind = type[LoggingEngine]
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
+    folder = tmp_path_factory.mktemp("data")
+    write_dataset(folder, num_samples=SAMPLES, seed=3, split="test")
+    return list(read_samples(folder / "samples.jsonl"))
+
+
+def run(kind: Kind, samples: Sequence[Sample], output: Path) -> None:
+    texts = {Wording().text(sample): f"<think>?</think><answer>{sample.truth}</answer>" for sample in samples}
+    engine = kind(texts, output.with_suffix(".log"))
+    evaluate(engine, samples, output=output, batch_size=BATCH, workers=1, sampling=Sampling(temperature=1, seed=7))
+
+
+def start(kind: Kind, samples: Sequence[Sample], output: Path) -> multiprocessing.process.BaseProcess:
+    process = multiprocessing.get_context("fork").Process(target=run, args=(kind, samples, output))
+    process.start()
+    return process
+
+
+def kill_and_finish(kind: Kind, samples: Sequence[Sample], output: Path, after_s: float) -> None:
+    """Kill a run after so long, check what it kept, and finish it."""
+    process = start(kind, samples, output)
+    time.sleep(after_s)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    log = output.with_suffix(".log")
+    answered = log.read_text().count("\n") if log.exists() else 0
+    journal = output / ANSWERS_FILE
+    kept = journal.read_bytes().count(b"\n") if journal.exists() else 0
+    assert answered - IN_FLIGHT[kind] <= kept <= answered
+    log.unlink(missing_ok=True)
+    process = start(kind, samples, output)
+    process.join()
+    assert process.exitcode == 0
+    again = log.read_text().count("\n") if log.exists() else 0
+    assert again <= SAMPLES - kept + IN_FLIGHT[kind] - 1
+
+
+def check_kills(kind: Kind, samples: Sequence[Sample], folder: Path, *, kills: int, seed: int) -> None:
+    began = time.monotonic()
+    process = start(kind, samples, folder / "whole")
+    process.join()
+    assert process.exitcode == 0
+    lasted_s = time.monotonic() - began
+    whole = (folder / "whole" / RESULTS_FILE).read_bytes()
+    rng = random.Random(seed)
+    for number in range(kills):
+        output = folder / f"killed {number}"
+        kill_and_finish(kind, samples, output, rng.uniform(0, lasted_s))
+        assert (output / RESULTS_FILE).read_bytes() == whole
+
+
+@pytest.mark.parametrize("kind", IN_FLIGHT)
+def test_kill_9_loses_what_was_in_flight_and_changes_no_result(samples, tmp_path, kind):
+    check_kills(kind, samples, tmp_path, kills=3, seed=1)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kind", IN_FLIGHT)
+def test_kill_9_at_fifty_more_points_of_either_road(samples, tmp_path, kind):
+    check_kills(kind, samples, tmp_path, kills=50, seed=2)
+
+
+def test_a_journal_cut_at_any_byte_of_its_last_record_recovers_all_others(samples, tmp_path):
+    run(LoggingEngine, samples, tmp_path / "run")
+    results = (tmp_path / "run" / RESULTS_FILE).read_bytes()
+    journal = tmp_path / "run" / ANSWERS_FILE
+    content = journal.read_bytes()
+    last = content.rindex(b"\n", 0, -1) + 1
+    others = {json.loads(line)["key"] for line in content[:last].splitlines()}
+    for cut in range(last, len(content)):
+        journal.write_bytes(content[:cut])
+        with open_journal(journal):
+            assert read_answers(tmp_path / "run").keys() == others
+    for cut in (last, last + 1, len(content) - 1):
+        journal.write_bytes(content[:cut])
+        run(LoggingEngine, samples, tmp_path / "run")
+        assert (tmp_path / "run" / RESULTS_FILE).read_bytes() == results
+        assert journal.read_bytes() == content
