@@ -1,18 +1,21 @@
 import json
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from onethinker.data.sample import Sample
 from onethinker.errors import CheckpointError, DataError, EngineError
 from onethinker.evaluation.answering import MAX_FAILURES_IN_A_ROW
-from onethinker.evaluation.evaluate import evaluate
+from onethinker.evaluation.evaluate import NOT_ASKED, answer, evaluate, score
 from onethinker.evaluation.metrics import mean_accuracy, score_tasks
 from onethinker.evaluation.results import ANSWERS_FILE, RESULTS_FILE, read_answers, read_results, read_settings
 from onethinker.media.budget import MediaBudget
 from onethinker.models.engine import Reply, Request, Sampling
+from onethinker.models.remote import RemoteEngine
 from onethinker.models.wording import Wording
 from onethinker.synthetic import make_sample
 from onethinker.tasks import TASKS
@@ -187,3 +190,120 @@ def test_an_output_that_is_a_file_is_named(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(CheckpointError, match="taken"):
         evaluate(SceneEngine(TEXTS), SCENES[:1], output=tmp_path / "taken")
+
+
+def test_answers_are_graded_anew_without_the_model(tmp_path):
+    results = evaluate(SceneEngine(TEXTS), SCENES[:6], output=tmp_path)
+    written = (tmp_path / RESULTS_FILE).read_bytes()
+    (tmp_path / RESULTS_FILE).unlink()
+    assert score(SCENES[:6], output=tmp_path) == results
+    assert (tmp_path / RESULTS_FILE).read_bytes() == written
+    with pytest.raises(CheckpointError, match="profile: 'paper' → 'release'"):
+        score(SCENES[:6], output=tmp_path, profile="release")
+    with pytest.raises(CheckpointError, match=r"settings\.json"):
+        score(SCENES[:6], output=tmp_path / "nothing")
+
+
+def test_samples_without_an_answer_are_named_by_scoring_and_asked_by_the_next_run(tmp_path):
+    answer(SceneEngine(TEXTS), SCENES[:4], output=tmp_path, batch_size=2)
+    results = score(SCENES[:6], output=tmp_path)
+    assert [result.error for result in results] == [None] * 4 + [NOT_ASKED] * 2
+    engine = SceneEngine(TEXTS)
+    assert answer(engine, SCENES[:6], output=tmp_path, batch_size=2) == []
+    assert sorted(engine.asked) == sorted(sample.id for sample in SCENES[4:6])
+
+
+def test_samples_about_one_clip_follow_each_other_in_batches_of_similar_length(tmp_path):
+    clips = [SCENES[0].media, SCENES[1].media]
+    samples = [Sample(f"q{n}", f"How many? {'x' * (n * 200)}", "numerical", "image", clips[n % 2], truth="2") for n in range(12)]
+    batches = []
+
+    class Noting(SceneEngine):
+        def answer(self, requests, sampling):
+            batches.append([(request.media[0].name, len(request.text)) for request in requests])
+            return [Reply("2", 1, 1, "stop", 0.0) for _ in requests]
+
+    evaluate(Noting({}), samples, output=tmp_path, batch_size=2)
+    names = [name for batch in batches for name, _ in batch]
+    assert names == sorted(names, key=[SCENES[0].id, SCENES[1].id].index)
+    lengths = [length for batch in batches for _, length in batch]
+    assert lengths[2:6] == sorted(lengths[2:6])
+
+
+class Server(ThreadingHTTPServer):
+    """Answers each chat request after its own time; knows how many were under way at once, and with which seeds."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.lock, self.under_way, self.most, self.seeds, self.done = threading.Lock(), 0, 0, [], []
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        question = body["messages"][-1]["content"][-1]["text"]
+        with self.server.lock:
+            self.server.under_way += 1
+            self.server.most = max(self.server.most, self.server.under_way)
+            self.server.seeds.append(body["seed"])
+        time.sleep(1.5 if "slow" in question else 0.05)
+        with self.server.lock:
+            self.server.under_way -= 1
+            self.server.done.append(question)
+        status, content = (
+            (400, {"error": {"message": "refused"}}) if "refuse" in question else (200, reply("<think>x</think><answer>2</answer>"))
+        )
+        data = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        return None
+
+
+def reply(text: str) -> dict[str, object]:
+    return {
+        "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 5},
+    }
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as http:
+        thread = threading.Thread(target=http.serve_forever, daemon=True)
+        thread.start()
+        yield http
+        http.shutdown()
+        thread.join()
+
+
+def questions(count: int, **named: str) -> list[Sample]:
+    return [Sample(f"q{n}", named.get(f"q{n}", "How many?"), "numerical", "image", (), truth="2") for n in range(count)]
+
+
+def test_a_server_is_kept_busy_and_a_slow_answer_holds_up_nothing_but_itself(tmp_path, server):
+    engine = RemoteEngine(f"http://127.0.0.1:{server.server_port}/v1", "served", max_concurrent=4, max_tries=1)
+    samples = questions(24, q0="slow", q5="refuse")
+    results = evaluate(engine, samples, output=tmp_path)
+    assert [result.sample_id for result in results] == [sample.id for sample in samples]
+    assert [result.sample_id for result in results if result.grade is None] == ["q5"]
+    assert "refused" in results[5].error
+    assert server.most == 4
+    assert "slow" in server.done[-1]
+    assert len(set(server.seeds)) == 24
+    seeds = set(server.seeds)
+    evaluate(engine, samples, output=tmp_path)
+    assert len(server.done) == 25
+    assert set(server.seeds) == seeds
+
+
+def test_a_server_that_is_gone_stops_the_evaluation_and_what_was_answered_stays(tmp_path, server):
+    engine = RemoteEngine(f"http://127.0.0.1:{server.server_port}/v1", "served", max_concurrent=2, max_tries=1)
+    with pytest.raises(EngineError, match=f"{MAX_FAILURES_IN_A_ROW} samples in a row"):
+        evaluate(engine, questions(40, **{f"q{n}": "refuse" for n in range(4, 40)}), output=tmp_path)
+    said = read_answers(tmp_path).values()
+    assert sum(answer.error is None for answer in said) == 4
+    assert len(said) < 40
