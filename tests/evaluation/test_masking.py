@@ -1,6 +1,8 @@
 """The stage `masks`: what answers select is cut out, kept, measured, and stands beside the paper's numbers."""
 
 import json
+import multiprocessing
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -324,3 +326,38 @@ def test_a_segmenter_without_work_or_weights_is_refused_before_anything_is_asked
     assert run("evaluate", "--model", "tiny", *arguments, "--output", tmp_path / "run") == 1
     assert complaint in capsys.readouterr().err.replace("\n", " ")
     assert not (tmp_path / "run").exists()
+
+
+@dataclass
+class SlowSegmenter(BoxSegmenter):
+    """Takes a hundredth of a second for a picture, so that a kill finds it at work."""
+
+    def segment(self, clip: Clip, selection: Selection) -> Iterator[tuple[int, Mask]]:
+        time.sleep(0.01)
+        return super().segment(clip, selection)
+
+
+def _measure_slowly(samples: list[Sample], output: Path) -> None:
+    measure_masks(SlowSegmenter(), samples, answered(samples, ANSWER, HALF), output=output)
+
+
+def test_kill_9_costs_at_most_the_mask_in_flight(tmp_path):
+    samples = pictures(tmp_path, 40)
+    _measure_slowly(samples, tmp_path / "whole")
+    rng, kills = np.random.default_rng(0), 0
+    while not (tmp_path / "killed" / RESULTS_FILE).exists():
+        lines = count_lines(tmp_path / "killed" / MASKS_FILE)
+        worker = multiprocessing.get_context("fork").Process(target=_measure_slowly, args=(samples, tmp_path / "killed"))
+        worker.start()
+        time.sleep(rng.uniform(0.02, 0.15) * (1 + kills / 10))  # longer and longer, for a machine that is busy
+        worker.kill()
+        worker.join()
+        kills += 1
+        assert count_lines(tmp_path / "killed" / MASKS_FILE) >= lines
+    assert kills > 3
+    for name in (MASKS_FILE, RESULTS_FILE):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def count_lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
