@@ -75,6 +75,12 @@ class Run:
         return self.evaluations[0].benchmark is not None
 
     @property
+    def incomplete(self) -> tuple[Evaluation, ...]:
+        """The evaluations with another number of samples than their benchmark is known to have."""
+        known = [(evaluation, evaluation.benchmark.num_samples) for evaluation in self.evaluations if evaluation.benchmark]
+        return tuple(evaluation for evaluation, count in known if count is not None and count != len(evaluation.results))
+
+    @property
     def commands(self) -> tuple[str, ...]:
         """The command lines that its numbers are from, each with the folder where it was given; none where it was called from Python."""
         abouts = [evaluation.about for evaluation in self.evaluations]
