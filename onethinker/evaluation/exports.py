@@ -160,7 +160,14 @@ def _score_records(run: Run, evaluation: Evaluation) -> list[Record]:
         named = [(tasks, len(evaluation.results), row.metric, row.estimate, row.missing, row.published) for row in evaluation.rows]
     else:
         named = [
-            (score.task, score.num_samples, name, value, f"{score.num_failed} samples not asked" if value is None else "", {})
+            (
+                score.task,
+                score.num_samples,
+                name,
+                value,
+                f"{score.num_failed} of {score.num_samples} samples not asked" if value is None else "",
+                {},
+            )
             for score in evaluation.scores
             for name, value in {"accuracy": score.accuracy, "reward": score.reward, "format": score.format, **score.metrics}.items()
         ]

@@ -3,6 +3,8 @@ import hashlib
 import json
 import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from PIL import Image
 from onethinker.errors import CheckpointError, ConfigError
 from onethinker.evaluation.pictures import answer_picture, truth_picture
 from onethinker.evaluation.report import write_report
-from onethinker.evaluation.results import RESULTS_FILE, SETTINGS_FILE, Result, append_records
+from onethinker.evaluation.results import RESULTS_FILE, SETTINGS_FILE, Result, about_this_machine, append_records
 from onethinker.evaluation.runs import find_runs, load_training
 from onethinker.tasks.task import Grade
 
@@ -135,8 +137,37 @@ def test_report_shows_curves_answers_reasons_and_how_to_repeat(report):
         "a laptop",
         "torch 2.14",
         "seed 17",
+        "cd /home/me\nonethinker evaluate --model tiny --synthetic 2 --output before",
+        "greedy, seed 7, at most 160 tokens",
+        "max_frames 12",
+        "commit 0d94a99",
     ):
         assert words in report, words
+
+
+def test_an_evaluation_remembers_the_command_line_and_the_commit_that_it_ran_with():
+    code = (
+        "import json, sys; sys.argv = ['/somewhere/bin/onethinker', 'evaluate', '--model', 'my model'];"
+        "from onethinker.evaluation.results import about_this_machine; print(json.dumps(about_this_machine()))"
+    )
+    about = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert about["command"] == "onethinker evaluate --model 'my model'"
+    assert about["folder"] == str(Path.cwd())
+    assert about["commit"] is None or re.fullmatch("[0-9a-f]{40}[+]?", about["commit"])
+    assert about_this_machine()["command"] is None  # pytest is no command of ours
+
+
+def test_an_evaluation_without_a_command_says_so(tmp_path):
+    write_evaluation(tmp_path / "run", [1.0], about=ABOUT | {"command": None})
+    write_report(tmp_path / "a.html", [tmp_path / "run"])
+    assert "The command was not recorded" in (tmp_path / "a.html").read_text()
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path):
+    write_evaluation(tmp_path / "a" / "scores", [1.0])
+    write_evaluation(tmp_path / "b" / "scores", [0.0])
+    write_report(tmp_path / "a.html", [tmp_path / "a" / "scores", tmp_path / "b" / "scores"])
+    assert "a/scores → b/scores" in (tmp_path / "a.html").read_text()
 
 
 def test_the_only_script_is_the_one_that_the_page_allows(report):
