@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64encode
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -42,7 +43,7 @@ class PublishedRow:
     """One metric of one benchmark: what each run has, None where it was not run, and what others printed, in percent.
 
     `best` is the best of the other models in the paper's tables, with its name; `uncertain` are the models whose column in the
-    table was inferred.
+    table was inferred, `third_party` what others measured of a model.
     """
 
     benchmark: Benchmark
@@ -51,7 +52,7 @@ class PublishedRow:
     paper: float | None
     base: float | None
     best: tuple[str, float] | None
-    third_party: dict[str, float]
+    third_party: dict[str, list[float]]
     uncertain: frozenset[str]
 
     @property
@@ -115,9 +116,11 @@ def published_rows(runs: Sequence[Run]) -> list[PublishedRow]:
             known = published_values(benchmark, metric)
             if not known and not any(ours):
                 continue
-            doubtful = {
-                row.model for row in published() if (row.benchmark, row.metric) == (benchmark.name, metric.published) and not row.certain
-            }
+            printed = [row for row in published() if (row.benchmark, row.metric) == (benchmark.name, metric.published)]
+            third_party: dict[str, list[float]] = defaultdict(list)
+            for row in printed:
+                if row.place.startswith("third party"):
+                    third_party[row.model].append(row.value)
             others = [(model, value) for model, value in known.items() if model != BASE_MODEL and not model.startswith("OneThinker")]
             rows.append(
                 PublishedRow(
@@ -127,8 +130,8 @@ def published_rows(runs: Sequence[Run]) -> list[PublishedRow]:
                     paper=known.get(PAPER_MODEL),
                     base=known.get(BASE_MODEL),
                     best=max(others, key=lambda other: other[1], default=None),
-                    third_party=published_values(benchmark, metric, third_party=True),
-                    uncertain=frozenset(doubtful),
+                    third_party=dict(third_party),
+                    uncertain=frozenset(row.model for row in printed if not row.certain),
                 )
             )
     return rows

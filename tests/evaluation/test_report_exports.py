@@ -51,6 +51,14 @@ def test_benchmarks_of_a_folder_are_one_run_beside_the_paper(benchmarks):
     assert (only_second.ours[0], only_second.ours[1].estimate.mean) == (None, 1.0)
 
 
+def test_all_that_others_measured_of_a_model_is_shown_and_what_is_inferred_is_marked(benchmarks):
+    rows = {(row.benchmark.name, row.metric.name): row for row in published_rows(load_runs([benchmarks / "one"]).runs)}
+    row = rows["MathVista", "accuracy"]
+    assert sorted(row.third_party["Qwen3-VL-8B-Instruct"]) == [72.4, 77.2]
+    assert "Gemini 2.5 Pro" in row.uncertain
+    assert "OneThinker-8B" not in row.uncertain
+
+
 def test_every_benchmark_of_the_paper_has_its_row_whether_it_was_run_or_not(benchmarks):
     rows = published_rows(load_runs([benchmarks / "one"]).runs)
     assert len({row.benchmark.name for row in rows}) == 36
