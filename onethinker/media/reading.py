@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,12 @@ from PIL import Image
 from onethinker.clip import Clip
 from onethinker.errors import MediaError
 from onethinker.media.budget import MediaBudget
+from onethinker.media.groups import decode_groups
 from onethinker.media.pictures import count_moments, moment_times, moments, open_picture, resized, upright
 from onethinker.media.sampling import choose_frames, target_times
 from onethinker.media.sizing import frame_size, image_size
 from onethinker.media.sources import FrameFolder, Source, TablePicture
-from onethinker.media.videos import converted, decode_frames, open_video, quarter_turns, scaled, scan_video
+from onethinker.media.videos import SharedFile, converted, decode_frames, open_video, quarter_turns, scaled, scan_video
 
 Frame = npt.NDArray[np.uint8]
 
@@ -121,23 +122,29 @@ def _read_animation(image: Image.Image, count: int, name: str, budget: MediaBudg
 
 
 def _read_video(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
-    with open_video(file) as (container, stream):
+    shared = SharedFile(file)
+    with open_video(shared) as (container, stream):
         scan = scan_video(container, stream)
     times_s, targets = scan.times_s, target_times(scan.duration_s, budget)
     wanted = choose_frames(times_s, targets)
-    with open_video(file) as (container, stream):
-        chosen: list[int] = []
-        source_size, turns, frames = (0, 0), 0, np.empty((0, 0, 0, 3), np.uint8)
-        for number, frame in decode_frames(container, stream, scan, wanted):
-            if not chosen:
-                turns = quarter_turns(frame)
-                source_size = (frame.width, frame.height) if turns % 2 == 0 else (frame.height, frame.width)
-                size = frame_size(*source_size, len(targets), budget)
-                frames = np.empty((len(wanted), size[1], size[0], 3), np.uint8)
-            frames[len(chosen)] = converted(frame, (frames.shape[2], frames.shape[1]), turns)
-            chosen.append(number)
-    if not chosen:
+    with open_video(shared) as (container, stream):
+        first = next((frame for _, frame in decode_frames(container, stream, scan, wanted)), None)
+    if first is None:
         raise MediaError("has a video of which no frame can be decoded")
+    turns = quarter_turns(first)
+    source_size = (first.width, first.height) if turns % 2 == 0 else (first.height, first.width)
+    size = frame_size(*source_size, len(targets), budget)
+    frames = np.empty((len(wanted), size[1], size[0], 3), np.uint8)
+
+    def keep(place: int, frame: Any) -> None:
+        frames[place] = converted(frame, size, turns)
+
+    chosen = wanted if decode_groups(shared, scan, wanted, keep) else []
+    if not chosen:
+        with open_video(shared) as (container, stream):
+            for number, frame in decode_frames(container, stream, scan, wanted):
+                keep(len(chosen), frame)
+                chosen.append(number)
     if len(chosen) < len(wanted):
         _log.warning("%s: %d of %d frames are damaged and left out", name, len(wanted) - len(chosen), len(wanted))
     return Clip("video", frames[: len(chosen)], tuple(times_s[n] for n in chosen), tuple(chosen), *source_size, scan.duration_s, name)

@@ -1,12 +1,14 @@
 """Videos through PyAV: the true time of every frame from the container, then only those decoded that are shown.
 
 A file is read twice. The first pass reads the packets without decoding them, which gives all times, the number of
-frames and the length even where the header has none. The second decodes the groups of pictures that are needed.
+frames and the length even where the header has none. The second decodes what is needed: `groups.py` quickly where the file
+is sound and has an index, else `decode_frames`, which reads from start to end and makes the best of what is damaged.
 """
 
 import math
 import os
-from bisect import bisect_left
+import threading
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,20 +28,50 @@ Frame = npt.NDArray[np.uint8]
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf"
 """Containers that may be opened; playlists and other formats that name further files are not among them."""
+INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+"""Those of them that say where each group of pictures starts."""
 MAX_FRAME_PIXELS = 36_000_000
 """A larger frame is refused; 8K video has 33 million pixels."""
 MAX_PACKETS = 1_000_000
 """A video of more frames is refused: nine hours at 30 a second."""
 MAX_DURATION_S = 24 * 3600.0
-_THREADS = min(4, os.cpu_count() or 1)
+THREADS = min(4, os.cpu_count() or 1)
+"""Threads that decode one video."""
 _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 
 
-class _Unnamed:
-    """A file without its name, which FFmpeg would take as a hint at the format and repeat in its errors."""
+class SharedFile:
+    """A file that several threads read, each from its own place."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        self._file, self._lock = file, threading.Lock()
+        self.size = file.seek(0, os.SEEK_END)
+
+    def read_at(self, place: int, size: int) -> bytes:
+        """Return so many bytes from there on, fewer at the end."""
+        with self._lock:
+            self._file.seek(place)
+            return self._file.read(size)
+
+
+class _Reader:
+    """A place in a file, without the file's name, which FFmpeg would take as a hint at the format and repeat in its errors."""
+
+    def __init__(self, file: SharedFile) -> None:
+        self._file, self._place = file, 0
+
+    def read(self, size: int) -> bytes:
+        content = self._file.read_at(self._place, size)
+        self._place += len(content)
+        return content
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._file.size}[whence]
+        self._place = start + offset
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
 
 
 @dataclass(frozen=True)
@@ -51,27 +83,32 @@ class Scan:
     duration_s: float
     group_starts: tuple[int, ...]
     """Numbers of the packets with which decoding can start, in file order; the first is 0."""
-    group_of: dict[int, int]
-    """For each frame time, the group whose packets hold the frame."""
+    packet_of: dict[int, int]
+    """For each time, that of frames and of what is only there to be decoded, the number of its packet."""
     group_pts: tuple[int, ...]
     """Time of the first packet of each group; frames of a group that come before it lean on the group before."""
+    is_indexed: bool
+    """Whether the container can jump to a group, and each packet is known by its time."""
 
     @property
     def times_s(self) -> list[float]:
         """Seconds from the first frame of the video."""
         return [(pts - self.pts[0]) * self.tick_s for pts in self.pts]
 
+    def group_of(self, pts: int) -> int:
+        """Return the group whose packets hold the frame of this time."""
+        return bisect_right(self.group_starts, self.packet_of[pts]) - 1
+
 
 @contextmanager
-def open_video(file: IO[bytes]) -> Iterator[tuple[Any, Any]]:
+def open_video(file: SharedFile, *, threads: int = THREADS) -> Iterator[tuple[Any, Any]]:
     """Yield the opened container and its video stream, nothing decoded yet.
 
     Raises: MediaError: no video in it, or frames too large. FFmpegError: not a known container.
     """
-    file.seek(0)
     # An empty list of protocols would mean all of them: "none" is the name of no protocol, so no other file is opened.
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
-    with av.open(_Unnamed(file), "r", options=options, metadata_errors="ignore") as container:
+    with av.open(_Reader(file), "r", options=options, metadata_errors="ignore") as container:
         streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
         if not streams:
             raise MediaError("has no video in it" + (", only sound" if container.streams.audio else ""))
@@ -84,7 +121,7 @@ def open_video(file: IO[bytes]) -> Iterator[tuple[Any, Any]]:
                 f"has frames of {decoder.width} x {decoder.height} pixels; at most {MAX_FRAME_PIXELS / 1e6:.0f} million are read"
             )
         stream.thread_type = "AUTO"
-        decoder.thread_count = _THREADS
+        decoder.thread_count = threads
         decoder.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
         yield container, stream
 
@@ -95,9 +132,10 @@ def scan_video(container: Any, stream: Any) -> Scan:
     Raises: MediaError: no frames, or too many, or over too long a time.
     """
     lasting: dict[int, int] = {}
-    group_of: dict[int, int] = {}
+    packet_of: dict[int, int] = {}
     group_starts, group_pts = [], []
-    for number, packet in enumerate(_packets(container, stream)):
+    count = 0
+    for number, packet in enumerate(packets_of(container, stream)):
         if number >= MAX_PACKETS:
             raise MediaError(f"has more than {MAX_PACKETS} frames")
         pts = _time_of(packet)
@@ -106,7 +144,10 @@ def scan_video(container: Any, stream: Any) -> Scan:
             group_pts.append(pts if pts is not None else 0)
         if pts is not None and not _is_hidden(packet, stream):
             lasting[pts] = packet.duration or 0
-            group_of[pts] = len(group_starts) - 1
+            packet_of[pts] = number
+        elif pts is not None:
+            packet_of.setdefault(pts, number)
+        count += packet.pts is not None
     if not lasting:
         raise MediaError("has a video without frames")
     pts_rising = sorted(lasting)
@@ -116,7 +157,8 @@ def scan_video(container: Any, stream: Any) -> Scan:
     duration_s = (pts_rising[-1] - pts_rising[0] + last_step) * tick_s
     if duration_s > MAX_DURATION_S:
         raise MediaError(f"claims to last {duration_s / 3600:.1f} hours; at most {MAX_DURATION_S / 3600:.0f} are read")
-    return Scan(tuple(pts_rising), tick_s, duration_s, tuple(group_starts), group_of, tuple(group_pts))
+    is_indexed = container.format.name in INDEXED and count == number + 1 == len(packet_of)
+    return Scan(tuple(pts_rising), tick_s, duration_s, tuple(group_starts), packet_of, tuple(group_pts), is_indexed)
 
 
 def decode_frames(container: Any, stream: Any, scan: Scan, wanted: Sequence[int]) -> Iterator[tuple[int, Any]]:
@@ -148,7 +190,7 @@ def scaled(frame: Frame, size: tuple[int, int]) -> Frame:
     return converted(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"), size)
 
 
-def _packets(container: Any, stream: Any) -> Iterator[Any]:
+def packets_of(container: Any, stream: Any) -> Iterator[Any]:
     """Yield the packets of a stream up to its end, or to where the file is damaged beyond reading."""
     try:
         for packet in container.demux(stream):
@@ -170,8 +212,8 @@ def _is_hidden(packet: Any, stream: Any) -> bool:
 
 
 def _needed_groups(scan: Scan, targets: Sequence[int]) -> set[int]:
-    groups = {scan.group_of[pts] for pts in targets}
-    leaning = {scan.group_of[pts] - 1 for pts in targets if pts < scan.group_pts[scan.group_of[pts]]}
+    groups = {scan.group_of(pts) for pts in targets}
+    leaning = {scan.group_of(pts) - 1 for pts in targets if pts < scan.group_pts[scan.group_of(pts)]}
     return groups | {group for group in leaning if group >= 0}
 
 
@@ -189,23 +231,23 @@ def _fed(container: Any, stream: Any, scan: Scan, groups: set[int]) -> Iterator[
     """Yield what the decoder makes of the packets of these groups: the earliest time at which its frames are whole, and each."""
     starts = {number: group for group, number in enumerate(scan.group_starts)}
     feeding, earliest = False, -math.inf
-    for number, packet in enumerate(_packets(container, stream)):
+    for number, packet in enumerate(packets_of(container, stream)):
         if number in starts:
             needed = starts[number] in groups
             if feeding and not needed:
-                yield from ((earliest, frame) for frame in _decode(stream, None))
+                yield from ((earliest, frame) for frame in decode_packet(stream, None))
                 stream.codec_context.flush_buffers()
             elif needed and not feeding and number:
                 # Frames before the one that starts after a gap lean on what was left out.
                 earliest = scan.group_pts[starts[number]]
             feeding = needed
         if feeding:
-            yield from ((earliest, frame) for frame in _decode(stream, packet))
+            yield from ((earliest, frame) for frame in decode_packet(stream, packet))
     if feeding:
-        yield from ((earliest, frame) for frame in _decode(stream, None))
+        yield from ((earliest, frame) for frame in decode_packet(stream, None))
 
 
-def _decode(stream: Any, packet: Any) -> list[Any]:
+def decode_packet(stream: Any, packet: Any) -> list[Any]:
     """Return the frames that a packet completes, or of None the last ones; a damaged packet completes none."""
     try:
         return list(stream.codec_context.decode(packet))
