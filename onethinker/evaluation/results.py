@@ -24,7 +24,6 @@ from onethinker.media.digests import Digests
 from onethinker.media.sources import Source
 from onethinker.models.engine import Sampling
 from onethinker.models.loading import LoadedEngine
-from onethinker.tasks import find_task
 from onethinker.tasks.task import Grade
 
 ANSWERS_FILE = "answers.jsonl"
@@ -255,11 +254,6 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip() if found else None
-
-
-def statistics_name(sample: Sample) -> str:
-    """Return the name under which a sample's grade is averaged. Raises: DataError."""
-    return find_task(sample.problem_type, sample.data_type).statistics
 
 
 def _match_settings(folder: Path, settings: Mapping[str, Any], *, is_new: bool) -> None:
