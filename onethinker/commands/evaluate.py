@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from json import dumps
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from onethinker.evaluation.metrics import Score
     from onethinker.evaluation.results import Result
     from onethinker.evaluation.scoring import BenchmarkRow
+    from onethinker.media.ahead import Decoders
     from onethinker.models.engine import Sampling
     from onethinker.models.loading import LoadedEngine
     from onethinker.models.segmenter import Segmenter
@@ -97,6 +99,7 @@ def evaluate(
     from onethinker.evaluation.pictures import draw_examples
     from onethinker.evaluation.report import write_report
     from onethinker.evaluation.scoring import unparsable
+    from onethinker.media.ahead import Decoders
     from onethinker.models.engine import Sampling
     from onethinker.models.loading import load_engine
     from onethinker.models.wording import Wording
@@ -117,14 +120,16 @@ def evaluate(
     cutter = open_segmenter(segmenter, sets)
     grader = open_judge(judge, judge_model, output)
     words = Wording.load(wording) if wording is not None else None
-    engine = load_engine(model, wording=words, settings=settings) if model is not None and asks else None
     sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
     folders = [output / row.key for row in chosen] or [output]
     failed: Failures = []
-    if engine is not None:
-        for samples, folder in zip(sets, folders, strict=True):
-            asked = ask(engine, samples, folder, profile=rewards, sampling=sampling, batch_size=batch_size, judge=grader)
-            failed = [*failed, *asked]
+    if model is not None and asks:
+        with Decoders() as decoders:
+            if chosen or data is not None:
+                decoders.warm_up()
+            engine = load_engine(model, wording=words, settings=settings)
+            asking = partial(ask, engine, profile=rewards, sampling=sampling, batch_size=batch_size, judge=grader, decoders=decoders)
+            failed = [failure for samples, folder in zip(sets, folders, strict=True) for failure in asking(samples, folder)]
     if stage == "answer":
         raise_failed(failed, sum(map(len, sets)))
         return
@@ -156,6 +161,7 @@ def ask(
     sampling: "Sampling",
     batch_size: int,
     judge: "Judge | None",
+    decoders: "Decoders",
 ) -> Failures:
     """Have a model answer what has no answer in a folder yet; return which samples still have none."""
     from onethinker.evaluation.evaluate import answer
@@ -169,6 +175,7 @@ def ask(
             sampling=sampling,
             batch_size=batch_size,
             judge=judge,
+            decoders=decoders,
             on_progress=on_progress,
         )
     return [(answer.sample_id, answer.error) for answer in failed]

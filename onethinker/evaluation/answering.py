@@ -11,7 +11,7 @@ from onethinker.clip import Clip
 from onethinker.data.sample import Sample
 from onethinker.errors import EngineError, MediaError
 from onethinker.evaluation.results import Answer, append_records
-from onethinker.media.ahead import default_workers, read_ahead
+from onethinker.media.ahead import Decoders, read_ahead
 from onethinker.media.budget import TOKEN_SIDE_PX
 from onethinker.models.engine import ConcurrentEngine, Reply, Request, Sampling
 from onethinker.models.loading import LoadedEngine
@@ -61,7 +61,7 @@ class Recorder:
 
 
 def answer_samples(
-    engine: LoadedEngine, samples: Mapping[str, Sample], recorder: Recorder, *, sampling: Sampling, batch_size: int, workers: int | None
+    engine: LoadedEngine, samples: Mapping[str, Sample], recorder: Recorder, *, sampling: Sampling, batch_size: int, decoders: Decoders
 ) -> None:
     """Ask an engine about all samples, by key, that are not done.
 
@@ -72,12 +72,12 @@ def answer_samples(
     """
     ordered = _by_media(samples)
     if isinstance(engine, ConcurrentEngine):
-        _answer_each(engine, {key: sample for key, sample in ordered.items() if key not in recorder.done}, recorder, sampling, workers)
+        _answer_each(engine, {key: sample for key, sample in ordered.items() if key not in recorder.done}, recorder, sampling, decoders)
         return
     windows = [window for window in _windows(list(ordered), batch_size) if not recorder.done.issuperset(window)]
     wanted = [samples[key].media for window in windows for key in window]
-    room = max(2 * (workers or default_workers()), BATCHES_AT_ONCE * batch_size)
-    with closing(read_ahead(wanted, engine.budget, workers=workers, room=room)) as clips:
+    room = max(2 * decoders.workers, BATCHES_AT_ONCE * batch_size)
+    with closing(read_ahead(wanted, engine.budget, decoders, room=room)) as clips:
         for window in windows:
             requests, unread = _requests(engine, {key: samples[key] for key in window}, clips, sampling)
             if unread:
@@ -89,13 +89,13 @@ def answer_samples(
                 del asked
 
 
-def _answer_each(engine: LoadedEngine, samples: Mapping[str, Sample], recorder: Recorder, sampling: Sampling, workers: int | None) -> None:
+def _answer_each(engine: LoadedEngine, samples: Mapping[str, Sample], recorder: Recorder, sampling: Sampling, decoders: Decoders) -> None:
     """Keep as many requests under way as the engine takes; the media of the next ones are read meanwhile."""
     assert isinstance(engine, ConcurrentEngine)
     keys = iter(samples)
     under_way: dict[Future[Reply], tuple[str, int]] = {}
     with (
-        closing(read_ahead([sample.media for sample in samples.values()], engine.budget, workers=workers)) as clips,
+        closing(read_ahead([sample.media for sample in samples.values()], engine.budget, decoders)) as clips,
         ThreadPoolExecutor(1) as reader,
         engine.asking(sampling) as send,
     ):

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +25,7 @@ from onethinker.evaluation.results import (
     result_key,
     write_results,
 )
+from onethinker.media.ahead import Decoders
 from onethinker.media.digests import Digests
 from onethinker.models.engine import Sampling
 from onethinker.models.loading import LoadedEngine
@@ -43,7 +44,7 @@ def evaluate(
     profile: Profile = "paper",
     sampling: Sampling | None = None,
     batch_size: int = 8,
-    workers: int | None = None,
+    decoders: Decoders | None = None,
     judge: Judge | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Result]:
@@ -59,7 +60,7 @@ def evaluate(
         profile=profile,
         sampling=sampling,
         batch_size=batch_size,
-        workers=workers,
+        decoders=decoders,
         judge=judge,
         on_progress=on_progress,
     )
@@ -76,14 +77,15 @@ def answer(
     profile: Profile = "paper",
     sampling: Sampling | None = None,
     batch_size: int = 8,
-    workers: int | None = None,
+    decoders: Decoders | None = None,
     judge: Judge | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Answer]:
     """Ask the model about every sample that has no answer in the journal in `output` yet; return those that got none, with their errors.
 
-    `batch_size` is for engines that answer batches; one behind a server has its own number of requests under way. `workers`
-    processes decode ahead. `on_progress` gets the samples done and all of them.
+    `batch_size` is for engines that answer batches; one behind a server has its own number of requests under way. `decoders`
+    may have been started while the model was loaded; else they are started here. `on_progress` gets the samples done and
+    all of them.
 
     Raises: DataError: a sample without a usable truth, or two with one id, before anything is asked or written.
     CheckpointError: `output` holds answers for other settings or samples. EngineError: the engine does not answer at all.
@@ -94,7 +96,8 @@ def answer(
         done = {key for key in keyed if key in found and found[key].error is None}
         recorder = Recorder(journal, keyed, done, on_progress)
         recorder.tell()
-        answer_samples(engine, keyed, recorder, sampling=sampling, batch_size=batch_size, workers=workers)
+        with nullcontext(decoders) if decoders is not None else Decoders() as reading:
+            answer_samples(engine, keyed, recorder, sampling=sampling, batch_size=batch_size, decoders=reading)
     return recorder.failed
 
 

@@ -3,6 +3,7 @@
 `python -m onethinker.media.ahead` is such a process: a medium a line on stdin, its frames or its error on stdout.
 """
 
+import fcntl
 import json
 import os
 import signal
@@ -26,57 +27,33 @@ from onethinker.media.reading import read_clip
 from onethinker.media.sources import FrameFolder, Source, TablePicture
 
 Medium = Path | Clip | Source
+_PIPE_BYTES = 1 << 20
+"""A wide pipe takes fewer turns between the two processes."""
 _BUDGETS: Mapping[str, type[MediaBudget]] = {budget.__name__: budget for budget in (MediaBudget, ExactBudget)}
 
 
 def default_workers() -> int:
-    """Return how many processes decode when nobody says otherwise: one a core that this process may use, 8 at most."""
+    """Return how many processes decode when nobody says otherwise: one for two cores, since each reads a video with several threads."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, cores)
+    return min(8, max(1, cores // 2))
 
 
-def read_ahead(
-    wanted: Sequence[Sequence[Medium]], budget: MediaBudget, *, workers: int | None = None, room: int | None = None
-) -> Generator[tuple[Clip, ...] | MediaError, None, None]:
-    """Yield the clips of each sample, in order, while the next ones are being decoded; an error in place of what cannot be read.
+class Decoders:
+    """Processes that decode, each with a thread that waits for it; one that died is replaced by the next question.
 
-    At most `room` clips are held that were not yielded yet or are wanted again. A medium that several samples want is decoded
-    once, if they come closer together than that. Clips in memory are sized here; nothing is started for them alone.
+    `workers` of them decode at once; one more hands over what it has decoded meanwhile.
     """
-    workers = workers or default_workers()
-    room = room or 2 * workers
-    wants = Counter(medium for media in wanted for medium in set(media))
-    under_way: deque[Sequence[Medium]] = deque()
-    rest = deque(wanted)
-    with _Decoders(budget, min(workers, len(wants) or 1)) as decoders:
-        while rest or under_way:
-            while rest and (not under_way or len(decoders.held) < room):
-                if len(decoders.held) >= room:
-                    decoders.held.clear()
-                under_way.append(rest.popleft())
-                decoders.start(under_way[-1])
-            media = under_way.popleft()
-            clips = decoders.finish(media)
-            for medium in set(media):
-                wants[medium] -= 1
-                if not wants[medium]:
-                    decoders.held.pop(medium, None)
-            yield clips
-            del clips
 
-
-class _Decoders:
-    """A thread for each process, which asks it for one medium after the other; a process that died is replaced by the next question."""
-
-    def __init__(self, budget: MediaBudget, workers: int) -> None:
-        self.held: dict[Medium, Future[Clip]] = {}
-        self._budget, self._own = budget, threading.local()
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decoding")
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = workers or default_workers()
+        self._threads = ThreadPoolExecutor(self.workers + 1, thread_name_prefix="decoding")
+        self._free = threading.Semaphore(self.workers)
+        self._idle = deque[_Process]()
         self._processes: list[_Process] = []
         self._starting = threading.Lock()
         self._closed = False
 
-    def __enter__(self) -> "_Decoders":
+    def __enter__(self) -> "Decoders":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -89,27 +66,27 @@ class _Decoders:
         for process in self._processes:
             process.close()
 
-    def start(self, media: Sequence[Medium]) -> None:
-        """Have media decoded that are not held."""
-        for medium in media:
-            if medium not in self.held:
-                self.held[medium] = self._threads.submit(self._read, medium)
+    def warm_up(self) -> None:
+        """Start all processes now, without waiting for them: they load what they need while something else is loaded here."""
+        self._idle.extend(self._start() for _ in range(self.workers + 1 - len(self._processes)))
 
-    def finish(self, media: Sequence[Medium]) -> tuple[Clip, ...] | MediaError:
-        """Return the clips of media, once they are all there, or the first error."""
-        self.start(media)
-        try:
-            return tuple([self.held[medium].result() for medium in media])
-        except MediaError as error:
-            return error
+    def submit(self, medium: Medium, budget: MediaBudget) -> Future[Clip]:
+        """Return the clip of a medium to come, or the MediaError in its place. Clips in memory are sized here, without a process."""
+        return self._threads.submit(self._read, medium, budget)
 
-    def _read(self, medium: Medium) -> Clip:
+    def _read(self, medium: Medium, budget: MediaBudget) -> Clip:
         if isinstance(medium, Clip):
-            return read_clip(medium, self._budget)
-        process: _Process | None = getattr(self._own, "process", None)
-        if process is None or not process.is_running():
-            process = self._own.process = self._start()
-        return process.read(medium, self._budget)
+            return read_clip(medium, budget)
+        with self._starting:
+            process = self._idle.popleft() if self._idle else None
+        process = process or self._start()
+        try:
+            with self._free:
+                about = process.decode(medium, budget)
+            return process.receive(medium, about)
+        finally:
+            if process.is_running():
+                self._idle.append(process)
 
     def _start(self) -> "_Process":
         with self._starting:
@@ -119,14 +96,64 @@ class _Decoders:
             return self._processes[-1]
 
 
+def read_ahead(
+    wanted: Sequence[Sequence[Medium]], budget: MediaBudget, decoders: Decoders, *, room: int | None = None
+) -> Generator[tuple[Clip, ...] | MediaError, None, None]:
+    """Yield the clips of each sample, in order, while the next ones are being decoded; an error in place of what cannot be read.
+
+    At most `room` clips are held that were not yielded yet or are wanted again. A medium that several samples want is decoded
+    once, if they come closer together than that. The first sample has all processors to itself, so that it is there soon.
+    """
+    room = room or 2 * decoders.workers
+    wants = Counter(medium for media in wanted for medium in set(media))
+    rest = deque(wanted)
+    held: dict[Medium, Future[Clip]] = {}
+    under_way: deque[Sequence[Medium]] = deque()
+
+    def start(media: Sequence[Medium]) -> None:
+        held.update({medium: decoders.submit(medium, budget) for medium in dict.fromkeys(media) if medium not in held})
+
+    try:
+        while rest or under_way:
+            if not under_way:
+                under_way.append(rest.popleft())
+                held = {medium: held[medium] for medium in under_way[0] if medium in held}  # the others are wanted much later
+            media = under_way.popleft()
+            start(media)
+            clips = _finished(held, media)
+            wants.subtract(set(media))
+            for medium in media:
+                if not wants[medium]:
+                    held.pop(medium, None)
+            while rest and len(held) < room:
+                under_way.append(rest.popleft())
+                start(under_way[-1])
+            yield clips
+            del clips
+    finally:
+        for future in held.values():
+            future.cancel()
+
+
+def _finished(held: Mapping[Medium, Future[Clip]], media: Sequence[Medium]) -> tuple[Clip, ...] | MediaError:
+    """Return the clips of media once they are all there, or the first error."""
+    try:
+        return tuple([held[medium].result() for medium in media])
+    except MediaError as error:
+        return error
+
+
 class _Process:
     """One process that decodes; it ends with its input, so also when this process is killed."""
 
     def __init__(self) -> None:
-        # Its own session, so that Ctrl-C reaches this process alone.
+        # Its own group, so that Ctrl-C reaches this process alone.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "onethinker.media.ahead"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            [sys.executable, "-P", "-m", "onethinker.media.ahead"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
         )
+        if hasattr(fcntl, "F_SETPIPE_SZ") and self._process.stdout is not None:
+            with suppress(OSError):  # more than this user may have
+                fcntl.fcntl(self._process.stdout.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def is_running(self) -> bool:
         return self._process.poll() is None
@@ -140,28 +167,34 @@ class _Process:
         with suppress(BrokenPipeError):
             self._process.communicate()
 
-    def read(self, medium: Source | Path, budget: MediaBudget) -> Clip:
-        """Return a medium's clip. Raises: MediaError: it cannot be read, or the process died over it."""
+    def decode(self, medium: Source | Path, budget: MediaBudget) -> dict[str, Any]:
+        """Return what is known of a medium's clip once it has been decoded, for `receive`. Raises: MediaError: it cannot be read."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         asked = {"medium": _to_json(medium), "budget": [type(budget).__name__, budget.model_dump(mode="json")]}
-        line = json.dumps(asked).encode() + b"\n"
         try:
-            self._process.stdin.write(line)
+            self._process.stdin.write(json.dumps(asked).encode() + b"\n")
             self._process.stdin.flush()
-            reply = json.loads(self._process.stdout.readline() or "null")
-            if reply is not None and "error" in reply:
-                raise MediaError(reply["error"])
-            if reply is not None:
-                frames = np.empty(reply["shape"], np.uint8)
-                if _read_into(self._process.stdout, frames.data.cast("B")):
-                    return _clip(reply["clip"], frames)
-        except (BrokenPipeError, ValueError):  # it ended before it had read the question, or within the first line of its reply
-            pass
+            reply: dict[str, Any] = json.loads(self._process.stdout.readline())
+        except (BrokenPipeError, ValueError) as error:  # it ended before it had read the question, or answered with a whole line
+            raise self._death(medium) from error
+        if "error" in reply:
+            raise MediaError(reply["error"])
+        return reply
+
+    def receive(self, medium: Source | Path, reply: dict[str, Any]) -> Clip:
+        """Return the clip that has been decoded. Raises: MediaError: the process died meanwhile."""
+        assert self._process.stdout is not None
+        frames = np.empty(reply["shape"], np.uint8)
+        if not _read_into(self._process.stdout, frames.data.cast("B")):
+            raise self._death(medium)
+        return _clip(reply["clip"], frames)
+
+    def _death(self, medium: Source | Path) -> MediaError:
         status = self._process.wait()
         how = f"was killed by signal {-status}" if status < 0 else f"left with {status}"
         name = medium if isinstance(medium, Path) else medium.name
-        raise MediaError(f"{name}: the process that decoded it {how}; the file may need more memory than there is, or break the decoder")
+        return MediaError(f"{name}: the process that decoded it {how}; the file may need more memory than there is, or break the decoder")
 
 
 def _read_into(pipe: IO[bytes], buffer: memoryview) -> bool:

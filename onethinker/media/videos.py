@@ -34,6 +34,7 @@ MAX_FRAME_PIXELS = 36_000_000
 """A larger frame is refused; 8K video has 33 million pixels."""
 MAX_PACKETS = 1_000_000
 """A video of more frames is refused: nine hours at 30 a second."""
+_MOST_BOXES = 1000
 MAX_DURATION_S = 24 * 3600.0
 THREADS = min(4, os.cpu_count() or 1)
 """Threads that decode one video."""
@@ -104,11 +105,15 @@ class Scan:
 def open_video(file: SharedFile, *, threads: int = THREADS) -> Iterator[tuple[Any, Any]]:
     """Yield the opened container and its video stream, nothing decoded yet.
 
-    Raises: MediaError: no video in it, or frames too large. FFmpegError: not a known container.
+    Raises: MediaError: not a known container, no video in it, or frames too large. FFmpegError: damaged.
     """
     # An empty list of protocols would mean all of them: "none" is the name of no protocol, so no other file is opened.
     options = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
-    with av.open(_Reader(file), "r", options=options, metadata_errors="ignore") as container:
+    try:
+        opened = av.open(_Reader(file), "r", options=options, metadata_errors="ignore")
+    except av.FFmpegError as error:
+        raise MediaError(f"cannot be read as a picture or video ({_what_is_wrong(file)})") from error
+    with opened as container:
         streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
         if not streams:
             raise MediaError("has no video in it" + (", only sound" if container.streams.audio else ""))
@@ -188,6 +193,22 @@ def scaled(frame: Frame, size: tuple[int, int]) -> Frame:
     if (frame.shape[1], frame.shape[0]) == size:
         return frame
     return converted(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"), size)
+
+
+def _what_is_wrong(file: SharedFile) -> str:
+    """Return why a file could not be opened: an MP4 has its index in one box, often the last, which a cut or half loaded one lacks."""
+    place, box = 0, file.read_at(0, 16)
+    if box[4:8] != b"ftyp":
+        return "of no known format, or damaged at its start"
+    for _ in range(_MOST_BOXES):
+        size = int.from_bytes(box[8:16] if box[:4] == b"\0\0\0\1" else box[:4], "big")
+        if box[4:8] == b"moov" and place + size <= file.size:
+            return "an MP4 whose index is damaged"
+        if size < 8 or place + size >= file.size:
+            break
+        place += size
+        box = file.read_at(place, 16)
+    return "an MP4 without its index, so most likely cut short: copy or download it again"
 
 
 def packets_of(container: Any, stream: Any) -> Iterator[Any]:

@@ -18,6 +18,7 @@ from onethinker.data.formats import read_samples
 from onethinker.data.sample import Sample
 from onethinker.evaluation.evaluate import evaluate
 from onethinker.evaluation.results import ANSWERS_FILE, RESULTS_FILE, open_journal, read_answers
+from onethinker.media.ahead import Decoders
 from onethinker.media.budget import MediaBudget
 from onethinker.models.engine import Reply, Request, Sampling
 from onethinker.models.wording import Wording
@@ -71,7 +72,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
 def run(kind: Kind, samples: Sequence[Sample], output: Path) -> None:
     texts = {Wording().text(sample): f"<think>?</think><answer>{sample.truth}</answer>" for sample in samples}
     engine = kind(texts, output.with_suffix(".log"))
-    evaluate(engine, samples, output=output, batch_size=BATCH, workers=1, sampling=Sampling(temperature=1, seed=7))
+    with Decoders(1) as decoders:
+        evaluate(engine, samples, output=output, batch_size=BATCH, decoders=decoders, sampling=Sampling(temperature=1, seed=7))
 
 
 def start(kind: Kind, samples: Sequence[Sample], output: Path) -> multiprocessing.process.BaseProcess:

@@ -3,6 +3,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 from onethinker.clip import Clip
 from onethinker.errors import MediaError
 from onethinker.media import ahead
-from onethinker.media.ahead import read_ahead
+from onethinker.media.ahead import Decoders
 from onethinker.media.budget import ExactBudget, MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.media.sources import FrameFolder
@@ -34,14 +35,19 @@ def pictures(tmp_path: Path) -> list[Path]:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each file was sent to a process."""
     counts: Counter[str] = Counter()
-    read = ahead._Process.read
+    decode = ahead._Process.decode
 
     def counting(self, medium, budget):
         counts[str(getattr(medium, "name", medium))] += 1
-        return read(self, medium, budget)
+        return decode(self, medium, budget)
 
-    monkeypatch.setattr(ahead._Process, "read", counting)
+    monkeypatch.setattr(ahead._Process, "decode", counting)
     return counts
+
+
+def read_ahead(wanted: Sequence[Sequence[ahead.Medium]], budget: MediaBudget, *, workers: int = 2, room: int | None = None):
+    with Decoders(workers) as decoders:
+        yield from ahead.read_ahead(wanted, budget, decoders, room=room)
 
 
 def same(found: Clip, expected: Clip) -> bool:
@@ -69,7 +75,7 @@ def test_clips_come_in_order_and_are_those_that_read_clip_returns(tmp_path, pict
     for media, clips in zip(wanted, read_ahead(wanted, BUDGET, workers=2), strict=True):
         assert len(clips) == len(media)
         assert all(same(clip, read_clip(medium, BUDGET)) for clip, medium in zip(clips, media, strict=True))
-    [(exact,)] = read_ahead([(pictures[1],)], ExactBudget())
+    [(exact,)] = list(read_ahead([(pictures[1],)], ExactBudget()))
     assert same(exact, read_clip(pictures[1], ExactBudget()))
     assert children() == []
 
@@ -92,7 +98,7 @@ def test_what_several_samples_ask_about_is_decoded_once(pictures, decoded):
 
 def test_no_more_is_decoded_ahead_than_there_is_room_for(pictures, decoded):
     clips = read_ahead([(path,) for path in pictures], BUDGET, workers=2, room=4)
-    for taken, expected in ((1, 4), (2, 5), (3, 6)):
+    for taken, expected in ((1, 5), (2, 6), (3, 7)):
         next(clips)
         deadline = time.monotonic() + 20
         while decoded.total() < expected and time.monotonic() < deadline:
@@ -128,3 +134,14 @@ def test_clips_in_memory_start_no_process(decoded):
     small = MediaBudget(image_max_pixels=64 * 64)
     assert [clips[0].width for clips in read_ahead([(memory,), (memory,)], small)] == [64, 64]
     assert decoded.total() == 0
+
+
+def test_processes_can_be_started_before_they_are_needed_and_serve_several_runs(pictures):
+    with Decoders(2) as decoders:
+        decoders.warm_up()
+        started = children()
+        assert len(started) == 3
+        for _ in range(2):
+            assert len(list(ahead.read_ahead([(path,) for path in pictures], BUDGET, decoders))) == 12
+        assert sorted(children()) == sorted(started)
+    assert children() == []

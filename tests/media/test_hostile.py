@@ -129,8 +129,21 @@ def test_a_video_cut_short_gives_what_is_there(tmp_path: Path, codec: str, recor
 
 def test_an_mp4_cut_short_is_refused(tmp_path: Path, record: Callable[..., Path]) -> None:
     path = record(tmp_path / "cut.mp4", EVEN)
-    path.write_bytes(path.read_bytes()[:-200])
-    assert "cannot be read" in refusal(path)
+    whole = path.read_bytes()
+    for end in (len(whole) - 200, len(whole) // 2, 100):
+        path.write_bytes(whole[:end])
+        assert "an MP4 without its index, so most likely cut short: copy or download it again" in refusal(path)
+    path.write_bytes(whole.replace(b"trak", b"junk"))
+    assert refusal(path) == "has no video in it"
+    at = whole.index(b"moov") + 8
+    path.write_bytes(whole[:at] + b"\xff" * (len(whole) - at))
+    assert refusal(path)
+
+
+def test_a_start_that_is_of_nothing_is_said(tmp_path: Path, record: Callable[..., Path]) -> None:
+    path = record(tmp_path / "cut.mkv", EVEN, codec="mkv")
+    path.write_bytes(path.read_bytes()[:300])
+    assert refusal(path) == "cannot be read as a picture or video (of no known format, or damaged at its start)"
 
 
 def test_damaged_packets_are_left_out(tmp_path: Path, record: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:

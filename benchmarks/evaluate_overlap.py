@@ -1,0 +1,138 @@
+"""How well reading clips and answering about them overlap: 8 clips of 60 s at 720p, and an engine as slow as reading.
+
+Run, from the repository's root:
+    .venv/bin/python -m benchmarks.evaluate_overlap --folder runs/overlap
+
+The engine waits, for each request, as long as `read_clip` takes for one of the clips (the mean of the same round), and does nothing
+meanwhile. Each round measures, in this order: reading all clips one after the other in this process; reading them ahead in processes
+with nobody answering; answering without reading; reading and answering in series; and the stage `answer` with its digests and its
+journal. The processes have been started before, as `onethinker evaluate` starts them before it loads the model. Medians of the rounds.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import numpy as np
+
+from onethinker.data.sample import Sample
+from onethinker.evaluation.evaluate import answer
+from onethinker.media.ahead import Decoders, read_ahead
+from onethinker.media.budget import MediaBudget
+from onethinker.media.reading import read_clip
+from onethinker.models.engine import Reply, Request, Sampling
+from onethinker.models.wording import Wording
+
+OVERLAPPED = "onethinker evaluate, stage answer"
+FIRST = "  of it until the engine is first asked"
+NUM_CLIPS, SECONDS, FPS, WIDTH, HEIGHT = 8, 60, 30, 1280, 720
+
+
+@dataclass
+class WaitingEngine:
+    """Waits for each request, and says the same about all."""
+
+    seconds: float
+    name: str = "waiting engine"
+    wording: Wording = field(default_factory=Wording)
+    budget: MediaBudget = field(default_factory=MediaBudget)
+    first_asked: float | None = None
+
+    def answer(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
+        """Return a reply for each request."""
+        self.first_asked = self.first_asked or time.perf_counter()
+        time.sleep(self.seconds * len(requests))
+        return [Reply("<think>A guess.</think><answer>2</answer>", 1, 1, "stop", self.seconds) for _ in requests]
+
+
+def write_clips(folder: Path) -> list[Path]:
+    """Return the clips, written where they are not there yet: a texture that drifts, a square that crosses it, some noise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"clip{number}.mp4" for number in range(NUM_CLIPS)]
+    if not paths[0].exists():
+        rng = np.random.default_rng(0)
+        texture = rng.integers(0, 255, (HEIGHT // 8, WIDTH // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+        noise = rng.integers(0, 12, (4, HEIGHT, WIDTH, 3), np.uint8)
+        with av.open(str(paths[0]), "w") as container:
+            stream = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "23"})
+            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+            for number in range(SECONDS * FPS):
+                frame = np.roll(texture, (number, 3 * number), (0, 1)) // 2 + noise[number % 4]
+                frame[200:400, 5 * number % 1000 : 5 * number % 1000 + 200] = (number % 255, 80, 200)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode())
+    for path in paths[1:]:
+        if not path.exists():
+            shutil.copyfile(paths[0], path)
+    return paths
+
+
+def seconds_of(work: object) -> float:
+    """Return how long a call takes."""
+    started = time.perf_counter()
+    work()  # type: ignore[operator]
+    return time.perf_counter() - started
+
+
+def measure(paths: Sequence[Path], output: Path) -> dict[str, float]:
+    """Return the seconds of one round."""
+    budget = MediaBudget()
+    samples = [Sample(path.stem, "How many squares?", "numerical", "video", (path,), truth="2") for path in paths]
+    media = [sample.media for sample in samples]
+    reading = seconds_of(lambda: [read_clip(path, budget) and None for path in paths])
+    engine, asked = WaitingEngine(reading / len(paths)), WaitingEngine(reading / len(paths))
+    found = {"reading in series": reading}
+    with warm_decoders() as decoders:
+        found["reading ahead alone"] = seconds_of(lambda: [None for _ in read_ahead(media, budget, decoders)])
+    found["answering alone"] = seconds_of(lambda: [engine.answer([Request("How many?")], Sampling()) for _ in paths])
+    found["read, then answer, in series"] = seconds_of(
+        lambda: [engine.answer([Request("How many?", (read_clip(path, budget),))], Sampling()) for path in paths]
+    )
+    shutil.rmtree(output, ignore_errors=True)
+    with warm_decoders() as decoders:
+        started = time.perf_counter()
+        answer(asked, samples, output=output, batch_size=1, decoders=decoders)
+        found[OVERLAPPED] = time.perf_counter() - started
+    assert asked.first_asked is not None
+    found[FIRST] = asked.first_asked - started
+    return found
+
+
+@contextmanager
+def warm_decoders() -> Iterator[Decoders]:
+    """Yield processes that have had the time to start which loading a model gives them in `onethinker evaluate`."""
+    with Decoders() as decoders:
+        decoders.warm_up()
+        time.sleep(2)
+        yield decoders
+
+
+def main() -> None:
+    """Print the medians of three rounds and their ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True, help="where clips and journals are written")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    paths = write_clips(options.folder)
+    print(f"{os.cpu_count()} cores, {Decoders().workers} processes, clips of {paths[0].stat().st_size / 1e6:.1f} MB")
+    rounds = [measure(paths, options.folder / "run") for _ in range(options.rounds)]
+    seconds = {name: statistics.median(own[name] for own in rounds) for name in rounds[0]}
+    for name, value in seconds.items():
+        print(f"| {name} | {value:.2f} s | {', '.join(f'{own[name]:.2f}' for own in rounds)} |")
+    slower = [max(own["reading ahead alone"], own["answering alone"]) for own in rounds]
+    shares = [alone / own[OVERLAPPED] for alone, own in zip(slower, rounds, strict=True)]
+    steady = [own["answering alone"] / (own[OVERLAPPED] - own[FIRST]) for own in rounds]
+    gains = [own["read, then answer, in series"] / own[OVERLAPPED] for own in rounds]
+    print(f"throughput: {statistics.median(shares):.3f} of the slower of the two alone, {statistics.median(gains):.2f} times in series")
+    print(f"from the first request on the engine is busy for {statistics.median(steady):.3f} of the time")
+
+
+if __name__ == "__main__":
+    main()
