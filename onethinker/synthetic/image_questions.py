@@ -1,5 +1,6 @@
 """Questions about pictures, by problem type."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from onethinker.synthetic.questions import (
     compact_json,
     corner_name,
     count_aloud,
+    list_aloud,
     mask_record,
     seen_box,
     segmentation_answer,
@@ -37,17 +39,28 @@ def _draw_scene(rng: np.random.Generator, most: int = 3) -> Scene:
     return Scene(draw_background(rng), draw_things(rng, int(rng.integers(1, most + 1))))
 
 
+def _look(scene: Scene) -> str:
+    """Return what is seen, in the order of the colours: found once and written down, a thing can be told from the text."""
+    return list_aloud([thing.name for thing in _by_color(scene.things)])
+
+
+def _by_color(things: Sequence[Thing]) -> list[Thing]:
+    return sorted(things, key=lambda thing: list(COLORS).index(thing.color))
+
+
 def _ask_color(rng: np.random.Generator, paint: Painter) -> Question:
     scene = _draw_scene(rng)
     thing = scene.things[0]
-    question = Question(paint(scene), f"What color is the {thing.shape}?", f"The {thing.shape} is {thing.color}.", thing.color)
+    question = Question(
+        paint(scene), f"What color is the {thing.shape}?", f"{_look(scene)} The {thing.shape} is {thing.color}.", thing.color
+    )
     return with_options(rng, question, list(COLORS))
 
 
 def _ask_shape(rng: np.random.Generator, paint: Painter) -> Question:
     scene = _draw_scene(rng)
     thing = scene.things[0]
-    question = Question(paint(scene), f"What shape is {thing.color}?", f"A {thing.shape} is {thing.color}.", thing.shape)
+    question = Question(paint(scene), f"What shape is {thing.color}?", f"{_look(scene)} A {thing.shape} is {thing.color}.", thing.shape)
     return with_options(rng, question, SHAPES)
 
 
@@ -58,7 +71,7 @@ def _ask_corner(rng: np.random.Generator, paint: Painter) -> Question:
     painting = paint(scene)
     corner = corner_name(seen_box(painting, 0))
     name = scene.things[0].name
-    question = Question(painting, f"Where is the {name}?", f"The {name} is at the {corner}.", corner)
+    question = Question(painting, f"Where is the {name}?", f"{_look(scene)} The {name} is at the {corner}.", corner)
     return with_options(rng, question, _CORNERS)
 
 
@@ -71,7 +84,7 @@ def _count(rng: np.random.Generator, paint: Painter) -> Question:
         alike = rng.integers(1, len(things) + 1)
         other = str(rng.choice([s for s in SHAPES if s != shape]))
         things = tuple(replace(t, shape=shape if number < alike else other) for number, t in enumerate(things))
-    listed = sorted(things, key=lambda t: list(COLORS).index(t.color))
+    listed = _by_color(things)
     counted = [all_count or t.shape == shape for t in listed]
     what = "shapes" if all_count else f"{shape}s"
     reasoning = count_aloud([t.name for t in listed], counted)
@@ -134,7 +147,7 @@ def _locate(rng: np.random.Generator, paint: Painter) -> Question:
     scene = _draw_scene(rng)
     painting = paint(scene)
     box, name = seen_box(painting, 0), scene.things[0].name
-    return Question(painting, f"Find the {name}.", f"It is at the {corner_name(box)}.", compact_json({"boxes": list(box)}))
+    return Question(painting, f"Find the {name}.", f"{_look(scene)} It is at the {corner_name(box)}.", compact_json({"boxes": list(box)}))
 
 
 def _segment(rng: np.random.Generator, paint: Painter) -> Question:

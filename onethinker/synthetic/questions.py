@@ -58,6 +58,15 @@ def with_options(rng: np.random.Generator, question: Question, others: Sequence[
     return replace(question, answer="ABCD"[right], options=options, reasoning=reasoning)
 
 
+def list_aloud(names: Sequence[str]) -> str:
+    """Return the names one after the other.
+
+    >>> list_aloud(["red circle", "blue star"])
+    'I see red circle, blue star.'
+    """
+    return f"I see {', '.join(names)}."
+
+
 def count_aloud(names: Sequence[str], counted: Sequence[bool]) -> str:
     """Return the names one after the other, with a running number behind each that counts.
 
@@ -65,7 +74,7 @@ def count_aloud(names: Sequence[str], counted: Sequence[bool]) -> str:
     'I see red circle 1, blue star, green circle 2.'
     """
     numbers = np.cumsum(counted)
-    return f"I see {', '.join(f'{n} {k}' if counts else n for n, k, counts in zip(names, numbers, counted, strict=True))}."
+    return list_aloud([f"{n} {k}" if counts else n for n, k, counts in zip(names, numbers, counted, strict=True)])
 
 
 def with_article(name: str) -> str:
