@@ -15,6 +15,7 @@ from onethinker.synthetic.questions import (
     compact_json,
     corner_name,
     count_aloud,
+    list_aloud,
     mask_record,
     seen_box,
     segmentation_answer,
@@ -77,7 +78,7 @@ def _ask_order(rng: np.random.Generator, paint: Painter) -> Question:
     scene, names = _draw_parade(rng, int(rng.integers(2, 4)))
     which = str(rng.choice(["first", "last"]))
     answer = scene.things[0 if which == "first" else -1].color
-    question = Question(paint(scene), f"What color comes {which}?", f"I see {', '.join(names)}.", answer)
+    question = Question(paint(scene), f"What color comes {which}?", list_aloud(names), answer)
     return with_options(rng, question, list(COLORS))
 
 
