@@ -241,7 +241,8 @@ def about_this_machine() -> dict[str, Any]:
 
 def _command() -> str | None:
     """Return the command line that this process was started with, None where it is not one of ours."""
-    is_ours = Path(sys.argv[0]).name in ("onethinker", "__main__.py")
+    program = Path(sys.argv[0])
+    is_ours = program.name == "onethinker" or program == Path(__file__).parents[1] / "__main__.py"
     return shlex.join(["onethinker", *sys.argv[1:]]) if is_ours else None
 
 
