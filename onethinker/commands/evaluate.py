@@ -94,7 +94,7 @@ def evaluate(
     if list:
         show_list(data, as_json=json)
         return
-    from onethinker.evaluation.masking import read_masks
+    from onethinker.evaluation.masking import newest_masks
     from onethinker.evaluation.metrics import score_tasks
     from onethinker.evaluation.pictures import draw_examples
     from onethinker.evaluation.report import write_report
@@ -146,7 +146,7 @@ def evaluate(
         say_unread(unparsable(all_results[0]))
     if grader is not None:
         print(grader.cost(), file=sys.stderr)
-    for name in sorted({made.segmenter for folder in folders for made in read_masks(folder)[-1:] if not made.for_benchmarks}):
+    for name in sorted({made.segmenter for folder in folders for made in newest_masks(folder)[-1:] if not made.for_benchmarks}):
         print(f"masks are by {name}: their numbers are for trying things out, not to stand beside the paper's", file=sys.stderr)
     failed = [(result.sample_id, result.error) for own in all_results for result in own if result.grade is None]
     raise_failed(failed, sum(map(len, all_results)))
@@ -186,11 +186,11 @@ def grade(
 ) -> "Sequence[Result]":
     """Return the results of the answers in a folder, graded anew, with masks where there is a segmenter or masks were made before."""
     from onethinker.evaluation.evaluate import score
-    from onethinker.evaluation.masking import measure_masks, recall_masks
+    from onethinker.evaluation.masking import measure_masks
 
     results = score(samples, output=folder, profile=profile, judge=judge)
     if segmenter is None:
-        return recall_masks(results, output=folder)
+        return results
     with progress_bar(f"masks of {folder.name}") as on_progress:
         return measure_masks(segmenter, samples, results, output=folder, on_progress=on_progress)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from onethinker.errors import AnswerError
-from onethinker.evaluation.pictures import answer_picture, is_sheet, newest_masks, truth_picture
+from onethinker.evaluation.pictures import answer_picture, is_sheet, masks_by_result, truth_picture
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.runs import Evaluation, Run
 from onethinker.evaluation.scoring import unparsable
@@ -125,7 +125,7 @@ def _entries(runs: Sequence[Run]) -> list[_Entry]:
     entries: dict[tuple[str, ...], _Entry] = {}
     for number, run in enumerate(runs):
         for evaluation in run.evaluations:
-            masks = newest_masks(evaluation.folder)
+            masks = masks_by_result(evaluation.folder)
             benchmark = evaluation.benchmark.name if evaluation.benchmark else ""
             for result in evaluation.results:
                 question = (benchmark, result.sample_id, result.problem, result.truth)

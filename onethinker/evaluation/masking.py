@@ -105,36 +105,31 @@ def measure_masks(
     return complete
 
 
-def recall_masks(results: Sequence[Result], *, output: Path) -> list[Result]:
+def with_stored_masks(results: Sequence[Result], output: Path) -> list[Result]:
     """Return the results with the worth of the masks that the last segmenter in `output` made; as they are unless it made all.
 
     Raises: CheckpointError: the journal is damaged.
     """
-    entries = read_masks(output)
-    if not entries:
+    newest = newest_masks(output)
+    if not newest:
         return list(results)
-    made = {entry.key: entry for entry in entries if entry.error is None}
-    keys = {result.key: _key(result, entries[-1].segmenter, entries[-1].weights) for result in results if _is_answered(result)}
+    made = {entry.key: entry for entry in newest if entry.error is None}
+    keys = {result.key: _key(result, newest[-1].segmenter, newest[-1].weights) for result in results if _is_answered(result)}
     if not all(key in made for key in keys.values()):
         return list(results)
-    complete = [_with_masks(result, made[keys[result.key]]) if result.key in keys else result for result in results]
-    write_results(output, complete)
-    return complete
+    return [_with_masks(result, made[keys[result.key]]) if result.key in keys else result for result in results]
+
+
+def newest_masks(folder: Path) -> list[AnswerMasks]:
+    """Return what the last segmenter in a folder made, in order: masks of different ones never stand side by side."""
+    made = read_masks(folder)
+    return [entry for entry in made if (entry.segmenter, entry.weights) == (made[-1].segmenter, made[-1].weights)]
 
 
 def read_masks(folder: Path) -> list[AnswerMasks]:
     """Return all that was made in a folder, in order; [] where the stage has not run. Raises: CheckpointError."""
     path = folder / MASKS_FILE
     return read_records(path, lambda fields: AnswerMasks(**fields)) if path.exists() else []
-
-
-def with_stored_masks(results: Sequence[Result], output: Path) -> list[Result]:
-    """Return results with the worth of the masks made of them last, by whichever segmenter; unchanged where some have none yet."""
-    made = {made.result_key: made for made in read_masks(output) if made.error is None}
-    asked = [result for result in results if result.task.startswith(_PROBLEM_TYPE) and result.grade is not None]
-    if not asked or not all(result.key in made for result in asked):
-        return list(results)
-    return [_with_masks(result, made[result.key]) if result.key in made and result.grade is not None else result for result in results]
 
 
 def _with_masks(result: Result, made: AnswerMasks) -> Result:

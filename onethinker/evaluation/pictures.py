@@ -13,7 +13,7 @@ from onethinker.clip import Clip
 from onethinker.data.sample import Sample
 from onethinker.drawing import draw_masks
 from onethinker.errors import AnswerError
-from onethinker.evaluation.masking import AnswerMasks, read_masks
+from onethinker.evaluation.masking import AnswerMasks, newest_masks
 from onethinker.evaluation.readers.masks import PICTURE, frame_times, truth_masks
 from onethinker.evaluation.results import Result, read_settings
 from onethinker.evaluation.scoring import unparsable
@@ -48,9 +48,9 @@ def answer_picture(folder: Path, key: str) -> Path:
     return folder / EXAMPLES_FOLDER / f"{key}.answer.webp"
 
 
-def newest_masks(folder: Path) -> dict[str, AnswerMasks]:
+def masks_by_result(folder: Path) -> dict[str, AnswerMasks]:
     """Return the masks that were last made in an evaluation's folder, by the key of the result. Raises: CheckpointError."""
-    return {made.result_key: made for made in read_masks(folder) if made.masks is not None}
+    return {made.result_key: made for made in newest_masks(folder) if made.masks is not None}
 
 
 def is_sheet(path: Path) -> bool:
@@ -65,7 +65,7 @@ def draw_examples(samples: Sequence[Sample], results: Sequence[Result], output: 
     What is drawn already stays. Raises: MediaError: a picture or clip cannot be read any more. CheckpointError, DataError.
     """
     budget = MediaBudget.model_validate(read_settings(output)["settings"]["budget"])
-    masks = newest_masks(output)
+    masks = masks_by_result(output)
     shown = choose_examples(results)
     for sample, result in zip(samples, results, strict=True):
         if result.key in shown:

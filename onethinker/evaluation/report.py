@@ -27,7 +27,7 @@ from onethinker.evaluation.benchmarks import (
 from onethinker.evaluation.browsing import RIGHT, Gallery, make_gallery
 from onethinker.evaluation.charts import line_chart
 from onethinker.evaluation.comparison import compare_to_first
-from onethinker.evaluation.masking import read_masks
+from onethinker.evaluation.masking import newest_masks
 from onethinker.evaluation.runs import Loaded, Run, load_runs
 from onethinker.evaluation.scoring import BenchmarkRow
 from onethinker.files import write_atomically
@@ -139,7 +139,7 @@ def published_rows(runs: Sequence[Run]) -> list[PublishedRow]:
 
 def segmenters_of(run: Run) -> dict[str, bool]:
     """Return what made the masks of a run's answers, and whether such masks may stand beside published numbers."""
-    return {made.segmenter: made.for_benchmarks for evaluation in run.evaluations for made in read_masks(evaluation.folder)}
+    return {made.segmenter: made.for_benchmarks for evaluation in run.evaluations for made in newest_masks(evaluation.folder)}
 
 
 def _template() -> Any:

@@ -17,7 +17,7 @@ from onethinker.data.formats import read_samples, write_samples
 from onethinker.data.sample import Sample
 from onethinker.errors import CheckpointError, DataError, EngineError
 from onethinker.evaluation.benchmarks import find_benchmark
-from onethinker.evaluation.masking import MASKS_FILE, has_segmentation, measure_masks, read_masks, recall_masks
+from onethinker.evaluation.masking import MASKS_FILE, has_segmentation, measure_masks, newest_masks, read_masks, with_stored_masks
 from onethinker.evaluation.metrics import score_tasks
 from onethinker.evaluation.readers.masks import selection_of, truth_masks
 from onethinker.evaluation.results import RESULTS_FILE, Result, read_results
@@ -192,15 +192,16 @@ def test_another_segmenter_or_answer_has_masks_of_its_own(tmp_path):
 def test_scoring_again_without_a_segmenter_finds_the_masks_of_the_last_one_if_it_made_all(tmp_path):
     samples = pictures(tmp_path, 2)
     before = answered(samples, ANSWER, HALF)
-    assert recall_masks(before, output=tmp_path) == before
+    assert with_stored_masks(before, tmp_path) == before
     measure_masks(BoxSegmenter("first"), samples, before, output=tmp_path)
     with pytest.raises(KeyboardInterrupt):
         measure_masks(BoxSegmenter("second", stops_after=1), samples, before, output=tmp_path)
-    assert recall_masks(before, output=tmp_path) == before
+    assert with_stored_masks(before, tmp_path) == before
+    assert [made.segmenter for made in newest_masks(tmp_path)] == ["second"]
     complete = measure_masks(BoxSegmenter("second"), samples, before, output=tmp_path)
-    assert recall_masks(before, output=tmp_path) == complete
+    assert with_stored_masks(before, tmp_path) == complete
     assert list(read_results(tmp_path).values()) == complete
-    assert recall_masks(answered(samples, HALF), output=tmp_path) != complete
+    assert with_stored_masks(answered(samples, HALF), tmp_path) != complete
 
 
 def test_results_of_other_tasks_and_without_a_grade_come_back_as_they_are(tmp_path):
