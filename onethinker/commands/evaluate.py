@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from json import dumps
@@ -30,8 +30,20 @@ HELD_OUT = "test"
 ALL_OF_THE_PAPER = "paper"
 """In place of names: the paper's benchmarks whose data are there."""
 Stage = Literal["all", "answer", "score", "masks", "report"]
+Mode = Literal["greedy", "release"]
+MODES: Mapping[Mode, tuple[float, float]] = {"greedy": (0.0, 1.0), "release": (0.1, 0.001)}
+"""Temperature and top_p. Source: paper, greedy; release, by reading."""
 Failures = Sequence[tuple[str, str | None]]
 """Ids of samples without a grade, and why."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Samples that are evaluated into one folder: those of a benchmark, or a user's own."""
+
+    benchmark: "Benchmark | None"
+    samples: "Sequence[Sample]"
+    folder: Path
 
 
 def evaluate(
@@ -51,7 +63,8 @@ def evaluate(
     settings: Path | None = None,
     batch_size: int = 8,
     max_new_tokens: int = 4096,
-    temperature: float = 0.0,
+    mode: Mode = "greedy",
+    temperature: float | None = None,
     seed: int = 0,
     judge: str | None = None,
     judge_model: str = "judge",
@@ -83,8 +96,10 @@ def evaluate(
         settings: Model folder whose words and media budget to use, for a model that a server serves.
         batch_size: Samples that a model loaded here is asked together; a server gets as many as it takes.
         max_new_tokens: Longest answer, in tokens.
-        temperature: 0 gives the most likely answer, more gives variety.
-        seed: Seed of the sampling.
+        mode: "greedy" takes the most likely token each time, as the paper says; "release" draws as its code does, at
+            temperature 0.1 with top_p 0.001.
+        temperature: In place of a mode: draw answers at this temperature; more gives variety.
+        seed: Seed of the drawing.
         judge: Address of a chat model (OpenAI-compatible) that says how right answers in free text are.
         judge_model: Its name on the server.
         segmenter: Makes masks of the answers to segmentation, for gIoU, cIoU, J and F: SAM 2 (facebook/sam2.1-hiera-large,
@@ -94,13 +109,9 @@ def evaluate(
     if list:
         show_list(data, as_json=json)
         return
-    from onethinker.evaluation.masking import newest_masks
-    from onethinker.evaluation.metrics import score_tasks
     from onethinker.evaluation.pictures import draw_examples
     from onethinker.evaluation.report import write_report
-    from onethinker.evaluation.scoring import unparsable
     from onethinker.media.ahead import Decoders
-    from onethinker.models.engine import Sampling
     from onethinker.models.loading import load_engine
     from onethinker.models.wording import Wording
 
@@ -110,52 +121,42 @@ def evaluate(
     if stage == "masks" and segmenter is None:
         raise ConfigError("--stage masks needs a --segmenter")
     check_flags(benchmark, data, media_root, synthetic=synthetic, limit=limit, batch_size=batch_size)
+    sampling = choose_sampling(mode, temperature, max_new_tokens=max_new_tokens, seed=seed)
     chosen = choose_benchmarks(benchmark, data)
     if chosen:
-        sets = [read_chosen(row, data, limit) for row in chosen]
+        parts = [Part(row, read_chosen(row, data, limit), output / row.key) for row in chosen]
     elif data is not None:
-        sets = [read_file(data, media_root, limit)]
+        parts = [Part(None, read_file(data, media_root, limit), output)]
     else:
-        sets = [held_out_scenes(synthetic or 0, synthetic_seed, limit)]
-    cutter = open_segmenter(segmenter, sets)
+        parts = [Part(None, held_out_scenes(synthetic or 0, synthetic_seed, limit), output)]
+    cutter = open_segmenter(segmenter, [part.samples for part in parts])
     grader = open_judge(judge, judge_model, output)
     words = Wording.load(wording) if wording is not None else None
-    sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
-    folders = [output / row.key for row in chosen] or [output]
     failed: Failures = []
     if model is not None and asks:
         with Decoders() as decoders:
-            if chosen or data is not None:
+            if synthetic is None:
                 decoders.warm_up()
             engine = load_engine(model, wording=words, settings=settings)
             asking = partial(ask, engine, profile=rewards, sampling=sampling, batch_size=batch_size, judge=grader, decoders=decoders)
-            failed = [failure for samples, folder in zip(sets, folders, strict=True) for failure in asking(samples, folder)]
-    if stage == "answer":
-        raise_failed(failed, sum(map(len, sets)))
-        return
-    all_results = [grade(own, at, profile=rewards, judge=grader, segmenter=cutter) for own, at in zip(sets, folders, strict=True)]
-    if stage in ("all", "report"):
-        for samples, own, folder in zip(sets, all_results, folders, strict=True):
-            draw_examples(samples, own, folder)
-        write_report(output / "report.html", folders)
-    if chosen:
-        print_benchmarks(chosen, all_results, as_json=json)
-    else:
-        scores = score_tasks(all_results[0])
-        print(scores_as_json(scores)) if json else print_scores(scores)
-        say_unread(unparsable(all_results[0]))
-    if grader is not None:
-        print(grader.cost(), file=sys.stderr)
-    for name in sorted({made.segmenter for folder in folders for made in newest_masks(folder)[-1:] if not made.for_benchmarks}):
-        print(f"masks are by {name}: their numbers are for trying things out, not to stand beside the paper's", file=sys.stderr)
-    failed = [(result.sample_id, result.error) for own in all_results for result in own if result.grade is None]
-    raise_failed(failed, sum(map(len, all_results)))
+            failed = [failure for part in parts for failure in asking(part)]
+    if stage != "answer":
+        all_results = [grade(part, profile=rewards, judge=grader, segmenter=cutter) for part in parts]
+        if stage in ("all", "report"):
+            for part, results in zip(parts, all_results, strict=True):
+                draw_examples(part.samples, results, part.folder)
+            write_report(output / "report.html", [part.folder for part in parts])
+            print(f"wrote {output / 'report.html'}: open it in a browser", file=sys.stderr)
+        print_results(parts, all_results, as_json=json)
+        if grader is not None:
+            print(grader.cost(), file=sys.stderr)
+        failed = [(result.sample_id, result.error) for own in all_results for result in own if result.grade is None]
+    raise_failed(failed, sum(len(part.samples) for part in parts))
 
 
 def ask(
     engine: "LoadedEngine",
-    samples: "Sequence[Sample]",
-    folder: Path,
+    part: Part,
     *,
     profile: Profile,
     sampling: "Sampling",
@@ -163,14 +164,14 @@ def ask(
     judge: "Judge | None",
     decoders: "Decoders",
 ) -> Failures:
-    """Have a model answer what has no answer in a folder yet; return which samples still have none."""
+    """Have a model answer what has no answer yet; return which samples still have none."""
     from onethinker.evaluation.evaluate import answer
 
-    with progress_bar(f"asking {folder.name}") as on_progress:
+    with progress_bar(f"asking {part.folder.name}") as on_progress:
         failed = answer(
             engine,
-            samples,
-            output=folder,
+            part.samples,
+            output=part.folder,
             profile=profile,
             sampling=sampling,
             batch_size=batch_size,
@@ -181,18 +182,16 @@ def ask(
     return [(answer.sample_id, answer.error) for answer in failed]
 
 
-def grade(
-    samples: "Sequence[Sample]", folder: Path, *, profile: Profile, judge: "Judge | None", segmenter: "Segmenter | None"
-) -> "Sequence[Result]":
-    """Return the results of the answers in a folder, graded anew, with masks where there is a segmenter or masks were made before."""
+def grade(part: Part, *, profile: Profile, judge: "Judge | None", segmenter: "Segmenter | None") -> "Sequence[Result]":
+    """Return the results of a part's answers, graded anew, with masks where there is a segmenter or masks were made before."""
     from onethinker.evaluation.evaluate import score
     from onethinker.evaluation.masking import measure_masks
 
-    results = score(samples, output=folder, profile=profile, judge=judge)
+    results = score(part.samples, output=part.folder, profile=profile, judge=judge)
     if segmenter is None:
         return results
-    with progress_bar(f"masks of {folder.name}") as on_progress:
-        return measure_masks(segmenter, samples, results, output=folder, on_progress=on_progress)
+    with progress_bar(f"masks of {part.folder.name}") as on_progress:
+        return measure_masks(segmenter, part.samples, results, output=part.folder, on_progress=on_progress)
 
 
 def raise_failed(failed: Failures, count: int) -> None:
@@ -215,15 +214,35 @@ def check_flags(
             raise ConfigError(f"{name} must be at least 1, got {number}")
 
 
-def print_benchmarks(chosen: "Sequence[Benchmark]", all_results: "Sequence[Sequence[Result]]", *, as_json: bool) -> None:
-    """Print the numbers of benchmarks beside the published ones, and to stderr which answers could not be read."""
+def choose_sampling(mode: Mode, temperature: float | None, *, max_new_tokens: int, seed: int) -> "Sampling":
+    """Return how answers are drawn. Raises: ConfigError: a temperature below 0 or beside a mode."""
+    from onethinker.models.engine import Sampling
+
+    if temperature is not None and (mode != "greedy" or temperature < 0):
+        raise ConfigError(f"--temperature must be 0 or more, and stands without --mode {mode}; got {temperature:g}")
+    warmth, top_p = MODES[mode] if temperature is None else (temperature, 1.0)
+    return Sampling(max_new_tokens=max_new_tokens, temperature=warmth, top_p=top_p, seed=seed)
+
+
+def print_results(parts: Sequence[Part], all_results: "Sequence[Sequence[Result]]", *, as_json: bool) -> None:
+    """Print the numbers, those of benchmarks beside the published ones; and to stderr what a reader of them must know."""
+    from onethinker.evaluation.masking import newest_masks
+    from onethinker.evaluation.metrics import score_tasks
     from onethinker.evaluation.scoring import score_benchmark, unparsable
 
-    rows = [row for known, own in zip(chosen, all_results, strict=True) for row in score_benchmark(known, own)]
-    unread = {known.name: unparsable(own) for known, own in zip(chosen, all_results, strict=True)}
-    print(rows_as_json(rows, unread)) if as_json else print_rows(rows)
-    for name, ids in unread.items():
-        say_unread(ids, f"{name}: ")
+    of_benchmarks = [(part.benchmark, own) for part, own in zip(parts, all_results, strict=True) if part.benchmark is not None]
+    unread = {known.name: unparsable(own) for known, own in of_benchmarks}
+    if of_benchmarks:
+        rows = [row for known, own in of_benchmarks for row in score_benchmark(known, own)]
+        print(rows_as_json(rows, unread)) if as_json else print_rows(rows)
+        for name, ids in unread.items():
+            say_unread(ids, f"{name}: ")
+    else:
+        scores = score_tasks(all_results[0])
+        print(scores_as_json(scores)) if as_json else print_scores(scores)
+        say_unread(unparsable(all_results[0]))
+    for name in sorted({made.segmenter for part in parts for made in newest_masks(part.folder)[-1:] if not made.for_benchmarks}):
+        print(f"masks are by {name}: their numbers are for trying things out, not to stand beside the paper's", file=sys.stderr)
 
 
 def say_unread(ids: Sequence[str], where: str = "") -> None:
@@ -311,7 +330,12 @@ def show_list(data: Path | None, *, as_json: bool) -> None:
         where = "found: " + ", ".join(record["files"]) if record["found"] else f"missing: {missing}"
         samples = f"{record['num_samples']} samples" if record["num_samples"] else "number of samples unknown"
         table.add_row(f"{record['name']}\n{record['group']}\n{samples}", metrics, where)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    found = sum(record["found"] for record in records)
+    console.print(
+        f"the data of {found} of {len(records)} are there; --benchmark takes any of the names, or paper for all of the paper's that are"
+    )
 
 
 def rows_as_json(rows: "Sequence[BenchmarkRow]", unread: Mapping[str, Sequence[str]]) -> str:

@@ -34,6 +34,24 @@ def test_evaluate_prints_a_table(tmp_path, capsys):
     assert "mean accuracy" in capsys.readouterr().out
 
 
+def test_greedy_is_the_default_and_a_flag_draws_as_the_release_does(tmp_path):
+    for name, flags in {
+        "default": (),
+        "greedy": ("--mode", "greedy"),
+        "release": ("--mode", "release"),
+        "warm": ("--temperature", 0.7),
+    }.items():
+        arguments = ("--model", "tiny", "--synthetic", 1, "--max-new-tokens", 4, "--output", tmp_path / name, "--stage", "answer")
+        assert run("evaluate", *arguments, *flags) == 0
+    drawn = {path.parent.name: json.loads(path.read_text())["settings"]["sampling"] for path in tmp_path.glob("*/settings.json")}
+    assert {name: (own["temperature"], own["top_p"]) for name, own in drawn.items()} == {
+        "default": (0.0, 1.0),
+        "greedy": (0.0, 1.0),
+        "release": (0.1, 0.001),
+        "warm": (0.7, 1.0),
+    }
+
+
 def test_samples_that_cannot_be_asked_are_named_and_leave_with_1(tmp_path, capsys):
     samples = [Sample("seven", "How many?", "numerical", "image", (tmp_path / "absent.png",), truth="2")]
     write_samples(tmp_path / "samples.jsonl", samples)
@@ -54,6 +72,7 @@ def test_samples_that_cannot_be_asked_are_named_and_leave_with_1(tmp_path, capsy
         (("--model", "tiny", "--benchmark", "paper", "--data", "/nowhere"), "no data of any benchmark"),
         (("--model", "tiny", "--synthetic", "1", "--judge", "sage"), "--judge must be an address"),
         (("--model", "tiny", "--synthetic", "0"), "--synthetic must be at least 1"),
+        (("--model", "tiny", "--synthetic", "1", "--mode", "release", "--temperature", "1"), "stands without --mode release"),
         (("--model", "tiny", "--data", "absent.jsonl"), "absent.jsonl"),
         (("--model", "/no/such/model", "--synthetic", "1"), "/no/such/model"),
     ],
@@ -66,6 +85,7 @@ def test_samples_that_cannot_be_asked_are_named_and_leave_with_1(tmp_path, capsy
         "no data at all",
         "judge",
         "none",
+        "mode and temperature",
         "file",
         "model",
     ],
@@ -105,6 +125,7 @@ def test_the_list_says_what_is_found_and_where_the_rest_goes(tmp_path, capsys):
     table = capsys.readouterr().out
     assert "found:" in table
     assert "charades_sta" not in table
+    assert "the data of 1 of 39 are there" in table
 
 
 def test_a_benchmark_is_asked_and_stands_beside_the_paper(tmp_path, capsys):
