@@ -116,11 +116,7 @@ def compare_values(
     is_binary = bool(np.isin(pairs[:, [0, 2]], (0.0, 1.0)).all() and (pairs[:, [1, 3]] == 1).all())
     gains = _share(pairs[:, 2], pairs[:, 3]) - _share(pairs[:, 0], pairs[:, 1])
     better, worse = int((gains > 0).sum()), int((gains < 0).sum())
-    note = ""
-    if better + worse < FEWEST_DIFFERENT:
-        note = f"too few: only {better + worse} of {len(both)} answers differ"
-    elif not is_binary and len(both) < FEWEST_PAIRS:
-        note = f"too few: {len(both)} samples"
+    note = _too_few(better + worse, len(both), fewest=0 if is_binary else FEWEST_PAIRS)
     p = mcnemar(better, worse) if is_binary else bootstrap_p(differences)
     return (
         Comparison(
@@ -221,8 +217,7 @@ def _mean_of_tasks(rows: Sequence[Comparison], differences: Array) -> Comparison
     """Return the comparison of the means of all tasks, each counting the same, from resampling within the tasks."""
     num_pairs = sum(row.num_pairs for row in rows)
     better, worse = sum(row.num_better for row in rows), sum(row.num_worse for row in rows)
-    note = f"too few: only {better + worse} of {num_pairs} answers differ" if better + worse < FEWEST_DIFFERENT else ""
-    note = note or (f"too few: {num_pairs} samples" if num_pairs < FEWEST_PAIRS else "")
+    note = _too_few(better + worse, num_pairs, fewest=FEWEST_PAIRS)
     p = None if note else bootstrap_p(differences)
     return Comparison(
         what=ALL_TASKS,
@@ -240,6 +235,13 @@ def _mean_of_tasks(rows: Sequence[Comparison], differences: Array) -> Comparison
         note=note,
         p_corrected=p,
     )
+
+
+def _too_few(different: int, pairs: int, *, fewest: int) -> str:
+    """Return why so many pairs, of which so many differ, are too few for a test that needs at least `fewest`; "" where they are not."""
+    if different < FEWEST_DIFFERENT:
+        return f"too few: only {different} of {pairs} answers differ"
+    return f"too few: {pairs} samples" if pairs < fewest else ""
 
 
 def _resampled_differences(pairs: Array, rng: np.random.Generator) -> Array:

@@ -99,6 +99,7 @@ def make_page(loaded: Loaded, *, title: str, max_mb: float = MAX_MB) -> str:
             trainings=loaded.trainings,
             gallery=make_gallery(runs, max_bytes=round(max_mb * 1e6)) if runs else Gallery((), 0),
             right=RIGHT,
+            notes=notes_on(measured),
             segmenters={run.name: segmenters_of(run) for run in runs},
             max_mb=max_mb,
             script=Markup(script),  # noqa: S704 (a file of ours)
@@ -135,6 +136,15 @@ def published_rows(runs: Sequence[Run]) -> list[PublishedRow]:
                 )
             )
     return rows
+
+
+def notes_on(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Return what must be known of the numbers of benchmarks that were run, each note with the benchmarks that it is about."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for benchmark in dict.fromkeys(evaluation.benchmark for run in runs for evaluation in run.evaluations):
+        if benchmark is not None and benchmark.note:
+            names[benchmark.note].append(benchmark.name)
+    return names
 
 
 def segmenters_of(run: Run) -> dict[str, bool]:

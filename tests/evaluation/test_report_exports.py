@@ -8,6 +8,7 @@ from huggingface_hub import ModelCardData
 
 from onethinker.cli import main
 from onethinker.errors import ConfigError
+from onethinker.evaluation.benchmarks import find_benchmark
 from onethinker.evaluation.exports import model_index, write_exports
 from onethinker.evaluation.report import published_rows, write_report
 from onethinker.evaluation.results import Result
@@ -74,6 +75,22 @@ def test_the_page_shows_ours_theirs_the_difference_and_that_samples_are_missing(
     assert "RefCOCO val 40 of 10,834" in page
     assert '<span class="good">better</span><small>exact McNemar test</small>' in page
     assert "<option>RefCOCO val</option>" in page
+
+
+def test_the_page_says_what_must_be_known_of_a_benchmark_that_was_run(benchmarks):
+    track = Grade(2.0, 1.0, 1.0, 0.5, {"AO": 1.0, "R@0.3": 1.0, "R@0.5": 1.0, "R@0.7": 1.0})
+    store(benchmarks / "one" / "got_10k", [Result("t", "video", "tracking", "Where?", "{}", "<answer>", track)])
+    write_report(benchmarks / "page.html", [benchmarks / "one"])
+    page = (benchmarks / "page.html").read_text()
+    assert f"GOT-10k: {find_benchmark('GOT-10k').note}." in page
+    assert find_benchmark("MeViS").note not in page
+
+
+def test_the_heading_names_every_model_once(benchmarks):
+    settings = benchmarks / "two" / "refcoco_val" / "settings.json"
+    settings.write_text(settings.read_text().replace('"tiny"', '"other"'))
+    write_report(benchmarks / "page.html", [benchmarks / "one", benchmarks / "two"])
+    assert '<p class="quiet">tiny · other · 2026-01-01</p>' in (benchmarks / "page.html").read_text()
 
 
 def test_a_folder_that_only_has_a_benchmarks_name_is_no_benchmark(tmp_path):
