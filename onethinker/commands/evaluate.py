@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from onethinker.data.sample import Sample
     from onethinker.evaluation.benchmarks import Benchmark
     from onethinker.evaluation.judge import Judge
-    from onethinker.evaluation.metrics import Score
+    from onethinker.evaluation.metrics import Estimate, Score
     from onethinker.evaluation.results import Result
     from onethinker.evaluation.scoring import BenchmarkRow
     from onethinker.media.ahead import Decoders
@@ -392,6 +392,16 @@ def scores_as_json(scores: "Sequence[Score]") -> str:
     return dumps({"mean_accuracy": mean_accuracy(scores), "tasks": [asdict(score) for score in scores]})
 
 
+def in_words(value: "Estimate") -> str:
+    """Return a mean with its interval.
+
+    >>> from onethinker.evaluation.metrics import Estimate
+    >>> in_words(Estimate(0.5, 0.25, 0.75))
+    '0.500 (0.25–0.75)'
+    """
+    return f"{value.mean:.3f} ({value.low:.2f}–{value.high:.2f})"
+
+
 def print_scores(scores: "Sequence[Score]") -> None:
     """Print a table of all tasks to stdout."""
     from rich.console import Console
@@ -399,16 +409,15 @@ def print_scores(scores: "Sequence[Score]") -> None:
 
     from onethinker.evaluation.metrics import mean_accuracy
 
-    narrow = [Column(name, no_wrap=True) for name in ("n", "accuracy (95 %)", "format")]
-    table = Table(Column("task"), *narrow, Column("metrics"))
+    narrow = [Column(name, no_wrap=True) for name in ("n", "accuracy (95 %)", "format (95 %)")]
+    table = Table(Column("task"), *narrow, Column("metrics (95 %)"))
     for score in scores:
         if score.accuracy is None or score.format is None:
             table.add_row(score.task, str(score.num_samples), f"{score.num_failed} not asked", "", "")
             continue
-        accuracy = f"{score.accuracy.mean:.3f} ({score.accuracy.low:.2f}–{score.accuracy.high:.2f})"
         # A space at which a line does not break keeps a number beside its name.
-        metrics = ", ".join(f"{name} {value.mean:.3f}".replace(" ", "\u00a0") for name, value in score.metrics.items())
-        table.add_row(score.task, str(score.num_samples), accuracy, f"{score.format.mean:.3f}", metrics)
+        metrics = ", ".join(f"{name} {in_words(value)}".replace(" ", "\u00a0") for name, value in score.metrics.items())
+        table.add_row(score.task, str(score.num_samples), in_words(score.accuracy), in_words(score.format), metrics)
     console = Console()
     console.print(table)
     mean = mean_accuracy(scores)
