@@ -58,10 +58,10 @@ def _data(recipe: "Recipe") -> list[str]:
     from onethinker.models.loading import budget_of
 
     number = check_files(recipe.data.files, need=recipe.need)
-    data = Mixture.open(recipe.data.files, recipe.data.problem_types, recipe.data.weights, recipe.data.seed)
+    data = Mixture.open(**recipe.data.model_dump(exclude={"max_corrupt_share"}))
     budget = recipe.budget or budget_of(recipe.model)
     tokens = [sum(count_tokens(read_clip(medium, budget)) for medium in data.sample(n).media) for n in range(LOOKED_AT)]
-    pools = Counter({f"{task} ({medium})": len(pool) for (task, medium), pool in (data.pools or {}).items()})
+    pools = Counter({f"{task} ({medium})": len(pool.samples) for (task, medium), pool in (data.pools or {}).items()})
     return [
         f"data         {number:,} records, all of them usable" if recipe.data.files else "data         synthetic scenes, without end",
         *(f"  {kind:<32} {count:>9,}" for kind, count in sorted(pools.items())),

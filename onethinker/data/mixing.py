@@ -7,10 +7,39 @@ from pathlib import Path
 import numpy as np
 
 from onethinker.data.formats import read_samples
-from onethinker.data.sample import Sample
+from onethinker.data.sample import Medium, Sample
 from onethinker.errors import DataError
 from onethinker.synthetic import KINDS, make_sample
 from onethinker.tasks import TASKS, find_task
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The records of one task and medium; `lengths` says how many at a time stay together because they are about one clip."""
+
+    samples: tuple[Sample, ...]
+    lengths: np.ndarray[tuple[int], np.dtype[np.int64]]
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample], questions_per_clip: int) -> "Pool":
+        """Return a pool in which up to `questions_per_clip` records about the same media follow each other."""
+        if questions_per_clip == 1:
+            return cls(tuple(samples), np.ones(len(samples), np.int64))
+        clips: dict[tuple[Medium, ...], list[Sample]] = {}
+        for sample in samples:
+            clips.setdefault(sample.media, []).append(sample)
+        size = questions_per_clip
+        runs = [clip[first : first + size] for clip in clips.values() for first in range(0, len(clip), size)]
+        return cls(tuple(sample for run in runs for sample in run), np.array([len(run) for run in runs]))
+
+    def order(self, seed: int, purpose: str, epoch: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Return which record comes when in an epoch."""
+        turns = _permutation(seed, purpose, epoch, len(self.lengths))
+        lengths, firsts = self.lengths[turns], (self.lengths.cumsum() - self.lengths)[turns]
+        order: np.ndarray[tuple[int], np.dtype[np.int64]] = np.repeat(firsts - lengths.cumsum() + lengths, lengths) + np.arange(
+            len(self.samples)
+        )
+        return order
 
 
 @dataclass(frozen=True)
@@ -25,14 +54,16 @@ class Mixture:
     seed: int
     tasks: dict[str, int]
     media: dict[str, dict[str, int]]
-    pools: dict[tuple[str, str], tuple[Sample, ...]] | None
+    pools: dict[tuple[str, str], Pool] | None
 
     @classmethod
-    def open(cls, files: Sequence[Path], problem_types: Sequence[str], weights: Mapping[str, int], seed: int) -> "Mixture":
+    def open(
+        cls, files: Sequence[Path], problem_types: Sequence[str], weights: Mapping[str, int], seed: int, questions_per_clip: int = 1
+    ) -> "Mixture":
         """Return the mixture of all records in the files, or of synthetic scenes when there are none.
 
         A problem type, or one with its medium such as "numerical/video", selects samples in `problem_types` (none: all) and
-        has its weight in `weights` (absent: 1).
+        has its weight in `weights` (absent: 1). Up to `questions_per_clip` records of a task about the same media follow each other.
 
         Raises: DataError: an unknown problem type, a bad record, no record of a type asked for, or a weight for what is not there.
         """
@@ -57,7 +88,7 @@ class Mixture:
             problem_type = task.partition("/")[0]
             tasks[task] = weight.get(problem_type, 1)
             media.setdefault(task, {})[medium] = weight.get(f"{problem_type}/{medium}", 1)
-        return cls(seed, tasks, media, {kind: tuple(pools[kind]) for kind in kinds} if files else None)
+        return cls(seed, tasks, media, {kind: Pool.of(pools[kind], questions_per_clip) for kind in kinds} if files else None)
 
     def sample(self, number: int) -> Sample:
         """Return sample `number` (from 0) of the endless order."""
@@ -71,9 +102,10 @@ class Mixture:
             yield make_sample(self.seed, number, problem_type=task.partition("/")[0], data_type=medium)
             return
         pool = self.pools[task, medium]
-        epoch, place = divmod(of_medium, len(pool))
-        order = _permutation(self.seed, f"{task} {medium}", epoch, len(pool))
-        yield from (pool[int(order[(place + turn) % len(pool)])] for turn in range(len(pool)))
+        count = len(pool.samples)
+        epoch, place = divmod(of_medium, count)
+        order = pool.order(self.seed, f"{task} {medium}", epoch)
+        yield from (pool.samples[int(order[(place + turn) % count])] for turn in range(count))
 
 
 def _known(name: str) -> str:

@@ -7,6 +7,9 @@ from typing import Any, Literal
 from onethinker.clip import Clip
 from onethinker.media.sources import Source
 
+Medium = Path | Clip | Source
+"""A file, a folder of frames, a picture in a table, or a clip made in memory."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -21,7 +24,7 @@ class Sample:
     problem: str
     problem_type: str
     data_type: Literal["image", "video"]
-    media: tuple[Path | Clip | Source, ...]
+    media: tuple[Medium, ...]
     truth: str = ""
     options: tuple[str, ...] = ()
     response: str | None = None

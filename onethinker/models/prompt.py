@@ -5,6 +5,7 @@ times into the text.
 """
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,20 @@ def encode_requests(processor: Any, requests: Sequence[Request]) -> BatchFeature
         raise EngineError(f"{type(processor).__name__} cannot take the media of this batch: {error}") from error
     _check_places(processor, batch, requests)
     return batch
+
+
+def split_questions(processor: Any, requests: Sequence[Request]) -> list[torch.Tensor] | None:
+    """Return what each of several requests about the same media has for itself: its prompt's tokens after the beginning that all share.
+
+    None where the template puts something of a request's own before the last of its media, so that these could not be read once for all.
+    """
+    tokenizer = processor.tokenizer
+    prompts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in _texts(processor, requests)]
+    shared = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*prompts, strict=False)))
+    places = {getattr(processor, f"{kind}_token_id", None) for kind in ("image", "video")}
+    if any(token in places for token in prompts[0][shared:]):
+        return None
+    return [torch.tensor(prompt[shared:], dtype=torch.long) for prompt in prompts]
 
 
 def _texts(processor: Any, requests: Sequence[Request]) -> list[str]:

@@ -40,6 +40,9 @@ class DataSettings(Settings):
     """How often a problem type (or one of its media) comes in a round in which the others come once."""
     seed: int = Field(0, ge=0)
     """Decides the order of samples, or which scenes are drawn."""
+    questions_per_clip: int = Field(1, ge=1)
+    """Records of a task about the same media come up to so many at a time: the media are then decoded once, and in SFT they stand in the
+    row once. Scenes have one question each."""
     max_corrupt_share: float = Field(0.01, ge=0, le=1)
     """The run stops when more than this share of the samples drawn, counted as at least 1,000, could not be read; each of them is named in
     the journal and replaced by the next of its task."""

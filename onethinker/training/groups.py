@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import torch
 from accelerate.utils import gather_object
 
-from onethinker.data.sample import Sample
+from onethinker.clip import Clip
+from onethinker.data.sample import Medium, Sample
 from onethinker.errors import ConfigError
 from onethinker.tasks import find_task
 from onethinker.tasks.task import Grade
@@ -140,7 +141,8 @@ def _answer(run: Run, recipe: RlRecipe, grader: Grader, numbers: Sequence[int]) 
     """Return the groups of a few prompts, decoded together, with their grading under way; the numbers alone decide what is drawn."""
     settings, config = recipe.rollout, run.model.config
     with run.clock.phase("data"):
-        read = [run.read(number) for number in numbers]
+        opened: dict[Medium, Clip] = {}
+        read = [run.read(number, opened) for number in numbers]
         prompts = run.prompts([request for _, request in read])
     size = settings.answers_per_prompt, settings.max_new_tokens
     uniforms_PGT = torch.stack(

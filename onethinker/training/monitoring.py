@@ -152,6 +152,8 @@ class SftRow:
     """Wall clock of each phase, as in `RlRow`."""
     tokens_by_phase: dict[Phase, int]
     """Tokens that each phase has read, as in `RlRow`."""
+    shared_prompt_tokens: dict[Phase, int]
+    """Prompt tokens that the update did not have to read because n questions about one clip share it: (n - 1) · what they share."""
     skipped_samples: list[dict[str, Any]]
     """Each sample that could not be read: number in the order, id and reason."""
 

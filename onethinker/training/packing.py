@@ -5,7 +5,7 @@ call, L tokens of a run, S scored tokens, H heads, D head size.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MethodType
 from typing import Any
 
@@ -35,18 +35,32 @@ class Prompt:
     positions: Tensor
     pixels: dict[str, Tensor]
 
+    def beginning(self, length: int) -> "Prompt":
+        """Return its first tokens, with all media, which must lie among them."""
+        return Prompt(self.input_ids[:length], self.mm_token_type_ids[:length], self.positions[:, :length], self.pixels)
+
 
 @dataclass(frozen=True)
 class Tree:
-    """A prompt with one (SFT) or several (RL) answers; an answer is token ids with the end token, of shape (R,)."""
+    """A prompt with one or several answers; an answer is token ids with the end token, of shape (R,).
+
+    The first `unscored` tokens of an answer, by default none, are read and not learned: a question of its own about the media of
+    the prompt.
+    """
 
     prompt: Prompt
     answers: tuple[Tensor, ...]
+    unscored: tuple[int, ...] = field(default=(), kw_only=True)
 
     @property
     def num_tokens(self) -> int:
         """Tokens that the tree takes in a row."""
         return len(self.prompt.input_ids) + sum(len(answer) for answer in self.answers)
+
+    @property
+    def num_scored(self) -> int:
+        """Tokens that are learned."""
+        return sum(len(answer) for answer in self.answers) - sum(self.unscored)
 
 
 @dataclass(frozen=True)
@@ -79,7 +93,7 @@ class Layout:
 class Row:
     """Everything for one forward pass over a forest.
 
-    `scored_S` are the places whose logits predict the answer tokens `targets_S`, answer after answer; `answer_S`
+    `scored_S` are the places whose logits predict the learned tokens of the answers, `targets_S`, answer after answer; `answer_S`
     numbers the answer of each scored token, in the order of the trees. `inputs` go to the model as they are.
     """
 
@@ -148,14 +162,14 @@ def pack(trees: Sequence[Tree]) -> Row:
         types.append(tree.prompt.mm_token_type_ids)
         positions.append(tree.prompt.positions)
         last, start = place + length - 1, place + length
-        for answer in tree.answers:
+        for answer, question in zip(tree.answers, tree.unscored or (0,) * len(tree.answers), strict=True):
             steps = torch.arange(len(answer), device=answer.device)
             ids.append(answer)
             types.append(torch.zeros_like(answer))
             positions.append((steps + after).expand(3, -1))
-            scored.append(torch.where(steps == 0, last, start + steps - 1))
-            targets.append(answer)
-            owner.append(torch.full_like(answer, num_answers))
+            scored.append(torch.where(steps == 0, last, start + steps - 1)[question:])
+            targets.append(answer[question:])
+            owner.append(torch.full_like(targets[-1], num_answers))
             start += len(answer)
             num_answers += 1
         spans.append((place, length, [len(answer) for answer in tree.answers]))

@@ -14,15 +14,17 @@ from accelerate.utils import ProjectConfiguration, broadcast_object_list, gather
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from onethinker.clip import Clip
 from onethinker.data.checking import check_files
 from onethinker.data.mixing import Mixture
-from onethinker.data.sample import Sample
+from onethinker.data.sample import Medium, Sample
 from onethinker.errors import ConfigError, DataError, MediaError
 from onethinker.media.budget import MediaBudget
+from onethinker.media.reading import read_clip
 from onethinker.models.engine import Request
 from onethinker.models.folder import ModelSettings, load_adapters, save_model
 from onethinker.models.loading import load_local
-from onethinker.models.prompt import build_request, encode_requests
+from onethinker.models.prompt import encode_requests, request_about
 from onethinker.models.wording import Wording
 from onethinker.training.adapters import choose_trained
 from onethinker.training.checkpoint import (
@@ -85,14 +87,18 @@ class Run:
         """Return this process's share of the samples `first` to `first + count` of the endless order."""
         return range(first + self.accelerator.process_index, first + count, self.accelerator.num_processes)
 
-    def read(self, number: int) -> tuple[Sample, Request]:
+    def read(self, number: int, opened: dict[Medium, Clip] | None = None) -> tuple[Sample, Request]:
         """Return a sample with its media opened and sized as the budget says; one that cannot be read is noted and another stands in.
+
+        `opened` keeps what was read, for others that are about the same.
 
         Raises: DataError: nor can the others, as many as are tried before there are too many of them.
         """
+        opened = {} if opened is None else opened
         for sample in itertools.islice(self.data.candidates(number), int(self._allowed_skips(self.progress)) + 2):
             try:
-                return sample, build_request(sample, self.wording, self.budget)
+                opened.update({medium: read_clip(medium, self.budget) for medium in sample.media if medium not in opened})
+                return sample, request_about(sample, tuple(opened[medium] for medium in sample.media), self.wording)
             except MediaError as error:
                 self.skipped.append({"number": number, "id": sample.id, "reason": str(error)})
         tried = [skipped for skipped in self.skipped if skipped["number"] == number]
@@ -255,7 +261,7 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
         if not any(change.startswith("optimizer.kind:") for change in changed):
             load_optimizer(optimizer, model, checkpoint / "optimizer.safetensors")
         progress = load_progress(checkpoint / "progress.json")
-    data = Mixture.open(recipe.data.files, recipe.data.problem_types, recipe.data.weights, recipe.data.seed)
+    data = Mixture.open(**recipe.data.model_dump(exclude={"max_corrupt_share"}))
     # Only now is anything written: a recipe that cannot start leaves no folder behind.
     trackers = None
     if accelerator.is_main_process:

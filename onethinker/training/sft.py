@@ -5,13 +5,18 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
+from onethinker.clip import Clip
+from onethinker.data.sample import Medium, Sample
+from onethinker.models.engine import Request
+from onethinker.models.prompt import split_questions
 from onethinker.training.checkpoint import Progress
 from onethinker.training.config import SftRecipe
 from onethinker.training.monitoring import SftRow
 from onethinker.training.optimizer import learning_rate
-from onethinker.training.packing import Row, Tree
+from onethinker.training.packing import Prompt, Row, Tree
 from onethinker.training.run import OnStep, Run, open_run
 
 
@@ -27,11 +32,11 @@ def train_sft(recipe: SftRecipe, folder: Path, *, on_step: OnStep | None = None,
     for step in range(run.progress.step, recipe.steps):
         started = time.perf_counter()
         with run.clock.phase("data"):
-            trees = _trees(run, run.my_numbers(step * recipe.batch_size, recipe.batch_size))
-        tokens, prompt_tokens, row_tokens = run.total(
-            sum(len(answer) for tree in trees for answer in tree.answers),
-            sum(len(tree.prompt.input_ids) for tree in trees),
+            trees = _trees(run, _my_numbers(run, step * recipe.batch_size, recipe.batch_size))
+        tokens, row_tokens, shared_tokens = run.total(
+            sum(tree.num_scored for tree in trees),
             sum(tree.num_tokens for tree in trees),
+            sum(len(tree.prompt.input_ids) * (len(tree.answers) - 1) for tree in trees),
         )
         losses: list[float] = []
         entropies: list[float] = []
@@ -64,7 +69,8 @@ def train_sft(recipe: SftRecipe, folder: Path, *, on_step: OnStep | None = None,
             answer_tokens=int(tokens),
             seconds=time.perf_counter() - started,
             seconds_by_phase=run.clock.take(),
-            tokens_by_phase={"data": int(prompt_tokens), "update": int(row_tokens)},
+            tokens_by_phase={"data": int(row_tokens - tokens), "update": int(row_tokens)},
+            shared_prompt_tokens={"update": int(shared_tokens)},
             skipped_samples=skipped,
         )
         run.record(asdict(row), on_step)
@@ -72,7 +78,40 @@ def train_sft(recipe: SftRecipe, folder: Path, *, on_step: OnStep | None = None,
     return run.finish()
 
 
+def _my_numbers(run: Run, first: int, count: int) -> Iterable[int]:
+    """Return this process's share of a batch; where questions about one clip come together, one process gets them."""
+    processes = run.accelerator.num_processes
+    clips: dict[tuple[Medium, ...], list[int]] = {}
+    if processes > 1 and run.recipe.data.questions_per_clip > 1:
+        for number in range(first, first + count):
+            clips.setdefault(run.data.sample(number).media, []).append(number)
+    if len(clips) < processes:
+        return run.my_numbers(first, count)
+    shares: list[list[int]] = [[] for _ in range(processes)]
+    for numbers in sorted(clips.values(), key=len, reverse=True):
+        min(shares, key=len).extend(numbers)
+    return shares[run.accelerator.process_index]
+
+
 def _trees(run: Run, numbers: Iterable[int]) -> list[Tree]:
-    read = [run.read(number) for number in numbers]
-    prompts = run.prompts([request for _, request in read])
-    return [Tree(prompt, (run.answer_ids(sample.response or ""),)) for prompt, (sample, _) in zip(prompts, read, strict=True)]
+    """Return samples as trees; those about the same media are one, in which each goes on with its own question."""
+    opened: dict[Medium, Clip] = {}
+    about: dict[tuple[Medium, ...], list[tuple[Sample, Request]]] = {}
+    for number in numbers:
+        sample, request = run.read(number, opened)
+        about.setdefault(sample.media, []).append((sample, request))
+    most = run.recipe.data.questions_per_clip
+    parts: list[tuple[list[tuple[Sample, Request]], list[Tensor]]] = []
+    for about_one in about.values():
+        for first in range(0, len(about_one), most):
+            members = about_one[first : first + most]
+            questions = split_questions(run.processor, [request for _, request in members]) if len(members) > 1 else None
+            parts += [(members, questions)] if questions else [([member], [torch.empty(0, dtype=torch.long)]) for member in members]
+    prompts = run.prompts([members[0][1] for members, _ in parts])
+    return [_tree(run, prompt, members, questions) for prompt, (members, questions) in zip(prompts, parts, strict=True)]
+
+
+def _tree(run: Run, prompt: Prompt, members: list[tuple[Sample, Request]], questions: list[Tensor]) -> Tree:
+    asked = [question.to(prompt.input_ids.device) for question in questions]
+    answers = tuple(torch.cat([ask, run.answer_ids(sample.response or "")]) for ask, (sample, _) in zip(asked, members, strict=True))
+    return Tree(prompt.beginning(len(prompt.input_ids) - len(asked[0])), answers, unscored=tuple(map(len, asked)))
