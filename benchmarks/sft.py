@@ -6,13 +6,16 @@ Run: python benchmarks/sft.py [--rounds 3]
 logarithmic scale; the loss is the mean over all response tokens. Padded batches hold 8 samples, on the right, with transformers' own
 sdpa, logits of the response tokens alone, and are measured three times: as trainers do it with an attention mask, without
 the mask (what follows a token is not seen anyway), and with samples sorted by length before they are dealt to batches. All
-sides take turns in one process with one thread, the time is the process's own. Figures: docs/results/training_speed.md.
+sides take turns in one process with one thread, the time is the process's own. A second table: 8 pictures of 512 pixels with four
+questions of 16 tokens about each and responses of 64, which share the picture (data.questions_per_clip = 4) or do not; both packed.
+Figures: docs/results/training_speed.md.
 """
 
 import argparse
 import random
 import statistics
 import time
+from collections.abc import Callable
 
 import torch
 from small_model import build, encode, pictures
@@ -24,6 +27,7 @@ from onethinker.training.packing import Prompt, Tree, pack, rows_of, use_forest_
 from onethinker.training.run import score
 
 SAMPLES, BATCH, ROW = 32, 8, 4096
+CLIPS, QUESTIONS = 8, 4
 
 
 def make_samples(model, processor) -> list[Tree]:
@@ -31,15 +35,36 @@ def make_samples(model, processor) -> list[Tree]:
     draw, generator = random.Random(0), torch.Generator().manual_seed(0)
     samples = []
     for _ in range(SAMPLES):
-        batch = encode(processor, pictures(draw.choice([128, 256, 384, 512]), 1))
-        positions, _ = model.model.get_rope_index(
-            batch["input_ids"], batch["mm_token_type_ids"], attention_mask=batch["attention_mask"], image_grid_thw=batch["image_grid_thw"]
-        )
-        pixels = {name: batch[name] for name in ("pixel_values", "image_grid_thw")}
-        prompt = Prompt(batch["input_ids"][0], batch["mm_token_type_ids"][0], positions[:, 0], pixels)
+        prompt = make_prompt(model, processor, draw.choice([128, 256, 384, 512]))
         length = int(16 * 64 ** draw.random())
         samples.append(Tree(prompt, (torch.randint(0, 250, (length,), generator=generator),)))
     return samples
+
+
+def make_prompt(model, processor, side: int) -> Prompt:
+    """Return a prompt with one picture."""
+    batch = encode(processor, pictures(side, 1))
+    positions, _ = model.model.get_rope_index(
+        batch["input_ids"], batch["mm_token_type_ids"], attention_mask=batch["attention_mask"], image_grid_thw=batch["image_grid_thw"]
+    )
+    pixels = {name: batch[name] for name in ("pixel_values", "image_grid_thw")}
+    return Prompt(batch["input_ids"][0], batch["mm_token_type_ids"][0], positions[:, 0], pixels)
+
+
+def make_questions(model, processor) -> tuple[list[Tree], list[Tree]]:
+    """Return several questions about each of some pictures, as trees that share it and as one tree each."""
+    generator = torch.Generator().manual_seed(0)
+    shared, apart = [], []
+    for _ in range(CLIPS):
+        picture = make_prompt(model, processor, 512)
+        texts = [torch.randint(0, 250, (16 + 64,), generator=generator) for _ in range(QUESTIONS)]
+        shared.append(Tree(picture, tuple(texts), unscored=(16,) * QUESTIONS))
+        steps = (picture.positions.max() + 1 + torch.arange(16)).expand(3, -1)
+        for text in texts:
+            ids = torch.cat([picture.input_ids, text[:16]])
+            types = torch.nn.functional.pad(picture.mm_token_type_ids, (0, 16))
+            apart.append(Tree(Prompt(ids, types, torch.cat([picture.positions, steps], 1), picture.pixels), (text[16:],)))
+    return shared, apart
 
 
 def padded_loss(model, samples: list[Tree], *, masked: bool) -> Tensor:
@@ -86,7 +111,7 @@ def padded(model, samples: list[Tree], *, masked: bool, grouped: bool) -> float:
 def packed(model, samples: list[Tree]) -> float:
     """Run forward and backward over packed rows, as `onethinker sft` does, and return the loss."""
     use_forest_attention(model)
-    tokens, loss = sum(len(sample.answers[0]) for sample in samples), 0.0
+    tokens, loss = sum(sample.num_scored for sample in samples), 0.0
     for members in rows_of(samples, ROW):
         part = -score(model, pack(members))[0].sum() / tokens
         part.backward()
@@ -95,7 +120,7 @@ def packed(model, samples: list[Tree]) -> float:
 
 
 def main() -> None:
-    """Print loss, gradient and samples a second of each way."""
+    """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each way")
     rounds = parser.parse_args().rounds
@@ -104,12 +129,26 @@ def main() -> None:
     # Every way takes in patches alike, so that what is compared is padding.
     use_forest_attention(model)
     samples = make_samples(model, processor)
-    ways = {
-        "packed rows": lambda: packed(model, samples),
-        "padded, mask": lambda: padded(model, samples, masked=True, grouped=False),
-        "padded, no mask": lambda: padded(model, samples, masked=False, grouped=False),
-        "padded, no mask, sorted": lambda: padded(model, samples, masked=False, grouped=True),
-    }
+    print(f"{sum(sample.num_tokens for sample in samples)} tokens in {SAMPLES} samples")
+    compare(
+        model,
+        rounds,
+        SAMPLES,
+        {
+            "packed rows": lambda: packed(model, samples),
+            "padded, mask": lambda: padded(model, samples, masked=True, grouped=False),
+            "padded, no mask": lambda: padded(model, samples, masked=False, grouped=False),
+            "padded, no mask, sorted": lambda: padded(model, samples, masked=False, grouped=True),
+        },
+    )
+    shared, apart = make_questions(model, processor)
+    print(f"{CLIPS} pictures, {QUESTIONS} questions about each")
+    ways = {"picture shared": lambda: packed(model, shared), "each by itself": lambda: packed(model, apart)}
+    compare(model, rounds, CLIPS * QUESTIONS, ways)
+
+
+def compare(model, rounds: int, count: int, ways: dict[str, Callable[[], float]]) -> None:
+    """Print loss, gradient and samples a second of each way, the first of which the others are compared with."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     losses, gradients = {}, {}
     for _ in range(rounds + 1):
@@ -119,13 +158,12 @@ def main() -> None:
             losses[name] = way()
             times[name].append(time.process_time() - started)
             gradients[name] = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
-    ours = times["packed rows"][1:]
-    print(f"{sum(sample.num_tokens for sample in samples)} tokens in {SAMPLES} samples")
-    print(f"{'way':24} {'loss':>9} {'gradient off by':>16} {'samples/s':>10} {'packed is faster':>17}")
+    first = next(iter(ways))
+    print(f"{'way':24} {'loss':>9} {'gradient off by':>16} {'samples/s':>10} {'first is faster':>17}")
     for name, seconds in times.items():
-        off = float((gradients[name] - gradients["packed rows"]).norm() / gradients["packed rows"].norm())
-        ratio = statistics.median(other / mine for other, mine in zip(seconds[1:], ours, strict=True))
-        print(f"{name:24} {losses[name]:9.6f} {off:16.1e} {SAMPLES / statistics.median(seconds[1:]):10.2f} {ratio:16.2f}x")
+        off = float((gradients[name] - gradients[first]).norm() / gradients[first].norm())
+        ratio = statistics.median(other / mine for other, mine in zip(seconds[1:], times[first][1:], strict=True))
+        print(f"{name:24} {losses[name]:9.6f} {off:16.1e} {count / statistics.median(seconds[1:]):10.2f} {ratio:16.2f}x")
 
 
 if __name__ == "__main__":
