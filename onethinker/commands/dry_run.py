@@ -19,14 +19,13 @@ def print_plan(recipe: "Recipe", *, processes: int, config: Path | None, acceler
     Raises: ConfigError: the batch does not divide, or the recipe cannot work. DataError, MediaError: the data cannot be used.
     """
     from onethinker.models.loading import budget_of
-    from onethinker.training.config import find_accelerate_config
+    from onethinker.training.config import find_accelerate_config, read_dealing
     from onethinker.training.planning import make_plan
 
-    if accelerate_config is not None:
-        find_accelerate_config(accelerate_config)
+    dealing = None if accelerate_config is None else read_dealing(find_accelerate_config(accelerate_config))
     budget = recipe.budget or budget_of(recipe.model)
     model, found = _outline(recipe, config)
-    plan = make_plan(recipe, processes=processes, model=model, budget=budget, sharded=accelerate_config is not None)
+    plan = make_plan(recipe, processes=processes, model=model, budget=budget, dealing=dealing)
     print(f"model        {recipe.model}{found}")
     for line in plan.lines():
         print(line)
@@ -61,7 +60,7 @@ def _data(recipe: "Recipe") -> list[str]:
     data = Mixture.open(**recipe.data.model_dump(exclude={"max_corrupt_share"}))
     budget = recipe.budget or budget_of(recipe.model)
     tokens = [sum(count_tokens(read_clip(medium, budget)) for medium in data.sample(n).media) for n in range(LOOKED_AT)]
-    pools = Counter({f"{task} ({medium})": len(pool.samples) for (task, medium), pool in (data.pools or {}).items()})
+    pools = Counter({f"{task} ({medium})": len(pool) for (task, medium), pool in (data.pools or {}).items()})
     return [
         f"data         {number:,} records, all of them usable" if recipe.data.files else "data         synthetic scenes, without end",
         *(f"  {kind:<32} {count:>9,}" for kind, count in sorted(pools.items())),

@@ -28,7 +28,8 @@ def sft(
         dry_run: Train nothing: print what would be trained, the arithmetic of a batch, the tokens of a row and an estimate of the memory
             of a GPU, and check the data. Refuses a batch that does not divide by the processes.
         config: A config.json that says what the model is, for a dry run where the model itself is not at hand.
-        accelerate_config: "fsdp2" deals weights, gradients and optimizer to the processes; or a config file of accelerate of your own.
+        accelerate_config: "fsdp2" deals weights, gradients and optimizer to the processes, "deepspeed_zero2" all but the weights; or a
+            config file of accelerate of your own.
     """
     from onethinker.commands.training import run_training
 

@@ -94,14 +94,20 @@ def launch(
     allow_changes: bool = False,
     accelerate_config: str | None = None,
 ) -> None:
-    """Run this very command in as many processes, connected by torch's own launcher, or by accelerate's. Raises: OneThinkerError."""
-    from onethinker.training.config import find_accelerate_config
+    """Run this very command in as many processes, connected by torch's own launcher, or by accelerate's.
+
+    Raises: ConfigError: there is no such config file, or DeepSpeed is not installed. OneThinkerError: a process failed.
+    """
+    from onethinker.training.config import find_accelerate_config, read_dealing
+    from onethinker.training.zero import check_installed
 
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "onethinker"]
     if accelerate_config is not None:
-        file = str(find_accelerate_config(accelerate_config))
+        file = find_accelerate_config(accelerate_config)
+        if read_dealing(file) == "zero2":
+            check_installed()
         several = ["--num_processes", str(processes), "--num_machines", "1"]
-        launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", file, *several, "-m", "onethinker"]
+        launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file), *several, "-m", "onethinker"]
     words = [stage, recipe, "--output", str(output), "--processes", str(processes), *(["--allow-changes"] if allow_changes else [])]
     # Threads that spin while they wait would slow the other processes down.
     calm = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}

@@ -280,6 +280,18 @@ def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Pat
 
     Raises: CheckpointError: the file is damaged or belongs to another model.
     """
+    for parameter, kind, value in read_moments(model, path):
+        if kind == "step":
+            optimizer.state[parameter][kind] = value.to(parameter.device)
+        else:
+            optimizer.state[parameter][kind] = dealt_like(value.to(parameter.dtype), parameter)
+
+
+def read_moments(model: nn.Module, path: Path) -> Iterator[tuple[nn.Parameter, str, torch.Tensor]]:
+    """Yield each tensor in a file of `optimizer_tensors` with the parameter it belongs to and its name, of those that are trained now.
+
+    Raises: CheckpointError: the file is damaged or belongs to another model.
+    """
     parameters = dict(model.named_parameters())
     try:
         for key, value in load_file(path).items():
@@ -288,8 +300,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Pat
             if kind != "step" and value.shape != parameter.shape:
                 raise ValueError(f"{key} has the shape {tuple(value.shape)}, the parameter {tuple(parameter.shape)}")
             if parameter.requires_grad:
-                whole = kind == "step"
-                optimizer.state[parameter][kind] = value.to(parameter.device) if whole else dealt_like(value.to(parameter.dtype), parameter)
+                yield parameter, kind, value
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not the optimizer of this model: {error}") from error
 

@@ -1,5 +1,6 @@
 """Recipes: all settings of a training run in one typed model each, read from TOML."""
 
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from onethinker.training.loss import Aggregate
 R = TypeVar("R", bound="Recipe")
 Part = Literal["language", "vision", "merger"]
 """The language model with its embeddings and head, the vision tower, and the mergers that lead from one to the other."""
+Dealing = Literal["fsdp2", "zero2"]
+"""What processes share: weights, gradients and moments of the language model, or gradients and moments of all that is trained."""
 FREE_SETTINGS = frozenset({"save_every", "log", "grading.workers", "grading.reward_model.address", "grading.reward_model.key_variable"})
 """What may change when a run goes on: it decides what is written or who works, not what is learned."""
 BUILT_IN = Path(__file__).parents[1] / "recipes"
@@ -41,8 +44,8 @@ class DataSettings(Settings):
     seed: int = Field(0, ge=0)
     """Decides the order of samples, or which scenes are drawn."""
     questions_per_clip: int = Field(1, ge=1)
-    """Records of a task about the same media come up to so many at a time: the media are then decoded once, and in SFT they stand in the
-    row once. Scenes have one question each."""
+    """Up to so many records of a task about the same media come one after the other: the media are then decoded once, and in SFT encoded
+    and attended to once. A task's turn is so many samples long, so a batch should be a multiple. Scenes have one question each."""
     max_corrupt_share: float = Field(0.01, ge=0, le=1)
     """The run stops when more than this share of the samples drawn, counted as at least 1,000, could not be read; each of them is named in
     the journal and replaced by the next of its task."""
@@ -191,7 +194,7 @@ def built_in_recipes() -> tuple[str, ...]:
 
 
 def find_accelerate_config(name: str) -> Path:
-    """Return the file of a config that comes with OneThinker ("fsdp2"), or the file of that name. Raises: ConfigError."""
+    """Return the file of a config that comes with OneThinker, such as "fsdp2", or the file of that name. Raises: ConfigError."""
     path = BUILT_IN / f"{name}.yaml"
     if path.is_file():
         return path
@@ -199,6 +202,13 @@ def find_accelerate_config(name: str) -> Path:
         there = ", ".join(sorted(file.stem for file in BUILT_IN.glob("*.yaml")))
         raise ConfigError(f"--accelerate-config {name}: no such file; by name there are: {there}")
     return Path(name)
+
+
+def read_dealing(accelerate_config: Path) -> Dealing | None:
+    """Return what a config file of accelerate, YAML or JSON, lets processes share."""
+    kind = re.search(r"""^[\s{"']*distributed_type["']?\s*:\s*["']?(\w+)""", accelerate_config.read_text(errors="replace"), re.MULTILINE)
+    kinds: dict[str, Dealing] = {"FSDP": "fsdp2", "DEEPSPEED": "zero2"}
+    return kinds.get(kind[1]) if kind else None
 
 
 def _put_in(settings: dict[str, Any], override: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from onethinker.errors import ConfigError
 from onethinker.media.budget import FRAMES_PER_TOKEN, TOKEN_SIDE_PX, MediaBudget
 from onethinker.training.adapters import Count, choose_trained, count_parameters
-from onethinker.training.config import Part, Recipe, RlRecipe, SftRecipe
+from onethinker.training.config import Dealing, Part, Recipe, RlRecipe, SftRecipe
 from onethinker.training.loss import LOGITS_AT_ONCE
 
 TEXT_TOKENS = 1024
@@ -22,6 +22,8 @@ PATCHES_PER_TOKEN = 4
 FOUR_BIT_BYTES = 0.53
 """Half a byte a weight, and its scales."""
 ADAPTER_BYTES = 4
+BUCKET = 500_000_000
+"""Gradients that DeepSpeed gathers, in float32, before it sends each to the process that keeps it."""
 CACHE_ROOM = 1.5
 """Room for the keys and values of answers grows by halves, so that there may be so much more of it than tokens."""
 
@@ -166,24 +168,34 @@ class Term:
 ALWAYS, ROLLOUT, UPDATE = "always", "rollout", "update"
 
 
-def estimate_memory(recipe: Recipe, counts: Mapping[Part, Count], shape: Shape, batch: Batch, *, sharded: bool = False) -> list[Term]:
-    """Return what one GPU must hold; `sharded` deals weights, gradients and moments to all processes, as FSDP2 does."""
+def estimate_memory(
+    recipe: Recipe, counts: Mapping[Part, Count], shape: Shape, batch: Batch, *, dealing: Dealing | None = None
+) -> list[Term]:
+    """Return what one GPU must hold of what is not dealt to other processes."""
     total, trained, adapters = (sum(getattr(count, name) for count in counts.values()) for name in ("total", "trained", "adapters"))
     four_bit = recipe.lora is not None and recipe.lora.four_bit
     stored: float = FOUR_BIT_BYTES if four_bit else {"bfloat16": 2, "float32": 4}[recipe.weights_dtype]
     used = 4 if recipe.dtype == "float32" else 2
-    # Only the language model is dealt out.
-    shares: dict[Part, float] = {part: 1 / batch.processes if sharded and part == "language" else 1.0 for part in counts}
-    dealt = f", the language model's / {batch.processes} processes" if sharded else ""
+    sharded, share = dealing == "fsdp2", 1 / batch.processes
+    shares: dict[Part, float] = {part: share if sharded and part == "language" else 1.0 for part in counts}
     held = sum((count.total * stored + count.adapters * ADAPTER_BYTES) * shares[part] for part, count in counts.items())
-    learned = sum((count.trained * stored + count.adapters * ADAPTER_BYTES) * shares[part] for part, count in counts.items())
+    learned = sum(
+        (count.trained * stored + count.adapters * ADAPTER_BYTES) * (share if dealing == "zero2" else shares[part])
+        for part, count in counts.items()
+    )
+    dealt = f", the language model's / {batch.processes} processes" if sharded else ""
+    dealt_learned = f" / {batch.processes} processes" if dealing == "zero2" else dealt
     says_learned = f"{adapters:,} in adapters x {ADAPTER_BYTES} bytes" if recipe.lora else f"{trained:,} trained x {stored} bytes"
     terms = [
         Term("weights", ALWAYS, held, f"{total:,} parameters x {stored} bytes{dealt}"),
-        Term("moments of the optimizer", ALWAYS, 2 * learned, f"2 x {says_learned}{dealt}"),
-        Term("gradients", UPDATE, learned, f"{says_learned}{dealt}"),
+        Term("moments of the optimizer", ALWAYS, 2 * learned, f"2 x {says_learned}{dealt_learned}"),
+        Term("gradients", UPDATE, learned, f"{says_learned}{dealt_learned}"),
         Term("logits at a time", UPDATE, 3 * 4 * LOGITS_AT_ONCE, f"3 x {LOGITS_AT_ONCE:,} in 4 bytes, however long the answers are"),
     ]
+    if dealing == "zero2":
+        sent = 4 * min(BUCKET, trained + adapters)
+        terms.append(Term("weights that it steps", ALWAYS, learned, f"a second copy: {says_learned}{dealt_learned}"))
+        terms.append(Term("gradients to be sent", UPDATE, sent, f"at most {BUCKET:,} x 4 bytes"))
     if sharded or (recipe.dtype == "mixed" and not four_bit):
         what = "whole during a step, gathered from all processes" if sharded else "a copy to multiply with"
         terms.append(Term("weights in use", ALWAYS, total * used, f"{what}: {total:,} parameters x {used} bytes"))
@@ -312,7 +324,7 @@ def gigabytes(size: float) -> str:
     return f"{size / 2**30:,.2f} GiB"
 
 
-def make_plan(recipe: Recipe, *, processes: int, model: Any, budget: MediaBudget, sharded: bool = False) -> Plan:
+def make_plan(recipe: Recipe, *, processes: int, model: Any, budget: MediaBudget, dealing: Dealing | None = None) -> Plan:
     """Return the plan of a run; `model` is a network whose weights may be on the meta device, or None where it could not be had.
 
     Raises: ConfigError: the batch does not divide, nothing would be trained, or the model is no Qwen3-VL.
@@ -322,4 +334,4 @@ def make_plan(recipe: Recipe, *, processes: int, model: Any, budget: MediaBudget
         return Plan(recipe, batch, {}, ())
     choose_trained(model, recipe)
     counts, shape = count_parameters(model), Shape.of(model.config)
-    return Plan(recipe, batch, counts, tuple(estimate_memory(recipe, counts, shape, batch, sharded=sharded)))
+    return Plan(recipe, batch, counts, tuple(estimate_memory(recipe, counts, shape, batch, dealing=dealing)))

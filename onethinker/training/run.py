@@ -44,6 +44,7 @@ from onethinker.training.optimizer import learning_rate, make_optimizer
 from onethinker.training.packing import Prompt, Row, Tree, pack, rows_of, split_prompts, use_forest_attention
 from onethinker.training.sharding import average_whole_gradients, clip_gradients, is_sharded, is_wanted, shard, whole
 from onethinker.training.trackers import Trackers, check_trackers
+from onethinker.training.zero import Zero, wants_zero
 
 FEWEST_SAMPLES = 1000
 """Shares are of at least so many samples, so that one bad file among the first does not stop a run."""
@@ -68,6 +69,7 @@ class Run:
     progress: Progress
     trackers: Trackers | None
     clock: Stopwatch
+    zero: Zero | None = None
     skipped: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -83,9 +85,15 @@ class Run:
         """Return the context in which the model is called: it multiplies in bfloat16 where the recipe says "mixed"."""
         return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.recipe.dtype == "mixed")
 
-    def my_numbers(self, first: int, count: int) -> range:
-        """Return this process's share of the samples `first` to `first + count` of the endless order."""
-        return range(first + self.accelerator.process_index, first + count, self.accelerator.num_processes)
+    def my_numbers(self, first: int, count: int) -> list[int]:
+        """Return this process's share of the samples `first` to `first + count` of the endless order.
+
+        Those that come together because they are about one clip go to one process, if there are enough for every process.
+        """
+        processes, together = self.accelerator.num_processes, self.data.together
+        size = together if count >= together * processes else 1
+        mine = self.accelerator.process_index
+        return [number for number in range(first, first + count) if (number // size - first // size) % processes == mine]
 
     def read(self, number: int, opened: dict[Medium, Clip] | None = None) -> tuple[Sample, Request]:
         """Return a sample with its media opened and sized as the budget says; one that cannot be read is noted and another stands in.
@@ -130,23 +138,31 @@ class Run:
         a sum over all rows of all processes.
         """
         rows, sharded = rows_of(trees, self.recipe.max_row_tokens), is_sharded(self.model)
+        dealt = sharded or self.zero is not None
         # Each row of a model that is dealt out takes all processes; those with fewer rows repeat one, and it counts nothing.
-        number_of_rows = max(gather_object([len(rows)])) if sharded else len(rows)
+        number_of_rows = max(gather_object([len(rows)])) if dealt else len(rows)
         # Only the dropout of adapters draws from this; which step it is decides what is left out, so a resumed run equals a whole one.
         torch.manual_seed((self.recipe.seed * 1_000_003 + step) * self.accelerator.num_processes + self.accelerator.process_index)
         for number in range(number_of_rows):
             members = rows[number % len(rows)]
             row = pack(members)
             last = number + 1 == number_of_rows
-            with self.accelerator.no_sync(self.wrapped) if not (last or sharded) else nullcontext():
+            with self.accelerator.no_sync(self.wrapped) if not (last or dealt) else nullcontext():
                 with self.precision():
                     logps_S, entropy_S = score(self.wrapped, row)
                 # Processes average their gradients; the loss is a sum over all of them.
                 loss = row_loss(row, members, logps_S, entropy_S) if number < len(rows) else logps_S.sum() * 0.0
-                self.accelerator.backward(loss * self.accelerator.num_processes)
+                loss = loss * self.accelerator.num_processes
+                if self.zero is not None:
+                    self.zero.backward(loss, last=last)
+                else:
+                    self.accelerator.backward(loss)
         settings = self.recipe.optimizer
+        rate = learning_rate(settings, step, self.recipe.steps)
+        if self.zero is not None:
+            return self.zero.step(rate)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(settings, step, self.recipe.steps)
+            group["lr"] = rate
         if sharded:
             average_whole_gradients(self.model)
         norm = clip_gradients(self.model, settings.max_grad_norm)
@@ -185,7 +201,7 @@ class Run:
         if progress.step % self.recipe.save_every and progress.step != self.recipe.steps:
             return
         weights, keep = self._weights(), self.accelerator.is_main_process
-        moments = whole(optimizer_tensors(self.optimizer, self.model), keep=keep)
+        moments = self.zero.moments(keep=keep) if self.zero else whole(optimizer_tensors(self.optimizer, self.model), keep=keep)
         if keep:
             size = _checkpoint_bytes(self.model, self.recipe)
             with self.clock.phase("checkpoint"), self.folder.writing(progress.step, size=size) as partial:
@@ -227,6 +243,7 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
     than the processes.
     """
     check_trackers(recipe.log)
+    dealt = wants_zero(recipe)
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
         log_with=list(recipe.log.trackers) or None,
@@ -256,10 +273,12 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
     if sharded:
         shard(model, mixed=recipe.dtype == "mixed")
     optimizer = make_optimizer(model, recipe.optimizer)
+    zero = Zero.deal(model, optimizer, recipe) if dealt else None
     progress = Progress()
     if checkpoint:
         if not any(change.startswith("optimizer.kind:") for change in changed):
-            load_optimizer(optimizer, model, checkpoint / "optimizer.safetensors")
+            moments = checkpoint / "optimizer.safetensors"
+            zero.load_moments(moments) if zero else load_optimizer(optimizer, model, moments)
         progress = load_progress(checkpoint / "progress.json")
     data = Mixture.open(**recipe.data.model_dump(exclude={"max_corrupt_share"}))
     # Only now is anything written: a recipe that cannot start leaves no folder behind.
@@ -272,12 +291,13 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
             trackers = Trackers(accelerator, recipe.log, path, recipe=settings, step=progress.step)
             trackers.tell(folder.rows())
     accelerator.wait_for_everyone()
+    shared = accelerator.num_processes > 1 and not sharded
     return Run(
         recipe=recipe,
         folder=folder,
         accelerator=accelerator,
         model=model,
-        wrapped=accelerator.prepare_model(model) if accelerator.num_processes > 1 and not sharded else model,
+        wrapped=zero.engine if zero else accelerator.prepare_model(model) if shared else model,
         processor=engine.processor,
         wording=engine.wording,
         budget=recipe.budget or engine.budget,
@@ -286,6 +306,7 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
         progress=progress,
         trackers=trackers,
         clock=Stopwatch(torch.cuda.synchronize if accelerator.device.type == "cuda" else None),
+        zero=zero,
     )
 
 

@@ -24,10 +24,8 @@ from onethinker.training.config import Recipe
 def is_wanted(num_processes: int, recipe: Recipe) -> bool:
     """Return whether accelerate's environment asks for FSDP2.
 
-    Raises: ConfigError: it asks for DeepSpeed, for the first FSDP, for FSDP of a single process, or the recipe cannot be dealt out.
+    Raises: ConfigError: it asks for the first FSDP, for FSDP of a single process, or the recipe cannot be dealt out.
     """
-    if _flag("ACCELERATE_USE_DEEPSPEED"):
-        raise ConfigError("DeepSpeed keeps an optimizer of its own, which no checkpoint here can hold; take --accelerate-config fsdp2")
     if not _flag("ACCELERATE_USE_FSDP"):
         return False
     if os.environ.get("FSDP_VERSION", "1") != "2":

@@ -1,14 +1,16 @@
-"""Run by several processes under accelerate's launcher: train, take the run up again, and say what each process then holds."""
+"""Run by several processes under accelerate's launcher: train, do the last step again from disk, and say what each process then holds."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from torch.distributed import barrier
 from torch.distributed.tensor import DTensor
 
-from onethinker.training.checkpoint import optimizer_tensors
+from onethinker.training.checkpoint import RunFolder, optimizer_tensors
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.rl import train_rl
 from onethinker.training.run import open_run
@@ -16,25 +18,42 @@ from onethinker.training.sft import train_sft
 from onethinker.training.sharding import whole
 
 
+def contents(checkpoint: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(checkpoint)): file.read_bytes() for file in checkpoint.rglob("*.safetensors")}
+
+
 def main() -> None:
-    stage, recipe_file, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    stage, recipe_file, folder = sys.argv[1], Path(sys.argv[2]), RunFolder(Path(sys.argv[3]))
     torch.set_num_threads(1)
     kind, train = {"sft": (SftRecipe, train_sft), "rl": (RlRecipe, train_rl)}[stage]
     recipe = kind.model_validate_json(recipe_file.read_text())
-    train(recipe, folder)
-    run = open_run(recipe, folder, batch=4)
-    dealt = [parameter for parameter in run.model.parameters() if isinstance(parameter, DTensor)]
+    train(recipe, folder.path)
+    last = folder.checkpoints()[-1]
+    before = contents(last)
+    barrier()
+    if torch.distributed.get_rank() == 0:
+        shutil.rmtree(last)
+    barrier()
+    train(recipe, folder.path)
+    run = open_run(recipe, folder.path, batch=4)
     weights = whole(dict(run.model.named_parameters()), keep=True)
-    moments = whole(optimizer_tensors(run.optimizer, run.model), keep=True)
-    saved = load_file(folder / "model/model.safetensors")
-    saved_moments = load_file(run.folder.checkpoints()[-1] / "optimizer.safetensors")
+    if run.zero is None:
+        dealt = [parameter for parameter in run.model.parameters() if isinstance(parameter, DTensor)]
+        held = sum(parameter.to_local().numel() for parameter in dealt)
+        moments = whole(optimizer_tensors(run.optimizer, run.model), keep=True)
+    else:
+        dealt = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
+        held = sum(share.numel() for group in run.zero.engine.optimizer.param_groups for share in group["params"])
+        moments = run.zero.moments(keep=True)
+    saved, saved_moments = load_file(folder.model / "model.safetensors"), load_file(last / "optimizer.safetensors")
     report = {
         "dealt": sum(parameter.numel() for parameter in dealt),
-        "mine": sum(parameter.to_local().numel() for parameter in dealt),
+        "mine": held,
+        "resumed_equal": contents(last) == before,
         "weights_equal": recipe.lora is not None or all(weights[name].equal(saved[name]) for name in weights),
         "moments_equal": moments.keys() == saved_moments.keys() and all(moments[name].equal(saved_moments[name]) for name in moments),
     }
-    (folder / f"report-{run.accelerator.process_index}.json").write_text(json.dumps(report))
+    (folder.path / f"report-{run.accelerator.process_index}.json").write_text(json.dumps(report))
 
 
 if __name__ == "__main__":

@@ -123,11 +123,11 @@ def test_adapters_and_sharding_take_away_what_they_should():
     outline = CONFIGS / "qwen3_vl_8b.json"
     budget = MediaBudget(max_frames=64, frame_max_pixels=64 * 1024)
 
-    def sizes(*, sharded=False, **settings):
+    def sizes(*, dealing=None, **settings):
         model = load_outline("8b", config=outline)
         rollout = {"max_new_tokens": 512, "prompts_at_once": 1}
         recipe = RlRecipe(**settings, rollout=rollout, gradient_checkpointing=True)
-        plan = make_plan(recipe, processes=8, model=model, budget=budget, sharded=sharded)
+        plan = make_plan(recipe, processes=8, model=model, budget=budget, dealing=dealing)
         return {term.name: term.size for term in plan.memory} | {"peak": peak(list(plan.memory))}
 
     full, adapted = sizes(dtype="bfloat16"), sizes(dtype="bfloat16", lora={"rank": 16})
@@ -138,10 +138,13 @@ def test_adapters_and_sharding_take_away_what_they_should():
     assert adapted["gradients"] == 4 * 36 * 16 * widths
     assert "reference model" not in adapted
     assert sizes(loss={"kl": 0}).get("reference model") is None
-    dealt = sizes(dtype="mixed", sharded=True)
+    dealt = sizes(dtype="mixed", dealing="fsdp2")
     assert dealt["peak"] < 0.6 * sizes(dtype="mixed")["peak"]
     # The language model's share in float32, vision tower and mergers whole.
     assert dealt["weights"] == 4 * (8_190_735_360 / 8 + 415_891_440 + 160_496_896)
+    kept = sizes(dtype="mixed", dealing="zero2")
+    assert kept["weights"] == 4 * 8_767_123_696
+    assert kept["gradients"] == kept["weights that it steps"] == kept["moments of the optimizer"] / 2 == 4 * 8_767_123_696 / 8
 
 
 def records(folder: Path, **changes) -> Path:
