@@ -12,34 +12,8 @@ from onethinker.errors import DataError
 from onethinker.synthetic import KINDS, make_sample
 from onethinker.tasks import TASKS, find_task
 
-
-@dataclass(frozen=True, eq=False)
-class Pool:
-    """The records of one task and medium; `lengths` says how many at a time stay together because they are about one clip."""
-
-    samples: tuple[Sample, ...]
-    lengths: np.ndarray[tuple[int], np.dtype[np.int64]]
-
-    @classmethod
-    def of(cls, samples: Sequence[Sample], questions_per_clip: int) -> "Pool":
-        """Return a pool in which up to `questions_per_clip` records about the same media follow each other."""
-        if questions_per_clip == 1:
-            return cls(tuple(samples), np.ones(len(samples), np.int64))
-        clips: dict[tuple[Medium, ...], list[Sample]] = {}
-        for sample in samples:
-            clips.setdefault(sample.media, []).append(sample)
-        size = questions_per_clip
-        runs = [clip[first : first + size] for clip in clips.values() for first in range(0, len(clip), size)]
-        return cls(tuple(sample for run in runs for sample in run), np.array([len(run) for run in runs]))
-
-    def order(self, seed: int, purpose: str, epoch: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """Return which record comes when in an epoch."""
-        turns = _permutation(seed, purpose, epoch, len(self.lengths))
-        lengths, firsts = self.lengths[turns], (self.lengths.cumsum() - self.lengths)[turns]
-        order: np.ndarray[tuple[int], np.dtype[np.int64]] = np.repeat(firsts - lengths.cumsum() + lengths, lengths) + np.arange(
-            len(self.samples)
-        )
-        return order
+Places = np.ndarray[tuple[int], np.dtype[np.int64]]
+"""Places of records in their pool."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +22,15 @@ class Mixture:
 
     `tasks` maps a task's statistics name to its weight, `media` to the weights of "image" and "video" inside it, and
     `pools` its name and medium to its records; without pools scenes are drawn on the spot. The media of a task take turns in
-    rounds of their own, and so do the records of each: every record comes once before any comes again.
+    rounds of their own, and so do the records of each: every record comes once before any comes again. A turn is `together`
+    numbers long, so that records about one clip may come one after the other.
     """
 
     seed: int
     tasks: dict[str, int]
     media: dict[str, dict[str, int]]
-    pools: dict[tuple[str, str], Pool] | None
+    pools: dict[tuple[str, str], tuple[Sample, ...]] | None
+    together: int = 1
 
     @classmethod
     def open(
@@ -63,7 +39,7 @@ class Mixture:
         """Return the mixture of all records in the files, or of synthetic scenes when there are none.
 
         A problem type, or one with its medium such as "numerical/video", selects samples in `problem_types` (none: all) and
-        has its weight in `weights` (absent: 1). Up to `questions_per_clip` records of a task about the same media follow each other.
+        has its weight in `weights` (absent: 1). Up to `questions_per_clip` records of a task about the same media share a turn.
 
         Raises: DataError: an unknown problem type, a bad record, no record of a type asked for, or a weight for what is not there.
         """
@@ -88,24 +64,31 @@ class Mixture:
             problem_type = task.partition("/")[0]
             tasks[task] = weight.get(problem_type, 1)
             media.setdefault(task, {})[medium] = weight.get(f"{problem_type}/{medium}", 1)
-        return cls(seed, tasks, media, {kind: Pool.of(pools[kind], questions_per_clip) for kind in kinds} if files else None)
+        if not files:
+            return cls(seed, tasks, media, None)
+        return cls(seed, tasks, media, {kind: _by_clip(pools[kind], questions_per_clip) for kind in kinds}, questions_per_clip)
 
     def sample(self, number: int) -> Sample:
         """Return sample `number` (from 0) of the endless order."""
         return next(self.candidates(number))
 
     def candidates(self, number: int) -> Iterator[Sample]:
-        """Yield sample `number`, then what may stand in for it where it cannot be read: the other records of its task and medium."""
-        task, of_task = _draw(self.seed, "tasks", self.tasks, number)
+        """Yield sample `number`, then what may stand in for it where it cannot be read: the other records of its task and medium.
+
+        First come those of other turns, because what shares its turn is likely to be about the same clip.
+        """
+        turn, place = divmod(number, self.together)
+        task, of_task = _draw(self.seed, "tasks", self.tasks, turn)
         medium, of_medium = _draw(self.seed, f"{task} media", self.media[task], of_task)
         if self.pools is None:
             yield make_sample(self.seed, number, problem_type=task.partition("/")[0], data_type=medium)
             return
         pool = self.pools[task, medium]
-        count = len(pool.samples)
-        epoch, place = divmod(of_medium, count)
-        order = pool.order(self.seed, f"{task} {medium}", epoch)
-        yield from (pool.samples[int(order[(place + turn) % count])] for turn in range(count))
+        epoch, first = divmod(of_medium * self.together + place, len(pool))
+        order = _order(self.seed, f"{task} {medium}", epoch, len(pool), self.together)
+        for aside in range(self.together):
+            for ahead in range(aside, len(pool), self.together):
+                yield pool[int(order[(first + ahead) % len(pool)])]
 
 
 def _known(name: str) -> str:
@@ -139,6 +122,30 @@ def _draw(seed: int, purpose: str, weights: Mapping[str, int], number: int) -> t
     return order[place], turn * weights[order[place]] + order[:place].count(order[place])
 
 
-def _permutation(seed: int, purpose: str, epoch: int, length: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _by_clip(samples: Sequence[Sample], size: int) -> tuple[Sample, ...]:
+    """Return samples in blocks of `size`, the last shorter, in which those about the same media are together as far as they fit."""
+    if size == 1:
+        return tuple(samples)
+    clips: dict[tuple[Medium, ...], list[Sample]] = {}
+    for sample in samples:
+        clips.setdefault(sample.media, []).append(sample)
+    runs = [clip[first : first + size] for clip in clips.values() for first in range(0, len(clip), size)]
+    blocks_by_room: list[list[list[Sample]]] = [[] for _ in range(size + 1)]
+    for run in sorted(runs, key=len, reverse=True):
+        room = next((room for room in range(len(run), size) if blocks_by_room[room]), None)
+        block = [] if room is None else blocks_by_room[room].pop()
+        blocks_by_room[size - len(block) - len(run)].append(block + run)
+    return tuple(sample for blocks in blocks_by_room for block in blocks for sample in block)
+
+
+def _order(seed: int, purpose: str, epoch: int, count: int, size: int) -> Places:
+    """Return which of `count` records in blocks of `size` comes when in an epoch: blocks are shuffled, and begin where turns begin."""
+    whole = count // size
+    blocks_BS = _permutation(seed, purpose, epoch, whole)[:, None] * size + np.arange(size)
+    order = np.concatenate([blocks_BS.ravel(), np.arange(whole * size, count)])
+    return np.roll(order, -epoch * count % size)
+
+
+def _permutation(seed: int, purpose: str, epoch: int, length: int) -> Places:
     """Return the order of an epoch; the same arguments give the same order on every machine."""
     return np.random.default_rng([seed, *purpose.encode(), epoch]).permutation(length)

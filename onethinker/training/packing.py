@@ -6,6 +6,7 @@ call, L tokens of a run, S scored tokens, H heads, D head size.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import MethodType
 from typing import Any
 
@@ -186,6 +187,21 @@ def pack(trees: Sequence[Tree]) -> Row:
         if parts:
             inputs[name] = torch.cat(parts)
     return Row(inputs, torch.cat(scored), torch.cat(targets), torch.cat(owner), num_answers)
+
+
+def deal(lengths: Sequence[int], room: int) -> list[range]:
+    """Return the numbers of answers in parts of at most `room` tokens each; an answer that is longer is a part of its own.
+
+    >>> deal([3, 4, 2, 9, 1], 8)
+    [range(0, 2), range(2, 3), range(3, 4), range(4, 5)]
+    """
+    firsts, taken = [0], 0
+    for number, length in enumerate(lengths):
+        if number > firsts[-1] and taken + length > room:
+            firsts.append(number)
+            taken = 0
+        taken += length
+    return [range(first, end) for first, end in pairwise([*firsts, len(lengths)])]
 
 
 def rows_of(trees: Sequence[Tree], max_tokens: int) -> list[list[Tree]]:

@@ -16,7 +16,7 @@ from onethinker.training.config import RlRecipe
 from onethinker.training.groups import Group
 from onethinker.training.loss import clipped_policy_loss, kl_k3, token_weights
 from onethinker.training.monitoring import MEASURED, Measured
-from onethinker.training.packing import Row, Tree, use_forest_attention
+from onethinker.training.packing import Row, Tree, deal, use_forest_attention
 from onethinker.training.run import Run, score
 
 Reference = Callable[[Row], Tensor]
@@ -162,21 +162,14 @@ def update_policy(
 
 def _trees(group: Group, advantages_G: Tensor, max_tokens: int, *, weight: float = 1.0) -> list[GradedTree]:
     """Return a group as one tree, or as several with the same prompt where it would be longer than a row."""
-    parts: list[list[int]] = [[]]
-    room = free = max_tokens - len(group.prompt.input_ids)
-    for number, answer in enumerate(group.rollouts):
-        if parts[-1] and len(answer.ids) > free:
-            parts.append([])
-            free = room
-        parts[-1].append(number)
-        free -= len(answer.ids)
+    parts = deal([len(answer.ids) for answer in group.rollouts], max_tokens - len(group.prompt.input_ids))
     return [
         GradedTree(
             group.prompt,
             tuple(group.rollouts[number].ids for number in part),
             group.task,
             torch.cat([group.rollouts[number].logps for number in part]),
-            advantages_G[part],
+            advantages_G[list(part)],
             torch.full((len(part),), weight),
         )
         for part in parts

@@ -16,7 +16,7 @@ from onethinker.training.checkpoint import Progress
 from onethinker.training.config import SftRecipe
 from onethinker.training.monitoring import SftRow
 from onethinker.training.optimizer import learning_rate
-from onethinker.training.packing import Prompt, Row, Tree
+from onethinker.training.packing import Prompt, Row, Tree, deal
 from onethinker.training.run import OnStep, Run, open_run
 
 
@@ -32,7 +32,7 @@ def train_sft(recipe: SftRecipe, folder: Path, *, on_step: OnStep | None = None,
     for step in range(run.progress.step, recipe.steps):
         started = time.perf_counter()
         with run.clock.phase("data"):
-            trees = _trees(run, _my_numbers(run, step * recipe.batch_size, recipe.batch_size))
+            trees = _trees(run, run.my_numbers(step * recipe.batch_size, recipe.batch_size))
         tokens, row_tokens, shared_tokens = run.total(
             sum(tree.num_scored for tree in trees),
             sum(tree.num_tokens for tree in trees),
@@ -78,21 +78,6 @@ def train_sft(recipe: SftRecipe, folder: Path, *, on_step: OnStep | None = None,
     return run.finish()
 
 
-def _my_numbers(run: Run, first: int, count: int) -> Iterable[int]:
-    """Return this process's share of a batch; where questions about one clip come together, one process gets them."""
-    processes = run.accelerator.num_processes
-    clips: dict[tuple[Medium, ...], list[int]] = {}
-    if processes > 1 and run.recipe.data.questions_per_clip > 1:
-        for number in range(first, first + count):
-            clips.setdefault(run.data.sample(number).media, []).append(number)
-    if len(clips) < processes:
-        return run.my_numbers(first, count)
-    shares: list[list[int]] = [[] for _ in range(processes)]
-    for numbers in sorted(clips.values(), key=len, reverse=True):
-        min(shares, key=len).extend(numbers)
-    return shares[run.accelerator.process_index]
-
-
 def _trees(run: Run, numbers: Iterable[int]) -> list[Tree]:
     """Return samples as trees; those about the same media are one, in which each goes on with its own question."""
     opened: dict[Medium, Clip] = {}
@@ -108,10 +93,15 @@ def _trees(run: Run, numbers: Iterable[int]) -> list[Tree]:
             questions = split_questions(run.processor, [request for _, request in members]) if len(members) > 1 else None
             parts += [(members, questions)] if questions else [([member], [torch.empty(0, dtype=torch.long)]) for member in members]
     prompts = run.prompts([members[0][1] for members, _ in parts])
-    return [_tree(run, prompt, members, questions) for prompt, (members, questions) in zip(prompts, parts, strict=True)]
+    return [tree for prompt, (members, questions) in zip(prompts, parts, strict=True) for tree in _grown(run, prompt, members, questions)]
 
 
-def _tree(run: Run, prompt: Prompt, members: list[tuple[Sample, Request]], questions: list[Tensor]) -> Tree:
+def _grown(run: Run, prompt: Prompt, members: list[tuple[Sample, Request]], questions: list[Tensor]) -> list[Tree]:
+    """Return a tree of what the first member's prompt shares, or several with the same where one would be longer than a row."""
     asked = [question.to(prompt.input_ids.device) for question in questions]
-    answers = tuple(torch.cat([ask, run.answer_ids(sample.response or "")]) for ask, (sample, _) in zip(asked, members, strict=True))
-    return Tree(prompt.beginning(len(prompt.input_ids) - len(asked[0])), answers, unscored=tuple(map(len, asked)))
+    answers = [torch.cat([ask, run.answer_ids(sample.response or "")]) for ask, (sample, _) in zip(asked, members, strict=True)]
+    shared = prompt.beginning(len(prompt.input_ids) - len(asked[0]))
+    return [
+        Tree(shared, tuple(answers[n] for n in part), unscored=tuple(len(asked[n]) for n in part))
+        for part in deal([len(answer) for answer in answers], run.recipe.max_row_tokens - len(shared.input_ids))
+    ]

@@ -1,9 +1,11 @@
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from onethinker.data.formats import write_samples
+from onethinker.data.formats import write_records, write_samples
 from onethinker.data.mixing import Mixture
 from onethinker.errors import DataError
 from onethinker.tasks import TASKS, find_task
@@ -62,6 +64,56 @@ def test_every_record_of_a_file_comes_once_before_any_comes_again(tmp_path):
     ids = [mixture.sample(number).id for number in range(6)]
     assert sorted(ids[:3]) == sorted(ids[3:])
     assert len(set(ids[:3])) == 3
+
+
+def questions_about_clips(folder: Path, counts: Sequence[int]) -> Path:
+    """Return a file with as many questions as `counts` says about each of some pictures and clips, in two tasks."""
+    records = [
+        {
+            "problem": f"<{kind}>Question {question}",
+            "answer": "<answer>1</answer>",
+            f"{kind}s": [f"{task} {kind} {clip}"],
+            "problem_type": task,
+            "data_type": kind,
+        }
+        for task in ("numerical", "OCR")
+        for kind in ("image", "video")
+        for clip, count in enumerate(counts)
+        for question in range(count)
+    ]
+    write_records(folder / "questions.jsonl", records)
+    return folder / "questions.jsonl"
+
+
+def test_questions_about_a_clip_share_a_turn_of_their_task_in_every_epoch(tmp_path):
+    counts = [4, 1, 5, 2, 3, 4]  # turns of 4: 4 | 4 + 1 of five | 3 + 1 | 2 + 1 … in 19 records, which 4 does not divide
+    mixture = Mixture.open([questions_about_clips(tmp_path, counts)], (), {}, seed=1, questions_per_clip=4)
+    turns = [[mixture.sample(4 * turn + place) for place in range(4)] for turn in range(4 * 19)]
+    for turn in turns:
+        assert len({(statistics(sample), sample.data_type) for sample in turn}) == 1
+    assert Counter((statistics(sample), sample.data_type) for turn in turns for sample in turn).most_common()[-1][1] == 4 * 19
+    whole = Counter(turn[0].media for turn in turns if len({sample.media for sample in turn}) == 1)
+    for task in ("numerical", "OCR"):
+        for kind in ("image", "video"):
+            # Three clips have four questions that go into one turn; in four epochs each is broken up at most once.
+            assert sum(count for (path,), count in whole.items() if path.name.startswith(f"{task} {kind}")) >= 3 * 4 - 3
+
+
+def test_every_record_comes_once_before_any_comes_again_where_questions_share_turns(tmp_path):
+    mixture = Mixture.open([questions_about_clips(tmp_path, [4, 1, 5, 2, 3, 4])], ("OCR/video",), {}, seed=1, questions_per_clip=4)
+    for epoch in range(5):
+        drawn = {(sample.media, sample.problem) for sample in map(mixture.sample, range(19 * epoch, 19 * epoch + 19))}
+        assert len(drawn) == 19
+
+
+def test_another_clips_questions_stand_in_for_those_of_a_turn(tmp_path):
+    mixture = Mixture.open([questions_about_clips(tmp_path, [4, 4, 4])], ("OCR/video",), {}, seed=1, questions_per_clip=4)
+    candidates = [list(mixture.candidates(number)) for number in range(4)]
+    (clip,) = {of_one[0].media for of_one in candidates}
+    assert len({of_one[1].media for of_one in candidates} - {clip}) == 1
+    assert len({of_one[1].problem for of_one in candidates}) == 4
+    for of_one in candidates:
+        assert len({(sample.media, sample.problem) for sample in of_one}) == len(of_one) == 12
 
 
 @pytest.mark.parametrize("problem_types", [("segmentatoin",), ("math",)], ids=["unknown", "absent"])

@@ -1,9 +1,9 @@
 """Several questions about one clip, which SFT reads, encodes and attends to once, against each of them by itself."""
 
+import json
 import subprocess
 import sys
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 
 from onethinker.clip import Clip
 from onethinker.data.formats import write_records
-from onethinker.data.mixing import Mixture
 from onethinker.media.reading import read_clip
 from onethinker.models.engine import Request
 from onethinker.models.prompt import encode_requests, split_questions
@@ -21,11 +20,15 @@ from onethinker.synthetic import write_dataset
 from onethinker.training import run as training_run
 from onethinker.training.checkpoint import RunFolder
 from onethinker.training.config import SftRecipe
-from onethinker.training.packing import Tree, pack, split_prompts
+from onethinker.training.packing import Prompt, Tree, pack, split_prompts
 from onethinker.training.run import score
 from onethinker.training.sft import train_sft
 
 PROBLEMS = ("What is it?", "How many shapes are there in all?", "Which color is the left one?", "Is there a star?")
+
+
+class StopRunError(Exception):
+    """Raised by a watcher to stop a run between two steps."""
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +59,28 @@ def questions(media) -> Path:
     return path
 
 
-def train(folder: Path, questions: Path, together: int) -> tuple[dict[str, torch.Tensor], list[dict]]:
+def train(folder: Path, questions: Path, together: int, *, on_step=None, **settings) -> tuple[dict[str, torch.Tensor], list[dict]]:
     """Return the weights and the journal of two steps over all questions."""
-    recipe = SftRecipe(
-        steps=2,
-        batch_size=16,
-        max_row_tokens=1024,
-        data={"files": [questions], "questions_per_clip": together},
-        optimizer={"learning_rate": 1e-4},
-    )
-    model = train_sft(recipe, folder)
+    data = {"files": [questions], "questions_per_clip": together}
+    recipe = SftRecipe(**{"steps": 2, "batch_size": 16, "max_row_tokens": 1024, **settings}, data=data, optimizer={"learning_rate": 1e-4})
+    model = train_sft(recipe, folder, on_step=on_step)
     return load_file(model / "model.safetensors"), RunFolder(folder).rows()
+
+
+def asked_about(kind: str, questions: Path, tiny) -> tuple[list[torch.Tensor], list[Prompt]]:
+    """Return of four questions about one picture or clip what each has for itself, and their whole prompts."""
+    model, processor = tiny
+    clip = read_clip(min(questions.parent.glob("media/*.png" if kind == "image" else "media/*.mp4")), TINY_BUDGET)
+    requests = [Request(problem, (clip,)) for problem in PROBLEMS]
+    own = split_questions(processor, requests)
+    assert own is not None
+    return own, split_prompts(encode_requests(processor, requests), requests, model)
+
+
+def shared_tree(prompt: Prompt, own: list[torch.Tensor], answers: list[torch.Tensor]) -> Tree:
+    """Return the tree in which questions follow what they share of the first one's prompt, and answers follow them."""
+    branches = tuple(torch.cat([question, answer]) for question, answer in zip(own, answers, strict=True))
+    return Tree(prompt.beginning(len(prompt.input_ids) - len(own[0])), branches, unscored=tuple(map(len, own)))
 
 
 def test_questions_that_share_a_clip_teach_what_each_by_itself_teaches(tmp_path, questions):
@@ -80,6 +94,74 @@ def test_questions_that_share_a_clip_teach_what_each_by_itself_teaches(tmp_path,
         read, saved = (other["tokens_by_phase"]["update"], other["shared_prompt_tokens"]["update"])
         assert read + saved == one["tokens_by_phase"]["update"]
         assert saved > read / 2
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_the_gradient_of_a_shared_clip_is_the_sum_of_each_questions_own(tiny, questions, kind):
+    model, processor = tiny
+    own, prompts = asked_about(kind, questions, tiny)
+    answers = [processor.tokenizer(f"It is {'very ' * number}red.", return_tensors="pt")["input_ids"][0] for number in range(4)]
+    together = shared_tree(prompts[0], own, answers)
+
+    def learned(*trees: Tree) -> tuple[float, dict[str, torch.Tensor]]:
+        """Return loss and gradient of trees that have a row each."""
+        model.zero_grad()
+        losses = [-score(model, pack([tree]))[0].sum() for tree in trees]
+        sum(losses).backward()
+        return sum(loss.item() for loss in losses), {name: weight.grad for name, weight in model.named_parameters()}
+
+    apart = [Tree(prompt, (answer,)) for prompt, answer in zip(prompts, answers, strict=True)]
+    (loss, gradients), (expected, each) = learned(together), learned(*apart)
+    model.zero_grad()
+    assert loss == pytest.approx(expected, rel=1e-5)
+    for name, gradient in each.items():
+        assert float((gradients[name] - gradient).norm()) <= 1e-5 * float(gradient.norm()), name
+    assert together.num_tokens == sum(tree.num_tokens for tree in apart) - 3 * len(together.prompt.input_ids)
+
+
+def test_questions_that_do_not_fit_into_one_row_are_dealt_to_several(tmp_path, questions):
+    rows, weights = [], []
+    for max_row_tokens in (1024, 128):
+        tensors, journal = train(tmp_path / str(max_row_tokens), questions, 4, max_row_tokens=max_row_tokens)
+        weights.append(tensors)
+        rows.append(journal)
+    for one, other in zip(*rows, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-5)
+        assert 0 < other["shared_prompt_tokens"]["update"] < one["shared_prompt_tokens"]["update"]
+    assert max(float((weights[0][name] - weights[1][name]).abs().mean()) for name in weights[0]) < 1e-6
+
+
+def test_a_run_that_is_stopped_between_shared_clips_goes_on_bit_for_bit(tmp_path, questions):
+    def stop(row: dict) -> None:
+        if row["step"] == 2:
+            raise StopRunError
+
+    def timeless(rows: list[dict]) -> list[dict]:
+        return [{name: value for name, value in row.items() if "seconds" not in name} for row in rows]
+
+    whole, rows = train(tmp_path / "whole", questions, 4, batch_size=8, save_every=1)
+    with pytest.raises(StopRunError):
+        train(tmp_path / "stopped", questions, 4, batch_size=8, save_every=1, on_step=stop)
+    assert [path.name for path in RunFolder(tmp_path / "stopped").checkpoints()] == ["step-00000001"]
+    resumed, resumed_rows = train(tmp_path / "stopped", questions, 4, batch_size=8, save_every=1)
+    assert all(resumed[name].equal(whole[name]) for name in whole)
+    assert timeless(resumed_rows) == timeless(rows)
+
+
+def test_a_clip_that_cannot_be_read_is_counted_once_a_question_and_another_clips_questions_stand_in(tmp_path, questions):
+    records = [json.loads(line) for line in questions.read_text().splitlines()]
+    (questions.parent / "media/broken.mp4").write_bytes(b"no video")
+    for number, record in enumerate(record for record in records if record["data_type"] == "video"):
+        if number < 4:
+            record["videos"] = ["media/broken.mp4"]
+    mixed = questions.parent / "broken.jsonl"
+    write_records(mixed, [record for record in records if record["data_type"] == "video"])
+    _, rows = train(tmp_path / "run", mixed, 4, steps=1, batch_size=8)
+    assert sorted(skipped["number"] for skipped in rows[0]["skipped_samples"]) in ([0, 1, 2, 3], [4, 5, 6, 7])
+    assert all("broken.mp4" in skipped["reason"] for skipped in rows[0]["skipped_samples"])
+    assert len({skipped["id"] for skipped in rows[0]["skipped_samples"]}) == 4
+    # Both turns are the four questions about the clip that can be read: two trees of the same tokens.
+    assert rows[0]["shared_prompt_tokens"]["update"] % 6 == 0 < rows[0]["shared_prompt_tokens"]["update"]
 
 
 def test_two_processes_that_share_out_whole_clips_equal_one(tmp_path, questions):
@@ -126,16 +208,10 @@ def test_a_clip_is_opened_once_and_encoded_once_in_a_step(tmp_path, questions, m
 
 @pytest.mark.parametrize("kind", ["image", "video"])
 def test_a_question_that_follows_shared_media_has_the_tokens_and_positions_of_its_own_prompt(tiny, questions, kind):
-    model, processor = tiny
-    [path] = sorted(questions.parent.glob("media/*.png" if kind == "image" else "media/*.mp4"))[:1]
-    clip = read_clip(path, TINY_BUDGET)
-    requests = [Request(problem, (clip,)) for problem in PROBLEMS]
-    own = split_questions(processor, requests)
-    assert own is not None
-    prompts = split_prompts(encode_requests(processor, requests), requests, model)
-    trunk = prompts[0].beginning(len(prompts[0].input_ids) - len(own[0]))
+    own, prompts = asked_about(kind, questions, tiny)
     answer = torch.tensor([50, 51, 52])
-    row = pack([Tree(trunk, tuple(torch.cat([question, answer]) for question in own), unscored=tuple(map(len, own)))])
+    tree = shared_tree(prompts[0], own, [answer] * 4)
+    trunk, row = tree.prompt, pack([tree])
     start = len(trunk.input_ids)
     for prompt, question in zip(prompts, own, strict=True):
         mine = slice(start, start + len(question))
@@ -152,12 +228,3 @@ def test_media_behind_something_of_a_questions_own_are_not_shared(tiny, question
     clip = read_clip(path, TINY_BUDGET)
     requests = [Request("What is it?", (clip,), system) for system in ("Be short.", "Be kind.")]
     assert split_questions(processor, requests) is None
-
-
-def test_questions_about_a_clip_follow_each_other_and_every_record_comes_once(questions):
-    mixture = Mixture.open([questions], ("numerical/video",), {}, seed=4, questions_per_clip=3)
-    for epoch in (0, 1):
-        samples = [mixture.sample(8 * epoch + number) for number in range(8)]
-        assert len({(sample.media, sample.problem) for sample in samples}) == 8
-        changes = sum(one.media != other.media for one, other in pairwise(samples))
-        assert changes <= 3  # each clip's four come as three and one
