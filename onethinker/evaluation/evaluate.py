@@ -91,8 +91,7 @@ def answer(
     CheckpointError: `output` holds answers for other settings or samples. EngineError: the engine does not answer at all.
     """
     sampling = sampling or Sampling()
-    settings = evaluation_settings(engine, sampling) | _grading(profile, judge)
-    with _opened(samples, settings, output) as (journal, keyed, found):
+    with _opened(samples, evaluation_settings(engine, sampling), _grading(profile, judge), output) as (journal, keyed, found):
         done = {key for key in keyed if key in found and found[key].error is None}
         recorder = Recorder(journal, keyed, done, on_progress)
         recorder.tell()
@@ -109,8 +108,8 @@ def score(samples: Sequence[Sample], *, output: Path, profile: Profile = "paper"
 
     Raises: DataError. CheckpointError: there are no answers in `output`, or for other settings or samples.
     """
-    settings = {name: value for name, value in read_settings(output)["settings"].items() if name not in ("profile", "judge")}
-    with _opened(samples, settings | _grading(profile, judge), output) as (_, keyed, found):
+    asking = {name: value for name, value in read_settings(output)["settings"].items() if name not in ("profile", "judge")}
+    with _opened(samples, asking, _grading(profile, judge), output) as (_, keyed, found):
         results = [_result(key, sample, found.get(key), profile) for key, sample in keyed.items()]
         if judge is not None:
             results = judge_results(judge, results, samples, profile)
@@ -140,14 +139,14 @@ def _grading(profile: Profile, judge: Judge | None) -> dict[str, Any]:
 
 @contextmanager
 def _opened(
-    samples: Sequence[Sample], settings: Mapping[str, Any], output: Path
+    samples: Sequence[Sample], asking: Mapping[str, Any], grading: Mapping[str, Any], output: Path
 ) -> Iterator[tuple[IO[bytes], dict[str, Sample], dict[str, Answer]]]:
     """Yield the journal, the samples by their keys, in order, and what was answered; the folder is locked meanwhile."""
     check_samples(samples)
-    with open_run(output, settings) as journal:
+    with open_run(output, {**asking, **grading}) as journal:
         digests = Digests(output / MEDIA_FILE)
         digests.read_all(medium for sample in samples for medium in media_and_masks(sample))
-        keyed = {result_key(sample, settings, digests): sample for sample in samples}
+        keyed = {result_key(sample, asking, digests): sample for sample in samples}
         found = read_answers(output)
         _check_same_samples(keyed, found.values(), output)
         yield journal, keyed, found

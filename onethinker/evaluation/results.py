@@ -131,6 +131,8 @@ def _with_mask_bytes(extra: Mapping[str, Any], digests: Digests) -> Mapping[str,
 def open_run(folder: Path, settings: Mapping[str, Any]) -> Iterator[IO[bytes]]:
     """Yield the journal of answers of an evaluation, ready to append; while it is open no other process can work in the folder.
 
+    A judge may join later, since no answer depends on it.
+
     Raises: CheckpointError: other settings, or the folder is in use or cannot be written to.
     """
     with open_journal(folder / ANSWERS_FILE) as journal:
@@ -262,7 +264,12 @@ def _match_settings(folder: Path, settings: Mapping[str, Any], *, is_new: bool) 
         stored = {"settings": settings, "about": about_this_machine()}
         write_atomically(folder / SETTINGS_FILE, json.dumps(stored, indent=2, ensure_ascii=False))
         return
-    old = read_settings(folder)["settings"]
+    stored = read_settings(folder)
+    old, is_first_judge = stored["settings"], "judge" in settings and "judge" not in stored["settings"]
+    if is_first_judge:
+        old = {**old, "judge": settings["judge"]}
     if changed := list(differences(old, json.loads(json.dumps(settings)))):
         listed = "\n  ".join(changed)
         raise CheckpointError(f"{folder} holds results for other settings; choose another --output, or go back to them:\n  {listed}")
+    if is_first_judge:
+        write_atomically(folder / SETTINGS_FILE, json.dumps({**stored, "settings": old}, indent=2, ensure_ascii=False))

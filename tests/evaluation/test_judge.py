@@ -12,7 +12,7 @@ import pytest
 
 from onethinker.data.sample import Sample
 from onethinker.errors import CheckpointError, EngineError
-from onethinker.evaluation.evaluate import evaluate
+from onethinker.evaluation.evaluate import evaluate, score
 from onethinker.evaluation.judge import CACHE_FILE, Judge, Question
 from onethinker.evaluation.metrics import score_tasks
 from onethinker.evaluation.results import read_settings
@@ -175,6 +175,18 @@ def test_a_judge_that_fails_leaves_no_grade_and_the_next_run_asks_again(tmp_path
         healed = run(Judge(settings, tmp_path / CACHE_FILE), tmp_path / "run")
     assert healed["wrong"].grade.accuracy == 0.25
     assert [item["answer"] for item in asked] == ["It is blue."]
+
+
+def test_a_judge_may_join_later_and_no_answer_is_asked_for_again(tmp_path):
+    before = evaluate(ENGINE, SAMPLES, output=tmp_path / "run")
+    with server() as (settings, asked):
+        after = score(SAMPLES, output=tmp_path / "run", judge=Judge(settings, tmp_path / CACHE_FILE))
+    assert [result.key for result in after] == [result.key for result in before]
+    assert [result.grade.accuracy for result in after] == [1.0, 0.25, 0.0, 1.0]
+    assert sorted(item["answer"] for item in asked) == ["It is blue.", "It is red."]
+    assert read_settings(tmp_path / "run")["settings"]["judge"]["model"] == "sage"
+    with pytest.raises(CheckpointError, match="judge"):
+        score(SAMPLES, output=tmp_path / "run")
 
 
 def test_a_run_with_a_judge_is_not_continued_without_one(tmp_path):
