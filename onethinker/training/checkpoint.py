@@ -1,6 +1,7 @@
 """What a run leaves on disk: a journal that only grows and checkpoints that are whole or absent."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import logging
@@ -31,6 +32,8 @@ MANIFEST_FILE = "manifest.json"
 SMALL_FILES_BYTES = 2**24
 """Room for tokenizer, settings and the journal until the next checkpoint."""
 
+_held: dict[Path, int] = {}
+"""The lock files, open, that this process holds until it ends; the system gives them up however it ends."""
 _log = logging.getLogger(__name__)
 
 
@@ -58,7 +61,7 @@ class Start:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of one run: `recipe.json`, `starts.jsonl`, `journal.jsonl`, `checkpoints/step-…`, `model/`."""
+    """The files of one run: `recipe.json`, `starts.jsonl`, `journal.jsonl`, `checkpoints/step-…`, `model/`, and `lock` with its process."""
 
     path: Path
 
@@ -123,9 +126,10 @@ class RunFolder:
     def begin(self, recipe: Mapping[str, Any], step: int, *, changed: Sequence[str] = (), torn: Mapping[Path, str] | None = None) -> None:
         """Make the folder and its recipe, and drop the journal's rows of steps after the checkpoint: they will be made again.
 
-        Torn checkpoints are put aside as `….torn`, and what a killed process left half-written is removed.
+        Torn checkpoints are put aside as `….torn`, and what a killed process left half-written is removed. Until this process ends no
+        other can begin here.
 
-        Raises: CheckpointError: the folder cannot be written.
+        Raises: CheckpointError: the folder cannot be written, or another process trains into it.
         """
         if torn:
             _log.warning("%s: going on after step %d, because newer checkpoints are damaged: %s", self.path, step, _list(torn))
@@ -133,6 +137,7 @@ class RunFolder:
             _log.warning("%s: going on after step %d with other settings: %s", self.path, step, "; ".join(changed))
         try:
             (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            self._lock()
             # First of all, so that no change goes on without its record; a kill from here on can only record it twice.
             damage = {path.name: problem for path, problem in (torn or {}).items()}
             _append(self.starts, {"step": step, "changed": list(changed), "torn": damage})
@@ -149,6 +154,21 @@ class RunFolder:
             sync_folder(self.path.parent)
         except OSError as error:
             raise CheckpointError(f"{self.path}: a run cannot be written there: {error}") from error
+
+    def _lock(self) -> None:
+        path = (self.path / "lock").resolve()
+        if path in _held:
+            return
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            holder = f"process {os.read(file, 20).decode().strip() or 'unknown'}"
+            os.close(file)
+            raise CheckpointError(f"{self.path}: {holder} is training into this folder; wait for it, or choose another --output") from error
+        os.truncate(file, 0)
+        os.write(file, f"{os.getpid()}\n".encode())
+        _held[path] = file
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a row to the journal; it is on disk when this returns. Raises: CheckpointError: it cannot be written."""

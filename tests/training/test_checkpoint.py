@@ -4,6 +4,8 @@ import json
 import logging
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -189,3 +191,20 @@ def test_processes_that_the_command_starts_are_told_that_changes_are_allowed(tmp
     for steps in (1, 2):
         sft("tiny_sft", output=tmp_path, set=(*settings, f"steps={steps}"), processes=2, allow_changes=True)
     assert [row["step"] for row in RunFolder(tmp_path).rows()] == [1, 2]
+
+
+def test_a_folder_belongs_to_one_process_until_it_is_gone(tmp_path):
+    code = "import sys, time; from pathlib import Path; from onethinker.training.checkpoint import RunFolder; "
+    code += "RunFolder(Path(sys.argv[1])).begin({}, 0); print('begun', flush=True); time.sleep(60)"
+    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "begun\n"
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(CheckpointError, match=f"process {other.pid} is training into this folder"):
+        folder.begin({}, 0)
+    starts = folder.starts.read_text()
+    other.kill()
+    other.communicate()
+    folder.begin({}, 0)
+    folder.begin({}, 0)
+    assert len(folder.starts.read_text()) > len(starts)

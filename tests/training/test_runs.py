@@ -203,3 +203,19 @@ def test_a_group_that_is_longer_than_a_row_is_dealt_to_several_and_learned_from_
     assert rows[1]["loss"] == pytest.approx(rows[0]["loss"], rel=1e-4)
     # Adam's first step divides a gradient by its own size: where it is nearly nothing, rounding decides its sign.
     assert max(float((weights[0][name] - weights[1][name]).abs().mean()) for name in weights[0]) < 1e-5
+
+
+def test_rl_learns_which_of_two_answers_is_right(tmp_path, taught):
+    """The model answers A or B by chance, and A is right."""
+    recipe = RlRecipe(
+        model=taught.model,
+        steps=8,
+        max_row_tokens=512,
+        data={"files": [taught.questions]},
+        rollout={"prompts_per_step": 4, "answers_per_prompt": 8, "max_new_tokens": 32, "max_refills": 0, "unfilled": "smaller"},
+        optimizer={"learning_rate": 1e-3},
+    )
+    train_rl(recipe, tmp_path)
+    accuracy = [task["accuracy"] for row in RunFolder(tmp_path).rows() for task in row["tasks"].values()]
+    assert accuracy[0] < 0.75
+    assert accuracy[-1] > 0.9
