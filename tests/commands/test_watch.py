@@ -90,6 +90,7 @@ def an_sft_row(step: int) -> dict:
         seconds=2.0,
         seconds_by_phase={"data": 0.5, "update": 1.5},
         tokens_by_phase={"data": 700, "update": 1100},
+        shared_prompt_tokens={"update": 0},
         skipped_samples=[],
     )
     return json.loads(json.dumps(asdict(row)))

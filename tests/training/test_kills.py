@@ -187,6 +187,7 @@ def whole(driver, tmp_path_factory) -> Callable[[str], Whole]:
 NOT_COMPARED = {
     "journal.jsonl": "holds the clock; its rows are compared without it",
     "starts.jsonl": "grows with every start",
+    "lock": "names the process",
 }
 
 
