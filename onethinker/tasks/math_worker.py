@@ -1,7 +1,7 @@
 """The process in which math-verify runs: it reads a pair of texts a line, answers a verdict a line, and may be killed.
 
-Started by `sandbox.py` as a script of its own, so it imports nothing of the package. Its parent ends it after
-`seconds`; an alarm left to the kernel ends it a little later even where nobody is left to do so.
+Started by `sandbox.py` as a script of its own, so it imports nothing of the package. The kernel ends it when a pair has taken
+`processor_seconds` of the processor; its parent ends it after `seconds`, and an alarm a little later even where nobody is left to do so.
 """
 
 import json
@@ -35,7 +35,7 @@ def are_equal(truth: str, answer: str) -> bool:
     return bool(verify(*parsed, timeout_seconds=None))
 
 
-def serve(*, memory_bytes: int, seconds: float) -> None:
+def serve(*, memory_bytes: int, seconds: float, processor_seconds: float) -> None:
     """Answer pairs from stdin on stdout until stdin closes or the parent is gone."""
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -55,15 +55,18 @@ def serve(*, memory_bytes: int, seconds: float) -> None:
         line = requests.readline()
         if not line:
             return
-        signal.setitimer(signal.ITIMER_REAL, seconds + 1)  # no handler: the kernel ends the process, whatever Python does
+        # No handlers: the kernel ends the process, whatever Python does.
+        signal.setitimer(signal.ITIMER_PROF, processor_seconds)
+        signal.setitimer(signal.ITIMER_REAL, seconds + 1)
         try:
             reply: dict[str, object] = {"equal": are_equal(*json.loads(line))}
         except (Exception, RecursionError, MemoryError) as error:
             # Any failure of sympy on a model's text is a verdict: not comparable.
             reply = {"equal": False, "problem": f"{type(error).__name__}: {str(error)[:200]}"}
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         print(json.dumps(reply), file=replies, flush=True)
 
 
 if __name__ == "__main__":
-    serve(memory_bytes=int(sys.argv[1]), seconds=float(sys.argv[2]))
+    serve(memory_bytes=int(sys.argv[1]), seconds=float(sys.argv[2]), processor_seconds=float(sys.argv[3]))

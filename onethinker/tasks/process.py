@@ -3,6 +3,7 @@
 import contextlib
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -45,6 +46,12 @@ class LineProcess:
     def is_running(self) -> bool:
         """Return whether the process has not ended yet."""
         return self._process.poll() is None
+
+    @property
+    def ended_by(self) -> signal.Signals | None:
+        """The signal that ended the process; None when it runs or left by itself."""
+        status = self._process.poll()
+        return signal.Signals(-status) if status is not None and status < 0 else None
 
     def exchange(self, line: bytes, seconds: float) -> bytes:
         """Return what the process answers to a line. Raises: ProcessLostError, TooSlowError."""

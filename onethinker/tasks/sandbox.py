@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import threading
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 from onethinker.errors import ConfigError
 from onethinker.tasks.process import LineProcess, ProcessLostError, TooSlowError
 
+PROCESSOR_SECONDS = 1.0
+"""An ordinary pair takes milliseconds. Processor time, so that a busy machine turns no right answer into a wrong one."""
 SECONDS = 4.0
-"""With the second that a fresh process takes to start, a verdict comes within 6 s."""
+"""By the clock, where the processor is elsewhere. With the second that a fresh process takes to start, a verdict comes within 6 s."""
 MEMORY_BYTES = 2 * 1024**3
 START_SECONDS = 60.0
 REMEMBERED = 256
@@ -26,9 +29,10 @@ Verdict = tuple[bool, str | None]
 class MathSandbox:
     """Compares two mathematical texts in a separate process; usable from any thread and from any (daemonic) process."""
 
-    def __init__(self, *, seconds: float = SECONDS, memory_bytes: int = MEMORY_BYTES) -> None:
+    def __init__(self, *, seconds: float = SECONDS, processor_seconds: float = PROCESSOR_SECONDS, memory_bytes: int = MEMORY_BYTES) -> None:
         """Set the limits of one comparison; the process starts at the first one."""
         self.seconds = seconds
+        self.processor_seconds = processor_seconds
         self.memory_bytes = memory_bytes
         self._lock = threading.Lock()
         self._worker: LineProcess | None = None
@@ -38,12 +42,14 @@ class MathSandbox:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the limits alone: a copy, here or in another process, starts a process of its own."""
-        return partial(MathSandbox, seconds=self.seconds, memory_bytes=self.memory_bytes), ()
+        return partial(MathSandbox, seconds=self.seconds, processor_seconds=self.processor_seconds, memory_bytes=self.memory_bytes), ()
 
     def compare(self, truth: str, answer: str) -> Verdict:
         """Return whether the texts are equal, and why they could not be compared if they could not.
 
-        Takes at most `seconds` once the process runs; a process that is lost is replaced, and warms up in the background.
+        Takes at most `processor_seconds` of the processor and `seconds` by the clock once the process runs; a process that is lost
+        is replaced, and warms up in the background.
+
         Raises: ConfigError when the process cannot be started at all.
         """
         if os.getpid() != self._owner:
@@ -62,8 +68,12 @@ class MathSandbox:
         except ProcessLostError as error:
             self._stop()
             self._spawn()
-            slow = isinstance(error, TooSlowError)
-            reason = f"no verdict within {self.seconds:g} s" if slow else "the process ran out of memory or stack"
+            if isinstance(error, TooSlowError):
+                reason = f"no verdict within {self.seconds:g} s"
+            elif worker.ended_by == signal.SIGPROF:
+                reason = f"no verdict within {self.processor_seconds:g} s of the processor"
+            else:
+                reason = "the process ran out of memory or stack"
             return False, f"too hard to compare: {reason}"
         except BaseException:
             self._stop()  # its verdict may still come and must not be read as the next one's
@@ -100,7 +110,8 @@ class MathSandbox:
     def _spawn(self) -> LineProcess:
         # numpy under a memory limit must not reserve space for a thread per core.
         environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        self._worker = LineProcess([str(WORKER), str(self.memory_bytes), f"{self.seconds:g}"], environment=environment, quiet=True)
+        limits = [str(self.memory_bytes), f"{self.seconds:g}", f"{self.processor_seconds:g}"]
+        self._worker = LineProcess([str(WORKER), *limits], environment=environment, quiet=True)
         return self._worker
 
     def _stop(self) -> None:

@@ -3,13 +3,13 @@
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration, broadcast_object_list, gather_object
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -54,13 +54,12 @@ OnStep = Callable[[dict[str, Any]], None]
 
 @dataclass
 class Run:
-    """A model under training. `model` is bare; `wrapped` is what the loss goes through, so that processes share gradients."""
+    """A model under training, with all that a step needs."""
 
     recipe: Recipe
     folder: RunFolder
     accelerator: Accelerator
     model: Any
-    wrapped: Any
     processor: Any
     wording: Wording
     budget: MediaBudget
@@ -146,24 +145,24 @@ class Run:
         for number in range(number_of_rows):
             members = rows[number % len(rows)]
             row = pack(members)
-            last = number + 1 == number_of_rows
-            with self.accelerator.no_sync(self.wrapped) if not (last or dealt) else nullcontext():
-                with self.precision():
-                    logps_S, entropy_S = score(self.wrapped, row)
-                # Processes average their gradients; the loss is a sum over all of them.
-                loss = row_loss(row, members, logps_S, entropy_S) if number < len(rows) else logps_S.sum() * 0.0
-                loss = loss * self.accelerator.num_processes
-                if self.zero is not None:
-                    self.zero.backward(loss, last=last)
-                else:
-                    self.accelerator.backward(loss)
+            with self.precision():
+                logps_S, entropy_S = score(self.zero.engine if self.zero else self.model, row)
+            if not logps_S.requires_grad:
+                logps_S.requires_grad_()  # a row without media, where all is frozen but what sees
+            # Processes average their gradients; the loss is a sum over all of them.
+            loss = row_loss(row, members, logps_S, entropy_S) if number < len(rows) else logps_S.sum() * 0.0
+            loss = loss * self.accelerator.num_processes
+            if self.zero is not None:
+                self.zero.backward(loss, last=number + 1 == number_of_rows)
+            else:
+                self.accelerator.backward(loss)
         settings = self.recipe.optimizer
         rate = learning_rate(settings, step, self.recipe.steps)
         if self.zero is not None:
             return self.zero.step(rate)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        if sharded:
+        if self.accelerator.num_processes > 1:
             average_whole_gradients(self.model)
         norm = clip_gradients(self.model, settings.max_grad_norm)
         self.optimizer.step()
@@ -248,7 +247,6 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
         cpu=not torch.cuda.is_available(),
         log_with=list(recipe.log.trackers) or None,
         project_config=ProjectConfiguration(logging_dir=str(path / "tensorboard")),
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     if batch < accelerator.num_processes:
         raise ConfigError(f"a batch of {batch} cannot be shared by {accelerator.num_processes} processes; make it larger or start fewer")
@@ -291,13 +289,11 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
             trackers = Trackers(accelerator, recipe.log, path, recipe=settings, step=progress.step)
             trackers.tell(folder.rows())
     accelerator.wait_for_everyone()
-    shared = accelerator.num_processes > 1 and not sharded
     return Run(
         recipe=recipe,
         folder=folder,
         accelerator=accelerator,
         model=model,
-        wrapped=zero.engine if zero else accelerator.prepare_model(model) if shared else model,
         processor=engine.processor,
         wording=engine.wording,
         budget=recipe.budget or engine.budget,

@@ -3,11 +3,12 @@
 `accelerate launch --config_file …` says by the environment that it is wanted. The layers stay gathered between forward and
 backward and throughout a rollout, because answers end at different times and processes would wait for each other at every token.
 Vision tower and mergers stay whole in every process: how often they run hangs on what a row shows, and an exchange in which one
-process takes part twice and another not at all never ends. Their gradients are averaged once a step.
+process takes part twice and another not at all never ends. Their gradients are averaged once a step, like those of all weights
+where nothing is dealt out.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +20,9 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from onethinker.errors import ConfigError
 from onethinker.training.config import Recipe
+
+NUMBERS_AT_ONCE = 2**25
+"""Gradients that are exchanged in one go."""
 
 
 def is_wanted(num_processes: int, recipe: Recipe) -> bool:
@@ -58,18 +62,45 @@ def shard(model: Any, *, mixed: bool) -> None:
 
 
 def average_whole_gradients(model: nn.Module) -> None:
-    """Average the gradients of what is not dealt out over all processes; where a process has none, it counts as zero."""
-    for parameter in model.parameters():
-        if parameter.requires_grad and not isinstance(parameter, DTensor):
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            all_reduce(parameter.grad)
-            parameter.grad /= get_world_size()
+    """Average the gradients of what is not dealt out over all processes.
+
+    A process without one counts as zero. What no process has a gradient of, as the vision tower after questions without
+    media, stays without, and the optimizer leaves it alone.
+    """
+    held = [parameter for parameter in model.parameters() if parameter.requires_grad and not isinstance(parameter, DTensor)]
+    if not held:
+        return
+    counts = torch.tensor([parameter.grad is not None for parameter in held], dtype=torch.int32, device=held[0].device)
+    all_reduce(counts)
+    learning = [parameter for parameter, count in zip(held, counts.tolist(), strict=True) if count]
+    for parameter in learning:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    for together in _bundles(learning):
+        flat = torch.cat([parameter.grad.flatten() for parameter in together if parameter.grad is not None])
+        all_reduce(flat)
+        flat /= get_world_size()
+        for parameter, part in zip(together, torch.split(flat, [parameter.numel() for parameter in together]), strict=True):
+            parameter.grad = part.view_as(parameter)
+
+
+def _bundles(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """Yield parameters of one kind of number together, as many as one exchange takes: few large ones are quicker than many."""
+    bundle: list[nn.Parameter] = []
+    for parameter in parameters:
+        if bundle and (parameter.dtype != bundle[0].dtype or sum(map(torch.numel, bundle)) + parameter.numel() > NUMBERS_AT_ONCE):
+            yield bundle
+            bundle = []
+        bundle.append(parameter)
+    if bundle:
+        yield bundle
 
 
 def clip_gradients(model: nn.Module, most: float) -> float:
     """Scale gradients down to a norm of at most `most` and return the norm that they had, all processes together."""
     learning = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    if not learning:
+        return 0.0
     kinds = [[p for p in learning if isinstance(p, DTensor) is dealt] for dealt in (False, True)]
     norms = [nn.utils.get_total_norm([p.grad for p in kind if p.grad is not None]) for kind in kinds if kind]
     whole_norms = [norm.full_tensor() if isinstance(norm, DTensor) else norm for norm in norms]

@@ -145,6 +145,16 @@ def test_memory_is_limited():
     sandbox.close()
 
 
+def test_the_limit_is_processor_time_first():
+    sandbox = MathSandbox(seconds=60, processor_seconds=0.2)
+    assert sandbox.compare("4", "9^{9^{9^{9}}}") == (False, "too hard to compare: no verdict within 0.2 s of the processor")
+    assert sandbox.compare("0.5", r"\frac{1}{2}") == (True, None)
+    os.kill(sandbox._worker.pid, signal.SIGSTOP)  # as if the processor were elsewhere for a while
+    threading.Timer(1, os.kill, (sandbox._worker.pid, signal.SIGCONT)).start()
+    assert sandbox.compare("0.25", r"\frac{1}{4}") == (True, None)
+    sandbox.close()
+
+
 def test_no_process_is_left_behind():
     sandbox = MathSandbox(seconds=0.2)
     pids = set()

@@ -159,6 +159,18 @@ def test_frozen_parts_keep_their_weights_also_through_a_resume(tmp_path):
     assert "model.visual.pos_embed.weight" in changed
 
 
+def test_rows_without_media_go_through_where_only_the_vision_tower_is_trained(tmp_path):
+    rows = [{"problem": "How much is 1+1?", "problem_type": "math", "data_type": "image", "solution": "<answer>2</answer>"}] * 4
+    rows = [{**row, "response": "<think>It is 2.</think><answer>2</answer>"} for row in rows]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {"files": [str(tmp_path / "rows.jsonl")]}
+    recipe = SftRecipe(**{**SFT, "steps": 2, "batch_size": 2, "frozen": ["language"], "data": data})
+    after = load_file(train_sft(recipe, tmp_path / "run") / "model.safetensors")
+    before = build_tiny(recipe.seed)[0].state_dict()
+    assert all(after[name].equal(before[name]) for name in after if name.startswith("model.language_model"))
+    assert [row["grad_norm"] for row in RunFolder(tmp_path / "run").rows()] == [0, 0]
+
+
 def test_later_prompts_are_tried_before_a_batch_without_signal_is_given_up(tmp_path):
     rollout = {**RL["rollout"], "prompts_per_step": 3, "min_accuracy": 0.0, "max_accuracy": 0.9, "max_refills": 3}
     data = {"problem_types": ["temporal grounding"]}
