@@ -1,7 +1,7 @@
 """How well reading clips and answering about them overlap: 8 clips of 60 s at 720p, and an engine as slow as reading.
 
 Run, from the repository's root:
-    .venv/bin/python -m benchmarks.evaluate_overlap --folder runs/overlap
+    .venv/bin/python -m benchmarks.evaluate_overlap --folder runs/overlap [--clips 8] [--rounds 3]
 
 The engine waits, for each request, as long as `read_clip` takes for one of the clips (the mean of the same round), and does nothing
 meanwhile. Each round measures, in this order: reading all clips one after the other in this process; reading them ahead in processes
@@ -32,7 +32,7 @@ from onethinker.models.wording import Wording
 
 OVERLAPPED = "onethinker evaluate, stage answer"
 FIRST = "  of it until the engine is first asked"
-NUM_CLIPS, SECONDS, FPS, WIDTH, HEIGHT = 8, 60, 30, 1280, 720
+SECONDS, FPS, WIDTH, HEIGHT = 60, 30, 1280, 720
 
 
 @dataclass
@@ -52,10 +52,10 @@ class WaitingEngine:
         return [Reply("<think>A guess.</think><answer>2</answer>", 1, 1, "stop", self.seconds) for _ in requests]
 
 
-def write_clips(folder: Path) -> list[Path]:
+def write_clips(folder: Path, count: int) -> list[Path]:
     """Return the clips, written where they are not there yet: a texture that drifts, a square that crosses it, some noise."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"clip{number}.mp4" for number in range(NUM_CLIPS)]
+    paths = [folder / f"clip{number}.mp4" for number in range(count)]
     if not paths[0].exists():
         rng = np.random.default_rng(0)
         texture = rng.integers(0, 255, (HEIGHT // 8, WIDTH // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
@@ -118,9 +118,10 @@ def main() -> None:
     """Print the medians of three rounds and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="where clips and journals are written")
+    parser.add_argument("--clips", type=int, default=8, help="nothing is answered before the first is read: n + 1 turns for n clips at best")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    paths = write_clips(options.folder)
+    paths = write_clips(options.folder, options.clips)
     print(f"{os.cpu_count()} cores, {Decoders().workers} processes, clips of {paths[0].stat().st_size / 1e6:.1f} MB")
     rounds = [measure(paths, options.folder / "run") for _ in range(options.rounds)]
     seconds = {name: statistics.median(own[name] for own in rounds) for name in rounds[0]}
