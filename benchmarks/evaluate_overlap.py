@@ -118,7 +118,9 @@ def main() -> None:
     """Print the medians of three rounds and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="where clips and journals are written")
-    parser.add_argument("--clips", type=int, default=8, help="nothing is answered before the first is read: n + 1 turns for n clips at best")
+    parser.add_argument(
+        "--clips", type=int, default=8, help="nothing is answered before the first is read: n + 1 turns for n clips at best"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     paths = write_clips(options.folder, options.clips)
