@@ -182,9 +182,12 @@ def quarter_turns(frame: Any) -> int:
 
 
 def converted(frame: Any, size: tuple[int, int], turns: int = 0) -> Frame:
-    """Return a PyAV frame as an upright RGB array of this width and height, scaled in one step."""
+    """Return a PyAV frame as an upright RGB array of this width and height, scaled in one step.
+
+    FFmpeg writes three planes in less than half the time of packed colours, to the same values.
+    """
     width, height = size if turns % 2 == 0 else size[::-1]
-    array = frame.reformat(width=width, height=height, format="rgb24", interpolation=_SCALING, threads=1).to_ndarray()
+    array = frame.reformat(width=width, height=height, format="gbrp", interpolation=_SCALING, threads=1).to_ndarray()
     return np.rot90(array, turns)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +12,7 @@ from onethinker.clip import Clip
 from onethinker.errors import MediaError
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
+from onethinker.media.videos import _SCALING, converted
 
 BUDGETS = {
     "default": MediaBudget(),
@@ -85,3 +87,12 @@ def test_a_picture_in_memory_is_read_as_the_same_picture_on_disk(tmp_path: Path,
 def test_a_clip_without_frames_is_refused() -> None:
     with pytest.raises(MediaError, match="nothing: a clip needs at least one frame"):
         read_clip(Clip("video", np.zeros((0, 64, 64, 3), np.uint8), (), (), 64, 64, 0.0, "nothing"), MediaBudget())
+
+
+@pytest.mark.parametrize("kind", ["yuv420p", "yuvj420p", "yuv420p10le", "yuv444p", "nv12", "gray", "rgb24"])
+@pytest.mark.parametrize("size", [(64, 32), (97, 53), (200, 150)])
+def test_colours_are_those_that_ffmpeg_gives_when_it_packs_them(kind: str, size: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=kind)
+    packed = frame.reformat(*size, format="rgb24", interpolation=_SCALING, threads=1).to_ndarray()
+    assert np.array_equal(converted(frame, size), packed)
