@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from PIL import Image
 
 from onethinker.clip import Clip
 from onethinker.errors import MediaError
@@ -234,6 +235,7 @@ def _clip(about: dict[str, Any], frames: np.ndarray[Any, np.dtype[np.uint8]]) ->
 def serve() -> None:
     """Decode what stdin names, a line each, until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Image.init()  # its formats load now, not with the first file
     with ExitStack() as stack, suppress(BrokenPipeError):  # whoever asked is gone
         out = stack.enter_context(os.fdopen(os.dup(1), "wb"))
         os.dup2(2, 1)  # nothing that a library prints may look like a reply
