@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from safetensors.torch import load_file
 
 from onethinker.training.checkpoint import RunFolder
@@ -29,9 +30,9 @@ COUNTS = {"sft": ("tokens_by_phase", "answer_tokens"), "rl": ("tokens_by_phase",
 """What the journal counts over all processes."""
 
 
-def train(stage: str, output: Path, processes: int) -> Path:
+def train(stage: str, output: Path, processes: int, *settings: str) -> Path:
     command = [sys.executable, "-m", "onethinker", stage, f"tiny_{stage}", "--output", str(output), "--processes", str(processes)]
-    done = subprocess.run([*command, "--set", *SETTINGS[stage]], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, "--set", *SETTINGS[stage], *settings], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return next((output / "checkpoints").glob("step-00000002"))
 
@@ -52,6 +53,25 @@ def test_two_processes_equal_one(tmp_path, stage):
         assert tasks[0] == pytest.approx(tasks[1], rel=1e-3, abs=1e-6)
     ema = [json.loads((folder / "progress.json").read_text())["ema"] for folder in (one, two)]
     assert ema[0] == ema[1]
+
+
+def test_two_processes_equal_one_where_only_one_of_them_has_something_to_see(tmp_path):
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "red.png")
+    asked = {
+        "problem": "How much is 1+1?",
+        "problem_type": "math",
+        "data_type": "image",
+        "response": "<think>It is 2.</think><answer>2</answer>",
+    }
+    rows = [{**asked, "solution": "<answer>2</answer>", **({"path": "red.png"} if number % 2 else {})} for number in range(4)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = [f'data.files=["{tmp_path}/rows.jsonl"]', "data.weights={}", 'frozen=["language"]', "batch_size=2", 'optimizer.kind="adamw"']
+    one, two = (train("sft", tmp_path / f"{processes}", processes, *settings) for processes in (1, 2))
+    expected, found = (load_file(folder / "model/model.safetensors") for folder in (one, two))
+    assert max(float((expected[name] - found[name]).abs().mean()) for name in expected) < 1e-5
+    rows = [RunFolder(folder.parents[1]).rows() for folder in (one, two)]
+    assert [row["grad_norm"] for row in rows[0]] == pytest.approx([row["grad_norm"] for row in rows[1]], rel=1e-3)
+    assert all(row["grad_norm"] > 0 for row in rows[0])
 
 
 def test_a_batch_smaller_than_the_processes_is_refused(tmp_path):
