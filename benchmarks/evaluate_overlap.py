@@ -19,9 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import av
-import numpy as np
-
+from benchmarks.video import RARE, camera, write_clip
 from onethinker.data.sample import Sample
 from onethinker.evaluation.evaluate import answer
 from onethinker.media.ahead import Decoders, read_ahead
@@ -32,7 +30,6 @@ from onethinker.models.wording import Wording
 
 OVERLAPPED = "onethinker evaluate, stage answer"
 FIRST = "  of it until the engine is first asked"
-SECONDS, FPS, WIDTH, HEIGHT = 60, 30, 1280, 720
 
 
 @dataclass
@@ -53,21 +50,11 @@ class WaitingEngine:
 
 
 def write_clips(folder: Path, count: int) -> list[Path]:
-    """Return the clips, written where they are not there yet: a texture that drifts, a square that crosses it, some noise."""
+    """Return the clips, written where they are not there yet: the one with a moving camera of benchmarks/video.py, so often."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"clip{number}.mp4" for number in range(count)]
+    paths = [folder / f"camera{number}.mp4" for number in range(count)]
     if not paths[0].exists():
-        rng = np.random.default_rng(0)
-        texture = rng.integers(0, 255, (HEIGHT // 8, WIDTH // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-        noise = rng.integers(0, 12, (4, HEIGHT, WIDTH, 3), np.uint8)
-        with av.open(str(paths[0]), "w") as container:
-            stream = container.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "23"})
-            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-            for number in range(SECONDS * FPS):
-                frame = np.roll(texture, (number, 3 * number), (0, 1)) // 2 + noise[number % 4]
-                frame[200:400, 5 * number % 1000 : 5 * number % 1000 + 200] = (number % 255, 80, 200)
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-            container.mux(stream.encode())
+        write_clip(paths[0], camera(moves=True), RARE)
     for path in paths[1:]:
         if not path.exists():
             shutil.copyfile(paths[0], path)

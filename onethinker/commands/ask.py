@@ -28,7 +28,8 @@ def ask(
 ) -> None:
     """Ask a model about a picture or video and print its answer.
 
-    An answer that is not of the task's form is printed as it came, and what is wrong with it on stderr.
+    An answer that is not of the task's form is printed as it came, and what is wrong with it on stderr; with --draw that is an
+    error (exit 1), because there is nothing to draw.
 
     Args:
         source: Picture or video file.
@@ -66,8 +67,6 @@ def ask(
         print(f"problem: {problem}", file=sys.stderr)
     timing = thought.timing
     print(f"{timing.decode_s:.2f} s decoding, {timing.prompt_s:.2f} s prompt, {timing.answer_s:.2f} s answer", file=sys.stderr)
-    if draw is not None and thought.answer is None:
-        print(f"{draw} not written: there is no usable answer to draw", file=sys.stderr)
-    elif draw is not None:
+    if draw is not None:
         thought.save(draw)
         print(f"wrote {draw}", file=sys.stderr)

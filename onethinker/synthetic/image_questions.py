@@ -44,6 +44,12 @@ def _look(scene: Scene) -> str:
     return list_aloud([thing.name for thing in _by_color(scene.things)])
 
 
+def _search(scene: Scene, wanted: Thing) -> str:
+    """Return what is seen, in the order of the colours, up to the thing that is asked about: the last one named is the answer."""
+    listed = _by_color(scene.things)
+    return list_aloud([thing.name for thing in listed[: listed.index(wanted) + 1]])
+
+
 def _by_color(things: Sequence[Thing]) -> list[Thing]:
     return sorted(things, key=lambda thing: list(COLORS).index(thing.color))
 
@@ -52,7 +58,7 @@ def _ask_color(rng: np.random.Generator, paint: Painter) -> Question:
     scene = _draw_scene(rng)
     thing = scene.things[0]
     question = Question(
-        paint(scene), f"What color is the {thing.shape}?", f"{_look(scene)} The {thing.shape} is {thing.color}.", thing.color
+        paint(scene), f"What color is the {thing.shape}?", f"{_search(scene, thing)} The {thing.shape} is {thing.color}.", thing.color
     )
     return with_options(rng, question, list(COLORS))
 
@@ -60,7 +66,9 @@ def _ask_color(rng: np.random.Generator, paint: Painter) -> Question:
 def _ask_shape(rng: np.random.Generator, paint: Painter) -> Question:
     scene = _draw_scene(rng)
     thing = scene.things[0]
-    question = Question(paint(scene), f"What shape is {thing.color}?", f"{_look(scene)} A {thing.shape} is {thing.color}.", thing.shape)
+    question = Question(
+        paint(scene), f"What shape is {thing.color}?", f"{_search(scene, thing)} A {thing.shape} is {thing.color}.", thing.shape
+    )
     return with_options(rng, question, SHAPES)
 
 

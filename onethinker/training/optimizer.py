@@ -1,16 +1,23 @@
 """The optimizer and its schedule: AdamW or Muon, a linear warm-up, then a cosine or a constant rate."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import nn
+from torch.distributed import get_rank, get_world_size, is_initialized
 from torch.distributed.tensor import DTensor
 
 from onethinker.training.config import OptimizerSettings
+from onethinker.training.sharding import broadcast_from
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """Muon for some parameters and AdamW for the others, under one list of groups and one state."""
+    """Muon for some parameters and AdamW for the others, under one list of groups and one state.
+
+    Each of several processes that hold the same weights and gradients orthogonalises a share of the matrices and tells the
+    others what became of them; momentum, which is cheap, all of them keep.
+    """
 
     def __init__(self, muon: torch.optim.Muon, adamw: torch.optim.AdamW) -> None:
         super().__init__([*muon.param_groups, *adamw.param_groups], {})
@@ -21,8 +28,45 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Take a step of both."""
-        for optimizer in self._both:
-            optimizer.step()  # type: ignore[no-untyped-call]
+        muon, adamw = self._both
+        (group,) = muon.param_groups
+        matrices = group["params"]
+        processes = get_world_size() if is_initialized() else 1
+        shares = share_out((matrix for matrix in matrices if matrix.grad is not None), processes)
+        group["params"] = shares[get_rank() if processes > 1 else 0]
+        muon.step()  # type: ignore[no-untyped-call]
+        group["params"] = matrices
+        for process, share in enumerate(shares if processes > 1 else []):
+            if process != get_rank():
+                self._remember(share, group["momentum"])
+            broadcast_from(process, share)
+        adamw.step()
+
+    @torch.no_grad()
+    def _remember(self, matrices: Iterable[nn.Parameter], momentum: float) -> None:
+        """Take note of the gradients of matrices that another process moves, as Muon does of those that it moves."""
+        for matrix in matrices:
+            assert matrix.grad is not None
+            self.state[matrix].setdefault("momentum_buffer", torch.zeros_like(matrix)).lerp_(matrix.grad, 1 - momentum)
+
+
+def share_out(matrices: Iterable[nn.Parameter], processes: int) -> list[list[nn.Parameter]]:
+    """Return matrices by process, so that each has about as many multiplications to do: short side times short side times long side.
+
+    >>> [[tuple(matrix.shape) for matrix in share] for share in share_out([torch.empty(4, 2), torch.empty(8, 8), torch.empty(2, 4)], 2)]
+    [[(8, 8)], [(4, 2), (2, 4)]]
+    """
+    shares: list[list[nn.Parameter]] = [[] for _ in range(processes)]
+    work = [0] * processes
+    for matrix in sorted(matrices, key=_work, reverse=True):
+        least = work.index(min(work))
+        shares[least].append(matrix)
+        work[least] += _work(matrix)
+    return shares
+
+
+def _work(matrix: nn.Parameter) -> int:
+    return min(matrix.shape) * matrix.numel()
 
 
 def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:

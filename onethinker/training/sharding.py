@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed import all_reduce, get_world_size
+from torch.distributed import all_reduce, broadcast, get_world_size
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -82,6 +82,16 @@ def average_whole_gradients(model: nn.Module) -> None:
         flat /= get_world_size()
         for parameter, part in zip(together, torch.split(flat, [parameter.numel() for parameter in together]), strict=True):
             parameter.grad = part.view_as(parameter)
+
+
+@torch.no_grad()
+def broadcast_from(process: int, parameters: Iterable[nn.Parameter]) -> None:
+    """Give the values that parameters have in one process to all others."""
+    for together in _bundles(parameters):
+        flat = torch.cat([parameter.flatten() for parameter in together])
+        broadcast(flat, src=process)
+        for parameter, part in zip(together, torch.split(flat, [parameter.numel() for parameter in together]), strict=True):
+            parameter.copy_(part.view_as(parameter))
 
 
 def _bundles(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:

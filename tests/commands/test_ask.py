@@ -85,14 +85,15 @@ def test_ask_prints_thinking_and_answer_on_stdout_and_the_rest_on_stderr(photo, 
     assert "s answer" in said.err
 
 
-def test_ask_shows_an_unusable_answer_with_its_problem_and_leaves_with_0(photo, serve, capsys):
+def test_ask_shows_an_unusable_answer_with_its_problem_and_leaves_with_1_only_if_it_was_to_be_drawn(photo, serve, capsys):
     address, _ = serve("no idea")
     drawn = photo.with_name("out.png")
-    assert run("ask", photo, "Where?", "--task", "spatial grounding", "--model", address, "--draw", drawn) == 0
-    said = capsys.readouterr()
-    assert said.out == "no idea\n"
-    assert "problem: " in said.err
-    assert "not written" in said.err
+    for draw, code in (((), 0), (("--draw", drawn), 1)):
+        assert run("ask", photo, "Where?", "--task", "spatial grounding", "--model", address, *draw) == code
+        said = capsys.readouterr()
+        assert said.out == "no idea\n"
+        assert "problem: " in said.err
+        assert ("nothing to draw" in said.err) == bool(draw)
     assert not drawn.exists()
 
 

@@ -107,6 +107,20 @@ def test_the_answer_is_the_released_form_without_spaces_between(problem_type, da
             assert json.dumps(json.loads(sample.truth), separators=(",", ":")) == sample.truth
 
 
+def test_a_search_names_what_is_seen_up_to_the_thing_that_is_asked_about():
+    ends = 0
+    for index in range(200):
+        sample = make_sample(1, index, problem_type="multiple choice", data_type="image")
+        if asked := re.match(r"What (?:color is the|shape is) (\w+)", sample.problem):
+            (seen,) = re.findall(r"I see (.*?)\.", sample.response)
+            *before, last = seen.split(", ")
+            right = sample.options["ABCD".index(sample.truth)].split(". ")[1]
+            assert sorted(last.split()) == sorted((asked[1], right))
+            assert not any({asked[1], right} & set(name.split()) for name in before)
+            ends += bool(before)
+    assert ends > 20
+
+
 def test_a_box_lies_around_the_pixels_of_the_colour_asked_about():
     for sample in samples_of("spatial grounding", "image", 100):
         clip = clip_of(sample)
