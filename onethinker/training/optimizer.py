@@ -47,7 +47,10 @@ class MuonWithAdamW(torch.optim.Optimizer):
         """Take note of the gradients of matrices that another process moves, as Muon does of those that it moves."""
         for matrix in matrices:
             assert matrix.grad is not None
-            self.state[matrix].setdefault("momentum_buffer", torch.zeros_like(matrix)).lerp_(matrix.grad, 1 - momentum)
+            state = self.state[matrix]
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = torch.zeros_like(matrix)
+            state["momentum_buffer"].lerp_(matrix.grad, 1 - momentum)
 
 
 def share_out(matrices: Iterable[nn.Parameter], processes: int) -> list[list[nn.Parameter]]:

@@ -93,7 +93,7 @@ def test_ask_shows_an_unusable_answer_with_its_problem_and_leaves_with_1_only_if
         said = capsys.readouterr()
         assert said.out == "no idea\n"
         assert "problem: " in said.err
-        assert ("nothing to draw" in said.err) == bool(draw)
+        assert ("not written" in said.err) == bool(draw)
     assert not drawn.exists()
 
 
