@@ -236,7 +236,7 @@ def serve() -> None:
     """Decode what stdin names, a line each, until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Image.init()  # its formats load now, not with the first file
-    with ExitStack() as stack, suppress(BrokenPipeError):  # whoever asked is gone
+    with suppress(BrokenPipeError), ExitStack() as stack:  # whoever asked is gone; closing writes once more
         out = stack.enter_context(os.fdopen(os.dup(1), "wb"))
         os.dup2(2, 1)  # nothing that a library prints may look like a reply
         for line in sys.stdin.buffer:
