@@ -4,7 +4,9 @@ import asyncio
 import json
 import os
 import random
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -107,6 +109,39 @@ class Endpoint:
             said = response.text
         key = os.environ.get(self.key_variable)
         return (said.replace(key, "…") if key else said)[:500]
+
+
+class Background:
+    """An event loop in a thread of its own: what is submitted to it runs while the caller goes on."""
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+        self._under_way: set[Future[Any]] = set()
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Return what will hold the coroutine's result."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        return future
+
+    def close(self, client: httpx.AsyncClient) -> None:
+        """Drop what is under way, wait until all of it has ended, close the client's connections and end the thread.
+
+        Only what was submitted is cancelled; it cancels the tasks that it has started itself, which may have to begin first.
+        """
+        for future in tuple(self._under_way):
+            future.cancel()
+        asyncio.run_coroutine_threadsafe(self._finish(client), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _finish(self, client: httpx.AsyncClient) -> None:
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+        await client.aclose()
 
 
 def _retry_after_s(response: httpx.Response) -> float:

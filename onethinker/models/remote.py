@@ -1,7 +1,6 @@
 """Models behind an OpenAI-compatible address: the frames that a local model would see, sent with their true times."""
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +13,7 @@ import httpx
 from onethinker.errors import EngineError
 from onethinker.media.budget import MediaBudget
 from onethinker.models.chat import chat_request
-from onethinker.models.endpoint import Endpoint
+from onethinker.models.endpoint import Background, Endpoint
 from onethinker.models.engine import Reply, Request, Sampling
 from onethinker.models.wording import Wording
 
@@ -72,16 +71,11 @@ class RemoteEngine:
 
         The connections to the server are kept. A reply's `seconds` are those since it was sent.
         """
-        loop, client = asyncio.new_event_loop(), self._endpoint.client()
-        thread = threading.Thread(target=loop.run_forever, name="asking", daemon=True)
-        thread.start()
+        background, client = Background("asking"), self._endpoint.client()
         try:
-            yield lambda request: asyncio.run_coroutine_threadsafe(self._answer_one(client, request, sampling), loop)
+            yield lambda request: background.submit(self._answer_one(client, request, sampling))
         finally:
-            asyncio.run_coroutine_threadsafe(_drop_all(client), loop).result()
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.close()
+            background.close(client)
 
     @property
     def _endpoint(self) -> Endpoint:
@@ -126,15 +120,6 @@ class RemoteEngine:
             if "trust-request-mm-kwargs" in str(error).replace("_", "-"):
                 raise EngineError(f"{self.address}: {REFUSED_MEDIA_KWARGS} (it said: {error})") from error
             raise
-
-
-async def _drop_all(client: httpx.AsyncClient) -> None:
-    """Cancel everything that runs in this loop, wait until it has ended, and close the connections."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
-    await client.aclose()
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

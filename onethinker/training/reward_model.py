@@ -6,14 +6,13 @@ each, or an EngineError that says why there is none.
 
 import asyncio
 import json
-import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from onethinker.errors import AnswerError, EngineError
 from onethinker.models.chat import plain_text
-from onethinker.models.endpoint import Endpoint, RubbishError
+from onethinker.models.endpoint import Background, Endpoint, RubbishError
 from onethinker.response import parse_json, show
 from onethinker.training.config import RewardModelSettings
 
@@ -58,9 +57,7 @@ class RewardModel:
         self._endpoint = open_endpoint(settings)
         self._client = self._endpoint.client()
         self._free = asyncio.Semaphore(settings.max_concurrent)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="reward model", daemon=True)
-        self._thread.start()
+        self._background = Background("reward model")
 
     @property
     def name(self) -> str:
@@ -70,7 +67,7 @@ class RewardModel:
     def submit(self, question: str, truth: str, answers: Sequence[str]) -> Future[list[float]]:
         """Return what will hold a score of 0 to 1 for each answer to a question, in order, or the EngineError why there is none."""
         score = self._judge if self.settings.kind == "judge" else self._rank
-        return asyncio.run_coroutine_threadsafe(score(question, truth, answers), self._loop)
+        return self._background.submit(score(question, truth, answers))
 
     def try_out(self) -> None:
         """Have two answers scored. Raises: EngineError: the model does not answer, or not as a reward model."""
@@ -81,17 +78,7 @@ class RewardModel:
 
     def close(self) -> None:
         """Give up what is under way and end the thread."""
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _stop(self) -> None:
-        under_way = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in under_way:
-            task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
-        await self._client.aclose()
+        self._background.close(self._client)
 
     async def _judge(self, question: str, truth: str, answers: Sequence[str]) -> list[float]:
         async def one(answer: str) -> float:

@@ -1,8 +1,11 @@
 """The remote engine against a real HTTP server in this process that answers what a test tells it to."""
 
 import base64
+import gc
 import io
 import json
+import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -321,3 +324,18 @@ def test_one_engine_answers_from_several_threads():
     with server(echo) as (engine, _), ThreadPoolExecutor(4) as pool:
         texts = list(pool.map(lambda n: engine.answer([Request(str(n))], Sampling())[0].text, range(8)))
     assert texts == [str(n) for n in range(8)]
+
+
+def test_leaving_at_any_moment_drops_what_is_under_way_without_a_word(monkeypatch):
+    unheard: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda said: unheard.append(str(said.exc_value)))
+    rng = random.Random(0)
+    with server(echo) as (engine, _):
+        named = replace(engine, address=engine.address.replace("127.0.0.1", "localhost"))  # a name takes a look-up more
+        for _ in range(80):
+            with named.asking(Sampling()) as ask:
+                under_way = [ask(Request("hi")) for _ in range(4)]
+                time.sleep(rng.uniform(0, 0.03))
+            assert all(future.done() for future in under_way)
+    gc.collect()
+    assert not unheard
