@@ -78,6 +78,20 @@ def find_answer(text: str) -> str:
     return text[opened + len("<answer>") : close].strip()
 
 
+def without_opening(response: str, opening: str) -> str:
+    r"""Return what a model has left to say of a whole response when its chat template has written the beginning.
+
+    >>> without_opening("<think>Two cats.</think><answer>2</answer>", "<think>\n")
+    'Two cats.</think><answer>2</answer>'
+    >>> without_opening("<think>Two cats.</think><answer>2</answer>", "")
+    '<think>Two cats.</think><answer>2</answer>'
+    """
+    rest = response.lstrip()
+    if not opening or not rest.startswith("<think>"):
+        return response
+    return rest.removeprefix("<think>").removeprefix(opening.removeprefix("<think>"))
+
+
 def parse_json(text: str) -> object:
     """Return the value of strict JSON.
 

@@ -16,7 +16,7 @@ from onethinker.errors import EngineError
 from onethinker.media.budget import MediaBudget
 from onethinker.models.engine import Reply, Request, Sampling
 from onethinker.models.folder import ModelSettings
-from onethinker.models.prompt import encode_requests
+from onethinker.models.prompt import answer_opening, encode_requests
 from onethinker.models.wording import Wording
 
 
@@ -68,7 +68,9 @@ class LocalEngine:
         finally:
             self.model.train(was_training)
         prompt_B, seconds = batch["attention_mask"].sum(1).tolist(), time.perf_counter() - started
-        return [self._reply(row, tokens, ends, seconds) for row, tokens in zip(ids[:, num_prompt:].tolist(), prompt_B, strict=True)]
+        opening = answer_opening(self.processor)
+        rows = zip(ids[:, num_prompt:].tolist(), prompt_B, strict=True)
+        return [self._reply(row, tokens, ends, seconds, opening=opening) for row, tokens in rows]
 
     def _generation(self, sampling: Sampling) -> tuple[GenerationConfig, frozenset[int]]:
         """Return how transformers generates, with nothing left to the defaults of the weights, and the tokens that end an answer."""
@@ -89,12 +91,12 @@ class LocalEngine:
         )
         return config, ends
 
-    def _reply(self, ids: list[int], prompt_tokens: int, ends: frozenset[int], seconds: float) -> Reply:
-        """Return an answer's text; the token that ends it counts among its tokens, as servers count."""
+    def _reply(self, ids: list[int], prompt_tokens: int, ends: frozenset[int], seconds: float, *, opening: str) -> Reply:
+        """Return an answer's text, what the template wrote of it included; the token that ends it counts, as servers count."""
         end = next((place for place, token in enumerate(ids) if token in ends), None)
         kept = ids if end is None else ids[: end + 1]
         text = self.processor.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return Reply(text, prompt_tokens, len(kept), "length" if end is None else "stop", seconds)
+        return Reply(opening + text, prompt_tokens, len(kept), "length" if end is None else "stop", seconds)
 
 
 class _OwnDraw(LogitsProcessor):  # type: ignore[misc]

@@ -4,6 +4,7 @@ Frames arrive sampled and sized by `read_clip`; the Hugging Face processor only 
 times into the text.
 """
 
+import re
 from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
@@ -20,6 +21,9 @@ from onethinker.media.reading import read_clip
 from onethinker.models.chat import plain_text, video_times
 from onethinker.models.engine import Request
 from onethinker.models.wording import Wording
+
+_OPENED = re.compile(r"<think>\s*(?:</think>\s*)?\Z")
+"""What a chat template writes of the answer itself: a think block that it opens, or one that it opens and closes."""
 
 
 def build_request(sample: Sample, wording: Wording, budget: MediaBudget) -> Request:
@@ -65,6 +69,24 @@ def encode_requests(processor: Any, requests: Sequence[Request]) -> BatchFeature
     return batch
 
 
+def answer_opening(processor: Any) -> str:
+    r"""Return what the chat template has written of every answer before the model goes on: "<think>\n" of a thinking model, or "".
+
+    It is the beginning of the answer wherever texts are shown, graded or learned. A think block that a template also closes is
+    left out of the prompt instead: our answers reason, and the block is theirs to write.
+    """
+    written = _written_of_answer(processor)
+    return "" if "</think>" in written else written
+
+
+def _written_of_answer(processor: Any) -> str:
+    """Return the think block, or its beginning, that the template puts at the end of a prompt."""
+    message = {"role": "user", "content": [{"type": "text", "text": "?"}]}
+    text: str = processor.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
+    found = _OPENED.search(text)
+    return found[0] if found else ""
+
+
 def split_questions(processor: Any, requests: Sequence[Request]) -> list[torch.Tensor] | None:
     """Return what each of several requests about the same media has for itself: its prompt's tokens after the beginning that all share.
 
@@ -84,6 +106,9 @@ def _texts(processor: Any, requests: Sequence[Request]) -> list[str]:
     texts: list[str] = processor.apply_chat_template(
         [_messages(request, processor.tokenizer.all_special_tokens) for request in requests], tokenize=False, add_generation_prompt=True
     )
+    written = _written_of_answer(processor)
+    if "</think>" in written:
+        texts = [text.removesuffix(written) for text in texts]
     for number, (text, request) in enumerate(zip(texts, requests, strict=True)):
         for kind in ("image", "video"):
             token = getattr(processor, f"{kind}_token", None)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -135,12 +135,39 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 def _reply(body: dict[str, Any], seconds: float, *, where: str) -> Reply:
     try:
         choice, usage = body["choices"][0], body["usage"]
-        text, reason = choice["message"]["content"], choice["finish_reason"]
+        message, reason = dict(choice["message"]), choice["finish_reason"]
         tokens = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
-    except (KeyError, IndexError, TypeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError) as error:
         raise EngineError(f"{where}: expected a chat completion with usage, got {str(body)[:300]}") from error
-    if not isinstance(text, str) or choice["message"].get("reasoning"):
-        raise EngineError(f"{where}: the server keeps the reasoning apart from the text; start it without --reasoning-parser")
     if reason not in ("stop", "length"):
         raise EngineError(f"{where}: the answer ended for the reason {reason!r}, not with a stop or at the length limit")
+    text = message_text(message)
+    if text is None:
+        raise EngineError(f"{where}: expected a message with 'content', 'reasoning' or 'reasoning_content', got {str(message)[:300]}")
     return Reply(text, *tokens, reason, seconds)
+
+
+def message_text(message: Mapping[str, Any]) -> str | None:
+    """Return all that a model said, as it would have come from a model that runs here; None for a message without any text.
+
+    A server with a reasoning parser keeps the thinking apart from the content, under one of two names (or both); it becomes the think
+    block again, and stays open where nothing came after it. Without a parser, the text of a model whose chat template opens the think
+    block begins inside it: the server shows only what comes after its template.
+
+    >>> message_text({"content": "<answer>2</answer>", "reasoning_content": "Two cats."})
+    '<think>Two cats.</think><answer>2</answer>'
+    >>> message_text({"content": "Two cats.</think><answer>2</answer>"})
+    '<think>Two cats.</think><answer>2</answer>'
+    """
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "".join(str(part["text"]) for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
+    thoughts = (message.get(name) for name in ("reasoning", "reasoning_content"))
+    thinking = next((thought for thought in thoughts if isinstance(thought, str) and thought), None)
+    if not isinstance(content, str):
+        return None if thinking is None else f"<think>{thinking}"
+    if "<think>" in content:
+        return content
+    if thinking is not None:
+        return f"<think>{thinking}</think>{content}" if content else f"<think>{thinking}"
+    return f"<think>{content}" if "</think>" in content else content

@@ -13,6 +13,7 @@ from accelerate.utils import gather_object
 from onethinker.clip import Clip
 from onethinker.data.sample import Medium, Sample
 from onethinker.errors import ConfigError
+from onethinker.models.prompt import answer_opening
 from onethinker.tasks import find_task
 from onethinker.tasks.task import Grade
 from onethinker.training.config import RlRecipe, RolloutSettings
@@ -158,9 +159,9 @@ def _answer(run: Run, recipe: RlRecipe, grader: Grader, numbers: Sequence[int]) 
             end_token=tokenizer.eos_token_id,
             forbidden_tokens=(config.image_token_id, config.video_token_id),
         )
-    asked = []
+    asked, begun = [], answer_opening(run.processor)
     for number, (sample, _), prompt, answers in zip(numbers, read, prompts, rollouts, strict=True):
-        texts = tuple(tokenizer.decode(answer.ids[:-1] if answer.ended else answer.ids) for answer in answers)
+        texts = tuple(begun + tokenizer.decode(answer.ids[:-1] if answer.ended else answer.ids) for answer in answers)
         task = find_task(sample.problem_type, sample.data_type)
         with run.clock.phase("grading"):
             grading = grader.submit(sample, texts)

@@ -24,8 +24,9 @@ from onethinker.media.reading import read_clip
 from onethinker.models.engine import Request
 from onethinker.models.folder import ModelSettings, load_adapters, save_model
 from onethinker.models.loading import load_local
-from onethinker.models.prompt import encode_requests, request_about
+from onethinker.models.prompt import answer_opening, encode_requests, request_about
 from onethinker.models.wording import Wording
+from onethinker.response import without_opening
 from onethinker.training.adapters import choose_trained
 from onethinker.training.checkpoint import (
     Progress,
@@ -125,9 +126,12 @@ class Run:
         return self.recipe.data.max_corrupt_share * max(progress.cursor, FEWEST_SAMPLES)
 
     def answer_ids(self, text: str) -> Tensor:
-        """Return the tokens of a whole response with the end token, on this process's device."""
+        """Return the tokens of a whole response with the end token, on this process's device.
+
+        What the chat template has already written of it stands in the prompt, and is not learned twice.
+        """
         tokenizer = self.processor.tokenizer
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = tokenizer(without_opening(text, answer_opening(self.processor)), add_special_tokens=False)["input_ids"]
         return torch.tensor([*ids, tokenizer.eos_token_id], device=self.accelerator.device)
 
     def update(self, trees: Sequence[Tree], step: int, row_loss: Callable[[Row, list[Tree], Tensor, Tensor], Tensor]) -> float:

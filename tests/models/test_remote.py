@@ -40,8 +40,8 @@ class Seen:
     most: int = 0
 
 
-def completion(text: str | None, finish_reason: str = "stop") -> Answer:
-    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish_reason}
+def completion(text: Any, finish_reason: str = "stop", **message: Any) -> Answer:
+    choice = {"message": {"role": "assistant", "content": text, **message}, "finish_reason": finish_reason}
     return 200, {}, {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}
 
 
@@ -211,16 +211,60 @@ def test_a_server_that_refuses_media_settings_is_explained_with_the_flag():
         ((200, {}, b"<html>"), "expected JSON"),
         ((200, {}, [1]), "expected a JSON object"),
         ((200, {}, {"choices": []}), "expected a chat completion with usage"),
-        (completion(None), "reasoning-parser"),
+        (completion(None), "expected a message with 'content', 'reasoning' or 'reasoning_content', got .*'content': None"),
+        (completion(None, reasoning_content=""), "expected a message with 'content'"),
+        (completion(7), "expected a message with 'content'"),
+        ((200, {}, {"choices": [{"message": None, "finish_reason": "stop"}], "usage": {}}), "expected a chat completion with usage"),
         (completion("x", "content_filter"), "content_filter"),
         ((404, {}, {"message": "no such model"}), "status 404: no such model"),
         ((401, {}, {}), "ONETHINKER_API_KEY"),
     ],
-    ids=["html", "list", "no choices", "no text", "filtered", "unknown model", "no key"],
+    ids=["html", "list", "no choices", "no text", "empty reasoning", "a number", "no message", "filtered", "unknown model", "no key"],
 )
 def test_what_is_no_answer_is_an_engine_error_and_never_an_empty_text(answer: Answer, reason: str):
     with server(lambda body, number: answer) as (engine, _), pytest.raises(EngineError, match=reason):
         engine.answer([Request("x")], Sampling())
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (completion("<answer>2</answer>", reasoning_content="Two."), "<think>Two.</think><answer>2</answer>"),
+        (completion("<answer>2</answer>", reasoning="Two."), "<think>Two.</think><answer>2</answer>"),
+        (completion("\n\n<answer>2</answer>", reasoning="\nTwo.\n"), "<think>\nTwo.\n</think>\n\n<answer>2</answer>"),
+        (completion("<answer>2</answer>", reasoning="Two.", reasoning_content="Two."), "<think>Two.</think><answer>2</answer>"),
+        (completion("<answer>2</answer>", reasoning=None, reasoning_content="Two."), "<think>Two.</think><answer>2</answer>"),
+        (completion(None, "length", reasoning_content="Two, or"), "<think>Two, or"),
+        (completion("", "length", reasoning="Two, or"), "<think>Two, or"),
+        (completion("Two.</think><answer>2</answer>"), "<think>Two.</think><answer>2</answer>"),
+        (completion("<think>Two.</think><answer>2</answer>"), "<think>Two.</think><answer>2</answer>"),
+        (completion("<think>Two.</think><answer>2</answer>", reasoning="Two."), "<think>Two.</think><answer>2</answer>"),
+        (completion("<answer>2</answer>", reasoning_content=None), "<answer>2</answer>"),
+        (completion([{"type": "text", "text": "<answer>"}, {"type": "text", "text": "2</answer>"}]), "<answer>2</answer>"),
+        (completion(""), ""),
+    ],
+    ids=[
+        "reasoning_content",
+        "reasoning",
+        "white space kept",
+        "both once",
+        "one of them null",
+        "cut while thinking",
+        "cut while thinking, empty content",
+        "the template opened it",
+        "in the content",
+        "in the content and apart",
+        "null",
+        "in parts",
+        "nothing said",
+    ],
+)
+def test_the_reasoning_that_a_server_keeps_apart_is_the_think_block_again(answer: Answer, text: str):
+    with server(lambda body, number: answer) as (engine, _):
+        [reply] = engine.answer([Request("How many?")], Sampling())
+        with engine.asking(Sampling()) as ask:
+            assert ask(Request("How many?")).result().text == text
+    assert reply.text == text
 
 
 def test_nobody_at_the_address_is_an_engine_error():
