@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from onethinker.clip import Clip
 from onethinker.drawing import draw_caption
 from onethinker.errors import AnswerError
-from onethinker.tasks.sandbox import MathSandbox
+from onethinker.tasks.expressions import PERCENT, Expression, attached_unit, find_difference, fold_expression
+from onethinker.tasks.notation import without_space
+from onethinker.tasks.sandbox import MathSandbox, Verdict
 from onethinker.tasks.task import Profile, Task
 
 LONGEST = 2000
@@ -22,12 +24,17 @@ def bare(text: str) -> str:
     >>> bare("$$ x + 1 $$")
     'x+1'
     """
-    text = "".join(text.split())
+    text = without_space(text)
     for mark in ("$$", "$"):
         inside = text[len(mark) : -len(mark)]
         if text.startswith(mark) and text.endswith(mark) and inside and "$" not in inside:
             return inside
     return text
+
+
+def _with_percent(expression: Expression) -> Expression:
+    """Return an expression with its percent sign in the value, where math-verify reads it both as a hundredth and as a unit."""
+    return Expression(expression.value + r"\%") if expression.unit == PERCENT else expression
 
 
 @dataclass(frozen=True)
@@ -54,14 +61,27 @@ class Mathematics(Task[str]):
 
     def accuracy(self, answer: str, truth: str, profile: Profile) -> float:
         """Return 1 for an expression equal to the reference, else 0; one that takes too long to compare is 0."""
+        return float(self.compare(answer, truth)[0])
+
+    def compare(self, answer: str, truth: str) -> Verdict:
+        """Return whether two expressions are equal once both are spelled alike, and why they could not be compared if they could not."""
         if bare(answer) == bare(truth):
-            return 1.0
-        equal, _ = self.sandbox.compare(truth, answer)
-        return float(equal)
+            return True, None
+        meant, said = fold_expression(truth), fold_expression(answer)
+        said = attached_unit(said, meant)
+        if meant.compact + meant.unit == said.compact + said.unit:
+            return True, None
+        if (difference := find_difference(meant, said)) is not None:
+            return False, difference
+        if meant.compact == said.compact or said.says() is not None:
+            return True, None
+        if PERCENT in (meant.unit, said.unit) and meant.unit != said.unit:
+            meant, said = _with_percent(meant), _with_percent(said)
+        return self.sandbox.compare(meant.value, said.value)
 
     def explain(self, answer: str, truth: str, accuracy: float) -> str:
         """Return what math-verify, or the limits of its process, have to say."""
-        return self.sandbox.compare(truth, answer)[1] or "not equal"
+        return self.compare(answer, truth)[1] or "not equal"
 
     def metrics(self, answer: str | None, truth: str) -> dict[str, float]:
         """Return the share of right answers."""

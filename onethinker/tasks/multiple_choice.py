@@ -1,6 +1,6 @@
 r"""Multiple choice: one letter, however it is dressed.
 
-"What is on the table?", options "A. cat", "B. dog" -> A, (A), A., **A**, "A. cat", Option A, \text{A} and cat are all A
+"What is on the table?", options "A. cat", "B. dog" -> A, (A), A., **A**, "A. cat", A cat, Option A, \text{A}, 答案是A and cat are all A
 """
 
 import re
@@ -9,41 +9,58 @@ from onethinker.clip import Clip
 from onethinker.drawing import draw_caption
 from onethinker.errors import AnswerError
 from onethinker.response import show
+from onethinker.tasks.notation import fold_characters, undress
 from onethinker.tasks.task import Profile, Task
 
 LONGEST = 2000
 """Characters; options are shorter."""
 
-_WRAPPERS = re.compile(r"\\(?:text|textbf|mathrm|mathbf|boxed)\s*\{(.*)\}|\$+([^$]*)\$+|\*+([^*]*)\*+|`+([^`]*)`+", re.DOTALL)
-_LEAD = re.compile(r"(?:the\s+)?(?:correct\s+)?(?:answer|option|choice)\b\s*(?:is\b)?\s*:?\s*", re.IGNORECASE | re.ASCII)
-_LETTER = re.compile(r"(?:[(\[]([A-Za-z])[)\]][.:]?|([A-Za-z])[.):])(?:\s.*)?|([A-Za-z])", re.DOTALL)
-
-
-def undress(text: str) -> str:
-    r"""Return a text without LaTeX, Markdown and words like "Option" around it.
-
-    >>> undress(r"$\text{Option A}$"), undress("**B. dog**")
-    ('A', 'B. dog')
-    """
-    text = text.strip()
-    for _ in range(4):
-        if match := _WRAPPERS.fullmatch(text):
-            text = next(inside for inside in match.groups() if inside is not None).strip()
-    return text[lead.end() :].strip(" *") if (lead := _LEAD.match(text)) and lead.end() < len(text) else text
+_LABEL = re.compile(r"(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z])[.):\]])[.:,]*")
+_GLOSSED = re.compile(r"([A-Z])\s*(?=\([^()]*\)$)")
+_LETTER = re.compile(r"[A-Za-z]")
+_CHOICE = re.compile(
+    r"(?:so|thus|therefore|hence)?,?\s*(?:i(?:'d|\s+would)?\s+(?:choose|pick|select|say|go\s+with)|it(?:'s|\s+is)|(?:choose|select))\s+(?:option\s+)?"
+    r"|(?:因此|所以|故|我)?(?:应|應)?[选選](?:择|擇)?(?:项|項)?:?\s*",
+    re.IGNORECASE | re.ASCII,
+)
+_TAIL = re.compile(
+    r"(?:\s+is)?(?:\s+the)?\s+(?:right|correct)(?:\s+(?:answer|option|choice|one))?|\s*(?:项|項|选项|選項|です|である|だ)", re.IGNORECASE
+)
+_REASON = re.compile(r"[,;:]?\s*(?:-\s*)?(?:because|since)\b|[,;:]?\s*(?:因为|因為|なぜなら)", re.IGNORECASE)
+_HEDGES = frozenset(
+    "or and not no option answer maybe perhaps possibly actually rather wait either neither nor also but both 或 和 と か".split()
+)
+_MARKS = re.compile(r"\*\*|__|`")
 
 
 def find_letter(text: str) -> str | None:
-    """Return the letter that a text is or is labelled with, upper case; None for other texts.
+    """Return the letter that a text is, or is labelled with, upper case; None for other texts, and where other labels follow.
 
-    >>> find_letter("(b) a dog"), find_letter("A cat")
-    ('B', None)
+    >>> find_letter("(b) a dog"), find_letter("A cat"), find_letter("A. cat B. dog")
+    ('B', None, None)
     """
-    match = _LETTER.fullmatch(text)
-    return next(letter for letter in match.groups() if letter).upper() if match else None
+    if _LETTER.fullmatch(text):
+        return text.upper()
+    label = _LABEL.match(text) or _GLOSSED.match(text)
+    if label is None or not re.match(r"\s|$" if text[0].islower() else r"\s|$|[a-z(]|[^\x00-\x7f]", text[label.end() :]):
+        return None
+    letter = next(letter for letter in label.groups() if letter).upper()
+    return letter if _is_explanation(text[label.end() :], letter) else None
+
+
+def _is_explanation(text: str, letter: str) -> bool:
+    """Return whether what follows a letter names no other as an answer, neither by a label nor in a list of letters."""
+    labels = {
+        next(found for found in match.groups() if found) for match in re.finditer(rf"(?<![^\s(\[,;/])(?:{_LABEL.pattern})(?=\s|$)", text)
+    }
+    words = re.findall(r"\w+", text)
+    others = [word for word in words if len(word) == 1 and word.isascii() and word.isalpha() and word.isupper() and word != letter]
+    is_list = bool(others) and all(len(word) == 1 or word.lower() in _HEDGES for word in words)
+    return not ({label.upper() for label in labels} - {letter}) and not is_list
 
 
 def name_options(options: tuple[str, ...]) -> dict[str, str]:
-    """Return the letter of every option by its plain text, with and without its label.
+    """Return the letter of every option by its plain text, with and without its label; a text of two options names neither.
 
     Options without labels are lettered in order.
 
@@ -51,17 +68,30 @@ def name_options(options: tuple[str, ...]) -> dict[str, str]:
     {'a. cat': 'A', 'cat': 'A', 'b. dog': 'B', 'dog': 'B'}
     """
     names: dict[str, str] = {}
-    for place, option in enumerate(options):
-        option = option.strip()
-        label = re.match(r"[(\[]?([A-Za-z])[)\].:]+\s+", option)
+    repeated: set[str] = set()
+    for letter, texts in _lettered(options):
+        for text in map(_plain, texts):
+            if names.setdefault(text, letter) != letter:
+                repeated.add(text)
+    return {text: letter for text, letter in names.items() if text and text not in repeated}
+
+
+def _lettered(options: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the letter of each option with its text, and without its label if it has one."""
+    folded = [fold_characters(option).strip() for option in options]
+    spaced = [re.match(r"[(\[]?([A-Za-z])[)\].:]+\s+", option) for option in folded]
+    tight = [re.match(r"[(\[]?([A-Za-z])[)\].:,]+\s*", option) for option in folded]
+    in_order = [match[1].upper() if match else "" for match in tight] == [chr(ord("A") + place) for place in range(len(options))]
+    lettered = []
+    for place, (option, label) in enumerate(zip(folded, tight if in_order else spaced, strict=True)):
         letter = label[1].upper() if label else chr(ord("A") + place)
-        for text in (option, option[label.end() :]) if label else (option,):
-            names.setdefault(_plain(text), letter)
-    return names
+        lettered.append((letter, (option, option[label.end() :]) if label else (option,)))
+    return lettered
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.lower().split()).rstrip(".")
+    """Return a text for comparing it with an option's: without case, wrappers, spare white space and a full stop at its end."""
+    return " ".join(undress(_MARKS.sub("", text), stops=".,;!").casefold().split())
 
 
 class MultipleChoice(Task[str]):
@@ -73,15 +103,16 @@ class MultipleChoice(Task[str]):
     example = "B"
 
     def parse(self, text: str, options: tuple[str, ...] = ()) -> str:
-        """Return the letter, upper case. Raises: AnswerError: no letter, or one that no option has."""
+        """Return the letter, upper case. Raises: AnswerError: no letter, one that no option has, or several."""
         if len(text) > LONGEST:
             raise AnswerError(f"expected the letter of an option, got {len(text)} characters")
         names = name_options(options)
-        letter = find_letter(undress(text)) or names.get(_plain(text)) or names.get(_plain(undress(text)))
+        letters = sorted({letter for letter, _ in _lettered(options)})
+        letter = _read(text, names)
         if letter is None:
             raise AnswerError(f"expected the letter of an option, got {show(text)}")
-        if names and letter not in names.values():
-            raise AnswerError(f"expected one of the letters {', '.join(sorted(set(names.values())))}, got {letter}")
+        if letters and letter not in letters:
+            raise AnswerError(f"expected one of the letters {', '.join(letters)}, got {letter}")
         return letter
 
     def accuracy(self, answer: str, truth: str, profile: Profile) -> float:
@@ -95,3 +126,45 @@ class MultipleChoice(Task[str]):
     def draw(self, clip: Clip, answer: str) -> Clip:
         """Return the clip with the letter written below."""
         return draw_caption(clip, answer)
+
+
+def _read(text: str, names: dict[str, str]) -> str | None:
+    """Return the one letter that a whole text says; None where it says none, or several."""
+    if letter := _read_line(text, names):
+        return letter
+    first, *rest = [line.strip() for line in text.strip().splitlines() if line.strip()] or [""]
+    if rest and (letter := _read_line(first, names) or _letter_of_lead(first, rest, names)):
+        for line in rest:
+            other = _read_line(line, names)
+            if other not in (None, letter) or not _is_explanation(line, letter):
+                return None
+        return letter
+    return None
+
+
+def _letter_of_lead(first: str, rest: list[str], names: dict[str, str]) -> str | None:
+    """Return the letter in the second line where the first is only "Answer:"."""
+    is_lead = undress(f"{_MARKS.sub('', first)} ?", stops="") == "?"
+    return _read_line(rest[0], names) if is_lead else None
+
+
+def _read_line(text: str, names: dict[str, str]) -> str | None:
+    """Return the letter that a text says by itself, by a label, by an option's text, or by both if they agree."""
+    if letter := names.get(_plain(text)):
+        return letter
+    text = undress(_MARKS.sub("", fold_characters(text)), stops=".,;!")
+    if (choice := _CHOICE.match(text)) and choice.end() < len(text):
+        text = undress(text[choice.end() :], stops=".,;!")
+    if letter := names.get(_plain(text)) if len(text) > 1 else None:
+        return letter
+    letter = find_letter(text)
+    start = re.match(r"[(\[]?([A-Za-z])[)\]]?(?![A-Za-z])", text)
+    if start is None:
+        return letter
+    behind = re.sub(r"^\s*[-.,:;)=]*\s*", "", text[start.end() :])
+    said = names.get(_plain(behind.removeprefix("(").removesuffix(")") if behind.startswith("(") else behind))
+    if said is not None:
+        return said if said == start[1].upper() else None
+    if letter is None and (_TAIL.fullmatch(text[start.end() :]) or _REASON.match(text[start.end() :])):
+        letter = start[1].upper() if _is_explanation(behind, start[1].upper()) else None
+    return letter

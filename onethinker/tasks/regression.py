@@ -5,7 +5,7 @@
 
 from onethinker.clip import Clip
 from onethinker.drawing import draw_caption
-from onethinker.tasks.numerical import parse_number
+from onethinker.tasks.numerical import parse_number, units_agree
 from onethinker.tasks.task import Profile, Task
 
 TOLERANCES = tuple(twentieths / 20 for twentieths in range(1, 11))
@@ -39,12 +39,12 @@ class Regression(Task[float]):
         return parse_number(text)
 
     def accuracy(self, answer: float, truth: float, profile: Profile) -> float:
-        """Return the mean relative accuracy."""
-        return mean_relative_accuracy(answer, truth)
+        """Return the mean relative accuracy; nothing where both are in different units."""
+        return mean_relative_accuracy(answer, truth) if units_agree(answer, truth) else 0.0
 
     def metrics(self, answer: float | None, truth: float) -> dict[str, float]:
         """Return the mean relative accuracy."""
-        return {"MRA": 0.0 if answer is None else mean_relative_accuracy(answer, truth)}
+        return {"MRA": 0.0 if answer is None else self.accuracy(answer, truth, "paper")}
 
     def draw(self, clip: Clip, answer: float) -> Clip:
         """Return the clip with the number written below."""

@@ -30,3 +30,20 @@ def test_zero_is_met_by_zero_alone():
 
 def test_nothing_parsable_is_the_worst_value():
     assert Regression().metrics(None, 3.0) == {"MRA": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("answer", "truth", "value"),
+    [
+        ("2,4", "2.4", 1.0),
+        ("2.4 m", "2.4", 1.0),
+        ("**2.4**", "2.4", 1.0),
+        ("−2.4", "-2.4", 1.0),
+        ("2.4 cm", "2.4 m", 0.0),
+        ("214 cm", "2.4 m", 0.0),
+    ],
+)
+def test_numbers_are_read_as_in_numerical_questions(answer, truth, value):
+    task = Regression()
+    assert task.accuracy(task.parse(answer), task.parse(truth), "paper") == value
+    assert task.metrics(task.parse(answer), task.parse(truth)) == {"MRA": value}

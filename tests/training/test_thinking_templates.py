@@ -152,7 +152,14 @@ def test_rollouts_earn_their_form_point(opened: Opened, tmp_path):
         model=opened.model,
         steps=1,
         data={"files": [opened.questions]},
-        rollout={"prompts_per_step": 2, "answers_per_prompt": 4, "max_new_tokens": 24, "min_accuracy": -1, "max_accuracy": 2, "max_refills": 0},
+        rollout={
+            "prompts_per_step": 2,
+            "answers_per_prompt": 4,
+            "max_new_tokens": 24,
+            "min_accuracy": -1,
+            "max_accuracy": 2,
+            "max_refills": 0,
+        },
         grading={"workers": 0},
     )
     with Grader(recipe.grading, recipe.rewards) as grader:
