@@ -14,15 +14,57 @@ from onethinker.tasks.units import LONGEST, MULTIPLIERS, read_unit
 PERCENT = "%"
 _RAISED, _LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱˣʸ", "₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₙᵢₓ"
 _TO_LINE = str.maketrans(_RAISED + _LOWERED, "0123456789+-()nixy" + "0123456789+-()nix")
-_FRACTIONS = {sign: r"\frac{%s}{%s}" % tuple(unicodedata.normalize("NFKC", sign).split("⁄")) for sign in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"}
+_FRACTIONS = {sign: rf"\frac{{{unicodedata.normalize('NFKC', sign).replace('⁄', '}{')}}}" for sign in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"}
 _SYMBOLS = {
-    **{"×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ", "÷": r"\div ", "±": r"\pm ", "∓": r"\mp ", "∞": r"\infty "},
-    **{"≤": r"\leq ", "⩽": r"\leq ", "≥": r"\geq ", "⩾": r"\geq ", "≠": r"\neq ", "≈": r"\approx ", "∪": r"\cup ", "∩": r"\cap "},
-    **{"∈": r"\in ", "∅": r"\emptyset ", "∖": r"\setminus ", "ℝ": r"\mathbb{R}", "→": r"\to ", "∠": r"\angle ", "△": r"\triangle "},
-    **{"π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ", "λ": r"\lambda ", "φ": r"\phi "},
-    **{"ω": r"\omega ", "σ": r"\sigma ", "ρ": r"\rho ", "°": r"^\circ ", "º": r"^\circ ", "˚": r"^\circ ", "⁄": "/", "∕": "/", "∗": "*"},
-    **{"℃": r"^\circ C", "℉": r"^\circ F", r"\varnothing": r"\emptyset", r"\le ": r"\leq ", r"\ge ": r"\geq ", r"\lbrace": r"\{"},
-    **{r"\rbrace": r"\}", r"\langle": "(", r"\rangle": ")"},
+    "×": r"\times ",
+    "·": r"\cdot ",
+    "⋅": r"\cdot ",
+    "∙": r"\cdot ",
+    "÷": r"\div ",
+    "±": r"\pm ",
+    "∓": r"\mp ",
+    "∞": r"\infty ",
+    "≤": r"\leq ",
+    "⩽": r"\leq ",
+    "≥": r"\geq ",
+    "⩾": r"\geq ",
+    "≠": r"\neq ",
+    "≈": r"\approx ",
+    "∪": r"\cup ",
+    "∩": r"\cap ",
+    "∈": r"\in ",
+    "∅": r"\emptyset ",
+    "∖": r"\setminus ",
+    "ℝ": r"\mathbb{R}",
+    "→": r"\to ",
+    "∠": r"\angle ",
+    "△": r"\triangle ",
+    "π": r"\pi ",
+    "θ": r"\theta ",
+    "α": r"\alpha ",
+    "β": r"\beta ",
+    "γ": r"\gamma ",
+    "δ": r"\delta ",
+    "λ": r"\lambda ",
+    "φ": r"\phi ",
+    "ω": r"\omega ",
+    "σ": r"\sigma ",
+    "ρ": r"\rho ",
+    "°": r"^\circ ",
+    "º": r"^\circ ",
+    "˚": r"^\circ ",
+    "⁄": "/",
+    "∕": "/",
+    "∗": "*",
+    "℃": r"^\circ C",
+    "℉": r"^\circ F",
+    r"\varnothing": r"\emptyset",
+    r"\le ": r"\leq ",
+    r"\ge ": r"\geq ",
+    r"\lbrace": r"\{",
+    r"\rbrace": r"\}",
+    r"\langle": "(",
+    r"\rangle": ")",
 }
 _SYMBOL = re.compile("|".join(map(re.escape, {**_SYMBOLS, **_FRACTIONS})))
 _NAMES = "arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|log|ln|exp|pi|theta|alpha|beta|gamma|infty"
@@ -40,7 +82,7 @@ _REWRITTEN = (
     (re.compile(r"\binfinity\b"), r"\\infty "),
 )
 _MATHS_INSIDE = re.compile(r"(?<!\\)\$[^$]+(?<!\\)\$|\\\(|\\\[|\\boxed")
-_STARTS = re.compile(r"(?:=|≈|\\approx|~)\s*")
+_STARTS = re.compile(r"(?:(?:=|≈|\\approx|~)\s*)+")
 _CURRENCY = re.compile(r"([+-]?)\s*(US\\?\$|\\?\$|€|£|¥|₹|Rs\.?\s)\s*(?=[+-]?[0-9.])")
 _VALUE_ENDS = re.compile(r"[0-9.)}\]!]|\\pi\b")
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
@@ -49,7 +91,7 @@ _PRODUCT = re.compile(r"[xyz]+|abc|[b-df-hj-np-tv-xz]+")
 """Small letters that are variables side by side: there is no such word."""
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _GEOMETRY = re.compile(r"\\(triangle|angle|overline|overrightarrow|overleftrightarrow|vec|widehat)(\s*\{?\s*)([A-Z]{2,})")
-_REPEATING = re.compile(r"([0-9]*)\.([0-9]*)\\overline\s*\{([0-9]{1,9})\}")
+_REPEATING = re.compile(r"(?<![0-9])([0-9]*)\.([0-9]*)\\overline\s*\{([0-9]{1,9})\}")
 _GROUPED = re.compile(r"-?[0-9]{1,3}(?: [0-9]{3})+")
 _OPENING, _CLOSING = {"(": "(", "[": "[", r"\{": "{"}, {")": ")", "]": "]", r"\}": "}"}
 
@@ -93,7 +135,7 @@ def fold_expression(text: str) -> Expression:
     Expression(value='2\\times 1000000', unit='$')
     """
     text = undress(text)
-    while (start := _STARTS.match(text)) and start.end() < len(text):
+    if (start := _STARTS.match(text)) and start.end() < len(text):
         text = undress(text[start.end() :])
     if _MATHS_INSIDE.search(text):
         return Expression(text)  # prose around LaTeX; math-verify finds it

@@ -19,7 +19,8 @@ _LABEL = re.compile(r"(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z])[.):\]])[.:,]*"
 _GLOSSED = re.compile(r"([A-Z])\s*(?=\([^()]*\)$)")
 _LETTER = re.compile(r"[A-Za-z]")
 _CHOICE = re.compile(
-    r"(?:so|thus|therefore|hence)?,?\s*(?:i(?:'d|\s+would)?\s+(?:choose|pick|select|say|go\s+with)|it(?:'s|\s+is)|(?:choose|select))\s+(?:option\s+)?"
+    r"(?:so|thus|therefore|hence)?,?\s*"
+    r"(?:i(?:'d|\s+would)?\s+(?:choose|pick|select|say|go\s+with)|it(?:'s|\s+is)|(?:choose|select))\s+(?:option\s+)?"
     r"|(?:因此|所以|故|我)?(?:应|應)?[选選](?:择|擇)?(?:项|項)?:?\s*",
     re.IGNORECASE | re.ASCII,
 )
@@ -27,9 +28,8 @@ _TAIL = re.compile(
     r"(?:\s+is)?(?:\s+the)?\s+(?:right|correct)(?:\s+(?:answer|option|choice|one))?|\s*(?:项|項|选项|選項|です|である|だ)", re.IGNORECASE
 )
 _REASON = re.compile(r"[,;:]?\s*(?:-\s*)?(?:because|since)\b|[,;:]?\s*(?:因为|因為|なぜなら)", re.IGNORECASE)
-_HEDGES = frozenset(
-    "or and not no option answer maybe perhaps possibly actually rather wait either neither nor also but both 或 和 と か".split()
-)
+_HEDGES = frozenset(("or", "and", "not", "no", "option", "answer", "maybe", "perhaps", "possibly", "actually", "rather", "wait"))
+_HEDGES |= {"either", "neither", "nor", "also", "but", "both", "或", "和", "と", "か"}
 _MARKS = re.compile(r"\*\*|__|`")
 
 
@@ -82,7 +82,7 @@ def _lettered(options: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
     spaced = [re.match(r"[(\[]?([A-Za-z])[)\].:]+\s+", option) for option in folded]
     tight = [re.match(r"[(\[]?([A-Za-z])[)\].:,]+\s*", option) for option in folded]
     in_order = [match[1].upper() if match else "" for match in tight] == [chr(ord("A") + place) for place in range(len(options))]
-    lettered = []
+    lettered: list[tuple[str, tuple[str, ...]]] = []
     for place, (option, label) in enumerate(zip(folded, tight if in_order else spaced, strict=True)):
         letter = label[1].upper() if label else chr(ord("A") + place)
         lettered.append((letter, (option, option[label.end() :]) if label else (option,)))

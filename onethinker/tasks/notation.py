@@ -1,4 +1,4 @@
-r"""What is around a value and does not change it: other forms of a character, LaTeX and Markdown wrappers, "The answer is", a full stop.
+r"""What is around a value and does not change it: other forms of a character, wrappers, "The answer is", a full stop.
 
 Every function takes time in proportion to the length of its text.
 """
@@ -71,9 +71,9 @@ def _inside(text: str) -> str | None:
         return inside if text.endswith("}") and _is_balanced(inside) else None
     for opening, closing in _PAIRS:
         inside = text[len(opening) : -len(closing)]
-        if text.startswith(opening) and text.endswith(closing) and inside.strip() and not inside.endswith("\\"):
-            if opening not in inside.replace(r"\$", "") and closing not in inside.replace(r"\$", ""):
-                return inside
+        is_held = text.startswith(opening) and text.endswith(closing) and inside.strip() and not inside.endswith("\\")
+        if is_held and not any(mark in inside.replace(r"\$", "") for mark in (opening, closing)):
+            return inside
     return None
 
 

@@ -66,7 +66,7 @@ def parse_number(text: str) -> Quantity:
     bare = re.sub("10([⁻⁰¹²³⁴-⁹]+)", lambda match: f"10^{match[1].translate(_RAISED)}", bare)
     match = _NUMBER.fullmatch(bare)
     if match is None or (_VARIABLE.match(bare) and "=" not in bare) or (match["sign"] and match["minus"]):
-        raise AnswerError(f"expected one number in plain digits, got {show(text)}")
+        raise AnswerError(f"expected a number in plain digits, got {show(text)}")
     power = match["e"] or match["braced"] or match["power"] or "0"
     number = float(f"{match['sign']}{match['minus']}{_plain_digits(match['digits'])}e{power}")
     factor, behind = _multiplier(match["unit"])

@@ -8,15 +8,17 @@ import re
 from collections import Counter
 
 _SPELLINGS = """
-m meter meters metre metres 米|cm centimeter centimeters centimetre centimetres 厘米|mm millimeter millimeters millimetre millimetres 毫米
-km kilometer kilometers kilometre kilometres kms 千米 公里|nm nanometer nanometers|µm micrometer micrometers|dm decimeter decimeters
-ft foot feet|inch inches in|yd yard yards|mi mile miles|ha hectare hectares|acre acres
-g gram grams gm 克|kg kilogram kilograms kgs 千克 公斤|mg milligram milligrams|ton tons tonne tonnes 吨|lb lbs pound pounds £|oz ounce ounces
-s sec secs second seconds 秒|ms millisecond milliseconds|min mins minute minutes 分钟|h hr hrs hour hours 小时|day days 天|week weeks
-month months|year years yr yrs 年|l liter liters litre litres 升|ml milliliter milliliters millilitre millilitres 毫升|gal gallon gallons
-° degree degrees deg 度|°C ℃|°F ℉|rad radian radians|N newton newtons|Pa pascal pascals|kPa|J joule joules|kJ|W watt watts|kW
-V volt volts|A amp amps ampere amperes|mA|ohm ohms Ω|Hz hertz|kHz|mol mole moles|cent cents ¢|$ dollar dollars USD US$|€ euro euros EUR
-¥ yen yuan CNY RMB JPY 元 円|₹ rupee rupees INR Rs|% percent pct percentage
+m meter meters metre metres 米|cm centimeter centimeters centimetre centimetres 厘米
+mm millimeter millimeters millimetre millimetres 毫米|km kilometer kilometers kilometre kilometres kms 千米 公里
+nm nanometer nanometers|µm micrometer micrometers|dm decimeter decimeters|ft foot feet|inch inches in
+yd yard yards|mi mile miles|ha hectare hectares|acre acres|g gram grams gm 克|kg kilogram kilograms kgs 千克 公斤
+mg milligram milligrams|ton tons tonne tonnes 吨|lb lbs pound pounds £|oz ounce ounces
+s sec secs second seconds 秒|ms millisecond milliseconds|min mins minute minutes 分钟|h hr hrs hour hours 小时
+day days 天|week weeks|month months|year years yr yrs 年|l liter liters litre litres 升
+ml milliliter milliliters millilitre millilitres 毫升|gal gallon gallons|° degree degrees deg 度|°C ℃|°F ℉
+rad radian radians|N newton newtons|Pa pascal pascals|kPa|J joule joules|kJ|W watt watts|kW|V volt volts
+A amp amps ampere amperes|mA|ohm ohms Ω|Hz hertz|kHz|mol mole moles|cent cents ¢|$ dollar dollars USD US$
+€ euro euros EUR|¥ yen yuan CNY RMB JPY 元 円|₹ rupee rupees INR Rs|% percent pct percentage
 """
 _CANONICAL = {
     spelling: group.split()[0] for line in _SPELLINGS.strip().splitlines() for group in line.split("|") for spelling in group.split()
@@ -34,9 +36,8 @@ MULTIPLIERS = {
     "萬": 10**4,
 }
 MULTIPLIERS |= {"亿": 10**8, "億": 10**8}
-_NO_UNITS = frozenset(
-    "and or nor to not no but if is are was isn the a an than more less fewer plus minus half quarter over under of at st nd rd th pi".split()
-)
+_NO_UNITS = frozenset(("and", "or", "nor", "to", "not", "no", "but", "if", "is", "are", "was", "isn", "the", "a", "an", "than"))
+_NO_UNITS |= {"more", "less", "fewer", "plus", "minus", "half", "quarter", "over", "under", "of", "at", "st", "nd", "rd", "th", "pi"}
 """Words that say more than a unit does, so that what they follow is not the whole value."""
 _COUNTERS = frozenset("个個本人匹枚件只条張张")
 LONGEST = 60

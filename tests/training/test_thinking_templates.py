@@ -27,7 +27,8 @@ RESPONSE = "<think>I see.</think><answer>A</answer>"
 
 def make_writing(processor, written: str):
     """Return the processor with a template that writes so much of the answer itself."""
-    template = processor.chat_template.replace("{% endif -%}\n", "%s{%% endif -%%}\n" % written.replace("\n", "{{ '\\n' }}"))
+    spelled = written.replace("\n", "{{ '\\n' }}")
+    template = processor.chat_template.replace("{% endif -%}\n", spelled + "{% endif -%}\n")
     processor.chat_template = processor.tokenizer.chat_template = template
     return processor
 
