@@ -4,6 +4,7 @@ r"""Multiple choice: one letter, however it is dressed.
 """
 
 import re
+from functools import lru_cache
 
 from onethinker.clip import Clip
 from onethinker.drawing import draw_caption
@@ -59,6 +60,7 @@ def _is_explanation(text: str, letter: str) -> bool:
     return not ({label.upper() for label in labels} - {letter}) and not is_list
 
 
+@lru_cache(maxsize=64)
 def name_options(options: tuple[str, ...]) -> dict[str, str]:
     """Return the letter of every option by its plain text, with and without its label; a text of two options names neither.
 
@@ -76,6 +78,7 @@ def name_options(options: tuple[str, ...]) -> dict[str, str]:
     return {text: letter for text, letter in names.items() if text and text not in repeated}
 
 
+@lru_cache(maxsize=64)
 def _lettered(options: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
     """Return the letter of each option with its text, and without its label if it has one."""
     folded = [fold_characters(option).strip() for option in options]

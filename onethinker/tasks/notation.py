@@ -30,6 +30,7 @@ _PAIRS = (
     ('"', '"'),
     ("'", "'"),
 )
+_STARTS = ("\\", *(opening for opening, _ in _PAIRS))
 _COMMAND = re.compile(r"\\(?:boxed|fbox|text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|operatorname)\s*\{")
 _MOST_WRAPPERS = 8
 _LEAD = re.compile(
@@ -66,6 +67,8 @@ def unwrap(text: str) -> str:
 
 def _inside(text: str) -> str | None:
     """Return what one pair of marks or one command holds, if it holds the whole text."""
+    if not text.startswith(_STARTS):
+        return None
     if command := _COMMAND.match(text):
         inside = text[command.end() : -1]
         return inside if text.endswith("}") and _is_balanced(inside) else None
