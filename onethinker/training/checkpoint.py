@@ -124,19 +124,19 @@ class RunFolder:
     def check_records(self, step: int, *, allow_changes: bool = False) -> list[str]:
         """Return which of the run's own records are missing although it has come to this step; none where there is no checkpoint yet.
 
-        What is missing was lost once and for all: it is allowed once.
+        Rows of the journal are lost once and for all: to go on without them is allowed once.
 
         Raises: CheckpointError: something is missing, and changes are not allowed.
         """
         if not self.checkpoints():
             return []
-        lost = [f"{path.name}: is gone" for path in (self.path / "recipe.json", self.starts, self.journal) if not path.exists()]
+        lost = [f"{path.name}: is gone" for path in (self.path / "recipe.json", self.starts) if not path.exists()]
         steps = sorted(set(range(1, step + 1)) - {row["step"] for row in self.rows()})
-        if steps and self.journal.exists():
-            lost.append(f"{self.journal.name}: lacks the rows of {_spans(steps)}")
-        known = {change for row in self._starts() for change in row["changed"]}
+        rows = f"{self.journal.name}: lacks the rows of {_spans(steps)}"
+        if steps and not any(rows in start["changed"] for start in self._starts()):
+            lost.append(rows)
         return self._allowed(
-            [change for change in lost if change not in known],
+            lost,
             allow_changes,
             "records of the run are missing. Put them back from a copy, or give --allow-changes to go on without",
         )
@@ -197,6 +197,7 @@ class RunFolder:
             (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
             self._lock()
             # First of all, so that no change goes on without its record; a kill from here on can only record it twice.
+            _cut_torn_row(self.starts)
             damage = {path.name: problem for path, problem in (torn or {}).items()}
             _append(self.starts, {"step": step, "changed": list(changed), "torn": damage, **(about or {})})
             for path in torn or {}:
@@ -413,6 +414,13 @@ def _append(path: Path, record: Mapping[str, Any]) -> None:
         file.write(json.dumps(record) + "\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def _cut_torn_row(path: Path) -> None:
+    """Remove what a crash left of a last line, so that the next one does not go on where it ends."""
+    content = path.read_bytes() if path.exists() else b""
+    if not content.endswith(b"\n") and content:
+        os.truncate(path, content.rfind(b"\n") + 1)
 
 
 def _remove(path: Path) -> None:
