@@ -93,8 +93,9 @@ def _forget_origin(model: Any) -> None:
 
     A model that was built, one from the hub and one from a checkpoint then write the same files.
     """
-    for config in (model.config, *(getattr(model.config, name) for name in model.config.sub_configs)):
-        config.dtype = model.dtype
+    for config in (model.config, *(getattr(model.config, name, None) for name in model.config.sub_configs)):
+        if config is not None:
+            config.dtype = model.dtype
     own = model.generation_config
     kept = {name: getattr(own, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     model.generation_config = type(own)(**kept)

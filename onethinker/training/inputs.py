@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from huggingface_hub import try_to_load_from_cache
 
+from onethinker.errors import CheckpointError
 from onethinker.evaluation.results import about_this_machine
 from onethinker.files import digest_file
 from onethinker.models.folder import ADAPTER_SETTINGS_FILE, read_settings
@@ -23,17 +24,17 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def digest_data(files: Iterable[Path]) -> Digests:
-    """Return the digests of sample files, every byte of them read; not of the pictures and videos that they name. Raises: OSError."""
+    """Return the digests of sample files, not of the media that they name. Raises: CheckpointError: one cannot be read."""
     return _digests({str(path): path for path in files})
 
 
 def digest_model(model: str) -> Digests:
     """Return the digests of a model's files, of adapters also those of the model below them; none of "tiny", which its seed decides.
 
-    All weights of a folder are read: 16 GB take some ten seconds from a fast disk. Those of the hub are named by their digest
+    All weights of a folder are read, several files at once. Those of the hub are named by their digest
     where the hub's cache lies; one that is not in the cache gives none.
 
-    Raises: OSError, EngineError.
+    Raises: CheckpointError: a file cannot be read. EngineError: nothing says which model is below the adapters.
     """
     if model == TINY:
         return {}
@@ -68,8 +69,11 @@ def about_start(processes: int) -> dict[str, Any]:
 
 
 def _digests(files: Mapping[str, Path]) -> Digests:
-    with ThreadPoolExecutor() as threads:
-        return dict(zip(files, threads.map(_known_or_read, files.values()), strict=True))
+    try:
+        with ThreadPoolExecutor() as threads:
+            return dict(zip(files, threads.map(_known_or_read, files.values()), strict=True))
+    except OSError as error:
+        raise CheckpointError(f"what the run learns from cannot be read whole: {error}") from error
 
 
 def _known_or_read(path: Path) -> str:
