@@ -1,5 +1,6 @@
 """What every stage does with its files: written whole or not at all, and settings compared when work is taken up again."""
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,20 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def digest_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content. Raises: OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def grant_as(file: Path) -> None:
+    """Give the files beside and below a file its permissions: what `open` wrote has those of the umask, what safetensors wrote 0600."""
+    mode = file.stat().st_mode
+    for path in file.parent.rglob("*"):
+        if path.is_file() and path.stat().st_mode != mode:
+            path.chmod(mode)
 
 
 def sync_tree(folder: Path) -> None:

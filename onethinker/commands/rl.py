@@ -24,7 +24,7 @@ def rl(
             needs none.
         set: Settings that replace the recipe's, such as model=runs/sft/model rollout.answers_per_prompt=4.
         processes: Processes on this machine that share each batch; one for each GPU, or for each core.
-        allow_changes: Let a stopped run go on with other settings than it began with; starts.jsonl keeps the old and the new ones.
+        allow_changes: Let a stopped run go on with other settings, data or weights than it began with; starts.jsonl says which.
         dry_run: Train nothing: print what would be trained, the arithmetic of a batch, the tokens of a row and an estimate of the memory
             of a GPU, and check the data. Refuses a batch that does not divide by the processes.
         config: A config.json that says what the model is, for a dry run where the model itself is not at hand.

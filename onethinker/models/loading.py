@@ -82,7 +82,7 @@ def load_local(model: str, *, seed: int = 0, device: str | None = None, dtype: s
     source = str(folder) if folder.is_dir() else model
     settings = read_settings(folder) if folder.is_dir() else ModelSettings()
     if (folder / ADAPTER_SETTINGS_FILE).is_file():
-        base = load_local(_base_of(folder, settings), seed=settings.seed, device=device, dtype=dtype)
+        base = load_local(base_of(folder, settings), seed=settings.seed, device=device, dtype=dtype)
         return LocalEngine(merge_adapters(folder, base.model).eval(), base.processor, settings.wording, settings.budget, name=model)
     offline = not folder.is_dir() and not hub_answers(model)
     network, processor = _from_pretrained(
@@ -108,7 +108,7 @@ def load_outline(model: str, *, config: Path | None = None) -> Any:
         return outline
     folder = Path(model).expanduser()
     if config is None and (folder / ADAPTER_SETTINGS_FILE).is_file():
-        return load_outline(_base_of(folder, read_settings(folder)))
+        return load_outline(base_of(folder, read_settings(folder)))
     source = str(config or (folder if folder.is_dir() else model))
     if config is None and not folder.is_dir() and not HUB_ID.fullmatch(model):
         raise EngineError(f"{model}: no such folder")
@@ -130,7 +130,7 @@ def budget_of(model: str) -> MediaBudget:
     return read_settings(Path(model).expanduser()).budget
 
 
-def _base_of(folder: Path, settings: ModelSettings) -> str:
+def base_of(folder: Path, settings: ModelSettings) -> str:
     """Return which model the adapters in a folder belong to. Raises: EngineError: nothing says so."""
     path = folder / ADAPTER_SETTINGS_FILE
     try:

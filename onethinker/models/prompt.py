@@ -16,10 +16,11 @@ from transformers import BatchFeature
 from onethinker.clip import Clip
 from onethinker.data.sample import Sample
 from onethinker.errors import EngineError
-from onethinker.media.budget import TOKEN_SIDE_PX, MediaBudget
+from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.models.chat import plain_text, video_times
 from onethinker.models.engine import Request
+from onethinker.models.folder import has_our_grid
 from onethinker.models.wording import Wording
 
 _OPENED = re.compile(r"<think>\s*(?:</think>\s*)?\Z")
@@ -58,7 +59,7 @@ def encode_requests(processor: Any, requests: Sequence[Request]) -> BatchFeature
     texts = _texts(processor, requests)
     media: dict[str, Any] = {}
     if any(images):
-        media |= {"images": images, "images_kwargs": {"do_resize": not _has_our_grid(processor.image_processor)}}
+        media |= {"images": images, "images_kwargs": {"do_resize": not has_our_grid(processor.image_processor)}}
     if videos:
         media |= {"videos": [_even_frames(clip) for clip in videos], "videos_kwargs": _video_kwargs(processor.video_processor, videos)}
     try:
@@ -124,11 +125,6 @@ def _messages(request: Request, special_tokens: Sequence[str]) -> list[dict[str,
     return [*system, {"role": "user", "content": content}]
 
 
-def _has_our_grid(processor: Any) -> bool:
-    """Return whether a visual token of this model is the square of pixels that the media budget counts in."""
-    return getattr(processor, "patch_size", 0) * getattr(processor, "merge_size", 0) == TOKEN_SIDE_PX
-
-
 def _even_frames(clip: Clip) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.concatenate([clip.frames, clip.frames[-1:]]) if len(clip.frames) % 2 else clip.frames
 
@@ -140,7 +136,7 @@ def _video_kwargs(video_processor: Any, videos: Sequence[Clip]) -> dict[str, Any
         {**{name: time[name] for name in names}, "width": clip.width, "height": clip.height}
         for time, clip in zip(times, videos, strict=True)
     ]
-    ours = _has_our_grid(video_processor)
+    ours = has_our_grid(video_processor)
     return {"do_sample_frames": False, "do_resize": not ours, "video_metadata": metadata} | (
         {"cap_pixels_per_frame": False} if ours else {}
     )

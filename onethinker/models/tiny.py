@@ -17,7 +17,7 @@ from onethinker.media.budget import MediaBudget
 from onethinker.models.folder import ModelSettings, save_model
 from onethinker.models.wording import Wording
 
-TINY_BUDGET = MediaBudget(max_frames=12, image_max_pixels=96 * 96, frame_max_pixels=64 * 64)
+TINY_BUDGET = MediaBudget(max_frames=12, image_max_pixels=96 * 96, frame_min_pixels=32 * 32, frame_max_pixels=64 * 64)
 """Pictures of 9 visual tokens, clips of at most 6 pairs of frames of 4: what the tiny model is trained and asked with."""
 TINY_WORDING = Wording(
     template="{instructions} {question}{options}",

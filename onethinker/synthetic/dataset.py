@@ -1,7 +1,7 @@
 """Synthetic samples as files: pictures, videos and records in the released form."""
 
+import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,11 +38,11 @@ def write_dataset(
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise DataError(f"{folder}: is there already; name a new or an empty folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
     try:
-        (partial / "media").mkdir()
+        (partial / "media").mkdir(parents=True)
         write_samples(partial / _RECORDS, _saved_samples(partial, num_samples, seed, split, side_px, on_progress))
-        partial.chmod(0o755)
         partial.replace(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -18,6 +18,8 @@ SECONDS = 4.0
 """By the clock, where the processor is elsewhere. With the second that a fresh process takes to start, a verdict comes within 6 s."""
 MEMORY_BYTES = 2 * 1024**3
 START_SECONDS = 60.0
+TRIES = 3
+"""So often a process is started that is killed before it listens."""
 REMEMBERED = 256
 """Verdicts kept, so that a pair asked about twice (reward, then metrics) costs its time once."""
 WORKER = Path(__file__).with_name("math_worker.py")
@@ -98,14 +100,18 @@ class MathSandbox:
         """Return a process that listens; one that died while idle is replaced first."""
         if self._worker is not None and not self._worker.is_running():
             self._stop()
-        worker = self._worker or self._spawn()
-        if not self._is_ready:
+        for tries_left in reversed(range(TRIES)):
+            worker = self._worker or self._spawn()
+            if self._is_ready:
+                break
             try:
                 worker.receive(START_SECONDS)
+                self._is_ready = True
             except ProcessLostError as error:
                 self._stop()
-                raise ConfigError(f"math-verify's process did not start ({error}); to see why: {worker.command}") from error
-            self._is_ready = True
+                is_killed = worker.ended_by is not None and not isinstance(error, TooSlowError)
+                if not (is_killed and tries_left):
+                    raise ConfigError(f"math-verify's process did not start ({error}); to see why: {worker.command}") from error
         return worker
 
     def _spawn(self) -> LineProcess:

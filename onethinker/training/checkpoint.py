@@ -2,7 +2,6 @@
 
 import errno
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -20,8 +19,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from onethinker.errors import CheckpointError
-from onethinker.files import differences, sync_folder, sync_tree, write_atomically
+from onethinker.files import differences, digest_file, grant_as, sync_folder, sync_tree, write_atomically
 from onethinker.training.advantages import EmaState, Moments
+from onethinker.training.inputs import Digests, changed_files
 from onethinker.training.sharding import dealt_like
 
 KEPT_CHECKPOINTS = 2
@@ -72,7 +72,7 @@ class RunFolder:
 
     @property
     def starts(self) -> Path:
-        """One JSON object each time the run was begun or taken up again: after which step, what had changed, what was torn."""
+        """One JSON object each time the run was begun or taken up again: after which step, what had changed, digests, the machine."""
         return self.path / "starts.jsonl"
 
     @property
@@ -105,6 +105,55 @@ class RunFolder:
             )
         return different
 
+    def check_inputs(self, inputs: Mapping[str, Digests], *, allow_changes: bool = False) -> list[str]:
+        """Return what has changed in each group of files since the last start, as "name: what"; nothing where there is no checkpoint yet.
+
+        A group of which nothing is there now (a model that was removed, or is not in the hub's cache) will not be read, and is not
+        compared.
+
+        Raises: CheckpointError: something has, and changes are not allowed.
+        """
+        before: dict[str, Digests] = {}
+        for row in self._starts() if self.checkpoints() else []:
+            before |= {group: files for group, files in row.get("inputs", {}).items() if files}
+        changed = [change for group, files in inputs.items() if files and group in before for change in changed_files(before[group], files)]
+        return self._allowed(
+            changed, allow_changes, "what the run learns from is not what it was. Put it back, or give --allow-changes to go on with it"
+        )
+
+    def check_records(self, step: int, *, allow_changes: bool = False) -> list[str]:
+        """Return which of the run's own records are missing although it has come to this step; none where there is no checkpoint yet.
+
+        Rows of the journal are lost once and for all: to go on without them is allowed once.
+
+        Raises: CheckpointError: something is missing, and changes are not allowed.
+        """
+        if not self.checkpoints():
+            return []
+        lost = [f"{path.name}: is gone" for path in (self.path / "recipe.json", self.starts) if not path.exists()]
+        steps = sorted(set(range(1, step + 1)) - {row["step"] for row in self.rows()})
+        rows = f"{self.journal.name}: lacks the rows of {_spans(steps)}"
+        if steps and not any(rows in start["changed"] for start in self._starts()):
+            lost.append(rows)
+        return self._allowed(
+            lost,
+            allow_changes,
+            "records of the run are missing. Put them back from a copy, or give --allow-changes to go on without",
+        )
+
+    def _allowed(self, changed: list[str], allow_changes: bool, what: str) -> list[str]:
+        if changed and not allow_changes:
+            raise CheckpointError(f"{self.path}: {what}: {'; '.join(changed)}")
+        return changed
+
+    def _starts(self) -> list[dict[str, Any]]:
+        """Return the whole rows of `starts.jsonl`; a last row that a crash cut short is left out."""
+        lines = self.starts.read_text().splitlines(keepends=True) if self.starts.exists() else []
+        try:
+            return [json.loads(line) for line in lines if line.endswith("\n")]
+        except ValueError as error:
+            raise CheckpointError(f"{self.starts}: damaged inside, not only at its end: {error}") from error
+
     def find_start(self) -> Start:
         """Return the newest checkpoint whose files are all as they were written; every byte of it is read.
 
@@ -123,9 +172,18 @@ class RunFolder:
             )
         return Start(None, torn)
 
-    def begin(self, recipe: Mapping[str, Any], step: int, *, changed: Sequence[str] = (), torn: Mapping[Path, str] | None = None) -> None:
+    def begin(
+        self,
+        recipe: Mapping[str, Any],
+        step: int,
+        *,
+        changed: Sequence[str] = (),
+        torn: Mapping[Path, str] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
         """Make the folder and its recipe, and drop the journal's rows of steps after the checkpoint: they will be made again.
 
+        `about` is what else `starts.jsonl` says of this start.
         Torn checkpoints are put aside as `….torn`, and what a killed process left half-written is removed. Until this process ends no
         other can begin here.
 
@@ -134,13 +192,14 @@ class RunFolder:
         if torn:
             _log.warning("%s: going on after step %d, because newer checkpoints are damaged: %s", self.path, step, _list(torn))
         if changed:
-            _log.warning("%s: going on after step %d with other settings: %s", self.path, step, "; ".join(changed))
+            _log.warning("%s: going on after step %d with changes: %s", self.path, step, "; ".join(changed))
         try:
             (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
             self._lock()
             # First of all, so that no change goes on without its record; a kill from here on can only record it twice.
+            _cut_torn_row(self.starts)
             damage = {path.name: problem for path, problem in (torn or {}).items()}
-            _append(self.starts, {"step": step, "changed": list(changed), "torn": damage})
+            _append(self.starts, {"step": step, "changed": list(changed), "torn": damage, **(about or {})})
             for path in torn or {}:
                 _remove(path.with_suffix(".torn"))
                 path.rename(path.with_suffix(".torn"))
@@ -159,7 +218,7 @@ class RunFolder:
         path = (self.path / "lock").resolve()
         if path in _held:
             return
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
@@ -217,6 +276,7 @@ class RunFolder:
             partial.mkdir(parents=True)
             yield partial
             write_manifest(partial)
+            grant_as(partial / MANIFEST_FILE)
             sync_tree(partial)
             # A folder of this name can only be the work of another process: renaming fails then, and takes nothing away.
             partial.rename(partial.with_suffix(""))
@@ -262,7 +322,7 @@ def write_manifest(checkpoint: Path) -> None:
     """Write the sizes and contents of all files that a checkpoint holds into one more file."""
     files = {str(path.relative_to(checkpoint)): path for path in sorted(checkpoint.rglob("*")) if path.is_file()}
     with ThreadPoolExecutor() as threads:
-        digests = threads.map(_digest, files.values())
+        digests = threads.map(digest_file, files.values())
     listed = {name: {"bytes": path.stat().st_size, "sha256": digest} for (name, path), digest in zip(files.items(), digests, strict=True)}
     (checkpoint / MANIFEST_FILE).write_text(json.dumps({"files": listed}, indent=2) + "\n")
 
@@ -275,18 +335,13 @@ def find_damage(checkpoint: Path) -> str | None:
             if path.stat().st_size != file["bytes"]:
                 return f"{path.relative_to(checkpoint)} has {path.stat().st_size} bytes of {file['bytes']}"
         with ThreadPoolExecutor() as threads:
-            digests = threads.map(_digest, listed)
+            digests = threads.map(digest_file, listed)
         for (path, file), digest in zip(listed.items(), digests, strict=True):
             if digest != file["sha256"]:
                 return f"{path.relative_to(checkpoint)} has another content than was written"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{error}" if isinstance(error, OSError) else f"{MANIFEST_FILE} is no list of files ({error})"
     return None
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, torch.Tensor]:
@@ -361,12 +416,34 @@ def _append(path: Path, record: Mapping[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
+def _cut_torn_row(path: Path) -> None:
+    """Remove what a crash left of a last line, so that the next one does not go on where it ends."""
+    content = path.read_bytes() if path.exists() else b""
+    if not content.endswith(b"\n") and content:
+        os.truncate(path, content.rfind(b"\n") + 1)
+
+
 def _remove(path: Path) -> None:
     """Remove a file or a folder with all that is in it; nothing where there is none."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _spans(steps: Sequence[int]) -> str:
+    """Return rising numbers of steps in words.
+
+    >>> _spans([2, 3, 4, 7])
+    'steps 2 to 4, 7'
+    """
+    spans: list[list[int]] = []
+    for step in steps:
+        if spans and step == spans[-1][1] + 1:
+            spans[-1][1] = step
+        else:
+            spans.append([step, step])
+    return f"steps {', '.join(str(first) if first == last else f'{first} to {last}' for first, last in spans)}"
 
 
 def _list(torn: Mapping[Path, str]) -> str:

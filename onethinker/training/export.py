@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from onethinker.errors import CheckpointError, ConfigError
 from onethinker.evaluation.runs import RECIPE_FILE, Evaluation, Training, load_evaluation, load_training
+from onethinker.media.budget import TOKEN_SIDE_PX
 from onethinker.models.folder import ADAPTER_SETTINGS_FILE, ModelSettings, save_model
 from onethinker.models.loading import load_local
+from onethinker.models.wording import Wording
+from onethinker.tasks import TASKS
 from onethinker.training.checkpoint import RunFolder
 
 CARD_FILE = "README.md"
@@ -60,14 +64,15 @@ def export_model(path: Path, output: Path, *, results: Sequence[Path] = (), dtyp
     own = {"bfloat16": "bfloat16"}.get((recipe or {}).get("dtype", ""), "float32") if recipe else "auto"
     engine = load_local(str(source.model), device="cpu", dtype=dtype or own)
     try:
-        save_model(output, engine.model, engine.processor, settings=ModelSettings(wording=engine.wording, budget=engine.budget))
-        (output / CARD_FILE).write_text(model_card(output.resolve().name, training, evaluations), encoding="utf-8")
+        save_model(output, engine.model, engine.processor, settings=engine.settings)
+        card = model_card(output.resolve().name, training, evaluations, settings=engine.settings)
+        (output / CARD_FILE).write_text(card, encoding="utf-8")
     except OSError as error:
         raise CheckpointError(f"{output}: the model cannot be written: {error}") from error
 
 
-def model_card(name: str, training: Training | None, evaluations: Sequence[Evaluation]) -> str:
-    """Return the text of a model card: what the model is, how it was trained, and how it did in the given evaluations."""
+def model_card(name: str, training: Training | None, evaluations: Sequence[Evaluation], *, settings: ModelSettings) -> str:
+    """Return the text of a model card: what the model is, how others ask it, how it was trained, and how it did in evaluations."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     template = Environment(loader=PackageLoader("onethinker.training", ""), undefined=StrictUndefined, autoescape=False).get_template(  # noqa: S701 (Markdown, no HTML)
@@ -77,6 +82,10 @@ def model_card(name: str, training: Training | None, evaluations: Sequence[Evalu
     base = str(recipe.get("model", ""))
     return template.render(
         name=name,
+        **_python_words(settings.wording),
+        budget=settings.budget,
+        max_frames=min(settings.budget.max_frames, settings.budget.video_max_pixels // TOKEN_SIDE_PX**2),
+        step=f"{1 / settings.budget.fps:g}",
         version=version("onethinker"),
         base=base if base.count("/") == 1 and not Path(base).exists() else "",
         training=training,
@@ -85,6 +94,17 @@ def model_card(name: str, training: Training | None, evaluations: Sequence[Evalu
         recipe=json.dumps(recipe, indent=2),
         evaluations=evaluations,
     )
+
+
+def _python_words(wording: Wording) -> dict[str, Any]:
+    """Return what the card's Python needs to build the text of a question, as Python writes it: all tasks have their instructions."""
+    words = {task.statistics: wording.instructions.get(task.statistics, task.instructions) for task in TASKS}
+    return {
+        "system": repr(wording.system),
+        "template": repr(wording.template),
+        "frame": repr(wording.frame),
+        "instructions": {repr(task): repr(text) for task, text in words.items()},
+    }
 
 
 def _changes(training: Training) -> list[tuple[str, str, str]]:

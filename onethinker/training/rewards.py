@@ -23,7 +23,7 @@ from onethinker.training.reward_model import RewardModel
 
 START_SECONDS = 60.0
 TRIES = 3
-"""So often an answer is graded whose worker dies; what kills three of them is not tried again."""
+"""So often an answer is graded whose worker dies, at work or while it starts; what kills three of them is not tried again."""
 Failure = Literal["grading_failed", "reward_failed"]
 """Why a group has no grades: a worker was too slow or died over it, or the reward model has no score for it."""
 
@@ -175,8 +175,8 @@ class Workers:
 
     def _ask(self, place: int, question: bytes) -> dict[str, Any]:
         for _ in range(TRIES):
-            process = self._processes[place] or self._start(place)
             try:
+                process = self._processes[place] or self._start(place)
                 reply: dict[str, Any] = json.loads(process.exchange(question, self.seconds))
                 return reply
             except TooSlowError:
@@ -189,7 +189,10 @@ class Workers:
         raise WorkerError(f"the worker died {TRIES} times over an answer")
 
     def _start(self, place: int) -> LineProcess:
-        """Return a new process once it listens. Raises: ConfigError: it does not start."""
+        """Return a new process once it listens.
+
+        Raises: ProcessLostError: it was killed meanwhile, so another may start. ConfigError: it left by itself or never listens.
+        """
         package = str(Path(onethinker.__file__).parents[1])
         path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
         environment = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -198,7 +201,9 @@ class Workers:
         try:
             process.receive(START_SECONDS)
         except ProcessLostError as error:
-            self._drop(place)
+            self._drop(place)  # which waits for its end
+            if process.ended_by is not None and not isinstance(error, TooSlowError):
+                raise
             raise ConfigError(
                 f"grading.workers: a worker did not start ({error}); to see why: {process.command}; 0 grades without"
             ) from error

@@ -39,6 +39,7 @@ from onethinker.training.checkpoint import (
     save_progress,
 )
 from onethinker.training.config import FREE_SETTINGS, Recipe
+from onethinker.training.inputs import Digests, about_start, digest_data, digest_model
 from onethinker.training.loss import scored_by_head
 from onethinker.training.monitoring import Stopwatch
 from onethinker.training.optimizer import learning_rate, make_optimizer
@@ -260,10 +261,20 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
     if accelerator.is_main_process:
         check_files(recipe.data.files, need=recipe.need)
     start = _find_start(accelerator, folder)
+    inputs: dict[str, Digests] = {}
+    if accelerator.is_main_process:
+        step = int(start.checkpoint.name.partition("-")[2]) if start.checkpoint else 0
+        changed += folder.check_records(step, allow_changes=allow_changes)
+        inputs["data"] = digest_data(recipe.data.files)
+        changed += folder.check_inputs({"data": inputs["data"]}, allow_changes=allow_changes)
     lora, checkpoint = recipe.lora, start.checkpoint
     weights = str(checkpoint / "model") if checkpoint and lora is None else recipe.model
     four_bit = lora is not None and lora.four_bit
     engine = load_local(weights, seed=recipe.seed, dtype=recipe.weights_dtype, four_bit=four_bit)
+    if accelerator.is_main_process:
+        # After it was loaded: only then is a model of the hub here for certain.
+        inputs["model"] = digest_model(recipe.model)
+        changed += folder.check_inputs({"model": inputs["model"]}, allow_changes=allow_changes)
     model = engine.model.to(accelerator.device)
     use_forest_attention(model)
     model.train()
@@ -288,7 +299,8 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
     if accelerator.is_main_process:
         saves = math.ceil((recipe.steps - progress.step) / recipe.save_every)
         folder.check_room(_checkpoint_bytes(model, recipe), saves)
-        folder.begin(settings, progress.step, changed=changed, torn=start.torn)
+        about = {"inputs": inputs, **about_start(accelerator.num_processes)}
+        folder.begin(settings, progress.step, changed=changed, torn=start.torn, about=about)
         if recipe.log.trackers:
             trackers = Trackers(accelerator, recipe.log, path, recipe=settings, step=progress.step)
             trackers.tell(folder.rows())

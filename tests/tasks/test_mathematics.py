@@ -155,6 +155,16 @@ def test_the_limit_is_processor_time_first():
     sandbox.close()
 
 
+def test_a_process_that_is_killed_while_it_starts_is_replaced():
+    sandbox = MathSandbox()
+    pid = sandbox._spawn().pid
+    os.kill(pid, signal.SIGSTOP)  # before it listens
+    threading.Timer(0.5, os.kill, (pid, signal.SIGKILL)).start()
+    assert sandbox.compare("0.5", r"\frac{1}{2}") == (True, None)
+    assert sandbox._worker.pid != pid
+    sandbox.close()
+
+
 def test_no_process_is_left_behind():
     sandbox = MathSandbox(seconds=0.2)
     pids = set()

@@ -1,6 +1,9 @@
 """Adapters and frozen parts: what is trained is what was named, the forest stays exact, checkpoints are small and resume bit for bit."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -239,3 +242,18 @@ def test_four_bits_where_they_cannot_be_had_are_refused_with_what_to_do(tmp_path
         with pytest.raises(ConfigError, match=said):
             train_sft(SftRecipe(**SFT, model=model, lora={"four_bit": True}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_adapters_of_two_processes_are_written_alike(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from onethinker.models.folder import ModelSettings, save_model; "
+        "from onethinker.models.tiny import build_tiny; from onethinker.training.adapters import choose_trained; "
+        "from onethinker.training.config import SftRecipe; model, processor = build_tiny(); "
+        "choose_trained(model, SftRecipe(lora={'rank': 2})); "
+        "save_model(Path(sys.argv[1]), model, processor, settings=ModelSettings(base='tiny'))"
+    )
+    written = []
+    for seed in ("1", "2"):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / seed)], env=os.environ | {"PYTHONHASHSEED": seed}, check=True)
+        written.append({path.name: path.read_bytes() for path in (tmp_path / seed).iterdir()})
+    assert written[0] == written[1]

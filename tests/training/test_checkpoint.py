@@ -1,8 +1,11 @@
 """What a run leaves on disk: torn checkpoints are passed over, other settings are refused unless allowed, other processes go on."""
 
+import hashlib
 import json
 import logging
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -10,13 +13,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from onethinker.commands.sft import sft
+from onethinker.data.formats import read_samples
 from onethinker.errors import CheckpointError
+from onethinker.evaluation.evaluate import evaluate
+from onethinker.models.engine import Sampling
+from onethinker.models.loading import load_engine
+from onethinker.models.tiny import save_tiny
+from onethinker.synthetic.dataset import write_dataset
 from onethinker.training.checkpoint import RunFolder, find_damage, load_optimizer, optimizer_tensors
 from onethinker.training.config import SftRecipe
+from onethinker.training.export import export_model
+from onethinker.training.inputs import digest_model
 from onethinker.training.sft import train_sft
 
 SFT = {"steps": 3, "batch_size": 2, "save_every": 1, "max_row_tokens": 512, "optimizer": {"learning_rate": 1e-3}}
@@ -129,13 +141,13 @@ def test_other_settings_are_refused_with_the_difference_and_allowed_on_demand(tm
     assert json.loads((folder.path / "recipe.json").read_text())["batch_size"] == 2
     with caplog.at_level(logging.WARNING):
         train_sft(changed, folder.path, allow_changes=True)
-    assert "going on after step 3 with other settings: batch_size: 2 → 3; steps: 3 → 4" in caplog.text
+    assert "going on after step 3 with changes: batch_size: 2 → 3; steps: 3 → 4" in caplog.text
     assert [row["step"] for row in folder.rows()] == [1, 2, 3, 4]
     assert json.loads((folder.path / "recipe.json").read_text())["batch_size"] == 3
     starts = [json.loads(line) for line in folder.starts.read_text().splitlines()]
-    assert starts == [
-        {"step": 0, "changed": [], "torn": {}},
-        {"step": 3, "changed": ["batch_size: 2 → 3", "steps: 3 → 4"], "torn": {}},
+    assert [(start["step"], start["changed"], start["torn"]) for start in starts] == [
+        (0, [], {}),
+        (3, ["batch_size: 2 → 3", "steps: 3 → 4"], {}),
     ]
     train_sft(changed, folder.path)  # the new settings are now those of the run
 
@@ -208,3 +220,122 @@ def test_a_folder_belongs_to_one_process_until_it_is_gone(tmp_path):
     folder.begin({}, 0)
     folder.begin({}, 0)
     assert len(folder.starts.read_text()) > len(starts)
+
+
+@pytest.fixture
+def stopped(tmp_path) -> tuple[RunFolder, SftRecipe]:
+    """A run of a folder's model on a file of samples, which was stopped after its second step of three."""
+    save_tiny(tmp_path / "base")
+    write_dataset(tmp_path / "data", num_samples=4, seed=1)
+    settings = SFT | {"steps": 2, "model": str(tmp_path / "base"), "data": {"files": [tmp_path / "data/samples.jsonl"]}}
+    folder = RunFolder(tmp_path / "run")
+    train_sft(SftRecipe(**settings), folder.path)
+    recipe = json.loads((folder.path / "recipe.json").read_text())
+    (folder.path / "recipe.json").write_text(json.dumps(recipe | {"steps": 3}))
+    return folder, SftRecipe(**settings | {"steps": 3})
+
+
+def edit(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"\n")
+
+
+def drop_a_row(path: Path) -> None:
+    path.write_text(path.read_text().splitlines(keepends=True)[1])
+
+
+TAMPERED = {
+    "a data file is edited": ("data/samples.jsonl", edit, "samples.jsonl: has another content"),
+    "weights are replaced": ("base/model.safetensors", flip_a_bit, "model.safetensors: has another content"),
+    "the words of the base are edited": ("base/onethinker.json", edit, "onethinker.json: has another content"),
+    "a file of the base is removed": ("base/generation_config.json", Path.unlink, "generation_config.json: is gone"),
+    "the recipe is removed": ("run/recipe.json", Path.unlink, "recipe.json: is gone"),
+    "the starts are removed": ("run/starts.jsonl", Path.unlink, "starts.jsonl: is gone"),
+    "the journal is removed": ("run/journal.jsonl", Path.unlink, "journal.jsonl: lacks the rows of steps 1 to 2"),
+    "a row of the journal is removed": ("run/journal.jsonl", drop_a_row, "journal.jsonl: lacks the rows of steps 1"),
+}
+
+
+@pytest.mark.parametrize("what", TAMPERED)
+def test_what_changed_under_a_stopped_run_is_named_and_goes_on_only_if_that_is_allowed(tmp_path, stopped, what):
+    (folder, recipe), (name, tamper, said) = stopped, TAMPERED[what]
+    tamper(tmp_path / name)
+    before = {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()}
+    with pytest.raises(CheckpointError, match=f"--allow-changes.*{re.escape(said)}"):
+        train_sft(recipe, folder.path)
+    assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
+    train_sft(recipe, folder.path, allow_changes=True)
+    assert folder.rows()[-1]["step"] == 3
+    (change,) = json.loads(folder.starts.read_text().splitlines()[-1])["changed"]
+    assert change.endswith(said)
+    train_sft(recipe, folder.path)  # what it was allowed to go on with is now the run's own
+
+
+def test_a_run_whose_inputs_are_as_they_were_says_what_they_are_and_where_it_trains(tmp_path, stopped):
+    folder, recipe = stopped
+    (tmp_path / "base/README.md").write_text("A card decides nothing.")
+    os.utime(tmp_path / "data/samples.jsonl")
+    train_sft(recipe, folder.path)
+    first, last = (json.loads(line) for line in folder.starts.read_text().splitlines())
+    assert (last["step"], last["changed"]) == (2, [])
+    assert last["inputs"] == first["inputs"]
+    digest = hashlib.sha256((tmp_path / "data/samples.jsonl").read_bytes()).hexdigest()
+    assert first["inputs"]["data"] == {str(tmp_path / "data/samples.jsonl"): digest}
+    assert {"config.json", "model.safetensors", "onethinker.json", "tokenizer.json"} < first["inputs"]["model"].keys()
+    assert first["processes"] == 1
+    assert first["host"] == platform.node()
+    assert {"torch", "transformers", "onethinker"} <= first["versions"].keys()
+    assert {"cpu", "gpus", "command", "commit"} <= first.keys()
+
+
+def test_a_start_that_a_crash_cut_short_is_left_out(tmp_path, stopped):
+    folder, recipe = stopped
+    with folder.starts.open("a") as file:
+        file.write('{"step": 2, "cha')
+    train_sft(recipe, folder.path)
+    assert [json.loads(line)["step"] for line in folder.starts.read_text().splitlines()] == [0, 2]
+
+
+def test_a_base_that_was_removed_is_not_missed_by_a_run_that_no_longer_reads_it(tmp_path, stopped):
+    folder, recipe = stopped
+    shutil.rmtree(tmp_path / "base")
+    train_sft(recipe, folder.path)
+    assert folder.rows()[-1]["step"] == 3
+
+
+def test_weights_below_adapters_and_in_the_hubs_cache_have_digests(tmp_path, monkeypatch):
+    save_tiny(tmp_path / "base")
+    train_sft(SftRecipe(**SFT | {"steps": 1, "model": str(tmp_path / "base")}, lora={"rank": 2}), tmp_path / "run")
+    digests = digest_model(str(tmp_path / "run/checkpoints/step-00000001/model"))
+    assert {"adapter_model.safetensors", "base/model.safetensors"} < digests.keys()
+    assert digest_model("tiny") == digest_model("someone/not-in-the-cache") == {}
+    # As the hub's cache lies: links to files that are named by the digest of weights, or by git's of small files.
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    repository = tmp_path / "cache/models--someone--thinker"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text("c0ffee")
+    (repository / "snapshots/c0ffee").mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    for name, blob, content in (("config.json", "ab" * 20, "{}"), ("model.safetensors", "cd" * 32, "weights")):
+        (repository / "blobs" / blob).write_text(content)
+        (repository / "snapshots/c0ffee" / name).symlink_to(repository / "blobs" / blob)
+    assert digest_model("someone/thinker") == {"config.json": hashlib.sha256(b"{}").hexdigest(), "model.safetensors": "cd" * 32}
+
+
+def permissions(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mode & 0o777 for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002], ids=oct)
+def test_the_umask_decides_who_may_read_whatever_is_written(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        write_dataset(tmp_path / "data", num_samples=2, seed=1)
+        train_sft(SftRecipe(**SFT | {"steps": 1}, lora={"rank": 2}), tmp_path / "run")
+        export_model(tmp_path / "run", tmp_path / "thinker")
+        samples = list(read_samples(tmp_path / "data/samples.jsonl"))
+        evaluate(load_engine(str(tmp_path / "thinker")), samples, output=tmp_path / "scores", sampling=Sampling(max_new_tokens=4))
+    finally:
+        os.umask(before)
+    found = permissions(tmp_path)
+    assert {"thinker/model.safetensors", "run/checkpoints/step-00000001/model/adapter_model.safetensors"} < found.keys()
+    assert found == {name: (0o777 if (tmp_path / name).is_dir() else 0o666) & ~umask for name in found}

@@ -9,7 +9,7 @@ from onethinker.errors import CheckpointError, ConfigError
 from onethinker.evaluation.evaluate import evaluate
 from onethinker.evaluation.runs import Training
 from onethinker.models.engine import Sampling
-from onethinker.models.folder import load_adapters, read_settings
+from onethinker.models.folder import ModelSettings, load_adapters, read_settings
 from onethinker.models.loading import load_engine, load_local
 from onethinker.models.tiny import save_tiny
 from onethinker.synthetic import make_sample
@@ -101,7 +101,7 @@ def test_the_card_names_recipe_journal_and_evaluation(tmp_path, taught, capsys):
 
 def test_a_card_names_the_model_of_the_hub_that_was_trained():
     rows = ({"step": 1, "stage": "sft", "loss": 2.0, "seconds": 3600.0}, {"step": 2, "stage": "sft", "loss": 1.0, "seconds": 3600.0})
-    card = model_card("thinker", Training("run", rows, {"model": "Qwen/Qwen3-VL-8B-Instruct"}), [])
+    card = model_card("thinker", Training("run", rows, {"model": "Qwen/Qwen3-VL-8B-Instruct"}), [], settings=ModelSettings())
     assert card.startswith("---\nbase_model: Qwen/Qwen3-VL-8B-Instruct\nlibrary_name: transformers\n")
     assert "2 steps in 2.0 hours." in card
     assert "| loss | 1.500 | 1.500 |" in card

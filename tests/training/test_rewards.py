@@ -157,6 +157,43 @@ def test_workers_that_are_killed_at_work_or_idle_are_replaced_unseen():
         workers.close()
 
 
+def kill_the_first_that_start(folder: Path, kills: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the first Python processes that start from now on be killed by SIGKILL before they run anything of ours."""
+    (folder / "sitecustomize.py").write_text(
+        "import os, pathlib, signal\n"
+        f"for number in range({kills}):\n"
+        f"    try: pathlib.Path({str(folder)!r}, f'killed-{{number}}').touch(exist_ok=False)\n"
+        "    except FileExistsError: continue\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH")))))
+
+
+@pytest.mark.parametrize("kills", [1, 2])
+def test_workers_that_are_killed_while_they_start_are_replaced_unseen(tmp_path, monkeypatch, kills):
+    kill_the_first_that_start(tmp_path, kills, monkeypatch)
+    with Grader(GradingSettings(workers=1), "paper") as grader:
+        (grade,) = grader.submit(open_ended(), [says("A")]).result()
+    assert grade.accuracy == 1
+    assert len(list(tmp_path.glob("killed-*"))) == kills
+
+
+def test_a_worker_that_is_killed_at_every_start_loses_the_group_and_not_the_run(tmp_path, monkeypatch):
+    kill_the_first_that_start(tmp_path, 3, monkeypatch)
+    with Grader(GradingSettings(workers=1), "paper") as grader:
+        assert grader.submit(open_ended(), [says("A")]).result() == Ungraded("grading_failed", "the worker died 3 times over an answer")
+        (grade,) = grader.submit(open_ended(), [says("A")]).result()
+    assert grade.accuracy == 1
+
+
+def test_a_run_whose_first_workers_are_killed_while_they_start_equals_one_that_grades_itself(tmp_path, taught, monkeypatch):
+    train_rl(recipe_for(taught, {"workers": 0}), tmp_path / "alone")
+    kill_the_first_that_start(tmp_path, 2, monkeypatch)
+    train_rl(recipe_for(taught, {"workers": 2}), tmp_path / "workers")
+    assert len(list(tmp_path.glob("killed-*"))) == 2
+    assert journal(tmp_path / "workers") == journal(tmp_path / "alone")
+
+
 def test_an_answer_that_kills_three_workers_is_given_up(tmp_path, monkeypatch):
     """The kernel ends every worker after a second of its work."""
     (tmp_path / "sitecustomize.py").write_text("import resource; resource.setrlimit(resource.RLIMIT_CPU, (1, 1))")
