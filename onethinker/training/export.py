@@ -7,6 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 
+from safetensors import SafetensorError
+
 from onethinker.errors import CheckpointError, ConfigError
 from onethinker.evaluation.runs import RECIPE_FILE, Evaluation, Training, load_evaluation, load_training
 from onethinker.models.folder import ADAPTER_SETTINGS_FILE, ModelSettings, save_model
@@ -62,7 +64,7 @@ def export_model(path: Path, output: Path, *, results: Sequence[Path] = (), dtyp
     try:
         save_model(output, engine.model, engine.processor, settings=ModelSettings(wording=engine.wording, budget=engine.budget))
         (output / CARD_FILE).write_text(model_card(output.resolve().name, training, evaluations), encoding="utf-8")
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{output}: the model cannot be written: {error}") from error
 
 
