@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from onethinker.endings import SECONDS, end_on_signals
+from onethinker.endings import SECONDS, ending_on_signals
 from onethinker.errors import OneThinkerError, StorageError
 
 EXAMPLES: dict[str, str] = {
@@ -136,19 +136,19 @@ def describe(error: BaseException) -> str | None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `onethinker` and leave with its exit code: 0, 1 (an error), 2 (usage), 130 (Ctrl-C), 143 (SIGTERM), 129 (SIGHUP)."""
-    ended = end_on_signals(SECONDS)
-    try:
-        code = dispatch(sys.argv[1:] if arguments is None else arguments)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        code = BROKEN_PIPE
-    except BaseException as error:  # what becomes of a signal is up to whom it interrupts
-        text = str(ended[0]) if ended else describe(error)
-        if text is None:
-            raise
-        code = ended[0].exit_code if ended else 1
-        with suppress(OSError):  # a terminal that is gone
-            complain(text)
+    with ending_on_signals(SECONDS) as ended:
+        try:
+            code = dispatch(sys.argv[1:] if arguments is None else arguments)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            code = BROKEN_PIPE
+        except BaseException as error:  # what becomes of a signal is up to whom it interrupts
+            text = str(ended[0]) if ended else describe(error)
+            if text is None:
+                raise
+            code = ended[0].exit_code if ended else 1
+            with suppress(OSError):  # a terminal that is gone
+                complain(text)
     _give_up_output()
     sys.exit(code)
 

@@ -5,6 +5,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 WORKER_SECONDS = 4.0
@@ -26,23 +28,23 @@ class Ended(KeyboardInterrupt):
         return "interrupted" if self.exit_code == 128 + signal.SIGINT else f"ended by {self.args[0]}"
 
 
-def end_on_signals(seconds: float) -> list[Ended]:
+@contextmanager
+def ending_on_signals(seconds: float) -> Iterator[list[Ended]]:
     """Raise `Ended` in the main thread at the first of `SIGNALS`; the process is gone `seconds` later even if that does not return.
 
-    It is also put into the list that comes back: what the main thread was doing may have made another exception of it.
-    What is ignored stays so: SIGHUP under nohup, Ctrl-C in a background shell. So are further signals, which would break off an end
-    in order. To be called in the main thread.
+    It is also put into the list that is yielded: what the main thread was doing may make another exception of it. What is ignored
+    stays so: SIGHUP under nohup, Ctrl-C in a background shell. So are further signals, which would break off an end in order. To be
+    called in the main thread.
     """
-    caught = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: handler for number in SIGNALS if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
     # Python runs a handler only between two instructions of the main thread, which may be inside one of torch's for minutes; a
     # thread that reads the descriptor is told at once.
     told, teller = os.pipe()
-    received: list[Ended] = []
     os.set_blocking(teller, False)
-    signal.set_wakeup_fd(teller, warn_on_full_buffer=False)
+    received: list[Ended] = []
 
     def end(number: int, _: object) -> NoReturn:
-        for other in caught:
+        for other in before:
             signal.signal(other, signal.SIG_IGN)
         # Raised inside a destructor, or seen by a thread that loses its worker, it is not worth a traceback.
         sys.unraisablehook = lambda _: None
@@ -51,15 +53,24 @@ def end_on_signals(seconds: float) -> list[Ended]:
         raise received[0]
 
     def watch() -> None:
-        while (number := os.read(told, 1)[0]) not in caught:
-            pass
-        time.sleep(seconds)
-        os._exit(128 + number)
+        while number := os.read(told, 1):
+            if number[0] in before:
+                time.sleep(seconds)
+                os._exit(128 + number[0])
+        os.close(told)
 
-    for number in caught:
-        signal.signal(number, end)
     threading.Thread(target=watch, name="end after a signal", daemon=True).start()
-    return received
+    listening = signal.set_wakeup_fd(teller, warn_on_full_buffer=False)
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield received
+    finally:
+        if not received:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(listening)
+            os.close(teller)
 
 
 def end_with_parent(parent: int) -> None:

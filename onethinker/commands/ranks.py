@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onethinker.cli import BROKEN_PIPE, describe, dispatch
-from onethinker.endings import SECONDS, WORKER_SECONDS, Ended, end_on_signals, end_with_parent
+from onethinker.endings import SECONDS, WORKER_SECONDS, Ended, end_with_parent, ending_on_signals
 from onethinker.errors import ConfigError, OneThinkerError
 
 LOOK_EVERY_S = 0.05
@@ -144,21 +144,21 @@ def serve() -> None:
     """Be one of the processes: do what a command line says, and leave what went wrong to the process that has started this one."""
     parent, descriptor, *arguments = sys.argv[1:]
     end_with_parent(int(parent))
-    ended = end_on_signals(WORKER_SECONDS)
-    code, report = 1, []
-    try:
-        code = dispatch(arguments)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        code = BROKEN_PIPE
-    except (Exception, Ended) as error:  # whatever it is, the parent shows it, unless another process tells of its cause
-        text = describe(error)
-        report = ["crash", traceback.format_exc()[-LONGEST_REPORT:]] if text is None else ["error", text]
-    with suppress(Ended):
-        if report and not ended:
-            os.write(int(descriptor), json.dumps(report).encode() + b"\n")
-            # If this one left first, those that wait for it would fail too, each with a traceback.
-            time.sleep(SECONDS)
+    with ending_on_signals(WORKER_SECONDS) as ended:
+        code, report = 1, []
+        try:
+            code = dispatch(arguments)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            code = BROKEN_PIPE
+        except (Exception, Ended) as error:  # whatever it is, the parent shows it, unless another process tells of its cause
+            text = describe(error)
+            report = ["crash", traceback.format_exc()[-LONGEST_REPORT:]] if text is None else ["error", text]
+        with suppress(Ended):
+            if report and not ended:
+                os.write(int(descriptor), json.dumps(report).encode() + b"\n")
+                # If this one left first, those that wait for it would fail too, each with a traceback.
+                time.sleep(SECONDS)
     if code or ended:
         # Threads of torch and of trackers may still wait for processes that are gone.
         os._exit(ended[0].exit_code if ended else code)
