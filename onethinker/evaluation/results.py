@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from onethinker.clip import Clip
 from onethinker.data.sample import Sample
 from onethinker.errors import CheckpointError
-from onethinker.files import append, differences, write_atomically
+from onethinker.files import append, differences, write_atomically, writing
 from onethinker.media.digests import Digests
 from onethinker.media.sources import Source
 from onethinker.models.engine import Sampling
@@ -134,7 +134,7 @@ def open_run(folder: Path, settings: Mapping[str, Any]) -> Iterator[FileIO]:
 
     A judge may join later, since no answer depends on it.
 
-    Raises: CheckpointError: other settings, or the folder is in use or cannot be written to.
+    Raises: CheckpointError: other settings, or the folder is in use. StorageError: it cannot be written to.
     """
     with open_journal(folder / ANSWERS_FILE) as journal:
         _match_settings(folder, settings, is_new=journal.tell() == 0)
@@ -145,13 +145,11 @@ def open_run(folder: Path, settings: Mapping[str, Any]) -> Iterator[FileIO]:
 def open_journal(path: Path) -> Iterator[FileIO]:
     """Yield a file of JSON lines, ready to append, locked against a second process; a last line that a kill cut short is removed.
 
-    Raises: CheckpointError: it cannot be written to, or is in use.
+    Raises: CheckpointError: it is in use. StorageError: it cannot be written to.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b", buffering=0)  # what could not be written is not tried again when it is closed
-    except OSError as error:
-        raise CheckpointError(f"{path.parent}: expected a folder that can be written to: {error.strerror}") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Real signals, and SIGKILL of the parent: what a command has started ends within 10 s, without a traceback, and the same command goes on."""
+"""Real signals, and SIGKILL of the parent: all that a command has started ends within 10 s, quietly, and the same command goes on."""
 
 import hashlib
 import json
@@ -115,7 +115,17 @@ def lines(path: Path) -> int:
 
 
 def sft(folder: Path) -> tuple[list, Path]:
-    return ["sft", "tiny_sft", "--output", folder / "run", "--processes", "2", "--set", "steps=500", *SMALL_SFT], folder / "run/journal.jsonl"
+    return [
+        "sft",
+        "tiny_sft",
+        "--output",
+        folder / "run",
+        "--processes",
+        "2",
+        "--set",
+        "steps=500",
+        *SMALL_SFT,
+    ], folder / "run/journal.jsonl"
 
 
 def rl(folder: Path) -> tuple[list, Path]:
@@ -150,12 +160,12 @@ LONG = pytest.mark.long  # each start of a command imports torch, several times 
     [
         pytest.param(sft, (signal.SIGTERM, signal.SIGKILL), 2, id="sft"),
         pytest.param(sft, (*ALL, signal.SIGTERM), 2, id="sft, all signals", marks=LONG),
-        pytest.param(rl, (signal.SIGTERM, signal.SIGKILL), 2, id="rl"),
+        pytest.param(rl, (signal.SIGINT,), 2, id="rl"),
         pytest.param(rl, (*ALL, signal.SIGTERM), 2, id="rl, all signals", marks=LONG),
         pytest.param(rl_of_two, (*ALL, signal.SIGTERM), 6, id="rl of two processes", marks=LONG),
         pytest.param(quickstart, (signal.SIGTERM,), 2, id="quickstart"),
         pytest.param(quickstart, (*ALL, signal.SIGTERM), 2, id="quickstart, all signals", marks=LONG),
-        pytest.param(evaluate, (signal.SIGHUP, signal.SIGKILL), 2, id="evaluate"),
+        pytest.param(evaluate, (signal.SIGHUP,), 2, id="evaluate"),
         pytest.param(evaluate, (*ALL, signal.SIGTERM), 2, id="evaluate, all signals", marks=LONG),
     ],
 )
@@ -175,7 +185,10 @@ def test_all_processes_of_a_command_end_with_it_and_the_same_command_goes_on(com
 
 def test_a_grade_that_is_interrupted_leaves_no_process_and_no_file(command, tmp_path):
     hard = {"problem_type": "math", "data_type": "image", "problem": "?", "answer": "<answer>1</answer>"}
-    endless = {**hard, "response": "<think>.</think><answer>$\\sum_{n=1}^{\\infty} \\frac{\\sin(n^3)}{n^{\\sqrt{2}} + 10^{10^{10}}}$</answer>"}
+    endless = {
+        **hard,
+        "response": "<think>.</think><answer>$\\sum_{n=1}^{\\infty} \\frac{\\sin(n^3)}{n^{\\sqrt{2}} + 10^{10^{10}}}$</answer>",
+    }
     (tmp_path / "answers.jsonl").write_text("".join(json.dumps({**endless, "problem": str(number)}) + "\n" for number in range(3000)))
     for number in (signal.SIGTERM, signal.SIGKILL):
         one = command("grade", "--input", tmp_path / "answers.jsonl", "--output", tmp_path / "graded.jsonl")
@@ -224,8 +237,9 @@ def test_the_reason_of_several_processes_is_said_once_and_without_a_traceback(co
     assert "goes on from the beginning" in line
 
 
+@LONG
 def test_a_mistake_in_several_processes_shows_one_traceback(command, tmp_path, monkeypatch):
-    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "nonsense")
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "nonsense")
     arguments, _ = sft(tmp_path)
     one = command(*arguments)
     assert one.process.wait(timeout=STARTS_WITHIN_S) == 1
@@ -235,47 +249,45 @@ def test_a_mistake_in_several_processes_shows_one_traceback(command, tmp_path, m
 
 def test_what_a_terminal_ignores_stays_ignored(command, tmp_path):
     """As nohup has it: the end of the terminal is not the end of the command."""
-    arguments, journal = evaluate(tmp_path)
+    arguments = ("data", "synthetic", "--output", tmp_path / "scenes", "--num-samples", "1000000")
     one = command(*arguments, setup=partial(signal.signal, signal.SIGHUP, signal.SIG_IGN))
-    one.await_(lambda: lines(journal))
+    one.await_(lambda: any(tmp_path.rglob("*.png")))
     one.process.send_signal(signal.SIGHUP)
-    reached = lines(journal)
-    one.await_(lambda: lines(journal) > reached)
+    reached = len(list(tmp_path.rglob("*.png")))
+    one.await_(lambda: len(list(tmp_path.rglob("*.png"))) > reached)
     one.end_by(signal.SIGTERM)
+    assert not (tmp_path / "scenes").exists()
 
 
-BUSY = "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"
+BUSY = "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"
 """Minutes in which Python runs no handler."""
 
 
 def test_a_main_thread_that_does_not_listen_is_ended_all_the_same():
-    code = f"from onethinker.endings import ending_on_signals\nwith ending_on_signals(0.5):\n    print(flush=True)\n    {BUSY}"
+    code = (
+        f"import hashlib\nfrom onethinker.endings import ending_on_signals\nwith ending_on_signals(0.5):\n    print(flush=True)\n    {BUSY}"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as busy:
         busy.stdout.readline()
+        time.sleep(0.5)  # now it is inside
         busy.terminate()
         assert busy.wait(timeout=ENDS_WITHIN_S) == 143
 
 
 def test_a_worker_in_the_middle_of_its_work_ends_with_its_parent():
-    child = f"import os, sys; from onethinker.endings import end_with_parent; end_with_parent(int(sys.argv[1])); {BUSY}"
+    child = f"import hashlib, sys; from onethinker.endings import end_with_parent; end_with_parent(int(sys.argv[1])); {BUSY}"
     code = (
         "import os, subprocess, sys, time\n"
         f"child = subprocess.Popen([sys.executable, '-c', {child!r}, str(os.getpid())])\n"
         "print(child.pid, flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+    mark = uuid.uuid4().hex
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, "TEST_MARK": mark}) as parent:
         pid = int(parent.stdout.readline())
         time.sleep(1)
-        assert Path(f"/proc/{pid}/environ").read_bytes()
+        assert pid in running(mark)
         parent.kill()
-    assert await_(lambda: not Path(f"/proc/{pid}/environ").exists() or not is_running(pid), ENDS_WITHIN_S)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return bool(Path(f"/proc/{pid}/environ").read_bytes())
-    except OSError:
-        return False
+    assert await_(lambda: pid not in running(mark), ENDS_WITHIN_S)
 
 
 def test_signals_are_as_they_were_after_the_block():

@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from onethinker.cli import main
+from onethinker.errors import StorageError
+from onethinker.evaluation.results import Answer, append_records, open_journal, read_answers
 from onethinker.media.writing import write_video
 from onethinker.synthetic import write_dataset
 
@@ -63,9 +65,26 @@ def test_an_evaluation_on_a_disk_that_fills_up_anywhere_says_so_in_a_line_and_go
         assert "the same command" in line
         named.add(Path(line.split()[1].rstrip(":")).name)
         pages = pages + 1 if pages < 8 else 2 * pages
-    assert {"answers.jsonl", "results.jsonl", "media.json", "report.html"} <= named, named
+    assert {"results.jsonl", "media.json", "report.html"} <= named, named
     assert any(name.endswith(".webp") for name in named), named
     assert digests(small_disk / "run") == digests(tmp_path / "whole")
+
+
+def test_a_journal_on_a_full_disk_keeps_what_was_in_it_and_takes_more_when_there_is_room(small_disk):
+    journal, kept = small_disk / "answers.jsonl", []
+
+    def fill() -> None:
+        with open_journal(journal) as file:
+            for number in range(100):
+                append_records(file, [Answer(str(number), str(number), "x" * 3000)])
+                kept.append(str(number))
+
+    with full(small_disk, but=10 * PAGE), pytest.raises(StorageError, match=r"answers\.jsonl: .*No space left"):
+        fill()
+    assert len(kept) > 10
+    with open_journal(journal) as file:
+        append_records(file, [Answer("more", "more")])
+    assert list(read_answers(small_disk)) == [*kept, "more"]
 
 
 @pytest.fixture
