@@ -2,14 +2,17 @@
 
 import ast
 import difflib
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from onethinker.errors import OneThinkerError
+from onethinker.endings import SECONDS, ending_on_signals
+from onethinker.errors import OneThinkerError, StorageError
 
 EXAMPLES: dict[str, str] = {
     "ask": 'onethinker ask photo.jpg "Where is the cat?" --task "spatial grounding" --model runs/quickstart/model --draw cat.png',
@@ -30,8 +33,9 @@ EXAMPLES: dict[str, str] = {
 """The commands in the order of the road, each with a line to copy; `commands/NAME.py` holds the function NAME."""
 
 USAGE_ERROR = 2
-INTERRUPTED = 130
 BROKEN_PIPE = 141
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""What no program can do anything about, whoever was writing: a full disk, a quota, a limit, a disk that is read-only or broken."""
 
 
 def read_docstring(command: str) -> str:
@@ -120,19 +124,38 @@ def complain(text: str) -> None:
     Console(stderr=True, soft_wrap=True).print(f"error: {text}", style="red", markup=False, highlight=False)
 
 
+def describe(error: BaseException) -> str | None:
+    """Return what to say of an error, None where it is a mistake of ours and its traceback is wanted."""
+    if isinstance(error, StorageError):
+        return f"{error}. Make that possible and run the same command again: it goes on"
+    if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
+        where = error.filename or "the output, or a file of a library"
+        return f"{where}: cannot be written: {error.strerror}. Make that possible and run the same command again"
+    return str(error) if isinstance(error, OneThinkerError) else None
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run `onethinker` and leave with its exit code: 0, 1 (an error of ours), 2 (usage), 130 (Ctrl-C)."""
-    try:
-        code = dispatch(sys.argv[1:] if arguments is None else arguments)
-        sys.stdout.flush()
-    except OneThinkerError as error:
-        complain(str(error))
-        code = 1
-    except KeyboardInterrupt:
-        complain("interrupted")
-        code = INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our stdout has left. Python flushes once more at exit, which must find an open file.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = BROKEN_PIPE
+    """Run `onethinker` and leave with its exit code: 0, 1 (an error), 2 (usage), 130 (Ctrl-C), 143 (SIGTERM), 129 (SIGHUP)."""
+    with ending_on_signals(SECONDS) as ended:
+        try:
+            code = dispatch(sys.argv[1:] if arguments is None else arguments)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            code = BROKEN_PIPE
+        except BaseException as error:  # what becomes of a signal is up to whom it interrupts
+            text = str(ended[0]) if ended else describe(error)
+            if text is None:
+                raise
+            code = ended[0].exit_code if ended else 1
+            with suppress(OSError):  # a terminal that is gone
+                complain(text)
+    _give_up_output()
     sys.exit(code)
+
+
+def _give_up_output() -> None:
+    """Have nothing left to be written: Python tries again at exit what a reader that has left, or a full disk, did not take."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -25,5 +25,16 @@ class EngineError(OneThinkerError):
     """A model could not be loaded or did not answer; never scored as an answer."""
 
 
+class StorageError(OneThinkerError, OSError):
+    """A file cannot be written: the disk is full, read-only or broken; what was written before is whole.
+
+    >>> str(StorageError(28, "No space left on device", "answers.jsonl"))
+    'answers.jsonl: cannot be written: No space left on device'
+    """
+
+    def __str__(self) -> str:
+        return f"{self.filename}: cannot be written: {self.strerror}"
+
+
 class CheckpointError(OneThinkerError):
     """A run cannot be saved or resumed as asked; the last whole checkpoint is untouched."""

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "onethinker"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "files", "clip", "geometry", "masks", "response", "drawing"),
+    ("errors", "endings", "files", "clip", "geometry", "masks", "response", "drawing"),
     ("tasks",),
     ("media", "data", "models", "synthetic"),
     ("inference", "training", "evaluation"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from onethinker.errors import ConfigError
+from onethinker.files import write_atomically, writing
 
 if TYPE_CHECKING:
     from onethinker.evaluation.metrics import Score
@@ -62,7 +63,8 @@ def quickstart(
     overrides_rl = (f"model={json.dumps(str(sft_model))}", *set_rl)
     timed("rl", lambda: launch("rl", "tiny_rl", output=output / "rl", overrides=overrides_rl, processes=processes))
     scores = timed("evaluate rl", lambda: _evaluate(rl_model, records, output / "after-rl"))
-    shutil.copytree(rl_model, output / "model", dirs_exist_ok=True)
+    with writing(output / "model"):
+        shutil.copytree(rl_model, output / "model", dirs_exist_ok=True)
     timed("ask", lambda: _ask_everything(output / "model", records, output / "pictures"))
     report = output / "report.html"
     timed(
@@ -109,8 +111,6 @@ class _Stages:
 
     def __call__(self, name: str, work: Callable[[], T]) -> T:
         """Return what the work returns; its time and the highest memory so far are on disk when this returns."""
-        from onethinker.files import write_atomically
-
         self.started += 1
         print(f"[{self.started}] {name}", file=sys.stderr)
         began = time.perf_counter()
@@ -163,7 +163,8 @@ def _ask_everything(model: Path, records: Path, folder: Path) -> None:
     from onethinker.tasks import find_task
 
     thinker, tries = Thinker.load(str(model), sampling=Sampling(max_new_tokens=160)), Counter[str]()
-    folder.mkdir(exist_ok=True)
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
     for sample in read_file(records, None, None):
         task = find_task(sample.problem_type, sample.data_type)
         name = f"{task.problem_type.replace(' ', '_')}_{sample.data_type}"
@@ -171,7 +172,7 @@ def _ask_everything(model: Path, records: Path, folder: Path) -> None:
             continue
         (media,) = sample.media
         thought = thinker.ask(media, sample.problem, task=task.problem_type, options=sample.options)
-        (folder / f"{name}.json").write_text(thought.to_json() + "\n")
+        write_atomically(folder / f"{name}.json", thought.to_json() + "\n")
         if thought.answer is not None:
             thought.save(folder / f"{name}.{'png' if sample.data_type == 'image' else 'mp4'}")
             tries[name] = MOST_TRIES

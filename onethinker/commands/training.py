@@ -1,13 +1,11 @@
 """What `onethinker sft` and `onethinker rl` share: the recipe with its overrides, and processes."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from onethinker.errors import ConfigError, OneThinkerError
+from onethinker.errors import ConfigError
 
 Stage = Literal["sft", "rl"]
 
@@ -94,25 +92,22 @@ def launch(
     allow_changes: bool = False,
     accelerate_config: str | None = None,
 ) -> None:
-    """Run this very command in as many processes, connected by torch's own launcher, or by accelerate's.
+    """Run this very command in as many processes, which share the work as torch's and accelerate's launchers would have it.
 
-    Raises: ConfigError: there is no such config file, or DeepSpeed is not installed. OneThinkerError: a process failed.
+    Raises: ConfigError: there is no such config file, accelerate does not accept it, or DeepSpeed is not installed.
+    OneThinkerError: a process failed; all have ended.
     """
+    from onethinker.commands.ranks import accelerate_environment, run_ranks
     from onethinker.training.config import find_accelerate_config, read_dealing
     from onethinker.training.zero import check_installed
 
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "onethinker"]
+    # Threads that spin while they wait would slow the other processes down.
+    calm = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    environment = {**calm, **os.environ}
     if accelerate_config is not None:
         file = find_accelerate_config(accelerate_config)
         if read_dealing(file) == "zero2":
             check_installed()
-        several = ["--num_processes", str(processes), "--num_machines", "1"]
-        launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file), *several, "-m", "onethinker"]
+        environment |= accelerate_environment(file)
     words = [stage, recipe, "--output", str(output), "--processes", str(processes), *(["--allow-changes"] if allow_changes else [])]
-    # Threads that spin while they wait would slow the other processes down.
-    calm = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
-    finished = subprocess.run([*launcher, *words, *(["--set", *overrides] if overrides else [])], env={**calm, **os.environ}, check=False)
-    if finished.returncode:
-        raise OneThinkerError(
-            f"{stage} stopped with exit code {finished.returncode}; the reason stands above. Run the same command to go on"
-        )
+    run_ranks([*words, *(["--set", *overrides] if overrides else [])], processes, environment)

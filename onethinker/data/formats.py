@@ -16,7 +16,7 @@ from typing import Any, Literal, NoReturn
 
 from onethinker.data.sample import Sample
 from onethinker.errors import AnswerError, DataError
-from onethinker.files import write_atomically
+from onethinker.files import write_atomically, writing
 from onethinker.response import find_answer, show
 from onethinker.tasks import Task, find_task
 
@@ -49,7 +49,7 @@ def read_samples(path: Path, media_root: Path | None = None) -> Iterator[Sample]
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:
     """Write samples in the RL form, as a JSON list for ".json" and one record a line otherwise: whole or not at all.
 
-    Media paths beneath the file's folder are written relative to it. Raises: DataError: media in memory, or no access.
+    Media paths beneath the file's folder are written relative to it. Raises: DataError: media in memory. StorageError: no access.
     """
     write_records(path, (record_from_sample(sample, root=path.parent) for sample in samples))
 
@@ -76,15 +76,13 @@ def read_records(path: Path) -> Iterator[tuple[int, Record]]:
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Write records as a JSON list for ".json" and one a line otherwise: whole or not at all. Raises: DataError."""
+    """Write records as a JSON list for ".json" and one a line otherwise: whole or not at all. Raises: StorageError."""
     lines = [dump_record(record) for record in records]
     is_list = path.suffix.lower() == ".json"
     text = "[\n" + ",\n".join(lines) + "\n]\n" if is_list else "".join(f"{line}\n" for line in lines)
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def dump_record(record: Record) -> str:

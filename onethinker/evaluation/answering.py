@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from hashlib import blake2b
+from io import FileIO
 from itertools import islice
-from typing import IO, Any
+from typing import Any
 
 from onethinker.clip import Clip
 from onethinker.data.sample import Sample
@@ -30,7 +31,7 @@ class Recorder:
     """Puts outcomes into the journal, says how far it is, and gives up when the engine is gone."""
 
     def __init__(
-        self, journal: IO[bytes], samples: Mapping[str, Sample], done: set[str], on_progress: Callable[[int, int], None] | None
+        self, journal: FileIO, samples: Mapping[str, Sample], done: set[str], on_progress: Callable[[int, int], None] | None
     ) -> None:
         self.done, self.failed = done, list[Answer]()
         self._journal, self._samples, self._on_progress = journal, samples, on_progress

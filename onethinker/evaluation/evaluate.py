@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from onethinker.data.sample import Sample
 from onethinker.errors import AnswerError, CheckpointError, DataError
@@ -140,7 +141,7 @@ def _grading(profile: Profile, judge: Judge | None) -> dict[str, Any]:
 @contextmanager
 def _opened(
     samples: Sequence[Sample], asking: Mapping[str, Any], grading: Mapping[str, Any], output: Path
-) -> Iterator[tuple[IO[bytes], dict[str, Sample], dict[str, Answer]]]:
+) -> Iterator[tuple[FileIO, dict[str, Sample], dict[str, Answer]]]:
     """Yield the journal, the samples by their keys, in order, and what was answered; the folder is locked meanwhile."""
     check_samples(samples)
     with open_run(output, {**asking, **grading}) as journal:

@@ -9,12 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from onethinker.errors import ConfigError
 from onethinker.evaluation.benchmarks import BASE_MODEL, PAPER_MODEL
 from onethinker.evaluation.browsing import outcome_of
 from onethinker.evaluation.comparison import compare_to_first
 from onethinker.evaluation.runs import Evaluation, Loaded, Run, load_runs
-from onethinker.files import write_atomically
+from onethinker.files import write_atomically, writing
 
 PIPELINE = "image-text-to-text"
 """What the hub calls the task of such models."""
@@ -27,7 +26,7 @@ Record = dict[str, Any]
 def write_exports(folder: Path, runs: Sequence[Path]) -> list[Path]:
     """Write scores.csv, samples.csv, report.json and a model-index file for each run with numbers; return the paths.
 
-    Raises: CheckpointError: a folder without any run, or with a damaged one. ConfigError: `folder` cannot be written to.
+    Raises: CheckpointError: a folder without any run, or with a damaged one. StorageError: `folder` cannot be written to.
     """
     loaded = load_runs(runs)
     scores = [record for run in loaded.runs for record in score_records(run)]
@@ -38,12 +37,10 @@ def write_exports(folder: Path, runs: Sequence[Path]) -> list[Path]:
         "report.json": json.dumps(report_record(loaded), indent=2) + "\n",
     }
     contents |= {f"{_file_name(run.name)}.model-index.yaml": card for run in loaded.runs if (card := model_index(run))}
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
             write_atomically(folder / name, content.encode(errors="replace"))
-    except OSError as error:
-        raise ConfigError(f"{folder}: expected a folder that can be written to: {error.strerror}") from error
     return [folder / name for name in contents]
 
 

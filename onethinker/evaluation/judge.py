@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
@@ -14,6 +13,7 @@ import httpx
 from onethinker.data.sample import Sample
 from onethinker.errors import AnswerError, CheckpointError, EngineError
 from onethinker.evaluation.results import Result
+from onethinker.files import append, writing
 from onethinker.response import find_answer
 from onethinker.tasks import find_task
 from onethinker.tasks.task import Profile, judged_grade
@@ -110,13 +110,12 @@ class Judge:
         self.asked += len(verdicts)
         self.prompt_tokens += sum(verdict.prompt_tokens for verdict in verdicts)
         self.answer_tokens += sum(verdict.answer_tokens for verdict in verdicts)
-        self._cache.parent.mkdir(parents=True, exist_ok=True)
-        with self._cache.open("a+b") as file:
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
-            file.write(b"".join(json.dumps(asdict(verdict)).encode() + b"\n" for verdict in verdicts))
-            file.flush()
-            os.fsync(file.fileno())
+        with writing(self._cache):
+            self._cache.parent.mkdir(parents=True, exist_ok=True)
+            with self._cache.open("a+b", buffering=0) as file:
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
+                append(file, b"".join(json.dumps(asdict(verdict)).encode() + b"\n" for verdict in verdicts))
 
 
 def judge_results(judge: Judge, results: Sequence[Result], samples: Sequence[Sample], profile: Profile) -> list[Result]:

@@ -17,7 +17,7 @@ from onethinker.evaluation.masking import AnswerMasks, newest_masks
 from onethinker.evaluation.readers.masks import PICTURE, frame_times, truth_masks
 from onethinker.evaluation.results import Result, read_settings
 from onethinker.evaluation.scoring import unparsable
-from onethinker.files import write_atomically
+from onethinker.files import write_atomically, writing
 from onethinker.masks import Mask, decode_rle, resize_mask
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
@@ -105,7 +105,8 @@ def draw_example(sample: Sample, result: Result, budget: MediaBudget, folder: Pa
         return
     task = find_task(sample.problem_type, sample.data_type)
     clip = for_sheet(read_clip(sample.media[0], budget))
-    truth_path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(truth_path.parent):
+        truth_path.parent.mkdir(parents=True, exist_ok=True)
     if not task.structured:
         write_atomically(truth_path, sheet_webp(clip))
         return

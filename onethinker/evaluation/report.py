@@ -13,7 +13,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from onethinker.errors import ConfigError
 from onethinker.evaluation.benchmarks import (
     BASE_MODEL,
     BENCHMARKS,
@@ -30,7 +29,7 @@ from onethinker.evaluation.comparison import compare_to_first
 from onethinker.evaluation.masking import newest_masks
 from onethinker.evaluation.runs import Loaded, Run, load_runs
 from onethinker.evaluation.scoring import BenchmarkRow
-from onethinker.files import write_atomically
+from onethinker.files import write_atomically, writing
 from onethinker.training.monitoring import in_words
 
 MAX_MB = 20.0
@@ -67,14 +66,12 @@ def write_report(output: Path, runs: Sequence[Path], *, title: str = "OneThinker
     A folder that is neither is searched one level down, in the order in which the runs in it were started. The samples that have
     no place in `max_mb` are left out, and the page says how many.
 
-    Raises: CheckpointError: a folder without any run, or with a damaged one. ConfigError: `output` cannot be written.
+    Raises: CheckpointError: a folder without any run, or with a damaged one. StorageError: `output` cannot be written.
     """
     page = make_page(load_runs(runs), title=title, max_mb=max_mb)
-    try:
+    with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(output, page.encode(errors="replace"))
-    except OSError as error:
-        raise ConfigError(f"{output}: expected a file that can be written: {error.strerror}") from error
 
 
 def make_page(loaded: Loaded, *, title: str, max_mb: float = MAX_MB) -> str:

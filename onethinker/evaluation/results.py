@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from importlib.metadata import version
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from onethinker.clip import Clip
 from onethinker.data.sample import Sample
 from onethinker.errors import CheckpointError
-from onethinker.files import differences, write_atomically
+from onethinker.files import append, differences, write_atomically, writing
 from onethinker.media.digests import Digests
 from onethinker.media.sources import Source
 from onethinker.models.engine import Sampling
@@ -128,12 +129,12 @@ def _with_mask_bytes(extra: Mapping[str, Any], digests: Digests) -> Mapping[str,
 
 
 @contextmanager
-def open_run(folder: Path, settings: Mapping[str, Any]) -> Iterator[IO[bytes]]:
+def open_run(folder: Path, settings: Mapping[str, Any]) -> Iterator[FileIO]:
     """Yield the journal of answers of an evaluation, ready to append; while it is open no other process can work in the folder.
 
     A judge may join later, since no answer depends on it.
 
-    Raises: CheckpointError: other settings, or the folder is in use or cannot be written to.
+    Raises: CheckpointError: other settings, or the folder is in use. StorageError: it cannot be written to.
     """
     with open_journal(folder / ANSWERS_FILE) as journal:
         _match_settings(folder, settings, is_new=journal.tell() == 0)
@@ -141,16 +142,14 @@ def open_run(folder: Path, settings: Mapping[str, Any]) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def open_journal(path: Path) -> Iterator[IO[bytes]]:
+def open_journal(path: Path) -> Iterator[FileIO]:
     """Yield a file of JSON lines, ready to append, locked against a second process; a last line that a kill cut short is removed.
 
-    Raises: CheckpointError: it cannot be written to, or is in use.
+    Raises: CheckpointError: it is in use. StorageError: it cannot be written to.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b")
-    except OSError as error:
-        raise CheckpointError(f"{path.parent}: expected a folder that can be written to: {error.strerror}") from error
+        file = path.open("a+b", buffering=0)  # what could not be written is not tried again when it is closed
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -162,11 +161,9 @@ def open_journal(path: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def append_records(journal: IO[bytes], records: Sequence[Any]) -> None:
-    """Write dataclasses at the end of a journal, a line each, and return when they are on the disk."""
-    journal.write(_lines(records))
-    journal.flush()
-    os.fsync(journal.fileno())
+def append_records(journal: FileIO, records: Sequence[Any]) -> None:
+    """Write dataclasses at the end of a journal, a line each, and return when they are on the disk. Raises: StorageError."""
+    append(journal, _lines(records))
 
 
 def _lines(records: Sequence[Any]) -> bytes:

@@ -1,6 +1,6 @@
 """Media read ahead of who wants them, in processes of their own: a file that kills its decoder costs one sample, not the run.
 
-`python -m onethinker.media.ahead` is such a process: a medium a line on stdin, its frames or its error on stdout.
+`python -m onethinker.media.ahead PARENT` is such a process: a medium a line on stdin, its frames or its error on stdout.
 """
 
 import fcntl
@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from onethinker.clip import Clip
+from onethinker.endings import end_with_parent
 from onethinker.errors import MediaError
 from onethinker.media.budget import ExactBudget, MediaBudget
 from onethinker.media.reading import read_clip
@@ -145,12 +146,15 @@ def _finished(held: Mapping[Medium, Future[Clip]], media: Sequence[Medium]) -> t
 
 
 class _Process:
-    """One process that decodes; it ends with its input, so also when this process is killed."""
+    """One process that decodes; it ends with its input, or in the middle of a file when this process is killed."""
 
     def __init__(self) -> None:
         # Its own group, so that Ctrl-C reaches this process alone.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "onethinker.media.ahead"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0
+            [sys.executable, "-P", "-m", "onethinker.media.ahead", str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            process_group=0,
         )
         if hasattr(fcntl, "F_SETPIPE_SZ") and self._process.stdout is not None:
             with suppress(OSError):  # more than this user may have
@@ -233,7 +237,8 @@ def _clip(about: dict[str, Any], frames: np.ndarray[Any, np.dtype[np.uint8]]) ->
 
 
 def serve() -> None:
-    """Decode what stdin names, a line each, until it closes."""
+    """Decode what stdin names, a line each, until it closes or the process of the number in the command line ends."""
+    end_with_parent(int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Image.init()  # its formats load now, not with the first file
     with suppress(BrokenPipeError), ExitStack() as stack:  # whoever asked is gone; closing writes once more

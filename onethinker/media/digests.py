@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from onethinker.clip import Clip
-from onethinker.files import write_atomically
+from onethinker.files import write_atomically, writing
 from onethinker.media.sources import FrameFolder, Source, TablePicture
 
 NOTHING = "cannot be read"
@@ -43,8 +43,9 @@ class Digests:
             for _ in pool.map(self.of_file, paths):
                 pass
         if self._is_new and self._memory is not None:
-            self._memory.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self._memory, json.dumps(self._known))
+            with writing(self._memory):
+                self._memory.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(self._memory, json.dumps(self._known))
 
     def of(self, medium: Path | Clip | Source) -> str:
         """Return the digest of a medium: a file's bytes, a folder's frames and their rate, a table's picture, a clip in memory."""

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from onethinker.errors import DataError, MediaError
-from onethinker.files import write_atomically
+from onethinker.errors import DataError
+from onethinker.files import write_atomically, writing
 from onethinker.masks import Mask
 
 OBJECT = 1
@@ -48,13 +48,13 @@ def palette_png(mask: Mask, comment: str = "") -> bytes:
 
 
 def write_mask_png(path: Path, mask: Mask, comment: str = "") -> None:
-    """Write one mask as a palette picture. Raises: MediaError: the file cannot be written."""
-    _write(path, palette_png(mask, comment))
+    """Write one mask as a palette picture. Raises: StorageError."""
+    write_atomically(path, palette_png(mask, comment))
 
 
 def write_mask_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write run lengths and what belongs to them as JSON. Raises: MediaError: the file cannot be written."""
-    _write(path, json.dumps(record) + "\n")
+    """Write run lengths and what belongs to them as JSON. Raises: StorageError."""
+    write_atomically(path, json.dumps(record) + "\n")
 
 
 def write_mask_folder(folder: Path, name: str, masks: Mapping[int, Mask], *, category: str, comment: str = "") -> None:
@@ -63,7 +63,7 @@ def write_mask_folder(folder: Path, name: str, masks: Mapping[int, Mask], *, cat
     `Annotations/<name>/00042.png` is a palette picture of the frame with number 42, and `meta.json` names the object and the
     frames that show it. Masks that were there for this video are replaced once the new ones are whole.
 
-    Raises: DataError: `meta.json` is not that of YouTube-VOS. MediaError: the folder cannot be written.
+    Raises: DataError: `meta.json` is not that of YouTube-VOS. StorageError: the folder cannot be written.
     """
     meta = read_meta(folder)
     shown = [f"{number:05}" for number, mask in sorted(masks.items()) if mask.any()]
@@ -72,15 +72,14 @@ def write_mask_folder(folder: Path, name: str, masks: Mapping[int, Mask], *, cat
     target = folder / "Annotations" / name
     partial, old = (target.with_name(f".{name}.{os.getpid()}.{state}") for state in ("partial", "old"))
     try:
-        partial.mkdir(parents=True)
-        for number, mask in masks.items():
-            (partial / f"{number:05}.png").write_bytes(palette_png(mask, comment))
-        if target.exists():
-            target.rename(old)
-        partial.rename(target)
-        write_atomically(folder / META_FILE, json.dumps(meta, indent=1) + "\n")
-    except OSError as error:
-        raise MediaError(f"{target}: cannot be written ({error.strerror or error})") from error
+        with writing(target):
+            partial.mkdir(parents=True)
+            for number, mask in masks.items():
+                (partial / f"{number:05}.png").write_bytes(palette_png(mask, comment))
+            if target.exists():
+                target.rename(old)
+            partial.rename(target)
+            write_atomically(folder / META_FILE, json.dumps(meta, indent=1) + "\n")
     finally:
         for leftover in (partial, old):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -101,10 +100,3 @@ def read_meta(folder: Path) -> dict[str, Any]:
     if not isinstance(meta, dict) or not isinstance(meta.get("videos"), dict):
         raise DataError(f'{path}: expected {{"videos": {{…}}}} as YouTube-VOS has it; give another folder')
     return meta
-
-
-def _write(path: Path, content: str | bytes) -> None:
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise MediaError(f"{path}: cannot be written ({error.strerror or error})") from error

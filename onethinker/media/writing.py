@@ -32,7 +32,7 @@ _QUALITY = {"crf": "12", "preset": "veryfast", "bf": "0"}
 def save_clip(clip: Clip, path: Path) -> None:
     """Write a picture as .png or .jpg, or a video as .mp4 with its true times; the suffix has to fit the clip.
 
-    Raises: MediaError: it does not, or the file cannot be written.
+    Raises: MediaError: it does not. StorageError: the file cannot be written.
     """
     suffix = path.suffix.lower()
     if clip.kind == "image":
@@ -46,13 +46,13 @@ def save_clip(clip: Clip, path: Path) -> None:
 
 
 def save_picture(frame: Frame, path: Path) -> None:
-    """Write an RGB array as a picture of the kind that the suffix names. Raises: MediaError."""
+    """Write an RGB array as a picture of the kind that the suffix names. Raises: MediaError, StorageError."""
     kind = PICTURES.get(path.suffix.lower())
     if kind is None:
         raise MediaError(f"{path}: a picture is written as {', '.join(PICTURES)}, not as {path.suffix or 'a file without suffix'}")
     buffer = io.BytesIO()
     Image.fromarray(frame).save(buffer, kind, **({"quality": 95} if kind == "JPEG" else {}))
-    _write(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue())
 
 
 def write_video(
@@ -63,7 +63,7 @@ def write_video(
     The last frame stays until `duration_s`, by default as long as the one before it. Sides of an odd number of pixels
     grow by one, a copy of the edge.
 
-    Raises: MediaError: no frames, times that do not rise, or the file cannot be written.
+    Raises: MediaError: no frames, or times that do not rise. StorageError: the file cannot be written.
     """
     if (fps is None) == (times_s is None):
         raise ValueError("give either fps or times_s")
@@ -80,7 +80,7 @@ def write_video(
     steps.append(round((duration_s or 0) * TICKS_PER_S) - ticks[-1])
     if steps[-1] <= 0:
         steps[-1] = steps[-2] if len(steps) > 1 else TICKS_PER_S
-    _write(path, _encoded(frames, ticks, steps))
+    write_atomically(path, _encoded(frames, ticks, steps))
 
 
 def contact_sheet(clip: Clip) -> Frame:
@@ -120,10 +120,3 @@ def _encoded(frames: Frame, ticks: Sequence[int], steps: Sequence[int]) -> bytes
             packet.duration = round(step / TICKS_PER_S / packet.time_base)  # the encoder repeats the step before
             container.mux(packet)
     return buffer.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise MediaError(f"{path}: cannot be written ({error.strerror or error})") from error

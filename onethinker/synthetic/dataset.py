@@ -9,6 +9,7 @@ from pathlib import Path
 from onethinker.clip import Clip
 from onethinker.data.sample import Sample
 from onethinker.errors import DataError
+from onethinker.files import writing
 from onethinker.synthetic.painting import FPS
 from onethinker.synthetic.samples import make_sample
 
@@ -37,11 +38,13 @@ def write_dataset(
         raise DataError(f"a dataset needs at least 1 sample, got {num_samples}")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise DataError(f"{folder}: is there already; name a new or an empty folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        (partial / "media").mkdir(parents=True)
+        with writing(partial):
+            (partial / "media").mkdir(parents=True)
         write_samples(partial / _RECORDS, _saved_samples(partial, num_samples, seed, split, side_px, on_progress))
         partial.replace(folder)
     finally:
@@ -58,9 +61,7 @@ def _saved_samples(
     on_progress: Callable[[int, int], None] | None,
 ) -> Iterator[Sample]:
     """Yield samples whose media lie in the folder, each saved just before it is yielded."""
-    from PIL import Image
-
-    from onethinker.media.writing import write_video
+    from onethinker.media.writing import save_picture, write_video
 
     for index in range(num_samples):
         sample = make_sample(seed, index, split=split, side_px=side_px)
@@ -68,7 +69,7 @@ def _saved_samples(
         assert isinstance(clip, Clip)
         path = folder / "media" / f"{index:06d}.{'png' if clip.kind == 'image' else 'mp4'}"
         if clip.kind == "image":
-            Image.fromarray(clip.frames[0]).save(path)
+            save_picture(clip.frames[0], path)
         else:
             write_video(path, clip.frames, fps=FPS)
         yield replace(sample, media=(path,))

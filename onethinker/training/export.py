@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from safetensors import SafetensorError
+
 from onethinker.errors import CheckpointError, ConfigError
 from onethinker.evaluation.runs import RECIPE_FILE, Evaluation, Training, load_evaluation, load_training
 from onethinker.media.budget import TOKEN_SIDE_PX
@@ -67,7 +69,7 @@ def export_model(path: Path, output: Path, *, results: Sequence[Path] = (), dtyp
         save_model(output, engine.model, engine.processor, settings=engine.settings)
         card = model_card(output.resolve().name, training, evaluations, settings=engine.settings)
         (output / CARD_FILE).write_text(card, encoding="utf-8")
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{output}: the model cannot be written: {error}") from error
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+from onethinker.endings import end_with_parent
 from onethinker.errors import OneThinkerError
 from onethinker.tasks import find_task, grade_response
 
@@ -33,7 +34,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 
 
 def serve() -> None:
-    """Answer questions from stdin on stdout until stdin closes."""
+    """Answer questions from stdin on stdout until it closes or the process of the number in the command line ends."""
+    end_with_parent(int(sys.argv[1]))
     replies = os.dup(1)
     os.dup2(2, 1)  # nothing that a library prints may look like a grade
     with suppress(BrokenPipeError):  # whoever asked is gone

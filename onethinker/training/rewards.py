@@ -196,7 +196,7 @@ class Workers:
         package = str(Path(onethinker.__file__).parents[1])
         path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
         environment = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        process = LineProcess(["-m", "onethinker.training.reward_worker"], environment=environment, quiet=False)
+        process = LineProcess(["-m", "onethinker.training.reward_worker", str(os.getpid())], environment=environment, quiet=False)
         self._processes[place] = process
         try:
             process.receive(START_SECONDS)

@@ -7,7 +7,7 @@ import pytest
 from onethinker.clip import Clip
 from onethinker.data.formats import read_records, read_samples, write_records, write_samples
 from onethinker.data.sample import Sample
-from onethinker.errors import DataError
+from onethinker.errors import DataError, StorageError
 
 RL = {
     "problem_id": 7,
@@ -212,5 +212,5 @@ def test_texts_that_utf8_cannot_hold_are_escaped(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"file/out\.jsonl: cannot be written"):
+    with pytest.raises(StorageError, match=r"file/out\.jsonl: cannot be written"):
         write_records(tmp_path / "file" / "out.jsonl", [])

@@ -7,7 +7,7 @@ import yaml
 from huggingface_hub import ModelCardData
 
 from onethinker.cli import main
-from onethinker.errors import ConfigError
+from onethinker.errors import StorageError
 from onethinker.evaluation.benchmarks import find_benchmark
 from onethinker.evaluation.exports import model_index, write_exports
 from onethinker.evaluation.report import published_rows, write_report
@@ -170,7 +170,7 @@ def test_the_command_writes_page_and_tables_and_prints_where(benchmarks, capsys)
 
 def test_a_folder_that_cannot_be_written_is_named(benchmarks):
     (benchmarks / "file").write_text("")
-    with pytest.raises(ConfigError, match="file/out"):
+    with pytest.raises(StorageError, match="file/out"):
         write_exports(benchmarks / "file" / "out", [benchmarks / "one"])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onethinker.errors import DataError, MediaError
+from onethinker.errors import DataError, StorageError
 from onethinker.media.mask_files import palette, write_mask_folder, write_mask_json, write_mask_png
 
 MASK = np.zeros((6, 9), bool)
@@ -72,5 +72,5 @@ def test_what_cannot_be_written_is_an_error_that_names_it(tmp_path):
         lambda path: write_mask_json(path / "mask.json", {}),
         lambda path: write_mask_folder(path, "clip", {0: MASK}, category="a"),
     ):
-        with pytest.raises((MediaError, DataError), match="file"):
+        with pytest.raises((StorageError, DataError), match="file"):
             write(tmp_path / "file")

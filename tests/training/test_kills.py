@@ -5,11 +5,10 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -300,20 +299,6 @@ def test_what_is_compared_moves_at_every_step(whole, stage):
 def test_a_place_that_is_never_reached_is_seen(driver, tmp_path):
     outcome = driver.run("sft", tmp_path / "run", recipe=RECIPES["sft"] | {"steps": 1}, place="before optimizer step", passage=2)
     assert outcome.signal == 0
-
-
-@pytest.fixture
-def small_disk(tmp_path) -> Iterator[Path]:
-    """A disk of 256 MB of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if (
-        shutil.which("mount") is None
-        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", str(folder)], capture_output=True, check=False).returncode
-    ):
-        pytest.skip("a small disk can only be mounted by root")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,168 @@
+"""The processes that train together on this machine: started, watched, and ended together, with one reason.
+
+`python -m onethinker.commands.ranks PARENT DESCRIPTOR COMMAND …` is one of them.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onethinker.cli import BROKEN_PIPE, describe, dispatch
+from onethinker.endings import SECONDS, WORKER_SECONDS, Ended, end_with_parent, ending_on_signals
+from onethinker.errors import ConfigError, OneThinkerError
+
+LOOK_EVERY_S = 0.05
+GATHER_S = 0.5
+"""What one process dies of, others that wait for it notice: so long all are listened to before the reason is chosen."""
+LONGEST_REPORT = 20_000
+LAUNCHERS_OWN = ("TORCHELASTIC_", "GROUP_", "ROLE_", "MASTER_", "OMP_")
+"""Variables by which torch's launcher, below accelerate's, speaks to its own processes."""
+
+
+@dataclass
+class Rank:
+    """One of the processes, and the descriptor at which it says why it fails."""
+
+    number: int
+    process: subprocess.Popen[bytes]
+    reports: int
+    said: bytes = field(default=b"")
+
+    def listen(self) -> None:
+        """Take what the process has said since."""
+        with suppress(BlockingIOError):
+            while piece := os.read(self.reports, 65536):
+                self.said += piece
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the process has done its work."""
+        return self.process.poll() == 0
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the process has said that it fails, or has ended without saying so."""
+        self.listen()
+        return bool(self.said) or self.process.poll() not in (None, 0)
+
+    def reason(self) -> tuple[int, str, str]:
+        """Return why the process failed and its traceback, after a number that is lower the closer that is to the cause."""
+        code = self.process.poll()
+        if self.said.endswith(b"\n"):
+            kind, text = json.loads(self.said)
+            return (1, text, "") if kind == "error" else (2, f"rank {self.number} failed; its traceback stands above", text)
+        number = -code if code is not None and code < 0 else (code or 0) - 128
+        if number not in signal.valid_signals():
+            return 3, f"rank {self.number} left with {code}", ""
+        name = signal.Signals(number).name
+        memory = ", as the system does when memory is used up" if name == "SIGKILL" else ""
+        again = "Run the same command again: it goes on from the last checkpoint"
+        return 0, f"rank {self.number} (process {self.process.pid}) was killed by {name}{memory}. {again}", ""
+
+
+def run_ranks(arguments: Sequence[str], count: int, environment: Mapping[str, str]) -> None:
+    """Run a command line of ours in `count` processes that torch connects; return when all have done it.
+
+    However this ends, they have ended before.
+
+    Raises: OneThinkerError: one has failed; the text is its own, or says by what it was killed.
+    """
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    # Here, and not in the first process, so that no other program can take the port before the first process does.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    sizes = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    ranks: list[Rank] = []
+    try:
+        for number in range(count):
+            who = {"RANK": str(number), "LOCAL_RANK": str(number)}
+            ranks.append(_start(number, arguments, {**environment, **meeting, **sizes, **who}))
+        while not any(rank.has_failed for rank in ranks):
+            if all(rank.is_done for rank in ranks):
+                return
+            time.sleep(LOOK_EVERY_S)
+        time.sleep(GATHER_S)
+        failed = [rank for rank in ranks if rank.has_failed]
+        if any(rank.process.poll() == BROKEN_PIPE for rank in failed):
+            raise BrokenPipeError
+        _, reason, trace = min(rank.reason() for rank in failed)
+        sys.stderr.write(trace)
+        raise OneThinkerError(reason)
+    finally:
+        _end(ranks)
+
+
+def _start(number: int, arguments: Sequence[str], environment: Mapping[str, str]) -> Rank:
+    # In our process group: what a terminal sends, Ctrl-C, Ctrl-Z or its end, reaches all.
+    reports, report = os.pipe()
+    os.set_blocking(reports, False)
+    command = [sys.executable, "-m", "onethinker.commands.ranks", str(os.getpid()), str(report), *arguments]
+    process = subprocess.Popen(command, env=dict(environment), pass_fds=[report], stdin=subprocess.DEVNULL)
+    os.close(report)
+    return Rank(number, process, reports)
+
+
+def _end(ranks: Sequence[Rank]) -> None:
+    """End all processes that still run, in order if they can, and wait for them."""
+    for rank in ranks:
+        rank.process.terminate()
+    deadline = time.monotonic() + WORKER_SECONDS + 1
+    for rank in ranks:
+        with suppress(subprocess.TimeoutExpired):
+            rank.process.wait(max(0.0, deadline - time.monotonic()))
+        rank.process.kill()
+        rank.process.wait()
+        os.close(rank.reports)
+
+
+def accelerate_environment(config: Path) -> dict[str, str]:
+    """Return the variables by which accelerate's launcher tells processes what a config file of it says.
+
+    Raises: ConfigError: the launcher does not accept the file.
+    """
+    show = [sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))"]
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), "--num_processes", "1"]
+    found = subprocess.run([*launcher, "--num_machines", "1", "--no_python", *show], capture_output=True, text=True, check=False)
+    if found.returncode:
+        said = found.stderr.strip().splitlines() or [f"it left with {found.returncode}"]
+        raise ConfigError(f"--accelerate-config {config}: accelerate's launcher cannot follow it: {said[-1]}")
+    variables: dict[str, str] = json.loads(found.stdout.splitlines()[-1])
+    changed = {name: value for name, value in variables.items() if os.environ.get(name) != value}
+    return {name: value for name, value in changed.items() if not name.startswith(LAUNCHERS_OWN)}
+
+
+def serve() -> None:
+    """Be one of the processes: do what a command line says, and leave what went wrong to the process that has started this one."""
+    parent, descriptor, *arguments = sys.argv[1:]
+    end_with_parent(int(parent))
+    with ending_on_signals(WORKER_SECONDS) as ended:
+        code, report = 1, []
+        try:
+            code = dispatch(arguments)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            code = BROKEN_PIPE
+        except (Exception, Ended) as error:  # whatever it is, the parent shows it, unless another process tells of its cause
+            text = describe(error)
+            report = ["crash", traceback.format_exc()[-LONGEST_REPORT:]] if text is None else ["error", text]
+        with suppress(Ended):
+            if report and not ended:
+                os.write(int(descriptor), json.dumps(report).encode() + b"\n")
+                # If this one left first, those that wait for it would fail too, each with a traceback.
+                time.sleep(SECONDS)
+    if code or ended:
+        # Threads of torch and of trackers may still wait for processes that are gone.
+        os._exit(ended[0].exit_code if ended else code)
+
+
+if __name__ == "__main__":
+    serve()
