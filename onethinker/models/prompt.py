@@ -17,7 +17,7 @@ from onethinker.data.sample import Sample
 from onethinker.errors import EngineError
 from onethinker.media.budget import TOKEN_SIDE_PX, MediaBudget
 from onethinker.media.reading import read_clip
-from onethinker.models.chat import plain_text, video_times
+from onethinker.models.chat import plain_text, spelled_tokens, video_times
 from onethinker.models.engine import Request
 from onethinker.models.wording import Wording
 
@@ -82,7 +82,7 @@ def split_questions(processor: Any, requests: Sequence[Request]) -> list[torch.T
 def _texts(processor: Any, requests: Sequence[Request]) -> list[str]:
     """Return the chat template's text of each request, in which one token stands for each of its media."""
     texts: list[str] = processor.apply_chat_template(
-        [_messages(request, processor.tokenizer.all_special_tokens) for request in requests], tokenize=False, add_generation_prompt=True
+        [_messages(request, spelled_tokens(processor.tokenizer)) for request in requests], tokenize=False, add_generation_prompt=True
     )
     for number, (text, request) in enumerate(zip(texts, requests, strict=True)):
         for kind in ("image", "video"):

@@ -13,6 +13,7 @@ from accelerate.utils import gather_object
 from onethinker.clip import Clip
 from onethinker.data.sample import Medium, Sample
 from onethinker.errors import ConfigError
+from onethinker.models.chat import plain_text, spelled_tokens
 from onethinker.tasks import find_task
 from onethinker.tasks.task import Grade
 from onethinker.training.config import RlRecipe, RolloutSettings
@@ -149,6 +150,7 @@ def _answer(run: Run, recipe: RlRecipe, grader: Grader, numbers: Sequence[int]) 
         [torch.rand(size, generator=torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)) for number in numbers]
     )
     tokenizer = run.processor.tokenizer
+    spelled = spelled_tokens(tokenizer)
     with run.clock.phase("rollout"), run.precision():
         rollouts = sample_answers(
             run.model,
@@ -163,9 +165,14 @@ def _answer(run: Run, recipe: RlRecipe, grader: Grader, numbers: Sequence[int]) 
         texts = tuple(tokenizer.decode(answer.ids[:-1] if answer.ended else answer.ids) for answer in answers)
         task = find_task(sample.problem_type, sample.data_type)
         with run.clock.phase("grading"):
-            grading = grader.submit(sample, texts)
+            grading = grader.submit(_as_read(sample, spelled), [plain_text(text, spelled) for text in texts])
         asked.append((Group(number, task.statistics, sample, prompt, tuple(answers), texts, ()), grading))
     return asked
+
+
+def _as_read(sample: Sample, spelled: Sequence[str]) -> Sample:
+    """Return a sample whose reference and options spell special tokens as the prompt shows them, and SFT teaches them: broken up."""
+    return replace(sample, truth=plain_text(sample.truth, spelled), options=tuple(plain_text(option, spelled) for option in sample.options))
 
 
 def _summary(group: Group, recipe: RlRecipe) -> Summary:

@@ -21,6 +21,7 @@ from onethinker.data.sample import Medium, Sample
 from onethinker.errors import ConfigError, DataError, MediaError
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
+from onethinker.models.chat import plain_text, spelled_tokens
 from onethinker.models.engine import Request
 from onethinker.models.folder import ModelSettings, load_adapters, save_model
 from onethinker.models.loading import load_local
@@ -125,9 +126,9 @@ class Run:
         return self.recipe.data.max_corrupt_share * max(progress.cursor, FEWEST_SAMPLES)
 
     def answer_ids(self, text: str) -> Tensor:
-        """Return the tokens of a whole response with the end token, on this process's device."""
+        """Return the tokens of a whole response with the end token, on this process's device; no other special token is among them."""
         tokenizer = self.processor.tokenizer
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = tokenizer(plain_text(text, spelled_tokens(tokenizer)), add_special_tokens=False)["input_ids"]
         return torch.tensor([*ids, tokenizer.eos_token_id], device=self.accelerator.device)
 
     def update(self, trees: Sequence[Tree], step: int, row_loss: Callable[[Row, list[Tree], Tensor, Tensor], Tensor]) -> float:
