@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -45,8 +45,10 @@ _NO_MISTAKE = frozenset({"resolution"})
 """Fields of the released files that only look like others."""
 
 
-def read_samples(path: Path, media_root: Path | None = None) -> Iterator[Sample]:
+def read_samples(path: Path, media_root: Path | None = None, *, leave_out: Collection[int] = ()) -> Iterator[Sample]:
     """Yield the samples of a file in order; media paths are relative to `media_root`, by default the file's own folder.
+
+    Rows to leave out are not looked at.
 
     Whether the media exist is found out when they are opened. A record without "problem_id" is called by file and row.
 
@@ -54,6 +56,8 @@ def read_samples(path: Path, media_root: Path | None = None) -> Iterator[Sample]
     """
     root = path.parent if media_root is None else media_root
     for row, record in read_records(path):
+        if row in leave_out:
+            continue
         try:
             yield sample_from_record(record, root=root, default_id=f"{path.stem}-{row}")
         except DataError as error:
@@ -120,7 +124,7 @@ def sample_from_record(record: Record, *, root: Path, default_id: str) -> Sample
     if misspelt := _misspelt(record):
         raise DataError(f"there is no field {misspelt[0]!r}; did you mean {misspelt[1]!r}? Rename it, or remove it")
     problem, response = _texts(record)
-    images, videos = _paths(record, root)
+    images, videos = media_paths(record, root)
     problem, media = _place_media(problem, images, videos, is_tagged=not _has(record, "path"))
     if not problem:
         raise DataError("the question is empty: there is nothing but the places of media in it")
@@ -269,8 +273,8 @@ def _texts(record: Record) -> tuple[str, str | None]:
     return str(contents[0]), str(contents[1])
 
 
-def _paths(record: Record, root: Path) -> tuple[list[Path], list[Path]]:
-    """Return the images and the videos that a record names."""
+def media_paths(record: Record, root: Path) -> tuple[list[Path], list[Path]]:
+    """Return the images and the videos that a record names. Raises: DataError."""
     named: dict[str, list[Path]] = {}
     for name in ("images", "videos"):
         items = record.get(name) or []

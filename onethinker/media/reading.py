@@ -92,13 +92,18 @@ def _frame_picture(source: FrameFolder, number: int) -> Image.Image:
         raise MediaError(f"{path}: cannot be read as a picture ({getattr(error, 'strerror', None) or error})") from error
 
 
-def _read_file(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
+def check_readable(file: IO[bytes]) -> None:
+    """Raise MediaError for a file that is empty, or of a kind that its decoders would take for another."""
     head = file.read(12)
     if not head:
         raise MediaError("is empty")
     if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:
         raise MediaError("is a HEIC picture, which is not read; save it as JPEG or PNG")
     file.seek(0)
+
+
+def _read_file(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
+    check_readable(file)
     image = open_picture(file)
     if image is None:
         return _read_video(file, name, budget)

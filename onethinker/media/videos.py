@@ -214,6 +214,20 @@ def _what_is_wrong(file: SharedFile) -> str:
     return "an MP4 without its index, so most likely cut short: copy or download it again"
 
 
+def missing_bytes(file: SharedFile) -> int:
+    """Return how many bytes the boxes of an MP4 promise beyond the end of the file; 0 for a whole one, and for other containers."""
+    place, box = 0, file.read_at(0, 16)
+    if box[4:8] != b"ftyp":
+        return 0
+    for _ in range(_MOST_BOXES):
+        size = int.from_bytes(box[8:16] if box[:4] == b"\0\0\0\1" else box[:4], "big")
+        if size < 8 or place + size >= file.size:
+            return max(0, place + size - file.size) if size >= 8 else 0
+        place += size
+        box = file.read_at(place, 16)
+    return 0
+
+
 def packets_of(container: Any, stream: Any) -> Iterator[Any]:
     """Yield the packets of a stream up to its end, or to where the file is damaged beyond reading."""
     try:

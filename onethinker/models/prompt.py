@@ -51,7 +51,7 @@ def encode_requests(processor: Any, requests: Sequence[Request]) -> BatchFeature
     videos = [clip for request in requests for clip in request.media if clip.kind == "video"]
     if videos and getattr(processor, "video_processor", None) is None:
         raise EngineError(f"{type(processor).__name__} takes no videos, only pictures; load a model that reads video, such as a Qwen3-VL")
-    texts = _texts(processor, requests)
+    texts = prompt_texts(processor, requests)
     media: dict[str, Any] = {}
     if any(images):
         media |= {"images": images, "images_kwargs": {"do_resize": not _has_our_grid(processor.image_processor)}}
@@ -71,7 +71,7 @@ def split_questions(processor: Any, requests: Sequence[Request]) -> list[torch.T
     None where the template puts something of a request's own before the last of its media, so that these could not be read once for all.
     """
     tokenizer = processor.tokenizer
-    prompts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in _texts(processor, requests)]
+    prompts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in prompt_texts(processor, requests)]
     shared = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*prompts, strict=False)))
     places = {getattr(processor, f"{kind}_token_id", None) for kind in ("image", "video")}
     if any(token in places for token in prompts[0][shared:]):
@@ -79,7 +79,7 @@ def split_questions(processor: Any, requests: Sequence[Request]) -> list[torch.T
     return [torch.tensor(prompt[shared:], dtype=torch.long) for prompt in prompts]
 
 
-def _texts(processor: Any, requests: Sequence[Request]) -> list[str]:
+def prompt_texts(processor: Any, requests: Sequence[Request]) -> list[str]:
     """Return the chat template's text of each request, in which one token stands for each of its media."""
     texts: list[str] = processor.apply_chat_template(
         [_messages(request, spelled_tokens(processor.tokenizer)) for request in requests], tokenize=False, add_generation_prompt=True

@@ -1,6 +1,7 @@
 """What SFT and RL share: a model under training with its optimizer, its processes and its folder."""
 
 import itertools
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -15,7 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from onethinker.clip import Clip
-from onethinker.data.checking import check_files
+from onethinker.data.checking import Checked
+from onethinker.data.formats import write_records
 from onethinker.data.mixing import Mixture
 from onethinker.data.sample import Medium, Sample
 from onethinker.errors import ConfigError, DataError, MediaError
@@ -39,6 +41,7 @@ from onethinker.training.checkpoint import (
     save_progress,
 )
 from onethinker.training.config import FREE_SETTINGS, Recipe
+from onethinker.training.inputs import Inputs, check_data, choose_inputs, measure, open_mixture, unused_weights
 from onethinker.training.loss import scored_by_head
 from onethinker.training.monitoring import Stopwatch
 from onethinker.training.optimizer import learning_rate, make_optimizer
@@ -47,10 +50,13 @@ from onethinker.training.sharding import average_whole_gradients, clip_gradients
 from onethinker.training.trackers import Trackers, check_trackers
 from onethinker.training.zero import Zero, wants_zero
 
+LEFT_OUT = "left_out.jsonl"
+"""The file in a run's folder with every record that is not drawn, and why; empty as a rule."""
 FEWEST_SAMPLES = 1000
-"""Shares are of at least so many samples, so that one bad file among the first does not stop a run."""
+"""Shares are of at least so many samples, or of all records if they are fewer: one bad file among the first draws stops no long run."""
 OnStep = Callable[[dict[str, Any]], None]
 """Called in the main process with each row of the journal, after it is on disk."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -123,7 +129,8 @@ class Run:
         return sorted(gather_object(mine), key=lambda skipped: int(skipped["number"]))
 
     def _allowed_skips(self, progress: Progress) -> float:
-        return self.recipe.data.max_corrupt_share * max(progress.cursor, FEWEST_SAMPLES)
+        fewest = FEWEST_SAMPLES if self.data.num_records is None else min(FEWEST_SAMPLES, self.data.num_records)
+        return self.recipe.data.max_corrupt_share * max(progress.cursor, fewest)
 
     def answer_ids(self, text: str) -> Tensor:
         """Return the tokens of a whole response with the end token, on this process's device; no other special token is among them."""
@@ -233,8 +240,12 @@ class Run:
         return self.folder.model
 
 
-def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = False) -> Run:
+def open_run(
+    recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = False, on_check: Callable[[int, int], None] | None = None
+) -> Run:
     """Return a run that is new, or that goes on from the last whole checkpoint in its folder; `batch` samples are a step.
+
+    Before anything else all records are checked, and the headers of their media; `on_check` gets how many of these have been.
 
     Settings that decide what is learned may differ from those that the run began with only if changes are allowed.
 
@@ -254,8 +265,9 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
     sharded = is_wanted(accelerator.num_processes, recipe)
     folder, settings = RunFolder(path), recipe.model_dump(mode="json")
     changed = folder.check(settings, free=FREE_SETTINGS, allow_changes=allow_changes)
+    checked = Checked()
     if accelerator.is_main_process:
-        check_files(recipe.data.files, need=recipe.need)
+        checked = check_data(recipe, on_check)
     start = _find_start(accelerator, folder)
     lora, checkpoint = recipe.lora, start.checkpoint
     weights = str(checkpoint / "model") if checkpoint and lora is None else recipe.model
@@ -279,13 +291,23 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
             moments = checkpoint / "optimizer.safetensors"
             zero.load_moments(moments) if zero else load_optimizer(optimizer, model, moments)
         progress = load_progress(checkpoint / "progress.json")
-    data = Mixture.open(**recipe.data.model_dump(exclude={"max_corrupt_share"}))
+    budget = recipe.budget or engine.budget
+    inputs = Inputs()
+    if accelerator.is_main_process:
+        lengths = measure(recipe, checked, processor=engine.processor, wording=engine.wording, budget=budget)
+        inputs = choose_inputs(recipe, checked, lengths)
+    (inputs,) = broadcast_object_list([inputs])
+    data = open_mixture(recipe, inputs)
     # Only now is anything written: a recipe that cannot start leaves no folder behind.
     trackers = None
     if accelerator.is_main_process:
         saves = math.ceil((recipe.steps - progress.step) / recipe.save_every)
         folder.check_room(_checkpoint_bytes(model, recipe), saves)
         folder.begin(settings, progress.step, changed=changed, torn=start.torn)
+        for line in (*inputs.lines, *unused_weights(data)):
+            _log.warning("%s", line)
+        left_out = [{"file": str(each.file), "row": each.row, "reason": each.text} for each in inputs.left_out]
+        write_records(path / LEFT_OUT, left_out)
         if recipe.log.trackers:
             trackers = Trackers(accelerator, recipe.log, path, recipe=settings, step=progress.step)
             trackers.tell(folder.rows())
@@ -297,7 +319,7 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
         model=model,
         processor=engine.processor,
         wording=engine.wording,
-        budget=recipe.budget or engine.budget,
+        budget=budget,
         optimizer=optimizer,
         data=data,
         progress=progress,
