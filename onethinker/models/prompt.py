@@ -14,7 +14,7 @@ from transformers import BatchFeature
 
 from onethinker.clip import Clip
 from onethinker.data.sample import Sample
-from onethinker.errors import EngineError
+from onethinker.errors import EngineError, MediaError
 from onethinker.media.budget import TOKEN_SIDE_PX, MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.models.chat import plain_text, spelled_tokens, video_times
@@ -31,8 +31,24 @@ def build_request(sample: Sample, wording: Wording, budget: MediaBudget) -> Requ
 
 
 def request_about(sample: Sample, media: tuple[Clip, ...], wording: Wording, *, seed: int | None = None) -> Request:
-    """Return a sample whose media have been read as one user message. Raises: DataError: there is no task for the sample."""
+    """Return a sample whose media have been read as one user message.
+
+    Raises: DataError: there is no task for the sample. MediaError: its media are of another kind than the question is about.
+    """
+    check_kinds(sample, media)
     return Request(wording.text(sample), media, wording.system, seed)
+
+
+def check_kinds(sample: Sample, media: Sequence[Clip]) -> None:
+    """Raise MediaError, which names the medium, for a question about a picture that is shown a video, or the other way round.
+
+    A question about a video may also show pictures.
+    """
+    videos = [clip for clip in media if clip.kind == "video"]
+    if sample.data_type == "image" and videos:
+        raise MediaError(f"{videos[0].name} is a video (or an animation), but the question is about a picture: set its data_type to video")
+    if sample.data_type == "video" and media and not videos:
+        raise MediaError(f"{media[0].name} is a picture, but the question is about a video: set its data_type to image")
 
 
 def encode_requests(processor: Any, requests: Sequence[Request]) -> BatchFeature:
@@ -81,8 +97,9 @@ def split_questions(processor: Any, requests: Sequence[Request]) -> list[torch.T
 
 def prompt_texts(processor: Any, requests: Sequence[Request]) -> list[str]:
     """Return the chat template's text of each request, in which one token stands for each of its media."""
+    spelled = spelled_tokens(processor.tokenizer)
     texts: list[str] = processor.apply_chat_template(
-        [_messages(request, spelled_tokens(processor.tokenizer)) for request in requests], tokenize=False, add_generation_prompt=True
+        [_messages(request, spelled) for request in requests], tokenize=False, add_generation_prompt=True
     )
     for number, (text, request) in enumerate(zip(texts, requests, strict=True)):
         for kind in ("image", "video"):

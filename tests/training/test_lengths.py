@@ -109,9 +109,7 @@ def record_video() -> Callable[..., Path]:
 
 def test_a_record_longer_than_a_row_stops_a_run_before_it_begins_and_is_named_with_its_tokens(tmp_path):
     file = records(tmp_path, [3, 400, 3, 600])
-    with pytest.raises(
-        DataError, match=r"2 of 4 records are longer than a row; the longest:\n.*data\.jsonl, row 4: 9\d\d tokens"
-    ) as caught:
+    with pytest.raises(DataError, match=r"2 of 4 records are longer than a row; .*\n.*, row 4: 1,8\d\d tokens") as caught:
         train_sft(SftRecipe(steps=1, batch_size=2, max_row_tokens=512, data={"files": [file]}), tmp_path / "run")
     for way in ("Raise max_row_tokens", "[budget]", 'data.too_long = "skip"', '"truncate"'):
         assert way in str(caught.value)
