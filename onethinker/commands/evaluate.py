@@ -283,15 +283,12 @@ def read_chosen(benchmark: "Benchmark", data: Path | None, limit: int | None) ->
 
     bad: list[DataError] = []
     samples = list(islice(read_benchmark(benchmark, data or DATA_FOLDER, bad=bad.append), limit))
-    if (len(bad) > MOST_BAD * (len(samples) + len(bad)) and len(bad) > 1) or not samples:
-        raise DataError(
-            f"{benchmark.name}: {len(bad)} of {len(samples) + len(bad)} records cannot be used; the first: {next(iter(bad), '')}"
-        )
+    count = len(samples) + len(bad)
+    if not samples or len(bad) > max(1, MOST_BAD * count):
+        raise DataError(f"{benchmark.name}: {len(bad)} of {count} records cannot be used; the first: {next(iter(bad), 'there is none')}")
     if bad:
         named = "".join(f"\n  {error}" for error in bad[:10]) + ("\n  …" if bad[10:] else "")
-        print(
-            f"{benchmark.name}: records that cannot be used are left out and missing from its numbers, {len(bad)}:{named}", file=sys.stderr
-        )
+        print(f"{benchmark.name}: {len(bad)} of {count} records cannot be used and are missing from its numbers:{named}", file=sys.stderr)
     expected = benchmark.num_samples if limit is None else None
     if expected is not None and len(samples) != expected:
         print(f"{benchmark.name}: {len(samples)} samples, {expected} are expected; numbers are over those that are there", file=sys.stderr)

@@ -17,7 +17,7 @@ from onethinker.media.pictures import check_whole, count_moments, open_picture
 from onethinker.media.reading import check_readable, read_clip
 from onethinker.media.sampling import choose_frames, target_times
 from onethinker.media.sizing import Cost, count_tokens, frame_size
-from onethinker.media.videos import SharedFile, missing_bytes, open_video, scan_video
+from onethinker.media.videos import BROADCASTS, SharedFile, missing_bytes, open_video, scan_video
 
 READERS = 4 * (os.cpu_count() or 1)
 """Headers read at once: most of their time is the disk's."""
@@ -109,6 +109,8 @@ def _of_picture(image: Image.Image, file: IO[bytes]) -> Header:
 
 
 def _duration_s(container: Any, stream: Any) -> float | None:
+    if container.format.name in BROADCASTS:
+        return None  # it would be the difference of two clocks, which may be those of two parts
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return container.duration / av.time_base if container.duration else None

@@ -61,7 +61,7 @@ def test_a_video_has_size_and_length(tmp_path, record: Callable[..., Path], code
     path = record(tmp_path / "clip", [40 * n for n in range(50)], codec=codec)
     header = read_header(path)
     assert (header.kind, header.width, header.height, header.missing_bytes) == ("video", 256, 64, 0)
-    assert header.duration_s == pytest.approx(2.0, abs=0.05)
+    assert header.duration_s == (None if codec == "ts" else pytest.approx(2.0, abs=0.05))
 
 
 def test_an_mp4_whose_frames_are_cut_off_says_how_many_bytes_are_missing(tmp_path, record: Callable[..., Path]):
