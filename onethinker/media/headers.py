@@ -102,7 +102,9 @@ def _read(file: IO[bytes]) -> Header:
 def _of_picture(image: Image.Image, file: IO[bytes]) -> Header:
     moments = count_moments(image)
     width, height = image.size
-    if moments == 1 and image.getexif().get(_ORIENTATION) in _TURNED:
+    # To look for a note behind the pixels of a PNG, Pillow would decode them.
+    has_notes = image.format != "PNG" or "exif" in image.info
+    if moments == 1 and has_notes and image.getexif().get(_ORIENTATION) in _TURNED:
         width, height = height, width
     check_whole(image, file)
     return Header("image", width, height, 0.0) if moments == 1 else Header("video", width, height, None)

@@ -38,6 +38,16 @@ def test_a_picture_that_is_cut_short_is_found_without_decoding_whole_ones(tmp_pa
         read_header(path)
 
 
+def test_a_header_is_read_without_decoding_pixels(tmp_path):
+    path = noise(tmp_path, "png")
+    content = path.read_bytes()
+    place = content.index(b"IDAT") + 4
+    path.write_bytes(content[:place] + b"\xff" * 20 + content[place + 20 :])
+    assert read_header(path).width == 96
+    with pytest.raises(MediaError, match="broken"):
+        read_clip(path, MediaBudget())
+
+
 def test_bytes_behind_the_end_of_a_picture_are_no_damage(tmp_path):
     for suffix in ("jpg", "png"):
         path = noise(tmp_path, suffix)
