@@ -258,4 +258,9 @@ def check_box(box: Sequence[float]) -> Box:
     """Return a box typed by a user. Raises: ConfigError: it is none in thousandths."""
     if len(box) != 4 or not all(0 <= side <= 1000 for side in box) or box[0] >= box[2] or box[1] >= box[3]:
         raise ConfigError(f"box must be left, top, right, bottom in thousandths of the frame (0 to 1000), got {tuple(box)}")
+    if max(box) <= 1:
+        raise ConfigError(
+            f"box must be in thousandths of the frame, and {tuple(box)} is smaller than one: multiply shares of 0 to 1 by 1000, as in "
+            f"{' '.join(f'{side * 1000:g}' for side in box)}"
+        )
     return Box(*box)

@@ -22,7 +22,7 @@ MAX_NUMBER_CHARS = 32
 
 _short = Repr()
 _short.maxstring = _short.maxother = 60
-_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 _KEY = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 
 
@@ -42,10 +42,10 @@ def parse_response(text: str) -> Response:
 
     Raises: AnswerError
     """
-    for tag in _TAGS:
+    for tag in TAGS:
         if (count := text.count(tag)) != 1:
             raise AnswerError(f"expected {tag} exactly once, got it {count} times")
-    open_think, close_think, open_answer, close_answer = (text.index(tag) for tag in _TAGS)
+    open_think, close_think, open_answer, close_answer = (text.index(tag) for tag in TAGS)
     if not open_think < close_think < open_answer < close_answer:
         raise AnswerError("expected the think block, then the answer block, got the tags in another order")
     outside = (

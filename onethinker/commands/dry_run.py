@@ -1,16 +1,19 @@
 """What `onethinker sft --dry-run` and `onethinker rl --dry-run` print: a plan, and whether the data can be learned from."""
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onethinker.errors import EngineError
+from onethinker.errors import DataError, EngineError
 
 if TYPE_CHECKING:
+    from onethinker.data.mixing import Mixture
+    from onethinker.media.budget import MediaBudget
     from onethinker.training.config import Recipe
+    from onethinker.training.inputs import Inputs
+    from onethinker.training.lengths import Length
 
-LOOKED_AT = 8
-"""Samples whose media are opened."""
+LOOKED_AT = 24
+"""Scenes whose length is measured."""
 
 
 def print_plan(recipe: "Recipe", *, processes: int, config: Path | None, accelerate_config: str | None) -> None:
@@ -20,16 +23,19 @@ def print_plan(recipe: "Recipe", *, processes: int, config: Path | None, acceler
     """
     from onethinker.models.loading import budget_of
     from onethinker.training.config import find_accelerate_config, read_dealing
-    from onethinker.training.planning import make_plan
+    from onethinker.training.planning import make_plan, plan_batch
 
     dealing = None if accelerate_config is None else read_dealing(find_accelerate_config(accelerate_config))
     budget = recipe.budget or budget_of(recipe.model)
     model, found = _outline(recipe, config)
-    plan = make_plan(recipe, processes=processes, model=model, budget=budget, dealing=dealing)
+    # What cannot work at all is said before the data are looked at, which may take minutes.
+    plan_batch(recipe, budget, processes)
+    data, longest = _data(recipe, budget)
+    plan = make_plan(recipe, processes=processes, model=model, budget=budget, dealing=dealing, longest=longest)
     print(f"model        {recipe.model}{found}")
     for line in plan.lines():
         print(line)
-    for line in _data(recipe):
+    for line in data:
         print(line)
 
 
@@ -48,21 +54,59 @@ def _outline(recipe: "Recipe", config: Path | None) -> tuple[Any, str]:
         )
 
 
-def _data(recipe: "Recipe") -> list[str]:
-    """Return what the recipe's data are, after every record of them was looked at, and the first media opened."""
-    from onethinker.data.checking import check_files
-    from onethinker.data.mixing import Mixture
-    from onethinker.media.reading import read_clip
-    from onethinker.media.sizing import count_tokens
-    from onethinker.models.loading import budget_of
+def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[list[str], Length | None]":
+    """Return what the recipe's data are, every record and the header of every medium looked at, and the most tokens that they take."""
+    from onethinker.commands.evaluate import progress_bar
+    from onethinker.models.loading import load_processor
+    from onethinker.training.inputs import Inputs, check_data, choose_inputs, measure, open_mixture, unused_weights
+    from onethinker.training.lengths import Length
 
-    number = check_files(recipe.data.files, need=recipe.need)
-    data = Mixture.open(**recipe.data.model_dump(exclude={"max_corrupt_share"}))
-    budget = recipe.budget or budget_of(recipe.model)
-    tokens = [sum(count_tokens(read_clip(medium, budget)) for medium in data.sample(n).media) for n in range(LOOKED_AT)]
-    pools = Counter({f"{task} ({medium})": len(pool) for (task, medium), pool in (data.pools or {}).items()})
-    return [
-        f"data         {number:,} records, all of them usable" if recipe.data.files else "data         synthetic scenes, without end",
-        *(f"  {kind:<32} {count:>9,}" for kind, count in sorted(pools.items())),
-        f"first {LOOKED_AT}      {min(tokens):,} to {max(tokens):,} visual tokens, {sum(tokens) / LOOKED_AT:,.0f} in the mean",
-    ]
+    with progress_bar("checking media") as on_progress:
+        checked = check_data(recipe, on_progress)
+    try:
+        processor, wording = load_processor(recipe.model)
+    except EngineError as error:
+        inputs = Inputs(checked.invalid, tuple(checked.lines()))
+        said = [f"longest      unknown, because the model's tokenizer could not be had: {error}"]
+        return [*_kinds(checked.count, inputs, data := open_mixture(recipe, inputs)), *said, *_notices(inputs, unused_weights(data))], None
+    if not recipe.data.files:
+        return _scenes(recipe, open_mixture(recipe, Inputs()), processor=processor, wording=wording, budget=budget), None
+    lengths = measure(recipe, checked, processor=processor, wording=wording, budget=budget)
+    inputs = choose_inputs(recipe, checked, lengths)
+    data = open_mixture(recipe, inputs)
+    left_out = {n for n, record in enumerate(checked.records) if record.row in inputs.rows.get(record.file, ())}
+    place, longest = lengths.longest(lambda length: length.total, without=left_out)
+    record = checked.records[place]
+    prompt = lengths.longest(lambda length: length.prompt, without=left_out)[1].prompt
+    visual = lengths.longest(lambda length: length.visual, without=left_out)[1].visual
+    answer = lengths.longest(lambda length: length.answer, without=left_out)[1].answer
+    said = [f"longest      {in_words(longest)}: {record.file}, row {record.row}"]
+    return [*_kinds(checked.count, inputs, data), *said, *_notices(inputs, unused_weights(data))], Length(prompt, visual, answer)
+
+
+def _kinds(count: int, inputs: "Inputs", data: "Mixture") -> list[str]:
+    """Return how many records there are of which task, and that all can be used, if they can."""
+    usable = "all of them usable" if not inputs.lines else f"{count - len(inputs.left_out):,} of them used: see the notices below"
+    pools = {f"{task} ({medium})": len(pool) for (task, medium), pool in (data.pools or {}).items()}
+    return [f"data         {count:,} records, {usable}", *(f"  {kind:<32} {number:>9,}" for kind, number in sorted(pools.items()))]
+
+
+def _notices(inputs: "Inputs", others: list[str]) -> list[str]:
+    return [f"notice       {line}" for line in (*inputs.lines, *others)]
+
+
+def _scenes(recipe: "Recipe", data: "Mixture", **how: Any) -> list[str]:
+    """Return what is known of scenes without end: how long the longest of the first ones is. Raises: DataError: it fits into no row."""
+    from onethinker.training.inputs import new_tokens, too_long_text
+    from onethinker.training.lengths import Lengths
+
+    lengths = Lengths([data.sample(n) for n in range(LOOKED_AT)], {}, max_new_tokens=new_tokens(recipe), **how)
+    place, longest = lengths.longest(lambda length: length.total)
+    if longest.total > recipe.max_row_tokens:
+        raise DataError(f"the scene {lengths.samples[place].id!r} is longer than a row: {too_long_text(longest, recipe)}; raise it")
+    return ["data         synthetic scenes, without end", f"longest      {in_words(longest)}: of the first {LOOKED_AT} scenes"]
+
+
+def in_words(length: "Length") -> str:
+    """Return the tokens of a record in words."""
+    return f"{length.total:,} tokens (prompt {length.prompt:,}, of which {length.visual:,} are visual; answer {length.answer:,})"

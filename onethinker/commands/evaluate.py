@@ -10,7 +10,7 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from onethinker.errors import ConfigError, EngineError
+from onethinker.errors import ConfigError, DataError, EngineError
 from onethinker.tasks.task import Profile
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ Stage = Literal["all", "answer", "score", "masks", "report"]
 Mode = Literal["greedy", "release"]
 MODES: Mapping[Mode, tuple[float, float]] = {"greedy": (0.0, 1.0), "release": (0.1, 0.001)}
 """Temperature and top_p. Source: paper, greedy; release, by reading."""
+MOST_BAD = 0.1
+"""A benchmark of which a larger share of records cannot be used is not what it should be, and is not asked."""
 Failures = Sequence[tuple[str, str | None]]
 """Ids of samples without a grade, and why."""
 
@@ -109,6 +111,7 @@ def evaluate(
     if list:
         show_list(data, as_json=json)
         return
+    from onethinker.evaluation.evaluate import check_samples
     from onethinker.evaluation.pictures import draw_examples
     from onethinker.evaluation.report import write_report
     from onethinker.media.ahead import Decoders
@@ -129,6 +132,8 @@ def evaluate(
         parts = [Part(None, read_file(data, media_root, limit), output)]
     else:
         parts = [Part(None, held_out_scenes(synthetic or 0, synthetic_seed, limit), output)]
+    for part in parts:
+        check_samples(part.samples)
     cutter = open_segmenter(segmenter, [part.samples for part in parts])
     grader = open_judge(judge, judge_model, output)
     words = Wording.load(wording) if wording is not None else None
@@ -270,10 +275,20 @@ def choose_benchmarks(names: Sequence[str], data: Path | None) -> "Sequence[Benc
 
 
 def read_chosen(benchmark: "Benchmark", data: Path | None, limit: int | None) -> "list[Sample]":
-    """Return a benchmark's samples, and say on stderr when they are not as many as they should be. Raises: DataError."""
+    """Return a benchmark's samples, and say on stderr which records cannot be used, and when there are not as many as there should be.
+
+    Raises: DataError: its data cannot be read, or more than a tenth of its records cannot be used.
+    """
     from onethinker.evaluation.benchmarks import DATA_FOLDER, read_benchmark
 
-    samples = list(islice(read_benchmark(benchmark, data or DATA_FOLDER), limit))
+    bad: list[DataError] = []
+    samples = list(islice(read_benchmark(benchmark, data or DATA_FOLDER, bad=bad.append), limit))
+    count = len(samples) + len(bad)
+    if not samples or len(bad) > max(1, MOST_BAD * count):
+        raise DataError(f"{benchmark.name}: {len(bad)} of {count} records cannot be used; the first: {next(iter(bad), 'there is none')}")
+    if bad:
+        named = "".join(f"\n  {error}" for error in bad[:10]) + ("\n  …" if bad[10:] else "")
+        print(f"{benchmark.name}: {len(bad)} of {count} records cannot be used and are missing from its numbers:{named}", file=sys.stderr)
     expected = benchmark.num_samples if limit is None else None
     if expected is not None and len(samples) != expected:
         print(f"{benchmark.name}: {len(samples)} samples, {expected} are expected; numbers are over those that are there", file=sys.stderr)

@@ -1,6 +1,7 @@
 """How a training run goes, on a terminal: a table that is drawn again with every step, or plain lines where there is none."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -50,15 +51,26 @@ class Progress:
 
     def __init__(self, name: str, steps: int, rows: Iterable[Row] = ()) -> None:
         self.name, self.steps = name, steps
+        rows = list(rows)
+        self.unread = sum(_unread(row) for row in rows)
+        """Samples that could not be read and were replaced, in all steps."""
         # Replaced as a whole, because another thread draws it.
         self.rows: tuple[Row, ...] = tuple(rows)[-KEPT_ROWS:]
 
     def add(self, row: Row) -> list[str]:
         """Take a row and return what is to be said of alarms that begin with it."""
         earlier = [one for one in self.rows if one["step"] < row["step"]]
+        unread = self.unread - sum(_unread(one) for one in self.rows if one["step"] >= row["step"])
+        self.unread = unread + _unread(row)
         before = {(alarm["name"], alarm["task"]) for alarm in earlier[-1].get("alarms", ())} if earlier else set()
         self.rows = (*earlier, row)[-KEPT_ROWS:]
-        return [
+        said = []
+        if self.unread > unread and (not unread or self.unread.bit_length() > unread.bit_length()):
+            # Said of the first, and each time there are twice as many: all of them are in the journal.
+            last = row["skipped_samples"][-1]
+            many = f"{self.unread} sample{'s' * (self.unread > 1)} could not be read by step {row['step']} and were replaced"
+            said = [f"{many}; the last, {last['id']}: {last['reason']}"]
+        return said + [
             f"alarm from step {row['step']} on: {_alarm(alarm)}"
             for alarm in row.get("alarms", ())
             if (alarm["name"], alarm["task"]) not in before
@@ -97,7 +109,12 @@ class Progress:
             value = _value(row, name)
             said += [f"{label} {value:{form}}"] if value is not None else []
         said += [f"alarms {len(row['alarms'])}"] if row.get("alarms") else []
+        said += [f"unread {self.unread}"] if self.unread else []
         return "  ".join([*said, f"{self.seconds_a_step:.1f} s a step", self.left])
+
+
+def _unread(row: Row) -> int:
+    return len(row.get("skipped_samples", ()))
 
 
 def _value(row: Row, name: str, task: str | None = None) -> float | None:
@@ -146,6 +163,8 @@ def draw(progress: Progress, width: int, note: str = "") -> "RenderableType":
     parts.append(_phases(row, width))
     for alarm in row.get("alarms", ()):
         parts.append(Text(f"! {_alarm(alarm)}", style="bold red"))
+    if progress.unread:
+        parts.append(Text(f"{progress.unread} samples could not be read and were replaced: skipped_samples in the journal", style="yellow"))
     if note:
         parts.append(Text(note, style="dim"))
     return Group(*parts)
@@ -281,6 +300,19 @@ class Lines:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def say_checked(interval_s: float = LINE_EVERY_S) -> Callable[[int, int], None]:
+    """Return a function that says on stderr now and then how many media of all have been looked at, where that takes long."""
+    last_s = time.monotonic()
+
+    def on_check(done: int, total: int) -> None:
+        nonlocal last_s
+        if time.monotonic() - last_s >= interval_s:
+            last_s = time.monotonic()
+            print(f"checked {done:,} of {total:,} media", file=sys.stderr)
+
+    return on_check
+
+
 @contextmanager
 def watching_training(name: str, steps: int, folder: Path) -> "Iterator[OnStep]":
     """Yield what shows each row of a run under way in this process on stderr; in the other processes of a run nothing is shown."""
@@ -295,7 +327,8 @@ def watching_training(name: str, steps: int, folder: Path) -> "Iterator[OnStep]"
         def on_step(row: dict[str, Any]) -> None:
             if not progress.rows:
                 # Of a run that is taken up again; only now is what it makes again cut from its journal.
-                progress.rows = tuple(earlier for earlier in read_journal(folder / JOURNAL_FILE) if earlier["step"] < row["step"])
+                earlier = [one for one in read_journal(folder / JOURNAL_FILE) if one["step"] < row["step"]]
+                progress.rows, progress.unread = tuple(earlier), sum(map(_unread, earlier))
             show(row)
 
         yield on_step

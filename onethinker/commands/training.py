@@ -58,7 +58,7 @@ def run_training(
     import torch
     from transformers.utils.logging import disable_progress_bar
 
-    from onethinker.commands.live import watching_training
+    from onethinker.commands.live import say_checked, watching_training
     from onethinker.training.rl import train_rl
     from onethinker.training.sft import train_sft
 
@@ -67,7 +67,7 @@ def run_training(
     disable_progress_bar()  # ours is the one to watch; theirs come from every process
     train: Any = {"sft": train_sft, "rl": train_rl}[stage]
     with watching_training(stage.upper(), settings.steps, output) as on_step:
-        model = train(settings, output, on_step=on_step, allow_changes=allow_changes)
+        model = train(settings, output, on_step=on_step, on_check=say_checked(), allow_changes=allow_changes)
     if os.environ.get("RANK", "0") == "0":
         print(model)
 

@@ -10,29 +10,45 @@ All of them may also hold "options", "problem_id", "data_source" and a whole mod
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from onethinker.data.sample import Sample
 from onethinker.errors import AnswerError, DataError
 from onethinker.files import write_atomically, writing
+from onethinker.geometry import Box
 from onethinker.response import find_answer, show
-from onethinker.tasks import Task, find_task
+from onethinker.tasks import TASKS, Task, find_task
 
 Record = dict[str, Any]
 
 RELEASED_NAMES = {"ocr": "OCR"}
 """Problem types that the released files, and programs that read them, spell with capitals."""
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
-_PLACEHOLDER = re.compile(r"((?<!\s)\s*|)<(image|video)>(\s*)")
+_PLACEHOLDER = re.compile(r"<(image|video)>")
+_LEADING = re.compile(r"\s*(?:<(?:image|video)>\s*)*")
+_OWN_LINE = re.compile(r"^[ \t]*(?:<(?:image|video)>[ \t]*)+$\n?", re.MULTILINE)
+_LABEL = re.compile(r"\s*[(\[]?([A-Za-z])(?:[)\].:]+(?:\s+|$)|$)")
+_LETTERED = tuple(re.compile(rf"(?:^|\s)[(\[]?{letter}[)\].:：、）．]", re.MULTILINE) for letter in "AB")
 _MEDIA_FIELDS = ("images", "videos", "path", "additional_path")
-_TEXT_FIELDS = ("problem", "messages", "answer", "solution", "response", "options")
+_QUESTION_FIELDS = ("problem", "messages")
+_TRUTH_FIELDS = ("answer", "solution")
+_TEXT_FIELDS = (*_QUESTION_FIELDS, *_TRUTH_FIELDS, "response", "options")
+_PROBLEM_TYPES = frozenset(task.problem_type for task in TASKS)
 _READ = frozenset(("problem_id", "problem_type", "data_type", "data_source", *_MEDIA_FIELDS, *_TEXT_FIELDS))
+_MISSPELT = 0.8
+"""Likeness from which on an unknown field is taken for a known one that is not there."""
+_NO_MISTAKE = frozenset({"resolution"})
+"""Fields of the released files that only look like others."""
 
 
-def read_samples(path: Path, media_root: Path | None = None) -> Iterator[Sample]:
+def read_samples(path: Path, media_root: Path | None = None, *, leave_out: Collection[int] = ()) -> Iterator[Sample]:
     """Yield the samples of a file in order; media paths are relative to `media_root`, by default the file's own folder.
+
+    Rows to leave out are not looked at.
 
     Whether the media exist is found out when they are opened. A record without "problem_id" is called by file and row.
 
@@ -40,6 +56,8 @@ def read_samples(path: Path, media_root: Path | None = None) -> Iterator[Sample]
     """
     root = path.parent if media_root is None else media_root
     for row, record in read_records(path):
+        if row in leave_out:
+            continue
         try:
             yield sample_from_record(record, root=root, default_id=f"{path.stem}-{row}")
         except DataError as error:
@@ -101,11 +119,24 @@ def dump_record(record: Record) -> str:
 
 def sample_from_record(record: Record, *, root: Path, default_id: str) -> Sample:
     """Return the sample that a record of any released form describes. Raises: DataError: names the field."""
+    if misspelt := _misspelt(record):
+        raise DataError(f"there is no field {misspelt[0]!r}; did you mean {misspelt[1]!r}? Rename it, or remove it")
     problem, response = _texts(record)
-    images, videos = _paths(record, root)
-    problem, media = _place_media(problem, images, videos)
+    images, videos = media_paths(record, root)
+    problem, media = _place_media(problem, images, videos, is_tagged=not _has(record, "path"))
+    if not problem:
+        raise DataError("the question is empty: there is nothing but the places of media in it")
     task, data_type = _task_and_data_type(record, has_video=bool(videos))
+    if data_type == "image" and videos:
+        raise DataError(f"'data_type' is image, but 'videos' names {show(videos[0].name)}; set it to video, or name pictures in 'images'")
+    if data_type == "video" and images and not videos:
+        raise DataError(
+            f"'data_type' is video, but there are only pictures, the first {show(images[0].name)}; name a video file in 'videos' (single "
+            "frames of one are no video), or set it to image"
+        )
     options = read_options(record)
+    if task.problem_type == "multiple choice" and not options and not all(letter.search(problem) for letter in _LETTERED):
+        raise DataError("'options' is missing for a multiple choice question, and 'problem' lists none either, as 'A. …' and 'B. …'")
     return Sample(
         id=_read_id(record, default_id),
         problem=problem,
@@ -155,6 +186,11 @@ def read_options(record: Record) -> tuple[str, ...]:
     options = record.get("options") or []
     if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
         raise DataError(f"'options' must be a list of texts, got {show(options)}")
+    letters = [match[1].upper() for option in options if (match := _LABEL.match(option))]
+    if repeated := [letter for letter, count in Counter(letters).items() if count > 1]:
+        raise DataError(f"'options' must have each letter once, got {repeated[0]} twice: {show(options)}")
+    if empty := [option for option in options if not _LABEL.sub("", option, 1).strip()]:
+        raise DataError(f"'options' must be texts with something in them, got {show(empty[0])}")
     return tuple(options)
 
 
@@ -170,11 +206,36 @@ def read_truth(record: Record, task: Task[Any], options: tuple[str, ...]) -> str
         return ""
     truth = _answer_inside(_texts(record)[1] or "", otherwise="") if name == "messages" else _reference(record, name)
     if truth:
-        try:
-            task.parse(truth, options)
-        except AnswerError as error:
-            raise DataError(f"{name!r} is not an answer to {task.problem_type!r}: {error}") from error
+        check_answer(truth, task, options, what=repr(name))
     return truth
+
+
+def check_answer(text: str, task: Task[Any], options: tuple[str, ...], *, what: str) -> Any:
+    """Return the typed answer in a text that is meant to be right. Raises: DataError: it is none, or its boxes are no thousandths."""
+    try:
+        answer = task.parse(text, options)
+    except AnswerError as error:
+        unit = "; places are thousandths of the frame, 0 to 1000, not pixels" if '"boxes"' in task.example else ""
+        raise DataError(f"{what} is not an answer to {task.problem_type!r}: {error}{unit}") from error
+    boxes = boxes_of(answer)
+    if boxes and all(max(box) <= 1 for box in boxes):
+        raise DataError(
+            f"{what} has boxes from 0 to 1, the first {show([*boxes[0]])}; they must be thousandths of the frame: multiply them by 1000"
+        )
+    return answer
+
+
+def boxes_of(answer: Any) -> list[Box]:
+    """Return the boxes of any task's typed answer.
+
+    >>> boxes_of(Box(1, 2, 3, 4)), boxes_of("B")
+    ([Box(x1=1, y1=2, x2=3, y2=4)], [])
+    """
+    if isinstance(answer, Box):
+        return [answer]
+    if isinstance(many := getattr(answer, "boxes", None), Mapping):
+        return list(many.values())
+    return [one] if isinstance(one := getattr(answer, "box", None), Box) else []
 
 
 def _reference(record: Record, name: str) -> str:
@@ -210,8 +271,8 @@ def _texts(record: Record) -> tuple[str, str | None]:
     return str(contents[0]), str(contents[1])
 
 
-def _paths(record: Record, root: Path) -> tuple[list[Path], list[Path]]:
-    """Return the images and the videos that a record names."""
+def media_paths(record: Record, root: Path) -> tuple[list[Path], list[Path]]:
+    """Return the images and the videos that a record names. Raises: DataError."""
     named: dict[str, list[Path]] = {}
     for name in ("images", "videos"):
         items = record.get(name) or []
@@ -228,17 +289,52 @@ def _paths(record: Record, root: Path) -> tuple[list[Path], list[Path]]:
     return named["images"], named["videos"]
 
 
-def _place_media(problem: str, images: list[Path], videos: list[Path]) -> tuple[str, tuple[Path, ...]]:
-    """Return the question without placeholders and the media in their order, videos first where there are none."""
-    kinds = [match[2] for match in _PLACEHOLDER.finditer(problem)]
-    if not kinds:
-        return problem.strip(), (*videos, *images)
-    for kind, paths in (("image", images), ("video", videos)):
-        if kinds.count(kind) != len(paths):
-            raise DataError(f"'problem' has {kinds.count(kind)} times <{kind}>, but there are {len(paths)} {kind}s")
-    queues = {"image": iter(images), "video": iter(videos)}
-    text = _PLACEHOLDER.sub(lambda match: "\n" if "\n" in match[1] + match[3] else " ", problem)
-    return text.strip(), tuple(next(queues[kind]) for kind in kinds)
+def _place_media(problem: str, images: list[Path], videos: list[Path], *, is_tagged: bool) -> tuple[str, tuple[Path, ...]]:
+    """Return the question and the media in the order of their placeholders, videos first where there are none.
+
+    Placeholders before the question, and those that have lines of their own, are taken out; one among the words is left there, because
+    a question may be about the tag itself. Where those before the question stand for all media, and in the evaluation form, which
+    needs none (`is_tagged` false), what comes later is only words.
+    """
+    start = _LEADING.match(problem)
+    leading = _PLACEHOLDER.findall(start[0] if start else "")
+    kinds = leading if not is_tagged or _counts(leading) == (len(images), len(videos)) else _PLACEHOLDER.findall(problem)
+    in_order = (*videos, *images)
+    if kinds and is_tagged:
+        for kind, paths in (("image", images), ("video", videos)):
+            if kinds.count(kind) != len(paths):
+                raise DataError(f"'problem' has {kinds.count(kind)} times <{kind}>, but there are {len(paths)} {kind}s")
+        queues = {"image": iter(images), "video": iter(videos)}
+        in_order = tuple(next(queues[kind]) for kind in kinds)
+    question = _LEADING.sub("", problem, count=1)
+    return (_OWN_LINE.sub("", question) if len(kinds) > len(leading) else question).strip(), in_order
+
+
+def _counts(kinds: Sequence[str]) -> tuple[int, int]:
+    return kinds.count("image"), kinds.count("video")
+
+
+def _misspelt(record: Record) -> tuple[str, str] | None:
+    """Return a field that nothing reads and the one that is most likely meant, which is not there itself.
+
+    >>> _misspelt({"problem": "Which?", "problemtype": "ocr"}), _misspelt({"problem_reserved_text": "", "problem": "Which?"})
+    (('problemtype', 'problem_type'), None)
+    """
+    given = {name for names in (_MEDIA_FIELDS, _TRUTH_FIELDS, _QUESTION_FIELDS) if _has(record, *names) for name in names}
+    plain = {_letters(name): name for name in sorted(_READ - given) if not _has(record, name)}
+    for name, value in record.items():
+        if name in _READ or name in _NO_MISTAKE or not _has(record, name):
+            continue
+        if "problem_type" in plain.values() and isinstance(value, str) and value.strip().lower() in _PROBLEM_TYPES:
+            return name, "problem_type"
+        near = get_close_matches(_letters(name), plain, n=1, cutoff=_MISSPELT)
+        if near:
+            return name, plain[near[0]]
+    return None
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
 
 
 def _answer_inside(text: str, *, otherwise: str) -> str:

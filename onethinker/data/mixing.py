@@ -1,6 +1,6 @@
 """The order of training data: an endless sequence in which every task has its share, a function of seed and number alone."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,30 +31,47 @@ class Mixture:
     media: dict[str, dict[str, int]]
     pools: dict[tuple[str, str], tuple[Sample, ...]] | None
     together: int = 1
+    unused: tuple[str, ...] = ()
+    """Weights of problem types that the files do not have: they say nothing."""
+
+    @property
+    def num_records(self) -> int | None:
+        """Records in all pools; None for scenes, which have no end."""
+        return None if self.pools is None else sum(map(len, self.pools.values()))
 
     @classmethod
     def open(
-        cls, files: Sequence[Path], problem_types: Sequence[str], weights: Mapping[str, int], seed: int, questions_per_clip: int = 1
+        cls,
+        files: Sequence[Path],
+        problem_types: Sequence[str],
+        weights: Mapping[str, int],
+        seed: int,
+        questions_per_clip: int = 1,
+        leave_out: Mapping[Path, Collection[int]] | None = None,
     ) -> "Mixture":
         """Return the mixture of all records in the files, or of synthetic scenes when there are none.
 
         A problem type, or one with its medium such as "numerical/video", selects samples in `problem_types` (none: all) and
         has its weight in `weights` (absent: 1). Up to `questions_per_clip` records of a task about the same media share a turn.
+        `leave_out` has rows of files that are not drawn.
 
-        Raises: DataError: an unknown problem type, a bad record, no record of a type asked for, or a weight for what is not there.
+        Raises: DataError: an unknown problem type, a bad record, no record of a type asked for, or a weight for scenes that are not drawn.
         """
         asked = {_known(name) for name in problem_types}
         weight = {_known(name): number for name, number in weights.items()}
         pools: dict[tuple[str, str], list[Sample]] = {}
         for file in files:
-            for sample in read_samples(file):
+            for sample in read_samples(file, leave_out=(leave_out or {}).get(file, ())):
                 pools.setdefault(_kind(sample.problem_type, sample.data_type), []).append(sample)
         there = list(pools) if files else [_kind(*kind) for kind in KINDS]
         kinds = [kind for kind in there if not asked or asked & _names(kind)]
-        for what, named in (("asked for", asked), ("weighted", set(weight))):
-            missing = sorted(name for name in named if not any(name in _names(kind) for kind in kinds))
-            if missing:
-                raise DataError(f"{_places(files)}: no sample of the problem types {missing}, which are {what}")
+        absent = {what: _absent(named, kinds) for what, named in (("asked for", asked), ("weighted", set(weight)))}
+        for what, missing in absent.items():
+            if missing and not (files and what == "weighted"):
+                raise DataError(
+                    f"{_places(files)}: no sample of the problem types {list(missing)}, which are {what}; there are "
+                    f"{', '.join(sorted({name for kind in there for name in _names(kind)}))}"
+                )
         if not kinds:
             raise DataError(f"{_places(files)}: no sample of any problem type")
         order = [task.statistics for task in TASKS]
@@ -66,7 +83,8 @@ class Mixture:
             media.setdefault(task, {})[medium] = weight.get(f"{problem_type}/{medium}", 1)
         if not files:
             return cls(seed, tasks, media, None)
-        return cls(seed, tasks, media, {kind: _by_clip(pools[kind], questions_per_clip) for kind in kinds}, questions_per_clip)
+        ordered = {kind: _by_clip(pools[kind], questions_per_clip) for kind in kinds}
+        return cls(seed, tasks, media, ordered, questions_per_clip, absent["weighted"])
 
     def sample(self, number: int) -> Sample:
         """Return sample `number` (from 0) of the endless order."""
@@ -108,6 +126,10 @@ def _names(kind: tuple[str, str]) -> set[str]:
     """Return the names by which samples of a task and medium can be meant."""
     problem_type = kind[0].partition("/")[0]
     return {problem_type, f"{problem_type}/{kind[1]}"}
+
+
+def _absent(named: set[str], kinds: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    return tuple(sorted(name for name in named if not any(name in _names(kind) for kind in kinds)))
 
 
 def _places(files: Sequence[Path]) -> str:

@@ -111,12 +111,13 @@ def _answer_each(engine: LoadedEngine, samples: Mapping[str, Sample], recorder: 
                 continue
             media = upcoming.result()
             upcoming = reader.submit(next, clips, None) if media is not None else None
-            if isinstance(media, MediaError):
-                recorder.record({next(keys): media})
-            elif media is not None:
+            if media is not None:
                 key = next(keys)
-                request = request_about(samples[key], media, engine.wording, seed=_seed(samples[key], sampling))
-                under_way[send(request)] = key, sum(clip.frames.nbytes for clip in media)
+                request = _request(engine, samples[key], media, sampling)
+                if isinstance(request, MediaError):
+                    recorder.record({key: request})
+                else:
+                    under_way[send(request)] = key, sum(clip.frames.nbytes for clip in request.media)
                 del request
             del media
 
@@ -164,11 +165,22 @@ def _requests(
     unread: dict[str, Outcome] = {}
     for key, sample in samples.items():
         media = next(clips)
-        if isinstance(media, MediaError):
-            unread[key] = media
+        request = _request(engine, sample, media, sampling)
+        if isinstance(request, MediaError):
+            unread[key] = request
         else:
-            requests[key] = request_about(sample, media, engine.wording, seed=_seed(sample, sampling))
+            requests[key] = request
     return requests, unread
+
+
+def _request(engine: LoadedEngine, sample: Sample, media: tuple[Clip, ...] | MediaError, sampling: Sampling) -> Request | MediaError:
+    """Return the request of a sample, or why there is none: its media could not be read, or are of another kind than it asks about."""
+    if isinstance(media, MediaError):
+        return media
+    try:
+        return request_about(sample, media, engine.wording, seed=_seed(sample, sampling))
+    except MediaError as error:
+        return error
 
 
 def _seed(sample: Sample, sampling: Sampling) -> int:

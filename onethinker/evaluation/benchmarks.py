@@ -4,13 +4,14 @@ import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from onethinker.data.sample import Sample
 from onethinker.errors import ConfigError, DataError
 from onethinker.evaluation.readers import expressions, got10k, refcoco, tables, temporal
+from onethinker.evaluation.readers.files import Bad, refuse
 from onethinker.evaluation.readers.released import read_released, with_own_ids
 from onethinker.evaluation.readers.tables import Form, read_table
 from onethinker.tasks import find_task
@@ -26,7 +27,7 @@ class Layout:
     """One form in which a benchmark's data may lie in the data folder: the files that must be there, and their reader."""
 
     files: tuple[str, ...]
-    read: Callable[[Path], Iterator[Sample]]
+    read: Callable[[Path, Bad], Iterator[Sample]]
 
 
 @dataclass(frozen=True)
@@ -112,16 +113,18 @@ def look_for(benchmark: Benchmark, root: Path) -> Found:
     return Found(benchmark, complete, () if complete else tuple(missing))
 
 
-def read_benchmark(benchmark: Benchmark, root: Path) -> Iterator[Sample]:
+def read_benchmark(benchmark: Benchmark, root: Path, *, bad: Bad = refuse) -> Iterator[Sample]:
     """Yield a benchmark's samples out of a data folder, each with an id of its own.
 
-    Raises: DataError: its data are not there, a record cannot be read, or is of another task.
+    A record that cannot be used is handed to `bad`, which raises it unless another is given, and is missing.
+
+    Raises: DataError: its data are not there, a file cannot be read, or a record is of another task.
     """
     found = look_for(benchmark, root)
     if found.layout is None:
         choices = "\n  or ".join(", ".join(str(root / name) for name in names) for names in found.missing)
         raise DataError(f"the data of {benchmark.name} are not complete; still missing:\n     {choices}")
-    for sample in with_own_ids(found.layout.read(root)):
+    for sample in with_own_ids(found.layout.read(root, bad)):
         if sample.problem_type not in benchmark.tasks or sample.data_type != benchmark.data_type:
             raise DataError(
                 f"{found.layout.files[0]}, sample {sample.id!r}: {sample.problem_type!r} about a {sample.data_type} does not belong to "
@@ -182,16 +185,16 @@ _PLAIN = Form()
 
 
 def _released(name: str) -> Layout:
-    return Layout((name,), lambda root: read_released(root / name))
+    return Layout((name,), lambda root, bad: read_released(root / name, bad))
 
 
 def _table(name: str, form: Form = _PLAIN) -> Layout:
-    return Layout((name,), lambda root: read_table(root / name, form))
+    return Layout((name,), lambda root, bad: read_table(root / name, form, bad))
 
 
 def _refcoco(name: str, refs: str, split: str, *, masks: bool = False) -> Layout:
     files = (f"{name}/{refs}", f"{name}/instances.json")
-    return Layout(files, partial(refcoco.read_refcoco, name=name, refs=refs, split=split, masks=masks))
+    return Layout(files, lambda root, bad: refcoco.read_refcoco(root, name, refs, split, masks=masks, bad=bad))
 
 
 def _same(*names: str) -> tuple[Metric, ...]:
@@ -304,7 +307,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         "Charades-STA",
         3720,
         _released("eval_charades.json"),
-        Layout(("charades_sta_test.txt",), lambda root: temporal.read_charades_sta(root / "charades_sta_test.txt", root)),
+        Layout(("charades_sta_test.txt",), lambda root, bad: temporal.read_charades_sta(root / "charades_sta_test.txt", root, bad)),
     ),
     _moments(
         "ActivityNet Captions",
@@ -312,7 +315,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         _released("eval_activitynet.json"),
         Layout(
             ("activitynet/val_2.json",),
-            lambda root: temporal.read_activitynet_captions(root / "activitynet/val_2.json", root),
+            lambda root, bad: temporal.read_activitynet_captions(root / "activitynet/val_2.json", root, bad),
         ),
     ),
     _moments("ANet-RTL", 229, _released("eval_anet_rtl.json")),
@@ -342,9 +345,9 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         (
             Layout(
                 ("eval_got10k.json",),
-                lambda root: got10k.with_frames(read_released(root / "eval_got10k.json"), root / "GOT-10k/val"),
+                lambda root, bad: got10k.with_frames(read_released(root / "eval_got10k.json", bad), root / "GOT-10k/val"),
             ),
-            Layout(("GOT-10k/val/list.txt",), lambda root: got10k.read_got10k(root / "GOT-10k/val")),
+            Layout(("GOT-10k/val/list.txt",), lambda root, bad: got10k.read_got10k(root / "GOT-10k/val", bad)),
         ),
         _TRACK,
         note=(
@@ -361,7 +364,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         _released("eval_seg_mevis.json"),
         Layout(
             ("MeViS/valid_u/meta_expressions.json", "MeViS/valid_u/mask_dict.json"),
-            lambda root: expressions.read_mevis(root / "MeViS/valid_u"),
+            lambda root, bad: expressions.read_mevis(root / "MeViS/valid_u", bad),
         ),
     ),
     _video_masks(
@@ -370,7 +373,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         _released("eval_seg_reasonvos.json"),
         Layout(
             ("ReasonVOS/meta_expressions.json", "ReasonVOS/Annotations"),
-            lambda root: expressions.read_reasonvos(root / "ReasonVOS"),
+            lambda root, bad: expressions.read_reasonvos(root / "ReasonVOS", bad),
         ),
     ),
 )
@@ -384,8 +387,8 @@ BEYOND_THE_PAPER: tuple[Benchmark, ...] = (
         None,
         Layout(
             ("Ref-DAVIS17/meta_expressions/valid/meta_expressions.json", "Ref-DAVIS17/valid/Annotations"),
-            lambda root: expressions.read_palettes(
-                root / "Ref-DAVIS17/valid", "../meta_expressions/valid/meta_expressions.json", expressions.DAVIS_FPS
+            lambda root, bad: expressions.read_palettes(
+                root / "Ref-DAVIS17/valid", "../meta_expressions/valid/meta_expressions.json", expressions.DAVIS_FPS, bad
             ),
         ),
     ),

@@ -28,6 +28,7 @@ from onethinker.evaluation.results import (
 )
 from onethinker.media.ahead import Decoders
 from onethinker.media.digests import Digests
+from onethinker.models.chat import plain_text
 from onethinker.models.engine import Sampling
 from onethinker.models.loading import LoadedEngine
 from onethinker.tasks import find_task, grade_response
@@ -176,12 +177,12 @@ def _result(key: str, sample: Sample, answer: Answer | None, profile: Profile) -
     }
     if answer is None or answer.error is not None:
         return Result(**asked, response="", grade=None, error=answer.error if answer is not None else NOT_ASKED)
+    # The prompt shows special tokens broken up, and so may an answer that repeats one.
+    text, truth, options = plain_text(answer.text), plain_text(sample.truth), tuple(map(plain_text, sample.options))
     return Result(
         **asked,
         response=answer.text,
-        grade=with_frame_metrics(
-            grade_response(answer.text, sample.truth, task=task, options=sample.options, profile=profile), sample, answer.text
-        ),
+        grade=with_frame_metrics(grade_response(text, truth, task=task, options=options, profile=profile), sample, answer.text),
         finish_reason=answer.finish_reason,
         prompt_tokens=answer.prompt_tokens,
         answer_tokens=answer.answer_tokens,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from onethinker.clip import Clip
+from onethinker.data.checking import mask_problem
 from onethinker.data.sample import Sample
 from onethinker.errors import AnswerError, DataError, EngineError, MediaError
 from onethinker.evaluation.mask_metrics import sample_mask_metrics
@@ -158,12 +159,21 @@ def _make(segmenter: Segmenter, sample: Sample, result: Result, nothing: AnswerM
 def _cut(segmenter: Segmenter, sample: Sample, selection: Selection, read: Reader) -> dict[str, Any]:
     """Return an answer's run lengths at the frames of the truth, each taken from the frame nearest to its second."""
     if sample.data_type == "image":
-        return {PICTURE: cut_out(segmenter, read(sample.media[0], MASK_BUDGET), selection).rles[0]}
+        picture = read(sample.media[0], MASK_BUDGET)
+        _check_shape(sample, picture)
+        return {PICTURE: cut_out(segmenter, picture, selection).rles[0]}
     times_s = frame_times(sample)
     budget = MASK_BUDGET.model_copy(update={"fps": float(sample.extra["fps"]), "max_frames": MAX_FRAMES})
     clip = read(sample.media[0], budget)
+    _check_shape(sample, clip)
     rles = cut_out(segmenter, clip, selection).rles
     return {name: rles[choose_frames(clip.times_s, [time_s])[0]] for name, time_s in times_s.items()}
+
+
+def _check_shape(sample: Sample, clip: Clip) -> None:
+    """Raise MediaError for truth masks of another shape than what they are masks of: they could only be stretched over it."""
+    if problem := mask_problem(sample, clip.source_width, clip.source_height):
+        raise MediaError(f"{problem} of {clip.name}")
 
 
 def _key(result: Result, segmenter: str, weights: str | None) -> str:

@@ -1,5 +1,6 @@
 """Pictures and animations through Pillow: upright, opaque, eight bits a colour."""
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import IO
 
@@ -22,6 +23,10 @@ MAX_DECODED_PIXELS = 50_000_000
 MAX_ANIMATION_FRAMES = 10_000
 MAX_ANIMATION_PIXELS = 4_000_000_000
 """Frames times area of an animation, all of which has to be decoded."""
+_END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
+"""The last bytes of whole files."""
+_TAIL = 4096
+"""Bytes at the end that are looked at; some programs leave a few behind the end mark."""
 DEFAULT_STEP_S = 0.1
 """How long a frame of an animation is shown that claims to take no time, as browsers have it."""
 
@@ -45,6 +50,23 @@ def open_picture(file: IO[bytes]) -> Image.Image | None:
         if image.size == (width, height):
             raise MediaError(f"is {width} x {height} pixels; a {image.format} may have {MAX_DECODED_PIXELS / 1e6:.0f} million")
     return image
+
+
+def check_whole(image: Image.Image, file: IO[bytes]) -> None:
+    """Raise MediaError for a picture whose end is missing; one without its format's end mark is decoded to find out."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _TAIL))
+    tail = file.read().rstrip(b"\0\r\n ")
+    if image.format == "WEBP":
+        file.seek(4)
+        is_whole = int.from_bytes(file.read(4), "little") + 8 <= size
+    else:
+        is_whole = image.format in _END_MARKS and tail.endswith(_END_MARKS[image.format])
+    if not is_whole:
+        try:
+            image.load()
+        except (OSError, SyntaxError, ValueError) as error:
+            raise MediaError(f"is cut short or damaged: {error}") from error
 
 
 def count_moments(image: Image.Image) -> int:

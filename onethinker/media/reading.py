@@ -19,7 +19,7 @@ from onethinker.media.pictures import count_moments, moment_times, moments, open
 from onethinker.media.sampling import choose_frames, target_times
 from onethinker.media.sizing import frame_size, image_size
 from onethinker.media.sources import FrameFolder, Source, TablePicture
-from onethinker.media.videos import SharedFile, converted, decode_frames, open_video, quarter_turns, scaled, scan_video
+from onethinker.media.videos import SharedFile, converted, decode_frames, joined_kind, open_video, quarter_turns, scaled, scan_video
 
 Frame = npt.NDArray[np.uint8]
 
@@ -92,13 +92,18 @@ def _frame_picture(source: FrameFolder, number: int) -> Image.Image:
         raise MediaError(f"{path}: cannot be read as a picture ({getattr(error, 'strerror', None) or error})") from error
 
 
-def _read_file(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
+def check_readable(file: IO[bytes]) -> None:
+    """Raise MediaError for a file that is empty, or of a kind that its decoders would take for another."""
     head = file.read(12)
     if not head:
         raise MediaError("is empty")
     if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:
         raise MediaError("is a HEIC picture, which is not read; save it as JPEG or PNG")
     file.seek(0)
+
+
+def _read_file(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
+    check_readable(file)
     image = open_picture(file)
     if image is None:
         return _read_video(file, name, budget)
@@ -124,7 +129,12 @@ def _read_animation(image: Image.Image, count: int, name: str, budget: MediaBudg
 def _read_video(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
     shared = SharedFile(file)
     with open_video(shared) as (container, stream):
-        scan = scan_video(container, stream)
+        scan, container_format = scan_video(container, stream), container.format.name
+    if kind := joined_kind(shared, container_format, scan.last_place):
+        raise MediaError(
+            f"is several {kind} files joined byte by byte, of which only the first {scan.duration_s:.2f} s can be read; join them with "
+            "ffmpeg's concat"
+        )
     times_s, targets = scan.times_s, target_times(scan.duration_s, budget)
     wanted = choose_frames(times_s, targets)
     with open_video(shared) as (container, stream):
@@ -135,8 +145,10 @@ def _read_video(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
     source_size = (first.width, first.height) if turns % 2 == 0 else (first.height, first.width)
     size = frame_size(*source_size, len(targets), budget)
     frames = np.empty((len(wanted), size[1], size[0], 3), np.uint8)
+    shapes: set[tuple[int, int]] = set()
 
     def keep(place: int, frame: Any) -> None:
+        shapes.add((frame.width, frame.height))
         frames[place] = converted(frame, size, turns)
 
     chosen = wanted if decode_groups(shared, scan, wanted, keep) else []
@@ -145,9 +157,20 @@ def _read_video(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
             for number, frame in decode_frames(container, stream, scan, wanted):
                 keep(len(chosen), frame)
                 chosen.append(number)
+    for joint in scan.joints:
+        part = [number for number in wanted if scan.pts[number] >= joint]
+        if part and not set(part) & set(chosen):
+            at_s = (joint - scan.pts[0]) * scan.tick_s
+            raise MediaError(f"is joined out of parts that one decoder cannot read: nothing from {at_s:.2f} s on is shown; encode it anew")
+    if len(shapes) > 1:
+        _log.warning("%s: its frames change their size (%s); all are shown in that of the first", name, _sizes(shapes))
     if len(chosen) < len(wanted):
         _log.warning("%s: %d of %d frames are damaged and left out", name, len(wanted) - len(chosen), len(wanted))
     return Clip("video", frames[: len(chosen)], tuple(times_s[n] for n in chosen), tuple(chosen), *source_size, scan.duration_s, name)
+
+
+def _sizes(shapes: set[tuple[int, int]]) -> str:
+    return ", ".join(f"{width} x {height}" for width, height in sorted(shapes))
 
 
 def _fit_clip(clip: Clip, budget: MediaBudget) -> Clip:

@@ -10,6 +10,11 @@ TIE_S = 1e-6
 """Two frames this equally near to a moment are a tie, which the earlier one wins."""
 
 
+def most_frames(budget: MediaBudget) -> int:
+    """Return how many frames of a video are looked at, however long it is."""
+    return min(budget.max_frames, budget.video_max_pixels // TOKEN_SIDE_PX**2)
+
+
 def target_times(duration_s: float, budget: MediaBudget) -> tuple[float, ...]:
     """Return the seconds at which a video of this length is looked at: `fps` a second, else evenly over its whole length.
 
@@ -20,7 +25,7 @@ def target_times(duration_s: float, budget: MediaBudget) -> tuple[float, ...]:
     >>> target_times(100.0, MediaBudget(fps=2, max_frames=4))
     (0.0, 25.0, 50.0, 75.0)
     """
-    most = min(budget.max_frames, budget.video_max_pixels // TOKEN_SIDE_PX**2)
+    most = most_frames(budget)
     wanted = max(1, math.ceil(round(duration_s * budget.fps, 2)))
     return tuple(n / budget.fps for n in range(wanted)) if wanted <= most else tuple(n * duration_s / most for n in range(most))
 

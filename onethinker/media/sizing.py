@@ -1,10 +1,12 @@
 """Which size a model sees: sides in multiples of 32 pixels, the shape kept, the area within the budget."""
 
 import math
+from dataclasses import dataclass
 
 from onethinker.clip import Clip
 from onethinker.errors import MediaError
 from onethinker.media.budget import FRAMES_PER_TOKEN, TOKEN_SIDE_PX, MediaBudget
+from onethinker.media.sampling import most_frames, target_times
 
 MAX_ASPECT = 200
 """A longer strip than this has no size that a model could read."""
@@ -63,6 +65,44 @@ def count_tokens(clip: Clip) -> int:
     """
     groups = 1 if clip.kind == "image" else math.ceil(len(clip.frames) / FRAMES_PER_TOKEN)
     return groups * (clip.width // TOKEN_SIDE_PX) * (clip.height // TOKEN_SIDE_PX)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a medium takes of a prompt at most: visual tokens, and pairs of frames, each with its time in the text (0 for a picture)."""
+
+    tokens: int
+    pairs: int
+
+
+def image_cost(width: int, height: int, budget: MediaBudget) -> Cost:
+    """Return what a picture of this size costs, exactly.
+
+    >>> image_cost(1920, 1080, MediaBudget())
+    Cost(tokens=1008, pairs=0)
+    """
+    across, down = image_size(width, height, budget)
+    return Cost(across * down // TOKEN_SIDE_PX**2, 0)
+
+
+def video_cost(width: int, height: int, duration_s: float | None, budget: MediaBudget) -> Cost:
+    """Return what a video of this size, turned or not, costs at most; of any length where it is not known.
+
+    Lengths out of headers may be wrong by some frames, and fewer frames may be larger ones, so the neighbours of a length count too.
+
+    >>> video_cost(1920, 1080, 8.0, MediaBudget()), video_cost(1920, 1080, None, MediaBudget()).pairs
+    (Cost(tokens=2268, pairs=9), 64)
+    """
+    most = most_frames(budget)
+    count = most if duration_s is None else len(target_times(duration_s, budget))
+    numbers = range(max(1, count - 2) if duration_s is not None else 1, min(most, count + 2) + 1)
+    costs = []
+    for number in numbers:
+        for sides in ((width, height), (height, width)):
+            across, down = frame_size(*sides, number, budget)
+            pairs = math.ceil(number / FRAMES_PER_TOKEN)
+            costs.append(Cost(pairs * (across * down // TOKEN_SIDE_PX**2), pairs))
+    return Cost(max(cost.tokens for cost in costs), max(cost.pairs for cost in costs))
 
 
 def _reduced(width: int, height: int, max_pixels: int, side_px: int) -> tuple[int, int]:

@@ -35,6 +35,12 @@ MAX_FRAME_PIXELS = 36_000_000
 MAX_PACKETS = 1_000_000
 """A video of more frames is refused: nine hours at 30 a second."""
 _MOST_BOXES = 1000
+BROADCASTS = ("mpegts", "mpeg")
+"""Formats in which clocks are known to leap. Source: FFmpeg, AVFMT_TS_DISCONT."""
+_LEAP_S = 10.0
+"""A longer step from one frame to the next is a leap of their clock. Source: FFmpeg, dts_delta_threshold."""
+_TAIL = 1 << 22
+"""Bytes behind the last packet in which another file may begin; more than any packet has."""
 MAX_DURATION_S = 24 * 3600.0
 THREADS = min(4, os.cpu_count() or 1)
 """Threads that decode one video."""
@@ -90,6 +96,10 @@ class Scan:
     """Time of the first packet of each group; frames of a group that come before it lean on the group before."""
     is_indexed: bool
     """Whether the container can jump to a group, and each packet is known by its time."""
+    joints: tuple[int, ...] = ()
+    """Times at which a further part begins in a file that was joined out of several, whose own clocks all start anew."""
+    last_place: int | None = None
+    """The byte at which the last packet lies, where the container says so."""
 
     @property
     def times_s(self) -> list[float]:
@@ -139,8 +149,9 @@ def scan_video(container: Any, stream: Any) -> Scan:
     lasting: dict[int, int] = {}
     packet_of: dict[int, int] = {}
     group_starts, group_pts = [], []
-    count = 0
-    for number, packet in enumerate(packets_of(container, stream)):
+    count, place = 0, None
+    joints: list[int] = []
+    for number, packet in enumerate(continuous(packets_of(container, stream), container.format.name, joints)):
         if number >= MAX_PACKETS:
             raise MediaError(f"has more than {MAX_PACKETS} frames")
         pts = _time_of(packet)
@@ -153,6 +164,7 @@ def scan_video(container: Any, stream: Any) -> Scan:
         elif pts is not None:
             packet_of.setdefault(pts, number)
         count += packet.pts is not None
+        place = packet.pos
     if not lasting:
         raise MediaError("has a video without frames")
     pts_rising = sorted(lasting)
@@ -162,8 +174,8 @@ def scan_video(container: Any, stream: Any) -> Scan:
     duration_s = (pts_rising[-1] - pts_rising[0] + last_step) * tick_s
     if duration_s > MAX_DURATION_S:
         raise MediaError(f"claims to last {duration_s / 3600:.1f} hours; at most {MAX_DURATION_S / 3600:.0f} are read")
-    is_indexed = container.format.name in INDEXED and count == number + 1 == len(packet_of)
-    return Scan(tuple(pts_rising), tick_s, duration_s, tuple(group_starts), packet_of, tuple(group_pts), is_indexed)
+    is_indexed = container.format.name in INDEXED and not joints and count == number + 1 == len(packet_of)
+    return Scan(tuple(pts_rising), tick_s, duration_s, tuple(group_starts), packet_of, tuple(group_pts), is_indexed, tuple(joints), place)
 
 
 def decode_frames(container: Any, stream: Any, scan: Scan, wanted: Sequence[int]) -> Iterator[tuple[int, Any]]:
@@ -214,6 +226,20 @@ def _what_is_wrong(file: SharedFile) -> str:
     return "an MP4 without its index, so most likely cut short: copy or download it again"
 
 
+def missing_bytes(file: SharedFile) -> int:
+    """Return how many bytes the boxes of an MP4 promise beyond the end of the file; 0 for a whole one, and for other containers."""
+    place, box = 0, file.read_at(0, 16)
+    if box[4:8] != b"ftyp":
+        return 0
+    for _ in range(_MOST_BOXES):
+        size = int.from_bytes(box[8:16] if box[:4] == b"\0\0\0\1" else box[:4], "big")
+        if size < 8 or place + size >= file.size:
+            return max(0, place + size - file.size) if size >= 8 else 0
+        place += size
+        box = file.read_at(place, 16)
+    return 0
+
+
 def packets_of(container: Any, stream: Any) -> Iterator[Any]:
     """Yield the packets of a stream up to its end, or to where the file is damaged beyond reading."""
     try:
@@ -222,6 +248,52 @@ def packets_of(container: Any, stream: Any) -> Iterator[Any]:
                 yield packet
     except av.FFmpegError:
         return
+
+
+def continuous(packets: Iterator[Any], container_format: str, joints: list[int]) -> Iterator[Any]:
+    """Yield packets from the start of a file, with their times moved on where its clock starts anew: each part follows the one before.
+
+    So it is in files that were joined byte by byte. Clocks of broadcasts may also leap ahead. `joints` gets the time of each part but
+    the first.
+    """
+    shift, end, last, step = 0, -math.inf, -math.inf, 0
+    for packet in packets:
+        now, pts = packet.dts if packet.dts is not None else packet.pts, packet.pts
+        if now is not None:
+            leap_s = (now - last) * float(packet.time_base or 0)
+            if packet.is_keyframe and last > -math.inf and (leap_s <= 0 or (leap_s > _LEAP_S and container_format in BROADCASTS)):
+                first = pts if pts is not None else now
+                shift = int(end) - first
+                joints.append(int(end))
+            last = now
+        if packet.dts is not None:
+            packet.dts += shift
+        if pts is not None:
+            packet.pts = pts + shift
+        if (shown := _time_of(packet)) is not None:
+            step = packet.duration or (int(shown - end + step) if shown > end - step > -math.inf else step)
+            end = max(end, shown + max(1, step))
+        yield packet
+
+
+def joined_kind(file: SharedFile, container_format: str, last: int | None) -> str | None:
+    """Return what a file is joined out of whose reader stops at the end of the first part; None for all others.
+
+    `last` is the place of the last packet that was read.
+    """
+    if container_format == INDEXED[0]:
+        place, box = 0, file.read_at(0, 16)
+        for number in range(_MOST_BOXES):
+            if number and box[4:8] == b"ftyp":
+                return "MP4"
+            size = int.from_bytes(box[8:16] if box[:4] == b"\0\0\0\1" else box[:4], "big")
+            if size < 8 or place + size >= file.size:
+                return None
+            place += size
+            box = file.read_at(place, 16)
+    if container_format == "flv" and last is not None and b"FLV\x01" in file.read_at(last, _TAIL):
+        return "FLV"
+    return None
 
 
 def _time_of(unit: av.Packet | av.VideoFrame) -> int | None:
@@ -255,7 +327,7 @@ def _fed(container: Any, stream: Any, scan: Scan, groups: set[int]) -> Iterator[
     """Yield what the decoder makes of the packets of these groups: the earliest time at which its frames are whole, and each."""
     starts = {number: group for group, number in enumerate(scan.group_starts)}
     feeding, earliest = False, -math.inf
-    for number, packet in enumerate(packets_of(container, stream)):
+    for number, packet in enumerate(continuous(packets_of(container, stream), container.format.name, [])):
         if number in starts:
             needed = starts[number] in groups
             if feeding and not needed:

@@ -13,6 +13,7 @@ from PIL import Image
 from onethinker.clip import Clip
 from onethinker.errors import EngineError
 from onethinker.models.engine import Request, Sampling
+from onethinker.response import TAGS
 
 _SPECIAL_TOKEN = re.compile(r"<(?=\|\w+\|>)")
 """The start of a special token as every Qwen model spells them: <|im_end|>, <|image_pad|>, …"""
@@ -60,6 +61,12 @@ def plain_text(text: str, special_tokens: Iterable[str] = ()) -> str:
     for token in special_tokens:
         text = text.replace(token, f"{token[0]} {token[1:]}")
     return text
+
+
+def spelled_tokens(tokenizer: Any) -> tuple[str, ...]:
+    """Return the texts that a tokenizer would read as one token that means more than its letters: all added ones but the answer's tags."""
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values()} | set(tokenizer.all_special_tokens)
+    return tuple(sorted(token for token in added - set(TAGS) if len(token) > 1 and not token.isspace()))
 
 
 def video_times(clip: Clip) -> dict[str, Any]:

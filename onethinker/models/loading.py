@@ -121,6 +121,30 @@ def load_outline(model: str, *, config: Path | None = None) -> Any:
         raise EngineError(f"{source}: expected the config.json of a vision-language model: {str(error).strip()[:300]}") from error
 
 
+def load_processor(model: str) -> tuple[Any, Wording]:
+    """Return what makes inputs of a model's questions, without the model: its processor, and the words around a question.
+
+    Raises: EngineError: there is no such folder, or the hub cannot be reached.
+    """
+    from transformers import AutoProcessor
+
+    if model == TINY:
+        from onethinker.models.tiny import TINY_WORDING, build_tiny_processor
+
+        return build_tiny_processor(), TINY_WORDING
+    folder = Path(model).expanduser()
+    if not folder.is_dir() and not HUB_ID.fullmatch(model):
+        raise EngineError(f"{model}: no such folder")
+    settings = read_settings(folder) if folder.is_dir() else ModelSettings()
+    if (folder / ADAPTER_SETTINGS_FILE).is_file():
+        return load_processor(_base_of(folder, settings))[0], settings.wording
+    source = str(folder) if folder.is_dir() else model
+    try:
+        return AutoProcessor.from_pretrained(source, local_files_only=folder.is_dir() or not hub_answers(model)), settings.wording
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise EngineError(f"{source}: expected the processor of a vision-language model: {str(error).strip()[:300]}") from error
+
+
 def budget_of(model: str) -> MediaBudget:
     """Return how much of a picture or video the model that `model` names is shown when nothing else is said. Raises: EngineError."""
     if model == TINY:

@@ -15,10 +15,10 @@ from transformers import BatchFeature
 
 from onethinker.clip import Clip
 from onethinker.data.sample import Sample
-from onethinker.errors import EngineError
+from onethinker.errors import EngineError, MediaError
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
-from onethinker.models.chat import plain_text, video_times
+from onethinker.models.chat import plain_text, spelled_tokens, video_times
 from onethinker.models.engine import Request
 from onethinker.models.folder import has_our_grid
 from onethinker.models.wording import Wording
@@ -36,8 +36,24 @@ def build_request(sample: Sample, wording: Wording, budget: MediaBudget) -> Requ
 
 
 def request_about(sample: Sample, media: tuple[Clip, ...], wording: Wording, *, seed: int | None = None) -> Request:
-    """Return a sample whose media have been read as one user message. Raises: DataError: there is no task for the sample."""
+    """Return a sample whose media have been read as one user message.
+
+    Raises: DataError: there is no task for the sample. MediaError: its media are of another kind than the question is about.
+    """
+    check_kinds(sample, media)
     return Request(wording.text(sample), media, wording.system, seed)
+
+
+def check_kinds(sample: Sample, media: Sequence[Clip]) -> None:
+    """Raise MediaError, which names the medium, for a question about a picture that is shown a video, or the other way round.
+
+    A question about a video may also show pictures.
+    """
+    videos = [clip for clip in media if clip.kind == "video"]
+    if sample.data_type == "image" and videos:
+        raise MediaError(f"{videos[0].name} is a video (or an animation), but the question is about a picture: set its data_type to video")
+    if sample.data_type == "video" and media and not videos:
+        raise MediaError(f"{media[0].name} is a picture, but the question is about a video: set its data_type to image")
 
 
 def encode_requests(processor: Any, requests: Sequence[Request]) -> BatchFeature:
@@ -56,7 +72,7 @@ def encode_requests(processor: Any, requests: Sequence[Request]) -> BatchFeature
     videos = [clip for request in requests for clip in request.media if clip.kind == "video"]
     if videos and getattr(processor, "video_processor", None) is None:
         raise EngineError(f"{type(processor).__name__} takes no videos, only pictures; load a model that reads video, such as a Qwen3-VL")
-    texts = _texts(processor, requests)
+    texts = prompt_texts(processor, requests)
     media: dict[str, Any] = {}
     if any(images):
         media |= {"images": images, "images_kwargs": {"do_resize": not has_our_grid(processor.image_processor)}}
@@ -94,7 +110,7 @@ def split_questions(processor: Any, requests: Sequence[Request]) -> list[torch.T
     None where the template puts something of a request's own before the last of its media, so that these could not be read once for all.
     """
     tokenizer = processor.tokenizer
-    prompts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in _texts(processor, requests)]
+    prompts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in prompt_texts(processor, requests)]
     shared = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*prompts, strict=False)))
     places = {getattr(processor, f"{kind}_token_id", None) for kind in ("image", "video")}
     if any(token in places for token in prompts[0][shared:]):
@@ -102,10 +118,11 @@ def split_questions(processor: Any, requests: Sequence[Request]) -> list[torch.T
     return [torch.tensor(prompt[shared:], dtype=torch.long) for prompt in prompts]
 
 
-def _texts(processor: Any, requests: Sequence[Request]) -> list[str]:
+def prompt_texts(processor: Any, requests: Sequence[Request]) -> list[str]:
     """Return the chat template's text of each request, in which one token stands for each of its media."""
+    spelled = spelled_tokens(processor.tokenizer)
     texts: list[str] = processor.apply_chat_template(
-        [_messages(request, processor.tokenizer.all_special_tokens) for request in requests], tokenize=False, add_generation_prompt=True
+        [_messages(request, spelled) for request in requests], tokenize=False, add_generation_prompt=True
     )
     written = _written_of_answer(processor)
     if "</think>" in written:

@@ -21,7 +21,7 @@ from torch import nn
 from onethinker.errors import CheckpointError
 from onethinker.files import differences, digest_file, grant_as, sync_folder, sync_tree, write_atomically
 from onethinker.training.advantages import EmaState, Moments
-from onethinker.training.inputs import Digests, changed_files
+from onethinker.training.provenance import Digests, changed_files
 from onethinker.training.sharding import dealt_like
 
 KEPT_CHECKPOINTS = 2

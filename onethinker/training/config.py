@@ -47,8 +47,15 @@ class DataSettings(Settings):
     """Up to so many records of a task about the same media come one after the other: the media are then decoded once, and in SFT encoded
     and attended to once. A task's turn is so many samples long, so a batch should be a multiple. Scenes have one question each."""
     max_corrupt_share: float = Field(0.01, ge=0, le=1)
-    """The run stops when more than this share of the samples drawn, counted as at least 1,000, could not be read; each of them is named in
-    the journal and replaced by the next of its task."""
+    """A run does not begin when the media of more than this share of the records cannot be read, and stops when it turns out so later, of
+    the samples drawn (counted as at least 1,000, or as all records where there are fewer). Each of them is named and replaced by another
+    record of its task."""
+    invalid: Literal["error", "skip"] = "error"
+    """Records that are surely wrong (a box in pixels, a time after the end of the clip, an answer that is none): the run does not begin and
+    names them, or they are left out and named."""
+    too_long: Literal["error", "skip", "truncate"] = "error"
+    """Records longer than `max_row_tokens` (in RL: their prompt with `rollout.max_new_tokens`): the run does not begin and names them, they
+    are left out and named, or (SFT only) the end of their response is cut; a prompt is never cut."""
 
 
 class OptimizerSettings(Settings):
@@ -346,6 +353,12 @@ class RlRecipe(Recipe):
     log: RlLogSettings = RlLogSettings()
     """Where it says how it goes."""
     need: ClassVar[Need] = "truth"
+
+    @model_validator(mode="after")
+    def _check_too_long(self) -> "RlRecipe":
+        if self.data.too_long == "truncate":
+            raise ValueError('data.too_long must be "error" or "skip" in RL, which has no responses to cut, got "truncate"')
+        return self
 
     @model_validator(mode="after")
     def _check_dropout(self) -> "RlRecipe":

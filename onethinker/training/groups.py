@@ -12,11 +12,14 @@ from accelerate.utils import gather_object
 
 from onethinker.clip import Clip
 from onethinker.data.sample import Medium, Sample
-from onethinker.errors import ConfigError
+from onethinker.errors import ConfigError, DataError
+from onethinker.models.chat import plain_text, spelled_tokens
 from onethinker.models.prompt import answer_opening
 from onethinker.tasks import find_task
 from onethinker.tasks.task import Grade
 from onethinker.training.config import RlRecipe, RolloutSettings
+from onethinker.training.inputs import too_long_text
+from onethinker.training.lengths import Length
 from onethinker.training.monitoring import Summary, covers_whole_frame, note_answer
 from onethinker.training.packing import Prompt
 from onethinker.training.rewards import Failure, Grader, Grading, Ungraded
@@ -145,11 +148,14 @@ def _answer(run: Run, recipe: RlRecipe, grader: Grader, numbers: Sequence[int]) 
         opened: dict[Medium, Clip] = {}
         read = [run.read(number, opened) for number in numbers]
         prompts = run.prompts([request for _, request in read])
+        for (sample, _), prompt in zip(read, prompts, strict=True):
+            _check_fits(recipe, sample, prompt)
     size = settings.answers_per_prompt, settings.max_new_tokens
     uniforms_PGT = torch.stack(
         [torch.rand(size, generator=torch.Generator().manual_seed(recipe.seed * 1_000_003 + number)) for number in numbers]
     )
     tokenizer = run.processor.tokenizer
+    spelled = spelled_tokens(tokenizer)
     with run.clock.phase("rollout"), run.precision():
         rollouts = sample_answers(
             run.model,
@@ -164,9 +170,21 @@ def _answer(run: Run, recipe: RlRecipe, grader: Grader, numbers: Sequence[int]) 
         texts = tuple(begun + tokenizer.decode(answer.ids[:-1] if answer.ended else answer.ids) for answer in answers)
         task = find_task(sample.problem_type, sample.data_type)
         with run.clock.phase("grading"):
-            grading = grader.submit(sample, texts)
+            grading = grader.submit(_as_read(sample, spelled), [plain_text(text, spelled) for text in texts])
         asked.append((Group(number, task.statistics, sample, prompt, tuple(answers), texts, ()), grading))
     return asked
+
+
+def _check_fits(recipe: RlRecipe, sample: Sample, prompt: Prompt) -> None:
+    """Raise DataError for a prompt whose longest answer fits into no row: a scene, or media that are not as their headers promised."""
+    length = Length(len(prompt.input_ids), prompt.visual_tokens, recipe.rollout.max_new_tokens)
+    if length.total > recipe.max_row_tokens:
+        raise DataError(f"sample {sample.id!r}: {too_long_text(length, recipe)}; raise max_row_tokens, or lower rollout.max_new_tokens")
+
+
+def _as_read(sample: Sample, spelled: Sequence[str]) -> Sample:
+    """Return a sample whose reference and options spell special tokens as the prompt shows them, and SFT teaches them: broken up."""
+    return replace(sample, truth=plain_text(sample.truth, spelled), options=tuple(plain_text(option, spelled) for option in sample.options))
 
 
 def _summary(group: Group, recipe: RlRecipe) -> Summary:

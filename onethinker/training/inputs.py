@@ -1,91 +1,112 @@
-"""What a run is made from besides its recipe: data files and models, known by their content, and the machine of each start."""
+"""Which records a run may learn from: those that are right, and that fit into a row."""
 
-import platform
-import re
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from huggingface_hub import try_to_load_from_cache
-
-from onethinker.errors import CheckpointError
-from onethinker.evaluation.results import about_this_machine
-from onethinker.files import digest_file
-from onethinker.models.folder import ADAPTER_SETTINGS_FILE, read_settings
-from onethinker.models.loading import HUB_ID, TINY, base_of
-
-Digests = Mapping[str, str]
-"""The SHA-256 of each file, by its path, or by its name where it belongs to a model."""
-_OF_A_MODEL = frozenset({".safetensors", ".bin", ".json", ".jinja", ".txt", ".model"})
-"""Endings of the files that decide what a model says; a README may change."""
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+from onethinker.data.checking import SHOWN, Checked, Problem, check_files
+from onethinker.data.mixing import Mixture
+from onethinker.errors import DataError
+from onethinker.media.budget import MediaBudget
+from onethinker.models.wording import Wording
+from onethinker.training.config import Recipe, RlRecipe
+from onethinker.training.lengths import Length, Lengths
 
 
-def digest_data(files: Iterable[Path]) -> Digests:
-    """Return the digests of sample files, not of the media that they name. Raises: CheckpointError: one cannot be read."""
-    return _digests({str(path): path for path in files})
+@dataclass(frozen=True)
+class Inputs:
+    """The records that are drawn are those not left out; `left_out` says why, `lines` is what a user must know of them all."""
+
+    left_out: tuple[Problem, ...] = ()
+    lines: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> dict[Path, set[int]]:
+        """The rows of each file that are left out."""
+        rows: dict[Path, set[int]] = {}
+        for problem in self.left_out:
+            rows.setdefault(problem.file, set()).add(problem.row)
+        return rows
 
 
-def digest_model(model: str) -> Digests:
-    """Return the digests of a model's files, of adapters also those of the model below them; none of "tiny", which its seed decides.
+def check_data(recipe: Recipe, on_progress: Callable[[int, int], None] | None = None) -> Checked:
+    """Return what a recipe's files hold, after every record and the header of every medium was looked at. Raises: DataError."""
+    data = recipe.data
+    return check_files(
+        data.files, need=recipe.need, invalid=data.invalid, max_corrupt_share=data.max_corrupt_share, on_progress=on_progress
+    )
 
-    All weights of a folder are read, several files at once. Those of the hub are named by their digest
-    where the hub's cache lies; one that is not in the cache gives none.
 
-    Raises: CheckpointError: a file cannot be read. EngineError: nothing says which model is below the adapters.
+def open_mixture(recipe: Recipe, inputs: Inputs) -> Mixture:
+    """Return the endless order of a recipe's samples, without those that are left out. Raises: DataError."""
+    data = recipe.data
+    return Mixture.open(data.files, data.problem_types, data.weights, data.seed, data.questions_per_clip, inputs.rows)
+
+
+def unused_weights(data: Mixture) -> list[str]:
+    """Return a line about the weights of a recipe that its files have no samples for, if there are any."""
+    if not data.unused:
+        return []
+    return [f"data.weights: {', '.join(data.unused)} left out, because the files have no sample of them"]
+
+
+def measure(recipe: Recipe, checked: Checked, *, processor: Any, wording: Wording, budget: MediaBudget) -> Lengths:
+    """Return the lengths of records that have been checked, as a recipe would train on them."""
+    return Lengths(
+        [record.sample for record in checked.records],
+        checked.headers,
+        processor=processor,
+        wording=wording,
+        budget=budget,
+        max_new_tokens=new_tokens(recipe),
+    )
+
+
+def new_tokens(recipe: Recipe) -> int | None:
+    """Return the tokens of an answer at most in RL; None for SFT, where each has its own."""
+    return recipe.rollout.max_new_tokens if isinstance(recipe, RlRecipe) else None
+
+
+def choose_inputs(recipe: Recipe, checked: Checked, lengths: Lengths) -> Inputs:
+    """Return what is left out of the records of a recipe, because it is wrong or too long.
+
+    Raises: DataError: names the records that are longer than a row, where `data.too_long` does not say what to do with them.
     """
-    if model == TINY:
-        return {}
-    folder = Path(model).expanduser()
-    below: Digests = {}
-    if not folder.is_dir() and HUB_ID.fullmatch(model):
-        cached = try_to_load_from_cache(model, "config.json")
-        if not isinstance(cached, str):
-            return {}
-        folder = Path(cached).parent
-    elif (folder / ADAPTER_SETTINGS_FILE).is_file():
-        below = {f"base/{name}": digest for name, digest in digest_model(base_of(folder, read_settings(folder))).items()}
-    files = sorted(folder.glob("*")) if folder.is_dir() else []
-    return {**below, **_digests({path.name: path for path in files if path.is_file() and path.suffix in _OF_A_MODEL})}
+    long = lengths.longer_than(recipe.max_row_tokens)
+    if not long:
+        return Inputs(checked.invalid, tuple(checked.lines()))
+    kept = recipe.data.too_long == "truncate"
+    hopeless = {n: length for n, length in long.items() if length.prompt >= recipe.max_row_tokens} if kept else long
+    if hopeless and (kept or recipe.data.too_long == "error" or len(long) == len(checked.records)):
+        raise DataError(_refusal(recipe, checked, hopeless))
+    problems = tuple(
+        Problem(checked.records[n].file, checked.records[n].row, too_long_text(length, recipe)) for n, length in sorted(long.items())
+    )
+    done = "their responses are cut" if kept else "left out"
+    said = f"{len(long):,} of {checked.count:,} records are too long ({done}, data.too_long): {'; '.join(map(str, problems[:SHOWN]))}"
+    said += f"; and {len(long) - SHOWN} more" if problems[SHOWN:] else ""
+    return Inputs(checked.invalid + (() if kept else problems), (*checked.lines(), said))
 
 
-def changed_files(before: Digests, now: Digests) -> list[str]:
-    """Return what happened to each file that is not as it was.
-
-    >>> changed_files({"a.jsonl": "12", "b.jsonl": "34"}, {"a.jsonl": "56"})
-    ['a.jsonl: has another content', 'b.jsonl: is gone']
-    """
-    happened = {name: "is gone" if name not in now else "is new" for name in before.keys() ^ now.keys()}
-    happened |= {name: "has another content" for name in before.keys() & now.keys() if before[name] != now[name]}
-    return [f"{name}: {what}" for name, what in sorted(happened.items())]
+def too_long_text(length: Length, recipe: Recipe) -> str:
+    """Return in words how long a record is beside a row."""
+    answer = "rollout.max_new_tokens" if isinstance(recipe, RlRecipe) else "its response"
+    return (
+        f"{length.total:,} tokens (prompt {length.prompt:,}, of which {length.visual:,} are visual; {answer} {length.answer:,}), a row has "
+        f"max_row_tokens = {recipe.max_row_tokens:,}"
+    )
 
 
-def about_start(processes: int) -> dict[str, Any]:
-    """Return what a reader of the run needs to know of a start: command, versions, machine, and how many processes trained."""
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return {"processes": processes, "host": platform.node(), "cpu": _cpu(), "gpus": gpus, **about_this_machine()}
-
-
-def _digests(files: Mapping[str, Path]) -> Digests:
-    try:
-        with ThreadPoolExecutor() as threads:
-            return dict(zip(files, threads.map(_known_or_read, files.values()), strict=True))
-    except OSError as error:
-        raise CheckpointError(f"what the run learns from cannot be read whole: {error}") from error
-
-
-def _known_or_read(path: Path) -> str:
-    """Return a file's digest; weights in the hub's cache are links to files that are named by it."""
-    target = path.resolve()
-    return target.name if target.parent.name == "blobs" and _SHA256.fullmatch(target.name) else digest_file(path)
-
-
-def _cpu() -> str:
-    """Return what the processor calls itself, or its kind where the system does not say."""
-    try:
-        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        names = []
-    return names[0] if names else platform.machine()
+def _refusal(recipe: Recipe, checked: Checked, long: Mapping[int, Length]) -> str:
+    order = sorted(long, key=lambda n: long[n].total, reverse=True)
+    shown = [(checked.records[n], long[n]) for n in order[:SHOWN]]
+    longest = "\n".join(f"  {record.file}, row {record.row}: {too_long_text(length, recipe)}" for record, length in shown)
+    what = "have prompts that fill a row alone" if recipe.data.too_long == "truncate" else "are longer than a row"
+    ways = 'leave them out with data.too_long = "skip"'
+    if not isinstance(recipe, RlRecipe):
+        ways += ', or cut the ends of responses with "truncate" (a prompt is never cut)'
+    return (
+        f"{len(long):,} of {checked.count:,} records {what}; the longest:\n{longest}\nRaise max_row_tokens, lower the [budget] of media"
+        f"{' or rollout.max_new_tokens' if isinstance(recipe, RlRecipe) else ''}, or {ways}"
+    )

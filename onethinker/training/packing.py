@@ -36,6 +36,11 @@ class Prompt:
     positions: Tensor
     pixels: dict[str, Tensor]
 
+    @property
+    def visual_tokens(self) -> int:
+        """Tokens that stand for pictures and frames."""
+        return int((self.mm_token_type_ids > 0).sum())
+
     def beginning(self, length: int) -> "Prompt":
         """Return its first tokens, with all media, which must lie among them."""
         return Prompt(self.input_ids[:length], self.mm_token_type_ids[:length], self.positions[:, :length], self.pixels)

@@ -12,6 +12,7 @@ from onethinker.errors import ConfigError
 from onethinker.media.budget import FRAMES_PER_TOKEN, TOKEN_SIDE_PX, MediaBudget
 from onethinker.training.adapters import Count, choose_trained, count_parameters
 from onethinker.training.config import Dealing, Part, Recipe, RlRecipe, SftRecipe
+from onethinker.training.lengths import Length
 from onethinker.training.loss import LOGITS_AT_ONCE
 
 TEXT_TOKENS = 1024
@@ -115,8 +116,8 @@ class Batch:
         return trees * math.ceil(self.answers / answers_per_row)
 
 
-def plan_batch(recipe: Recipe, budget: MediaBudget, processes: int) -> Batch:
-    """Return the arithmetic of a recipe's step.
+def plan_batch(recipe: Recipe, budget: MediaBudget, processes: int, longest: Length | None = None) -> Batch:
+    """Return the arithmetic of a recipe's step; `longest` is what its records take at most, where that is known.
 
     Raises: ConfigError: the batch does not divide by the processes, or by the updates of a batch.
     """
@@ -141,7 +142,10 @@ def plan_batch(recipe: Recipe, budget: MediaBudget, processes: int) -> Batch:
                 f"{name} = {prompts} does not divide by {number} {what}: some would get more than others, and the rest wait. Choose "
                 f"{' or '.join(map(str, near))}"
             )
-    return Batch(processes, prompts, answers, updates, visual, visual + times + TEXT_TOKENS, answer_tokens, recipe.max_row_tokens)
+    prompt_tokens = visual + times + TEXT_TOKENS
+    if longest is not None:
+        visual, prompt_tokens, answer_tokens = longest.visual, longest.prompt, longest.answer
+    return Batch(processes, prompts, answers, updates, visual, prompt_tokens, answer_tokens, recipe.max_row_tokens)
 
 
 def largest_visual_tokens(budget: MediaBudget) -> int:
@@ -324,12 +328,16 @@ def gigabytes(size: float) -> str:
     return f"{size / 2**30:,.2f} GiB"
 
 
-def make_plan(recipe: Recipe, *, processes: int, model: Any, budget: MediaBudget, dealing: Dealing | None = None) -> Plan:
+def make_plan(
+    recipe: Recipe, *, processes: int, model: Any, budget: MediaBudget, dealing: Dealing | None = None, longest: Length | None = None
+) -> Plan:
     """Return the plan of a run; `model` is a network whose weights may be on the meta device, or None where it could not be had.
+
+    `longest` are the most tokens of prompt, media and answer that its records have; without it they are estimated out of the budget.
 
     Raises: ConfigError: the batch does not divide, nothing would be trained, or the model is no Qwen3-VL.
     """
-    batch = plan_batch(recipe, budget, processes)
+    batch = plan_batch(recipe, budget, processes, longest)
     if model is None:
         return Plan(recipe, batch, {}, ())
     choose_trained(model, recipe)

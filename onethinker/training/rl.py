@@ -4,7 +4,7 @@ Dimensions: P groups, G answers per group.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,7 +25,14 @@ from onethinker.training.run import OnStep, Run, open_run
 from onethinker.training.sharding import gathered
 
 
-def train_rl(recipe: RlRecipe, folder: Path, *, on_step: OnStep | None = None, allow_changes: bool = False) -> Path:
+def train_rl(
+    recipe: RlRecipe,
+    folder: Path,
+    *,
+    on_step: OnStep | None = None,
+    on_check: Callable[[int, int], None] | None = None,
+    allow_changes: bool = False,
+) -> Path:
     """Improve a model by multi-task reinforcement learning and return the folder of the finished one; a stopped run goes on.
 
     It goes on with other settings than it began with only if changes are allowed.
@@ -33,7 +40,7 @@ def train_rl(recipe: RlRecipe, folder: Path, *, on_step: OnStep | None = None, a
     Raises: CheckpointError, ConfigError, DataError, EngineError, MediaError.
     """
     with Grader(recipe.grading, recipe.rewards) as grader:
-        run = open_run(recipe, folder, batch=recipe.rollout.prompts_per_step, allow_changes=allow_changes)
+        run = open_run(recipe, folder, batch=recipe.rollout.prompts_per_step, allow_changes=allow_changes, on_check=on_check)
         return _train(run, recipe, grader, on_step)
 
 

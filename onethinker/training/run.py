@@ -1,6 +1,7 @@
 """What SFT and RL share: a model under training with its optimizer, its processes and its folder."""
 
 import itertools
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -15,12 +16,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from onethinker.clip import Clip
-from onethinker.data.checking import check_files
+from onethinker.data.checking import Checked
+from onethinker.data.formats import write_records
 from onethinker.data.mixing import Mixture
 from onethinker.data.sample import Medium, Sample
 from onethinker.errors import ConfigError, DataError, MediaError
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
+from onethinker.models.chat import plain_text, spelled_tokens
 from onethinker.models.engine import Request
 from onethinker.models.folder import ModelSettings, load_adapters, save_model
 from onethinker.models.loading import load_local
@@ -39,19 +42,23 @@ from onethinker.training.checkpoint import (
     save_progress,
 )
 from onethinker.training.config import FREE_SETTINGS, Recipe
-from onethinker.training.inputs import Digests, about_start, digest_data, digest_model
+from onethinker.training.inputs import Inputs, check_data, choose_inputs, measure, open_mixture, unused_weights
 from onethinker.training.loss import scored_by_head
 from onethinker.training.monitoring import Stopwatch
 from onethinker.training.optimizer import learning_rate, make_optimizer
 from onethinker.training.packing import Prompt, Row, Tree, pack, rows_of, split_prompts, use_forest_attention
+from onethinker.training.provenance import Digests, about_start, digest_data, digest_model
 from onethinker.training.sharding import average_whole_gradients, clip_gradients, is_sharded, is_wanted, shard, whole
 from onethinker.training.trackers import Trackers, check_trackers
 from onethinker.training.zero import Zero, wants_zero
 
+LEFT_OUT = "left_out.jsonl"
+"""The file in a run's folder with every record that is not drawn, and why; empty as a rule."""
 FEWEST_SAMPLES = 1000
-"""Shares are of at least so many samples, so that one bad file among the first does not stop a run."""
+"""Shares are of at least so many samples, or of all records if they are fewer: one bad file among the first draws stops no long run."""
 OnStep = Callable[[dict[str, Any]], None]
 """Called in the main process with each row of the journal, after it is on disk."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -124,15 +131,17 @@ class Run:
         return sorted(gather_object(mine), key=lambda skipped: int(skipped["number"]))
 
     def _allowed_skips(self, progress: Progress) -> float:
-        return self.recipe.data.max_corrupt_share * max(progress.cursor, FEWEST_SAMPLES)
+        fewest = FEWEST_SAMPLES if self.data.num_records is None else min(FEWEST_SAMPLES, self.data.num_records)
+        return self.recipe.data.max_corrupt_share * max(progress.cursor, fewest)
 
     def answer_ids(self, text: str) -> Tensor:
-        """Return the tokens of a whole response with the end token, on this process's device.
+        """Return the tokens of a whole response with the end token, on this process's device; no other special token is among them.
 
         What the chat template has already written of it stands in the prompt, and is not learned twice.
         """
         tokenizer = self.processor.tokenizer
-        ids = tokenizer(without_opening(text, answer_opening(self.processor)), add_special_tokens=False)["input_ids"]
+        learned = plain_text(without_opening(text, answer_opening(self.processor)), spelled_tokens(tokenizer))
+        ids = tokenizer(learned, add_special_tokens=False)["input_ids"]
         return torch.tensor([*ids, tokenizer.eos_token_id], device=self.accelerator.device)
 
     def update(self, trees: Sequence[Tree], step: int, row_loss: Callable[[Row, list[Tree], Tensor, Tensor], Tensor]) -> float:
@@ -237,8 +246,12 @@ class Run:
         return self.folder.model
 
 
-def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = False) -> Run:
+def open_run(
+    recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = False, on_check: Callable[[int, int], None] | None = None
+) -> Run:
     """Return a run that is new, or that goes on from the last whole checkpoint in its folder; `batch` samples are a step.
+
+    Before anything else all records are checked, and the headers of their media; `on_check` gets how many of these have been.
 
     Settings that decide what is learned may differ from those that the run began with only if changes are allowed.
 
@@ -258,23 +271,24 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
     sharded = is_wanted(accelerator.num_processes, recipe)
     folder, settings = RunFolder(path), recipe.model_dump(mode="json")
     changed = folder.check(settings, free=FREE_SETTINGS, allow_changes=allow_changes)
+    checked = Checked()
     if accelerator.is_main_process:
-        check_files(recipe.data.files, need=recipe.need)
+        checked = check_data(recipe, on_check)
     start = _find_start(accelerator, folder)
-    inputs: dict[str, Digests] = {}
+    digests: dict[str, Digests] = {}
     if accelerator.is_main_process:
         step = int(start.checkpoint.name.partition("-")[2]) if start.checkpoint else 0
         changed += folder.check_records(step, allow_changes=allow_changes)
-        inputs["data"] = digest_data(recipe.data.files)
-        changed += folder.check_inputs({"data": inputs["data"]}, allow_changes=allow_changes)
+        digests["data"] = digest_data(recipe.data.files)
+        changed += folder.check_inputs({"data": digests["data"]}, allow_changes=allow_changes)
     lora, checkpoint = recipe.lora, start.checkpoint
     weights = str(checkpoint / "model") if checkpoint and lora is None else recipe.model
     four_bit = lora is not None and lora.four_bit
     engine = load_local(weights, seed=recipe.seed, dtype=recipe.weights_dtype, four_bit=four_bit)
     if accelerator.is_main_process:
         # After it was loaded: only then is a model of the hub here for certain.
-        inputs["model"] = digest_model(recipe.model)
-        changed += folder.check_inputs({"model": inputs["model"]}, allow_changes=allow_changes)
+        digests["model"] = digest_model(recipe.model)
+        changed += folder.check_inputs({"model": digests["model"]}, allow_changes=allow_changes)
     model = engine.model.to(accelerator.device)
     use_forest_attention(model)
     model.train()
@@ -293,14 +307,24 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
             moments = checkpoint / "optimizer.safetensors"
             zero.load_moments(moments) if zero else load_optimizer(optimizer, model, moments)
         progress = load_progress(checkpoint / "progress.json")
-    data = Mixture.open(**recipe.data.model_dump(exclude={"max_corrupt_share"}))
+    budget = recipe.budget or engine.budget
+    inputs = Inputs()
+    if accelerator.is_main_process:
+        lengths = measure(recipe, checked, processor=engine.processor, wording=engine.wording, budget=budget)
+        inputs = choose_inputs(recipe, checked, lengths)
+    (inputs,) = broadcast_object_list([inputs])
+    data = open_mixture(recipe, inputs)
     # Only now is anything written: a recipe that cannot start leaves no folder behind.
     trackers = None
     if accelerator.is_main_process:
         saves = math.ceil((recipe.steps - progress.step) / recipe.save_every)
         folder.check_room(_checkpoint_bytes(model, recipe), saves)
-        about = {"inputs": inputs, **about_start(accelerator.num_processes)}
+        about = {"inputs": digests, **about_start(accelerator.num_processes)}
         folder.begin(settings, progress.step, changed=changed, torn=start.torn, about=about)
+        for line in (*inputs.lines, *unused_weights(data)):
+            _log.warning("%s", line)
+        left_out = [{"file": str(each.file), "row": each.row, "reason": each.text} for each in inputs.left_out]
+        write_records(path / LEFT_OUT, left_out)
         if recipe.log.trackers:
             trackers = Trackers(accelerator, recipe.log, path, recipe=settings, step=progress.step)
             trackers.tell(folder.rows())
@@ -312,7 +336,7 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
         model=model,
         processor=engine.processor,
         wording=engine.wording,
-        budget=recipe.budget or engine.budget,
+        budget=budget,
         optimizer=optimizer,
         data=data,
         progress=progress,

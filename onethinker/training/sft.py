@@ -1,7 +1,7 @@
 """The SFT loop: a batch of samples, packed as trees of a prompt and its response, one optimizer step."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,17 +10,27 @@ from torch import Tensor
 
 from onethinker.clip import Clip
 from onethinker.data.sample import Medium, Sample
+from onethinker.errors import DataError
 from onethinker.models.engine import Request
 from onethinker.models.prompt import split_questions
 from onethinker.training.checkpoint import Progress
 from onethinker.training.config import SftRecipe
+from onethinker.training.inputs import too_long_text
+from onethinker.training.lengths import Length
 from onethinker.training.monitoring import SftRow
 from onethinker.training.optimizer import learning_rate
 from onethinker.training.packing import Prompt, Row, Tree, deal
 from onethinker.training.run import OnStep, Run, open_run
 
 
-def train_sft(recipe: SftRecipe, folder: Path, *, on_step: OnStep | None = None, allow_changes: bool = False) -> Path:
+def train_sft(
+    recipe: SftRecipe,
+    folder: Path,
+    *,
+    on_step: OnStep | None = None,
+    on_check: Callable[[int, int], None] | None = None,
+    allow_changes: bool = False,
+) -> Path:
     """Train on whole responses and return the folder of the finished model; a run that was stopped goes on.
 
     Only the tokens of the response count, all with one weight over the batch, whatever rows and processes they are in.
@@ -28,7 +38,7 @@ def train_sft(recipe: SftRecipe, folder: Path, *, on_step: OnStep | None = None,
 
     Raises: CheckpointError, ConfigError, DataError, EngineError, MediaError.
     """
-    run = open_run(recipe, folder, batch=recipe.batch_size, allow_changes=allow_changes)
+    run = open_run(recipe, folder, batch=recipe.batch_size, allow_changes=allow_changes, on_check=on_check)
     for step in range(run.progress.step, recipe.steps):
         started = time.perf_counter()
         with run.clock.phase("data"):
@@ -101,7 +111,22 @@ def _grown(run: Run, prompt: Prompt, members: list[tuple[Sample, Request]], ques
     asked = [question.to(prompt.input_ids.device) for question in questions]
     answers = [torch.cat([ask, run.answer_ids(sample.response or "")]) for ask, (sample, _) in zip(asked, members, strict=True)]
     shared = prompt.beginning(len(prompt.input_ids) - len(asked[0]))
+    answers = [_fitted(run, shared, answer, len(ask), sample) for answer, ask, (sample, _) in zip(answers, asked, members, strict=True)]
     return [
         Tree(shared, tuple(answers[n] for n in part), unscored=tuple(len(asked[n]) for n in part))
         for part in deal([len(answer) for answer in answers], run.recipe.max_row_tokens - len(shared.input_ids))
     ]
+
+
+def _fitted(run: Run, shared: Prompt, answer: Tensor, question: int, sample: Sample) -> Tensor:
+    """Return what goes on from a shared prompt, its end cut where the recipe says so and it is longer than a row.
+
+    Raises: DataError: it is longer, and the recipe says nothing of the kind: a scene, or media that are not as their headers promised.
+    """
+    room = run.recipe.max_row_tokens - len(shared.input_ids)
+    if len(answer) <= room:
+        return answer
+    if run.recipe.data.too_long == "truncate" and room > question:
+        return answer[:room]
+    length = Length(len(shared.input_ids) + question, shared.visual_tokens, len(answer) - question)
+    raise DataError(f"sample {sample.id!r}: {too_long_text(length, run.recipe)}; raise max_row_tokens, or lower the [budget] of media")

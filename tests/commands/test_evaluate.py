@@ -1,11 +1,16 @@
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from onethinker.cli import main
-from onethinker.data.formats import write_samples
+from onethinker.data.formats import write_records, write_samples
 from onethinker.data.sample import Sample
 from onethinker.media.writing import write_video
 
@@ -157,3 +162,83 @@ def test_other_weights_are_asked_in_the_words_of_their_file(tmp_path):
     assert run(*arguments, "--wording", words, "--max-new-tokens", 4) == 0
     wording = json.loads((tmp_path / "runs/charades_sta/settings.json").read_text())["settings"]["wording"]
     assert (wording["system"], wording["instructions"]) == ("Think first.", {"temporal grounding": "Say when."})
+
+
+@pytest.mark.parametrize("model", ["tiny", "server"])
+def test_media_of_another_kind_than_the_question_are_not_asked_about(tmp_path, capsys, model):
+    picture, clip = np.zeros((2, 64, 64, 3), np.uint8)[:1], np.zeros((8, 64, 64, 3), np.uint8)
+    Image.fromarray(picture[0]).save(tmp_path / "a.jpg")
+    Image.fromarray(picture[0]).save(tmp_path / "moves.gif", save_all=True, append_images=[Image.new("RGB", (64, 64), "red")])
+    write_video(tmp_path / "clip.mp4", clip, fps=4)
+    records = [
+        {"problem": "What?", "problem_type": "ocr", "data_type": kind, "path": name, "solution": "x", "problem_id": f"{name} as {kind}"}
+        for name, kind in (("a.jpg", "video"), ("clip.mp4", "image"), ("moves.gif", "image"), ("a.jpg", "image"), ("clip.mp4", "video"))
+    ]
+    write_records(tmp_path / "samples.jsonl", records)
+    with serving() as address:
+        engine = ("--model", "tiny") if model == "tiny" else ("--model", address)
+        more = ("--max-new-tokens", 2, "--output", tmp_path / "run")
+        assert run("evaluate", *engine, "--data", tmp_path / "samples.jsonl", *more) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "3 of 5 samples have no grade" in said
+    assert "a.jpg as video: a.jpg is a picture, but the question is about a video" in said
+    assert "clip.mp4 as image: clip.mp4 is a video (or an animation), but the question is about a picture" in said
+    assert "moves.gif as image: moves.gif is a video" in said
+
+
+@contextmanager
+def serving() -> Iterator[str]:
+    """A server that says x to everything."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.reply({"data": [{"id": "said"}]})
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            message = {"role": "assistant", "content": "<think>x</think><answer>x</answer>"}
+            usage = {"prompt_tokens": 1, "completion_tokens": 1}
+            self.reply({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage})
+
+        def reply(self, body):
+            content = json.dumps(body).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_ids_that_repeat_and_truths_that_are_none_are_found_before_the_model_is_loaded(tmp_path, capsys):
+    record = {"problem": "What?", "problem_type": "ocr", "data_type": "image", "path": "a.png", "solution": "x", "problem_id": 3}
+    write_records(tmp_path / "twice.jsonl", [record, record])
+    assert run("evaluate", "--model", "/no/such/model", "--data", tmp_path / "twice.jsonl", "--output", tmp_path / "run") == 1
+    assert "sample ids must differ, '3' stands for more than one sample" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_record_of_a_benchmark_that_cannot_be_used_is_named_and_missing_and_the_others_are_asked(tmp_path, capsys):
+    (tmp_path / "data/activitynet").mkdir(parents=True)
+    write_video(tmp_path / "data/activitynet/v_a.mp4", np.zeros((8, 64, 64, 3), np.uint8), fps=4)
+    spans = [[0, 1], [0, 0], [0.5, 2]]
+    video = {"duration": 2.0, "timestamps": spans, "sentences": ["A man sits.", "A title.", "He stands up."]}
+    (tmp_path / "data/activitynet/val_2.json").write_text(json.dumps({"v_a": video}))
+    arguments = ("--benchmark", "activitynet_captions", "--data", tmp_path / "data", "--output", tmp_path / "run", "--max-new-tokens", 2)
+    assert run("evaluate", "--model", "tiny", *arguments) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "ActivityNet Captions: 1 of 3 records cannot be used and are missing from its numbers:" in said
+    assert "'v_a', sentence 1: 'time' must end after it starts, got [0, 0]" in said
+    assert "ActivityNet Captions: 2 samples, 17031 are expected" in said
+    (tmp_path / "data/activitynet/val_2.json").write_text(json.dumps({"v_a": {**video, "timestamps": [[0, 0], [1, 1], [0, 2]]}}))
+    assert run("evaluate", "--model", "tiny", *arguments) == 1
+    assert "2 of 3 records cannot be used; the first: " in " ".join(capsys.readouterr().err.split())

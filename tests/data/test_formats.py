@@ -88,11 +88,34 @@ def test_a_response_under_test_is_never_the_truth(tmp_path):
     assert sample.truth == ""
 
 
-def test_placeholders_set_the_order_of_the_media_and_leave_the_text(tmp_path):
+def test_placeholders_set_the_order_of_the_media_and_those_among_the_words_stay_words(tmp_path):
     record = {**RL, "problem": "Is <image> in <video>\n or in <image>?", "images": ["a.png", "b.png"], "videos": ["c.mp4"]}
+    record |= {"problem_type": "ocr", "data_type": "video-image", "answer": "x"}
     (sample,) = read_samples(write(tmp_path / "rl.jsonl", record))
     assert sample.media == tuple(tmp_path / name for name in ("a.png", "c.mp4", "b.png"))
-    assert sample.problem == "Is in\nor in ?"
+    assert sample.problem == "Is <image> in <video>\n or in <image>?"
+
+
+@pytest.mark.parametrize(
+    ("problem", "media", "read"),
+    [
+        ("<image>\nWhere?", {"images": ["a.png"]}, "Where?"),
+        ("<image> <video>Where?", {"images": ["a.png"], "videos": ["b.mp4"]}, "Where?"),
+        ("Where?\n<image>", {"images": ["a.png"]}, "Where?"),
+        ("First:\n<image>\nSecond:\n<image>\nSame?", {"images": ["a.png", "b.png"]}, "First:\nSecond:\nSame?"),
+        ("What does the tag <image> do?", {"images": ["a.png"]}, "What does the tag <image> do?"),
+        ("What does the tag <image> do?", {"path": "a.png"}, "What does the tag <image> do?"),
+        ("What do <image> and <video> do?", {"path": "a.png"}, "What do <image> and <video> do?"),
+        ("<image>What do <image> and <video> do?", {"images": ["a.png"]}, "What do <image> and <video> do?"),
+        ("<image>\nWhat is it?\n<image>", {"path": "a.png"}, "What is it?\n<image>"),
+        ("  <video>When?", {"videos": ["a.mp4"]}, "When?"),
+    ],
+)
+def test_a_tag_in_a_question_is_a_place_at_its_start_or_on_a_line_of_its_own(tmp_path, problem, media, read):
+    record = {"problem": problem, "problem_type": "ocr", "data_type": "video" if "videos" in media else "image", **media}
+    (sample,) = read_samples(write(tmp_path / "f.jsonl", record))
+    assert sample.problem == read
+    assert len(sample.media) == sum(len(value) if isinstance(value, list) else 1 for value in media.values())
 
 
 def test_absolute_paths_and_paths_upwards_are_kept(tmp_path):
@@ -129,12 +152,68 @@ def test_numbers_as_reference_answers_are_read(tmp_path):
         ({"answer": True}, "'answer' must be a text such as .* got True"),
         ({"problem_id": [1]}, r"'problem_id' must be a whole number or a text, got \[1\]"),
         ({"response": 1}, "'response' must be a text, got 1"),
+        ({"problem": "<image>\n"}, "the question is empty"),
+        ({"problemtype": "ocr", "problem_type": None}, "there is no field 'problemtype'; did you mean 'problem_type'"),
+        ({"task": "OCR", "problem_type": None}, "there is no field 'task'; did you mean 'problem_type'"),
+        ({"image": ["a.png"], "images": None, "problem": "?"}, "there is no field 'image'; did you mean 'images'"),
+        ({"Answers": "<answer>1</answer>", "answer": None}, "there is no field 'Answers'; did you mean 'answer'"),
+        ({"reponse": "x"}, "there is no field 'reponse'; did you mean 'response'"),
+        ({"data_type": "image", "images": None, "videos": ["a.mp4"], "problem": "?"}, "'data_type' is image, but 'videos' names 'a.mp4'"),
+        (
+            {"data_type": "video", "images": ["1.jpg", "2.jpg"], "problem": "?", "problem_type": "tracking", "answer": ""},
+            "'data_type' is video, but there are only pictures, the first '1.jpg'",
+        ),
+        ({"problem_type": "multiple choice", "answer": "A"}, "'options' is missing for a multiple choice question"),
+        (
+            {"problem_type": "multiple choice", "answer": "A", "options": ["A. x", "(a) y"]},
+            "'options' must have each letter once, got A twice",
+        ),
+        ({"problem_type": "multiple choice", "answer": "A", "options": ["A. x", "B. "]}, "'options' must be texts with something in them"),
+        (
+            {"problem_type": "multiple choice", "answer": "C", "options": ["A. x", "B. y"]},
+            "'answer' is not an answer .* letters A, B, got C",
+        ),
+        ({"answer": '{"boxes": [0.1, 0.2, 0.5, 0.6]}'}, r"'answer' has boxes from 0 to 1, .*multiply them by 1000"),
+        ({"answer": '{"boxes": [0, 0, 1, 1]}'}, r"'answer' has boxes from 0 to 1"),
+        (
+            {"answer": '{"boxes": [100, 200, 1280, 600]}'},
+            "'answer' is not an answer .* got 1280; places are thousandths of the frame, 0 to",
+        ),
+        ({"answer": '{"boxes": [500, 200, 100, 600]}'}, ".*must have x1 < x2"),
+        ({"answer": '{"boxes": [1, 2, 3]}'}, ".*must be four thousandths"),
     ],
 )
 def test_a_bad_record_names_file_row_and_field(tmp_path, change, message):
     path = write(tmp_path / "bad.jsonl", RL, {**RL, **change})
     with pytest.raises(DataError, match=rf"bad\.jsonl, row 2: {message}"):
         list(read_samples(path))
+
+
+def test_fields_that_nothing_reads_are_kept_unless_they_look_like_one_that_is_missing(tmp_path):
+    extra = {"resolution": {"width": 1, "height": 2}, "image": "x", "video_id": "y", "task": "ocr", "solution_id": 3, "metadata": {}}
+    (sample,) = read_samples(write(tmp_path / "f.jsonl", {**RL, **extra}))
+    assert sample.extra == {"problem_reserved_text": "Where is the cat?", **extra}
+
+
+def test_a_multiple_choice_question_may_list_its_options_itself(tmp_path):
+    record = {**RL, "problem": "<image>Which?\nA. cat\n(B) dog", "problem_type": "multiple choice", "answer": "B"}
+    assert next(read_samples(write(tmp_path / "f.jsonl", record))).options == ()
+
+
+@pytest.mark.parametrize(
+    ("task", "answer"),
+    [
+        ("tracking", {"boxes": {"1": [0.1, 0.1, 0.2, 0.2], "2": [0.1, 0.1, 0.9, 1]}}),
+        ("spatial-temporal grounding", {"time": [0, 2], "boxes": {"1": [0.1, 0.1, 0.2, 0.2]}}),
+        (
+            "segmentation",
+            {"time": 1, "boxes": [0.1, 0.1, 0.2, 0.2], "positive_points": [[0.1, 0.1]] * 3, "negative_points": [[0.5, 0.5]] * 3},
+        ),
+    ],
+)
+def test_boxes_from_0_to_1_are_found_in_every_task(tmp_path, task, answer):
+    record = {"problem": "?", "videos": ["a.mp4"], "data_type": "video", "problem_type": task, "answer": json.dumps(answer)}
+    assert "has boxes from 0 to 1" in error_of(write(tmp_path / "f.jsonl", record))
 
 
 @pytest.mark.parametrize("roles", [["user"], ["assistant", "user"], ["user", "assistant", "user"]])

@@ -56,6 +56,22 @@ def test_a_weight_for_what_is_not_drawn_is_an_error():
         Mixture.open((), ("tracking",), {"math/video": 2}, seed=0)
 
 
+def test_weights_of_tasks_that_the_files_lack_say_nothing_and_are_named(tmp_path):
+    path = questions_about_clips(tmp_path, [2, 2])
+    mixture = Mixture.open([path], (), {"tracking": 3, "OCR": 2, "numerical/video": 2, "math/image": 5}, seed=0)
+    assert mixture.unused == ("math/image", "tracking")
+    drawn = Counter(statistics(sample) for sample in map(mixture.sample, range(30)))
+    assert drawn == {"ocr": 20, "numerical": 10}
+    with pytest.raises(DataError, match="unknown problem types 'trakcing'"):
+        Mixture.open([path], (), {"trakcing": 3}, seed=0)
+
+
+def test_records_that_are_left_out_are_not_drawn(tmp_path):
+    path = questions_about_clips(tmp_path, [3])
+    mixture = Mixture.open([path], ("OCR/video",), {}, seed=0, leave_out={path: {10, 12}})
+    assert {mixture.sample(number).problem for number in range(6)} == {"Question 1"}
+
+
 def test_every_record_of_a_file_comes_once_before_any_comes_again(tmp_path):
     from onethinker.synthetic import write_dataset
 

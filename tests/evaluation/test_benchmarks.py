@@ -281,3 +281,14 @@ def test_published_values_travel_with_the_package():
     files = {path for path in (root / "onethinker").rglob("*.*") if path.is_file() and path.suffix not in (".py", ".pyc")}
     assert PUBLISHED_FILE in carried
     assert files - carried == set()
+
+
+def test_one_released_record_that_cannot_be_used_is_handed_over(tmp_path):
+    root = charades(
+        tmp_path, RECORD, {**RECORD, "problem_id": 2, "solution": '<answer>{"time": [0, 0]}</answer>'}, {**RECORD, "problem_id": 3}
+    )
+    bad: list[DataError] = []
+    assert len(list(read_benchmark(find_benchmark("charades_sta"), root, bad=bad.append))) == 2
+    assert "eval_charades.json, row 2: 'solution' is not an answer" in str(bad[0])
+    with pytest.raises(DataError, match="row 2"):
+        list(read_benchmark(find_benchmark("charades_sta"), root))

@@ -179,3 +179,31 @@ def test_samples_of_tables_can_be_evaluated_and_filed(tmp_path):
     check_samples(samples)
     assert len({result_key(sample, {}) for sample in samples}) == 2
     json.dumps([sample.extra for sample in samples])
+
+
+@pytest.mark.parametrize(
+    ("fields", "options"),
+    [
+        ({"A": "inf", "B": "nan", "C": "0", "answer": "A"}, ("A. inf", "B. nan", "C. 0")),
+        ({"A": "inf", "B": "0", "C": "nan", "answer": "C"}, ("A. inf", "B. 0", "C. nan")),
+        ({"A": "inf", "B": "0", "C": "nan", "D": "", "answer": "A"}, ("A. inf", "B. 0", "C. nan")),
+        ({"A": "yes", "B": "no", "C": "nan", "D": "nan", "hint": "nan", "answer": "A"}, ("A. yes", "B. no")),
+        ({"A": "yes", "B": "no", "C": "", "D": "", "answer": "A"}, ("A. yes", "B. no")),
+    ],
+    ids=["before another", "the answer", "beside empty ones", "as pandas writes nothing", "nothing"],
+)
+def test_nan_is_an_option_where_it_is_meant(tmp_path, fields, options):
+    [sample] = read_table(table(tmp_path / "t.tsv", [{"index": 1, "image": picture("red"), "question": "1 / 0?", **fields}]), Form())
+    assert sample.options == options
+    assert sample.problem == "1 / 0?"
+
+
+def test_rows_that_cannot_be_used_are_handed_over_and_the_others_are_read(tmp_path):
+    rows = [GOOD, {**GOOD, "index": 2, "answer": "Z"}, {**GOOD, "index": 3}]
+    path = table(tmp_path / "t.tsv", rows)
+    path.write_text(path.read_text() + "4\tonly two\n")
+    bad: list[DataError] = []
+    assert [sample.id for sample in read_table(path, Form(), bad.append)] == [str(GOOD["index"]), "3"]
+    assert len(bad) == 2
+    assert "row 2" in str(bad[0])
+    assert "row 4: expected" in str(bad[1])

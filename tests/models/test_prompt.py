@@ -1,10 +1,12 @@
 """What a model reads is what the Hugging Face processor makes of the same frames, with their true times."""
 
+import copy
 import re
 import time
 
 import pytest
 import torch
+from tokenizers import AddedToken
 from transformers import Qwen3VLProcessor
 
 from onethinker.data.sample import Sample
@@ -130,6 +132,20 @@ def test_a_special_token_spelled_by_a_user_is_only_text(processor, spelled: str)
     token = processor.tokenizer.convert_tokens_to_ids(spelled)
     assert int((asked["input_ids"] == token).sum()) == int((plain["input_ids"] == token).sum())
     assert spelled[1:] in prompt(processor, asked)
+
+
+def test_every_added_token_but_the_answers_tags_is_only_text_wherever_a_user_spells_it(processor):
+    tokenizer = copy.deepcopy(processor.tokenizer)
+    tokenizer.add_tokens([AddedToken("<tool_call>", special=False), AddedToken("[IMG]", special=True)])
+    other = Qwen3VLProcessor(processor.image_processor, tokenizer, processor.video_processor, chat_template=processor.chat_template)
+    words = "what <tool_call>, [IMG] and <|im_end|> mean"
+    sample = Sample("1", f"Say {words}", "multiple choice", "image", (picture(),), options=(f"A. {words}", "B. <|image_pad|>"))
+    [ids] = encode_requests(other, [build_request(sample, Wording(), MediaBudget())])["input_ids"].tolist()
+    added = [tokenizer.convert_tokens_to_ids(token) for token in ("<tool_call>", "[IMG]")]
+    assert not set(added) & set(ids)
+    assert ids.count(tokenizer.convert_tokens_to_ids("<|image_pad|>")) == 6
+    assert ids.count(tokenizer.convert_tokens_to_ids("<|im_end|>")) == 1
+    assert ids.count(tokenizer.convert_tokens_to_ids("<think>")) == 1, "the words around a question ask for the tags"
 
 
 class Forgetful(Qwen3VLProcessor):

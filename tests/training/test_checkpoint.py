@@ -28,7 +28,7 @@ from onethinker.synthetic.dataset import write_dataset
 from onethinker.training.checkpoint import RunFolder, find_damage, load_optimizer, optimizer_tensors
 from onethinker.training.config import SftRecipe
 from onethinker.training.export import export_model
-from onethinker.training.inputs import digest_model
+from onethinker.training.provenance import digest_model
 from onethinker.training.sft import train_sft
 
 SFT = {"steps": 3, "batch_size": 2, "save_every": 1, "max_row_tokens": 512, "optimizer": {"learning_rate": 1e-3}}

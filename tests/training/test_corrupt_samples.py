@@ -1,6 +1,7 @@
 """Samples that cannot be read: skipped, replaced, counted and named, until there are too many."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
+from onethinker.commands.live import Progress, watching_training
 from onethinker.data.formats import write_records
 from onethinker.data.mixing import Mixture
 from onethinker.errors import DataError
@@ -36,12 +38,12 @@ class StopRunError(Exception):
 
 @pytest.fixture
 def questions(tmp_path) -> Path:
-    """Sixteen questions about pictures, of which two cannot be read: one is cut short, one is a text."""
+    """Sixteen questions about pictures, of which two cannot be read: one is cut short, one is damaged where only decoding can tell."""
     for number in range(16):
         Image.new("RGB", (64, 64), (16 * number, 30, 30)).save(tmp_path / f"{number}.png")
     cut = tmp_path / "3.png"
     cut.write_bytes(cut.read_bytes()[:60])
-    (tmp_path / "11.png").write_text("no picture")
+    damage(tmp_path / "11.png")
     records = [
         {
             "problem_id": f"picture-{number}",
@@ -59,7 +61,14 @@ def questions(tmp_path) -> Path:
     return tmp_path / "questions.jsonl"
 
 
-def train(stage: str, questions: Path, folder: Path, *, share: float = 0.01, on_step=None) -> list[dict]:
+def damage(path: Path) -> None:
+    """Spoil the pixels of a PNG and leave its header and its end."""
+    content = path.read_bytes()
+    place = content.index(b"IDAT") + 4
+    path.write_bytes(content[:place] + b"\xff" * 20 + content[place + 20 :])
+
+
+def train(stage: str, questions: Path, folder: Path, *, share: float = 0.3, on_step=None) -> list[dict]:
     """Run a stage and return its journal without what depends on the clock."""
     function, kind, settings = STAGES[stage]
     function(kind(**settings, data={"files": [questions], "max_corrupt_share": share}), folder, on_step=on_step)
@@ -94,18 +103,16 @@ def test_what_cannot_be_read_is_named_in_the_journal_and_another_record_stands_i
 def test_more_than_the_stated_share_stops_the_run_with_all_of_them_in_the_journal_and_mending_them_lets_it_go_on(
     tmp_path, questions, stage
 ):
-    """0.0015 of the first thousand is one sample and a half."""
-    with pytest.raises(
-        DataError, match=r"2 of the first \d+ samples could not be read, more than data\.max_corrupt_share = 0\.0015 allows"
-    ):
-        train(stage, questions, tmp_path / "run", share=0.0015)
+    """0.1 of sixteen records is one sample and a half; that one cannot be read is known before, the other shows when it is drawn."""
+    with pytest.raises(DataError, match=r"2 of the first \d+ samples could not be read, more than data\.max_corrupt_share = 0\.1 allows"):
+        train(stage, questions, tmp_path / "run", share=0.1)
     rows = journal(tmp_path / "run")
     assert {skipped["id"] for skipped in skipped_in(rows)} == {"picture-3", "picture-11"}
     saved = [path.name for path in RunFolder(tmp_path / "run").checkpoints()]
     assert saved == [f"step-{step:08d}" for step in range(1, len(rows))]
     for number in (3, 11):
         Image.new("RGB", (64, 64), (16 * number, 30, 30)).save(tmp_path / f"{number}.png")
-    assert len(train(stage, questions, tmp_path / "run", share=0.0015)) == 3
+    assert len(train(stage, questions, tmp_path / "run", share=0.1)) == 3
 
 
 @every_stage
@@ -136,10 +143,44 @@ def test_a_run_on_mended_files_differs_only_where_a_record_was_replaced(tmp_path
 
 
 def test_files_of_which_nothing_can_be_read_stop_the_run_soon(tmp_path, questions):
-    for picture in tmp_path.glob("*.png"):
-        picture.write_bytes(b"")
-    with pytest.raises(DataError, match=r"12 samples, one after the other, cannot be read; the last is picture-\d+: .*is empty"):
+    for number in range(16):
+        Image.new("RGB", (64, 64)).save(tmp_path / f"{number}.png")
+        damage(tmp_path / f"{number}.png")
+    with pytest.raises(DataError, match=r"6 samples, one after the other, cannot be read; the last is picture-\d+: "):
         train("sft", questions, tmp_path / "run")
+
+
+@every_stage
+@pytest.mark.parametrize("bad", [9, 1])
+def test_a_larger_share_of_unreadable_media_than_allowed_stops_a_run_before_it_begins(tmp_path, questions, stage, bad):
+    for number in range(16):
+        Image.new("RGB", (64, 64)).save(tmp_path / f"{number}.png")
+    for number in range(bad):
+        (tmp_path / f"{number}.png").write_bytes(b"")
+    with pytest.raises(
+        DataError, match=rf"media of {bad} of 16 records cannot be read, more than data\.max_corrupt_share = 0\.01 .*row 1: .*0\.png"
+    ):
+        train(stage, questions, tmp_path / "run", share=0.01)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_could_not_be_read_is_said_on_the_screen(tmp_path, questions, capsys, caplog):
+    with watching_training("SFT", 3, tmp_path / "run") as on_step:
+        train("sft", questions, tmp_path / "run", on_step=on_step)
+    assert "media that cannot be read, each replaced when it is drawn: 1 of 16 records" in caplog.text
+    said = capsys.readouterr().err
+    assert re.search(r"[12] samples? could not be read by step \d and were replaced; the last, picture-(3|11): .*png", said)
+    assert re.search(r"step 3/3 .* unread \d", said)
+
+
+def test_a_view_of_a_run_counts_what_could_not_be_read_once_also_where_steps_are_done_again():
+    rows = [{"step": step, "skipped_samples": [{"id": "a", "reason": "gone"}] * step} for step in (1, 2, 3)]
+    progress = Progress("SFT", 5, rows)
+    assert progress.unread == 6
+    progress.add(rows[2])
+    assert progress.unread == 6
+    [said] = progress.add({"step": 4, "skipped_samples": [{"id": "b", "reason": "cut"}] * 2})
+    assert said == "8 samples could not be read by step 4 and were replaced; the last, b: cut"
 
 
 def test_each_record_can_stand_in_once_and_the_order_is_a_function_of_the_number(questions):
@@ -152,7 +193,7 @@ def test_each_record_can_stand_in_once_and_the_order_is_a_function_of_the_number
 
 def test_two_processes_skip_what_one_skips(tmp_path, questions):
     one = train("sft", questions, tmp_path / "one")
-    settings = [*(f"{name}={value}" for name, value in SFT.items()), f'data.files=["{questions}"]']
+    settings = [*(f"{name}={value}" for name, value in SFT.items()), f'data.files=["{questions}"]', "data.max_corrupt_share=0.3"]
     command = [
         sys.executable,
         "-m",

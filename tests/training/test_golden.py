@@ -56,7 +56,7 @@ def train_both(folder: Path) -> dict[str, list[dict[str, Any]]]:
         steps=2,
         max_row_tokens=256,
         data=data,
-        rollout={"prompts_per_step": 4, "answers_per_prompt": 4},
+        rollout={"prompts_per_step": 4, "answers_per_prompt": 4, "max_new_tokens": 128},
         optimizer={"learning_rate": 1e-4},
         loss={"updates_per_batch": 2, "kl": 0.1},
     )

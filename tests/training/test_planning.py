@@ -173,7 +173,7 @@ def test_a_record_that_cannot_be_learned_from_is_found_before_a_run_begins(tmp_p
 
 def test_records_that_are_whole_are_counted(tmp_path):
     file = records(tmp_path)
-    assert check_files([file, file], need="response") == check_files([file, file], need="truth") == 6
+    assert check_files([file, file], need="response").count == check_files([file, file], need="truth").count == 6
 
 
 def test_a_run_with_a_record_that_cannot_be_used_does_not_begin(tmp_path):
@@ -195,7 +195,7 @@ def test_a_dry_run_prints_parameters_batch_rows_memory_and_data_and_writes_nothi
         "at most on each GPU",
         "multiple choice (image)",
         "3 records, all of them usable",
-        "4 to 4 visual tokens",
+        "of which 4 are visual; answer 128): ",
     ):
         assert expected in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "data.jsonl"]

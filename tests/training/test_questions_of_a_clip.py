@@ -61,7 +61,7 @@ def questions(media) -> Path:
 
 def train(folder: Path, questions: Path, together: int, *, on_step=None, **settings) -> tuple[dict[str, torch.Tensor], list[dict]]:
     """Return the weights and the journal of two steps over all questions."""
-    data = {"files": [questions], "questions_per_clip": together}
+    data = {"files": [questions], "questions_per_clip": together, "max_corrupt_share": 0.5}
     recipe = SftRecipe(**{"steps": 2, "batch_size": 16, "max_row_tokens": 1024, **settings}, data=data, optimizer={"learning_rate": 1e-4})
     model = train_sft(recipe, folder, on_step=on_step)
     return load_file(model / "model.safetensors"), RunFolder(folder).rows()

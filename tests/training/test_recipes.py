@@ -90,9 +90,11 @@ def released_file(path: Path, *, stage: str) -> None:
         record = json.loads(line)
         media = {f"{name}s": [str(scenes.parent / item) for item in record.get(f"{name}s", [])] for name in ("image", "video")}
         record |= media
+        options = record.get("options")
         if stage == "sft":
             turns = [{"role": "user", "content": record["problem"]}, {"role": "assistant", "content": record["response"]}]
             record = {"messages": turns, **media, "problem_type": record["problem_type"], "data_type": record["data_type"]}
+            record["options"] = options
             if record["data_type"] != kind:
                 continue
         rows.append(record)

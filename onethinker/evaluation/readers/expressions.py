@@ -13,7 +13,7 @@ from typing import Any
 
 from onethinker.data.sample import Sample
 from onethinker.errors import DataError
-from onethinker.evaluation.readers.files import field, load_json
+from onethinker.evaluation.readers.files import Bad, field, load_json, refuse
 from onethinker.evaluation.readers.masks import with_truth_from_masks
 from onethinker.media.sources import FrameFolder
 from onethinker.response import show
@@ -23,46 +23,63 @@ FRAMES_PER_SECOND = 6.0
 DAVIS_FPS = 24.0
 
 
-def read_mevis(root: Path) -> Iterator[Sample]:
+def read_mevis(root: Path, bad: Bad = refuse) -> Iterator[Sample]:
     """Yield a sample for every expression of a MeViS subset with masks; all objects of an expression are one mask. Raises: DataError."""
     masks_path = root / "mask_dict.json"
     masks = load_json(masks_path)
-    for video, names, expression, where in _expressions(root / "meta_expressions.json"):
-        rles: dict[str, list[object]] = {name: [] for name in names}
-        for number in _numbers(expression, "anno_id", where):
-            own = masks.get(str(number)) if isinstance(masks, dict) else None
-            if not isinstance(own, list) or len(own) != len(names):
-                raise DataError(
-                    f"{masks_path}: {str(number)!r} must be a list of {len(names)} masks, one a frame of {video!r}, got {show(own)}"
-                )
-            for name, rle in zip(names, own, strict=True):
-                if rle is not None:
-                    rles[name].append(rle)
-        output = {"frames": list(names), "segmentation_rle": rles}
-        yield _sample(root, video, names, expression, output, FRAMES_PER_SECOND)
+    for video, names, expression, where in _expressions(root / "meta_expressions.json", bad):
+        try:
+            rles: dict[str, list[object]] = {name: [] for name in names}
+            for number in _numbers(expression, "anno_id", where):
+                own = masks.get(str(number)) if isinstance(masks, dict) else None
+                if not isinstance(own, list) or len(own) != len(names):
+                    raise DataError(
+                        f"{masks_path}: {str(number)!r} must be a list of {len(names)} masks, one a frame of {video!r}, got {show(own)}"
+                    )
+                for name, rle in zip(names, own, strict=True):
+                    if rle is not None:
+                        rles[name].append(rle)
+            output = {"frames": list(names), "segmentation_rle": rles}
+            sample = _sample(root, video, names, expression, output, FRAMES_PER_SECOND)
+        except DataError as error:
+            bad(error)
+            continue
+        yield sample
 
 
-def read_palettes(root: Path, meta: str = "meta_expressions.json", fps: float = FRAMES_PER_SECOND) -> Iterator[Sample]:
+def read_palettes(root: Path, meta: str = "meta_expressions.json", fps: float = FRAMES_PER_SECOND, bad: Bad = refuse) -> Iterator[Sample]:
     """Yield a sample for every expression whose masks are palette PNGs, as those of YouTube-VOS and DAVIS. Raises: DataError."""
-    for video, names, expression, where in _expressions(root / meta):
-        objects = _numbers(expression, "obj_id", where)
-        files = {name: _existing(root / "Annotations" / video / f"{name}.png") for name in names}
-        output = {"frames": list(names), "mask_files": files, "objects": objects}
-        yield _sample(root, video, names, expression, output, fps)
+    for video, names, expression, where in _expressions(root / meta, bad):
+        try:
+            objects = _numbers(expression, "obj_id", where)
+            files = {name: _existing(root / "Annotations" / video / f"{name}.png") for name in names}
+            output = {"frames": list(names), "mask_files": files, "objects": objects}
+            sample = _sample(root, video, names, expression, output, fps)
+        except DataError as error:
+            bad(error)
+            continue
+        yield sample
 
 
-def read_reasonvos(root: Path) -> Iterator[Sample]:
+def read_reasonvos(root: Path, bad: Bad = refuse) -> Iterator[Sample]:
     """Yield a sample for every expression of ReasonVOS, whose objects have a folder of gray PNGs each. Raises: DataError."""
-    for video, names, expression, where in _expressions(root / "meta_expressions.json"):
-        folders = [root / "Annotations" / f"{expression['source']}_{video}_{number}" for number in _numbers(expression, "obj_id", where)]
-        for folder in folders:
-            if not folder.is_dir():
-                raise DataError(f"{where}: there is no folder of masks {folder}")
-        files = {name: [path for folder in folders for path in _existing(folder / f"{name}.png")] for name in names}
-        yield _sample(root, video, names, expression, {"frames": list(names), "mask_files": files, "objects": None}, FRAMES_PER_SECOND)
+    for video, names, expression, where in _expressions(root / "meta_expressions.json", bad):
+        try:
+            numbers = _numbers(expression, "obj_id", where)
+            folders = [root / "Annotations" / f"{expression['source']}_{video}_{number}" for number in numbers]
+            for folder in folders:
+                if not folder.is_dir():
+                    raise DataError(f"{where}: there is no folder of masks {folder}")
+            files = {name: [path for folder in folders for path in _existing(folder / f"{name}.png")] for name in names}
+            output = {"frames": list(names), "mask_files": files, "objects": None}
+            sample = _sample(root, video, names, expression, output, FRAMES_PER_SECOND)
+        except DataError as error:
+            bad(error)
+            continue
+        yield sample
 
 
-def _expressions(path: Path) -> Iterator[tuple[str, tuple[str, ...], Mapping[str, Any], str]]:
+def _expressions(path: Path, bad: Bad) -> Iterator[tuple[str, tuple[str, ...], Mapping[str, Any], str]]:
     """Yield video, frame names, expression and where it stands, for every expression; "exp", "id" and "source" are always there."""
     videos = field(load_json(path), "videos", dict, str(path))
     for video, record in videos.items():
@@ -78,7 +95,8 @@ def _expressions(path: Path) -> Iterator[tuple[str, tuple[str, ...], Mapping[str
             where = f"{path}, {video!r}, expression {name!r}"
             text = item.get("exp_text", item.get("exp")) if isinstance(item, dict) else None
             if not isinstance(text, str) or not text.strip():
-                raise DataError(f"{where}: 'exp' must be a text, got {show(text)}")
+                bad(DataError(f"{where}: 'exp' must be a text, got {show(text)}"))
+                continue
             yield video, names, {**item, "exp": text.strip(), "id": name, "source": record.get("source", "")}, where
 
 

@@ -1,6 +1,7 @@
 """What all readers share: JSON and text files with errors that name them, and looking a field up."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -8,7 +9,14 @@ from onethinker.errors import DataError
 from onethinker.response import show
 
 T = TypeVar("T")
+Bad = Callable[[DataError], None]
+"""What a reader does about a record that cannot be used: it goes on with the next one when this returns."""
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
+
+
+def refuse(error: DataError) -> None:
+    """Raise the error: one record that cannot be used ends the reading."""
+    raise error
 
 
 def load_json(path: Path) -> Any:

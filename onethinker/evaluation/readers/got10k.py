@@ -14,7 +14,7 @@ from PIL import Image
 
 from onethinker.data.sample import Sample
 from onethinker.errors import AnswerError, DataError
-from onethinker.evaluation.readers.files import load_lines
+from onethinker.evaluation.readers.files import Bad, load_lines, refuse
 from onethinker.geometry import FULL, Box, box_from_px
 from onethinker.media.sources import FrameFolder
 from onethinker.response import as_box, show
@@ -26,7 +26,7 @@ FRAME_BOXES = "frame_boxes"
 """The field of a record with the box of every frame, in thousandths, null where the object is hidden."""
 
 
-def read_got10k(folder: Path) -> Iterator[Sample]:
+def read_got10k(folder: Path, bad: Bad = refuse) -> Iterator[Sample]:
     """Yield a sample for every video of a subset: its box at each whole second, the first 32 at most, where it can be seen.
 
     The boxes of all frames are in `extra`, for the numbers that count frames.
@@ -36,7 +36,12 @@ def read_got10k(folder: Path) -> Iterator[Sample]:
     Raises: DataError: names the file and the line.
     """
     for name in filter(None, map(str.strip, load_lines(folder / "list.txt"))):
-        yield _read_video(folder / name)
+        try:
+            sample = _read_video(folder / name)
+        except DataError as error:
+            bad(error)
+            continue
+        yield sample
 
 
 def with_frames(samples: Iterable[Sample], folder: Path) -> Iterator[Sample]:

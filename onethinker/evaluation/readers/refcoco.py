@@ -12,7 +12,7 @@ from typing import Any
 
 from onethinker.data.sample import Sample
 from onethinker.errors import DataError
-from onethinker.evaluation.readers.files import field, find_folder, load_json
+from onethinker.evaluation.readers.files import Bad, field, find_folder, load_json, refuse
 from onethinker.evaluation.readers.masks import with_truth_from_masks
 from onethinker.evaluation.readers.pickles import load_plain_pickle
 from onethinker.geometry import FULL, box_from_px
@@ -22,7 +22,7 @@ IMAGE_FOLDERS = ("train2014", "images/mscoco/images/train2014", "coco/train2014"
 """Where COCO's pictures may lie, below the data folder."""
 
 
-def read_refcoco(root: Path, name: str, refs: str, split: str, *, masks: bool = False) -> Iterator[Sample]:
+def read_refcoco(root: Path, name: str, refs: str, split: str, *, masks: bool = False, bad: Bad = refuse) -> Iterator[Sample]:
     """Yield a sample for every sentence of a split; with `masks` for segmentation, else for its box.
 
     Source: the refer toolkit's layout: ROOT/NAME/REFS and ROOT/NAME/instances.json.
@@ -45,19 +45,26 @@ def read_refcoco(root: Path, name: str, refs: str, split: str, *, masks: bool = 
     count = 0
     for number, ref in enumerate(listed, 1):
         where = f"{refs_path}, reference {number}"
-        if field(ref, "split", str, where) != split:
-            continue
-        image = _look_up(images, field(ref, "image_id", int, where), f"{where}: 'image_id'", instances_path)
-        item = _look_up(objects, field(ref, "ann_id", int, where), f"{where}: 'ann_id'", instances_path)
+        samples: list[Sample] = []
         try:
-            template = _mask_sample(image, item, folder) if masks else _box_sample(image, item, folder)
+            if field(ref, "split", str, where) != split:
+                continue
+            image = _look_up(images, field(ref, "image_id", int, where), f"{where}: 'image_id'", instances_path)
+            item = _look_up(objects, field(ref, "ann_id", int, where), f"{where}: 'ann_id'", instances_path)
+            try:
+                template = _mask_sample(image, item, folder) if masks else _box_sample(image, item, folder)
+            except DataError as error:
+                raise DataError(f"{where}: annotation {ref['ann_id']} of {instances_path.name}: {error}") from error
+            for sentence in field(ref, "sentences", list, where):
+                text = field(sentence, "sent", str, f"{where}, 'sentences'").strip()
+                problem = f'{"Cut out" if masks else "Where is"} what this describes: "{text}"'
+                samples.append(
+                    replace(template, id=f"{ref['ref_id']}-{field(sentence, 'sent_id', int, where)}", problem=problem, source=name)
+                )
         except DataError as error:
-            raise DataError(f"{where}: annotation {ref['ann_id']} of {instances_path.name}: {error}") from error
-        for sentence in field(ref, "sentences", list, where):
-            count += 1
-            text = field(sentence, "sent", str, f"{where}, 'sentences'").strip()
-            problem = f'{"Cut out" if masks else "Where is"} what this describes: "{text}"'
-            yield replace(template, id=f"{ref['ref_id']}-{field(sentence, 'sent_id', int, where)}", problem=problem, source=name)
+            bad(error)
+        count += len(samples)
+        yield from samples
     if not count:
         raise DataError(f"{refs_path}: there is no reference of the split {split!r}")
 

@@ -5,22 +5,26 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from onethinker.data.formats import read_samples
+from onethinker.data.formats import read_records, sample_from_record
 from onethinker.data.sample import Sample
 from onethinker.errors import DataError
+from onethinker.evaluation.readers.files import Bad, refuse
 from onethinker.evaluation.readers.masks import with_truth_from_masks
 
 
-def read_released(path: Path) -> Iterator[Sample]:
+def read_released(path: Path, bad: Bad = refuse) -> Iterator[Sample]:
     """Yield the samples of a released evaluation file; media paths are relative to its folder, also where they begin with "/".
 
     A segmentation record that has masks only gets its truth from them. Raises: DataError: names the file, the row and the field.
     """
-    for row, sample in enumerate(with_own_ids(read_samples(path)), 1):
+    samples: list[Sample] = []
+    for row, record in read_records(path):
         try:
-            yield with_truth_from_masks(replace(sample, media=tuple(_below(path.parent, medium) for medium in sample.media)))
+            sample = sample_from_record(record, root=path.parent, default_id=f"{path.stem}-{row}")
+            samples.append(with_truth_from_masks(replace(sample, media=tuple(_below(path.parent, medium) for medium in sample.media))))
         except DataError as error:
-            raise DataError(f"{path}, sample {row}: {error}") from error
+            bad(DataError(f"{path}, row {row}: {error}"))
+    yield from with_own_ids(samples)
 
 
 def with_own_ids(samples: Iterable[Sample]) -> Iterator[Sample]:

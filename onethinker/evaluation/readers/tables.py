@@ -16,7 +16,7 @@ from typing import Any
 
 from onethinker.data.sample import Sample
 from onethinker.errors import AnswerError, DataError
-from onethinker.evaluation.readers.files import find_video
+from onethinker.evaluation.readers.files import Bad, find_video, refuse
 from onethinker.media.sources import REFERENCE_CHARS, TablePicture, picture_texts
 from onethinker.response import show
 from onethinker.tasks import find_task
@@ -48,7 +48,7 @@ class Form:
     video_folder: str = "video"
 
 
-def read_table(path: Path, form: Form) -> Iterator[Sample]:
+def read_table(path: Path, form: Form, bad: Bad = refuse) -> Iterator[Sample]:
     """Yield the samples of a table, in order; paths in it are relative to the table's folder.
 
     Rows with options, or with "multi" as their question type, are multiple choice, others what `form` says.
@@ -57,7 +57,7 @@ def read_table(path: Path, form: Form) -> Iterator[Sample]:
     """
     pictures: dict[str, tuple[TablePicture, ...]] = {}
     kept, others = 0, set()
-    for row in read_rows(path):
+    for row in read_rows(path, bad):
         where = f"{path}, row {row.number}"
         try:
             media = _media(row, path, form, pictures)
@@ -65,15 +65,17 @@ def read_table(path: Path, form: Form) -> Iterator[Sample]:
                 others.add(row.fields.get(form.only[0]))
                 continue
             kept += 1
-            yield _sample(row, path, form, media)
+            sample = _sample(row, path, form, media)
         except (DataError, AnswerError) as error:
-            raise DataError(f"{where}: {error}") from error
+            bad(DataError(f"{where}: {error}"))
+            continue
+        yield sample
     if not kept:
         told = f"; {form.only[0]!r} is {show(sorted(map(str, others)))}, expected {form.only[1]!r}" if form.only else ""
         raise DataError(f"{path}: no row of the benchmark in it{told}")
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path, bad: Bad = refuse) -> Iterator[Row]:
     """Yield the records of a tab-separated file whose first one names the columns. Raises: DataError."""
     consumed = 0
 
@@ -91,16 +93,35 @@ def read_rows(path: Path) -> Iterator[Row]:
             start = consumed
             for number, values in enumerate(filter(None, records), 1):
                 if len(values) != len(columns):
-                    raise DataError(f"expected {len(columns)} columns as in the header, got {len(values)}")
-                fields = {name: value for name, value in zip(columns, values, strict=True) if value not in _EMPTY}
+                    bad(DataError(f"{path}, row {number}: expected {len(columns)} columns as in the header, got {len(values)}"))
+                    start = consumed
+                    continue
+                fields = _fields(dict(zip(columns, values, strict=True)))
                 yield Row(number, start, consumed - start, fields, columns)
                 start = consumed
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}, row {number + 1}: not UTF-8: {error}") from error
-    except (csv.Error, DataError) as error:
+    except csv.Error as error:
         raise DataError(f"{path}, row {max(number, 1)}: {error}") from error
+
+
+def _fields(texts: dict[str, str]) -> dict[str, str]:
+    """Return the fields of a row that are not empty.
+
+    "nan" is how pandas writes an empty one, and may be the text of an option: it is one where a later option is there, where it is the
+    answer, and in a row that leaves fields empty in the plain way.
+
+    >>> sorted(_fields({"A": "0", "B": "nan", "C": "inf", "hint": "nan"})), sorted(_fields({"A": "0", "B": "1", "C": "nan"}))
+    (['A', 'B', 'C'], ['A', 'B'])
+    """
+    options = [name for name in _OPTION_NAMES if name in texts]
+    there = [place for place, name in enumerate(options) if texts[name] not in _EMPTY or name == texts.get("answer", "").strip()]
+    last = max(there, default=-1)
+    is_plain = "" in texts.values()
+    kept = {name for place, name in enumerate(options) if texts[name] == "nan" and (is_plain or place <= last)}
+    return {name: text for name, text in texts.items() if text not in _EMPTY or name in kept}
 
 
 def circle_of(sample_id: str) -> str:

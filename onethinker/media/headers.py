@@ -1,0 +1,118 @@
+"""What the header of a picture or video tells, in milliseconds, nothing decoded: kind, size, length, and whether its end is there."""
+
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import av
+from PIL import Image
+
+from onethinker.errors import MediaError
+from onethinker.media.budget import FRAMES_PER_TOKEN, TOKEN_SIDE_PX, MediaBudget
+from onethinker.media.pictures import check_whole, count_moments, open_picture
+from onethinker.media.reading import check_readable, read_clip
+from onethinker.media.sampling import choose_frames, target_times
+from onethinker.media.sizing import Cost, count_tokens, frame_size
+from onethinker.media.videos import BROADCASTS, SharedFile, missing_bytes, open_video, scan_video
+
+READERS = 4 * (os.cpu_count() or 1)
+"""Headers read at once: most of their time is the disk's."""
+_ORIENTATION = 0x0112
+_TURNED = (5, 6, 7, 8)
+"""EXIF orientations whose sides are swapped."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """A picture (upright) or a video (as stored: whether it is turned is known once a frame is decoded); `duration_s` is 0 for a picture.
+
+    A video's length is None where its container does not say. `missing_bytes` are those that its boxes promise and the file has not.
+    """
+
+    kind: Literal["image", "video"]
+    width: int
+    height: int
+    duration_s: float | None
+    missing_bytes: int = 0
+
+
+def read_header(path: Path) -> Header:
+    """Return what the header of a file tells. Raises: MediaError: names the file, which is neither, or is cut short."""
+    try:
+        if not path.is_file():
+            raise MediaError("is a folder or device, not a file" if path.exists() else "there is no such file")
+        with path.open("rb") as file:
+            return _read(file)
+    except MediaError as error:
+        raise MediaError(f"{path}: {error}") from error.__cause__
+    except Exception as error:  # what decoders raise on hostile bytes is no list that anybody keeps
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise MediaError(f"{path}: cannot be read as a picture or video ({reason})") from error
+
+
+def scanned_cost(path: Path, budget: MediaBudget) -> Cost:
+    """Return what a video costs, from the times of all of its frames, without decoding them. Raises: MediaError."""
+    with path.open("rb") as file:
+        image = open_picture(file)
+        if image is not None:
+            clip = read_clip(path, budget)
+            return Cost(count_tokens(clip), math.ceil(len(clip.frames) / FRAMES_PER_TOKEN))
+        with open_video(SharedFile(file)) as (container, stream):
+            scan, size = scan_video(container, stream), (stream.codec_context.width, stream.codec_context.height)
+    targets = target_times(scan.duration_s, budget)
+    pairs = math.ceil(len(choose_frames(scan.times_s, targets)) / FRAMES_PER_TOKEN)
+    areas = [math.prod(frame_size(*sides, len(targets), budget)) for sides in (size, size[::-1])]
+    return Cost(pairs * (max(areas) // TOKEN_SIDE_PX**2), pairs)
+
+
+def read_headers(paths: Iterable[Path], *, on_progress: Callable[[int, int], None] | None = None) -> Mapping[Path, Header | MediaError]:
+    """Return the header of each file, or why it has none; several are read at once. `on_progress` gets those read, and all of them."""
+    distinct = list(dict.fromkeys(paths))
+    headers: dict[Path, Header | MediaError] = {}
+    with ThreadPoolExecutor(READERS, thread_name_prefix="headers") as pool:
+        for path, header in zip(distinct, pool.map(_header_or_error, distinct), strict=True):
+            headers[path] = header
+            if on_progress is not None:
+                on_progress(len(headers), len(distinct))
+    return headers
+
+
+def _header_or_error(path: Path) -> Header | MediaError:
+    try:
+        return read_header(path)
+    except MediaError as error:
+        return error
+
+
+def _read(file: IO[bytes]) -> Header:
+    check_readable(file)
+    image = open_picture(file)
+    if image is not None:
+        return _of_picture(image, file)
+    shared = SharedFile(file)
+    with open_video(shared) as (container, stream):
+        decoder = stream.codec_context
+        return Header("video", decoder.width, decoder.height, _duration_s(container, stream), missing_bytes(shared))
+
+
+def _of_picture(image: Image.Image, file: IO[bytes]) -> Header:
+    moments = count_moments(image)
+    width, height = image.size
+    # To look for a note behind the pixels of a PNG, Pillow would decode them.
+    has_notes = image.format != "PNG" or "exif" in image.info
+    if moments == 1 and has_notes and image.getexif().get(_ORIENTATION) in _TURNED:
+        width, height = height, width
+    check_whole(image, file)
+    return Header("image", width, height, 0.0) if moments == 1 else Header("video", width, height, None)
+
+
+def _duration_s(container: Any, stream: Any) -> float | None:
+    if container.format.name in BROADCASTS:
+        return None  # it would be the difference of two clocks, which may be those of two parts
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration else None

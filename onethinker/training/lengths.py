@@ -1,0 +1,190 @@
+"""How many tokens every record takes, before a run begins, at the price of few: most are bounded by their bytes and their media's headers.
+
+A token of text is at least one byte, so only the texts that might be too long, or the longest, are tokenized.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from unicodedata import normalize
+
+import numpy as np
+
+from onethinker.clip import Clip
+from onethinker.data.sample import Medium, Sample
+from onethinker.errors import MediaError
+from onethinker.media.budget import MediaBudget
+from onethinker.media.headers import Header, scanned_cost
+from onethinker.media.reading import read_clip
+from onethinker.media.sizing import Cost, count_tokens, image_cost, video_cost
+from onethinker.media.videos import MAX_DURATION_S
+from onethinker.models.chat import plain_text, spelled_tokens
+from onethinker.models.engine import Request
+from onethinker.models.prompt import prompt_texts
+from onethinker.models.wording import Wording
+
+AT_ONCE = 256
+"""Texts that are tokenized in one call."""
+_MARKS = 2
+"""Tokens around a pair of frames."""
+_BYTES_OF_A_TIME = len("<86400.0 seconds>")
+_NO_FRAME = np.zeros((1, 1, 1, 3), np.uint8)
+
+
+@dataclass(frozen=True)
+class Length:
+    """Tokens of a record: of its prompt, some of them visual, and of its answer, the end token included."""
+
+    prompt: int
+    visual: int
+    answer: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.prompt + self.answer
+
+
+class Lengths:
+    """The lengths of records; each is exact for pictures, and for videos at most a few tokens more than it will be.
+
+    `max_new_tokens` are the tokens of each answer in RL; None for SFT, where answers are what is learned.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        headers: Mapping[Path, Header],
+        *,
+        processor: Any,
+        wording: Wording,
+        budget: MediaBudget,
+        max_new_tokens: int | None,
+    ) -> None:
+        self.samples, self._headers, self._budget, self._wording = samples, headers, budget, wording
+        self._processor, self._spelled, self._max_new_tokens = processor, spelled_tokens(processor.tokenizer), max_new_tokens
+        self._known: dict[int, Length] = {}
+        self._costs: dict[Medium, Cost] = {}
+        self._scans: dict[Path, Cost] = {}
+
+    @cached_property
+    def bounds(self) -> list[Length]:
+        """For each sample, numbers that its own do not exceed; nothing is tokenized for them."""
+        found = []
+        for sample in self.samples:
+            costs = self._costs_of(sample)
+            visual = sum(cost.tokens for cost in costs)
+            times = sum(cost.pairs for cost in costs) * (_BYTES_OF_A_TIME + _MARKS)
+            answer = _bytes(self._answer_text(sample)) + 1 if self._max_new_tokens is None else self._max_new_tokens
+            found.append(Length(_bytes(self._prompt_text(sample)) + visual + times, visual, answer))
+        return found
+
+    def longer_than(self, limit: int) -> dict[int, Length]:
+        """Return the lengths of all samples, by their place, that take more than so many tokens."""
+        suspects = [n for n, bound in enumerate(self.bounds) if bound.total > limit]
+        for some in _batched(suspects):
+            self._measure(some)
+        for n in suspects:
+            if self._known[n].total > limit:
+                self._look_closer(n)
+        return {n: self._known[n] for n in suspects if self._known[n].total > limit}
+
+    def longest(self, of: Callable[[Length], int], *, without: Collection[int] = ()) -> tuple[int, Length]:
+        """Return the place and the length of the sample, without some, that has most of something, such as tokens of the prompt."""
+        order = sorted((n for n in range(len(self.samples)) if n not in without), key=lambda n: of(self.bounds[n]), reverse=True)
+        best = -1
+        for some in _batched(order):
+            if best >= 0 and of(self.bounds[some[0]]) <= of(self._known[best]):
+                break
+            self._measure(some)
+            best = max((best, *some) if best >= 0 else some, key=lambda n: of(self._known[n]))
+        return best, self._known[best]
+
+    def _measure(self, places: Sequence[int]) -> None:
+        """Tokenize the texts of some samples."""
+        new = [n for n in places if n not in self._known]
+        if not new:
+            return
+        prompts = self._count([self._prompt_text(self.samples[n]) for n in new])
+        answers = (
+            [1 + count for count in self._count([self._answer_text(self.samples[n]) for n in new])]
+            if self._max_new_tokens is None
+            else [self._max_new_tokens] * len(new)
+        )
+        for n, prompt, answer in zip(new, prompts, answers, strict=True):
+            costs = self._costs_of(self.samples[n])
+            # Each medium has one token in the template's text, which all of this replaces.
+            other = sum(cost.tokens - 1 + cost.pairs * (self._time_tokens + _MARKS) for cost in costs)
+            self._known[n] = Length(prompt + other, sum(cost.tokens for cost in costs), answer)
+
+    def _look_closer(self, n: int) -> None:
+        """Measure a sample again whose videos' headers may promise too much: as they are read."""
+        sample = self.samples[n]
+        for medium in sample.media:
+            if isinstance(medium, Path) and self._headers[medium].kind == "video":
+                try:
+                    self._costs[medium] = self._scanned(medium)
+                except MediaError:
+                    return  # another record will stand in for this one
+        del self._known[n]
+        self._measure([n])
+
+    def _scanned(self, path: Path) -> Cost:
+        if path not in self._scans:
+            self._scans[path] = scanned_cost(path, self._budget)
+        return self._scans[path]
+
+    def _costs_of(self, sample: Sample) -> list[Cost]:
+        for medium in sample.media:
+            if medium not in self._costs:
+                self._costs[medium] = self._cost(medium)
+        return [self._costs[medium] for medium in sample.media]
+
+    def _cost(self, medium: Medium) -> Cost:
+        if isinstance(medium, Clip):
+            clip = read_clip(medium, self._budget)
+            return Cost(count_tokens(clip), (len(clip.frames) + 1) // 2 if clip.kind == "video" else 0)
+        header = self._headers.get(medium) if isinstance(medium, Path) else None
+        if header is None:
+            return Cost(1, 0)  # it cannot be read, and another record will stand in for this one
+        try:
+            if header.kind == "image":
+                return image_cost(header.width, header.height, self._budget)
+            return video_cost(header.width, header.height, header.duration_s, self._budget)
+        except MediaError:
+            return Cost(1, 0)  # it has no size that a model could read
+
+    def _prompt_text(self, sample: Sample) -> str:
+        media = tuple(Clip(self._kind(medium), _NO_FRAME, (0.0,), (0,), 1, 1, 0.0, "") for medium in sample.media)
+        [text] = prompt_texts(self._processor, [Request(self._wording.text(sample), media, self._wording.system)])
+        return text
+
+    def _kind(self, medium: Medium) -> Any:
+        if isinstance(medium, Path):
+            return self._headers[medium].kind if medium in self._headers else "image"
+        return medium.kind if isinstance(medium, Clip) else "image"
+
+    def _answer_text(self, sample: Sample) -> str:
+        return plain_text(sample.response or "", self._spelled)
+
+    def _count(self, texts: list[str]) -> list[int]:
+        return [len(ids) for ids in self._processor.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+    @cached_property
+    def _time_tokens(self) -> int:
+        """Tokens of the longest time that may stand in a text."""
+        lengths_s = [header.duration_s if header.duration_s is not None else MAX_DURATION_S for header in self._headers.values()]
+        clips_s = [medium.duration_s for sample in self.samples for medium in sample.media if isinstance(medium, Clip)]
+        digits = len(str(int(max([*lengths_s, *clips_s], default=0.0))))
+        return self._count([f"<{'9' * digits}.9 seconds>"])[0]
+
+
+def _batched(places: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (places[first : first + AT_ONCE] for first in range(0, len(places), AT_ONCE))
+
+
+def _bytes(text: str) -> int:
+    """Return the bytes of a text, also as a tokenizer composes its letters."""
+    return max(len(form.encode("utf-8", "replace")) for form in (text, normalize("NFC", text)))

@@ -1,0 +1,91 @@
+"""Files joined byte by byte: the whole is shown, with times that go on, or the error says what is missing."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from onethinker.errors import MediaError
+from onethinker.media.budget import MediaBudget
+from onethinker.media.reading import read_clip
+
+EVEN = [40 * n for n in range(50)]
+
+
+def part(path: Path, first: int, *, size=(256, 64), codec="libx264", form="mpegts", start_s: float = 0.0, rate: int = 25) -> Path:
+    """Two seconds of frames, each brighter than the one before, the first of which is so many shades bright."""
+    with av.open(str(path), "w", format=form) as container:
+        stream = container.add_stream(codec, rate=rate)
+        (stream.width, stream.height), stream.pix_fmt = size, "yuv420p"
+        for number in range(2 * rate):
+            shade = first + number * 50 // (2 * rate)
+            frame = av.VideoFrame.from_ndarray(np.full((size[1], size[0], 3), shade, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = round(start_s * rate) + number, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def joined(folder: Path, *parts: Path) -> Path:
+    (folder / "joined").write_bytes(b"".join(path.read_bytes() for path in parts))
+    return folder / "joined"
+
+
+SECONDS = {
+    "two files": {},
+    "another size": {"size": (128, 96)},
+    "a clock an hour ahead": {"start_s": 3600.0},
+    "a clock that overlaps": {"start_s": 1.0},
+    "another rate": {"rate": 50},
+}
+
+
+@pytest.mark.parametrize("second", SECONDS.values(), ids=SECONDS)
+@pytest.mark.parametrize("form", ["mpegts", "matroska"])
+def test_all_of_a_joined_file_is_shown_with_times_that_go_on(tmp_path, second, form):
+    if form == "matroska" and second.keys() & {"size", "start_s"} and second != SECONDS["a clock that overlaps"]:
+        pytest.skip("Matroska has one header for size, and no clock that leaps")
+    path = joined(tmp_path, part(tmp_path / "a", 50, form=form), part(tmp_path / "b", 150, form=form, **second))
+    clip = read_clip(path, MediaBudget(fps=2))
+    assert clip.duration_s == pytest.approx(4.0, abs=0.05)
+    # At another rate the length of the last frame is a guess, so that it may be asked for once more.
+    assert clip.times_s[:8] == pytest.approx([n / 2 for n in range(8)], abs=0.05)
+    shades = [float(frame.mean()) for frame in clip.frames[:8]]
+    assert shades == pytest.approx([50, 62, 75, 87, 150, 162, 175, 187], abs=6)
+
+
+def test_many_parts_follow_one_another(tmp_path):
+    path = joined(tmp_path, *[part(tmp_path / str(first), first) for first in (20, 80, 140, 200)])
+    clip = read_clip(path, MediaBudget(max_frames=4))
+    assert clip.duration_s == pytest.approx(8.0, abs=0.1)
+    assert [float(frame.mean()) for frame in clip.frames] == pytest.approx([20, 80, 140, 200], abs=6)
+
+
+def test_a_size_that_changes_is_said(tmp_path, caplog):
+    read_clip(joined(tmp_path, part(tmp_path / "a", 50), part(tmp_path / "b", 150, size=(128, 96))), MediaBudget())
+    assert "its frames change their size (128 x 96, 256 x 64)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ({"codec": "mpeg2video"}, r"joined out of parts that one decoder cannot read: nothing from \d\.\d+ s on is shown"),
+        ({"form": "flv"}, "is several FLV files joined byte by byte, of which only the first 2.0. s can be read"),
+        ({"form": "mp4"}, "is several MP4 files joined byte by byte, of which only the first 2.0. s can be read"),
+    ],
+    ids=["codecs", "FLV", "MP4"],
+)
+def test_a_file_of_which_only_the_first_part_can_be_read_is_an_error(tmp_path, second, said):
+    form = second.get("form", "mpegts")
+    path = joined(tmp_path, part(tmp_path / "a", 50, form=form), part(tmp_path / "b", 150, **second))
+    with pytest.raises(MediaError, match=said):
+        read_clip(path, MediaBudget())
+
+
+def test_long_pauses_keep_their_true_times_where_clocks_do_not_leap(tmp_path, record: Callable[..., Path]):
+    for codec in ("mkv", "mp4"):
+        clip = read_clip(record(tmp_path / codec, [0, 40, 60_000, 60_040], codec=codec), MediaBudget(fps=60, max_frames=4096))
+        assert clip.times_s == pytest.approx([0, 0.04, 60, 60.04], abs=0.002)

@@ -1,0 +1,54 @@
+"""What spells a special token in data is learned and graded as text, never as the token."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from onethinker.data.formats import write_records
+from onethinker.data.sample import Sample
+from onethinker.models.tiny import SPECIAL_TOKENS
+from onethinker.training.config import SftRecipe
+from onethinker.training.groups import _as_read
+from onethinker.training.run import Run, open_run
+from onethinker.training.sft import train_sft
+
+
+@pytest.fixture
+def questions(tmp_path) -> Path:
+    """Questions whose thinking and answer spell every special token."""
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    record = {"problem": "<image>What is written there?", "images": ["a.png"], "problem_type": "ocr", "data_type": "image"}
+    spelled = " ".join(SPECIAL_TOKENS)
+    record |= {"answer": f"<answer>{spelled}</answer>", "response": f"<think>It says {spelled}.</think><answer>{spelled}</answer>"}
+    write_records(tmp_path / "questions.jsonl", [record] * 2)
+    return tmp_path / "questions.jsonl"
+
+
+@pytest.fixture
+def run(tmp_path, questions) -> Run:
+    return open_run(SftRecipe(batch_size=1, steps=1, data={"files": [questions]}), tmp_path / "run", batch=1)
+
+
+def test_an_answer_to_learn_has_one_special_token_which_is_its_end(run):
+    (sample,) = {sample.id: sample for sample in map(run.data.sample, range(1))}.values()
+    ids = run.answer_ids(sample.response or "").tolist()
+    tokenizer = run.processor.tokenizer
+    special = {tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
+    assert [token for token in ids if token in special] == [tokenizer.eos_token_id] == ids[-1:]
+    text = tokenizer.decode(ids[:-1])
+    assert "< |im_end|>" in text
+    assert "< |image_pad|>" in text
+    assert text.startswith("<think>")
+    tags = [tokenizer.convert_tokens_to_ids(tag) for tag in ("<think>", "</think>", "<answer>", "</answer>")]
+    assert [ids.count(tag) for tag in tags] == [1, 1, 1, 1]
+
+
+def test_answers_that_spell_special_tokens_are_trained_on(tmp_path, questions):
+    train_sft(SftRecipe(batch_size=2, steps=1, data={"files": [questions]}), tmp_path / "run")
+
+
+def test_a_reference_that_spells_a_special_token_is_what_a_model_taught_on_it_says():
+    sample = Sample("1", "?", "ocr", "image", (), "<|im_end|> [IMG]", ("A. <|im_end|>",))
+    plain = _as_read(sample, ["[IMG]"])
+    assert (plain.truth, plain.options) == ("< |im_end|> [ IMG]", ("A. < |im_end|>",))
