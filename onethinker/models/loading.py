@@ -137,7 +137,7 @@ def load_processor(model: str) -> tuple[Any, Wording]:
         raise EngineError(f"{model}: no such folder")
     settings = read_settings(folder) if folder.is_dir() else ModelSettings()
     if (folder / ADAPTER_SETTINGS_FILE).is_file():
-        return load_processor(_base_of(folder, settings))[0], settings.wording
+        return load_processor(base_of(folder, settings))[0], settings.wording
     source = str(folder) if folder.is_dir() else model
     try:
         return AutoProcessor.from_pretrained(source, local_files_only=folder.is_dir() or not hub_answers(model)), settings.wording
