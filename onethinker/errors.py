@@ -25,5 +25,9 @@ class EngineError(OneThinkerError):
     """A model could not be loaded or did not answer; never scored as an answer."""
 
 
+class TrainingError(OneThinkerError):
+    """A run can learn nothing any more, or what it would save is not finite; the text says what led there and which checkpoint is good."""
+
+
 class CheckpointError(OneThinkerError):
     """A run cannot be saved or resumed as asked; the last whole checkpoint is untouched."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from onethinker.training.run import OnStep
 
 LINE_EVERY_S = 10.0
-"""Plain lines come no closer than this, except the first, the last and those with a new alarm."""
+"""Plain lines come no closer than this, except the first, the last and those with a new alarm or a step that was not taken."""
 KEPT_ROWS = 200
 """Rows that a view looks back on."""
 WIDE = 100
@@ -54,11 +54,12 @@ class Progress:
         self.rows: tuple[Row, ...] = tuple(rows)[-KEPT_ROWS:]
 
     def add(self, row: Row) -> list[str]:
-        """Take a row and return what is to be said of alarms that begin with it."""
+        """Take a row and return what is to be said of its optimizer steps that were not taken, and of alarms that begin with it."""
         earlier = [one for one in self.rows if one["step"] < row["step"]]
         before = {(alarm["name"], alarm["task"]) for alarm in earlier[-1].get("alarms", ())} if earlier else set()
         self.rows = (*earlier, row)[-KEPT_ROWS:]
-        return [
+        skipped = [f"step {row['step']} was not learned from: {bad['text']}" for bad in row.get("bad_steps", ())]
+        return skipped + [
             f"alarm from step {row['step']} on: {_alarm(alarm)}"
             for alarm in row.get("alarms", ())
             if (alarm["name"], alarm["task"]) not in before
@@ -112,7 +113,8 @@ def _value(row: Row, name: str, task: str | None = None) -> float | None:
 
 
 def _alarm(alarm: Mapping[str, str]) -> str:
-    return f"{alarm['name']} ({alarm['task']}): {alarm['text']}"
+    task = f" ({alarm['task']})" if alarm["task"] else ""
+    return f"{alarm['name']}{task}: {alarm['text']}"
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
@@ -144,6 +146,8 @@ def draw(progress: Progress, width: int, note: str = "") -> "RenderableType":
     if row.get("tasks"):
         parts.append(_tasks(progress, width))
     parts.append(_phases(row, width))
+    for bad in row.get("bad_steps", ()):
+        parts.append(Text(f"! not learned from: {bad['text']}", style="bold red"))
     for alarm in row.get("alarms", ()):
         parts.append(Text(f"! {_alarm(alarm)}", style="bold red"))
     if note:

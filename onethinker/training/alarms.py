@@ -17,7 +17,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Alarm:
-    """One sign in one task, with a sentence that says what is seen and what to do."""
+    """One sign in one task, or in the whole run ("" as its task), with a sentence that says what is seen and what to do."""
 
     name: str
     task: str
