@@ -18,7 +18,7 @@ SHOWN_SAMPLES = 5
 
 @dataclass(frozen=True)
 class BadStep:
-    """An optimizer step that was not taken, and what led there.
+    """An optimizer step that was not taken, or should not have been, and what led there.
 
     `what` is not finite: a sentence's subject. `samples` are the ids of the samples that it came from, or of the whole batch where it
     is not known. `largest_gradients` is the largest |gradient| by part of the model, None where some of it is not finite.
@@ -37,13 +37,25 @@ class BadStep:
         parts = ", ".join(f"{part} {'not finite' if most is None else f'{most:.2g}'}" for part, most in self.largest_gradients.items())
         return (
             f"{self.what} is not finite (last good step {self.last_good_step or 'none'}, learning rate {self.learning_rate:.3g}, "
-            f"samples {samples or 'unknown'}{more}; largest gradient by part: {parts or 'none was made'})"
+            f"samples {samples or 'unknown'}{more}; largest gradient by part: {parts or 'unknown'})"
         )
 
 
 def bad_step_rows(bad: Iterable[BadStep]) -> list[dict[str, Any]]:
     """Return what the journal says of optimizer steps that were not taken."""
     return [{**asdict(each), "text": each.text()} for each in bad]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The last optimizer step that was taken, as this process knows it: a row it learned from, its samples, the largest |gradient|
+    by part, and the last step of the run before it in which one was taken.
+    """
+
+    row: Any
+    samples: tuple[str, ...]
+    largest_gradients: Mapping[str, float]
+    last_good_step: int
 
 
 @dataclass(frozen=True)
@@ -73,15 +85,15 @@ def largest_by_part(gradients: Iterable[tuple[str, Tensor | None]]) -> dict[str,
     >>> largest_by_part([("lm_head.weight", torch.tensor([1.0, -3.0])), ("model.visual.merger.a", torch.tensor([1.0, torch.nan]))])
     {'head': 3.0, 'merger': inf}
     """
-    largest: dict[str, float] = {}
+    norms: dict[str, list[Tensor]] = {}
     for name, gradient in gradients:
-        if gradient is None:
-            continue
-        mine = gradient.to_local() if isinstance(gradient, DTensor) else gradient
-        most = float(mine.abs().max()) if mine.numel() else 0.0
-        part = gradient_part(name)
-        largest[part] = max(largest.get(part, 0.0), most if math.isfinite(most) else math.inf)
-    return largest
+        if gradient is not None:
+            mine = gradient.to_local() if isinstance(gradient, DTensor) else gradient
+            norms.setdefault(gradient_part(name), []).append(
+                torch.linalg.vector_norm(mine.float(), math.inf) if mine.numel() else torch.zeros((), device=mine.device)
+            )
+    largest = {part: float(torch.stack(each).max()) for part, each in norms.items()}
+    return {part: most if math.isfinite(most) else math.inf for part, most in largest.items()}
 
 
 def together(found: Sequence[Mapping[str, float]]) -> dict[str, float | None]:

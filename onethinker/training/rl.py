@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from onethinker.training.advantages import EmaState, compute_advantages
+from onethinker.training.alarms import Watch
 from onethinker.training.answers import Sampled, write_answers
 from onethinker.training.bad_steps import bad_step_rows
 from onethinker.training.checkpoint import Progress
@@ -22,7 +23,6 @@ from onethinker.training.optimizer import learning_rate
 from onethinker.training.policy import Updated, open_reference, update_policy
 from onethinker.training.rewards import Grader
 from onethinker.training.run import OnStep, Run, open_run
-from onethinker.training.run_alarms import Watch
 from onethinker.training.sharding import gathered
 
 

@@ -27,7 +27,7 @@ from onethinker.models.loading import load_local
 from onethinker.models.prompt import encode_requests, request_about
 from onethinker.models.wording import Wording
 from onethinker.training.adapters import choose_trained
-from onethinker.training.bad_steps import BadStep, Streak, first_not_finite, largest_by_part, together
+from onethinker.training.bad_steps import BadStep, Streak, Taken, first_not_finite, largest_by_part, together
 from onethinker.training.checkpoint import (
     Progress,
     RunFolder,
@@ -75,8 +75,7 @@ class Stepped:
 class Run:
     """A model under training, with all that a step needs.
 
-    `streak` counts the optimizer steps that were not taken, `last_bad` is the last of them, and `proof` is a row that had a finite
-    loss before the last step that was.
+    `streak` counts the optimizer steps that were not taken, `last_bad` is the last of them, and `taken` is the last one that was.
     """
 
     recipe: Recipe
@@ -95,7 +94,7 @@ class Run:
     skipped: list[dict[str, Any]] = field(default_factory=list)
     streak: Streak = field(default_factory=Streak)
     last_bad: BadStep | None = None
-    proof: Row | None = None
+    taken: Taken | None = None
 
     @property
     def settings(self) -> ModelSettings:
@@ -194,12 +193,15 @@ class Run:
         norm = self.zero.norm() if self.zero else gradient_norm(self.model)
         # Summed up, so that all processes see the same and do the same.
         total_loss, not_finite = self.total(sum(losses), not math.isfinite(norm))
+        everyone = [sample for tree in trees for sample in tree.samples]
         if not math.isfinite(total_loss) or not_finite:
             what = f"the loss ({total_loss})" if not math.isfinite(total_loss) else f"the norm of the gradient ({float(norm)})"
-            mine = suspects if not math.isfinite(total_loss) else [sample for tree in trees for sample in tree.samples]
+            mine = suspects if not math.isfinite(total_loss) else everyone
             return Stepped(total_loss, float(norm), self._drop_step(what, mine, step))
+        largest = {} if self.zero else largest_by_part((name, p.grad) for name, p in self.model.named_parameters())
+        self.taken = Taken(first, tuple(everyone), largest, self.streak.last_good_step)
         self._take_step(step, norm)
-        self.streak, self.proof = Streak(0, step + 1), first
+        self.streak = Streak(0, step + 1)
         return Stepped(total_loss, float(norm))
 
     def _take_step(self, step: int, norm: Tensor | float) -> None:
@@ -255,11 +257,10 @@ class Run:
         """
         if self.streak.bad > self.recipe.optimizer.max_bad_steps:
             assert self.last_bad is not None
-            guilty = self._find_not_finite() or "the weights are sound: they still answer the last batch that was learned from"
+            bad = self._find_not_finite() or self.last_bad
             raise TrainingError(
-                f"{self.streak.bad} optimizer steps in a row could not be taken, more than optimizer.max_bad_steps = "
-                f"{self.recipe.optimizer.max_bad_steps}: in step {progress.step} {self.last_bad.text()}; {guilty}. "
-                f"{self._way_back()}"
+                f"{self.streak.bad} optimizer steps in a row could not be taken, up to step {progress.step}, more than "
+                f"optimizer.max_bad_steps = {self.recipe.optimizer.max_bad_steps}: {bad.text()}. {self._way_back()}"
             )
         if progress.skipped > self._allowed_skips(progress):
             raise DataError(
@@ -286,29 +287,31 @@ class Run:
         with self.clock.phase("checkpoint"):
             problem = self._find_not_finite()
         if problem is not None:
-            raise TrainingError(f"step {step} is not saved: {problem}. {self._way_back()}")
+            raise TrainingError(f"step {step} is not saved: {problem.text()}. {self._way_back()}")
 
-    def _find_not_finite(self) -> str | None:
+    def _find_not_finite(self) -> BadStep | None:
         """Return what is not finite after the last step that was taken, or None; all processes take part.
 
         That is a weight, one of the optimizer's moving averages, or what the model says of a batch that it has just learned from: weights
-        that are finite can be too large for anything to be computed with them. Nothing is where no step was taken since a checkpoint.
+        that are finite can be too large for anything to be computed with them. Nothing is where this process has taken no step yet.
         """
-        if self.proof is None:
+        if self.taken is None:
             return None
         mine = first_not_finite((name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad)
         if mine is None:
             mine = first_not_finite(self.zero.own_moments() if self.zero else optimizer_tensors(self.optimizer, self.model).items())
         with gathered(self.model), self.precision(), torch.no_grad():
-            logps_S, _ = score(self.model, self.proof)
+            logps_S, _ = score(self.model, self.taken.row)
         if mine is None and not bool(logps_S.isfinite().all()):
-            mine = "what the model now says of the batch of that step"
+            mine = "what the model says of the batch that it has just learned from"
         found = [each for each in gather_object([mine]) if each is not None]
         if not found:
             return None
         step = self.streak.last_good_step
+        samples = tuple(sorted(set(gather_object(list(self.taken.samples)))))
+        largest = together(gather_object([self.taken.largest_gradients]))
         rate = learning_rate(self.recipe.optimizer, step - 1, self.recipe.steps)
-        return f"step {step}, the last that was taken (learning rate {rate:.3g}), has left numbers that are not finite: {found[0]}"
+        return BadStep(f"{found[0]}, after step {step},", samples, largest, self.taken.last_good_step, rate)
 
     def _way_back(self) -> str:
         """Return what a run that cannot go on has left, and what to do."""

@@ -11,6 +11,7 @@ from onethinker.clip import Clip
 from onethinker.data.sample import Medium, Sample
 from onethinker.models.engine import Request
 from onethinker.models.prompt import split_questions
+from onethinker.training.alarms import Watch
 from onethinker.training.bad_steps import bad_step_rows
 from onethinker.training.checkpoint import Progress
 from onethinker.training.config import SftRecipe
@@ -18,7 +19,6 @@ from onethinker.training.monitoring import SftRow
 from onethinker.training.optimizer import learning_rate
 from onethinker.training.packing import Prompt, Row, Tree, deal
 from onethinker.training.run import OnStep, Run, open_run
-from onethinker.training.run_alarms import Watch
 
 
 def train_sft(recipe: SftRecipe, folder: Path, *, on_step: OnStep | None = None, allow_changes: bool = False) -> Path:
