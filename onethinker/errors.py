@@ -36,5 +36,9 @@ class StorageError(OneThinkerError, OSError):
         return f"{self.filename}: cannot be written: {self.strerror}"
 
 
+class TrainingError(OneThinkerError):
+    """A run can learn nothing any more, or what it would save is not finite; the text says what led there and which checkpoint is good."""
+
+
 class CheckpointError(OneThinkerError):
     """A run cannot be saved or resumed as asked; the last whole checkpoint is untouched."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from onethinker.training.run import OnStep
 
 LINE_EVERY_S = 10.0
-"""Plain lines come no closer than this, except the first, the last and those with a new alarm."""
+"""Plain lines come no closer than this, except the first, the last and those with a new alarm or a step that was not taken."""
 KEPT_ROWS = 200
 """Rows that a view looks back on."""
 WIDE = 100
@@ -58,7 +58,7 @@ class Progress:
         self.rows: tuple[Row, ...] = tuple(rows)[-KEPT_ROWS:]
 
     def add(self, row: Row) -> list[str]:
-        """Take a row and return what is to be said of alarms that begin with it."""
+        """Take a row and return what is to be said of its optimizer steps that were not taken, and of alarms that begin with it."""
         earlier = [one for one in self.rows if one["step"] < row["step"]]
         unread = self.unread - sum(_unread(one) for one in self.rows if one["step"] >= row["step"])
         self.unread = unread + _unread(row)
@@ -70,6 +70,7 @@ class Progress:
             last = row["skipped_samples"][-1]
             many = f"{self.unread} sample{'s' * (self.unread > 1)} could not be read by step {row['step']} and were replaced"
             said = [f"{many}; the last, {last['id']}: {last['reason']}"]
+        said += [f"step {row['step']} was not learned from: {bad['text']}" for bad in row.get("bad_steps", ())]
         return said + [
             f"alarm from step {row['step']} on: {_alarm(alarm)}"
             for alarm in row.get("alarms", ())
@@ -129,7 +130,8 @@ def _value(row: Row, name: str, task: str | None = None) -> float | None:
 
 
 def _alarm(alarm: Mapping[str, str]) -> str:
-    return f"{alarm['name']} ({alarm['task']}): {alarm['text']}"
+    task = f" ({alarm['task']})" if alarm["task"] else ""
+    return f"{alarm['name']}{task}: {alarm['text']}"
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
@@ -161,6 +163,8 @@ def draw(progress: Progress, width: int, note: str = "") -> "RenderableType":
     if row.get("tasks"):
         parts.append(_tasks(progress, width))
     parts.append(_phases(row, width))
+    for bad in row.get("bad_steps", ()):
+        parts.append(Text(f"! not learned from: {bad['text']}", style="bold red"))
     for alarm in row.get("alarms", ()):
         parts.append(Text(f"! {_alarm(alarm)}", style="bold red"))
     if progress.unread:

@@ -167,7 +167,7 @@ def append_records(journal: FileIO, records: Sequence[Any]) -> None:
 
 
 def _lines(records: Sequence[Any]) -> bytes:
-    return b"".join(json.dumps(asdict(record)).encode() + b"\n" for record in records)
+    return b"".join(json.dumps(asdict(record), allow_nan=False).encode() + b"\n" for record in records)
 
 
 def read_records(path: Path, make: Callable[[dict[str, Any]], T]) -> list[T]:

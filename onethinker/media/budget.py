@@ -13,7 +13,7 @@ FRAMES_PER_TOKEN = 2
 class MediaBudget(BaseModel):
     """What SFT, RL, evaluation and `ask` may spend on media; the same budget gives the same frames and sizes everywhere."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     side_px: ClassVar[int] = TOKEN_SIDE_PX
     """Sides of frames are multiples of this."""

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from torch import nn
 from onethinker.errors import CheckpointError
 from onethinker.files import differences, digest_file, grant_as, sync_folder, sync_tree, write_atomically
 from onethinker.training.advantages import EmaState, Moments
+from onethinker.training.bad_steps import Streak
+from onethinker.training.monitoring import read_line
 from onethinker.training.provenance import Digests, changed_files
 from onethinker.training.sharding import dealt_like
 
@@ -42,13 +44,14 @@ class Progress:
     """All that a run needs besides weights and optimizer: nothing else is random or remembered.
 
     `step` counts finished steps, `cursor` the samples drawn so far, `ema` holds the moving averages of rewards (RL), `skipped`
-    counts the samples that could not be read.
+    counts the samples that could not be read, `streak` the optimizer steps in a row that could not be taken.
     """
 
     step: int = 0
     cursor: int = 0
     ema: EmaState = field(default_factory=dict)
     skipped: int = 0
+    streak: Streak = field(default_factory=Streak)
 
 
 @dataclass(frozen=True)
@@ -206,9 +209,9 @@ class RunFolder:
             for leftover in self.path.glob(".*.partial"):
                 _remove(leftover)
             self._tidy()
-            write_atomically(self.path / "recipe.json", json.dumps(recipe, indent=2) + "\n")
+            write_atomically(self.path / "recipe.json", json.dumps(recipe, indent=2, allow_nan=False) + "\n")
             kept = [row for row in self.rows() if row["step"] <= step]
-            write_atomically(self.journal, "".join(json.dumps(row) + "\n" for row in kept))
+            write_atomically(self.journal, "".join(json.dumps(row, allow_nan=False) + "\n" for row in kept))
             sync_folder(self.path)
             sync_folder(self.path.parent)
         except OSError as error:
@@ -245,7 +248,7 @@ class RunFolder:
             return []
         try:
             lines = self.journal.read_text().splitlines(keepends=True)
-            rows = [json.loads(line) for line in lines if line.endswith("\n")]
+            rows = [read_line(line) for line in lines if line.endswith("\n")]
             return [{**row, "step": int(row["step"])} for row in rows]
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{self.journal}: damaged inside, not only at its end: {error}") from error
@@ -324,7 +327,7 @@ def write_manifest(checkpoint: Path) -> None:
     with ThreadPoolExecutor() as threads:
         digests = threads.map(digest_file, files.values())
     listed = {name: {"bytes": path.stat().st_size, "sha256": digest} for (name, path), digest in zip(files.items(), digests, strict=True)}
-    (checkpoint / MANIFEST_FILE).write_text(json.dumps({"files": listed}, indent=2) + "\n")
+    (checkpoint / MANIFEST_FILE).write_text(json.dumps({"files": listed}, indent=2, allow_nan=False) + "\n")
 
 
 def find_damage(checkpoint: Path) -> str | None:
@@ -383,8 +386,8 @@ def read_moments(model: nn.Module, path: Path) -> Iterator[tuple[nn.Parameter, s
 def save_progress(progress: Progress, path: Path) -> None:
     """Write the small state of a run as JSON; floats are written so that they read back bit for bit."""
     ema = {task: [moments.m1, moments.m2] for task, moments in progress.ema.items()}
-    state = {"step": progress.step, "cursor": progress.cursor, "ema": ema, "skipped": progress.skipped}
-    write_atomically(path, json.dumps(state, indent=2) + "\n")
+    state = {"step": progress.step, "cursor": progress.cursor, "ema": ema, "skipped": progress.skipped, "streak": asdict(progress.streak)}
+    write_atomically(path, json.dumps(state, indent=2, allow_nan=False) + "\n")
 
 
 def load_progress(path: Path) -> Progress:
@@ -392,7 +395,9 @@ def load_progress(path: Path) -> Progress:
     try:
         state = json.loads(path.read_text())
         ema = {task: Moments(*pair) for task, pair in state["ema"].items()}
-        return Progress(int(state["step"]), int(state["cursor"]), ema, int(state["skipped"]))
+        step = int(state["step"])
+        streak = Streak(**state.get("streak", {"last_good_step": step}))
+        return Progress(step, int(state["cursor"]), ema, int(state["skipped"]), streak)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: not the progress of a run: {error}") from error
 
@@ -411,7 +416,7 @@ def _groups_of(name: str) -> set[str]:
 def _append(path: Path, record: Mapping[str, Any]) -> None:
     """Add a line of JSON to a file; it is on disk when this returns."""
     with path.open("a") as file:
-        file.write(json.dumps(record) + "\n")
+        file.write(json.dumps(record, allow_nan=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
 

@@ -19,16 +19,25 @@ Part = Literal["language", "vision", "merger"]
 """The language model with its embeddings and head, the vision tower, and the mergers that lead from one to the other."""
 Dealing = Literal["fsdp2", "zero2"]
 """What processes share: weights, gradients and moments of the language model, or gradients and moments of all that is trained."""
-FREE_SETTINGS = frozenset({"save_every", "log", "grading.workers", "grading.reward_model.address", "grading.reward_model.key_variable"})
+FREE_SETTINGS = frozenset(
+    {
+        "save_every",
+        "log",
+        "optimizer.max_bad_steps",
+        "grading.workers",
+        "grading.reward_model.address",
+        "grading.reward_model.key_variable",
+    }
+)
 """What may change when a run goes on: it decides what is written or who works, not what is learned."""
 BUILT_IN = Path(__file__).parents[1] / "recipes"
 """Where the recipes that come with OneThinker lie."""
 
 
 class Settings(BaseModel):
-    """Base of every group of settings: unknown keys fail, nothing changes once it is read."""
+    """Base of every group of settings: unknown keys and numbers that are not finite fail, nothing changes once it is read."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataSettings(Settings):
@@ -77,6 +86,9 @@ class OptimizerSettings(Settings):
     """Decay of AdamW's moving average of the squared gradient."""
     max_grad_norm: float = Field(1.0, gt=0)
     """Larger gradients are scaled down to this norm."""
+    max_bad_steps: int = Field(3, ge=0)
+    """An optimizer step whose loss or gradient is not finite is not taken: weights and moving averages stay as they are, and the journal
+    says why. The run ends, with the last good checkpoint, when more than so many in a row are bad."""
 
 
 class LoraSettings(Settings):
@@ -103,11 +115,37 @@ class LogSettings(Settings):
     """The project at the trackers; the run is named like its folder."""
 
 
-class AlarmSettings(Settings):
-    """From where on something looks like a hacked reward; every number is a mean over the last rows of a task."""
+class RunAlarmSettings(Settings):
+    """From where on a run looks as if it learned nothing; every number is about the last rows of the journal."""
 
     window: int = Field(10, ge=0)
-    """Steps with the task that are looked at; 0 looks at none and is silent."""
+    """Steps that are looked at, of a task those with it; 0 looks at none and is silent."""
+    no_gradient: float = Field(1e-8, ge=0)
+    """no_gradient: the norm of the gradient is at most this in every step."""
+    bad_steps: float = Field(0.2, gt=0, le=1)
+    """bad_steps: at least this share of the steps had an optimizer step that could not be taken."""
+    skipped_samples: float = Field(0.05, gt=0, le=1)
+    """skipped_samples: at least this share of the samples could not be read."""
+    rounding: float = Field(4e-5, ge=0)
+    """rounding: weights are stored in bfloat16 and optimizer.learning_rate is below this, so that most steps are rounded away."""
+    give_up_after: int = Field(100, ge=0)
+    """The run ends when so many steps in a row can have changed no weight: no gradient, no group with a signal, or bad; 0 goes on."""
+
+
+class SftAlarmSettings(RunAlarmSettings):
+    """From where on SFT looks as if it learned nothing."""
+
+    flat_after: int = Field(300, ge=50)
+    """no_progress: from this step on …"""
+    flat: float = Field(0.98, gt=0)
+    """… the mean loss of the last 50 steps is at least this share of that of the first ones."""
+    rising: float = Field(1.5, gt=1)
+    """rising_loss: the mean loss is this many times that of the first steps."""
+
+
+class AlarmSettings(RunAlarmSettings):
+    """From where on something looks like a hacked reward, or RL as if it learned nothing."""
+
     form: float = Field(0.9, ge=0, le=1)
     """form_without_accuracy: at least this share of the answers has the right form …"""
     wrong: float = Field(0.05, ge=0, le=1)
@@ -122,6 +160,19 @@ class AlarmSettings(Settings):
     """length: answers are this many times as long as in as many steps before, and no more right …"""
     cut: float = Field(0.5, gt=0, le=1)
     """… or at least this share of them is cut at rollout.max_new_tokens."""
+    entropy: float = Field(0.01, ge=0)
+    """entropy: the mean entropy of the next token, in nats, is at most this while less than `right` of the answers are right."""
+    kl: float = Field(1.0, gt=0)
+    """kl: the mean divergence from the reference is at least this, in nats a token."""
+    ungraded: float = Field(0.25, gt=0, le=1)
+    """ungraded: at least this share of the groups could not be graded."""
+
+
+class SftLogSettings(LogSettings):
+    """Where a run of SFT says how it goes, besides its journal."""
+
+    alarms: SftAlarmSettings = SftAlarmSettings()
+    """From where on a run looks as if it learned nothing."""
 
 
 class RlLogSettings(LogSettings):
@@ -130,7 +181,7 @@ class RlLogSettings(LogSettings):
     answers_every: int = Field(50, ge=0)
     """Steps between pages of sampled answers with their pictures, in answers/ of the run's folder; 0 writes none."""
     alarms: AlarmSettings = AlarmSettings()
-    """From where on something looks like a hacked reward."""
+    """From where on something looks like a hacked reward, or a run as if it learned nothing."""
 
 
 class Recipe(Settings):
@@ -239,6 +290,8 @@ class SftRecipe(Recipe):
 
     batch_size: int = Field(32, ge=1)
     """Samples of one optimizer step, over all processes."""
+    log: SftLogSettings = SftLogSettings()
+    """Where it says how it goes."""
     need: ClassVar[Need] = "response"
 
 

@@ -63,13 +63,15 @@ class Lost:
 class Batch:
     """What a step has sampled: this process's groups by number, and of everybody's in order the summaries and the lost ones.
 
-    `cursor` is the number of the next prompt.
+    `cursor` is the number of the next prompt. `broken` are the ids of samples to which the model gave answers whose log-probabilities are
+    not finite; there are no groups then.
     """
 
     groups: dict[int, Group]
     summaries: tuple[Summary, ...]
     lost: tuple[Lost, ...]
     cursor: int
+    broken: tuple[str, ...] = ()
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -94,6 +96,11 @@ def collect(run: Run, recipe: RlRecipe, grader: Grader) -> Batch:
         asked: list[Asked] = []
         for first in range(0, len(mine), settings.prompts_at_once):
             asked += _answer(run, recipe, grader, mine[first : first + settings.prompts_at_once])
+        broken = gather_object(
+            [group.sample.id for group, _ in asked if not all(bool(each.logps.isfinite().all()) for each in group.rollouts)]
+        )
+        if broken:
+            return Batch({}, (), (), cursor + settings.prompts_per_step, tuple(broken))
         found: list[Summary | Lost] = []
         for group, grading in asked:
             with run.clock.phase("grading"):

@@ -5,11 +5,12 @@ A journal is one JSON object a line, a line a step. This file is the only place 
 
 import hashlib
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -124,8 +125,13 @@ class RlRow:
     groups. A batch with one row an answer would have read them in addition."""
     tasks: dict[str, TaskRow]
     """Each task of the step by its statistics name."""
+    bad_steps: list[dict[str, Any]] = field(default_factory=list)
+    """Each optimizer step that was not taken because something was not finite: what, the samples' ids, the largest |gradient| by part of
+    the model (None where it is not finite), the last good step, the learning rate, and all that as a text."""
     alarms: list[dict[str, str]] = field(default_factory=list)
-    """What looks like a hacked reward now: name, task and text of each alarm (see `alarms.py`)."""
+    """What looks like a hacked reward or a run that learns nothing: name, task ("" for the whole run) and text (see `alarms.py`)."""
+    not_finite: list[str] = field(default_factory=list)
+    """Fields of this row, dotted, that were not finite; JSON has no such numbers, and null stands in their place."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +162,12 @@ class SftRow:
     """Prompt tokens that the update did not have to read because n questions about one clip share it: (n - 1) · what they share."""
     skipped_samples: list[dict[str, Any]]
     """Each sample that could not be read: number in the order, id and reason."""
+    bad_steps: list[dict[str, Any]] = field(default_factory=list)
+    """As in `RlRow`, at most one; loss and gradient of the row are then what they were."""
+    alarms: list[dict[str, str]] = field(default_factory=list)
+    """As in `RlRow`."""
+    not_finite: list[str] = field(default_factory=list)
+    """As in `RlRow`."""
 
 
 @dataclass(frozen=True)
@@ -308,6 +320,33 @@ class Stopwatch:
         return taken
 
 
+def as_record(row: RlRow | SftRow) -> dict[str, Any]:
+    """Return a row as the journal holds it: None in place of every number that is not finite, with its name under `not_finite`."""
+    names: list[str] = []
+    record: dict[str, Any] = _finite(asdict(row), "", names)
+    return {**record, "not_finite": names}
+
+
+def _finite(value: Any, name: str, names: list[str]) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        names.append(name)
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(each, f"{name}.{key}" if name else str(key), names) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each, f"{name}.{place}", names) for place, each in enumerate(value)]
+    return value
+
+
+def read_line(line: str | bytes) -> Any:
+    """Return a line of a journal; a bare NaN or Infinity, which older journals have, is None.
+
+    >>> read_line('{"step": 1, "loss": NaN}')
+    {'step': 1, 'loss': None}
+    """
+    return json.loads(line, parse_constant=lambda _: None)
+
+
 def read_journal(path: Path) -> list[dict[str, Any]]:
     """Return a journal's rows, one a step in their order; a last line that is not finished yet is left out.
 
@@ -326,7 +365,7 @@ def read_rows(lines: bytes, path: Path) -> list[dict[str, Any]]:
     Raises: CheckpointError: they are damaged; the text names the file.
     """
     try:
-        rows = {int(row["step"]): row for row in map(json.loads, lines.splitlines())}
+        rows = {int(row["step"]): row for row in map(read_line, lines.splitlines())}
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: not the journal of a training run: {error}") from error
     return [rows[step] for step in sorted(rows)]

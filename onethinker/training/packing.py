@@ -51,12 +51,13 @@ class Tree:
     """A prompt with one or several answers; an answer is token ids with the end token, of shape (R,).
 
     The first `unscored` tokens of an answer, by default none, are read and not learned: a question of its own about the media of
-    the prompt.
+    the prompt. `samples` are the ids of what it was made from, for messages.
     """
 
     prompt: Prompt
     answers: tuple[Tensor, ...]
     unscored: tuple[int, ...] = field(default=(), kw_only=True)
+    samples: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def num_tokens(self) -> int:

@@ -4,14 +4,16 @@ Dimensions: G answers per group, A answers of a row, S scored tokens, T tasks, M
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from onethinker.models.loading import load_local
 from onethinker.tasks import TASKS
 from onethinker.training.adapters import base_weights
+from onethinker.training.bad_steps import BadStep
 from onethinker.training.config import RlRecipe
 from onethinker.training.groups import Group
 from onethinker.training.loss import clipped_policy_loss, kl_k3, token_weights
@@ -61,7 +63,8 @@ def open_reference(run: Run, recipe: RlRecipe) -> Reference | None:
 class PolicyLoss:
     """The loss of one optimizer step, row by row, with what is measured on the way.
 
-    `measured` sums what `MEASURED` names over this process's rows, for each task, in the shape (tasks, names).
+    `measured` sums what `MEASURED` names over this process's rows, for each task, in the shape (tasks, names). `not_finite` names what
+    was not finite where a row's loss was not.
     """
 
     recipe: RlRecipe
@@ -69,6 +72,7 @@ class PolicyLoss:
     num_tokens: int
     num_answers: int
     measured: Tensor = field(default_factory=lambda: torch.zeros(len(TASK_NUMBERS), len(MEASURED), dtype=torch.float64))
+    not_finite: set[str] = field(default_factory=set)
 
     def __call__(self, row: Row, members: Sequence[Tree], logps_S: Tensor, entropy_S: Tensor) -> Tensor:
         """Return a row's part of the batch's loss."""
@@ -85,13 +89,23 @@ class PolicyLoss:
             max_tokens=self.recipe.rollout.max_new_tokens,
         )
         loss_S = clipped_policy_loss(logps_S, old_logps_S, advantages_S, clip_low=settings.clip_low, clip_high=settings.clip_high)
-        kl_S = torch.zeros_like(loss_S)
+        kl_S, reference_S = torch.zeros_like(loss_S), torch.zeros_like(loss_S)
         if self.reference is not None:
-            kl_S = kl_k3(logps_S, self.reference(row))
+            reference_S = self.reference(row)
+            kl_S = kl_k3(logps_S, reference_S)
         loss_S = loss_S + settings.kl * kl_S
         ratio_S = (logps_S - old_logps_S).detach().exp()
         clipped_S = ((ratio_S < 1 - settings.clip_low) | (ratio_S > 1 + settings.clip_high)).to(logps_S)
         loss = (loss_S * weights_S).sum()
+        if not bool(loss.isfinite()):
+            parts = {
+                "log-probabilities": logps_S,
+                "log-probabilities at sampling": old_logps_S,
+                "the reference's log-probabilities": reference_S,
+                "advantages": advantages_S,
+            }
+            guilty = {name for name, part_S in parts.items() if not bool(part_S.isfinite().all())}
+            self.not_finite |= guilty or {"a ratio of probabilities that is too large to be a number"}
         (pull_S,) = torch.autograd.grad(loss, logps_S, retain_graph=True)
         weighed_S = [value_S.detach() * weights_S for value_S in (loss_S, kl_S, entropy_S, clipped_S, torch.ones_like(loss_S))]
         tasks_A = [TASK_NUMBERS[tree.task] for tree in trees for _ in tree.answers]
@@ -104,16 +118,22 @@ class PolicyLoss:
 class Updated:
     """What the optimizer steps on one batch of groups have measured, over all processes.
 
-    `loss` and `grad_norm` are means over the steps, None without any; `tokens` are those of the packed rows, `shared_tokens` what
-    one row an answer would have read in addition.
+    `updates` were taken, `bad` ones not: these are in no number. `loss` and `grad_norm` are means over the steps, None without any;
+    `tokens` are those of the packed rows, `shared_tokens` what one row an answer would have read in addition.
     """
 
     updates: int
+    bad: tuple[BadStep, ...]
     loss: float | None
     grad_norm: float | None
     measured: Measured
     tokens: int
     shared_tokens: int
+
+    @classmethod
+    def none(cls, bad: BadStep) -> "Updated":
+        """Return what a batch that nothing could be learned from has measured: nothing."""
+        return cls(0, (bad,), None, None, {}, 0, 0)
 
     def mean(self, name: str) -> float | None:
         """Return the mean of what was measured over all tasks, with the weights of the loss; None where nothing has weight."""
@@ -127,7 +147,9 @@ def update_policy(
     """Take the optimizer steps on one batch of groups, each on its share of them, and return what was measured on the way."""
     numbers, updates = sorted(advantages), recipe.loss.updates_per_batch
     measured_TM = torch.zeros(len(TASK_NUMBERS), len(MEASURED), dtype=torch.float64)
-    norms, tokens, shared = [], 0, 0
+    norms: list[float] = []
+    bad: list[BadStep] = []
+    tokens, shared = 0, 0
     for part in range(updates):
         mine = [number for number in numbers[part::updates] if number in groups]
         trees = [tree for number in mine for tree in _trees(groups[number], advantages[number], recipe.max_row_tokens)]
@@ -142,7 +164,13 @@ def update_policy(
             group = next(iter(groups.values()))
             trees = _trees(group, torch.zeros(len(group.rollouts)), recipe.max_row_tokens, weight=0.0)
         loss = PolicyLoss(recipe, reference, int(num_tokens), int(num_answers))
-        norms.append(run.update(trees, step, loss))
+        stepped = run.update(trees, step, loss)
+        if stepped.bad is not None:
+            causes = sorted(set().union(*gather_object([loss.not_finite])))
+            run.last_bad = replace(stepped.bad, what=f"{stepped.bad.what}{', by ' if causes else ''}{' and '.join(causes)}")
+            bad.append(run.last_bad)
+            continue
+        norms.append(stepped.norm)
         measured_TM += loss.measured
     total_tokens, total_shared, *totals = run.total(tokens, shared, *measured_TM.flatten().tolist())
     sums = {
@@ -152,6 +180,7 @@ def update_policy(
     taken = len(norms)
     return Updated(
         updates=taken,
+        bad=tuple(bad),
         loss=sum(each["loss"] for each in sums.values()) / taken if taken else None,
         grad_norm=sum(norms) / taken if taken else None,
         measured=sums,
@@ -171,6 +200,7 @@ def _trees(group: Group, advantages_G: Tensor, max_tokens: int, *, weight: float
             torch.cat([group.rollouts[number].logps for number in part]),
             advantages_G[list(part)],
             torch.full((len(part),), weight),
+            samples=(group.sample.id,),
         )
         for part in parts
     ]

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from onethinker.training.advantages import EmaState, compute_advantages
-from onethinker.training.alarms import find_alarms
+from onethinker.training.alarms import Watch
 from onethinker.training.answers import Sampled, write_answers
+from onethinker.training.bad_steps import bad_step_rows
 from onethinker.training.checkpoint import Progress
 from onethinker.training.config import RlRecipe
 from onethinker.training.groups import Batch, collect
@@ -46,7 +47,7 @@ def train_rl(
 
 def _train(run: Run, recipe: RlRecipe, grader: Grader, on_step: OnStep | None) -> Path:
     reference = open_reference(run, recipe)
-    journal = run.folder.rows()
+    watch = Watch(recipe, run.folder.rows())
     for step in range(run.progress.step, recipe.steps):
         started = time.perf_counter()
         with gathered(run.model):
@@ -66,14 +67,17 @@ def _train(run: Run, recipe: RlRecipe, grader: Grader, on_step: OnStep | None) -
         )
         advantages = {summary.number: row for summary, row in zip(kept, advantages_PG.float(), strict=True)}
         with run.clock.phase("update"):
-            updated = update_policy(run, recipe, reference, batch.groups, advantages, step)
+            if batch.broken:
+                updated = Updated.none(run.bad_step("a log-probability of sampled answers", batch.broken, step))
+            else:
+                updated = update_policy(run, recipe, reference, batch.groups, advantages, step)
+        if updated.bad and not updated.updates:
+            ema = run.progress.ema  # nothing was learned from these rewards
         if recipe.log.answers_every and (step + 1) % recipe.log.answers_every == 0:
             _show_answers(run, step + 1, batch)
         row = _row(run, recipe, batch, step=step, advantages=advantages, ema=ema, updated=updated, started=started)
-        record = asdict(row)
-        record["alarms"] = [asdict(alarm) for alarm in find_alarms([*journal, record], recipe.log.alarms)]
-        journal = [*journal, record][-2 * max(1, recipe.log.alarms.window) :]
-        run.record(record, on_step)
+        run.record(watch.complete(row), on_step)
+        watch.check()
         run.advance(Progress(step + 1, batch.cursor, ema, run.progress.skipped + len(row.skipped_samples)))
     return run.finish()
 
@@ -127,6 +131,7 @@ def _row(
             {task: moments.sigma for task, moments in ema.items()},
             updated.measured,
         ),
+        bad_steps=bad_step_rows(updated.bad),
     )
 
 

@@ -72,6 +72,8 @@ def _sample(
         norm = logits.logsumexp(-1)
         logits[:, list(forbidden_tokens)] = -torch.inf
         tokens = _draw(logits, uniforms_BT[active, step].to(logits.device), temperature)
+        # Of logits that are not finite nothing can be drawn: the answer ends, and its log-probability tells.
+        tokens = torch.where(norm.isfinite(), tokens, end_token)
         ids_BT[active, step] = tokens
         logps_BT[active, step] = logits.gather(-1, tokens[:, None])[:, 0] - norm
         ending = (tokens == end_token) & under_way[active]

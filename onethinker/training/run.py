@@ -3,9 +3,9 @@
 import itertools
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from onethinker.data.checking import Checked
 from onethinker.data.formats import write_records
 from onethinker.data.mixing import Mixture
 from onethinker.data.sample import Medium, Sample
-from onethinker.errors import ConfigError, DataError, MediaError
+from onethinker.errors import ConfigError, DataError, MediaError, TrainingError
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.models.chat import plain_text, spelled_tokens
@@ -31,6 +31,7 @@ from onethinker.models.prompt import answer_opening, encode_requests, request_ab
 from onethinker.models.wording import Wording
 from onethinker.response import without_opening
 from onethinker.training.adapters import choose_trained
+from onethinker.training.bad_steps import BadStep, Streak, Taken, first_not_finite, largest_by_part, together
 from onethinker.training.checkpoint import (
     Progress,
     RunFolder,
@@ -48,7 +49,16 @@ from onethinker.training.monitoring import Stopwatch
 from onethinker.training.optimizer import learning_rate, make_optimizer
 from onethinker.training.packing import Prompt, Row, Tree, pack, rows_of, split_prompts, use_forest_attention
 from onethinker.training.provenance import Digests, about_start, digest_data, digest_model
-from onethinker.training.sharding import average_whole_gradients, clip_gradients, is_sharded, is_wanted, shard, whole
+from onethinker.training.sharding import (
+    average_whole_gradients,
+    gathered,
+    gradient_norm,
+    is_sharded,
+    is_wanted,
+    scale_gradients,
+    shard,
+    whole,
+)
 from onethinker.training.trackers import Trackers, check_trackers
 from onethinker.training.zero import Zero, wants_zero
 
@@ -61,9 +71,21 @@ OnStep = Callable[[dict[str, Any]], None]
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Stepped:
+    """What an optimizer step has measured, all processes together; `bad` says why it was not taken where it was not."""
+
+    loss: float
+    norm: float
+    bad: BadStep | None = None
+
+
 @dataclass
 class Run:
-    """A model under training, with all that a step needs."""
+    """A model under training, with all that a step needs.
+
+    `streak` counts the optimizer steps that were not taken, `last_bad` is the last of them, and `taken` is the last one that was.
+    """
 
     recipe: Recipe
     folder: RunFolder
@@ -79,6 +101,9 @@ class Run:
     clock: Stopwatch
     zero: Zero | None = None
     skipped: list[dict[str, Any]] = field(default_factory=list)
+    streak: Streak = field(default_factory=Streak)
+    last_bad: BadStep | None = None
+    taken: Taken | None = None
 
     @property
     def settings(self) -> ModelSettings:
@@ -144,11 +169,11 @@ class Run:
         ids = tokenizer(learned, add_special_tokens=False)["input_ids"]
         return torch.tensor([*ids, tokenizer.eos_token_id], device=self.accelerator.device)
 
-    def update(self, trees: Sequence[Tree], step: int, row_loss: Callable[[Row, list[Tree], Tensor, Tensor], Tensor]) -> float:
-        """Take one optimizer step on this process's trees and return the norm of the gradient, all processes together.
+    def update(self, trees: Sequence[Tree], step: int, row_loss: Callable[[Row, list[Tree], Tensor, Tensor], Tensor]) -> Stepped:
+        """Take one optimizer step on this process's trees and return what it measured, all processes together.
 
         `row_loss` gets a row, its trees, log-probabilities and entropy of its scored tokens, and returns this row's part of
-        a sum over all rows of all processes.
+        a sum over all rows of all processes. Where the loss or the gradient is not finite no step is taken: weights and moments stay.
         """
         rows, sharded = rows_of(trees, self.recipe.max_row_tokens), is_sharded(self.model)
         dealt = sharded or self.zero is not None
@@ -156,32 +181,71 @@ class Run:
         number_of_rows = max(gather_object([len(rows)])) if dealt else len(rows)
         # Only the dropout of adapters draws from this; which step it is decides what is left out, so a resumed run equals a whole one.
         torch.manual_seed((self.recipe.seed * 1_000_003 + step) * self.accelerator.num_processes + self.accelerator.process_index)
+        losses: list[float] = []
+        suspects: list[str] = []
+        first: Row | None = None
         for number in range(number_of_rows):
             members = rows[number % len(rows)]
             row = pack(members)
+            first = first or row
             with self.precision():
                 logps_S, entropy_S = score(self.zero.engine if self.zero else self.model, row)
             if not logps_S.requires_grad:
                 logps_S.requires_grad_()  # a row without media, where all is frozen but what sees
             # Processes average their gradients; the loss is a sum over all of them.
             loss = row_loss(row, members, logps_S, entropy_S) if number < len(rows) else logps_S.sum() * 0.0
+            losses.append(float(loss.detach()))
+            if not math.isfinite(losses[-1]):
+                suspects += [sample for tree in members for sample in tree.samples]
             loss = loss * self.accelerator.num_processes
             if self.zero is not None:
                 self.zero.backward(loss, last=number + 1 == number_of_rows)
             else:
                 self.accelerator.backward(loss)
+        if self.zero is None and self.accelerator.num_processes > 1:
+            average_whole_gradients(self.model)
+        norm = self.zero.norm() if self.zero else gradient_norm(self.model)
+        # Summed up, so that all processes see the same and do the same.
+        total_loss, not_finite = self.total(sum(losses), not math.isfinite(norm))
+        everyone = [sample for tree in trees for sample in tree.samples]
+        if not math.isfinite(total_loss) or not_finite:
+            what = f"the loss ({total_loss})" if not math.isfinite(total_loss) else f"the norm of the gradient ({float(norm)})"
+            mine = suspects if not math.isfinite(total_loss) else everyone
+            return Stepped(total_loss, float(norm), self._drop_step(what, mine, step))
+        largest = {} if self.zero else largest_by_part((name, p.grad) for name, p in self.model.named_parameters())
+        self.taken = Taken(first, tuple(everyone), largest, self.streak.last_good_step)
+        self._take_step(step, norm)
+        self.streak = Streak(0, step + 1)
+        return Stepped(total_loss, float(norm))
+
+    def _take_step(self, step: int, norm: Tensor | float) -> None:
         settings = self.recipe.optimizer
         rate = learning_rate(settings, step, self.recipe.steps)
         if self.zero is not None:
-            return self.zero.step(rate)
+            self.zero.step(rate)
+            return
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        if self.accelerator.num_processes > 1:
-            average_whole_gradients(self.model)
-        norm = clip_gradients(self.model, settings.max_grad_norm)
+        scale_gradients(self.model, settings.max_grad_norm, torch.as_tensor(norm))
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return norm
+
+    def _drop_step(self, what: str, samples: Sequence[str], step: int) -> BadStep:
+        """Forget the gradients and return what they say."""
+        gradients = self.zero.gradients() if self.zero else ((name, p.grad) for name, p in self.model.named_parameters())
+        largest = together(gather_object([largest_by_part(gradients)]))
+        if self.zero is not None:
+            self.zero.drop()
+        self.optimizer.zero_grad()
+        return self.bad_step(what, samples, step, largest)
+
+    def bad_step(self, what: str, samples: Sequence[str], step: int, largest: Mapping[str, float | None] | None = None) -> BadStep:
+        """Count an optimizer step that is not taken, and return what led there; all processes take part, each with its samples."""
+        rate = learning_rate(self.recipe.optimizer, step, self.recipe.steps)
+        named = tuple(sorted(set(gather_object(list(samples)))))
+        self.last_bad = BadStep(what, named, largest or {}, self.streak.last_good_step, rate)
+        self.streak = replace(self.streak, bad=self.streak.bad + 1)
+        return self.last_bad
 
     def total(self, *numbers: float) -> list[float]:
         """Return the sums of numbers over all processes."""
@@ -202,17 +266,26 @@ class Run:
 
         The journal comes first: rows of steps that no checkpoint holds are cut on resume, missing ones could not be made again.
 
-        Raises: DataError: more samples could not be read than the recipe allows; the step is not saved.
+        Raises: DataError: more samples could not be read than the recipe allows. TrainingError: more steps in a row were bad than the
+        recipe allows, or what would be saved is not finite. The step is then not saved.
         """
+        if self.streak.bad > self.recipe.optimizer.max_bad_steps:
+            assert self.last_bad is not None
+            bad = self._find_not_finite() or self.last_bad
+            raise TrainingError(
+                f"{self.streak.bad} optimizer steps in a row could not be taken, up to step {progress.step}, more than "
+                f"optimizer.max_bad_steps = {self.recipe.optimizer.max_bad_steps}: {bad.text()}. {self._way_back()}"
+            )
         if progress.skipped > self._allowed_skips(progress):
             raise DataError(
                 f"{progress.skipped} of the first {progress.cursor} samples could not be read, more than data.max_corrupt_share = "
                 f"{self.recipe.data.max_corrupt_share} allows. {self.folder.journal} names them under skipped_samples. Mend or remove them "
                 "and run the same command again: it goes on from the last checkpoint"
             )
-        self.progress = progress
+        self.progress = replace(progress, streak=self.streak)
         if progress.step % self.recipe.save_every and progress.step != self.recipe.steps:
             return
+        self._check_finite(progress.step)
         weights, keep = self._weights(), self.accelerator.is_main_process
         moments = self.zero.moments(keep=keep) if self.zero else whole(optimizer_tensors(self.optimizer, self.model), keep=keep)
         if keep:
@@ -220,8 +293,46 @@ class Run:
             with self.clock.phase("checkpoint"), self.folder.writing(progress.step, size=size) as partial:
                 save_model(partial / "model", self.model, self.processor, settings=self.settings, state=weights)
                 save_file(moments, partial / "optimizer.safetensors")
-                save_progress(progress, partial / "progress.json")
+                save_progress(self.progress, partial / "progress.json")
         self.accelerator.wait_for_everyone()
+
+    def _check_finite(self, step: int) -> None:
+        """Raises: TrainingError: in all processes, where what a checkpoint of this step would hold is not finite in one of them."""
+        with self.clock.phase("checkpoint"):
+            problem = self._find_not_finite()
+        if problem is not None:
+            raise TrainingError(f"step {step} is not saved: {problem.text()}. {self._way_back()}")
+
+    def _find_not_finite(self) -> BadStep | None:
+        """Return what is not finite after the last step that was taken, or None; all processes take part.
+
+        That is a weight, one of the optimizer's moving averages, or what the model says of a batch that it has just learned from: weights
+        that are finite can be too large for anything to be computed with them. Nothing is where this process has taken no step yet.
+        """
+        if self.taken is None:
+            return None
+        mine = first_not_finite((name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad)
+        if mine is None:
+            mine = first_not_finite(self.zero.own_moments() if self.zero else optimizer_tensors(self.optimizer, self.model).items())
+        with gathered(self.model), self.precision(), torch.no_grad():
+            logps_S, _ = score(self.model, self.taken.row)
+        if mine is None and not bool(logps_S.isfinite().all()):
+            mine = "what the model says of the batch that it has just learned from"
+        found = [each for each in gather_object([mine]) if each is not None]
+        if not found:
+            return None
+        step = self.streak.last_good_step
+        samples = tuple(sorted(set(gather_object(list(self.taken.samples)))))
+        largest = together(gather_object([self.taken.largest_gradients]))
+        rate = learning_rate(self.recipe.optimizer, step - 1, self.recipe.steps)
+        return BadStep(f"{found[0]}, after step {step},", samples, largest, self.taken.last_good_step, rate)
+
+    def _way_back(self) -> str:
+        """Return what a run that cannot go on has left, and what to do."""
+        checkpoints = self.folder.checkpoints()
+        last = f"{checkpoints[-1].name} is the last good checkpoint" if checkpoints else "There is no checkpoint yet"
+        again = "run the command again with --allow-changes" if checkpoints else "run the command again"
+        return f"{last}. Lower optimizer.learning_rate, lengthen optimizer.warmup_steps, or mend the samples that are named, and {again}"
 
     def _weights(self) -> dict[str, Tensor] | None:
         """Return the weights of a model that is dealt out, in the main process, or None where the model holds them itself."""
@@ -343,6 +454,7 @@ def open_run(
         trackers=trackers,
         clock=Stopwatch(torch.cuda.synchronize if accelerator.device.type == "cuda" else None),
         zero=zero,
+        streak=progress.streak,
     )
 
 

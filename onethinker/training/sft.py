@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -13,6 +12,8 @@ from onethinker.data.sample import Medium, Sample
 from onethinker.errors import DataError
 from onethinker.models.engine import Request
 from onethinker.models.prompt import split_questions
+from onethinker.training.alarms import Watch
+from onethinker.training.bad_steps import bad_step_rows
 from onethinker.training.checkpoint import Progress
 from onethinker.training.config import SftRecipe
 from onethinker.training.inputs import too_long_text
@@ -39,6 +40,7 @@ def train_sft(
     Raises: CheckpointError, ConfigError, DataError, EngineError, MediaError.
     """
     run = open_run(recipe, folder, batch=recipe.batch_size, allow_changes=allow_changes, on_check=on_check)
+    watch = Watch(recipe, run.folder.rows())
     for step in range(run.progress.step, recipe.steps):
         started = time.perf_counter()
         with run.clock.phase("data"):
@@ -48,7 +50,6 @@ def train_sft(
             sum(tree.num_tokens for tree in trees),
             sum(len(tree.prompt.input_ids) * (len(tree.answers) - 1) for tree in trees),
         )
-        losses: list[float] = []
         entropies: list[float] = []
 
         def row_loss(
@@ -57,24 +58,21 @@ def train_sft(
             logps_S: Tensor,
             entropy_S: Tensor,
             tokens: float = tokens,
-            losses: list[float] = losses,
             entropies: list[float] = entropies,
         ) -> Tensor:
-            loss = -logps_S.sum() / tokens
-            losses.append(float(loss.detach()))
             entropies.append(float(entropy_S.detach().sum()) / tokens)
-            return loss
+            return -logps_S.sum() / tokens
 
         with run.clock.phase("update"):
-            norm = run.update(trees, step, row_loss)
-        loss, entropy = run.total(sum(losses), sum(entropies))
+            stepped = run.update(trees, step, row_loss)
+        (entropy,) = run.total(sum(entropies))
         skipped = run.take_skipped()
         row = SftRow(
             step=step + 1,
             stage="sft",
-            loss=loss,
+            loss=stepped.loss,
             entropy=entropy,
-            grad_norm=norm,
+            grad_norm=stepped.norm,
             learning_rate=learning_rate(recipe.optimizer, step, recipe.steps),
             answer_tokens=int(tokens),
             seconds=time.perf_counter() - started,
@@ -82,8 +80,10 @@ def train_sft(
             tokens_by_phase={"data": int(row_tokens - tokens), "update": int(row_tokens)},
             shared_prompt_tokens={"update": int(shared_tokens)},
             skipped_samples=skipped,
+            bad_steps=bad_step_rows([stepped.bad] if stepped.bad else []),
         )
-        run.record(asdict(row), on_step)
+        run.record(watch.complete(row), on_step)
+        watch.check()
         run.advance(Progress(step + 1, cursor=(step + 1) * recipe.batch_size, skipped=run.progress.skipped + len(skipped)))
     return run.finish()
 
@@ -113,7 +113,12 @@ def _grown(run: Run, prompt: Prompt, members: list[tuple[Sample, Request]], ques
     shared = prompt.beginning(len(prompt.input_ids) - len(asked[0]))
     answers = [_fitted(run, shared, answer, len(ask), sample) for answer, ask, (sample, _) in zip(answers, asked, members, strict=True)]
     return [
-        Tree(shared, tuple(answers[n] for n in part), unscored=tuple(len(asked[n]) for n in part))
+        Tree(
+            shared,
+            tuple(answers[n] for n in part),
+            unscored=tuple(len(asked[n]) for n in part),
+            samples=tuple(members[n][0].id for n in part),
+        )
         for part in deal([len(answer) for answer in answers], run.recipe.max_row_tokens - len(shared.input_ids))
     ]
 

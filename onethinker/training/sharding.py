@@ -106,18 +106,22 @@ def _bundles(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]
         yield bundle
 
 
-def clip_gradients(model: nn.Module, most: float) -> float:
-    """Scale gradients down to a norm of at most `most` and return the norm that they had, all processes together."""
+def gradient_norm(model: nn.Module) -> Tensor:
+    """Return the norm of all gradients, all processes together; 0 without any."""
     learning = [parameter for parameter in model.parameters() if parameter.grad is not None]
     if not learning:
-        return 0.0
+        return torch.zeros(())
     kinds = [[p for p in learning if isinstance(p, DTensor) is dealt] for dealt in (False, True)]
     norms = [nn.utils.get_total_norm([p.grad for p in kind if p.grad is not None]) for kind in kinds if kind]
     whole_norms = [norm.full_tensor() if isinstance(norm, DTensor) else norm for norm in norms]
-    total = whole_norms[0] if len(whole_norms) == 1 else torch.stack(whole_norms).norm()
-    for kind in kinds:
-        nn.utils.clip_grads_with_norm_(kind, most, total)
-    return float(total)
+    return whole_norms[0] if len(whole_norms) == 1 else torch.stack(whole_norms).norm()
+
+
+def scale_gradients(model: nn.Module, most: float, norm: Tensor) -> None:
+    """Scale gradients, which have this norm, down to a norm of at most `most`."""
+    learning = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    for dealt in (False, True):
+        nn.utils.clip_grads_with_norm_([p for p in learning if isinstance(p, DTensor) is dealt], most, norm)
 
 
 def is_sharded(model: nn.Module) -> bool:

@@ -6,8 +6,9 @@ vision is handed over last and together, whatever a row shows.
 """
 
 import importlib.util
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,12 +95,31 @@ class Zero:
         self.engine.set_gradient_accumulation_boundary(last)
         self.engine.backward(loss)
 
-    def step(self, rate: float) -> float:
-        """Take a step at this learning rate and return the norm that the gradient had before it was scaled down."""
+    def norm(self) -> float:
+        """Return the norm of the gradient, all processes together; NaN where it is not finite, which DeepSpeed says by a negative one."""
+        norm = float(self.engine.optimizer.scaled_global_norm())
+        return norm if norm >= 0 else math.nan
+
+    def step(self, rate: float) -> None:
+        """Take a step at this learning rate, the gradient scaled down."""
         for group in self.engine.optimizer.param_groups:
             group["lr"] = rate
         self.engine.step()
-        return float(self.engine.get_global_grad_norm())
+
+    def drop(self) -> None:
+        """Forget the gradients and take no step: DeepSpeed itself does so where they are not finite."""
+        for gradients in self.engine.optimizer.averaged_gradients.values():
+            for gradient in gradients:
+                gradient.fill_(torch.nan)
+        self.engine.step()
+        assert self.engine.optimizer.overflow, "DeepSpeed has taken a step with a gradient that is not finite"
+
+    def gradients(self) -> Iterator[tuple[str, Tensor | None]]:
+        """Yield each trained parameter's name and whole gradient; every process must take all of them."""
+        from deepspeed.utils import safe_get_full_grad
+
+        for name, parameter in self._trained().items():
+            yield name, safe_get_full_grad(parameter)
 
     def moments(self, *, keep: bool) -> dict[str, Tensor]:
         """Return the optimizer's tensors under the names of their parameters; every process must call it, those that `keep` get them."""
@@ -114,6 +134,12 @@ class Zero:
                     kept[f"{name}/{kind}"] = whole.cpu()
             kept[f"{name}/step"] = steps.cpu().clone()
         return kept if keep else {}
+
+    def own_moments(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield this process's share of the optimizer's moving averages, one vector for each group of parameters."""
+        for share in _shares(self.engine):
+            for kind in MOMENTS:
+                yield f"the optimizer's {kind}", self.engine.optimizer.optimizer.state[share][kind]
 
     def load_moments(self, path: Path) -> None:
         """Read a file of `moments`, or of an optimizer that was not dealt out: the most steps of any parameter then count for all.

@@ -1,20 +1,30 @@
-"""Alarms on journals made of real grades: policies that cheat are named, those that learn are not."""
+"""Alarms on journals made of real grades: policies that cheat and runs that learn nothing are named, those that learn are not."""
 
 import json
 import random
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
+import torch
 
 from onethinker.data.sample import Sample
+from onethinker.errors import TrainingError
 from onethinker.synthetic import make_sample
 from onethinker.tasks import find_task, grade_response
-from onethinker.training.alarms import find_alarms
-from onethinker.training.config import AlarmSettings
-from onethinker.training.monitoring import Summary, covers_whole_frame, note_answer, task_rows
+from onethinker.training.advantages import ema_grpo
+from onethinker.training.alarms import RECIPE_RULES, RL_RULES, RUN_RULES, SFT_RULES, TASK_RULES, Alarm, Watch, find_alarms
+from onethinker.training.config import RlRecipe, SftRecipe
+from onethinker.training.monitoring import SftRow, Summary, as_record, covers_whole_frame, note_answer, task_rows
+from onethinker.training.rl import train_rl
+from tests.training.test_adapters import rl_recipe
 
-SETTINGS = AlarmSettings(window=5)
+RL = RlRecipe(log={"alarms": {"window": 5}})
+SFT = SftRecipe(steps=1000, log={"alarms": {"window": 5}})
+RL_STEP = {"stage": "rl", "loss": 0.02, "kl": 0.01, "entropy": 0.6, "clipped_share": 0.02, "grad_norm": 0.4, "updates": 1, "groups": 2}
+RL_STEP |= {"dropped_groups": 0, "surplus_groups": 0, "ungraded": [], "skipped_samples": [], "bad_steps": []}
+"""A step of RL that learns, without its tasks."""
 Policy = Callable[[Sample, random.Random], str]
 """Gives a whole response to a sample."""
 
@@ -27,9 +37,12 @@ def boxes(*sides: float) -> str:
     return respond(json.dumps({"boxes": sides}))
 
 
-def journal(problem: str, policy: Policy, *, steps: int = 10, data_type: str = "image", limit: int | None = None) -> list[dict]:
-    """Return rows of a run with two prompts a step and four answers a prompt, graded as in training; tokens are words."""
-    task, chance, rows = find_task(problem, data_type), random.Random(3), []
+def journal(problem: str, policy: Policy, *, steps: int = 10, data_type: str = "image", limit: int | None = None, drop: bool = False):
+    """Return rows of a run with two prompts a step and four answers a prompt, graded as in training; tokens are words.
+
+    Groups that are all right or all wrong are dropped if `drop` says so.
+    """
+    task, chance, rows, ema = find_task(problem, data_type), random.Random(3), [], {}
     for step in range(steps):
         summaries = []
         for number in range(2):
@@ -37,14 +50,15 @@ def journal(problem: str, policy: Policy, *, steps: int = 10, data_type: str = "
             texts = [policy(sample, chance) for _ in range(4)]
             texts = [" ".join(text.split()[:limit]) for text in texts]
             grades = [grade_response(text, sample.truth, task=task, options=sample.options) for text in texts]
+            accuracy = sum(grade.accuracy for grade in grades) / 4
             summaries.append(
                 Summary(
                     number=number,
                     task=task.statistics,
                     rewards=tuple(grade.reward for grade in grades),
-                    accuracy=sum(grade.accuracy for grade in grades) / 4,
+                    accuracy=accuracy,
                     format=sum(grade.format for grade in grades) / 4,
-                    dropped=None,
+                    dropped=("all_wrong" if accuracy <= 0.01 else "all_right" if accuracy >= 0.99 else None) if drop else None,
                     prompt_tokens=40,
                     lengths=tuple(len(text.split()) for text in texts),
                     cut=sum(limit is not None and len(text.split()) == limit for text in texts),
@@ -52,14 +66,29 @@ def journal(problem: str, policy: Policy, *, steps: int = 10, data_type: str = "
                     whole_frames=tuple(covers_whole_frame(text, task, sample.options) for text in texts),
                 )
             )
-        tasks = {name: asdict(row) for name, row in task_rows(summaries, {}, {}, {}).items()}
+        kept = [summary for summary in summaries if summary.kept]
+        rewards = torch.tensor([summary.rewards for summary in kept], dtype=torch.float64).reshape(-1, 4)
+        advantages, ema = ema_grpo(rewards, [task.statistics] * len(kept), ema, decay=0.9, floor=1e-3, limit=10.0, guard="clip")
+        sizes = {summary.number: float(row.abs().mean()) for summary, row in zip(kept, advantages, strict=True)}
+        found = task_rows(summaries, sizes, {name: moments.sigma for name, moments in ema.items()}, {})
+        counts = {"groups": len(kept), "dropped_groups": 2 - len(kept), "updates": min(1, len(kept))}
         # As the journal's reader gets it.
-        rows.append(json.loads(json.dumps({"step": step + 1, "tasks": tasks})))
+        tasks = {name: asdict(row) for name, row in found.items()}
+        rows.append(json.loads(json.dumps({**RL_STEP, **counts, "step": step + 1, "tasks": tasks})))
     return rows
 
 
 def names(rows: list[dict]) -> list[str]:
-    return [alarm.name for alarm in find_alarms(rows, SETTINGS)]
+    """Return the alarms of the task, without those of learning."""
+    return [name for name in all_names(rows) if name not in ("no_signal", "constant_reward", "sigma_floor")]
+
+
+def of_the_task(rows: list[dict]) -> list[Alarm]:
+    return [alarm for alarm in find_alarms(rows, RL) if alarm.name in names(rows)]
+
+
+def all_names(rows: list[dict], recipe: RlRecipe | SftRecipe = RL) -> list[str]:
+    return [alarm.name for alarm in find_alarms(rows, recipe, rows[:10])]
 
 
 def sometimes_right(sample: Sample, chance: random.Random) -> str:
@@ -108,16 +137,16 @@ def test_whole_frames_are_seen_in_every_task_with_boxes(problem, data_type):
             answer["boxes"] = [0, 0, 1000, 1000 - chance.randrange(9)]
         return respond(json.dumps(answer))
 
-    alarms = find_alarms(journal(problem, policy, data_type=data_type), SETTINGS)
-    assert [(alarm.name, alarm.task) for alarm in alarms] == [("whole_frame", task.statistics)]
-    assert "whole frame" in alarms[0].text
+    alarms = find_alarms(journal(problem, policy, data_type=data_type), RL)
+    assert ("whole_frame", task.statistics) in [(alarm.name, alarm.task) for alarm in alarms]
+    assert any("whole frame" in alarm.text for alarm in alarms)
 
 
 def test_answers_that_fill_the_limit_are_named():
     def rambling(sample: Sample, chance: random.Random) -> str:
         return respond(sample.truth, thinking=" ".join(["so"] * chance.randrange(30, 90)))
 
-    (alarm,) = find_alarms(journal("numerical", rambling, limit=20), SETTINGS)
+    (alarm,) = of_the_task(journal("numerical", rambling, limit=20))
     assert alarm.name == "length"
     assert "100% of the answers are cut at rollout.max_new_tokens" in alarm.text
 
@@ -133,7 +162,7 @@ def test_growing_answers_that_are_no_more_right_are_named():
     # The same accuracy before and after, so that length alone decides.
     for row in rows:
         row["tasks"]["numerical"]["accuracy"] = 0.5
-    (alarm,) = find_alarms(rows, SETTINGS)
+    (alarm,) = of_the_task(rows)
     assert alarm.name == "length"
     assert "from 10 to 25 tokens" in alarm.text
     rows[-1]["tasks"]["numerical"]["accuracy"] = 0.9
@@ -166,11 +195,126 @@ def test_an_alarm_needs_a_whole_window_and_enough_prompts():
 def test_an_alarm_ends_when_its_reason_ends_and_a_window_of_nothing_is_silent():
     rows = journal("multiple choice", lambda sample, _: respond("A"))
     assert names([*rows, *journal("multiple choice", sometimes_right, steps=5)]) == []
-    assert find_alarms(rows, AlarmSettings(window=0)) == ()
-    assert find_alarms([*rows, {"step": 11, "tasks": {}}], SETTINGS) == (), "the task is not in the last step"
+    assert find_alarms(rows, RlRecipe(log={"alarms": {"window": 0}})) == ()
+    assert find_alarms([*rows, {**RL_STEP, "step": 11, "tasks": {}}], RL) == (), "the task is not in the last step"
 
 
 def test_what_a_model_says_cannot_reach_the_terminal_raw():
     rows = journal("multiple choice", lambda sample, _: respond("\x1b[2J\x07 A"))
-    (alarm,) = [alarm for alarm in find_alarms(rows, SETTINGS) if alarm.name == "same_answer"]
+    (alarm,) = [alarm for alarm in find_alarms(rows, RL) if alarm.name == "same_answer"]
     assert alarm.text.isprintable()
+
+
+def learning(**changes: object) -> list[dict]:
+    """Return rows of a run of RL that learns, changed in its last five steps."""
+    rows = journal("numerical", sometimes_right)
+    return [*rows[:5], *({**row, **changes} for row in rows[5:])]
+
+
+def sft(count: int = 30, **changes: object) -> list[dict]:
+    """Return rows of a run of SFT that learns, changed after its tenth step."""
+    rows = []
+    for step in range(1, count + 1):
+        row = SftRow(step, "sft", 3.0 * 0.97**step, 0.5, 0.8, 1e-4, 4000, 2.0, {"update": 1.9}, {"update": 9000}, {}, [])
+        rows.append({**as_record(row), **(changes if step > 10 else {})})
+    return rows
+
+
+LOST = {"number": 7, "task": "caption", "reason": "reward_failed", "text": "HTTP 503"}
+UNREAD = [{"number": 3, "id": "q3", "reason": "cut short"}]
+BAD = [{"what": "the loss (nan)", "text": "the loss (nan) is not finite"}]
+RUNS: dict[str, tuple[list[dict], RlRecipe | SftRecipe]] = {
+    "no_gradient": (sft(grad_norm=0.0), SFT),
+    "bad_steps": (sft(loss=None, grad_norm=None, bad_steps=BAD), SFT),
+    "skipped_samples": (sft(skipped_samples=UNREAD * 4), SFT),
+    "rising_loss": (sft(loss=9.0), SFT),
+    "no_progress": (sft(320, loss=2.7), SFT),
+    "no_signal": (learning(updates=0, loss=None, grad_norm=None), RL),
+    "entropy": (learning(entropy=0.003), RL),
+    "kl": (learning(kl=1.4), RL),
+    "ungraded": (learning(ungraded=[LOST]), RL),
+    "warmup": (sft(3), SFT.model_copy(update={"steps": 50, "optimizer": SFT.optimizer.model_copy(update={"warmup_steps": 50})})),
+    "rounding": (sft(3), SFT.model_copy(update={"dtype": "bfloat16"})),
+}
+
+
+@pytest.mark.parametrize("sign", RUNS)
+def test_a_run_that_learns_nothing_is_named(sign):
+    assert all_names(*RUNS[sign]) == [sign]
+
+
+@pytest.mark.parametrize(
+    ("rows", "recipe"),
+    [
+        (sft(320), SFT),
+        (learning(), RL),
+        # Each of them once is no sign: a bad batch, a file that is gone, a group that is lost, a step without a signal.
+        ([*sft(29), {**sft(30)[-1], "skipped_samples": UNREAD}], SFT),
+        ([*sft(29), {**sft(30)[-1], "grad_norm": 0.0}], SFT),
+        ([*learning()[:-1], {**learning()[-1], "ungraded": [LOST]}], RL),
+        ([*learning()[:-1], {**learning()[-1], "updates": 0, "grad_norm": None, "entropy": None, "kl": None}], RL),
+    ],
+    ids=["sft", "rl", "one file", "one step without gradient", "one group lost", "one step without signal"],
+)
+def test_a_run_that_learns_is_silent(rows, recipe):
+    assert all_names(rows, recipe) == []
+
+
+def test_an_old_journal_without_the_new_fields_is_read():
+    assert all_names([{key: value for key, value in row.items() if key not in ("bad_steps", "not_finite")} for row in sft()], SFT) == []
+
+
+def always(accuracy: float) -> Policy:
+    return lambda sample, _: respond(sample.truth if accuracy else "-1")
+
+
+def barely(sample: Sample, chance: random.Random) -> str:
+    """Return boxes that differ by a thousandth of the frame and never fit: rewards of a group are nearly the same."""
+    return boxes(0, 0, 1000, 999 + chance.randrange(2))
+
+
+TASKS: dict[str, tuple[list[dict], RlRecipe, list[str], str]] = {
+    "all wrong": (journal("numerical", always(0), drop=True), RL, ["no_signal"] * 2, "Train it longer by SFT"),
+    "all right": (journal("numerical", always(1), drop=True), RL, ["no_signal"] * 2, "It is learned"),
+    "one reward": (journal("numerical", always(1)), RL, ["constant_reward"], "the same reward for 5 steps"),
+    "sigma at its floor": (
+        journal("numerical", sometimes_right),
+        RL.model_copy(update={"advantage": RL.advantage.model_copy(update={"floor": 2.0})}),
+        ["sigma_floor"],
+        "advantage.floor = 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TASKS)
+def test_a_task_that_is_not_learned_is_named_with_what_to_do(case):
+    rows, recipe, expected, said = TASKS[case]
+    alarms = [alarm for alarm in find_alarms(rows, recipe) if alarm.name not in ("form_without_accuracy", "same_answer")]
+    assert [alarm.name for alarm in alarms] == expected
+    assert any(alarm.task == "numerical" and said in alarm.text for alarm in alarms)
+
+
+@pytest.mark.parametrize("end", [journal("numerical", always(0), drop=True, steps=20), sft(20, grad_norm=0.0)[10:]], ids=["rl", "sft"])
+def test_a_run_is_given_up_when_no_weight_has_changed_for_long(end):
+    changes = {"window": 5, "give_up_after": len(end)}
+    kind = RlRecipe if end[0]["stage"] == "rl" else SftRecipe
+    with pytest.raises(TrainingError, match=f"the last {len(end)} steps, .*give_up_after = 0") as raised:
+        Watch(kind(log={"alarms": changes}), end).check()
+    assert "\n" not in str(raised.value)
+    Watch(kind(log={"alarms": {**changes, "give_up_after": len(end) + 1}}), end).check()
+    Watch(kind(log={"alarms": {**changes, "give_up_after": 0}}), end).check()
+
+
+def test_the_journal_of_a_real_run_is_silent(tmp_path, taught):
+    # So slow that it goes on answering A or B by chance, as it was taught to.
+    optimizer = {"learning_rate": 1e-6, "warmup_steps": 1}
+    recipe = rl_recipe(taught, steps=6, optimizer=optimizer, log={"alarms": {"window": 3}, "answers_every": 0}, grading={"workers": 0})
+    said: list[str] = []
+    train_rl(recipe, tmp_path / "run", on_step=lambda row: said.extend(alarm["name"] for alarm in row["alarms"]))
+    assert said == []
+
+
+def test_every_alarm_has_its_row_in_the_docs():
+    page = (Path(__file__).parents[2] / "docs/training.md").read_text()
+    rules = (*RECIPE_RULES, *RUN_RULES, *SFT_RULES, *RL_RULES, *TASK_RULES)
+    assert [rule.name for rule in rules if f"| `{rule.name}` |" not in page] == []
