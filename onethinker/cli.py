@@ -150,6 +150,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             with suppress(OSError):  # a terminal that is gone
                 complain(text)
     _give_up_output()
+    if ended:
+        os._exit(code)  # taking torch apart, as Python does at its exit, takes seconds on a busy machine
     sys.exit(code)
 
 

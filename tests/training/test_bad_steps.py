@@ -267,11 +267,11 @@ def test_a_loss_of_rl_that_is_not_finite_names_its_cause(logp, old, reference, c
 @pytest.mark.parametrize("dealing", ["processes", "fsdp2", pytest.param("deepspeed_zero2", marks=[needs_deepspeed, pytest.mark.long])])
 def test_processes_agree_which_step_is_bad(tmp_path, capfd, dealing):
     # Two questions a step, one for each process: in the second one of them cannot read its own, and neither takes the step.
-    recipe = sft(tmp_path, bad={7}, steps=3, batch_size=2)
+    recipe = sft(tmp_path, bad={7}, steps=2, batch_size=2)
     train_sft(recipe, tmp_path / "one")
     if dealing == "processes":
         file = tmp_path / "recipe.toml"
-        settings = ["save_every=1", "batch_size=2", "steps=3", f"model={recipe.model}", f'data.files=["{recipe.data.files[0]}"]']
+        settings = ["save_every=1", "batch_size=2", "steps=2", f"model={recipe.model}", f'data.files=["{recipe.data.files[0]}"]']
         file.write_text(f"frozen = {json.dumps(FROZEN)}")
         settings += ["optimizer.learning_rate=1e-3"]
         with pytest.raises(SystemExit) as left:
