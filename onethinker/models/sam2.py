@@ -107,7 +107,7 @@ def load_sam2(model: str) -> Sam2Segmenter:
         if kind != MODEL_TYPE:
             raise EngineError(f"{model}: expected the weights of a SAM 2 ({MODEL_TYPE!r} in config.json), got {kind!r}")
         processor = Sam2VideoProcessor.from_pretrained(source, local_files_only=offline)
-        network, found = Sam2VideoModel.from_pretrained(source, local_files_only=offline, output_loading_info=True)
+        network, found = Sam2VideoModel.from_pretrained(source, local_files_only=offline, output_loading_info=True, dtype="float32")
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         raise EngineError(f"{model}: SAM 2 cannot be read from here: {str(error).strip()[:600]}") from error
     if found["missing_keys"]:

@@ -11,12 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from onethinker.data.checking import Need
 from onethinker.errors import ConfigError
 from onethinker.media.budget import MediaBudget
-from onethinker.training.advantages import Algorithm, Guard
-from onethinker.training.loss import Aggregate
 
 R = TypeVar("R", bound="Recipe")
 Part = Literal["language", "vision", "merger"]
 """The language model with its embeddings and head, the vision tower, and the mergers that lead from one to the other."""
+Algorithm = Literal["ema_grpo", "grpo", "dr_grpo", "rloo"]
+Guard = Literal["clip", "group_std"]
+Aggregate = Literal["token_mean", "sequence_mean", "constant_length"]
 Dealing = Literal["fsdp2", "zero2"]
 """What processes share: weights, gradients and moments of the language model, or gradients and moments of all that is trained."""
 FREE_SETTINGS = frozenset({"save_every", "log", "grading.workers", "grading.reward_model.address", "grading.reward_model.key_variable"})

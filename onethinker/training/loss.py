@@ -4,12 +4,13 @@ Dimensions: S scored tokens, A answers, H hidden size, V vocabulary, C words of 
 """
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Aggregate = Literal["token_mean", "sequence_mean", "constant_length"]
+from onethinker.training.config import Aggregate
+
 LOGITS_AT_ONCE = 2**24
 """Logits that exist at any moment while tokens are scored: 64 MiB in float32, a few times."""
 
