@@ -246,7 +246,7 @@ class RolloutSettings(Settings):
     max_new_tokens: int = Field(4096, ge=1)
     """An answer that has not ended by then is cut, and graded as it is."""
     temperature: float = Field(1.0, gt=0)
-    """Divides the logits before a token is drawn."""
+    """Divides the logits before a token is drawn, and wherever an answer's probability is computed."""
     prompts_at_once: int = Field(8, ge=1)
     """Groups that a process decodes together."""
     min_accuracy: float = 0.01

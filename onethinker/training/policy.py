@@ -52,7 +52,7 @@ def open_reference(run: Run, recipe: RlRecipe) -> Reference | None:
 
     def reference(row: Row) -> Tensor:
         with run.clock.phase("reference"), torch.no_grad(), run.precision(), base_weights(start):
-            return score(start, row)[0]
+            return score(start, row, temperature=recipe.rollout.temperature)[0]
 
     return reference
 
@@ -142,7 +142,7 @@ def update_policy(
             group = next(iter(groups.values()))
             trees = _trees(group, torch.zeros(len(group.rollouts)), recipe.max_row_tokens, weight=0.0)
         loss = PolicyLoss(recipe, reference, int(num_tokens), int(num_answers))
-        norms.append(run.update(trees, step, loss))
+        norms.append(run.update(trees, step, loss, temperature=recipe.rollout.temperature))
         measured_TM += loss.measured
     total_tokens, total_shared, *totals = run.total(tokens, shared, *measured_TM.flatten().tolist())
     sums = {

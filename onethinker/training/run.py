@@ -130,11 +130,18 @@ class Run:
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         return torch.tensor([*ids, tokenizer.eos_token_id], device=self.accelerator.device)
 
-    def update(self, trees: Sequence[Tree], step: int, row_loss: Callable[[Row, list[Tree], Tensor, Tensor], Tensor]) -> float:
+    def update(
+        self,
+        trees: Sequence[Tree],
+        step: int,
+        row_loss: Callable[[Row, list[Tree], Tensor, Tensor], Tensor],
+        *,
+        temperature: float = 1.0,
+    ) -> float:
         """Take one optimizer step on this process's trees and return the norm of the gradient, all processes together.
 
-        `row_loss` gets a row, its trees, log-probabilities and entropy of its scored tokens, and returns this row's part of
-        a sum over all rows of all processes.
+        `row_loss` gets a row, its trees, log-probabilities and entropy of its scored tokens at the temperature, and returns
+        this row's part of a sum over all rows of all processes.
         """
         rows, sharded = rows_of(trees, self.recipe.max_row_tokens), is_sharded(self.model)
         dealt = sharded or self.zero is not None
@@ -146,7 +153,7 @@ class Run:
             members = rows[number % len(rows)]
             row = pack(members)
             with self.precision():
-                logps_S, entropy_S = score(self.zero.engine if self.zero else self.model, row)
+                logps_S, entropy_S = score(self.zero.engine if self.zero else self.model, row, temperature=temperature)
             if not logps_S.requires_grad:
                 logps_S.requires_grad_()  # a row without media, where all is frozen but what sees
             # Processes average their gradients; the loss is a sum over all of them.
@@ -319,23 +326,23 @@ def _checkpoint_bytes(model: nn.Module, recipe: Recipe) -> int:
     return checkpoint_bytes(parameter for parameter in model.parameters() if recipe.lora is None or parameter.requires_grad)
 
 
-def score(model: nn.Module, row: Row) -> tuple[Tensor, Tensor]:
-    """Return log-probability and entropy of every scored token of a row, each of shape (S,)."""
+def score(model: nn.Module, row: Row, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Return log-probability and entropy of every scored token of a row, each of shape (S,), of logits divided by the temperature."""
     (head,) = (module for name, module in model.named_modules() if name.split(".")[-1] == "lm_head" and isinstance(module, nn.Linear))
-    with _scoring(head, row.targets_S):
+    with _scoring(head, row.targets_S, temperature):
         scored_S2 = model(**row.inputs, logits_to_keep=row.scored_S).logits[0]
     return scored_S2[:, 0], scored_S2[:, 1]
 
 
 @contextmanager
-def _scoring(head: nn.Linear, targets_S: Tensor) -> Iterator[None]:
+def _scoring(head: nn.Linear, targets_S: Tensor, temperature: float) -> Iterator[None]:
     """Let the head, while this is open, give log-probability and entropy of the targets, (1, S, 2), in place of all logits.
 
     It stays inside the model's own forward, where whatever wraps the model gathers its weights and counts its gradients.
     """
 
     def forward(hidden_1SH: Tensor) -> Tensor:
-        logps_S, entropy_S = scored_by_head(hidden_1SH[0], head.weight, targets_S)
+        logps_S, entropy_S = scored_by_head(hidden_1SH[0], head.weight, targets_S, temperature)
         return torch.stack([logps_S[None], entropy_S[None]], -1)
 
     setattr(head, "forward", forward)  # noqa: B010 (a method to mypy)
