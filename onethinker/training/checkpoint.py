@@ -12,17 +12,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
 
 from onethinker.errors import CheckpointError
 from onethinker.files import differences, sync_folder, sync_tree, write_atomically
-from onethinker.training.advantages import EmaState, Moments
-from onethinker.training.sharding import dealt_like
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from onethinker.training.advantages import EmaState
 
 KEPT_CHECKPOINTS = 2
 """Older ones are removed, after a newer one is whole."""
@@ -47,7 +48,7 @@ class Progress:
 
     step: int = 0
     cursor: int = 0
-    ema: EmaState = field(default_factory=dict)
+    ema: "EmaState" = field(default_factory=dict)
     skipped: int = 0
 
 
@@ -289,17 +290,19 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, torch.Tensor]:
+def optimizer_tensors(optimizer: "torch.optim.Optimizer", model: "nn.Module") -> "dict[str, torch.Tensor]":
     """Return the optimizer's tensors under the names of their parameters; one that never had a gradient has none."""
     states = ((name, optimizer.state.get(parameter, {})) for name, parameter in model.named_parameters())
     return {f"{name}/{key}": value for name, state in states for key, value in state.items()}
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Path) -> None:
+def load_optimizer(optimizer: "torch.optim.Optimizer", model: "nn.Module", path: Path) -> None:
     """Read a file of `optimizer_tensors`, for the parameters that are trained now.
 
     Raises: CheckpointError: the file is damaged or belongs to another model.
     """
+    from onethinker.training.sharding import dealt_like
+
     for parameter, kind, value in read_moments(model, path):
         if kind == "step":
             optimizer.state[parameter][kind] = value.to(parameter.device)
@@ -307,11 +310,13 @@ def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Pat
             optimizer.state[parameter][kind] = dealt_like(value.to(parameter.dtype), parameter)
 
 
-def read_moments(model: nn.Module, path: Path) -> Iterator[tuple[nn.Parameter, str, torch.Tensor]]:
+def read_moments(model: "nn.Module", path: Path) -> "Iterator[tuple[nn.Parameter, str, torch.Tensor]]":
     """Yield each tensor in a file of `optimizer_tensors` with the parameter it belongs to and its name, of those that are trained now.
 
     Raises: CheckpointError: the file is damaged or belongs to another model.
     """
+    from safetensors.torch import load_file
+
     parameters = dict(model.named_parameters())
     try:
         for key, value in load_file(path).items():
@@ -334,6 +339,8 @@ def save_progress(progress: Progress, path: Path) -> None:
 
 def load_progress(path: Path) -> Progress:
     """Read what `save_progress` wrote. Raises: CheckpointError: the file is damaged."""
+    from onethinker.training.advantages import Moments
+
     try:
         state = json.loads(path.read_text())
         ema = {task: Moments(*pair) for task, pair in state["ema"].items()}
@@ -342,7 +349,7 @@ def load_progress(path: Path) -> Progress:
         raise CheckpointError(f"{path}: not the progress of a run: {error}") from error
 
 
-def checkpoint_bytes(saved: Iterable[nn.Parameter]) -> int:
+def checkpoint_bytes(saved: "Iterable[nn.Parameter]") -> int:
     """Return about how large a checkpoint of these parameters is: with two moving averages of each one that is trained, and small files."""
     return SMALL_FILES_BYTES + sum(parameter.nbytes * (3 if parameter.requires_grad else 1) for parameter in saved)
 

@@ -41,7 +41,7 @@ from onethinker.training.config import FREE_SETTINGS, Recipe
 from onethinker.training.loss import scored_by_head
 from onethinker.training.monitoring import Stopwatch
 from onethinker.training.optimizer import learning_rate, make_optimizer
-from onethinker.training.packing import Prompt, Row, Tree, pack, rows_of, split_prompts, use_forest_attention
+from onethinker.training.packing import Prompt, Row, Tree, check_packing, pack, rows_of, split_prompts, use_forest_attention
 from onethinker.training.sharding import average_whole_gradients, clip_gradients, is_sharded, is_wanted, shard, whole
 from onethinker.training.trackers import Trackers, check_trackers
 from onethinker.training.zero import Zero, wants_zero
@@ -267,6 +267,7 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
     weights = str(checkpoint / "model") if checkpoint and lora is None else recipe.model
     four_bit = lora is not None and lora.four_bit
     engine = load_local(weights, seed=recipe.seed, dtype=recipe.weights_dtype, four_bit=four_bit)
+    check_packing(engine.model)
     model = engine.model.to(accelerator.device)
     use_forest_attention(model)
     model.train()
