@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from onethinker.errors import ConfigError
+
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new one and nothing between."""
@@ -17,6 +19,15 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Do nothing where a file or folder can be written at `path`, whose folders need not be there. Raises: ConfigError."""
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if there != path and not there.is_dir():
+        raise ConfigError(f"{path}: cannot be written, because {there} is a file")
+    if not os.access(there, os.W_OK):
+        raise ConfigError(f"{path}: cannot be written, because {there} may not be changed; choose another place")
 
 
 def sync_tree(folder: Path) -> None:

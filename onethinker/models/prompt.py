@@ -6,11 +6,9 @@ times into the text.
 
 from collections.abc import Sequence
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from transformers import BatchFeature
 
 from onethinker.clip import Clip
 from onethinker.data.sample import Sample
@@ -20,6 +18,10 @@ from onethinker.media.reading import read_clip
 from onethinker.models.chat import plain_text, video_times
 from onethinker.models.engine import Request
 from onethinker.models.wording import Wording
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import BatchFeature
 
 
 def build_request(sample: Sample, wording: Wording, budget: MediaBudget) -> Request:
@@ -35,7 +37,7 @@ def request_about(sample: Sample, media: tuple[Clip, ...], wording: Wording, *, 
     return Request(wording.text(sample), media, wording.system, seed)
 
 
-def encode_requests(processor: Any, requests: Sequence[Request]) -> BatchFeature:
+def encode_requests(processor: Any, requests: Sequence[Request]) -> "BatchFeature":
     """Return the model's inputs for a batch of requests, padded on the left, as CPU tensors.
 
     For a Qwen3-VL processor that is `input_ids`, `attention_mask`, `mm_token_type_ids` (rows in the order of the requests)
@@ -65,7 +67,7 @@ def encode_requests(processor: Any, requests: Sequence[Request]) -> BatchFeature
     return batch
 
 
-def split_questions(processor: Any, requests: Sequence[Request]) -> list[torch.Tensor] | None:
+def split_questions(processor: Any, requests: Sequence[Request]) -> "list[torch.Tensor] | None":
     """Return what each of several requests about the same media has for itself: its prompt's tokens after the beginning that all share.
 
     None where the template puts something of a request's own before the last of its media, so that these could not be read once for all.
@@ -76,6 +78,8 @@ def split_questions(processor: Any, requests: Sequence[Request]) -> list[torch.T
     places = {getattr(processor, f"{kind}_token_id", None) for kind in ("image", "video")}
     if any(token in places for token in prompts[0][shared:]):
         return None
+    import torch
+
     return [torch.tensor(prompt[shared:], dtype=torch.long) for prompt in prompts]
 
 
@@ -121,8 +125,10 @@ def _video_kwargs(video_processor: Any, videos: Sequence[Clip]) -> dict[str, Any
     )
 
 
-def _check_places(processor: Any, batch: BatchFeature, requests: Sequence[Request]) -> None:
+def _check_places(processor: Any, batch: "BatchFeature", requests: Sequence[Request]) -> None:
     """Raise an EngineError unless every request has as many media tokens as its media have features."""
+    import torch
+
     for kind in ("image", "video"):
         if (grids := batch.get(f"{kind}_grid_thw")) is None:
             continue

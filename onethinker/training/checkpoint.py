@@ -156,20 +156,37 @@ class RunFolder:
         except OSError as error:
             raise CheckpointError(f"{self.path}: a run cannot be written there: {error}") from error
 
+    def check_free(self) -> None:
+        """Do nothing where no other process trains into the folder. Raises: CheckpointError: one does."""
+        path = (self.path / "lock").resolve()
+        if path in _held or not path.exists():
+            return
+        file = os.open(path, os.O_RDWR)
+        try:
+            self._hold(file)
+        finally:
+            os.close(file)
+
     def _lock(self) -> None:
         path = (self.path / "lock").resolve()
         if path in _held:
             return
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            holder = f"process {os.read(file, 20).decode().strip() or 'unknown'}"
+            self._hold(file)
+        except CheckpointError:
             os.close(file)
-            raise CheckpointError(f"{self.path}: {holder} is training into this folder; wait for it, or choose another --output") from error
+            raise
         os.truncate(file, 0)
         os.write(file, f"{os.getpid()}\n".encode())
         _held[path] = file
+
+    def _hold(self, file: int) -> None:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            holder = f"process {os.read(file, 20).decode().strip() or 'unknown'}"
+            raise CheckpointError(f"{self.path}: {holder} is training into this folder; wait for it, or choose another --output") from error
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a row to the journal; it is on disk when this returns. Raises: CheckpointError: it cannot be written."""

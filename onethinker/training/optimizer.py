@@ -42,6 +42,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
         shares = share_out((matrix for matrix in group["params"] if matrix.grad is not None), processes)
         for share in shares:
             for matrix in share:
+                assert matrix.grad is not None
                 self._momentum(matrix).lerp_(matrix.grad, 1 - MOMENTUM)
         for together in _alike(shares[get_rank() if processes > 1 else 0]):
             self._move(together, group["lr"], group["weight_decay"])

@@ -18,7 +18,7 @@ from onethinker.clip import Clip
 from onethinker.data.checking import check_files
 from onethinker.data.mixing import Mixture
 from onethinker.data.sample import Medium, Sample
-from onethinker.errors import ConfigError, DataError, MediaError
+from onethinker.errors import DataError, MediaError
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.models.engine import Request
@@ -42,6 +42,7 @@ from onethinker.training.loss import scored_by_head
 from onethinker.training.monitoring import Stopwatch
 from onethinker.training.optimizer import learning_rate, make_optimizer
 from onethinker.training.packing import Prompt, Row, Tree, check_packing, pack, rows_of, split_prompts, use_forest_attention
+from onethinker.training.preflight import check_share
 from onethinker.training.sharding import average_whole_gradients, clip_gradients, is_sharded, is_wanted, shard, whole
 from onethinker.training.trackers import Trackers, check_trackers
 from onethinker.training.zero import Zero, wants_zero
@@ -255,8 +256,7 @@ def open_run(recipe: Recipe, path: Path, *, batch: int, allow_changes: bool = Fa
         log_with=list(recipe.log.trackers) or None,
         project_config=ProjectConfiguration(logging_dir=str(path / "tensorboard")),
     )
-    if batch < accelerator.num_processes:
-        raise ConfigError(f"a batch of {batch} cannot be shared by {accelerator.num_processes} processes; make it larger or start fewer")
+    check_share(batch, accelerator.num_processes)
     sharded = is_wanted(accelerator.num_processes, recipe)
     folder, settings = RunFolder(path), recipe.model_dump(mode="json")
     changed = folder.check(settings, free=FREE_SETTINGS, allow_changes=allow_changes)

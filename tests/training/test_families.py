@@ -149,9 +149,11 @@ def test_both_stages_and_the_dry_run_refuse_before_anything_is_written(tmp_path,
     model, processor = made(tiny_qwen3_5), build_tiny_processor()
     save_model(tmp_path / "qwen", model, processor, settings=ModelSettings(wording=TINY_WORDING, budget=TINY_BUDGET))
     recipe: Any = (RlRecipe if stage == "rl" else SftRecipe)(model=str(tmp_path / "qwen"), steps=1)
+    begin = {
+        "sft": lambda: train_sft(recipe, tmp_path / "run"),
+        "rl": lambda: train_rl(recipe, tmp_path / "run"),
+        "dry run": lambda: make_plan(recipe, processes=1, model=model, budget=TINY_BUDGET),
+    }
     with pytest.raises(ConfigError, match="Qwen3_5GatedDeltaNet"):
-        if stage == "dry run":
-            make_plan(recipe, processes=1, model=model, budget=TINY_BUDGET)
-        else:
-            {"sft": train_sft, "rl": train_rl}[stage](recipe, tmp_path / "run")
+        begin[stage]()
     assert not (tmp_path / "run").exists()
