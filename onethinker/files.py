@@ -9,7 +9,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from onethinker.errors import StorageError
+from onethinker.errors import ConfigError, StorageError
 
 
 @contextmanager
@@ -63,6 +63,15 @@ def grant_as(file: Path) -> None:
     for path in file.parent.rglob("*"):
         if path.is_file() and path.stat().st_mode != mode:
             path.chmod(mode)
+
+
+def check_writable(path: Path) -> None:
+    """Do nothing where a file or folder can be written at `path`, whose folders need not be there. Raises: ConfigError."""
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if there != path and not there.is_dir():
+        raise ConfigError(f"{path}: cannot be written, because {there} is a file")
+    if not os.access(there, os.W_OK):
+        raise ConfigError(f"{path}: cannot be written, because {there} may not be changed; choose another place")
 
 
 def sync_tree(folder: Path) -> None:

@@ -28,8 +28,10 @@ def data(
         side_px: Size of pictures and frames; by default small, as the tiny model wants them.
     """
     from onethinker.commands.evaluate import progress_bar
+    from onethinker.files import check_writable
     from onethinker.synthetic import write_dataset
 
+    check_writable(output)
     with progress_bar("painting") as on_progress:
         path = write_dataset(output, num_samples=num_samples, seed=seed, split=split, side_px=side_px, on_progress=on_progress)
     print(path)

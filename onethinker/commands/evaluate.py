@@ -114,8 +114,9 @@ def evaluate(
     from onethinker.evaluation.evaluate import check_samples
     from onethinker.evaluation.pictures import draw_examples
     from onethinker.evaluation.report import write_report
+    from onethinker.files import check_writable
     from onethinker.media.ahead import Decoders
-    from onethinker.models.loading import load_engine
+    from onethinker.models.loading import check_model, load_engine
     from onethinker.models.wording import Wording
 
     asks = stage in ("all", "answer")
@@ -125,6 +126,10 @@ def evaluate(
         raise ConfigError("--stage masks needs a --segmenter")
     check_flags(benchmark, data, media_root, synthetic=synthetic, limit=limit, batch_size=batch_size)
     sampling = choose_sampling(mode, temperature, max_new_tokens=max_new_tokens, seed=seed)
+    words = Wording.load(wording) if wording is not None else None
+    check_writable(output)
+    if model is not None and asks:
+        check_model(model, settings=settings)
     chosen = choose_benchmarks(benchmark, data)
     if chosen:
         parts = [Part(row, read_chosen(row, data, limit), output / row.key) for row in chosen]
@@ -136,7 +141,6 @@ def evaluate(
         check_samples(part.samples)
     cutter = open_segmenter(segmenter, [part.samples for part in parts])
     grader = open_judge(judge, judge_model, output)
-    words = Wording.load(wording) if wording is not None else None
     failed: Failures = []
     if model is not None and asks:
         with Decoders() as decoders:

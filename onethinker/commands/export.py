@@ -21,9 +21,11 @@ def export(
         results: Folders of `onethinker evaluate` whose scores the card shows.
         dtype: Kind of number of the weights; by default as they were trained.
     """
-    from transformers.utils.logging import disable_progress_bar
+    from onethinker.training.export import check_export, export_model
 
-    from onethinker.training.export import export_model
+    check_export(source, output, results)
+    # What can be said without torch has been said.
+    from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
     export_model(source, output, results=results, dtype=dtype)

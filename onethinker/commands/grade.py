@@ -30,7 +30,9 @@ def grade(*, input: Path, output: Path, rewards: Profile = "paper") -> None:
     from rich.progress import track
 
     from onethinker.data.formats import read_records, write_records
+    from onethinker.files import check_writable
 
+    check_writable(output)
     rows = list(read_records(input))
     if not rows:
         raise DataError(f"{input}: has no records")

@@ -32,8 +32,10 @@ def inspect(
         budget: How many frames and pixels a model may see that brings no budget of its own.
     """
     from onethinker.media.reading import read_clip
-    from onethinker.media.writing import contact_sheet, save_picture
+    from onethinker.media.writing import check_target, contact_sheet, save_picture
 
+    if sheet is not None:
+        check_target("image", sheet)
     if settings is not None:
         from onethinker.models.folder import read_settings
 

@@ -12,9 +12,11 @@ import tyro
 from onethinker.commands.evaluate import progress_bar
 
 if TYPE_CHECKING:
+    from onethinker.clip import Clip
     from onethinker.inference import Thought
     from onethinker.media.budget import MediaBudget
     from onethinker.models.segmenter import ObjectMasks, Segmenter
+    from onethinker.tasks.segmentation import Selection
 
 QUIET_S = 2.0
 """Work that takes longer shows how much is left."""
@@ -66,23 +68,31 @@ def segment(
     if (question is None) == (box is None) or (question is None) != (model is None):
         raise ConfigError('give a question with --model, such as "the shorter one" --model OneThink/OneThinker-8B, or --box without them')
     budget = check_rate(fps)
+    # What can be said without a model is said before one is loaded.
+    from onethinker.media.reading import look_at
+    from onethinker.models.engine import Sampling
+    from onethinker.models.loading import check_model
     from onethinker.models.segmenter import load_segmenter
 
+    seen = look_at(source)
+    check_targets(seen.kind, draw, masks)
+    sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    if box is not None:
+        check_selection(seen, box, time)
+    if model is not None:
+        check_model(model)
     cutter = load_segmenter(segmenter)
     thought = None
     with reporting("masks") as on_progress:
         if box is not None:
-            found = cut_box(cutter, source, box, time, budget, targets=(draw, masks), on_progress=on_progress)
+            found = cut_box(cutter, source, box, time, budget, on_progress=on_progress)
         else:
             assert model is not None
             assert question is not None
             from onethinker.inference import Thinker
-            from onethinker.models.engine import Sampling
 
-            sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
             thinker = Thinker.load(model, wording=wording, settings=settings, sampling=sampling)
             thought = thinker.ask(source, question, task="segmentation")
-            check_targets(thought.clip.kind, draw, masks)
             found = thought.segment(cutter, budget=budget, on_progress=on_progress)
     record = as_record(found, thought)
     write(found, record, draw, masks)
@@ -101,22 +111,25 @@ def cut_box(
     time_s: float,
     budget: "MediaBudget",
     *,
-    targets: tuple[Path | None, Path | None],
     on_progress: Callable[[int, int], None],
 ) -> "ObjectMasks":
     """Return the masks of what a box typed by a user holds. Raises: ConfigError, MediaError."""
-    from onethinker.errors import ConfigError
-    from onethinker.inference import check_box
     from onethinker.media.reading import read_clip
     from onethinker.models.segmenter import cut_out
+
+    clip = read_clip(source, budget)
+    return cut_out(segmenter, clip, check_selection(clip, box, time_s), on_progress=on_progress)
+
+
+def check_selection(clip: "Clip", box: tuple[float, float, float, float], time_s: float) -> "Selection":
+    """Return what a box typed by a user selects. Raises: ConfigError: it is no box, or the clip has no such second."""
+    from onethinker.errors import ConfigError
+    from onethinker.inference import check_box
     from onethinker.tasks.segmentation import Selection
 
-    selection = Selection(check_box(box), (), (), time_s)
-    clip = read_clip(source, budget)
     if not 0 <= time_s <= clip.duration_s:
-        raise ConfigError(f"--time must lie within the {clip.duration_s:.3f} s of {source}, got {time_s:g}")
-    check_targets(clip.kind, *targets)
-    return cut_out(segmenter, clip, selection, on_progress=on_progress)
+        raise ConfigError(f"--time must lie within the {clip.duration_s:.3f} s of {clip.name}, got {time_s:g}")
+    return Selection(check_box(box), (), (), time_s)
 
 
 def check_rate(fps: float) -> "MediaBudget":

@@ -29,10 +29,15 @@ def run_training(
     Raises: ConfigError: the recipe, an override or a flag is wrong. OneThinkerError: a child process failed; it has said why.
     """
     from onethinker.training.config import RlRecipe, SftRecipe
+    from onethinker.training.preflight import check_recipe, check_start
 
     kind = SftRecipe if stage == "sft" else RlRecipe
     settings = kind.load(recipe, overrides)
+    check_count(processes)
     if dry_run:
+        if config is not None and not config.is_file():
+            raise ConfigError(f"--config {config}: there is no such file")
+        check_recipe(settings, accelerate_config=accelerate_config)
         from onethinker.commands.dry_run import print_plan
 
         print_plan(settings, processes=processes, config=config, accelerate_config=accelerate_config)
@@ -41,6 +46,11 @@ def run_training(
         raise ConfigError("--config is for a --dry-run of a model that is not at hand; to train, name the model in the recipe")
     if output is None:
         raise ConfigError("--output FOLDER is needed: the run's journal, checkpoints and model go there (or --dry-run to train nothing)")
+    if accelerate_config is not None and processes == 1:
+        raise ConfigError("--accelerate-config deals a model to several processes; give --processes, one for each GPU")
+    if "LOCAL_RANK" not in os.environ:
+        check_start(settings, output, processes=processes, allow_changes=allow_changes, accelerate_config=accelerate_config)
+    # What can be said without torch has been said.
     check_processes(processes)
     if processes > 1 and "LOCAL_RANK" not in os.environ:
         launch(
@@ -53,8 +63,6 @@ def run_training(
             accelerate_config=accelerate_config,
         )
         return
-    if accelerate_config is not None and processes == 1:
-        raise ConfigError("--accelerate-config deals a model to several processes; give --processes, one for each GPU")
     import torch
     from transformers.utils.logging import disable_progress_bar
 
@@ -72,12 +80,17 @@ def run_training(
         print(model)
 
 
+def check_count(processes: int) -> None:
+    """Raise ConfigError for less than one process."""
+    if processes < 1:
+        raise ConfigError(f"--processes must be at least 1, got {processes}")
+
+
 def check_processes(processes: int) -> None:
     """Raise ConfigError unless so many training processes can run on this machine."""
     import torch
 
-    if processes < 1:
-        raise ConfigError(f"--processes must be at least 1, got {processes}")
+    check_count(processes)
     if torch.cuda.is_available() and processes > torch.cuda.device_count():
         raise ConfigError(f"--processes {processes}: this machine has {torch.cuda.device_count()} GPUs, and each process needs its own")
 

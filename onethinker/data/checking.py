@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from onethinker.data.formats import Record, boxes_of, check_answer, media_paths, read_records, sample_from_record
+from onethinker.data.formats import Record, boxes_of, check_answer, media_paths, read_line, read_records, sample_from_record
 from onethinker.data.sample import Sample
 from onethinker.errors import AnswerError, DataError, MediaError
 from onethinker.geometry import Span
@@ -31,6 +31,8 @@ SMALL_PX, MOST_LIKELY_PX = 800, 10
 """So many boxes, all inside the pixels of pictures or clips with a side of at most that, are taken for pixels: thousandths would not be."""
 _LIKE = 0.02
 """Shapes that differ by less are one shape."""
+SHORT_BYTES = 2**21
+"""Files of at most so many bytes are read in well under a second."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,44 @@ def check_files(
         )
     whole = {path: header for path, header in headers.items() if isinstance(header, Header)}
     return Checked(tuple(records), tuple(wrong), tuple(unreadable), (*warnings, *_pixels(records, whole)), whole)
+
+
+def glance_at(files: Iterable[Path], *, need: Need, invalid: Literal["error", "skip"] = "error") -> None:
+    """Look at files of samples for a moment: at each record of short ones, at the first and last line of long ones, at no media.
+
+    Where wrong records are left out ("skip"), it is enough that the files are there.
+
+    Raises: DataError: a file is missing, or such a record cannot be used.
+    """
+    for file in files:
+        try:
+            size = file.stat().st_size
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
+        if invalid == "skip":
+            continue
+        if size <= SHORT_BYTES or file.is_dir():
+            read = [_read(file, row, record, need) for row, record in read_records(file)]
+            if wrong := [found for found in read if isinstance(found, Problem)]:
+                raise DataError(_refusal(wrong, len(read)))
+            continue
+        with file.open("rb") as lines:
+            first = lines.readline(SHORT_BYTES)
+            lines.seek(max(0, size - SHORT_BYTES))
+            _, newline, last = lines.read().rstrip().rpartition(b"\n")
+        # A list is one value, and is read when the run begins; so is a row that is longer than what was looked at.
+        if first.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+            for place, line in (("row 1", first if first.endswith(b"\n") else b""), ("the last row", last if newline else b"")):
+                if line:
+                    _check_line(line, f"{file}, {place}", root=file.parent, need=need)
+
+
+def _check_line(line: bytes, where: str, *, root: Path, need: Need) -> None:
+    record = read_line(line, where)
+    try:
+        check_sample(sample_from_record(record, root=root, default_id="1"), need=need)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
 
 
 def check_sample(sample: Sample, *, need: Need) -> list[tuple[str, str]]:

@@ -88,9 +88,14 @@ def read_records(path: Path) -> Iterator[tuple[int, Record]]:
                 return
             for row, line in enumerate(file, 1):
                 if line.strip(b"\xef\xbb\xbf \t\r\n"):
-                    yield row, _as_record(_load(line, f"{path}, row {row}"), f"{path}, row {row}")
+                    yield row, read_line(line, f"{path}, row {row}")
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def read_line(line: bytes, where: str) -> Record:
+    """Return the record in a line of JSONL. Raises: DataError: it is none; the text begins with where it is."""
+    return _as_record(_load(line, where), where)
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:

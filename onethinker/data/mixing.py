@@ -1,6 +1,6 @@
 """The order of training data: an endless sequence in which every task has its share, a function of seed and number alone."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,8 +57,8 @@ class Mixture:
 
         Raises: DataError: an unknown problem type, a bad record, no record of a type asked for, or a weight for scenes that are not drawn.
         """
-        asked = {_known(name) for name in problem_types}
-        weight = {_known(name): number for name, number in weights.items()}
+        asked = set(known_names(problem_types))
+        weight = dict(zip(known_names(weights), weights.values(), strict=True))
         pools: dict[tuple[str, str], list[Sample]] = {}
         for file in files:
             for sample in read_samples(file, leave_out=(leave_out or {}).get(file, ())):
@@ -107,6 +107,11 @@ class Mixture:
         for aside in range(self.together):
             for ahead in range(aside, len(pool), self.together):
                 yield pool[int(order[(first + ahead) % len(pool)])]
+
+
+def known_names(names: Iterable[str]) -> list[str]:
+    """Return names of samples ("tracking", "numerical/video") as the tasks write them. Raises: DataError: one that there is not."""
+    return [_known(name) for name in names]
 
 
 def _known(name: str) -> str:

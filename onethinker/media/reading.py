@@ -55,6 +55,11 @@ def read_clip(source: Path | Clip | Source, budget: MediaBudget) -> Clip:
         raise MediaError(f"{source}: cannot be read as a picture or video ({reason})") from error
 
 
+def look_at(source: Path) -> Clip:
+    """Return a first look at a picture or video, in few and small frames: whether it can be read, and what it is. Raises: MediaError."""
+    return read_clip(source, MediaBudget(max_frames=2, image_max_pixels=2**16, frame_max_pixels=2**16))
+
+
 def _read_named(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
     try:
         return _read_file(file, name, budget)

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from onethinker.clip import Clip
 from onethinker.errors import MediaError
-from onethinker.files import write_atomically
+from onethinker.files import check_writable, write_atomically
 
 Frame = npt.NDArray[np.uint8]
 
@@ -34,15 +34,23 @@ def save_clip(clip: Clip, path: Path) -> None:
 
     Raises: MediaError: it does not. StorageError: the file cannot be written.
     """
-    suffix = path.suffix.lower()
+    check_target(clip.kind, path)
     if clip.kind == "image":
-        if suffix not in PICTURES:
-            raise MediaError(f"{path}: a picture is written as {', '.join(PICTURES)}, not as {suffix or 'a file without suffix'}")
         save_picture(clip.frames[0], path)
-    elif suffix != ".mp4":
-        raise MediaError(f"{path}: a video is written as .mp4, not as {suffix or 'a file without suffix'}")
     else:
         write_video(path, clip.frames, times_s=clip.times_s, duration_s=clip.duration_s)
+
+
+def check_target(kind: str, path: Path) -> None:
+    """Do nothing where an image or a video can be written at `path`. Raises: MediaError, ConfigError."""
+    suffix = path.suffix.lower()
+    if kind == "image" and suffix not in PICTURES:
+        raise MediaError(f"{path}: a picture is written as {', '.join(PICTURES)}, not as {suffix or 'a file without suffix'}")
+    if kind == "video" and suffix != ".mp4":
+        raise MediaError(f"{path}: a video is written as .mp4, not as {suffix or 'a file without suffix'}")
+    if not path.absolute().parent.is_dir():
+        raise MediaError(f"{path}: cannot be written, because there is no folder {path.parent}")
+    check_writable(path)
 
 
 def save_picture(frame: Frame, path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from onethinker.clip import Clip
+from onethinker.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,20 @@ class Request:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How an answer is drawn; temperature 0 is greedy."""
+    """How an answer is drawn; temperature 0 is greedy. Raises: ConfigError: a number that means nothing."""
 
     max_new_tokens: int = 4096
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ConfigError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
+        if not 0 <= self.temperature < float("inf"):
+            raise ConfigError(f"temperature must be 0 or more, got {self.temperature:g}")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"top_p must be more than 0 and at most 1, got {self.top_p:g}")
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,8 @@ def load_engine(
 
     Raises: EngineError: nothing answers, the folder is missing or holds no model, or the hub cannot be reached.
     """
+    check_model(model, settings=settings)
     if settings is not None:
-        if not (settings / SETTINGS_FILE).is_file():
-            raise EngineError(f"{settings}: expected a model folder with {SETTINGS_FILE}, as training writes it")
         own = read_settings(settings)
         wording, budget = wording or own.wording, budget or own.budget
     if model.startswith(("http://", "https://")):
@@ -69,26 +68,68 @@ def load_local(model: str, *, seed: int = 0, device: str | None = None, dtype: s
     Raises: EngineError: there is no such folder, it holds no model that takes pictures, or the hub cannot be reached.
     ConfigError: 4 bits are asked for where they cannot be had.
     """
+    if four_bit:
+        check_four_bit(model)
+    is_there = check_model(model)
+    # What can be said without torch has been said.
     from onethinker.models.local import LocalEngine, default_device
 
     device = device or default_device()
     dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
-    quantization = _four_bit_settings(model) if four_bit else None
+    quantization = _four_bit_settings() if four_bit else None
     if model == TINY:
         return _build_tiny(seed, device, dtype)
     folder = Path(model).expanduser()
-    if not folder.is_dir() and (not HUB_ID.fullmatch(model) or model.startswith(".")):
-        raise EngineError(f'{model}: no such folder, and not a hub id like "Qwen/Qwen3-VL-8B-Instruct", an address or "{TINY}"')
     source = str(folder) if folder.is_dir() else model
     settings = read_settings(folder) if folder.is_dir() else ModelSettings()
     if (folder / ADAPTER_SETTINGS_FILE).is_file():
         base = load_local(base_of(folder, settings), seed=settings.seed, device=device, dtype=dtype)
         return LocalEngine(merge_adapters(folder, base.model).eval(), base.processor, settings.wording, settings.budget, name=model)
-    offline = not folder.is_dir() and not hub_answers(model)
     network, processor = _from_pretrained(
-        source, local_files_only=offline, dtype=dtype, device_map=device, quantization_config=quantization
+        source, local_files_only=not is_there, dtype=dtype, device_map=device, quantization_config=quantization
     )
     return LocalEngine(network, processor, settings.wording, settings.budget, name=model)
+
+
+def check_model(model: str, *, settings: Path | None = None) -> bool:
+    """Return whether all of a model is at hand or can be had; False when the hub cannot be reached but the model was downloaded before.
+
+    Nothing heavy is imported. An address is not asked. `settings` is a model folder whose words and budget are wanted.
+
+    Raises: EngineError: there is no such folder, no model in it, or no such model on the hub.
+    """
+    if settings is not None:
+        if not (settings / SETTINGS_FILE).is_file():
+            raise EngineError(f"{settings}: expected a model folder with {SETTINGS_FILE}, as training writes it")
+        read_settings(settings)
+    folder = Path(model).expanduser()
+    if model == TINY or model.startswith(("http://", "https://")):
+        return True
+    if not folder.is_dir():
+        if not HUB_ID.fullmatch(model) or model.startswith("."):
+            raise EngineError(f'{model}: no such folder, and not a hub id like "Qwen/Qwen3-VL-8B-Instruct", an address or "{TINY}"')
+        return hub_answers(model)
+    own = read_settings(folder)
+    if (folder / ADAPTER_SETTINGS_FILE).is_file():
+        return check_model(base_of(folder, own))
+    if not (folder / "config.json").is_file():
+        raise EngineError(
+            f"{model}: the folder holds no model: there is no config.json in it. Give the folder that training wrote, or a hub id"
+        )
+    for index in folder.glob("*.safetensors.index.json"):
+        missing = sorted(name for name in _shards(index) if not (folder / name).is_file())
+        if missing:
+            raise EngineError(f"{model}: {', '.join(missing[:3])} missing, which {index.name} names; copy the folder again")
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        raise EngineError(f"{model}: there are no weights beside its config.json; copy the folder again, or give another")
+    return True
+
+
+def _shards(index: Path) -> set[str]:
+    try:
+        return {str(name) for name in json.loads(index.read_text())["weight_map"].values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EngineError(f"{index}: expected the list of a model's files of weights: {error}") from error
 
 
 def load_outline(model: str, *, config: Path | None = None) -> Any:
@@ -166,16 +207,20 @@ def base_of(folder: Path, settings: ModelSettings) -> str:
     return str(base)
 
 
-def _four_bit_settings(model: str) -> Any:
-    """Return how transformers stores weights in 4 bits. Raises: ConfigError: not with this model, or not on this machine."""
+def check_four_bit(model: str) -> None:
+    """Raise ConfigError where a model cannot be stored in 4 bits, whatever the machine, or bitsandbytes is missing."""
     from importlib.util import find_spec
-
-    import torch
 
     if model == TINY:
         raise ConfigError(f'lora.four_bit: the model "{TINY}" is built in memory and not stored in 4 bits; give a folder or a hub id')
     if find_spec("bitsandbytes") is None:
         raise ConfigError("lora.four_bit needs bitsandbytes: pip install 'onethinker[4bit]'")
+
+
+def _four_bit_settings() -> Any:
+    """Return how transformers stores weights in 4 bits. Raises: ConfigError: not on this machine."""
+    import torch
+
     if not torch.cuda.is_available():
         raise ConfigError("lora.four_bit needs an NVIDIA GPU, and torch sees none here; leave it out to train adapters without it")
     from transformers import BitsAndBytesConfig
@@ -246,8 +291,6 @@ def _from_pretrained(source: str, *, local_files_only: bool, **settings: Any) ->
 def _what_to_do(source: str, error: Exception) -> str:
     """Return what a user can do about a model that did not load."""
     if Path(source).is_dir():
-        if not (Path(source) / "config.json").exists():
-            return "the folder holds no model: there is no config.json in it. Give the folder that training wrote, or a hub id"
         if isinstance(error, ValueError | KeyError):
             return "the folder holds no model that answers in text about pictures, such as a Qwen3-VL"
         return "the model in this folder cannot be read; copy or train it again"

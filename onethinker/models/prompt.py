@@ -7,11 +7,9 @@ times into the text.
 import re
 from collections.abc import Sequence
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from transformers import BatchFeature
 
 from onethinker.clip import Clip
 from onethinker.data.sample import Sample
@@ -22,6 +20,10 @@ from onethinker.models.chat import plain_text, spelled_tokens, video_times
 from onethinker.models.engine import Request
 from onethinker.models.folder import has_our_grid
 from onethinker.models.wording import Wording
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import BatchFeature
 
 _OPENED = re.compile(r"<think>\s*(?:</think>\s*)?\Z")
 """What a chat template writes of the answer itself: a think block that it opens, or one that it opens and closes."""
@@ -56,7 +58,7 @@ def check_kinds(sample: Sample, media: Sequence[Clip]) -> None:
         raise MediaError(f"{media[0].name} is a picture, but the question is about a video: set its data_type to image")
 
 
-def encode_requests(processor: Any, requests: Sequence[Request]) -> BatchFeature:
+def encode_requests(processor: Any, requests: Sequence[Request]) -> "BatchFeature":
     """Return the model's inputs for a batch of requests, padded on the left, as CPU tensors.
 
     For a Qwen3-VL processor that is `input_ids`, `attention_mask`, `mm_token_type_ids` (rows in the order of the requests)
@@ -104,7 +106,7 @@ def _written_of_answer(processor: Any) -> str:
     return found[0] if found else ""
 
 
-def split_questions(processor: Any, requests: Sequence[Request]) -> list[torch.Tensor] | None:
+def split_questions(processor: Any, requests: Sequence[Request]) -> "list[torch.Tensor] | None":
     """Return what each of several requests about the same media has for itself: its prompt's tokens after the beginning that all share.
 
     None where the template puts something of a request's own before the last of its media, so that these could not be read once for all.
@@ -115,6 +117,8 @@ def split_questions(processor: Any, requests: Sequence[Request]) -> list[torch.T
     places = {getattr(processor, f"{kind}_token_id", None) for kind in ("image", "video")}
     if any(token in places for token in prompts[0][shared:]):
         return None
+    import torch
+
     return [torch.tensor(prompt[shared:], dtype=torch.long) for prompt in prompts]
 
 
@@ -159,8 +163,10 @@ def _video_kwargs(video_processor: Any, videos: Sequence[Clip]) -> dict[str, Any
     )
 
 
-def _check_places(processor: Any, batch: BatchFeature, requests: Sequence[Request]) -> None:
+def _check_places(processor: Any, batch: "BatchFeature", requests: Sequence[Request]) -> None:
     """Raise an EngineError unless every request has as many media tokens as its media have features."""
+    import torch
+
     for kind in ("image", "video"):
         if (grids := batch.get(f"{kind}_grid_thw")) is None:
             continue

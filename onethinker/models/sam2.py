@@ -91,23 +91,26 @@ def load_sam2(model: str) -> Sam2Segmenter:
 
     Raises: EngineError: there is no such folder, its weights are not those of SAM 2, or the hub cannot be reached.
     """
+    folder = Path(model).expanduser()
+    if not folder.is_dir() and (not HUB_ID.fullmatch(model) or model.startswith(".")):
+        raise EngineError(f"{model}: no such folder, and not a hub id such as facebook/sam2.1-hiera-large")
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise EngineError(f"{model}: the folder holds no model: there is no config.json in it")
+    source = str(folder) if folder.is_dir() else model
+    offline = folder.is_dir() or not hub_answers(model)
+    # What can be said without torch has been said.
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoConfig, Sam2VideoModel, Sam2VideoProcessor
 
     from onethinker.models.local import default_device
 
-    folder = Path(model).expanduser()
-    if not folder.is_dir() and (not HUB_ID.fullmatch(model) or model.startswith(".")):
-        raise EngineError(f"{model}: no such folder, and not a hub id such as facebook/sam2.1-hiera-large")
-    source = str(folder) if folder.is_dir() else model
-    offline = folder.is_dir() or not hub_answers(model)
     try:
         kind = AutoConfig.from_pretrained(source, local_files_only=offline).model_type
         if kind != MODEL_TYPE:
             raise EngineError(f"{model}: expected the weights of a SAM 2 ({MODEL_TYPE!r} in config.json), got {kind!r}")
         processor = Sam2VideoProcessor.from_pretrained(source, local_files_only=offline)
-        network, found = Sam2VideoModel.from_pretrained(source, local_files_only=offline, output_loading_info=True)
+        network, found = Sam2VideoModel.from_pretrained(source, local_files_only=offline, output_loading_info=True, dtype="float32")
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         raise EngineError(f"{model}: SAM 2 cannot be read from here: {str(error).strip()[:600]}") from error
     if found["missing_keys"]:

@@ -6,13 +6,12 @@ Dimensions: P prompts, G answers per prompt.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Algorithm = Literal["ema_grpo", "grpo", "dr_grpo", "rloo"]
-Guard = Literal["clip", "group_std"]
+from onethinker.training.config import Algorithm, Guard
+
 SMALLEST_STD = 1e-6
 """Added to a group's own standard deviation, so that equal rewards give advantages of zero."""
 

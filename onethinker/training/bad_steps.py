@@ -58,14 +58,6 @@ class Taken:
     last_good_step: int
 
 
-@dataclass(frozen=True)
-class Streak:
-    """How many optimizer steps in a row, up to now, were bad, and the last step of the run in which one was taken (0: none)."""
-
-    bad: int = 0
-    last_good_step: int = 0
-
-
 def gradient_part(name: str) -> str:
     """Return the part of the model that a weight's gradient is counted to, by its name; adapters belong to the part they are on.
 

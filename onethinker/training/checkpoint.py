@@ -11,20 +11,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
 
 from onethinker.errors import CheckpointError
 from onethinker.files import differences, digest_file, grant_as, sync_folder, sync_tree, write_atomically
-from onethinker.training.advantages import EmaState, Moments
-from onethinker.training.bad_steps import Streak
 from onethinker.training.monitoring import read_line
 from onethinker.training.provenance import Digests, changed_files
-from onethinker.training.sharding import dealt_like
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from onethinker.training.advantages import EmaState
 
 KEPT_CHECKPOINTS = 2
 """Older ones are removed, after a newer one is whole."""
@@ -40,6 +40,14 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Streak:
+    """How many optimizer steps in a row, up to now, were bad, and the last step of the run in which one was taken (0: none)."""
+
+    bad: int = 0
+    last_good_step: int = 0
+
+
+@dataclass(frozen=True)
 class Progress:
     """All that a run needs besides weights and optimizer: nothing else is random or remembered.
 
@@ -49,7 +57,7 @@ class Progress:
 
     step: int = 0
     cursor: int = 0
-    ema: EmaState = field(default_factory=dict)
+    ema: "EmaState" = field(default_factory=dict)
     skipped: int = 0
     streak: Streak = field(default_factory=Streak)
 
@@ -217,20 +225,37 @@ class RunFolder:
         except OSError as error:
             raise CheckpointError(f"{self.path}: a run cannot be written there: {error}") from error
 
+    def check_free(self) -> None:
+        """Do nothing where no other process trains into the folder. Raises: CheckpointError: one does."""
+        path = (self.path / "lock").resolve()
+        if path in _held or not path.exists():
+            return
+        file = os.open(path, os.O_RDWR)
+        try:
+            self._hold(file)
+        finally:
+            os.close(file)
+
     def _lock(self) -> None:
         path = (self.path / "lock").resolve()
         if path in _held:
             return
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            holder = f"process {os.read(file, 20).decode().strip() or 'unknown'}"
+            self._hold(file)
+        except CheckpointError:
             os.close(file)
-            raise CheckpointError(f"{self.path}: {holder} is training into this folder; wait for it, or choose another --output") from error
+            raise
         os.truncate(file, 0)
         os.write(file, f"{os.getpid()}\n".encode())
         _held[path] = file
+
+    def _hold(self, file: int) -> None:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            holder = f"process {os.read(file, 20).decode().strip() or 'unknown'}"
+            raise CheckpointError(f"{self.path}: {holder} is training into this folder; wait for it, or choose another --output") from error
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a row to the journal; it is on disk when this returns. Raises: CheckpointError: it cannot be written."""
@@ -347,17 +372,19 @@ def find_damage(checkpoint: Path) -> str | None:
     return None
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, torch.Tensor]:
+def optimizer_tensors(optimizer: "torch.optim.Optimizer", model: "nn.Module") -> "dict[str, torch.Tensor]":
     """Return the optimizer's tensors under the names of their parameters; one that never had a gradient has none."""
     states = ((name, optimizer.state.get(parameter, {})) for name, parameter in model.named_parameters())
     return {f"{name}/{key}": value for name, state in states for key, value in state.items()}
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Path) -> None:
+def load_optimizer(optimizer: "torch.optim.Optimizer", model: "nn.Module", path: Path) -> None:
     """Read a file of `optimizer_tensors`, for the parameters that are trained now.
 
     Raises: CheckpointError: the file is damaged or belongs to another model.
     """
+    from onethinker.training.sharding import dealt_like
+
     for parameter, kind, value in read_moments(model, path):
         if kind == "step":
             optimizer.state[parameter][kind] = value.to(parameter.device)
@@ -365,11 +392,13 @@ def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Pat
             optimizer.state[parameter][kind] = dealt_like(value.to(parameter.dtype), parameter)
 
 
-def read_moments(model: nn.Module, path: Path) -> Iterator[tuple[nn.Parameter, str, torch.Tensor]]:
+def read_moments(model: "nn.Module", path: Path) -> "Iterator[tuple[nn.Parameter, str, torch.Tensor]]":
     """Yield each tensor in a file of `optimizer_tensors` with the parameter it belongs to and its name, of those that are trained now.
 
     Raises: CheckpointError: the file is damaged or belongs to another model.
     """
+    from safetensors.torch import load_file
+
     parameters = dict(model.named_parameters())
     try:
         for key, value in load_file(path).items():
@@ -392,6 +421,8 @@ def save_progress(progress: Progress, path: Path) -> None:
 
 def load_progress(path: Path) -> Progress:
     """Read what `save_progress` wrote. Raises: CheckpointError: the file is damaged."""
+    from onethinker.training.advantages import Moments
+
     try:
         state = json.loads(path.read_text())
         ema = {task: Moments(*pair) for task, pair in state["ema"].items()}
@@ -402,7 +433,7 @@ def load_progress(path: Path) -> Progress:
         raise CheckpointError(f"{path}: not the progress of a run: {error}") from error
 
 
-def checkpoint_bytes(saved: Iterable[nn.Parameter]) -> int:
+def checkpoint_bytes(saved: "Iterable[nn.Parameter]") -> int:
     """Return about how large a checkpoint of these parameters is: with two moving averages of each one that is trained, and small files."""
     return SMALL_FILES_BYTES + sum(parameter.nbytes * (3 if parameter.requires_grad else 1) for parameter in saved)
 

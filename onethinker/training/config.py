@@ -11,12 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from onethinker.data.checking import Need
 from onethinker.errors import ConfigError
 from onethinker.media.budget import MediaBudget
-from onethinker.training.advantages import Algorithm, Guard
-from onethinker.training.loss import Aggregate
 
 R = TypeVar("R", bound="Recipe")
 Part = Literal["language", "vision", "merger"]
 """The language model with its embeddings and head, the vision tower, and the mergers that lead from one to the other."""
+Algorithm = Literal["ema_grpo", "grpo", "dr_grpo", "rloo"]
+Guard = Literal["clip", "group_std"]
+Aggregate = Literal["token_mean", "sequence_mean", "constant_length"]
 Dealing = Literal["fsdp2", "zero2"]
 """What processes share: weights, gradients and moments of the language model, or gradients and moments of all that is trained."""
 FREE_SETTINGS = frozenset(
@@ -305,7 +306,7 @@ class RolloutSettings(Settings):
     max_new_tokens: int = Field(4096, ge=1)
     """An answer that has not ended by then is cut, and graded as it is."""
     temperature: float = Field(1.0, gt=0)
-    """Divides the logits before a token is drawn."""
+    """Divides the logits before a token is drawn, and wherever an answer's probability is computed."""
     prompts_at_once: int = Field(8, ge=1)
     """Groups that a process decodes together."""
     min_accuracy: float = 0.01

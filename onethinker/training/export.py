@@ -12,9 +12,10 @@ from safetensors import SafetensorError
 
 from onethinker.errors import CheckpointError, ConfigError
 from onethinker.evaluation.runs import RECIPE_FILE, Evaluation, Training, load_evaluation, load_training
+from onethinker.files import check_writable
 from onethinker.media.budget import TOKEN_SIDE_PX
 from onethinker.models.folder import ADAPTER_SETTINGS_FILE, ModelSettings, save_model
-from onethinker.models.loading import load_local
+from onethinker.models.loading import check_model, load_local
 from onethinker.models.wording import Wording
 from onethinker.tasks import TASKS
 from onethinker.training.checkpoint import RunFolder
@@ -50,6 +51,16 @@ def find_source(path: Path) -> Source:
     return Source(model, run_folder)
 
 
+def check_export(path: Path, output: Path, results: Sequence[Path]) -> None:
+    """Do nothing where there is a model to write and a place for it. Raises: CheckpointError, EngineError, ConfigError."""
+    if output.exists():
+        raise ConfigError(f"{output} exists already; choose another --output")
+    check_writable(output)
+    check_model(str(find_source(path).model))
+    for folder in results:
+        load_evaluation(folder)
+
+
 def export_model(path: Path, output: Path, *, results: Sequence[Path] = (), dtype: str | None = None) -> None:
     """Write an ordinary Hugging Face folder with the weights of a run, adapters merged, and a model card.
 
@@ -57,8 +68,7 @@ def export_model(path: Path, output: Path, *, results: Sequence[Path] = (), dtyp
 
     Raises: CheckpointError, EngineError; ConfigError: something is at `output` already.
     """
-    if output.exists():
-        raise ConfigError(f"{output} exists already; choose another --output")
+    check_export(path, output, results)
     source = find_source(path)
     evaluations = [load_evaluation(folder) for folder in results]
     training = load_training(source.run) if source.run else None

@@ -4,25 +4,29 @@ Dimensions: S scored tokens, A answers, H hidden size, V vocabulary, C words of 
 """
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Aggregate = Literal["token_mean", "sequence_mean", "constant_length"]
+from onethinker.training.config import Aggregate
+
 LOGITS_AT_ONCE = 2**24
 """Logits that exist at any moment while tokens are scored: 64 MiB in float32, a few times."""
 
 
-def token_logps(logits_SV: Tensor, targets_S: Tensor) -> tuple[Tensor, Tensor]:
-    """Return log-probability and entropy (nats, without gradient) of each scored token, both of shape (S,) in float32."""
-    logps_SV = torch.log_softmax(logits_SV.float(), -1)
+def token_logps(logits_SV: Tensor, targets_S: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Return log-probability and entropy (nats, without gradient) of each scored token, both of shape (S,) in float32.
+
+    Logits are divided by `temperature`, as where tokens are drawn.
+    """
+    logps_SV = torch.log_softmax(logits_SV.float() / temperature, -1)
     with torch.no_grad():
         entropy_S = -(logps_SV.exp() * logps_SV).sum(-1)
     return logps_SV.gather(-1, targets_S[:, None])[:, 0], entropy_S
 
 
-def scored_by_head(hidden_SH: Tensor, weight_VH: Tensor, targets_S: Tensor) -> tuple[Tensor, Tensor]:
+def scored_by_head(hidden_SH: Tensor, weight_VH: Tensor, targets_S: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
     """Return what `token_logps` gives of the logits `hidden_SH @ weight_VH.T`, which never exist all at once.
 
     Forward and backward go through the vocabulary in blocks; the logits of a block are computed in each of the two, as
@@ -30,18 +34,18 @@ def scored_by_head(hidden_SH: Tensor, weight_VH: Tensor, targets_S: Tensor) -> t
     """
     device = hidden_SH.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_SH.dtype
-    logps_S, entropy_S = _ScoredByHead.apply(hidden_SH.to(dtype), weight_VH.to(dtype), targets_S)
+    logps_S, entropy_S = _ScoredByHead.apply(hidden_SH.to(dtype), weight_VH.to(dtype), targets_S, temperature)
     return logps_S, entropy_S
 
 
 class _ScoredByHead(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden_SH: Tensor, weight_VH: Tensor, targets_S: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, hidden_SH: Tensor, weight_VH: Tensor, targets_S: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         # Sums over the blocks so far: log of all exp(logit), and the mean logit under the probabilities.
         norm_S = torch.full(targets_S.shape, -torch.inf, device=hidden_SH.device)
         mean_S, target_S = torch.zeros_like(norm_S), torch.zeros_like(norm_S)
         for first, block_CH in _blocks(weight_VH, len(targets_S)):
-            logits_SC = (hidden_SH @ block_CH.T).float()
+            logits_SC = (hidden_SH @ block_CH.T).float().div_(temperature)
             inside_S, place_S1 = _places(targets_S, first, len(block_CH))
             target_S += torch.where(inside_S, logits_SC.gather(1, place_S1)[:, 0], 0)
             block_norm_S = logits_SC.logsumexp(1)
@@ -50,25 +54,26 @@ class _ScoredByHead(torch.autograd.Function):
             mean_S = mean_S * (norm_S - total_S).exp() + block_mean_S * (block_norm_S - total_S).exp()
             norm_S = total_S
         ctx.save_for_backward(hidden_SH, weight_VH, targets_S, norm_S)
+        ctx.temperature = temperature
         entropy_S = norm_S - mean_S
         ctx.mark_non_differentiable(entropy_S)
         return target_S - norm_S, entropy_S
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         hidden_SH, weight_VH, targets_S, norm_S = ctx.saved_tensors
         gradient_S1 = gradients[0][:, None]
         hidden_gradient_SH = torch.zeros_like(hidden_SH, dtype=torch.float32)
         weight_gradient_VH = torch.empty_like(weight_VH) if ctx.needs_input_grad[1] else None
         for first, block_CH in _blocks(weight_VH, len(targets_S)):
-            slope_SC = (hidden_SH @ block_CH.T).float().sub_(norm_S[:, None]).exp_().mul_(-gradient_S1)
+            slope_SC = (hidden_SH @ block_CH.T).float().div_(ctx.temperature).sub_(norm_S[:, None]).exp_().mul_(-gradient_S1)
             inside_S, place_S1 = _places(targets_S, first, len(block_CH))
             slope_SC.scatter_add_(1, place_S1, gradient_S1 * inside_S[:, None])
-            slope_SC = slope_SC.to(hidden_SH.dtype)
+            slope_SC = slope_SC.div_(ctx.temperature).to(hidden_SH.dtype)
             hidden_gradient_SH += slope_SC @ block_CH
             if weight_gradient_VH is not None:
                 weight_gradient_VH[first : first + len(block_CH)] = slope_SC.T @ hidden_SH
-        return hidden_gradient_SH.to(hidden_SH.dtype), weight_gradient_VH, None
+        return hidden_gradient_SH.to(hidden_SH.dtype), weight_gradient_VH, None, None
 
 
 def _blocks(weight_VH: Tensor, num_tokens: int) -> Iterator[tuple[int, Tensor]]:

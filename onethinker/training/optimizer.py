@@ -1,56 +1,99 @@
-"""The optimizer and its schedule: AdamW or Muon, a linear warm-up, then a cosine or a constant rate."""
+"""The optimizer and its schedule: AdamW or Muon, a linear warm-up, then a cosine or a constant rate.
+
+Dimensions: B matrices of one shape, N their shorter and M their longer side.
+"""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed import get_rank, get_world_size, is_initialized
 from torch.distributed.tensor import DTensor
 
 from onethinker.training.config import OptimizerSettings
 from onethinker.training.sharding import broadcast_from
 
+MOMENTUM, COEFFICIENTS, ITERATIONS, SMALLEST_NORM = 0.95, (3.4445, -4.7750, 2.0315), 5, 1e-7
+"""Muon's, as torch has them."""
+NUMBERS_AT_ONCE = 2**16
+"""Numbers in the matrices that are orthogonalized together: small ones are quicker so, larger ones leave the cache."""
+
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """Muon for some parameters and AdamW for the others, under one list of groups and one state.
+    """Muon for the matrices of the first group and AdamW for the other groups, with one state.
 
     Each of several processes that hold the same weights and gradients orthogonalises a share of the matrices and tells the
     others what became of them; momentum, which is cheap, all of them keep.
     """
 
-    def __init__(self, muon: torch.optim.Muon, adamw: torch.optim.AdamW) -> None:
-        super().__init__([*muon.param_groups, *adamw.param_groups], {})
-        self._both = muon, adamw
-        for optimizer in self._both:
-            optimizer.state = self.state
-        muon.param_groups, adamw.param_groups = self.param_groups[:1], self.param_groups[1:]
-
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Take a step of both."""
-        muon, adamw = self._both
-        (group,) = muon.param_groups
-        matrices = group["params"]
-        processes = get_world_size() if is_initialized() else 1
-        shares = share_out((matrix for matrix in matrices if matrix.grad is not None), processes)
-        group["params"] = shares[get_rank() if processes > 1 else 0]
-        muon.step()  # type: ignore[no-untyped-call]
-        group["params"] = matrices
-        for process, share in enumerate(shares if processes > 1 else []):
-            if process != get_rank():
-                self._remember(share, group["momentum"])
-            broadcast_from(process, share)
-        adamw.step()
+    def __init__(self, matrices: list[nn.Parameter], adamw: torch.optim.AdamW, *, weight_decay: float) -> None:
+        muon = {"params": matrices, "lr": adamw.defaults["lr"], "weight_decay": weight_decay}
+        super().__init__([muon, *adamw.param_groups], {})
+        self._adamw = adamw
+        adamw.state, adamw.param_groups = self.state, self.param_groups[1:]
 
     @torch.no_grad()
-    def _remember(self, matrices: Iterable[nn.Parameter], momentum: float) -> None:
-        """Take note of the gradients of matrices that another process moves, as Muon does of those that it moves."""
-        for matrix in matrices:
-            assert matrix.grad is not None
-            state = self.state[matrix]
-            if "momentum_buffer" not in state:
-                state["momentum_buffer"] = torch.zeros_like(matrix)
-            state["momentum_buffer"].lerp_(matrix.grad, 1 - momentum)
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Take a step of both."""
+        group = self.param_groups[0]
+        processes = get_world_size() if is_initialized() else 1
+        shares = share_out((matrix for matrix in group["params"] if matrix.grad is not None), processes)
+        for share in shares:
+            for matrix in share:
+                assert matrix.grad is not None
+                self._momentum(matrix).lerp_(matrix.grad, 1 - MOMENTUM)
+        for together in _alike(shares[get_rank() if processes > 1 else 0]):
+            self._move(together, group["lr"], group["weight_decay"])
+        for process, share in enumerate(shares if processes > 1 else []):
+            broadcast_from(process, share)
+        self._adamw.step()
+
+    def _momentum(self, matrix: nn.Parameter) -> Tensor:
+        state = self.state[matrix]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(matrix)
+        buffer: Tensor = state["momentum_buffer"]
+        return buffer
+
+    def _move(self, matrices: list[nn.Parameter], rate: float, weight_decay: float) -> None:
+        """Move matrices of one shape, as Nesterov's momentum says."""
+        ahead = torch.stack([matrix.grad.lerp(self._momentum(matrix), MOMENTUM) for matrix in matrices if matrix.grad is not None])
+        # Steps as large as those of AdamW.
+        scale = 0.2 * math.sqrt(max(ahead.shape[1:]))
+        for matrix, direction in zip(matrices, orthogonalized(ahead), strict=True):
+            matrix.mul_(1 - rate * weight_decay).add_(direction, alpha=-rate * scale)
+
+
+def orthogonalized(matrices_BNM: Tensor) -> Tensor:
+    """Return for each matrix about the nearest one with orthonormal rows or columns: its singular values become 0.7 to 1.2.
+
+    Five iterations of Newton and Schulz with Jordan's coefficients: in bfloat16, as torch's Muon has them, but on the CPU in float32.
+    Most processors have no bfloat16 and emulate it, ten times slower.
+
+    >>> [round(value, 1) for value in torch.linalg.svdvals(orthogonalized(torch.diag(torch.tensor([3.0, 2.0, 1.0]))[None]))[0].tolist()]
+    [1.1, 0.7, 0.7]
+    """
+    lying_BNM = matrices_BNM.mT if matrices_BNM.shape[1] > matrices_BNM.shape[2] else matrices_BNM
+    found_BNM = lying_BNM.to(torch.float32 if matrices_BNM.device.type == "cpu" else torch.bfloat16)
+    found_BNM = found_BNM / found_BNM.norm(dim=(1, 2), keepdim=True).clamp(min=SMALLEST_NORM)
+    a, b, c = COEFFICIENTS
+    for _ in range(ITERATIONS):
+        gram_BNN = found_BNM @ found_BNM.mT
+        change_BNN = torch.baddbmm(gram_BNN, gram_BNN, gram_BNN, beta=b, alpha=c)
+        found_BNM = torch.baddbmm(found_BNM, change_BNN, found_BNM, beta=a)
+    return found_BNM.mT if lying_BNM is not matrices_BNM else found_BNM
+
+
+def _alike(matrices: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """Yield matrices of one shape, together while they are small."""
+    kinds: dict[tuple[Any, ...], list[nn.Parameter]] = {}
+    for matrix in matrices:
+        kinds.setdefault((matrix.shape, matrix.dtype, matrix.device), []).append(matrix)
+    for kind in kinds.values():
+        size = max(1, NUMBERS_AT_ONCE // kind[0].numel())
+        yield from (kind[first : first + size] for first in range(0, len(kind), size))
 
 
 def share_out(matrices: Iterable[nn.Parameter], processes: int) -> list[list[nn.Parameter]]:
@@ -97,8 +140,7 @@ def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim
     adamw = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), fused=True)
     if not hidden:
         return adamw
-    muon = torch.optim.Muon(hidden, lr=settings.learning_rate, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw")
-    return MuonWithAdamW(muon, adamw)
+    return MuonWithAdamW(hidden, adamw, weight_decay=settings.weight_decay)
 
 
 def learning_rate(settings: OptimizerSettings, step: int, steps: int) -> float:

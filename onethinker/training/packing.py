@@ -18,11 +18,14 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from onethinker.errors import ConfigError
 from onethinker.models.engine import Request
 from onethinker.training.decoding import GroupCache
 
 FOREST_ATTENTION = "onethinker_forest"
 """The name under which transformers knows our attention."""
+PROVEN_FAMILIES = frozenset(f"transformers.models.{name}.modeling_{name}" for name in ("qwen3_vl", "qwen3_vl_moe"))
+"""Where the layers are defined for which tests show that a packed row gives what each sample by itself gives."""
 LARGEST_PADDING = 1.3
 """Runs of tokens share one attention call while padding them to one length costs at most this factor."""
 
@@ -131,6 +134,39 @@ def split_prompts(batch: Mapping[str, Tensor], requests: Sequence[Request], mode
                 places[kind] = [first + count, patch + patches]
         prompts.append(Prompt(batch["input_ids"][row][kept], batch["mm_token_type_ids"][row][kept], positions[:, row, kept], pixels))
     return prompts
+
+
+def check_packing(model: Any) -> None:
+    """Do nothing where packed rows are proven to be exact for every layer of the language model.
+
+    Gated delta nets, state spaces and convolutions read on from one sample into the next, and windows and chunks of attention would be
+    counted over a whole row; nothing would say so.
+
+    Raises: ConfigError: there are layers of another kind; it names them.
+    """
+    network = getattr(model, "model", model)
+    language = getattr(network, "language_model", network)
+    kinds = getattr(language.config, "layer_types", None) or ()
+    strange = [f"layer {number}: {kind}" for number, kind in enumerate(kinds) if kind != "full_attention"]
+    unproven: dict[str, list[str]] = {}
+    for name, module in (("model", model), *language.named_modules(prefix="language_model")):
+        if not _is_proven(module):
+            unproven.setdefault(type(module).__name__, []).append(name)
+    strange += [f"{kind} ({places[0]}{f' and {len(places) - 1} more' if places[1:] else ''})" for kind, places in unproven.items()]
+    if strange:
+        raise ConfigError(
+            f"{type(model).__name__}: training packs samples side by side, which is proven to be exact for Qwen3-VL models only. This one "
+            f"has layers of other kinds, which may read on from one sample into the next: {', '.join(strange)}. Train a Qwen3-VL model; "
+            "`onethinker ask` and `evaluate` pack nothing"
+        )
+
+
+def _is_proven(module: nn.Module) -> bool:
+    """Return whether a layer takes each token by itself, or is of a family that is proven."""
+    if isinstance(module, nn.Linear | nn.Embedding | nn.ModuleList | nn.Dropout):
+        return True
+    where = type(module).__module__
+    return where in PROVEN_FAMILIES or where in ("torch.nn.modules.activation", "transformers.activations")
 
 
 def use_forest_attention(model: Any) -> None:

@@ -14,6 +14,7 @@ from onethinker.training.adapters import Count, choose_trained, count_parameters
 from onethinker.training.config import Dealing, Part, Recipe, RlRecipe, SftRecipe
 from onethinker.training.lengths import Length
 from onethinker.training.loss import LOGITS_AT_ONCE
+from onethinker.training.packing import check_packing
 
 TEXT_TOKENS = 1024
 """What question, options and instructions take at most in an estimate; a time before each pair of frames comes on top."""
@@ -340,6 +341,7 @@ def make_plan(
     batch = plan_batch(recipe, budget, processes, longest)
     if model is None:
         return Plan(recipe, batch, {}, ())
+    check_packing(model)
     choose_trained(model, recipe)
     counts, shape = count_parameters(model), Shape.of(model.config)
     return Plan(recipe, batch, counts, tuple(estimate_memory(recipe, counts, shape, batch, dealing=dealing)))

@@ -54,7 +54,7 @@ def open_reference(run: Run, recipe: RlRecipe) -> Reference | None:
 
     def reference(row: Row) -> Tensor:
         with run.clock.phase("reference"), torch.no_grad(), run.precision(), base_weights(start):
-            return score(start, row)[0]
+            return score(start, row, temperature=recipe.rollout.temperature)[0]
 
     return reference
 
@@ -164,7 +164,7 @@ def update_policy(
             group = next(iter(groups.values()))
             trees = _trees(group, torch.zeros(len(group.rollouts)), recipe.max_row_tokens, weight=0.0)
         loss = PolicyLoss(recipe, reference, int(num_tokens), int(num_answers))
-        stepped = run.update(trees, step, loss)
+        stepped = run.update(trees, step, loss, temperature=recipe.rollout.temperature)
         if stepped.bad is not None:
             causes = sorted(set().union(*gather_object([loss.not_finite])))
             run.last_bad = replace(stepped.bad, what=f"{stepped.bad.what}{', by ' if causes else ''}{' and '.join(causes)}")

@@ -7,9 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import torch
-from huggingface_hub import try_to_load_from_cache
-
 from onethinker.errors import CheckpointError
 from onethinker.evaluation.results import about_this_machine
 from onethinker.files import digest_file
@@ -36,6 +33,8 @@ def digest_model(model: str) -> Digests:
 
     Raises: CheckpointError: a file cannot be read. EngineError: nothing says which model is below the adapters.
     """
+    from huggingface_hub import try_to_load_from_cache
+
     if model == TINY:
         return {}
     folder = Path(model).expanduser()
@@ -64,6 +63,8 @@ def changed_files(before: Digests, now: Digests) -> list[str]:
 
 def about_start(processes: int) -> dict[str, Any]:
     """Return what a reader of the run needs to know of a start: command, versions, machine, and how many processes trained."""
+    import torch
+
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {"processes": processes, "host": platform.node(), "cpu": _cpu(), "gpus": gpus, **about_this_machine()}
 

@@ -33,8 +33,8 @@ def sample_answers(
     """Return G answers to each prompt; `uniforms` (P, G, T) in [0, 1) decides every token and thereby P, G and the length limit T.
 
     An answer depends on its own prompt and uniforms alone, not on what shares the batch with it (up to rounding). With
-    `temperature` 0 every token is the likeliest one. Log-probabilities are the model's own, before temperature and forbidden
-    tokens, as the loss computes them again.
+    `temperature` 0 every token is the likeliest one. Log-probabilities are of the logits divided by the temperature (by 1 where it
+    is 0), before tokens are forbidden, as the loss computes them again.
     """
     num_prompts, group, limit = uniforms.shape
     was_training = model.training
@@ -68,7 +68,7 @@ def _sample(
     active = torch.arange(num_answers, device=logits.device)
     under_way = torch.ones(num_answers, dtype=torch.bool, device=logits.device)
     for step in range(limit):
-        logits = logits.float()
+        logits = logits.float() / (temperature or 1.0)
         norm = logits.logsumexp(-1)
         logits[:, list(forbidden_tokens)] = -torch.inf
         tokens = _draw(logits, uniforms_BT[active, step].to(logits.device), temperature)
@@ -93,10 +93,13 @@ def _sample(
 
 
 def _draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> Tensor:
-    """Return one token a row: the likeliest at temperature 0, else the one at which the cumulated probability passes the uniform."""
+    """Return one token a row: the likeliest at temperature 0, else the one at which the cumulated probability passes the uniform.
+
+    The logits are divided by the temperature already.
+    """
     if temperature == 0:
         return logits_BV.argmax(-1)
-    cumulated_BV = torch.softmax(logits_BV.double() / temperature, -1).cumsum(-1)
+    cumulated_BV = torch.softmax(logits_BV.double(), -1).cumsum(-1)
     # Scaled by the last value, so that rounding can never leave the uniform above all of them.
     tokens = torch.searchsorted(cumulated_BV, (uniform_B.double() * cumulated_BV[:, -1])[:, None], right=True)[:, 0]
     return tokens.clamp(max=logits_BV.shape[1] - 1)

@@ -20,7 +20,7 @@ from onethinker.data.checking import Checked
 from onethinker.data.formats import write_records
 from onethinker.data.mixing import Mixture
 from onethinker.data.sample import Medium, Sample
-from onethinker.errors import ConfigError, DataError, MediaError, TrainingError
+from onethinker.errors import DataError, MediaError, TrainingError
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.models.chat import plain_text, spelled_tokens
@@ -31,11 +31,12 @@ from onethinker.models.prompt import answer_opening, encode_requests, request_ab
 from onethinker.models.wording import Wording
 from onethinker.response import without_opening
 from onethinker.training.adapters import choose_trained
-from onethinker.training.bad_steps import BadStep, Streak, Taken, first_not_finite, largest_by_part, together
+from onethinker.training.bad_steps import BadStep, Taken, first_not_finite, largest_by_part, together
 from onethinker.training.checkpoint import (
     Progress,
     RunFolder,
     Start,
+    Streak,
     checkpoint_bytes,
     load_optimizer,
     load_progress,
@@ -47,7 +48,8 @@ from onethinker.training.inputs import Inputs, check_data, choose_inputs, measur
 from onethinker.training.loss import scored_by_head
 from onethinker.training.monitoring import Stopwatch
 from onethinker.training.optimizer import learning_rate, make_optimizer
-from onethinker.training.packing import Prompt, Row, Tree, pack, rows_of, split_prompts, use_forest_attention
+from onethinker.training.packing import Prompt, Row, Tree, check_packing, pack, rows_of, split_prompts, use_forest_attention
+from onethinker.training.preflight import check_share
 from onethinker.training.provenance import Digests, about_start, digest_data, digest_model
 from onethinker.training.sharding import (
     average_whole_gradients,
@@ -169,11 +171,18 @@ class Run:
         ids = tokenizer(learned, add_special_tokens=False)["input_ids"]
         return torch.tensor([*ids, tokenizer.eos_token_id], device=self.accelerator.device)
 
-    def update(self, trees: Sequence[Tree], step: int, row_loss: Callable[[Row, list[Tree], Tensor, Tensor], Tensor]) -> Stepped:
+    def update(
+        self,
+        trees: Sequence[Tree],
+        step: int,
+        row_loss: Callable[[Row, list[Tree], Tensor, Tensor], Tensor],
+        *,
+        temperature: float = 1.0,
+    ) -> Stepped:
         """Take one optimizer step on this process's trees and return what it measured, all processes together.
 
-        `row_loss` gets a row, its trees, log-probabilities and entropy of its scored tokens, and returns this row's part of
-        a sum over all rows of all processes. Where the loss or the gradient is not finite no step is taken: weights and moments stay.
+        `row_loss` gets a row, its trees, log-probabilities and entropy of its scored tokens at the temperature, and returns this row's part
+        of a sum over all rows of all processes. Where the loss or the gradient is not finite no step is taken: weights and moments stay.
         """
         rows, sharded = rows_of(trees, self.recipe.max_row_tokens), is_sharded(self.model)
         dealt = sharded or self.zero is not None
@@ -189,7 +198,7 @@ class Run:
             row = pack(members)
             first = first or row
             with self.precision():
-                logps_S, entropy_S = score(self.zero.engine if self.zero else self.model, row)
+                logps_S, entropy_S = score(self.zero.engine if self.zero else self.model, row, temperature=temperature)
             if not logps_S.requires_grad:
                 logps_S.requires_grad_()  # a row without media, where all is frozen but what sees
             # Processes average their gradients; the loss is a sum over all of them.
@@ -377,8 +386,7 @@ def open_run(
         log_with=list(recipe.log.trackers) or None,
         project_config=ProjectConfiguration(logging_dir=str(path / "tensorboard")),
     )
-    if batch < accelerator.num_processes:
-        raise ConfigError(f"a batch of {batch} cannot be shared by {accelerator.num_processes} processes; make it larger or start fewer")
+    check_share(batch, accelerator.num_processes)
     sharded = is_wanted(accelerator.num_processes, recipe)
     folder, settings = RunFolder(path), recipe.model_dump(mode="json")
     changed = folder.check(settings, free=FREE_SETTINGS, allow_changes=allow_changes)
@@ -396,6 +404,7 @@ def open_run(
     weights = str(checkpoint / "model") if checkpoint and lora is None else recipe.model
     four_bit = lora is not None and lora.four_bit
     engine = load_local(weights, seed=recipe.seed, dtype=recipe.weights_dtype, four_bit=four_bit)
+    check_packing(engine.model)
     if accelerator.is_main_process:
         # After it was loaded: only then is a model of the hub here for certain.
         digests["model"] = digest_model(recipe.model)
@@ -471,23 +480,23 @@ def _checkpoint_bytes(model: nn.Module, recipe: Recipe) -> int:
     return checkpoint_bytes(parameter for parameter in model.parameters() if recipe.lora is None or parameter.requires_grad)
 
 
-def score(model: nn.Module, row: Row) -> tuple[Tensor, Tensor]:
-    """Return log-probability and entropy of every scored token of a row, each of shape (S,)."""
+def score(model: nn.Module, row: Row, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Return log-probability and entropy of every scored token of a row, each of shape (S,), of logits divided by the temperature."""
     (head,) = (module for name, module in model.named_modules() if name.split(".")[-1] == "lm_head" and isinstance(module, nn.Linear))
-    with _scoring(head, row.targets_S):
+    with _scoring(head, row.targets_S, temperature):
         scored_S2 = model(**row.inputs, logits_to_keep=row.scored_S).logits[0]
     return scored_S2[:, 0], scored_S2[:, 1]
 
 
 @contextmanager
-def _scoring(head: nn.Linear, targets_S: Tensor) -> Iterator[None]:
+def _scoring(head: nn.Linear, targets_S: Tensor, temperature: float) -> Iterator[None]:
     """Let the head, while this is open, give log-probability and entropy of the targets, (1, S, 2), in place of all logits.
 
     It stays inside the model's own forward, where whatever wraps the model gathers its weights and counts its gradients.
     """
 
     def forward(hidden_1SH: Tensor) -> Tensor:
-        logps_S, entropy_S = scored_by_head(hidden_1SH[0], head.weight, targets_S)
+        logps_S, entropy_S = scored_by_head(hidden_1SH[0], head.weight, targets_S, temperature)
         return torch.stack([logps_S[None], entropy_S[None]], -1)
 
     setattr(head, "forward", forward)  # noqa: B010 (a method to mypy)

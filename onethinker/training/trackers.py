@@ -9,14 +9,15 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-from accelerate import Accelerator
+from typing import TYPE_CHECKING, Any
 
 from onethinker.errors import CheckpointError, ConfigError
 from onethinker.files import write_atomically
 from onethinker.training.config import LogSettings
 from onethinker.training.monitoring import scalars
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 TRACKERS_FILE = "trackers.json"
 """What a run keeps of its trackers: the name that they know it by, and the last step that each has been told."""
@@ -40,7 +41,7 @@ class Told:
 class Trackers:
     """The trackers of a run, in its main process."""
 
-    def __init__(self, accelerator: Accelerator, settings: LogSettings, folder: Path, *, recipe: Mapping[str, Any], step: int) -> None:
+    def __init__(self, accelerator: "Accelerator", settings: LogSettings, folder: Path, *, recipe: Mapping[str, Any], step: int) -> None:
         """Connect to the trackers as the run that they know already, or as a new one where the run begins (`step` 0).
 
         Raises: CheckpointError: what the run keeps of its trackers is damaged. ConfigError: a tracker cannot be used.

@@ -13,8 +13,8 @@ from onethinker.data.formats import write_records
 from onethinker.errors import ConfigError, TrainingError
 from onethinker.models.folder import ModelSettings, save_model
 from onethinker.models.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
-from onethinker.training.bad_steps import BadStep, Streak, first_not_finite
-from onethinker.training.checkpoint import Progress, RunFolder, load_progress, save_progress
+from onethinker.training.bad_steps import BadStep, first_not_finite
+from onethinker.training.checkpoint import Progress, RunFolder, Streak, load_progress, save_progress
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.packing import Prompt, Row
 from onethinker.training.policy import GradedTree, PolicyLoss

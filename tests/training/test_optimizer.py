@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from onethinker.models.tiny import build_tiny
 from onethinker.training.checkpoint import load_optimizer, optimizer_tensors
 from onethinker.training.config import OptimizerSettings
-from onethinker.training.optimizer import make_optimizer
+from onethinker.training.optimizer import make_optimizer, orthogonalized
 
 MUON = OptimizerSettings(kind="muon", learning_rate=0.1)
 
@@ -28,6 +28,23 @@ def test_muon_moves_a_matrix_by_an_orthogonal_step_whatever_the_sizes_of_its_gra
     assert float(steps[0, 0]) == pytest.approx(1, abs=0.35)
     assert float(steps[1, 2]) == pytest.approx(1, abs=0.35)
     assert steps[0, 1:].abs().max() < 0.05
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (48, 96), (96, 48)], ids=["square", "lying", "standing"])
+def test_each_matrix_is_orthogonalized_in_float32_as_if_alone_and_as_torch_does_it_in_bfloat16(shape):
+    matrices = torch.randn(3, *shape, generator=torch.Generator().manual_seed(1))
+    found = orthogonalized(matrices)
+    assert found.dtype == torch.float32
+    for matrix, one in zip(matrices, found, strict=True):
+        values = torch.linalg.svdvals(one)
+        assert 0.3 < float(values.min()) <= float(values.max()) < 1.25
+        assert torch.allclose(orthogonalized(matrix[None])[0], one, atol=1e-5)
+        moved = torch.nn.Parameter(torch.zeros(shape))
+        moved.grad = matrix
+        torch.optim.Muon([moved], lr=1.0, momentum=0.0, nesterov=False, weight_decay=0.0, adjust_lr_fn="match_rms_adamw").step()
+        theirs = -moved.detach() / (0.2 * max(shape) ** 0.5)
+        # bfloat16 has 8 bits, and five iterations add up what is rounded away.
+        assert float((one - theirs).norm() / theirs.norm()) < 0.03
 
 
 def test_adamw_moves_every_number_by_the_rate_at_first():

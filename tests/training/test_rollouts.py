@@ -1,8 +1,13 @@
 """Prefill-once sampling against transformers' own generation, and the count of what is encoded."""
 
+import json
+
+import pytest
 import torch
 
+from onethinker.training.config import RlRecipe
 from onethinker.training.packing import Tree, pack
+from onethinker.training.rl import train_rl
 from onethinker.training.rollouts import sample_answers
 from onethinker.training.run import score
 
@@ -45,6 +50,40 @@ def test_log_probabilities_of_a_rollout_are_those_of_the_packed_update(tiny, pro
     with torch.no_grad():
         logps, _ = score(model, row)
     assert torch.allclose(logps, torch.cat([answer.logps for answers in rollouts for answer in answers]), atol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.5])
+def test_the_update_scores_answers_at_the_temperature_that_they_were_sampled_at(tiny, prompts, temperature):
+    model, processor = tiny
+    uniforms = torch.rand(len(prompts), 3, LIMIT, generator=torch.Generator().manual_seed(0))
+    rollouts = sample(model, processor, prompts, uniforms, temperature)
+    row = pack([Tree(prompt, tuple(answer.ids for answer in answers)) for prompt, answers in zip(prompts, rollouts, strict=True)])
+    sampled = torch.cat([answer.logps for answers in rollouts for answer in answers])
+    with torch.no_grad():
+        logps, entropy = score(model, row, temperature=temperature)
+        logits = model(**row.inputs, logits_to_keep=row.scored_S).logits[0]
+    assert torch.allclose(logps, sampled, atol=1e-5)
+    drawn_from = torch.log_softmax(logits / temperature, -1)
+    assert torch.allclose(drawn_from.gather(1, row.targets_S[:, None])[:, 0], sampled, atol=1e-5)
+    assert torch.allclose(-(drawn_from.exp() * drawn_from).sum(1), entropy, atol=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0, 1.5])
+def test_the_first_update_of_a_batch_finds_no_ratio_but_1_and_no_divergence_at_any_temperature(taught, tmp_path, temperature):
+    recipe = RlRecipe(
+        model=taught.model,
+        steps=1,
+        max_row_tokens=1024,
+        data={"files": [taught.questions]},
+        rollout={"prompts_per_step": 2, "max_new_tokens": 24, "min_accuracy": -1.0, "max_accuracy": 2.0, "temperature": temperature},
+        grading={"workers": 0},
+        loss={"clip_low": 1e-4, "clip_high": 1e-4, "kl": 0.1},
+    )
+    train_rl(recipe, tmp_path / "run")
+    [row] = map(json.loads, (tmp_path / "run/journal.jsonl").read_text().splitlines())
+    # A single token whose ratio is off by more than a ten-thousandth would count as clipped.
+    assert row["clipped_share"] == 0
+    assert row["kl"] == pytest.approx(0, abs=1e-8)
 
 
 def test_log_probabilities_stay_those_of_the_update_while_answers_and_whole_groups_leave(tiny, prompts):

@@ -1,0 +1,172 @@
+"""What is wrong with a command line is said before torch is imported, which takes seconds."""
+
+import fcntl
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from onethinker.data.checking import SHORT_BYTES
+
+RUN = """
+import sys
+from onethinker.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as left:
+    heavy = [name for name in ("torch", "transformers", "accelerate", "scipy", "matplotlib", "supervision") if name in sys.modules]
+    print(f"LEFT {left.code} {heavy}")
+"""
+RECORD = {
+    "problem": "<image>Which?",
+    "answer": "<answer>A</answer>",
+    "response": "<think>x</think><answer>A</answer>",
+    "options": ["A. red", "B. blue"],
+    "images": ["picture.png"],
+    "problem_type": "multiple choice",
+    "data_type": "image",
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with a picture, data good and bad, models that are none, and runs of other recipes."""
+    place = tmp_path_factory.mktemp("place")
+    Image.new("RGB", (64, 64), (200, 30, 30)).save(place / "picture.png")
+    (place / "words.txt").write_text("no picture")
+    lines = {
+        "good": [RECORD],
+        "no_truth": [RECORD, {**RECORD, "answer": ""}],
+        "no_response": [{name: value for name, value in RECORD.items() if name != "response"}],
+        "no_media": [{**RECORD, "images": ["nosuch.png"]}],
+        # Far longer than what is read whole: the first and the last are looked at.
+        "long": [{**RECORD, "padding": "x" * 1000}] * (2 * SHORT_BYTES // 1000) + [{**RECORD, "problem_type": "reading tea leaves"}],
+    }
+    for name, records in lines.items():
+        (place / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (place / "broken.jsonl").write_text('{"problem": ')
+    for name, files in {
+        "empty": {},
+        "no_weights": {"config.json": "{}"},
+        "no_shard": {
+            "config.json": "{}",
+            "model.safetensors.index.json": json.dumps({"weight_map": {"a": "model-00001-of-00002.safetensors"}}),
+        },
+        "no_base": {"adapter_config.json": json.dumps({"base_model_name_or_path": "/nosuch/base"})},
+        "bad_settings": {"onethinker.json": '{"wordng": {}}', "config.json": "{}"},
+    }.items():
+        (place / name).mkdir()
+        for file, text in files.items():
+            (place / name / file).write_text(text)
+    other = place / "other_run"
+    (other / "checkpoints" / "step-00000002").mkdir(parents=True)
+    (other / "recipe.json").write_text(json.dumps({"steps": 5}))
+    (place / "wording.toml").write_text('template = "{qestion}"')
+    return place
+
+
+def said_at_once(place: Path, *words: str) -> str:
+    """Return what a command says that leaves with an error of ours and has imported nothing heavy; `words` are taken in the folder."""
+    done = subprocess.run([sys.executable, "-c", RUN, *words], capture_output=True, text=True, cwd=place, check=False, timeout=120)
+    assert done.stdout.splitlines()[-1] == "LEFT 1 []", done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr.replace("\n", " ")
+
+
+TRAIN = ("--output", "run", "--set")
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("sft", "nosuch"), "nosuch: no such recipe"),
+        (("sft", "tiny_sft"), "--output FOLDER is needed"),
+        (("sft", "tiny_sft", *TRAIN, "stepz=3"), "stepz"),
+        (("rl", "tiny_rl", *TRAIN, "rollout.answers_per_prompt=1"), "rollout.answers_per_prompt"),
+        (("sft", "tiny_sft", *TRAIN, "steps"), "name=value"),
+        (("sft", "tiny_sft", *TRAIN, "model=nosuch"), "nosuch: no such folder"),
+        (("rl", "tiny_rl", *TRAIN, "model=empty"), "no config.json"),
+        (("rl", "tiny_rl", "--processes", "2", *TRAIN, "model=empty"), "no config.json"),
+        (("sft", "tiny_sft", *TRAIN, "model=no_weights"), "no weights"),
+        (("sft", "tiny_sft", *TRAIN, "model=no_shard"), "model-00001-of-00002.safetensors"),
+        (("sft", "tiny_sft", *TRAIN, "model=no_base"), "/nosuch/base"),
+        (("sft", "tiny_sft", *TRAIN, "model=bad_settings"), "onethinker.json"),
+        (("sft", "tiny_sft", *TRAIN, 'data.files=["nosuch.jsonl"]'), "nosuch.jsonl"),
+        (("sft", "tiny_sft", *TRAIN, 'data.files=["broken.jsonl"]'), "broken.jsonl, row 1"),
+        (("sft", "tiny_sft", *TRAIN, 'data.files=["no_response.jsonl"]'), "no_response.jsonl, row 1"),
+        (("sft", "tiny_sft", *TRAIN, 'data.files=["no_media.jsonl"]'), "nosuch.png"),
+        (("sft", "tiny_sft", *TRAIN, 'data.files=["empty"]'), "empty"),
+        (("sft", "tiny_sft", *TRAIN, 'data.files=["long.jsonl"]'), "long.jsonl, the last row: "),
+        (("rl", "tiny_rl", *TRAIN, "model=tiny", 'data.files=["no_truth.jsonl"]'), "no_truth.jsonl, row 2"),
+        (("sft", "tiny_sft", *TRAIN, 'data.problem_types=["trackin"]'), "'trackin'"),
+        (("sft", "tiny_sft", *TRAIN, 'data.weights={"trackin"=2}'), "'trackin'"),
+        (("sft", "tiny_sft", "--dry-run", "--set", 'data.files=["broken.jsonl"]'), "broken.jsonl, row 1"),
+        (("sft", "tiny_sft", "--dry-run", "--config", "nosuch.json"), "nosuch.json"),
+        (("sft", "tiny_sft", "--processes", "0", "--output", "run"), "--processes must be at least 1"),
+        (("sft", "tiny_sft", "--processes", "8", *TRAIN, "batch_size=4"), "a batch of 4 cannot be shared by 8"),
+        (("sft", "tiny_sft", "--processes", "2", "--accelerate-config", "fsdp3", "--output", "run"), "fsdp3"),
+        (("sft", "tiny_sft", "--output", "words.txt/run"), "words.txt is a file"),
+        (("sft", "tiny_sft", "--output", "other_run"), "a run of another recipe"),
+        (("sft", "tiny_sft", *TRAIN, 'log.trackers=["wandb"]'), "pip install 'onethinker[wandb]'"),
+        (("sft", "tiny_sft", *TRAIN, "lora.four_bit=true"), "four_bit"),
+        (("evaluate",), "--model"),
+        (("evaluate", "--model", "nosuch", "--output", "scores", "--synthetic", "3"), "nosuch: no such folder"),
+        (("evaluate", "--model", "tiny", "--output", "scores", "--data", "nosuch.jsonl"), "nosuch.jsonl"),
+        (("evaluate", "--model", "tiny", "--output", "scores", "--data", "broken.jsonl"), "broken.jsonl, row 1"),
+        (("evaluate", "--model", "tiny", "--output", "scores", "--benchmark", "nosuch"), "nosuch"),
+        (("evaluate", "--model", "tiny", "--output", "words.txt/scores", "--synthetic", "3"), "words.txt is a file"),
+        (("evaluate", "--model", "tiny", "--output", "scores", "--synthetic", "3", "--wording", "wording.toml"), "qestion"),
+        (("evaluate", "--model", "tiny", "--output", "scores", "--synthetic", "3", "--settings", "empty"), "onethinker.json"),
+        (("evaluate", "--model", "tiny", "--output", "scores", "--synthetic", "3", "--max-new-tokens", "0"), "max_new_tokens"),
+        (("evaluate", "--model", "tiny", "--output", "scores", "--synthetic", "12", "--segmenter", "nosuch"), "nosuch: no such folder"),
+        (("ask", "nosuch.png", "What?", "--model", "tiny"), "nosuch.png: there is no such file"),
+        (("ask", "words.txt", "What?", "--model", "tiny"), "words.txt: cannot be read"),
+        (("ask", "picture.png", "What?", "--model", "nosuch"), "nosuch: no such folder"),
+        (("ask", "picture.png", "What?", "--model", "tiny", "--task", "gess"), "gess"),
+        (("ask", "picture.png", "What?", "--model", "tiny", "--box", "600", "0", "500", "9"), "box must be"),
+        (("ask", "picture.png", "What?", "--model", "tiny", "--draw", "out.mp4"), "out.mp4: a picture is written as"),
+        (("ask", "picture.png", "What?", "--model", "tiny", "--draw", "nosuch/out.png"), "nosuch"),
+        (("ask", "picture.png", "What?", "--model", "tiny", "--wording", "wording.toml"), "qestion"),
+        (("ask", "picture.png", "What?", "--model", "tiny", "--settings", "empty"), "onethinker.json"),
+        (("ask", "picture.png", "What?", "--model", "tiny", "--temperature", "-1"), "temperature"),
+        (("ask", "picture.png", "What?", "--model", "tiny", "--top-p", "0"), "top_p"),
+        (("segment", "nosuch.png", "--box", "1", "2", "30", "40"), "nosuch.png: there is no such file"),
+        (("segment", "picture.png", "--box", "30", "2", "1", "40"), "box must be"),
+        (("segment", "picture.png", "--box", "1", "2", "30", "40", "--draw", "cut.mp4"), "cut.mp4"),
+        (("segment", "picture.png", "--box", "1", "2", "30", "40", "--segmenter", "empty"), "no config.json"),
+        (("segment", "picture.png", "it", "--model", "nosuch"), "nosuch: no such folder"),
+        (("segment", "picture.png", "--box", "1", "2", "30", "40", "--time", "3"), "--time"),
+        (("inspect", "nosuch.mp4"), "nosuch.mp4: there is no such file"),
+        (("inspect", "picture.png", "--sheet", "nosuch/sheet.png"), "nosuch"),
+        (("grade", "--input", "nosuch.jsonl", "--output", "graded.jsonl"), "nosuch.jsonl"),
+        (("grade", "--input", "good.jsonl", "--output", "words.txt/graded.jsonl"), "words.txt is a file"),
+        (("report", "empty"), "empty: expected a run"),
+        (("export", "empty", "--output", "exported"), "empty: expected the folder"),
+        (("export", "no_weights", "--output", "exported"), "no weights"),
+        (("export", "no_weights", "--output", "empty"), "exists already"),
+        (("watch", "empty"), "recipe.json"),
+        (("data", "synthetic", "--output", "words.txt/scenes"), "words.txt is a file"),
+        (("data", "synthetic", "--output", "scenes", "--num-samples", "0"), "at least 1"),
+        (("quickstart", "--set-sft", "stepz=3"), "stepz"),
+        (("quickstart", "--processes", "0"), "--processes"),
+        (("quickstart", "--output", "words.txt/out"), "words.txt"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_is_wrong_is_said_at_once(place, words, named):
+    before = sorted(place.iterdir())
+    assert named in said_at_once(place, *words)
+    assert sorted(place.iterdir()) == before
+
+
+def test_a_folder_that_another_process_trains_into_is_refused_at_once(place):
+    folder = place / "held"
+    folder.mkdir()
+    with (folder / "lock").open("w") as file:
+        file.write("4711\n")
+        file.flush()
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        assert "process 4711 is training into this folder" in said_at_once(place, "sft", "tiny_sft", "--output", "held")
