@@ -106,11 +106,15 @@ def launch(
     processes: int,
     allow_changes: bool = False,
     accelerate_config: str | None = None,
+    steps_after: float = 0.0,
 ) -> None:
     """Run this very command in as many processes, connected by torch's own launcher, or by accelerate's.
 
+    `steps_after` says how much follows after it, in steps of it, for the time that is shown.
+
     Raises: ConfigError: there is no such config file, or DeepSpeed is not installed. OneThinkerError: a process failed.
     """
+    from onethinker.commands.live import STEPS_AFTER
     from onethinker.training.config import find_accelerate_config, read_dealing
     from onethinker.training.zero import check_installed
 
@@ -123,7 +127,7 @@ def launch(
         launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(file), *several, "-m", "onethinker"]
     words = [stage, recipe, "--output", str(output), "--processes", str(processes), *(["--allow-changes"] if allow_changes else [])]
     # Threads that spin while they wait would slow the other processes down.
-    calm = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    calm = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR", STEPS_AFTER: f"{steps_after:g}"}
     finished = subprocess.run([*launcher, *words, *(["--set", *overrides] if overrides else [])], env={**calm, **os.environ}, check=False)
     if finished.returncode:
         raise OneThinkerError(
