@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -130,6 +131,9 @@ def test_doctor_finds_nothing_wrong_here_and_says_so_in_json() -> None:
     report = json.loads(found.stdout)
     assert [check for check in report["checks"] if not check["ok"]] == []
     assert report["ok"] is True
+    said = {check["name"]: check["detail"] for check in report["checks"]}
+    assert re.search(r"\d+ cores, \S+.*; float32 [\d.]+ GFLOP/s a core, bfloat16 [\d.e+]+ \((native|emulated)", said["processor"])
+    assert re.search(r"^about .+ without a GPU; [\d.]+ s a step of its first lesson", said["quickstart"])
     assert found.returncode == 0
 
 

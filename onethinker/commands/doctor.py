@@ -1,6 +1,7 @@
 """`onethinker doctor`: whether this machine can do the work, and what is missing if not."""
 
 import json as json_text
+import os
 import platform
 import tempfile
 import time
@@ -8,8 +9,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onethinker.errors import OneThinkerError
+
+if TYPE_CHECKING:
+    import torch
+
+MEASURED_STEPS = 3
+"""Steps of training that say how long all of them take."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,7 @@ class Check:
 
 
 def doctor(*, json: bool = False) -> None:
-    """Check versions, device, video decoder, every task's grading and a tiny model; exit 1 if anything fails.
+    """Check versions, device, video decoder, every task's grading and a tiny model, and measure the processor; exit 1 if anything fails.
 
     Args:
         json: Print one JSON object: ok, and for each check its name, ok, detail and seconds.
@@ -86,6 +94,92 @@ def check_device() -> str:
     return f"{device}, {torch.get_num_threads()} threads"
 
 
+def describe_processor() -> str:
+    """Return the processor's name, its cores, the instructions that torch uses, and its measured rates of multiplying, of one core."""
+    import torch
+
+    info = Path("/proc/cpuinfo")
+    lines = [line.partition(":") for line in info.read_text().splitlines()] if info.exists() else []
+    known = {name.strip(): value.strip() for name, _, value in lines}
+    name = known.get("model name") or platform.processor() or platform.machine()
+    amx = " with AMX" if "amx_tile" in known.get("flags", "") else ""
+    single, half = multiplying_rate(torch.float32), multiplying_rate(torch.bfloat16)
+    bfloat16 = "native" if half > single / 2 else "emulated: leave dtype at float32 on the CPU"
+    return (
+        f"{name}, {count_cores()} cores, {torch.backends.cpu.get_cpu_capability()}{amx}; float32 {single:.3g} GFLOP/s a core, "
+        f"bfloat16 {half:.2g} ({bfloat16})"
+    )
+
+
+def count_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def multiplying_rate(dtype: "torch.dtype") -> float:
+    """Return how many thousand million operations one core does in a second while it multiplies matrices of a side of 512."""
+    import torch
+
+    threads, side = torch.get_num_threads(), 512
+    torch.set_num_threads(1)
+    try:
+        matrix = torch.ones(side, side, dtype=dtype)
+        seconds = []
+        for _ in range(4):
+            started = time.perf_counter()
+            matrix @ matrix
+            seconds.append(time.perf_counter() - started)
+    finally:
+        torch.set_num_threads(threads)
+    return 2e-9 * side**3 / min(seconds[1:])
+
+
+def check_quickstart() -> str:
+    """Return about how long `onethinker quickstart` takes here without a GPU, from a few steps of its first lesson."""
+    from onethinker.commands.quickstart import REFERENCE_S, SHORTEST_PROCESSES
+    from onethinker.training.monitoring import in_words
+
+    step_s = measure_step(SHORTEST_PROCESSES) * max(1.0, SHORTEST_PROCESSES / count_cores())
+    steps, reference_s = REFERENCE_S["sight"]
+    whole_s = step_s * steps * sum(seconds for _, seconds in REFERENCE_S.values()) / reference_s
+    return f"about {in_words(whole_s)} without a GPU; {step_s:.2f} s a step of its first lesson, measured over {MEASURED_STEPS}"
+
+
+def measure_step(processes: int) -> float:
+    """Return the seconds that one of so many processes, of one thread, takes for a step of the quickstart's first lesson."""
+    import torch
+
+    from onethinker.training.config import SftRecipe
+    from onethinker.training.packing import Tree
+    from onethinker.training.run import open_run
+
+    recipe, threads = SftRecipe.load("tiny_sight"), torch.get_num_threads()
+    share = recipe.batch_size // processes
+    torch.set_num_threads(1)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            run = open_run(recipe, Path(folder) / "run", batch=share)
+            whole_s, optimizer_s = [], []
+            for step in range(MEASURED_STEPS + 1):
+                started = time.perf_counter()
+                read = [run.read(step * share + number) for number in range(share)]
+                prompts = run.prompts([request for _, request in read])
+                trees = [Tree(prompt, (run.answer_ids(sample.response or ""),)) for prompt, (sample, _) in zip(prompts, read, strict=True)]
+                run.update(trees, step, lambda row, members, logps_S, entropy_S: -logps_S.mean())
+                whole_s.append(time.perf_counter() - started)
+                for group in run.optimizer.param_groups:
+                    for parameter in group["params"]:
+                        parameter.grad = torch.ones_like(parameter)
+                started = time.perf_counter()
+                run.optimizer.step()
+                optimizer_s.append(time.perf_counter() - started)
+                run.optimizer.zero_grad()
+    finally:
+        torch.set_num_threads(threads)
+    # Processes share the optimizer's work; the first step also pays for what is made once, and others for what runs beside.
+    return min(whole_s[1:]) - min(optimizer_s[1:]) * (1 - 1 / processes)
+
+
 def check_decoder() -> str:
     """Return what was read back of a video that was just written. Raises: OneThinkerError: frames, times or sizes differ."""
     import numpy as np
@@ -139,8 +233,10 @@ def check_model() -> str:
 CHECKS: dict[str, Callable[[], str]] = {
     "versions": check_versions,
     "device": check_device,
+    "processor": describe_processor,
     "decoder": check_decoder,
     "tasks": check_tasks,
     "model": check_model,
+    "quickstart": check_quickstart,
 }
 """In the order in which a failure explains the later ones."""

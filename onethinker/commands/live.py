@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from onethinker.training.monitoring import JOURNAL_FILE, in_words, read_journal
@@ -24,6 +25,10 @@ KEPT_ROWS = 200
 """Rows that a view looks back on."""
 WIDE = 100
 """From so many columns on, the table says more of each task."""
+STEPS_AFTER = "ONETHINKER_STEPS_AFTER"
+"""The environment variable by which `quickstart` tells a run how much follows after it, in steps of this run."""
+MEASURED_STEPS = 10
+"""Steps after which it is said how long everything will take."""
 BARS = "▁▂▃▄▅▆▇█"
 Row = Mapping[str, Any]
 """A row of the journal; what an older one does not have is shown as a dash."""
@@ -49,8 +54,8 @@ WIDE_COLUMNS: tuple[tuple[str, str, str], ...] = (
 class Progress:
     """The last rows of a run that has so many steps; `add` takes the next one, also one that is done again."""
 
-    def __init__(self, name: str, steps: int, rows: Iterable[Row] = ()) -> None:
-        self.name, self.steps = name, steps
+    def __init__(self, name: str, steps: int, rows: Iterable[Row] = (), *, steps_after: float = 0.0) -> None:
+        self.name, self.steps, self.steps_after = name, steps, steps_after
         rows = list(rows)
         self.unread = sum(_unread(row) for row in rows)
         """Samples that could not be read and were replaced, in all steps."""
@@ -58,7 +63,7 @@ class Progress:
         self.rows: tuple[Row, ...] = tuple(rows)[-KEPT_ROWS:]
 
     def add(self, row: Row) -> list[str]:
-        """Take a row and return what is to be said of its optimizer steps that were not taken, and of alarms that begin with it."""
+        """Take a row and return what is to be said of bad steps, of alarms that begin with it, and once of the time that all will take."""
         earlier = [one for one in self.rows if one["step"] < row["step"]]
         unread = self.unread - sum(_unread(one) for one in self.rows if one["step"] >= row["step"])
         self.unread = unread + _unread(row)
@@ -71,11 +76,18 @@ class Progress:
             many = f"{self.unread} sample{'s' * (self.unread > 1)} could not be read by step {row['step']} and were replaced"
             said = [f"{many}; the last, {last['id']}: {last['reason']}"]
         said += [f"step {row['step']} was not learned from: {bad['text']}" for bad in row.get("bad_steps", ())]
-        return said + [
+        said += [
             f"alarm from step {row['step']} on: {_alarm(alarm)}"
             for alarm in row.get("alarms", ())
             if (alarm["name"], alarm["task"]) not in before
         ]
+        return said + ([self.forecast()] if self.steps_after and row["step"] == MEASURED_STEPS else [])
+
+    def forecast(self) -> str:
+        """Return how long the run and all that follows it will take, from its first steps, of which the first is slower."""
+        step_s = median(float(row.get("seconds", 0.0)) for row in self.rows[1:])
+        whole = in_words(step_s * (self.steps + self.steps_after))
+        return f"all stages will take about {whole} on this machine, measured over {len(self.rows) - 1} steps; stopped, they can go on"
 
     @property
     def step(self) -> int:
@@ -100,7 +112,10 @@ class Progress:
     @property
     def left(self) -> str:
         """How long the remaining steps will take, in words."""
-        return "done" if self.is_done else f"{in_words(self.seconds_a_step * (self.steps - self.step))} left"
+        if self.is_done:
+            return "done"
+        whole = f", {in_words(self.seconds_a_step * (self.steps - self.step + self.steps_after))} of all stages" if self.steps_after else ""
+        return f"{in_words(self.seconds_a_step * (self.steps - self.step))} left{whole}"
 
     def line(self) -> str:
         """Return the last row in one line."""
@@ -279,7 +294,7 @@ def watching(console: "Console", progress: Progress, *, note: Callable[[], str] 
 
         def show(row: dict[str, Any]) -> None:
             for said in progress.add(row):
-                console.print(said, style="red", markup=False, highlight=False)
+                console.print(said, style="red" if row.get("alarms") else None, markup=False, highlight=False)
             live.refresh()
 
         yield show
@@ -325,7 +340,7 @@ def watching_training(name: str, steps: int, folder: Path) -> "Iterator[OnStep]"
     if os.environ.get("RANK", "0") != "0":
         yield lambda row: None
         return
-    progress = Progress(name, steps)
+    progress = Progress(name, steps, steps_after=float(os.environ.get(STEPS_AFTER, "0")))
     with watching(Console(stderr=True), progress) as show:
 
         def on_step(row: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -16,12 +16,33 @@ from onethinker.errors import ConfigError
 from onethinker.files import write_atomically, writing
 
 if TYPE_CHECKING:
+    from onethinker.commands.training import Stage
     from onethinker.evaluation.metrics import Score
 
 T = TypeVar("T")
 SUMMARY_FILE = "quickstart.json"
+SHORTEST_PROCESSES = 2
+"""Training processes where there is no GPU."""
+REFERENCE_S: dict[str, tuple[int, float]] = {
+    "sight": (1900, 517.0),
+    "sft": (600, 265.0),
+    "evaluate sft": (480, 19.0),
+    "rl": (20, 45.0),
+    "evaluate rl": (480, 20.0),
+    "ask": (480, 2.0),
+}
+"""Steps, or questions, and seconds of each stage in docs/results/quickstart.md: how long one is beside the other is taken from there,
+how long they are here from the first steps."""
 MOST_TRIES = 3
 """Questions of a task that are asked until one has an answer that can be drawn."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a stage takes where the reference was measured; `steps` are those of training, 0 where it trains nothing."""
+
+    steps: int
+    seconds: float
 
 
 def quickstart(
@@ -34,8 +55,8 @@ def quickstart(
 ) -> None:
     """Make data, train a tiny model by SFT, improve it by EMA-GRPO, evaluate both, ask it everything, write a report.
 
-    Needs no GPU, no network and no download, and about a quarter of an hour on two quiet cores. Stopped at any time, the same
-    command goes on where it was.
+    Needs no GPU, no network and no download, and about a quarter of an hour on two quiet cores; how long it is here, it says after
+    its first steps. Stopped at any time, the same command goes on where it was.
 
     Args:
         output: Folder for everything that is made.
@@ -44,24 +65,29 @@ def quickstart(
         set_rl: Settings that replace those of the recipe tiny_rl.
         num_samples: Held-out questions that the model is evaluated on.
     """
+    costs = _check(set_sft, set_rl, processes=processes, num_samples=num_samples)
+    records, timed = output / "data" / "samples.jsonl", _Stages.open(output, costs)
+    # What can be said without torch has been said.
     import torch
     from transformers.utils.logging import disable_progress_bar
 
-    from onethinker.commands.training import launch
+    from onethinker.commands.training import check_processes, launch
     from onethinker.evaluation.report import write_report
 
     disable_progress_bar()
-    processes = processes if processes is not None else torch.cuda.device_count() or 2
-    _check(set_sft, set_rl, processes=processes, num_samples=num_samples)
-    records, timed = output / "data" / "samples.jsonl", _Stages.open(output)
+    processes = processes if processes is not None else torch.cuda.device_count() or SHORTEST_PROCESSES
+    check_processes(processes)
+
+    def train(stage: "Stage", name: str, recipe: str, overrides: Sequence[str]) -> None:
+        after = timed.steps_after(name)
+        timed(name, lambda: launch(stage, recipe, output=output / name, overrides=overrides, processes=processes, steps_after=after))
+
     sight_model, sft_model, rl_model = (output / stage / "model" for stage in ("sight", "sft", "rl"))
     timed("data", lambda: _write_data(records, num_samples))
-    timed("sight", lambda: launch("sft", "tiny_sight", output=output / "sight", overrides=set_sft, processes=processes))
-    overrides_sft = (f"model={json.dumps(str(sight_model))}", *set_sft)
-    timed("sft", lambda: launch("sft", "tiny_sft", output=output / "sft", overrides=overrides_sft, processes=processes))
+    train("sft", "sight", "tiny_sight", set_sft)
+    train("sft", "sft", "tiny_sft", (f"model={json.dumps(str(sight_model))}", *set_sft))
     timed("evaluate sft", lambda: _evaluate(sft_model, records, output / "after-sft"))
-    overrides_rl = (f"model={json.dumps(str(sft_model))}", *set_rl)
-    timed("rl", lambda: launch("rl", "tiny_rl", output=output / "rl", overrides=overrides_rl, processes=processes))
+    train("rl", "rl", "tiny_rl", (f"model={json.dumps(str(sft_model))}", *set_rl))
     scores = timed("evaluate rl", lambda: _evaluate(rl_model, records, output / "after-rl"))
     with writing(output / "model"):
         shutil.copytree(rl_model, output / "model", dirs_exist_ok=True)
@@ -76,17 +102,28 @@ def quickstart(
     _say_where(output, records, scores, timed.seconds)
 
 
-def _check(set_sft: tuple[str, ...], set_rl: tuple[str, ...], *, processes: int, num_samples: int) -> None:
-    """Raise ConfigError for every setting that would fail later, before anything is made."""
-    from onethinker.commands.training import check_processes
+def _check(set_sft: tuple[str, ...], set_rl: tuple[str, ...], *, processes: int | None, num_samples: int) -> dict[str, Cost]:
+    """Return what the stages cost where the reference was measured; raise ConfigError or DataError for what would fail later."""
+    from onethinker.commands.training import check_count
     from onethinker.training.config import RlRecipe, SftRecipe
+    from onethinker.training.preflight import check_recipe, check_share, samples_of
 
-    for recipe in ("tiny_sight", "tiny_sft"):
-        SftRecipe.load(recipe, set_sft)
-    RlRecipe.load("tiny_rl", set_rl)
-    check_processes(processes)
+    recipes = {
+        "sight": (SftRecipe.load("tiny_sight"), SftRecipe.load("tiny_sight", set_sft)),
+        "sft": (SftRecipe.load("tiny_sft"), SftRecipe.load("tiny_sft", set_sft)),
+        "rl": (RlRecipe.load("tiny_rl"), RlRecipe.load("tiny_rl", set_rl)),
+    }
     if num_samples < 1:
         raise ConfigError(f"--num-samples must be at least 1, got {num_samples}")
+    started = 1 if processes is None else processes
+    check_count(started)
+    costs = {name: Cost(0, seconds * num_samples / count) for name, (count, seconds) in REFERENCE_S.items()}
+    for name, (own, asked) in recipes.items():
+        check_recipe(asked, accelerate_config=None)
+        check_share(samples_of(asked), started)
+        work = asked.steps * samples_of(asked) / (own.steps * samples_of(own))
+        costs[name] = Cost(asked.steps, REFERENCE_S[name][1] * work)
+    return costs
 
 
 @dataclass
@@ -96,23 +133,28 @@ class _Stages:
     summary: Path
     seconds: dict[str, float]
     peak_memory_mb: dict[str, float]
+    costs: dict[str, Cost]
     started: int = 0
 
     @classmethod
-    def open(cls, output: Path) -> "_Stages":
+    def open(cls, output: Path, costs: dict[str, Cost]) -> "_Stages":
         """Make the folder, or take up what an earlier start has left there. Raises: ConfigError."""
         summary = output / SUMMARY_FILE
         try:
             output.mkdir(parents=True, exist_ok=True)
             before = json.loads(summary.read_text()) if summary.exists() else {"seconds": {}, "peak_memory_mb": {}}
-            return cls(summary, dict(before["seconds"]), dict(before["peak_memory_mb"]))
+            return cls(summary, dict(before["seconds"]), dict(before["peak_memory_mb"]), costs)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{output}: expected a folder for the quickstart: {error}") from error
 
     def __call__(self, name: str, work: Callable[[], T]) -> T:
         """Return what the work returns; its time and the highest memory so far are on disk when this returns."""
+        from onethinker.training.monitoring import in_words
+
         self.started += 1
-        print(f"[{self.started}] {name}", file=sys.stderr)
+        left_s = self.left_s()
+        left = f", about {in_words(left_s)} left of all stages" if left_s and name not in self.seconds else ""
+        print(f"[{self.started}] {name}{left}", file=sys.stderr)
         began = time.perf_counter()
         result = work()
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
@@ -121,6 +163,20 @@ class _Stages:
             self.peak_memory_mb[who] = max(used_mb, self.peak_memory_mb.get(who, 0.0))
         write_atomically(self.summary, json.dumps({"seconds": self.seconds, "peak_memory_mb": self.peak_memory_mb}, indent=2) + "\n")
         return result
+
+    def left_s(self) -> float:
+        """Return how long the stages that are not done will take, from what the others took here; 0 before any training is done."""
+        done = [name for name, cost in self.costs.items() if name in self.seconds and cost.steps]
+        there = sum(self.costs[name].seconds for name in done)
+        ahead = sum(cost.seconds for name, cost in self.costs.items() if name not in self.seconds)
+        return ahead * sum(self.seconds[name] for name in done) / there if there else 0.0
+
+    def steps_after(self, name: str) -> float:
+        """Return how many steps of a stage the stages that are not done, but for this one, are as long as."""
+        cost = self.costs[name]
+        return (
+            sum(other.seconds for key, other in self.costs.items() if key != name and key not in self.seconds) * cost.steps / cost.seconds
+        )
 
 
 def _write_data(records: Path, num_samples: int) -> None:

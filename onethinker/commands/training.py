@@ -104,18 +104,22 @@ def launch(
     processes: int,
     allow_changes: bool = False,
     accelerate_config: str | None = None,
+    steps_after: float = 0.0,
 ) -> None:
     """Run this very command in as many processes, which share the work as torch's and accelerate's launchers would have it.
+
+    `steps_after` says how much follows after it, in steps of it, for the time that is shown.
 
     Raises: ConfigError: there is no such config file, accelerate does not accept it, or DeepSpeed is not installed.
     OneThinkerError: a process failed; all have ended.
     """
+    from onethinker.commands.live import STEPS_AFTER
     from onethinker.commands.ranks import accelerate_environment, run_ranks
     from onethinker.training.config import find_accelerate_config, read_dealing
     from onethinker.training.zero import check_installed
 
     # Threads that spin while they wait would slow the other processes down.
-    calm = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    calm = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR", STEPS_AFTER: f"{steps_after:g}"}
     environment = {**calm, **os.environ}
     if accelerate_config is not None:
         file = find_accelerate_config(accelerate_config)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from onethinker.commands.quickstart import quickstart
+from onethinker.commands.quickstart import REFERENCE_S, _check, _Stages, quickstart
 from onethinker.errors import ConfigError
 
 SMALL = {
@@ -26,6 +26,35 @@ def test_the_quickstart_leaves_a_model_scores_answers_and_a_report(tmp_path: Pat
     assert set(summary["seconds"]) == {"data", "sight", "sft", "evaluate sft", "rl", "evaluate rl", "ask", "report"}
     assert summary["peak_memory_mb"]["largest training process"] > 100
     assert str(output / "report.html") in capsys.readouterr().out.replace("\n", "")
+
+
+def test_what_is_left_is_what_the_other_stages_took_here_times_what_is_ahead(tmp_path: Path) -> None:
+    stages = _Stages.open(tmp_path, _check((), (), processes=2, num_samples=480))
+    assert stages.left_s() == 0
+    stages.seconds = {"sight": 3 * 517.0}
+    assert stages.left_s() == pytest.approx(3 * (265 + 19 + 45 + 20 + 2))
+    stages.seconds |= {"sft": 3 * 265.0, "evaluate sft": 1000.0, "rl": 3 * 45.0}
+    assert stages.left_s() == pytest.approx(3 * (20 + 2))
+
+
+def test_what_follows_a_stage_is_told_to_it_in_its_own_steps(tmp_path: Path) -> None:
+    stages = _Stages.open(tmp_path, _check((), (), processes=2, num_samples=480))
+    assert stages.steps_after("sight") == pytest.approx((265 + 19 + 45 + 20 + 2) * 1900 / 517)
+    stages.seconds = {"sight": 1.0, "sft": 1.0, "evaluate sft": 1.0}
+    assert stages.steps_after("rl") == pytest.approx((20 + 2) * 20 / 45)
+
+
+def test_other_settings_change_what_a_stage_costs() -> None:
+    costs = _check(("steps=10", "batch_size=16"), ("rollout.prompts_per_step=48",), processes=2, num_samples=48)
+    assert costs["sight"].seconds == pytest.approx(517 * 10 / 1900 / 2)
+    assert costs["rl"].seconds == pytest.approx(90)
+    assert costs["evaluate sft"].seconds == pytest.approx(1.9)
+
+
+def test_the_reference_is_that_of_the_results() -> None:
+    page = (Path(__file__).parents[2] / "docs/results/quickstart.md").read_text()
+    for name, (_, seconds) in REFERENCE_S.items():
+        assert f"| {name} | {seconds:.0f} |" in page
 
 
 @pytest.mark.parametrize(

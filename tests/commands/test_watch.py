@@ -114,6 +114,22 @@ def shown(progress: Progress, width: int) -> str:
     return console.file.getvalue()
 
 
+def test_how_long_everything_will_take_is_said_once_after_the_first_steps_and_kept_up():
+    # The first step is slow, another is disturbed. Two hundred steps of this run, and half as much again after it.
+    seconds = {1: 30.0, 4: 9.0}
+    progress = Progress("SFT", 200, steps_after=100)
+    said = [line for step in range(1, 13) for line in progress.add({**an_sft_row(step), "seconds": seconds.get(step, 2.0)})]
+    assert said == ["all stages will take about 10 min 0 s on this machine, measured over 9 steps; stopped, they can go on"]
+    later = Progress("SFT", 200, [{**an_sft_row(150), "seconds": 2.0, "seconds_by_phase": {}}], steps_after=100)
+    assert later.left == "1 min 40 s left, 5 min 0 s of all stages"
+
+
+def test_a_run_by_itself_says_nothing_of_other_stages():
+    progress = Progress("SFT", 200)
+    assert [line for step in range(1, 13) for line in progress.add(an_sft_row(step))] == []
+    assert "stages" not in progress.left
+
+
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_a_view_fits_its_terminal_and_says_everything(width):
     text = shown(Progress("RL run", 100, [a_row(1), a_row(2, alarms=(ALARM,))]), width)

@@ -77,10 +77,11 @@ def test_an_empty_folder_is_an_error_that_says_so(tmp_path):
 
 
 def test_a_model_without_eyes_is_an_error(folder, tmp_path):
-    from transformers import LlamaConfig
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     load_local(str(folder)).processor.save_pretrained(tmp_path)
-    LlamaConfig(num_hidden_layers=1).save_pretrained(tmp_path)
+    small = LlamaConfig(num_hidden_layers=1, hidden_size=8, intermediate_size=8, num_attention_heads=1, vocab_size=16)
+    LlamaForCausalLM(small).save_pretrained(tmp_path)
     with pytest.raises(EngineError, match="no model that answers in text about pictures"):
         load_engine(str(tmp_path))
 

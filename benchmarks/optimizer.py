@@ -1,0 +1,90 @@
+"""What Muon costs beside AdamW: whole training steps of the quickstart's first lesson, on this processor.
+
+Run: python benchmarks/optimizer.py [--rounds 9]
+
+Both optimizers take steps of `tiny_sight` (32 pictures: forward, backward, optimizer) on two equal models in one process with one thread,
+in turns; the time is the process's own, and the figures are medians. The optimizer alone stands beside, and torch's own Muon, which
+orthogonalizes in bfloat16: where that is emulated, it shows what ours must not cost. Exit 1 when a whole step with Muon takes more than
+1.5 times one with AdamW. Figures: docs/results/training_speed.md.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from onethinker.commands.doctor import describe_processor
+from onethinker.training.config import SftRecipe
+from onethinker.training.packing import Tree
+from onethinker.training.run import Run, open_run
+
+BAR = 1.5
+"""Wanted: a whole step with Muon takes at most so many times as long as one with AdamW."""
+
+
+def make_trees(run: Run, count: int) -> list[Tree]:
+    """Return the first samples of the lesson."""
+    read = [run.read(number) for number in range(count)]
+    prompts = run.prompts([request for _, request in read])
+    return [Tree(prompt, (run.answer_ids(sample.response or ""),)) for prompt, (sample, _) in zip(prompts, read, strict=True)]
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Return the processor time of some work."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def whole_step(run: Run, trees: list[Tree]) -> float:
+    """Return the time of forward, backward and optimizer on one batch."""
+    tokens = sum(tree.num_scored for tree in trees)
+    return seconds(lambda: run.update(trees, 100, lambda row, members, logps, entropy: -logps.sum() / tokens))
+
+
+def optimizer_alone(optimizer: torch.optim.Optimizer) -> float:
+    """Return the time of a step with random gradients."""
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+        for parameter in group["params"]:
+            parameter.grad = torch.randn_like(parameter)
+    taken = seconds(optimizer.step)
+    optimizer.zero_grad()
+    return taken
+
+
+def main() -> None:
+    """Print the table; leave with 1 when Muon costs too much."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9, help="measurements of each side")
+    rounds = parser.parse_args().rounds
+    torch.set_num_threads(1)
+    print(f"{describe_processor()}, torch {torch.__version__}, one thread, medians of {rounds}")
+    with tempfile.TemporaryDirectory() as folder:
+        runs = {}
+        for kind in ("adamw", "muon"):
+            recipe = SftRecipe.load("tiny_sight", [f"optimizer.kind={kind}"])
+            runs[kind] = open_run(recipe, Path(folder) / kind, batch=recipe.batch_size)
+        trees = make_trees(runs["muon"], recipe.batch_size)
+        whole = [{kind: whole_step(run, trees) for kind, run in runs.items()} for _ in range(rounds + 1)][1:]
+        matrices = runs["muon"].optimizer.param_groups[0]["params"]
+        of_torch = torch.optim.Muon([torch.nn.Parameter(matrix.detach().clone()) for matrix in matrices])
+        optimizers = {**{kind: run.optimizer for kind, run in runs.items()}, "torch's Muon": of_torch}
+        alone = [{kind: optimizer_alone(optimizer) for kind, optimizer in optimizers.items()} for _ in range(4)][1:]
+    print("optimizer      alone    whole step")
+    for kind in optimizers:
+        step = f"{statistics.median(row[kind] for row in whole):9.3f} s" if kind in runs else ""
+        print(f"{kind:12} {statistics.median(row[kind] for row in alone):7.3f} s {step}")
+    ratio = statistics.median(row["muon"] / row["adamw"] for row in whole)
+    print(f"a whole step with Muon takes {ratio:.2f} times one with AdamW; wanted: at most {BAR}")
+    if ratio > BAR:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
