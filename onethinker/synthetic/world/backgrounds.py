@@ -75,7 +75,9 @@ def is_dark(background: Background) -> bool:
     return float(color_behind(background, 0.5, 0.5).mean()) < 125
 
 
-def paint_background(background: Background, side_px: int, *, shift: tuple[float, float] = (0.0, 0.0), zoom: float = 1.0) -> npt.NDArray[np.uint8]:
+def paint_background(
+    background: Background, side_px: int, *, shift: tuple[float, float] = (0.0, 0.0), zoom: float = 1.0
+) -> npt.NDArray[np.uint8]:
     """Return the ground as a square picture; a camera that moved by `shift` (shares of the picture) and came nearer by `zoom` sees it so."""
     import cv2
 
@@ -182,11 +184,19 @@ def _cloth(rng: np.random.Generator) -> Field:
 
 
 def _paper(rng: np.random.Generator) -> Field:
-    return _mix(_pick(rng, (214, 204, 184), (222, 222, 216), (206, 212, 220)), (246, 243, 235), 0.5 * _noise(rng, 6) + 0.5 * _noise(rng, 150, None, 1))
+    return _mix(
+        _pick(rng, (214, 204, 184), (222, 222, 216), (206, 212, 220)),
+        (246, 243, 235),
+        0.5 * _noise(rng, 6) + 0.5 * _noise(rng, 150, None, 1),
+    )
 
 
 def _stone(rng: np.random.Generator) -> Field:
-    return _mix(_pick(rng, (92, 94, 98), (118, 110, 102), (70, 76, 84)), (176, 174, 170), 0.6 * _noise(rng, 8, None, 5) + 0.4 * _noise(rng, 100, None, 2))
+    return _mix(
+        _pick(rng, (92, 94, 98), (118, 110, 102), (70, 76, 84)),
+        (176, 174, 170),
+        0.6 * _noise(rng, 8, None, 5) + 0.4 * _noise(rng, 100, None, 2),
+    )
 
 
 def _lights(rng: np.random.Generator) -> Field:
@@ -214,7 +224,9 @@ def _hills(rng: np.random.Generator) -> Field:
         waves = sum(np.sin(2 * np.pi * (k * x + rng.random())) / k for k in (1, 2, 3, 5))
         line = SIDE * (0.42 + 0.17 * depth + 0.045 * np.asarray(waves))
         share = (np.arange(SIDE)[:, None] > line[None]).astype(np.float32)
-        color = tuple(int(0.33 * (2 - depth) * far + (1 - 0.33 * (2 - depth)) * own) for far, own in zip((168, 186, 204), near, strict=True))
+        color = tuple(
+            int(0.33 * (2 - depth) * far + (1 - 0.33 * (2 - depth)) * own) for far, own in zip((168, 186, 204), near, strict=True)
+        )
         lit = _mix((color[0], color[1], color[2]), (color[0] + 36, color[1] + 36, color[2] + 20), _noise(rng, 20, 30, 3))
         picture = _mix(picture, lit, share)
     return picture

@@ -797,4 +797,6 @@ def say(rng: np.random.Generator, kind: str, **words: str) -> str:
 
 def words_of_wordings() -> Sequence[str]:
     """Return every text that a wording can add of itself, without what is filled in."""
-    return [part for wordings in WORDINGS.values() for text in wordings for part in text.split() if "{" not in part] + list(_PICTURE + _CLIP)
+    return [part for wordings in WORDINGS.values() for text in wordings for part in text.split() if "{" not in part] + list(
+        _PICTURE + _CLIP
+    )

@@ -29,8 +29,30 @@ class World:
 
 
 @dataclass(frozen=True)
+class Act:
+    """What a thing does in a clip, and when: a verb as in "the cat moves right"."""
+
+    verb: str
+    span: Span
+
+    @property
+    def plain(self) -> str:
+        """The verb without its s.
+
+        >>> Act("moves right", Span(0, 1)).plain
+        'move right'
+        """
+        first, _, rest = self.verb.partition(" ")
+        return f"{first[:-1]} {rest}".strip()
+
+
+@dataclass(frozen=True)
 class Thing:
-    """A thing in a scene. `color` is None where it is as drawn; `visible` is the closed stretch of seconds in which it is painted."""
+    """A thing in a scene.
+
+    `color` is None where it is as drawn; `visible` is the closed stretch of seconds in which it is painted (None: always); `act` is what
+    it does, None where it stays as it is.
+    """
 
     kind: Kind
     style: str
@@ -38,6 +60,7 @@ class Thing:
     track: Track
     is_mirrored: bool = False
     visible: Span | None = None
+    act: Act | None = None
 
     @property
     def name(self) -> str:
@@ -131,7 +154,10 @@ class Look:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything in a picture (`duration_s` is 0) or clip; later things are painted over earlier ones, signs and the wall last."""
+    """Everything in a picture (`duration_s` is 0) or clip; later things are painted over earlier ones, signs and the wall last.
+
+    `values` are the numbers that a chart or table shows for its things or sectors, in their order.
+    """
 
     background: Background
     things: tuple[Thing, ...] = ()
@@ -142,6 +168,7 @@ class Scene:
     camera: Camera | None = None
     look: Look = field(default_factory=Look)
     duration_s: float = 0.0
+    values: tuple[int, ...] = ()
 
 
 def draw_look(rng: np.random.Generator) -> Look:
@@ -176,7 +203,7 @@ def draw_color(rng: np.random.Generator, *, but: Sequence[str | None] = ()) -> s
     return names[int(rng.integers(len(names)))]
 
 
-def draw_things(rng: np.random.Generator, world: World, count: int, *, largest: float = 0.44) -> list[Thing]:
+def draw_things(rng: np.random.Generator, world: World, count: int, *, largest: float = 0.48) -> list[Thing]:
     """Return things of different kinds at the middle of the frame, the smaller the more there are; some tintable ones have a colour."""
     sizes = rng.uniform(0.68, 1.0, count) * largest * CROWDED[min(count, len(CROWDED)) - 1]
     kinds = draw_kinds(rng, world, count)
@@ -184,7 +211,7 @@ def draw_things(rng: np.random.Generator, world: World, count: int, *, largest: 
     return [draw_thing(rng, world, k, size=float(s), color=c) for k, s, c in zip(kinds, sizes, colors, strict=True)]
 
 
-CROWDED = (1.0, 0.92, 0.82, 0.74, 0.68, 0.62, 0.58, 0.55, 0.52)
+CROWDED = (1.0, 0.95, 0.86, 0.78, 0.72, 0.66, 0.62, 0.58, 0.55)
 """How large things are when there are one, two, three of them and so on."""
 
 

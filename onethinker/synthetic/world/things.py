@@ -95,8 +95,8 @@ _KIN = (
     "star sun",
     "box gift",
 )
-_TINTABLE = """car bus umbrella book balloon shirt dress backpack bucket scarf phone bird fish heart flag boot bag teapot couch
-    suitcase flower tulip dinosaur octopus guitar helmet motorcycle tractor tent mailbox"""
+_TINTABLE = """car bus umbrella book balloon dress backpack bucket scarf phone bird fish heart flag boot bag couch
+    suitcase flower tulip dinosaur octopus guitar helmet motorcycle tractor tent"""
 _UNSEEN = """owl crab giraffe camel bat kangaroo panda snail swan turtle
     helicopter tram skateboard
     strawberry pineapple cheese burger cupcake
