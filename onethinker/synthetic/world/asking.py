@@ -1,7 +1,8 @@
 """What questions about pictures and clips share: names of places and things, who is where, what a split admits."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,6 +17,7 @@ Family = Callable[[np.random.Generator, World], Scene]
 """From chance to a scene of a certain sort."""
 ORDINALS = ("first", "second", "third", "fourth", "fifth")
 CLEARLY = 80.0  # thousandths by which one thing must be further left (or right, up, down) than another
+_AMONG_ALIKE = 0.8  # of the questions in scenes with look-alikes are about one of them
 _LARGER = 1.5  # how many times the area of the next thing the biggest one has
 
 
@@ -27,6 +29,8 @@ class Asker:
     shot: Shot
     world: World
     split: str
+    boxes: dict[tuple[int, int], Box] = field(default_factory=dict)
+    """Boxes found so far, by thing and frame."""
 
     @property
     def things(self) -> tuple[Thing, ...]:
@@ -39,7 +43,9 @@ class Asker:
 
     def box(self, thing: int, frame: int = 0) -> Box:
         """Return the box of what is seen of a thing."""
-        return seen_box(self.shot, thing, frame)
+        if (thing, frame) not in self.boxes:
+            self.boxes[thing, frame] = seen_box(self.shot, thing, frame)
+        return self.boxes[thing, frame]
 
     def pick(self, options: Sequence[int]) -> int | None:
         """Return one of the numbers, None when there is none."""
@@ -142,6 +148,9 @@ def refer(asker: Asker, relation: str) -> tuple[int, str, str] | None:
         how = f"{relation}:{words.partition(thing.kind.name)[2].strip() or words.partition(thing.kind.name)[0].strip()}"
         if asker.admits(thing.kind.name, thing.color, cell_name(boxes[n]), how):
             good.append(way)
+    among_alike = [way for way in good if sum(thing.kind == asker.things[way[0]].kind for thing in asker.things) > 1]
+    if among_alike and asker.rng.random() < _AMONG_ALIKE:
+        good = among_alike
     chosen = asker.pick(range(len(good)))
     return None if chosen is None else good[chosen]
 
@@ -152,7 +161,7 @@ def _by_order(asker: Asker, n: int, alike: Sequence[int], boxes: Sequence[Box]) 
     for side, axis, step in (("left", 0, 1), ("right", 0, -1), ("top", 1, 1), ("bottom", 1, -1)):
         order = sorted(alike, key=lambda m: step * center_of(boxes[m])[axis])
         values = [center_of(boxes[m])[axis] for m in order]
-        if min(abs(a - b) for a, b in zip(values, values[1:], strict=False)) >= CLEARLY:
+        if min(abs(a - b) for a, b in pairwise(values)) >= CLEARLY:
             ordinal = ORDINALS[order.index(n)]
             words = f"{ordinal} {thing.kind.name} from the {side}"
             ways.append((n, words, f"there are {len(alike)} {thing.kind.plural}. the {ordinal} is at the {corner_name(boxes[n])}."))
@@ -198,7 +207,7 @@ def inner_and_outer_points(asker: Asker, thing: int, frame: int = 0) -> dict[str
     columns = np.flatnonzero(mask.any(0))
     cuts = np.linspace(columns[0], columns[-1] + 1, 4).round().astype(int)
     inner = []
-    for left, right in zip(cuts, cuts[1:], strict=False):
+    for left, right in pairwise(cuts):
         row, column = np.unravel_index(int(depth[:, left:right].argmax()), depth[:, left:right].shape)
         inner.append([int((column + left + 0.5) * 1000 / side), int((row + 0.5) * 1000 / side)])
     box = asker.box(thing, frame)

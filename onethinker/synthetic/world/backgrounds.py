@@ -36,10 +36,9 @@ class Background:
 def draw_background(rng: np.random.Generator, *, calm: bool = False) -> Background:
     """Return a random part of a random ground; a `calm` one has nothing that could be taken for writing."""
     kinds = CALM if calm else tuple(_PAINTERS)
-    kind, variant = kinds[int(rng.integers(len(kinds)))], int(rng.integers(VARIANTS))
-    a, b, c, d = rng.random(4).tolist()
+    a, b, c, d, e, f, g = rng.random(7).tolist()
     side = 0.45 + 0.55 * a
-    return Background(kind, variant, (1 - side) * b, (1 - side) * c, side, bool(rng.integers(2)), 0.8 + 0.3 * d)
+    return Background(kinds[int(e * len(kinds))], int(f * VARIANTS), (1 - side) * b, (1 - side) * c, side, g < 0.5, 0.8 + 0.3 * d)
 
 
 @lru_cache(maxsize=256)
@@ -78,9 +77,14 @@ def is_dark(background: Background) -> bool:
 def paint_background(
     background: Background, side_px: int, *, shift: tuple[float, float] = (0.0, 0.0), zoom: float = 1.0
 ) -> npt.NDArray[np.uint8]:
-    """Return the ground as a square picture; a camera that moved by `shift` (shares of the picture) and came nearer by `zoom` sees it so."""
+    """Return the ground as a square picture, as a camera sees it that moved by `shift` (shares of the picture) and came nearer by `zoom`."""
     import cv2
 
+    if shift == (0.0, 0.0) and zoom == 1.0:
+        left, top, side = (round(share * SIDE) for share in (background.left, background.top, background.side))
+        part = ground(background.kind, background.variant)[top : top + side, left : left + side]
+        picture = cv2.resize(part, (side_px, side_px), interpolation=cv2.INTER_LINEAR)
+        return cv2.convertScaleAbs(cv2.flip(picture, 1) if background.is_mirrored else picture, alpha=background.light)
     scale = background.side * SIDE / side_px
     mirror = -1 if background.is_mirrored else 1
     middle_x = (background.left + background.side / 2) * SIDE + mirror * shift[0] * background.side * SIDE

@@ -340,7 +340,8 @@ def track(asker: Asker) -> Question | None:
 def _ends(shot: Shot, n: int) -> str:
     """Return in which quarters a thing is at first and in the last whole second."""
     first, last = shot.box(n), shot.box(n, shot.frame_at(shot.clip.duration_s - 1))
-    assert first and last
+    assert first
+    assert last
     return f"from {corner_name(first)} to {corner_name(last)}"
 
 

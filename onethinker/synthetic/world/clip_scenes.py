@@ -215,7 +215,7 @@ def draw_roaming(rng: np.random.Generator, world: World) -> Scene:
 
 
 def draw_chase(rng: np.random.Generator, world: World) -> Scene:
-    """Return things that wander, for tracking: at times look-alikes that cross, at times behind a narrow wall, at times by a moving camera."""
+    """Return things that wander, for tracking: at times look-alikes that cross, a narrow wall before them, or a camera that moves."""
     duration_s = _draw_duration(rng, world)
     kinds = draw_kinds(rng, world, int(rng.integers(1, 3)))
     size = float(rng.uniform(0.26, 0.36))

@@ -787,9 +787,9 @@ WORDINGS: dict[str, tuple[str, ...]] = {
 def say(rng: np.random.Generator, kind: str, **words: str) -> str:
     """Return one of the wordings of a kind of question with its words put in, at times with a capital, at times without its last mark."""
     wordings = WORDINGS[kind]
-    number, picture, clip = (int(n) for n in rng.integers(0, (len(wordings), len(_PICTURE), len(_CLIP))))
-    text = wordings[number].format_map({**words, "picture": _PICTURE[picture], "clip": _CLIP[clip]})
-    capital, mark = rng.random(2).tolist()
+    number, picture, clip, capital, mark = rng.random(5).tolist()
+    media = {"picture": _PICTURE[int(picture * len(_PICTURE))], "clip": _CLIP[int(clip * len(_CLIP))]}
+    text = wordings[int(number * len(wordings))].format_map({**words, **media})
     if capital < 0.5:
         text = text[0].upper() + text[1:]
     return text[:-1] if mark < 0.15 else text

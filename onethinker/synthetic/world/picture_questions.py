@@ -1,6 +1,7 @@
 """Questions about pictures of things, by problem type."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from onethinker.synthetic.questions import Question, compact_json, corner_name, mask_record, with_options
 from onethinker.synthetic.world import picture_scenes as scenes
@@ -147,7 +148,7 @@ def ask_ordinal(asker: Asker) -> Question | None:
     for side, axis, step in (("left", 0, 1), ("right", 0, -1), ("top", 1, 1), ("bottom", 1, -1)):
         order = sorted(range(len(names)), key=lambda n: step * center_of(asker.box(n))[axis])
         values = [center_of(asker.box(n))[axis] for n in order]
-        if min(abs(a - b) for a, b in zip(values, values[1:], strict=False)) < CLEARLY:
+        if min(abs(a - b) for a, b in pairwise(values)) < CLEARLY:
             continue
         for place, n in enumerate(order):
             if asker.admits(names[n], asker.things[n].color, cell_name(asker.box(n)), f"{ORDINALS[place]} from {side}"):
@@ -302,12 +303,8 @@ def count_not(asker: Asker) -> Question | None:
     rest = len(asker.things) - own
     if len(kinds) < 2 or not asker.admits(thing.kind.name, None, "", f"count not {own} {rest}"):
         return None
-    reasoning = f"there are {len(asker.things)} things. {own} of them {_is(own)} {_named(thing, own)}. {len(asker.things)}-{own}={rest}."
+    reasoning = f"there are {len(asker.things)} things and {own} {_named(thing, own)}. {len(asker.things)}-{own}={rest}."
     return Question(asker.shot, say(asker.rng, "count_not", things=thing.kind.plural), reasoning, str(rest))
-
-
-def _is(count: int) -> str:
-    return "is" if count == 1 else "are"
 
 
 def count_difference(asker: Asker) -> Question | None:
@@ -404,7 +401,9 @@ def segment(asker: Asker) -> Question | None:
 
 PICTURE_QUESTIONS: dict[str, tuple[tuple[Family, tuple[Ask, ...]], ...]] = {
     "multiple choice": (
-        (scenes.draw_mixed, (ask_present, ask_absent, ask_color, ask_exists, ask_size)),
+        (scenes.draw_mixed, (ask_present, ask_absent, ask_exists, ask_size)),
+        (scenes.draw_mixed, (ask_color,)),
+        (scenes.draw_several, (ask_place, ask_relation, ask_beside, ask_is_true)),
         (scenes.draw_several, (ask_place, ask_relation, ask_beside, ask_is_true)),
         (scenes.draw_row, (ask_ordinal,)),
         (scenes.draw_crowd, (ask_more,)),

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onethinker.clip import Clip
-from onethinker.geometry import Span
+from onethinker.geometry import Box, Span
 from onethinker.synthetic.painting import FPS, FRAME_SIDE_PX, IMAGE_SIDE_PX, Painting
 from onethinker.synthetic.world.atlas import Pixels, Sprite
 from onethinker.synthetic.world.backgrounds import paint_background
@@ -18,7 +18,6 @@ Poses = npt.NDArray[np.float64]
 
 _HIDES = 255
 _SOLID = 128  # of 255: a pixel that a thing covers at least so much is its own
-_NO_VIEW = (0.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +26,14 @@ class Shot(Painting):
 
     scene: Scene
     whole: npt.NDArray[np.int32]
+
+    def box(self, thing: int, frame: int = 0) -> Box | None:
+        """Return the extent of the thing's mask in whole thousandths, or None where it cannot be seen."""
+        import cv2
+
+        x, y, width, height = cv2.boundingRect(self.mask(thing, frame).view(np.uint8))
+        scale = 1000 / self.owners.shape[1]
+        return Box(round(x * scale), round(y * scale), round((x + width) * scale), round((y + height) * scale)) if width else None
 
     def seen_share(self, thing: int, frame: int = 0) -> float:
         """Return how much of a thing is seen in a frame, 0 to 1: what hides it and the edge of the frame take away."""
@@ -44,16 +51,18 @@ def render(scene: Scene, name: str, side_px: int | None = None) -> Shot:
     side = side_px or (FRAME_SIDE_PX if is_video else IMAGE_SIDE_PX)
     num_frames = round(scene.duration_s * FPS) if is_video else 1
     times_s = np.arange(num_frames) / FPS
-    views = scene.camera.views(times_s, scene.duration_s) if scene.camera else np.tile(_NO_VIEW, (num_frames, 1))
-    frames = _ground(scene, views, side)
+    views = scene.camera.views(times_s, scene.duration_s) if scene.camera else None
+    frames = _ground(scene, views, num_frames, side)
     owners = np.zeros((num_frames, side, side), np.uint8)
     whole = np.zeros((num_frames, len(scene.things)), np.int32)
-    for sector in scene.sectors:
-        _paint_sector(frames, sector)
     for bar in scene.bars:
         _paint_bar(frames, bar)
+    for sector in scene.sectors:
+        _paint_sector(frames, sector)
     for number, thing in enumerate(scene.things):
-        whole[:, number] = _paint_thing(frames, owners, thing, number, _seen_from(views, thing.track.poses(times_s)), times_s, scene.look)
+        poses = thing.track.poses(times_s)
+        poses = poses if views is None else _seen_from(views, poses)
+        whole[:, number] = _paint_thing(frames, owners, thing, number, poses, times_s, scene.look)
     if scene.wall:
         _paint_wall(frames, owners, scene.wall)
     for writing in scene.writings:
@@ -72,9 +81,9 @@ def render(scene: Scene, name: str, side_px: int | None = None) -> Shot:
     return Shot(clip, owners, scene, whole)
 
 
-def _ground(scene: Scene, views: Poses, side: int) -> Pixels:
-    if not scene.camera:
-        return np.repeat(paint_background(scene.background, side)[None], len(views), axis=0)
+def _ground(scene: Scene, views: Poses | None, num_frames: int, side: int) -> Pixels:
+    if views is None:
+        return np.repeat(paint_background(scene.background, side)[None], num_frames, axis=0)
     return np.stack([paint_background(scene.background, side, shift=(x, y), zoom=zoom) for x, y, zoom in views.tolist()])
 
 
@@ -151,9 +160,12 @@ def _cut(patch: Pixels, x: int, y: int, side: int) -> tuple[Pixels, slice, slice
 
 def _blend(under: Pixels, patch: Pixels) -> None:
     """Paint a patch whose colours are multiplied by its alpha."""
-    left = under * (255 - patch[..., 3:]).astype(np.uint16)
-    left = (left + 128 + (left >> 8)) >> 8
-    under[...] = np.minimum(left + patch[..., :3], 255)
+    import cv2
+
+    if not under.size:
+        return
+    shown_through = cv2.cvtColor(255 - patch[..., 3], cv2.COLOR_GRAY2RGB)
+    under[...] = cv2.add(cv2.multiply(under, shown_through, scale=1 / 255), cv2.cvtColor(patch, cv2.COLOR_RGBA2RGB))
 
 
 def _shade(frame: Pixels, alpha: Pixels, x: int, y: int, shadow: tuple[float, float, float]) -> None:
@@ -162,10 +174,11 @@ def _shade(frame: Pixels, alpha: Pixels, x: int, y: int, shadow: tuple[float, fl
     dx, dy, strength = shadow
     longer = max(alpha.shape)
     soft = cv2.blur(alpha, (max(1, longer // 10),) * 2)
-    part, rows, columns = _cut(soft[..., None], x + round(dx * longer), y + round(dy * longer), frame.shape[0])
-    darkness = (part * np.float32(256 * strength / 255)).astype(np.uint16)
+    part, rows, columns = _cut(soft, x + round(dx * longer), y + round(dy * longer), frame.shape[0])
     under = frame[rows, columns]
-    under[...] = (under * (256 - darkness)) >> 8
+    if under.size:
+        light = cv2.convertScaleAbs(part, alpha=-strength, beta=255)
+        under[...] = cv2.multiply(under, cv2.cvtColor(light, cv2.COLOR_GRAY2RGB), scale=1 / 255)
 
 
 def _paint_writing(frames: Pixels, owners: Pixels, writing: Writing, times_s: npt.NDArray[np.float64]) -> None:
@@ -189,10 +202,10 @@ def _paint_bar(frames: Pixels, bar: Bar) -> None:
 
 
 def _paint_sector(frames: Pixels, sector: Sector) -> None:
-    side, fine = frames.shape[1], 16
-    x, y = (round(share * side * fine) for share in sector.center)
     import cv2
 
+    side, fine = frames.shape[1], 16
+    x, y = (round(share * side * fine) for share in sector.center)
     turns = np.deg2rad(np.linspace(sector.start, sector.end, 40))
     radius = sector.radius * side * fine
     edge = np.stack([x + radius * np.sin(turns), y - radius * np.cos(turns)], axis=1)
@@ -203,7 +216,7 @@ def _paint_sector(frames: Pixels, sector: Sector) -> None:
 
 def _paint_wall(frames: Pixels, owners: Pixels, wall: Wall) -> None:
     side = frames.shape[1]
-    columns = slice(round(wall.left * side), round(wall.right * side))
+    columns = slice(max(0, round(wall.left * side)), min(side, round(wall.right * side)))
     frames[:, :, columns] = _planks(side, wall.color)[:, : columns.stop - columns.start]
     owners[:, :, columns] = _HIDES
 
@@ -228,8 +241,8 @@ def _finish(frames: Pixels, look: Look) -> None:
             cv2.multiply(frame, light, dst=frame, dtype=cv2.CV_8U)
     if look.jpeg_quality:
         for frame in frames:
-            _, kept = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, look.jpeg_quality])
-            frame[...] = cv2.imdecode(kept, cv2.IMREAD_COLOR)
+            _, kept = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, look.jpeg_quality])
+            frame[...] = cv2.imdecode(kept, cv2.IMREAD_COLOR_RGB)
 
 
 @lru_cache(maxsize=512)

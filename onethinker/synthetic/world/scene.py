@@ -15,6 +15,7 @@ from onethinker.synthetic.world.things import COLORS, SEEN, TRAINING_STYLES, Kin
 Color = tuple[int, int, int]
 
 _MARGIN = 0.02
+_PLACES_TRIED = 20
 _STANDS_OUT = 70.0  # mean distance of colours at which a thing is seen at once
 _BACKGROUNDS_TRIED = 4
 
@@ -215,26 +216,35 @@ CROWDED = (1.0, 0.95, 0.86, 0.78, 0.72, 0.66, 0.62, 0.58, 0.55)
 """How large things are when there are one, two, three of them and so on."""
 
 
-def scatter(rng: np.random.Generator, things: Sequence[Thing], *, overlap: float = 0.0, low_y: float = 0.0) -> tuple[Thing, ...]:
-    """Return the things at places where their boxes overlap by no more than a share of the smaller one's sides; smaller where there is no room.
-
-    `low_y` keeps the upper part of the frame free.
-    """
-    halves = np.array([(thing.sprite.width, thing.sprite.height) for thing in things]) * np.array([[t.size / 2] for t in things])
+def scatter(rng: np.random.Generator, things: Sequence[Thing], *, overlap: float = 0.0) -> tuple[Thing, ...]:
+    """Return the things at places where the sides of any two boxes overlap by no more than a share; smaller where there is no room."""
+    halves = [(t.sprite.width * t.size / 2, t.sprite.height * t.size / 2) for t in things]
+    order = sorted(range(len(things)), key=lambda n: -halves[n][0] * halves[n][1])
     scale = 1.0
     while True:
-        sides = halves * scale
-        low = _MARGIN + sides + np.array([0.0, low_y])
-        tries = low + (1 - _MARGIN - sides - low) * rng.random((24, len(things), 2))
-        reach = (1 - overlap) * (sides[:, None] + sides) + 0.02 * (overlap == 0)
-        apart = (np.abs(tries[:, :, None] - tries[:, None]) >= reach).any(-1) | np.eye(len(things), dtype=bool)
-        fits = apart.all((1, 2))
-        if fits.any():
+        chances = rng.random((len(things), _PLACES_TRIED, 2)).tolist()
+        placed: dict[int, tuple[float, float, float, float]] = {}
+        for n in order:
+            half_x, half_y = halves[n][0] * scale, halves[n][1] * scale
+            for a, b in chances[n]:
+                x = _MARGIN + half_x + (1 - 2 * (_MARGIN + half_x)) * a
+                y = _MARGIN + half_y + (1 - 2 * (_MARGIN + half_y)) * b
+                if all(_are_apart((x, y, half_x, half_y), other, overlap) for other in placed.values()):
+                    placed[n] = (x, y, half_x, half_y)
+                    break
+            else:
+                break
+        if len(placed) == len(things):
             return tuple(
-                replace(t, track=replace(t.track, xs=(float(x),), ys=(float(y),)).sized(scale))
-                for t, (x, y) in zip(things, tries[fits.argmax()], strict=True)
+                replace(t, track=replace(t.track, xs=(placed[n][0],), ys=(placed[n][1],)).sized(scale)) for n, t in enumerate(things)
             )
         scale *= 0.93
+
+
+def _are_apart(a: tuple[float, float, float, float], b: tuple[float, float, float, float], overlap: float) -> bool:
+    """Whether two boxes (centre and half sides) overlap by no more than a share of their sides."""
+    gap = 0.0 if overlap else 0.02
+    return abs(a[0] - b[0]) >= (1 - overlap) * (a[2] + b[2]) + gap or abs(a[1] - b[1]) >= (1 - overlap) * (a[3] + b[3]) + gap
 
 
 def background_for(rng: np.random.Generator, things: Sequence[Thing], *, calm: bool = False) -> Background:

@@ -137,7 +137,9 @@ CATEGORIES = {"animal": "animals", "vehicle": "vehicles", "food": "foods", "buil
 def with_article(name: str) -> str:
     """Return a name with "a" or "an" before it.
 
-    >>> with_article("orange fish"), with_article("ufo")
-    ('an orange fish', 'a ufo')
+    >>> with_article("orange fish"), with_article("ufo"), with_article("bread")
+    ('an orange fish', 'a ufo', 'some bread')
     """
-    return f"{'an' if name[0] in 'aeio' or name.startswith('umb') else 'a'} {name}"
+    if name == "bread":
+        return "some bread"
+    return f"{'an' if name[0] in 'aeio' or name.startswith(('umb', 'hour')) else 'a'} {name}"

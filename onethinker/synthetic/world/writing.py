@@ -8,7 +8,7 @@ from onethinker.geometry import Span
 from onethinker.synthetic.questions import Question
 from onethinker.synthetic.world.asking import ORDINALS, Ask, Asker, Family
 from onethinker.synthetic.world.backgrounds import Background, draw_background, is_dark
-from onethinker.synthetic.world.lettering import FONTS, width_of
+from onethinker.synthetic.world.lettering import BOARD_ROOM, FONTS, width_of
 from onethinker.synthetic.world.phrasing import say
 from onethinker.synthetic.world.scene import Scene, World, Writing, draw_look
 from onethinker.synthetic.world.things import KINDS_OF_THINGS
@@ -67,37 +67,36 @@ def draw_writing(
     if turn and c > 0.93:
         angle = 90.0 if d < 0.5 else -90.0
     height = fitting_height(lines, font, angle=angle, has_board=board is not None, largest=largest) * (0.8 + 0.2 * e)
-    x, y = _free_place(rng, lines, font, height, angle)
+    x, y = _free_place(rng, _extent(lines, font, height, angle, has_board=board is not None))
     return Writing(lines, font, inks[int(rng.integers(len(inks)))] if colorful else inks[0], board, (x, y), height, angle)
 
 
 def fitting_height(lines: tuple[str, ...], font: int, *, angle: float = 0.0, has_board: bool = False, largest: float = 0.3) -> float:
     """Return the height of a line, at most `largest`, at which the lines fit into the frame."""
-    width, height = _extent(lines, font, 1.0, angle)
-    if has_board:
-        width, height = width + 0.7, height + 0.7
+    width, height = _extent(lines, font, 1.0, angle, has_board=has_board)
     return min(largest, _ROOM / width, _ROOM / height)
 
 
-def _extent(lines: tuple[str, ...], font: int, height: float, angle: float) -> tuple[float, float]:
-    """Return how wide and tall lines of a height are when they are turned."""
-    wide = max(width_of(line, font) for line in lines) * height
-    tall = (len(lines) * 1.35 + 0.3 * (len(lines) - 1)) * height
+def _extent(lines: tuple[str, ...], font: int, height: float, angle: float, *, has_board: bool) -> tuple[float, float]:
+    """Return how wide and tall lines of a height are when they are turned, with the sign behind them."""
+    room = 2 * BOARD_ROOM * has_board
+    wide = (max(width_of(line, font) for line in lines) + room) * height
+    tall = (len(lines) * 1.35 + 0.3 * (len(lines) - 1) + room) * height
     cos, sin = abs(np.cos(np.deg2rad(angle))), abs(np.sin(np.deg2rad(angle)))
     return float(wide * cos + tall * sin), float(wide * sin + tall * cos)
 
 
-def _free_place(rng: np.random.Generator, lines: tuple[str, ...], font: int, height: float, angle: float) -> tuple[float, float]:
-    wide, tall = _extent(lines, font, height, angle)
+def _free_place(rng: np.random.Generator, extent: tuple[float, float]) -> tuple[float, float]:
+    wide, tall = extent
     a, b = rng.random(2).tolist()
-    room_x, room_y = max(0.0, 0.94 - wide), max(0.0, 0.94 - tall)
+    room_x, room_y = max(0.0, _ROOM - wide), max(0.0, _ROOM - tall)
     return 0.5 + room_x * (a - 0.5), 0.5 + room_y * (b - 0.5)
 
 
 def draw_text(rng: np.random.Generator, _: World) -> Scene:
     """Return one to three words, in one line, or wrapped into several."""
     background = draw_background(rng, calm=True)
-    count = int(rng.choice((1, 2, 3), p=(0.5, 0.35, 0.15)))
+    count = (1, 1, 1, 2, 2, 3)[int(rng.integers(6))]
     words = draw_words(rng, count)
     if count == 2 and sum(map(len, words)) <= 8 and rng.random() < 0.5:
         words = (" ".join(words),)
@@ -115,7 +114,7 @@ def draw_two_texts(rng: np.random.Generator, _: World) -> Scene:
     for row, (word, color) in enumerate(zip(words, colors, strict=True)):
         height = fitting_height((word,), font, largest=0.5 / len(words))
         wide = width_of(word, font) * height
-        x = 0.5 + float(rng.uniform(-0.5, 0.5)) * max(0.0, 0.94 - wide)
+        x = 0.5 + float(rng.uniform(-0.5, 0.5)) * max(0.0, _ROOM - wide)
         writings.append(Writing((word,), font, inks[color], None, (x, (row + 0.5) / len(words)), height))
     return Scene(background, writings=tuple(writings), look=draw_look(rng))
 
