@@ -4,10 +4,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from onethinker.clip import Clip
 from onethinker.data.sample import Sample
+from onethinker.data.worlds import WorldName
 from onethinker.errors import DataError
 from onethinker.synthetic.painting import FPS
 from onethinker.synthetic.samples import make_sample
@@ -22,6 +24,7 @@ def write_dataset(
     seed: int = 0,
     split: str = "train",
     side_px: int | None = None,
+    world: WorldName = "shapes",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write the first samples of an endless list into a new folder and return the path of its samples.jsonl.
@@ -38,23 +41,24 @@ def write_dataset(
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise DataError(f"{folder}: is there already; name a new or an empty folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
     try:
-        (partial / "media").mkdir()
-        write_samples(partial / _RECORDS, _saved_samples(partial, num_samples, seed, split, side_px, on_progress))
-        partial.chmod(0o755)
-        partial.replace(folder)
+        (unfinished / "media").mkdir()
+        write_samples(
+            unfinished / _RECORDS,
+            _saved_samples(unfinished, num_samples, partial(make_sample, seed, split=split, side_px=side_px, world=world), on_progress),
+        )
+        unfinished.chmod(0o755)
+        unfinished.replace(folder)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
     return folder / _RECORDS
 
 
 def _saved_samples(
     folder: Path,
     num_samples: int,
-    seed: int,
-    split: str,
-    side_px: int | None,
+    make: Callable[[int], Sample],
     on_progress: Callable[[int, int], None] | None,
 ) -> Iterator[Sample]:
     """Yield samples whose media lie in the folder, each saved just before it is yielded."""
@@ -63,7 +67,7 @@ def _saved_samples(
     from onethinker.media.writing import write_video
 
     for index in range(num_samples):
-        sample = make_sample(seed, index, split=split, side_px=side_px)
+        sample = make(index)
         (clip,) = sample.media
         assert isinstance(clip, Clip)
         path = folder / "media" / f"{index:06d}.{'png' if clip.kind == 'image' else 'mp4'}"

@@ -48,14 +48,16 @@ def ground(kind: str, variant: int) -> npt.NDArray[np.uint8]:
     picture = _PAINTERS[kind](rng)
     picture = picture + rng.normal(0, 3, picture.shape).astype(np.float32)
     mean = picture.mean((0, 1))
-    return np.clip(mean + 0.8 * (picture - mean), 8, 247).astype(np.uint8)
+    calmer: npt.NDArray[np.uint8] = np.clip(mean + 0.8 * (picture - mean), 8, 247).astype(np.uint8)
+    return calmer
 
 
 @lru_cache(maxsize=256)
 def coarse_ground(kind: str, variant: int) -> Field:
     """Return a ground as 12 x 12 mean colours: enough to know what will stand out from it."""
     blocks = ground(kind, variant).reshape(_COARSE, SIDE // _COARSE, _COARSE, SIDE // _COARSE, 3)
-    return blocks.mean((1, 3)).astype(np.float32)
+    means: Field = blocks.mean((1, 3)).astype(np.float32)
+    return means
 
 
 def color_behind(background: Background, x: float, y: float) -> Field:
@@ -77,14 +79,15 @@ def is_dark(background: Background) -> bool:
 def paint_background(
     background: Background, side_px: int, *, shift: tuple[float, float] = (0.0, 0.0), zoom: float = 1.0
 ) -> npt.NDArray[np.uint8]:
-    """Return the ground as a square picture, as a camera sees it that moved by `shift` (shares of the picture) and came nearer by `zoom`."""
+    """Return the ground as a square picture, seen by a camera that moved by `shift` (shares of the picture) and came nearer by `zoom`."""
     import cv2
 
     if shift == (0.0, 0.0) and zoom == 1.0:
         left, top, side = (round(share * SIDE) for share in (background.left, background.top, background.side))
         part = ground(background.kind, background.variant)[top : top + side, left : left + side]
         picture = cv2.resize(part, (side_px, side_px), interpolation=cv2.INTER_LINEAR)
-        return cv2.convertScaleAbs(cv2.flip(picture, 1) if background.is_mirrored else picture, alpha=background.light)
+        still: npt.NDArray[np.uint8] = cv2.flip(picture, 1) if background.is_mirrored else picture
+        return _lit(still, background.light)
     scale = background.side * SIDE / side_px
     mirror = -1 if background.is_mirrored else 1
     middle_x = (background.left + background.side / 2) * SIDE + mirror * shift[0] * background.side * SIDE
@@ -99,7 +102,14 @@ def paint_background(
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REFLECT_101,
     )
-    return cv2.convertScaleAbs(picture, alpha=background.light)
+    return _lit(picture, background.light)
+
+
+def _lit(picture: npt.NDArray[np.uint8], light: float) -> npt.NDArray[np.uint8]:
+    import cv2
+
+    lit: npt.NDArray[np.uint8] = cv2.convertScaleAbs(picture, alpha=light)
+    return lit
 
 
 def _noise(rng: np.random.Generator, cells_x: int, cells_y: int | None = None, octaves: int = 4) -> Field:
@@ -111,7 +121,8 @@ def _noise(rng: np.random.Generator, cells_x: int, cells_y: int | None = None, o
         shape = (min(SIDE, (cells_y or cells_x) << octave), min(SIDE, cells_x << octave))
         total += cv2.resize(rng.random(shape, np.float32), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC) / 2**octave
     low, high = np.quantile(total, (0.02, 0.98))
-    return np.clip((total - low) / (high - low), 0, 1)
+    noise: Field = np.clip((total - low) / (high - low), 0, 1)
+    return noise
 
 
 def _mix(a: Color | Field, b: Color | Field, share: Field) -> Field:
@@ -142,7 +153,7 @@ def _clouds(rng: np.random.Generator) -> Field:
 
 
 def _grass(rng: np.random.Generator) -> Field:
-    dark, light = _pick(rng, ((48), 98, 44), (70, 110, 40), (60, 104, 66)), _pick(rng, (122, 168, 78), (150, 176, 90), (106, 150, 92))
+    dark, light = _pick(rng, (48, 98, 44), (70, 110, 40), (60, 104, 66)), _pick(rng, (122, 168, 78), (150, 176, 90), (106, 150, 92))
     return _mix(dark, light, 0.6 * _noise(rng, 90, 24, 3) + 0.4 * _noise(rng, 4))
 
 
@@ -184,7 +195,8 @@ def _cloth(rng: np.random.Generator) -> Field:
     count = int(rng.integers(6, 14))
     stripes = ((x * count // SIDE) % 2 + (y * count // SIDE) % 2 * int(rng.integers(2))) / 2
     weave = 0.5 + 0.25 * np.sin(x * 1.6) + 0.25 * np.sin(y * 1.6)
-    return np.asarray(base, np.float32) * (0.84 + 0.2 * stripes + 0.08 * weave)[..., None].astype(np.float32)
+    cloth: Field = np.asarray(base, np.float32) * (0.84 + 0.2 * stripes + 0.08 * weave)[..., None].astype(np.float32)
+    return cloth
 
 
 def _paper(rng: np.random.Generator) -> Field:
@@ -214,7 +226,8 @@ def _lights(rng: np.random.Generator) -> Field:
         color = _pick(rng, (240, 190, 110), (230, 130, 90), (130, 170, 220), (210, 210, 190), (190, 120, 170))
         cv2.circle(glow, (x, y), radius, color, -1, cv2.LINE_AA)
         picture = picture + (glow - picture) * np.float32(rng.uniform(0.12, 0.35))
-    return cv2.GaussianBlur(picture, (0, 0), 2.5)
+    blurred: Field = cv2.GaussianBlur(picture, (0, 0), 2.5)
+    return blurred
 
 
 def _hills(rng: np.random.Generator) -> Field:

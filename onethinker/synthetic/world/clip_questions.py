@@ -326,10 +326,10 @@ def track(asker: Asker) -> Question | None:
         shares = [shot.seen_share(n, shot.frame_at(second)) for second in seconds]
         if shares[0] > 0.9 and min(shares) >= _SEEN and _admitted(asker, [n], f"track {_ends(shot, n)}"):
             good.append(n)
-    n = asker.pick(good)
-    if n is None:
+    chosen = asker.pick(good)
+    if chosen is None:
         return None
-    thing = asker.things[n]
+    n, thing = chosen, asker.things[chosen]
     alike = sum(other.name == thing.name for other in asker.things)
     boxes = boxes_by_second(shot, n, Span(0.0, shot.clip.duration_s - 1), first_key=1)
     reasoning = f"{f'there are {alike} {thing.plural}. ' if alike > 1 else ''}it goes {_ends(shot, n)}."

@@ -239,7 +239,7 @@ def _wandering(rng: np.random.Generator, thing: Thing, duration_s: float) -> Thi
     low, high = 0.08 + thing.size / 2, 0.92 - thing.size / 2
     places = rng.uniform(low, high, (3, 2)).tolist()
     sizes = [thing.size * scale for scale in rng.uniform(0.75, 1.0, 3).tolist()] if rng.random() < 0.3 else [thing.size] * 3
-    track = at_rest(*places[0], sizes[0], thing.track.angles[0])
+    track = at_rest(places[0][0], places[0][1], sizes[0], thing.track.angles[0])
     track = track.then(0.0, turn_s, x=places[1][0], y=places[1][1], size=sizes[1])
     rest_s = 0.5 * int(rng.integers(0, 2))
     return replace(thing, track=track.then(turn_s + rest_s, duration_s, x=places[2][0], y=places[2][1], size=sizes[2]))

@@ -75,8 +75,8 @@ def _number(kind: tuple[str, str], split: str) -> int:
 
 def _ask(asker: Asker, asks: tuple[Ask, ...]) -> Question | None:
     """Return what the first of the ways of asking that finds something asks, in random order."""
-    for place in asker.rng.permutation(len(asks)).tolist():
-        question = asks[place](asker)
+    for place in asker.rng.permutation(len(asks)):
+        question = asks[int(place)](asker)
         if question is not None:
             return question
     return None

@@ -141,7 +141,8 @@ class Camera:
     def views(self, times_s: npt.NDArray[np.float64], duration_s: float) -> npt.NDArray[np.float64]:
         """Return x, y and nearness at each of the times, shaped (num_times, 3)."""
         share = (times_s / duration_s)[:, None] if duration_s else np.zeros((len(times_s), 1))
-        return np.array(self.start) + (np.array(self.end) - np.array(self.start)) * share
+        views: npt.NDArray[np.float64] = np.array(self.start) + (np.array(self.end) - np.array(self.start)) * share
+        return views
 
 
 @dataclass(frozen=True)
