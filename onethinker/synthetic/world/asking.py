@@ -11,7 +11,7 @@ from onethinker.synthetic.questions import OUTSIDE, Question, corner_name, seen_
 from onethinker.synthetic.world.rendering import Shot
 from onethinker.synthetic.world.scene import Scene, Thing, World
 from onethinker.synthetic.world.splits import split_of
-from onethinker.synthetic.world.things import CATEGORIES, KINDS_OF_THINGS, with_article
+from onethinker.synthetic.world.things import with_article
 
 Family = Callable[[np.random.Generator, World], Scene]
 """From chance to a scene of a certain sort."""
@@ -216,12 +216,6 @@ def inner_and_outer_points(asker: Asker, thing: int, frame: int = 0) -> dict[str
     beside = [[left, y], [right, y], [x, bottom], [x, top], [left, top], [right, top], [left, bottom], [right, bottom]]
     outer = [point for point in beside if all(0 <= value < 1000 for value in point)]
     return {"positive_points": inner, "negative_points": outer[:3]}
-
-
-def words_of_names() -> list[str]:
-    """Return every name and plural of things and categories."""
-    names = [word for kind in KINDS_OF_THINGS.values() for word in (kind.name, kind.plural)]
-    return [*names, *CATEGORIES, *CATEGORIES.values()]
 
 
 def list_things(names: Sequence[str]) -> str:

@@ -1,7 +1,5 @@
 """How a person asks: a dozen wordings or more for every kind of question."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 _PICTURE = ("picture", "image", "photo")
@@ -795,8 +793,6 @@ def say(rng: np.random.Generator, kind: str, **words: str) -> str:
     return text[:-1] if mark < 0.15 else text
 
 
-def words_of_wordings() -> Sequence[str]:
-    """Return every text that a wording can add of itself, without what is filled in."""
-    return [part for wordings in WORDINGS.values() for text in wordings for part in text.split() if "{" not in part] + list(
-        _PICTURE + _CLIP
-    )
+def media_words() -> tuple[str, ...]:
+    """Return what pictures and clips are called."""
+    return _PICTURE + _CLIP

@@ -1,6 +1,5 @@
 """The endless list of questions about named things: any of them from its number, the same on every machine."""
 
-import zlib
 from functools import lru_cache
 
 import numpy as np
@@ -12,7 +11,7 @@ from onethinker.synthetic.world.clip_questions import CLIP_QUESTIONS
 from onethinker.synthetic.world.picture_questions import PICTURE_QUESTIONS
 from onethinker.synthetic.world.rendering import Shot, render
 from onethinker.synthetic.world.scene import World
-from onethinker.synthetic.world.splits import check_split
+from onethinker.synthetic.world.splits import check_split, stable_hash
 from onethinker.synthetic.world.things import UNSEEN, UNSEEN_STYLES
 
 WORLDS = {
@@ -57,7 +56,7 @@ def _scene(
     problem_type, data_type = kind
     families = (PICTURE_QUESTIONS if data_type == "image" else CLIP_QUESTIONS)[problem_type]
     number, name = _number(kind, split), f"{world}-{split}-{seed}-{index}"
-    draw, asks = families[zlib.crc32(name.encode()) % len(families)]
+    draw, asks = families[stable_hash(f"{seed} {index} {number}") % len(families)]
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng([seed, index, number, attempt])
         shot = render(draw(rng, WORLDS[world]), name, side_px)
@@ -70,7 +69,7 @@ def _scene(
 
 
 def _number(kind: tuple[str, str], split: str) -> int:
-    return zlib.crc32(f"{split}/{kind[0]}/{kind[1]}".encode())
+    return stable_hash(f"{split}/{kind[0]}/{kind[1]}")
 
 
 def _ask(asker: Asker, asks: tuple[Ask, ...]) -> Question | None:
