@@ -402,7 +402,7 @@ def segment(asker: Asker) -> Question | None:
 PICTURE_QUESTIONS: dict[str, tuple[tuple[Family, tuple[Ask, ...]], ...]] = {
     "multiple choice": (
         (scenes.draw_mixed, (ask_present, ask_absent, ask_exists, ask_size)),
-        (scenes.draw_mixed, (ask_color,)),
+        (scenes.draw_colored, (ask_color,)),
         (scenes.draw_several, (ask_place, ask_relation, ask_beside, ask_is_true)),
         (scenes.draw_several, (ask_place, ask_relation, ask_beside, ask_is_true)),
         (scenes.draw_row, (ask_ordinal,)),

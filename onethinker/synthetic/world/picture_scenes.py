@@ -31,6 +31,16 @@ def draw_mixed(rng: np.random.Generator, world: World) -> Scene:
     return _finished(rng, scatter(rng, draw_things(rng, world, count), overlap=0.3 * int(rng.integers(2))))
 
 
+def draw_colored(rng: np.random.Generator, world: World) -> Scene:
+    """Return one to four different things of which at least one has a colour that it was given."""
+    count = int(rng.integers(1, 5))
+    tintable = [kind for kind in world.kinds if kind.is_tintable]
+    first = tintable[int(rng.integers(len(tintable)))]
+    others = [thing for thing in draw_things(rng, world, count) if thing.kind.kin != first.kin][: count - 1]
+    size = 0.48 * CROWDED[count - 1] * float(rng.uniform(0.68, 1.0))
+    return _finished(rng, scatter(rng, [*others, draw_thing(rng, world, first, size=size, color=draw_color(rng))]))
+
+
 def draw_few(rng: np.random.Generator, world: World) -> Scene:
     """Return one to three different things, large ones."""
     return _finished(rng, scatter(rng, draw_things(rng, world, int(rng.integers(1, 4)), largest=0.56)))

@@ -16,7 +16,7 @@ _JSON_KEYS = ("boxes", "time", "positive_points", "negative_points")
 
 
 def words_of_world() -> tuple[str, ...]:
-    """Return every word that questions, options, reasonings and answers can contain, sorted: as written, with capitals where they begin one.
+    """Return every word that questions, options, reasonings and answers can contain, sorted, also with a capital.
 
     Numbers and marks are not words.
 
@@ -37,8 +37,8 @@ def split_words(text: str) -> list[str]:
 
 
 def _texts() -> Iterator[str]:
-    filled = {name: "" for name in ("thing", "other", "things", "others", "a_thing", "color", "relation", "ordinal", "side", "most")}
-    filled |= {name: "" for name in ("tallest", "number", "faster", "act", "acts", "box", "picture", "clip")}
+    filled = dict.fromkeys(("thing", "other", "things", "others", "a_thing", "color", "relation", "ordinal", "side", "most"), "")
+    filled |= dict.fromkeys(("tallest", "number", "faster", "act", "acts", "box", "picture", "clip"), "")
     for wordings in WORDINGS.values():
         for wording in wordings:
             text = wording.format_map(filled)

@@ -12,16 +12,17 @@ from onethinker.synthetic.world.atlas import load_sprite
 from onethinker.synthetic.world.things import COLORS, KINDS_OF_THINGS, SEEN, STYLES, TRAINING_STYLES, UNSEEN, UNSEEN_STYLES, with_article
 
 ATLAS = Path(world.__file__).parent / "atlas"
-NAMED_IN_THE_ISSUE = (
-    "cat dog horse cow fish bird car bus train bicycle airplane apple banana pizza cup tree flower house umbrella book"
-).split()
+NAMED_IN_THE_ISSUE = {
+    *("cat", "dog", "horse", "cow", "fish", "bird", "car", "bus", "train", "bicycle", "airplane"),
+    *("apple", "banana", "pizza", "cup", "tree", "flower", "house", "umbrella", "book"),
+}
 
 
 def test_about_150_things_are_trained_on_and_30_others_are_kept_out():
     assert 145 <= len(SEEN) <= 160
     assert len(UNSEEN) == 30
     assert not {kind.name for kind in SEEN} & {kind.name for kind in UNSEEN}
-    assert set(NAMED_IN_THE_ISSUE) <= {kind.name for kind in SEEN}
+    assert {kind.name for kind in SEEN} >= NAMED_IN_THE_ISSUE
 
 
 def test_no_name_or_plural_means_two_kinds():
