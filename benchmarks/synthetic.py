@@ -19,8 +19,6 @@ from onethinker.synthetic import KINDS, make_sample
 
 def measure_rate(problem_type: str, data_type: str, num_samples: int, world: WorldName) -> float:
     """Return samples a second of processor time, so that what else runs on the machine counts little."""
-    for index in range(num_samples // 2):  # grounds and sprites are made when they are first wanted
-        make_sample(1, index, problem_type=problem_type, data_type=data_type, world=world)
     start_s = time.process_time()
     for index in range(num_samples):
         make_sample(0, index, problem_type=problem_type, data_type=data_type, world=world)
@@ -34,6 +32,8 @@ def main() -> None:
     parser.add_argument("--world", choices=get_args(WorldName), default="shapes", help="what the scenes show")
     options = parser.parse_args()
     cv2.setNumThreads(1)
+    for index in range(4 * options.samples):  # grounds and sprites are made when they are first wanted: a few seconds, once
+        make_sample(1, index, world=options.world)
     for data_type in ("image", "video"):
         rates = {p: measure_rate(p, d, options.samples, options.world) for p, d in KINDS if d == data_type}
         for problem_type, rate in rates.items():

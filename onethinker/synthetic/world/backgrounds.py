@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 Field = npt.NDArray[np.float32]
 Color = tuple[int, int, int]
-SIDE = 384
+SIDE = 288
 """Side of a ground in pixels, before a part is cut out."""
 VARIANTS = 6
 """How many of each kind there are."""

@@ -447,7 +447,7 @@ WORDINGS: dict[str, tuple[str, ...]] = {
         "select the {thing}.",
         "make a mask for the {thing}.",
         "show me the shape of the {thing}.",
-        "cut the {thing} out of the {picture}.",
+        "cut the {thing} out, please.",
         "can you segment the {thing}?",
         "please segment the {thing}.",
         "i need the mask of the {thing}.",

@@ -173,8 +173,9 @@ def _shade(frame: Pixels, alpha: Pixels, x: int, y: int, shadow: tuple[float, fl
 
     dx, dy, strength = shadow
     longer = max(alpha.shape)
-    soft = cv2.blur(alpha, (max(1, longer // 10),) * 2)
-    part, rows, columns = _cut(soft, x + round(dx * longer), y + round(dy * longer), frame.shape[0])
+    room = max(1, longer // 10)
+    soft = cv2.blur(cv2.copyMakeBorder(alpha, room, room, room, room, cv2.BORDER_CONSTANT), (room, room))
+    part, rows, columns = _cut(soft, x - room + round(dx * longer), y - room + round(dy * longer), frame.shape[0])
     under = frame[rows, columns]
     if under.size:
         light = cv2.convertScaleAbs(part, alpha=-strength, beta=255)
@@ -206,7 +207,7 @@ def _paint_sector(frames: Pixels, sector: Sector) -> None:
 
     side, fine = frames.shape[1], 16
     x, y = (round(share * side * fine) for share in sector.center)
-    turns = np.deg2rad(np.linspace(sector.start, sector.end, 40))
+    turns = np.deg2rad(np.linspace(sector.start, sector.end, 120))
     radius = sector.radius * side * fine
     edge = np.stack([x + radius * np.sin(turns), y - radius * np.cos(turns)], axis=1)
     corners = np.rint(np.concatenate([[[x, y]], edge]) - fine / 2).astype(np.int32)
