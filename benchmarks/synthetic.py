@@ -3,7 +3,7 @@
 Run: python benchmarks/synthetic.py [--samples 400] [--world things]
 
 Target (issue 2): 500 image samples a second. Measured on 2026-11-24 on a shared 2-core machine without a GPU:
-2,200 image samples and 1,100 clips a second of one core's time.
+2,200 image samples and 1,100 clips a second of one core's time. The world of things: docs/world.md.
 """
 
 import argparse

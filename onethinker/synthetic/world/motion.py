@@ -25,6 +25,8 @@ class Track:
         >>> at_rest(0.2, 0.5, 0.3).then(0, 2, x=0.6).poses(np.array([1.0, 9.0])).tolist()
         [[0.4, 0.5, 0.3, 0.0], [0.6, 0.5, 0.3, 0.0]]
         """
+        if len(self.times_s) == 1:
+            return np.array(self._rows() * len(times_s))
         columns = (self.xs, self.ys, self.sizes, self.angles)
         return np.stack([np.interp(times_s, self.times_s, values) for values in columns], axis=1)
 

@@ -178,7 +178,7 @@ def draw_look(rng: np.random.Generator) -> Look:
     a, b, c, d, e = rng.random(5).tolist()
     shadow = (0.06 * (2 * a - 1), 0.03 + 0.05 * b, 0.15 + 0.3 * c) if a + b > 0.5 else (0.0, 0.0, 0.0)
     light = (0.5 * (d - 0.5), 0.5 * (e - 0.5)) if c > 0.4 else (0.0, 0.0)
-    return Look(shadow, light, int(rng.integers(45, 95)) if b < 0.6 else 0)
+    return Look(shadow, light, int(rng.integers(45, 95)) if b < 0.4 else 0)
 
 
 def draw_kinds(rng: np.random.Generator, world: World, count: int, *, category: str | None = None) -> list[Kind]:
