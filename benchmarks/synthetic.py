@@ -1,26 +1,27 @@
 """How many synthetic samples a second one core makes, by problem type.
 
-Run: python benchmarks/synthetic.py [--samples 400]
+Run: python benchmarks/synthetic.py [--samples 400] [--world things]
 
 Target (issue 2): 500 image samples a second. Measured on 2026-11-24 on a shared 2-core machine without a GPU:
-2,200 image samples and 1,100 clips a second of one core's time.
+2,200 image samples and 1,100 clips a second of one core's time. The world of things: docs/world.md.
 """
 
 import argparse
 import time
+from typing import get_args
 
 import cv2
 import numpy as np
 
+from onethinker.data.worlds import WorldName
 from onethinker.synthetic import KINDS, make_sample
 
 
-def measure_rate(problem_type: str, data_type: str, num_samples: int) -> float:
+def measure_rate(problem_type: str, data_type: str, num_samples: int, world: WorldName) -> float:
     """Return samples a second of processor time, so that what else runs on the machine counts little."""
-    make_sample(1, 0, problem_type=problem_type, data_type=data_type)
     start_s = time.process_time()
     for index in range(num_samples):
-        make_sample(0, index, problem_type=problem_type, data_type=data_type)
+        make_sample(0, index, problem_type=problem_type, data_type=data_type, world=world)
     return num_samples / (time.process_time() - start_s)
 
 
@@ -28,10 +29,13 @@ def main() -> None:
     """Print one line a problem type and data type, and the rate of an even mixture of each data type."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=400, help="samples of each problem type")
-    num_samples = parser.parse_args().samples
+    parser.add_argument("--world", choices=get_args(WorldName), default="shapes", help="what the scenes show")
+    options = parser.parse_args()
     cv2.setNumThreads(1)
+    for index in range(4 * options.samples):  # grounds and sprites are made when they are first wanted: a few seconds, once
+        make_sample(1, index, world=options.world)
     for data_type in ("image", "video"):
-        rates = {p: measure_rate(p, d, num_samples) for p, d in KINDS if d == data_type}
+        rates = {p: measure_rate(p, d, options.samples, options.world) for p, d in KINDS if d == data_type}
         for problem_type, rate in rates.items():
             print(f"{data_type:6} {problem_type:28} {rate:7.0f} samples/s")
         print(f"{data_type:6} {'all, evenly mixed':28} {len(rates) / np.sum(1 / np.array(list(rates.values()))):7.0f} samples/s")

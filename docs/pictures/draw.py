@@ -1,4 +1,4 @@
-"""Draw docs/pictures/tasks.png: synthetic scenes with their true answers drawn in. Run: .venv/bin/python docs/pictures/draw.py."""
+"""Draw tasks.png and world.jpg: synthetic scenes with their true answers drawn in. Run: .venv/bin/python docs/pictures/draw.py."""
 
 import textwrap
 from pathlib import Path
@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from onethinker.clip import Clip
+from onethinker.data.worlds import WorldName
 from onethinker.media.writing import save_picture
 from onethinker.synthetic import make_sample
 from onethinker.tasks import find_task
@@ -22,19 +23,39 @@ SHOWN = (
     ("segmentation", "video", 2),
 )
 """Problem type, kind of media, and number of the sample."""
+THINGS = (
+    ("spatial grounding", "image", 1),
+    ("segmentation", "image", 1),
+    ("multiple choice", "image", 3),
+    ("numerical", "image", 2),
+    ("math", "image", 2),
+    ("OCR", "image", 2),
+    ("regression", "image", 2),
+    ("open-ended", "image", 1),
+    ("temporal grounding", "video", 0),
+    ("spatial-temporal grounding", "video", 4),
+    ("tracking", "video", 3),
+    ("segmentation", "video", 3),
+)
+"""The same, of the world of things."""
 SIDE_PX, TEXT_PX, COLUMNS = 320, 60, 4
 
 
 def main() -> None:
-    """Write the picture beside this file."""
-    tiles = [draw_tile(*shown) for shown in SHOWN]
-    rows = [np.concatenate(tiles[start : start + COLUMNS], axis=1) for start in range(0, len(tiles), COLUMNS)]
-    save_picture(np.concatenate(rows), Path(__file__).with_name("tasks.png"))
+    """Write the pictures beside this file."""
+    save_picture(in_rows([draw_tile(*shown, split="pictures") for shown in SHOWN]), Path(__file__).with_name("tasks.png"))
+    sheet = in_rows([draw_tile(*shown, world="things") for shown in THINGS])
+    Image.fromarray(sheet).save(Path(__file__).with_name("world.jpg"), quality=80)
 
 
-def draw_tile(problem_type: str, data_type: str, index: int) -> np.ndarray:
+def in_rows(tiles: list[np.ndarray]) -> np.ndarray:
+    """Return tiles beside and below each other."""
+    return np.concatenate([np.concatenate(tiles[start : start + COLUMNS], axis=1) for start in range(0, len(tiles), COLUMNS)])
+
+
+def draw_tile(problem_type: str, data_type: str, index: int, *, split: str = "train", world: WorldName = "shapes") -> np.ndarray:
     """Return one scene at the middle of what is asked, its answer drawn in, the question below it."""
-    sample = make_sample(7, index, problem_type=problem_type, data_type=data_type, split="pictures", side_px=SIDE_PX)
+    sample = make_sample(7, index, problem_type=problem_type, data_type=data_type, split=split, side_px=SIDE_PX, world=world)
     task = find_task(problem_type, data_type)
     (clip,) = sample.media
     assert isinstance(clip, Clip)
@@ -46,7 +67,8 @@ def draw_tile(problem_type: str, data_type: str, index: int) -> np.ndarray:
     tile.paste(picture, ((SIDE_PX - picture.width) // 2, (SIDE_PX - picture.height) // 2))
     pen = ImageDraw.Draw(tile)
     pen.text((8, SIDE_PX + 4), f"{problem_type}, {data_type}", "#cc2244", font=ImageFont.load_default(13))
-    for row, line in enumerate(textwrap.wrap(sample.problem, 50)[:2]):
+    words = " ".join((sample.problem, *sample.options))
+    for row, line in enumerate(textwrap.wrap(words if world == "things" else sample.problem, 50)[:2]):
         pen.text((8, SIDE_PX + 22 + 16 * row), line, "black", font=ImageFont.load_default(12))
     return np.asarray(tile)
 

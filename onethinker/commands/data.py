@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from onethinker.data.worlds import WorldName
+
 
 def data(
     kind: Annotated[Literal["synthetic"], tyro.conf.Positional],
@@ -14,18 +16,21 @@ def data(
     seed: int = 0,
     split: str = "train",
     side_px: int | None = None,
+    world: WorldName = "shapes",
 ) -> None:
     """Write pictures, clips and questions of every problem type whose answers are known exactly.
 
     The folder gets media/ and samples.jsonl, in the released form, and appears only when it is complete.
 
     Args:
-        kind: "synthetic": shapes, words and numbers that are painted as needed.
+        kind: "synthetic": pictures and clips that are painted as needed.
         output: New or empty folder.
         num_samples: How many questions; the problem types take turns.
         seed: Another seed gives other scenes.
         split: Name of the part; "test" shares no scene with "train".
         side_px: Size of pictures and frames; by default small, as the tiny model wants them.
+        world: What they show: shapes, or named things; the others are for tests: drawing styles or things that training
+            never shows, and longer clips.
     """
     from onethinker.commands.evaluate import progress_bar
     from onethinker.files import check_writable
@@ -33,5 +38,5 @@ def data(
 
     check_writable(output)
     with progress_bar("painting") as on_progress:
-        path = write_dataset(output, num_samples=num_samples, seed=seed, split=split, side_px=side_px, on_progress=on_progress)
+        path = write_dataset(output, num_samples=num_samples, seed=seed, split=split, side_px=side_px, world=world, on_progress=on_progress)
     print(path)

@@ -10,6 +10,7 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from onethinker.data.worlds import WorldName
 from onethinker.errors import ConfigError, DataError, EngineError
 from onethinker.tasks.task import Profile
 
@@ -59,6 +60,7 @@ def evaluate(
     media_root: Path | None = None,
     synthetic: int | None = None,
     synthetic_seed: int = 0,
+    world: WorldName = "shapes",
     limit: int | None = None,
     rewards: Profile = "paper",
     wording: Path | None = None,
@@ -92,6 +94,7 @@ def evaluate(
         media_root: Folder that the paths in the data are relative to; by default the data's own folder.
         synthetic: In place of data: so many held-out synthetic scenes.
         synthetic_seed: Which scenes.
+        world: What the scenes show.
         limit: Only so many samples, the first ones.
         rewards: The reward profile: "paper" or "release".
         wording: TOML file with the words around a question, for weights trained with other ones.
@@ -136,7 +139,7 @@ def evaluate(
     elif data is not None:
         parts = [Part(None, read_file(data, media_root, limit), output)]
     else:
-        parts = [Part(None, held_out_scenes(synthetic or 0, synthetic_seed, limit), output)]
+        parts = [Part(None, held_out_scenes(synthetic or 0, synthetic_seed, limit, world), output)]
     for part in parts:
         check_samples(part.samples)
     cutter = open_segmenter(segmenter, [part.samples for part in parts])
@@ -385,11 +388,11 @@ def read_file(path: Path, media_root: Path | None, limit: int | None) -> "list[S
     return list(islice(read_samples(path, media_root), limit))
 
 
-def held_out_scenes(count: int, seed: int, limit: int | None = None) -> "list[Sample]":
+def held_out_scenes(count: int, seed: int, limit: int | None = None, world: WorldName = "shapes") -> "list[Sample]":
     """Return synthetic scenes that no training has seen, all tasks in turn."""
     from onethinker.synthetic import make_sample
 
-    return [make_sample(seed, index, split=HELD_OUT) for index in range(min(count, limit or count))]
+    return [make_sample(seed, index, split=HELD_OUT, world=world) for index in range(min(count, limit or count))]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import numpy as np
 
 from onethinker.data.formats import read_samples
 from onethinker.data.sample import Medium, Sample
+from onethinker.data.worlds import WorldName
 from onethinker.errors import DataError
 from onethinker.synthetic import KINDS, make_sample
 from onethinker.tasks import TASKS, find_task
@@ -31,6 +32,7 @@ class Mixture:
     media: dict[str, dict[str, int]]
     pools: dict[tuple[str, str], tuple[Sample, ...]] | None
     together: int = 1
+    world: WorldName = "shapes"
     unused: tuple[str, ...] = ()
     """Weights of problem types that the files do not have: they say nothing."""
 
@@ -47,9 +49,10 @@ class Mixture:
         weights: Mapping[str, int],
         seed: int,
         questions_per_clip: int = 1,
+        world: WorldName = "shapes",
         leave_out: Mapping[Path, Collection[int]] | None = None,
     ) -> "Mixture":
-        """Return the mixture of all records in the files, or of synthetic scenes when there are none.
+        """Return the mixture of all records in the files, or of synthetic scenes of a world when there are none.
 
         A problem type, or one with its medium such as "numerical/video", selects samples in `problem_types` (none: all) and
         has its weight in `weights` (absent: 1). Up to `questions_per_clip` records of a task about the same media share a turn.
@@ -82,9 +85,9 @@ class Mixture:
             tasks[task] = weight.get(problem_type, 1)
             media.setdefault(task, {})[medium] = weight.get(f"{problem_type}/{medium}", 1)
         if not files:
-            return cls(seed, tasks, media, None)
+            return cls(seed, tasks, media, None, 1 if world == "shapes" else questions_per_clip, world)
         ordered = {kind: _by_clip(pools[kind], questions_per_clip) for kind in kinds}
-        return cls(seed, tasks, media, ordered, questions_per_clip, absent["weighted"])
+        return cls(seed, tasks, media, ordered, questions_per_clip, unused=absent["weighted"])
 
     def sample(self, number: int) -> Sample:
         """Return sample `number` (from 0) of the endless order."""
@@ -99,7 +102,7 @@ class Mixture:
         task, of_task = _draw(self.seed, "tasks", self.tasks, turn)
         medium, of_medium = _draw(self.seed, f"{task} media", self.media[task], of_task)
         if self.pools is None:
-            yield make_sample(self.seed, number, problem_type=task.partition("/")[0], data_type=medium)
+            yield make_sample(self.seed, turn, problem_type=task.partition("/")[0], data_type=medium, world=self.world, question=place)
             return
         pool = self.pools[task, medium]
         epoch, first = divmod(of_medium * self.together + place, len(pool))

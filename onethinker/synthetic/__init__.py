@@ -1,4 +1,4 @@
-"""A small world whose truth is known exactly: pictures and clips, questions of every problem type, answers to learn from."""
+"""Worlds whose truth is known exactly: pictures and clips, questions of every problem type, answers to learn from."""
 
 from onethinker.synthetic.dataset import write_dataset
 from onethinker.synthetic.samples import KINDS, make_sample

@@ -4,10 +4,12 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from onethinker.clip import Clip
 from onethinker.data.sample import Sample
+from onethinker.data.worlds import WorldName
 from onethinker.errors import DataError
 from onethinker.files import writing
 from onethinker.synthetic.painting import FPS
@@ -23,6 +25,7 @@ def write_dataset(
     seed: int = 0,
     split: str = "train",
     side_px: int | None = None,
+    world: WorldName = "shapes",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write the first samples of an endless list into a new folder and return the path of its samples.jsonl.
@@ -40,31 +43,30 @@ def write_dataset(
         raise DataError(f"{folder}: is there already; name a new or an empty folder")
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        with writing(partial):
-            (partial / "media").mkdir(parents=True)
-        write_samples(partial / _RECORDS, _saved_samples(partial, num_samples, seed, split, side_px, on_progress))
-        partial.replace(folder)
+        with writing(unfinished):
+            (unfinished / "media").mkdir(parents=True)
+        make = partial(make_sample, seed, split=split, side_px=side_px, world=world)
+        write_samples(unfinished / _RECORDS, _saved_samples(unfinished, num_samples, make, on_progress))
+        unfinished.replace(folder)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
     return folder / _RECORDS
 
 
 def _saved_samples(
     folder: Path,
     num_samples: int,
-    seed: int,
-    split: str,
-    side_px: int | None,
+    make: Callable[[int], Sample],
     on_progress: Callable[[int, int], None] | None,
 ) -> Iterator[Sample]:
     """Yield samples whose media lie in the folder, each saved just before it is yielded."""
     from onethinker.media.writing import save_picture, write_video
 
     for index in range(num_samples):
-        sample = make_sample(seed, index, split=split, side_px=side_px)
+        sample = make(index)
         (clip,) = sample.media
         assert isinstance(clip, Clip)
         path = folder / "media" / f"{index:06d}.{'png' if clip.kind == 'image' else 'mp4'}"

@@ -6,11 +6,13 @@ from functools import partial
 import numpy as np
 
 from onethinker.data.sample import Sample
+from onethinker.data.worlds import WorldName
 from onethinker.errors import DataError
 from onethinker.synthetic.image_questions import IMAGE_QUESTIONS
 from onethinker.synthetic.painting import paint
 from onethinker.synthetic.questions import Builder
 from onethinker.synthetic.video_questions import VIDEO_QUESTIONS
+from onethinker.synthetic.world.samples import ask_about_things
 
 _BUILDERS: dict[tuple[str, str], tuple[Builder, ...]] = {
     (problem_type, data_type): builders
@@ -31,22 +33,27 @@ def make_sample(
     data_type: str | None = None,
     split: str = "train",
     side_px: int | None = None,
+    world: WorldName = "shapes",
+    question: int = 0,
 ) -> Sample:
     """Return sample number `index` of an endless list: its clip in memory, exact truth and a response to learn from.
 
     The list goes through the problem types in turn, and through pictures and clips within each. A given
     `problem_type` or `data_type` keeps only those. Another `seed` or another name of `split` gives other scenes.
-    `side_px` paints larger than a tiny model sees, for pictures to look at.
+    `side_px` paints larger than a tiny model sees, for pictures to look at. In a world of things every scene has several
+    questions, number `question` from 0; the splits are train, validation and test, and no combination is in two of them.
 
-    Raises: DataError for a problem type or data type that is not asked, a negative number, or a side that is no
-    multiple of 32 pixels.
+    Raises: DataError for a problem type or data type that is not asked, a negative number, a side that is no
+    multiple of 32 pixels, or a world or a split of it that there is not.
 
     >>> sample = make_sample(0, 6)
     >>> sample.problem_type, sample.problem, sample.truth
     ('spatial grounding', 'Find the blue circle.', '{"boxes":[141,94,469,414]}')
     """
-    if seed < 0 or index < 0 or (side_px is not None and (side_px < 32 or side_px % 32)):
-        raise DataError(f"seed and index must be 0 or more and side_px a multiple of 32, got {seed}, {index} and {side_px}")
+    if seed < 0 or index < 0 or question < 0 or (side_px is not None and (side_px < 32 or side_px % 32)):
+        raise DataError(
+            f"seed, index and question must be 0 or more and side_px a multiple of 32, got {seed}, {index}, {question} and {side_px}"
+        )
     wanted = problem_type.lower() if problem_type else None
     types = list(dict.fromkeys(p for p, d in KINDS if wanted in (None, p.lower()) and data_type in (None, d)))
     if not types:
@@ -55,19 +62,23 @@ def make_sample(
     chosen = types[index % len(types)]
     media = [d for p, d in KINDS if p == chosen and data_type in (None, d)]
     medium = media[index // len(types) % len(media)]
-    rng = np.random.default_rng([seed, index, zlib.crc32(f"{split}/{chosen}/{medium}".encode())])
-    builders = _BUILDERS[chosen, medium]
-    sample_id = f"synthetic-{split}-{seed}-{index}"
-    question = builders[rng.integers(len(builders))](rng, partial(paint, name=sample_id, side_px=side_px))
+    if world == "shapes":
+        rng = np.random.default_rng([seed, index, zlib.crc32(f"{split}/{chosen}/{medium}".encode())])
+        builders = _BUILDERS[chosen, medium]
+        sample_id = f"synthetic-{split}-{seed}-{index}"
+        asked = builders[rng.integers(len(builders))](rng, partial(paint, name=sample_id, side_px=side_px))
+    else:
+        sample_id = f"{world}-{split}-{seed}-{index}-{question}"
+        asked = ask_about_things(seed, index, kind=(chosen, medium), split=split, world=world, question=question, side_px=side_px)
     return Sample(
         id=sample_id,
-        problem=question.problem,
+        problem=asked.problem,
         problem_type=chosen,
         data_type="image" if medium == "image" else "video",
-        media=(question.painting.clip,),
-        truth=question.answer,
-        options=question.options,
-        response=question.response,
+        media=(asked.painting.clip,),
+        truth=asked.answer,
+        options=asked.options,
+        response=asked.response,
         source="synthetic",
-        extra=question.extra,
+        extra=asked.extra,
     )

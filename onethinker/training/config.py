@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from onethinker.data.checking import Need
+from onethinker.data.worlds import WorldName
 from onethinker.errors import ConfigError
 from onethinker.media.budget import MediaBudget
 
@@ -46,6 +47,8 @@ class DataSettings(Settings):
 
     files: tuple[Path, ...] = ()
     """Sample files (JSON or JSONL in the released form); media paths are relative to each file. None: synthetic scenes, endless."""
+    world: WorldName = "shapes"
+    """What synthetic scenes show: "shapes", or named "things"; the other worlds are kept for tests (docs/world.md)."""
     problem_types: tuple[str, ...] = ()
     """Only these problem types, such as "tracking" or "numerical/image"; empty means all. Each task has the same share of the samples, and
     each medium the same share of a task; segmentation of pictures and of clips are two tasks."""
@@ -55,7 +58,7 @@ class DataSettings(Settings):
     """Decides the order of samples, or which scenes are drawn."""
     questions_per_clip: int = Field(1, ge=1)
     """Up to so many records of a task about the same media come one after the other: the media are then decoded once, and in SFT encoded
-    and attended to once. A task's turn is so many samples long, so a batch should be a multiple. Scenes have one question each."""
+    and attended to once. A task's turn is so many samples long, so a batch should be a multiple. Shapes have one question each."""
     max_corrupt_share: float = Field(0.01, ge=0, le=1)
     """A run does not begin when the media of more than this share of the records cannot be read, and stops when it turns out so later, of
     the samples drawn (counted as at least 1,000, or as all records where there are fewer). Each of them is named and replaced by another

@@ -41,7 +41,9 @@ def check_data(recipe: Recipe, on_progress: Callable[[int, int], None] | None = 
 def open_mixture(recipe: Recipe, inputs: Inputs) -> Mixture:
     """Return the endless order of a recipe's samples, without those that are left out. Raises: DataError."""
     data = recipe.data
-    return Mixture.open(data.files, data.problem_types, data.weights, data.seed, data.questions_per_clip, inputs.rows)
+    return Mixture.open(
+        data.files, data.problem_types, data.weights, data.seed, data.questions_per_clip, world=data.world, leave_out=inputs.rows
+    )
 
 
 def unused_weights(data: Mixture) -> list[str]:
