@@ -2,8 +2,8 @@
 
 Run: python benchmarks/optimizer.py [--rounds 9]
 
-Both optimizers take steps of `tiny_sight` (32 pictures: forward, backward, optimizer) on two equal models in one process with one thread,
-in turns; the time is the process's own, and the figures are medians. The optimizer alone stands beside, and torch's own Muon, which
+Both optimizers take steps of `tiny_sight` (32 pictures: forward, backward, optimizer) on two equal models in one process of one thread, in
+turns; the time is the process's own, and the figures are medians. The optimizer alone stands beside, and torch's own Muon, which
 orthogonalizes in bfloat16: where that is emulated, it shows what ours must not cost. Exit 1 when a whole step with Muon takes more than
 1.5 times one with AdamW. Figures: docs/results/training_speed.md.
 """
