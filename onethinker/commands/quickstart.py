@@ -57,10 +57,10 @@ def quickstart(
     sight_model, sft_model, rl_model = (output / stage / "model" for stage in ("sight", "sft", "rl"))
     timed("data", lambda: _write_data(records, num_samples))
     timed("sight", lambda: launch("sft", "tiny_sight", output=output / "sight", overrides=set_sft, processes=processes))
-    overrides_sft = (f"model={json.dumps(str(sight_model))}", *set_sft)
+    overrides_sft = (f"model={json.dumps(str(sight_model), allow_nan=False)}", *set_sft)
     timed("sft", lambda: launch("sft", "tiny_sft", output=output / "sft", overrides=overrides_sft, processes=processes))
     timed("evaluate sft", lambda: _evaluate(sft_model, records, output / "after-sft"))
-    overrides_rl = (f"model={json.dumps(str(sft_model))}", *set_rl)
+    overrides_rl = (f"model={json.dumps(str(sft_model), allow_nan=False)}", *set_rl)
     timed("rl", lambda: launch("rl", "tiny_rl", output=output / "rl", overrides=overrides_rl, processes=processes))
     scores = timed("evaluate rl", lambda: _evaluate(rl_model, records, output / "after-rl"))
     with writing(output / "model"):
@@ -119,7 +119,9 @@ class _Stages:
         for who, number in (("this process", resource.RUSAGE_SELF), ("largest training process", resource.RUSAGE_CHILDREN)):
             used_mb = resource.getrusage(number).ru_maxrss / 1024
             self.peak_memory_mb[who] = max(used_mb, self.peak_memory_mb.get(who, 0.0))
-        write_atomically(self.summary, json.dumps({"seconds": self.seconds, "peak_memory_mb": self.peak_memory_mb}, indent=2) + "\n")
+        write_atomically(
+            self.summary, json.dumps({"seconds": self.seconds, "peak_memory_mb": self.peak_memory_mb}, indent=2, allow_nan=False) + "\n"
+        )
         return result
 
 
