@@ -112,7 +112,7 @@ class Thought:
 
     def to_json(self) -> str:
         """Return everything but the pixels as one JSON object."""
-        return json.dumps(self.to_dict())
+        return json.dumps(self.to_dict(), allow_nan=False)
 
     def to_supervision(self) -> "sv.Detections":
         """Return the boxes of the answer as supervision's `Detections`, in pixels of the source.

@@ -127,3 +127,15 @@ def test_the_search_for_forbidden_code_finds_it(name: str, code: str) -> None:
 @pytest.mark.parametrize("code", ["model.eval()", "torch.load(path, weights_only=True)", "cursor.exec(x)"])
 def test_the_search_for_forbidden_code_lets_harmless_code_pass(code: str) -> None:
     assert not any(pattern.search(code) for pattern in FORBIDDEN.values())
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_json_is_written_that_other_programs_cannot_read(path: Path) -> None:
+    """Python writes NaN and Infinity unless it is told not to, and JSON has no such words."""
+    written = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("dump", "dumps")
+    ]
+    loose = [node.lineno for node in written if "allow_nan=False" not in [ast.unparse(keyword) for keyword in node.keywords]]
+    assert loose == [], "say allow_nan=False"

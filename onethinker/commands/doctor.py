@@ -43,7 +43,7 @@ def doctor(*, json: bool = False) -> None:
             print(f"{'ok  ' if checks[-1].ok else 'FAIL'}  {name}: {checks[-1].detail}", flush=True)
     failed = [check.name for check in checks if not check.ok]
     if json:
-        print(json_text.dumps({"ok": not failed, "checks": [asdict(check) for check in checks]}))
+        print(json_text.dumps({"ok": not failed, "checks": [asdict(check) for check in checks]}, allow_nan=False))
     if failed:
         raise OneThinkerError(f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}")
 

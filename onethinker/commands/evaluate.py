@@ -336,7 +336,7 @@ def show_list(data: Path | None, *, as_json: bool) -> None:
     root = data or DATA_FOLDER
     records = [describe(look_for(benchmark, root)) for benchmark in (*BENCHMARKS, *BEYOND_THE_PAPER)]
     if as_json:
-        print(dumps({"data": str(root), "benchmarks": records}, ensure_ascii=False))
+        print(dumps({"data": str(root), "benchmarks": records}, ensure_ascii=False, allow_nan=False))
         return
     from rich.console import Console
     from rich.table import Column, Table
@@ -362,7 +362,7 @@ def show_list(data: Path | None, *, as_json: bool) -> None:
 
 def rows_as_json(rows: "Sequence[BenchmarkRow]", unread: Mapping[str, Sequence[str]]) -> str:
     """Return benchmarks' numbers, ours 0 to 1 and published ones in percent, and the samples without a readable answer, as JSON."""
-    return dumps({"benchmarks": [asdict(row) for row in rows], "unparsable": unread}, ensure_ascii=False)
+    return dumps({"benchmarks": [asdict(row) for row in rows], "unparsable": unread}, ensure_ascii=False, allow_nan=False)
 
 
 def print_rows(rows: "Sequence[BenchmarkRow]") -> None:
@@ -411,7 +411,7 @@ def scores_as_json(scores: "Sequence[Score]") -> str:
     """Return the scores of all tasks, and the mean of their accuracies, as one JSON object."""
     from onethinker.evaluation.metrics import mean_accuracy
 
-    return dumps({"mean_accuracy": mean_accuracy(scores), "tasks": [asdict(score) for score in scores]})
+    return dumps({"mean_accuracy": mean_accuracy(scores), "tasks": [asdict(score) for score in scores]}, allow_nan=False)
 
 
 def in_words(value: "Estimate") -> str:

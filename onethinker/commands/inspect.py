@@ -44,7 +44,7 @@ def inspect(
     if sheet is not None:
         save_picture(contact_sheet(clip), sheet)
         print(f"wrote {sheet}", file=sys.stderr)
-    print(json_text.dumps(_as_json(clip)) if json else _as_text(clip))
+    print(json_text.dumps(_as_json(clip), allow_nan=False) if json else _as_text(clip))
 
 
 def _as_json(clip: "Clip") -> dict[str, object]:

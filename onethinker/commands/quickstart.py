@@ -85,9 +85,9 @@ def quickstart(
     sight_model, sft_model, rl_model = (output / stage / "model" for stage in ("sight", "sft", "rl"))
     timed("data", lambda: _write_data(records, num_samples))
     train("sft", "sight", "tiny_sight", set_sft)
-    train("sft", "sft", "tiny_sft", (f"model={json.dumps(str(sight_model))}", *set_sft))
+    train("sft", "sft", "tiny_sft", (f"model={json.dumps(str(sight_model), allow_nan=False)}", *set_sft))
     timed("evaluate sft", lambda: _evaluate(sft_model, records, output / "after-sft"))
-    train("rl", "rl", "tiny_rl", (f"model={json.dumps(str(sft_model))}", *set_rl))
+    train("rl", "rl", "tiny_rl", (f"model={json.dumps(str(sft_model), allow_nan=False)}", *set_rl))
     scores = timed("evaluate rl", lambda: _evaluate(rl_model, records, output / "after-rl"))
     with writing(output / "model"):
         shutil.copytree(rl_model, output / "model", dirs_exist_ok=True)
@@ -161,7 +161,9 @@ class _Stages:
         for who, number in (("this process", resource.RUSAGE_SELF), ("largest training process", resource.RUSAGE_CHILDREN)):
             used_mb = resource.getrusage(number).ru_maxrss / 1024
             self.peak_memory_mb[who] = max(used_mb, self.peak_memory_mb.get(who, 0.0))
-        write_atomically(self.summary, json.dumps({"seconds": self.seconds, "peak_memory_mb": self.peak_memory_mb}, indent=2) + "\n")
+        write_atomically(
+            self.summary, json.dumps({"seconds": self.seconds, "peak_memory_mb": self.peak_memory_mb}, indent=2, allow_nan=False) + "\n"
+        )
         return result
 
     def left_s(self) -> float:

@@ -156,7 +156,7 @@ def serve() -> None:
             report = ["crash", traceback.format_exc()[-LONGEST_REPORT:]] if text is None else ["error", text]
         with suppress(Ended):
             if report and not ended:
-                os.write(int(descriptor), json.dumps(report).encode() + b"\n")
+                os.write(int(descriptor), json.dumps(report, allow_nan=False).encode() + b"\n")
                 # If this one left first, those that wait for it would fail too, each with a traceback.
                 time.sleep(SECONDS)
     if code or ended:

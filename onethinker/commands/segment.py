@@ -99,7 +99,7 @@ def segment(
     if json:
         from json import dumps
 
-        print(dumps(record))
+        print(dumps(record, allow_nan=False))
     else:
         print(summary(found))
 

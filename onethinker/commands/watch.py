@@ -83,7 +83,7 @@ def _print_last(journal: Journal) -> None:
     rows = journal.new_rows()
     if not rows:
         raise CheckpointError(f"{journal.path}: the run has not finished a step yet")
-    print(json.dumps(rows[-1]))
+    print(json.dumps(rows[-1], allow_nan=False))
 
 
 def _follow(journal: Journal, console: "Console") -> None:

@@ -34,7 +34,7 @@ def write_exports(folder: Path, runs: Sequence[Path]) -> list[Path]:
     contents = {
         "scores.csv": as_csv(scores),
         "samples.csv": as_csv(samples),
-        "report.json": json.dumps(report_record(loaded), indent=2) + "\n",
+        "report.json": json.dumps(report_record(loaded), indent=2, allow_nan=False) + "\n",
     }
     contents |= {f"{_file_name(run.name)}.model-index.yaml": card for run in loaded.runs if (card := model_index(run))}
     with writing(folder):

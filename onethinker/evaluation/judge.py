@@ -115,7 +115,7 @@ class Judge:
             with self._cache.open("a+b", buffering=0) as file:
                 file.seek(0)
                 file.truncate(file.read().rfind(b"\n") + 1)
-                append(file, b"".join(json.dumps(asdict(verdict)).encode() + b"\n" for verdict in verdicts))
+                append(file, b"".join(json.dumps(asdict(verdict), allow_nan=False).encode() + b"\n" for verdict in verdicts))
 
 
 def judge_results(judge: Judge, results: Sequence[Result], samples: Sequence[Sample], profile: Profile) -> list[Result]:
@@ -161,7 +161,7 @@ def _read(key: str, reply: dict[str, Any]) -> Verdict:
 
 
 def _digest(body: dict[str, Any]) -> str:
-    return blake2b(json.dumps(body, sort_keys=True).encode(), digest_size=16).hexdigest()
+    return blake2b(json.dumps(body, sort_keys=True, allow_nan=False).encode(), digest_size=16).hexdigest()
 
 
 def _read_cache(path: Path) -> dict[str, Verdict]:

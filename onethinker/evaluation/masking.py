@@ -178,4 +178,4 @@ def _check_shape(sample: Sample, clip: Clip) -> None:
 
 def _key(result: Result, segmenter: str, weights: str | None) -> str:
     """Return what the masks of an answer are filed under: a digest of result, which knows media and truth, answer and segmenter."""
-    return blake2b(json.dumps([result.key, result.response, segmenter, weights]).encode(), digest_size=16).hexdigest()
+    return blake2b(json.dumps([result.key, result.response, segmenter, weights], allow_nan=False).encode(), digest_size=16).hexdigest()

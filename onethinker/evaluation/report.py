@@ -161,7 +161,7 @@ def _template() -> Any:
     environment.filters["signed"] = lambda value: f"{value:+.3f}".replace("-", "−")
     environment.filters["duration"] = in_words
     environment.filters["pretty_json"] = _pretty_json
-    environment.filters["digest"] = lambda value: sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+    environment.filters["digest"] = lambda value: sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()[:12]
     return environment.get_template("report.html.jinja")
 
 
@@ -179,4 +179,4 @@ def _p_value(value: float) -> str:
 
 
 def _pretty_json(value: object) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)

@@ -105,7 +105,7 @@ def result_key(sample: Sample, settings: Mapping[str, Any], digests: Digests | N
     digests = digests or Digests()
     asked = [settings, sample.id, sample.problem, sample.problem_type, sample.data_type, list(sample.options), sample.truth]
     media = [digests.of(medium) for medium in sample.media]
-    content = json.dumps([*asked, _with_mask_bytes(sample.extra, digests), media], sort_keys=True)
+    content = json.dumps([*asked, _with_mask_bytes(sample.extra, digests), media], sort_keys=True, allow_nan=False)
     return blake2b(content.encode(), digest_size=16).hexdigest()
 
 
@@ -259,14 +259,14 @@ def _commit() -> str | None:
 def _match_settings(folder: Path, settings: Mapping[str, Any], *, is_new: bool) -> None:
     if is_new:
         stored = {"settings": settings, "about": about_this_machine()}
-        write_atomically(folder / SETTINGS_FILE, json.dumps(stored, indent=2, ensure_ascii=False))
+        write_atomically(folder / SETTINGS_FILE, json.dumps(stored, indent=2, ensure_ascii=False, allow_nan=False))
         return
     stored = read_settings(folder)
     old, is_first_judge = stored["settings"], "judge" in settings and "judge" not in stored["settings"]
     if is_first_judge:
         old = {**old, "judge": settings["judge"]}
-    if changed := list(differences(old, json.loads(json.dumps(settings)))):
+    if changed := list(differences(old, json.loads(json.dumps(settings, allow_nan=False)))):
         listed = "\n  ".join(changed)
         raise CheckpointError(f"{folder} holds results for other settings; choose another --output, or go back to them:\n  {listed}")
     if is_first_judge:
-        write_atomically(folder / SETTINGS_FILE, json.dumps({**stored, "settings": old}, indent=2, ensure_ascii=False))
+        write_atomically(folder / SETTINGS_FILE, json.dumps({**stored, "settings": old}, indent=2, ensure_ascii=False, allow_nan=False))

@@ -46,7 +46,7 @@ class Evaluation:
     def samples_digest(self) -> str:
         """A digest of the questions and truths that were asked, in any order."""
         asked = sorted([result.sample_id, result.task, result.problem, result.truth] for result in self.results)
-        return blake2b(json.dumps(asked).encode(), digest_size=8).hexdigest()
+        return blake2b(json.dumps(asked, allow_nan=False).encode(), digest_size=8).hexdigest()
 
     def score(self, task: str) -> Score | None:
         """Return the score of a task, None if it was not asked."""
@@ -188,7 +188,7 @@ def _runs(evaluations: Iterable[Evaluation]) -> tuple[Run, ...]:
     """Return the runs: benchmarks that lie side by side and share their settings are one."""
     groups: dict[tuple[Path, str], list[Evaluation]] = {}
     for evaluation in evaluations:
-        settings = json.dumps(evaluation.settings, sort_keys=True)
+        settings = json.dumps(evaluation.settings, sort_keys=True, allow_nan=False)
         where = evaluation.folder.parent if evaluation.benchmark else evaluation.folder
         groups.setdefault((where, settings), []).append(evaluation)
     names = distinct_names([where.resolve() for where, _ in groups])

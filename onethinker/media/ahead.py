@@ -178,7 +178,7 @@ class _Process:
         assert self._process.stdout is not None
         asked = {"medium": _to_json(medium), "budget": [type(budget).__name__, budget.model_dump(mode="json")]}
         try:
-            self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+            self._process.stdin.write(json.dumps(asked, allow_nan=False).encode() + b"\n")
             self._process.stdin.flush()
             reply: dict[str, Any] = json.loads(self._process.stdout.readline())
         except (BrokenPipeError, ValueError) as error:  # it ended before it had read the question, or answered with a whole line
@@ -250,9 +250,9 @@ def serve() -> None:
             try:
                 clip = read_clip(_from_json(asked["medium"]), _BUDGETS[kind].model_validate(budget))
             except MediaError as error:
-                out.write(json.dumps({"error": str(error)}).encode() + b"\n")
+                out.write(json.dumps({"error": str(error)}, allow_nan=False).encode() + b"\n")
             else:
-                out.write(json.dumps({"shape": clip.frames.shape, "clip": _about(clip)}).encode() + b"\n")
+                out.write(json.dumps({"shape": clip.frames.shape, "clip": _about(clip)}, allow_nan=False).encode() + b"\n")
                 out.write(np.ascontiguousarray(clip.frames).data)
             out.flush()
 

@@ -45,7 +45,7 @@ class Digests:
         if self._is_new and self._memory is not None:
             with writing(self._memory):
                 self._memory.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(self._memory, json.dumps(self._known))
+                write_atomically(self._memory, json.dumps(self._known, allow_nan=False))
 
     def of(self, medium: Path | Clip | Source) -> str:
         """Return the digest of a medium: a file's bytes, a folder's frames and their rate, a table's picture, a clip in memory."""
@@ -53,12 +53,12 @@ class Digests:
             return self.of_file(medium)
         digest = blake2b(digest_size=16)
         if isinstance(medium, FrameFolder):
-            digest.update(json.dumps([medium.fps, [self.of_file(path) for path in _files(medium)]]).encode())
+            digest.update(json.dumps([medium.fps, [self.of_file(path) for path in _files(medium)]], allow_nan=False).encode())
         elif isinstance(medium, TablePicture):
             digest.update(f"{medium.column} {medium.number} ".encode() + _slice(medium))
         else:
             shape = [medium.kind, medium.frames.shape, medium.times_s, medium.duration_s]
-            digest.update(json.dumps(shape).encode())
+            digest.update(json.dumps(shape, allow_nan=False).encode())
             digest.update(np.ascontiguousarray(medium.frames).data)
         return digest.hexdigest()
 

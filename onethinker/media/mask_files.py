@@ -54,7 +54,7 @@ def write_mask_png(path: Path, mask: Mask, comment: str = "") -> None:
 
 def write_mask_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write run lengths and what belongs to them as JSON. Raises: StorageError."""
-    write_atomically(path, json.dumps(record) + "\n")
+    write_atomically(path, json.dumps(record, allow_nan=False) + "\n")
 
 
 def write_mask_folder(folder: Path, name: str, masks: Mapping[int, Mask], *, category: str, comment: str = "") -> None:
@@ -79,7 +79,7 @@ def write_mask_folder(folder: Path, name: str, masks: Mapping[int, Mask], *, cat
             if target.exists():
                 target.rename(old)
             partial.rename(target)
-            write_atomically(folder / META_FILE, json.dumps(meta, indent=1) + "\n")
+            write_atomically(folder / META_FILE, json.dumps(meta, indent=1, allow_nan=False) + "\n")
     finally:
         for leftover in (partial, old):
             shutil.rmtree(leftover, ignore_errors=True)

@@ -58,7 +58,7 @@ class Endpoint:
         Raises: EngineError: no usable answer after `max_tries` tries, or one that trying again cannot help.
         """
         url, failure = self.address + path, ""
-        content = None if body is None else json.dumps(body).encode()
+        content = None if body is None else json.dumps(body, allow_nan=False).encode()
         for attempt in range(self.max_tries):
             wait_s = self.first_wait_s * 2**attempt * random.uniform(0.5, 1)
             try:

@@ -42,7 +42,7 @@ def compact_json(value: object) -> str:
     >>> compact_json({"time": [1.5, 3.0]})
     '{"time":[1.5,3.0]}'
     """
-    return json.dumps(value, separators=(",", ":"))
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def with_options(rng: np.random.Generator, question: Question, others: Sequence[str]) -> Question:

@@ -102,7 +102,7 @@ def serve(*, memory_bytes: int, seconds: float, processor_seconds: float) -> Non
     math_verify.parser.TIMEOUT_WARNING_SHOWN = math_verify.grader.TIMEOUT_WARNING_SHOWN = True
     compare_numbers_relatively()
     are_equal("1", "1")
-    print(json.dumps({"ready": True}), file=replies, flush=True)
+    print(json.dumps({"ready": True}, allow_nan=False), file=replies, flush=True)
     parent = os.getppid()
     requests = os.fdopen(os.dup(0), "rb", buffering=0)
     while os.getppid() == parent:
@@ -121,7 +121,7 @@ def serve(*, memory_bytes: int, seconds: float, processor_seconds: float) -> Non
             reply = {"equal": False, "problem": f"{type(error).__name__}: {str(error)[:200]}"}
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        print(json.dumps(reply), file=replies, flush=True)
+        print(json.dumps(reply, allow_nan=False), file=replies, flush=True)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ class MathSandbox:
     def _ask(self, truth: str, answer: str) -> Verdict:
         worker = self._find_worker()
         try:
-            reply: dict[str, Any] = json.loads(worker.exchange(json.dumps([truth, answer]).encode(), self.seconds))
+            reply: dict[str, Any] = json.loads(worker.exchange(json.dumps([truth, answer], allow_nan=False).encode(), self.seconds))
         except ProcessLostError as error:
             self._stop()
             self._spawn()

@@ -103,7 +103,7 @@ def model_card(name: str, training: Training | None, evaluations: Sequence[Evalu
         training=training,
         merged=recipe.get("lora") is not None,
         changes=_changes(training) if training else [],
-        recipe=json.dumps(recipe, indent=2),
+        recipe=json.dumps(recipe, indent=2, allow_nan=False),
         evaluations=evaluations,
     )
 

@@ -113,7 +113,7 @@ def judge_body(question: str, truth: str, answer: str, *, settings: RewardModelS
         "model": settings.model,
         "messages": [
             {"role": "system", "content": JUDGE_INSTRUCTIONS},
-            {"role": "user", "content": json.dumps(asked, ensure_ascii=False)},
+            {"role": "user", "content": json.dumps(asked, ensure_ascii=False, allow_nan=False)},
         ],
         "temperature": 0,
         "seed": 0,
@@ -133,7 +133,7 @@ def read_verdict(reply: dict[str, Any]) -> float:
         choice = reply["choices"][0]
         text, reason = choice["message"]["content"], choice["finish_reason"]
     except (KeyError, IndexError, TypeError) as error:
-        raise RubbishError(f"expected a chat completion, got {show(json.dumps(reply))}") from error
+        raise RubbishError(f"expected a chat completion, got {show(str(reply))}") from error
     if reason != "stop" or not isinstance(text, str):
         raise RubbishError(f"the judge ended for the reason {reason!r} with {show(str(text))}")
     try:
@@ -172,7 +172,7 @@ def read_rewards(reply: dict[str, Any], count: int) -> list[float]:
         items = {int(item.get("index", place)): item["data"] for place, item in enumerate(reply["data"])}
         scores = [_last(items[place]) for place in range(count)]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise RubbishError(f"expected {count} scores, got {show(json.dumps(reply))}") from error
+        raise RubbishError(f"expected {count} scores, got {show(str(reply))}") from error
     if len(items) != count or not all(abs(score) < LARGEST_SCORE for score in scores):
         raise RubbishError(f"expected {count} finite scores, got {scores} of {len(items)}")
     return scores

@@ -39,9 +39,9 @@ def serve() -> None:
     replies = os.dup(1)
     os.dup2(2, 1)  # nothing that a library prints may look like a grade
     with suppress(BrokenPipeError):  # whoever asked is gone
-        os.write(replies, json.dumps(READY).encode() + b"\n")
+        os.write(replies, json.dumps(READY, allow_nan=False).encode() + b"\n")
         for line in sys.stdin.buffer:
-            reply = memoryview(json.dumps(answer(json.loads(line))).encode() + b"\n")
+            reply = memoryview(json.dumps(answer(json.loads(line)), allow_nan=False).encode() + b"\n")
             while reply:
                 reply = reply[os.write(replies, reply) :]
 

@@ -153,7 +153,7 @@ class Workers:
 
     def submit(self, question: dict[str, Any]) -> Future[Grade]:
         """Return what will hold the grade, or the error: WorkerError, or what grading in this process would raise."""
-        return self._threads.submit(self._grade, json.dumps(question).encode())
+        return self._threads.submit(self._grade, json.dumps(question, allow_nan=False).encode())
 
     def close(self) -> None:
         """End all processes; answers that are not graded yet never will be."""

@@ -72,7 +72,7 @@ class Trackers:
                 tracker.log(scalars(record), step=step)
             if new:
                 self.told = replace(self.told, steps={**self.told.steps, **{tracker.name: step for tracker in new}})
-                write_atomically(self._file, json.dumps({"name": self.told.name, "steps": self.told.steps}) + "\n")
+                write_atomically(self._file, json.dumps({"name": self.told.name, "steps": self.told.steps}, allow_nan=False) + "\n")
 
     def finish(self) -> None:
         """Send what is still under way."""

@@ -19,8 +19,9 @@ from rich.console import Console
 from onethinker.commands.live import Lines, Progress, draw, sparkline, watching, watching_training
 from onethinker.commands.watch import Journal, watch
 from onethinker.errors import CheckpointError
+from onethinker.evaluation.runs import Training
 from onethinker.training.alarms import Alarm
-from onethinker.training.monitoring import RlRow, SftRow, TaskRow
+from onethinker.training.monitoring import RlRow, SftRow, TaskRow, read_journal, scalars
 
 TASKS = ("multiple choice", "segmentation/video", "spatial-temporal grounding", "tracking")
 ALARM = asdict(Alarm("whole_frame", "tracking", "90% of the answers are boxes around [the] whole frame. " + "Look at answers/. " * 6))
@@ -293,3 +294,22 @@ def test_control_c_leaves_the_terminal_as_it_was(tmp_path):
         os.close(ours)
     assert process.returncode == 130
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "the cursor is shown again"
+
+
+def test_a_journal_with_numbers_that_are_not_finite_is_shown_and_told(tmp_path, capsys):
+    bad = {"text": "the loss (nan) is not finite (last good step 1)"}
+    null = {**an_sft_row(2), "loss": None, "grad_norm": None, "entropy": None, "not_finite": ["loss"], "bad_steps": [bad]}
+    run = make_run(tmp_path / "run", [an_sft_row(1), null], 2)
+    # As older versions wrote it: a bare NaN, which is no JSON.
+    with (run / "journal.jsonl").open("a") as file:
+        file.write(json.dumps({**null, "step": 3, "loss": float("nan")}) + "\n")
+    rows = read_journal(run / "journal.jsonl")
+    assert [row["loss"] for row in rows] == [2.0, None, None]
+    assert "loss" not in scalars(rows[1])
+    for width in (40, 120):
+        assert "the loss (nan)" in " ".join(shown(Progress("SFT", 9, rows), width).split())
+    assert Progress("SFT", 9, rows[:1]).add(rows[1]) == ["step 2 was not learned from: the loss (nan) is not finite (last good step 1)"]
+    assert Training("run", tuple(rows), None).curve("loss") == [(1, 2.0)]
+    watch(run, json=True)
+    said = capsys.readouterr().out
+    assert json.loads(said, parse_constant=pytest.fail)["loss"] is None

@@ -86,7 +86,16 @@ def _read_video(folder: Path) -> Sample:
     by_key = {str(second + 1): box for second, box in enumerate(frames[FRAME_BOXES][::FPS][:MAX_KEY]) if box is not None}
     problem = with_first_box("Track the object that in the first frame is", boxes[0])
     media = (FrameFolder(folder, names, FPS),)
-    return Sample(folder.name, problem, "tracking", "video", media, truth=json.dumps({"boxes": by_key}), source="GOT-10k", extra=frames)
+    return Sample(
+        folder.name,
+        problem,
+        "tracking",
+        "video",
+        media,
+        truth=json.dumps({"boxes": by_key}, allow_nan=False),
+        source="GOT-10k",
+        extra=frames,
+    )
 
 
 def _read_boxes(folder: Path) -> tuple[list[Box | None], tuple[str, ...]]:

@@ -91,7 +91,7 @@ def with_truth_from_masks(sample: Sample) -> Sample:
     answer = selection_of(masks[key])
     if sample.data_type == "video":
         answer = {"time": round(frame_times(sample)[key], 3), **answer}
-    return replace(sample, truth=json.dumps(answer))
+    return replace(sample, truth=json.dumps(answer, allow_nan=False))
 
 
 def selection_of(mask: Mask) -> dict[str, Any]:

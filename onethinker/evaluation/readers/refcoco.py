@@ -82,7 +82,7 @@ def _box_sample(image: Any, item: Any, folder: Path) -> Sample:
         raise DataError(f"'bbox' must be [x, y, width, height] with an area, got {show(sides)}")
     x, y, w, h = sides
     box = box_from_px((x, y, x + w, y + h), width_px=width, height_px=height)
-    truth = json.dumps({"boxes": [round(min(max(side, 0), FULL), 3) for side in box]})
+    truth = json.dumps({"boxes": [round(min(max(side, 0), FULL), 3) for side in box]}, allow_nan=False)
     return Sample("", "", "spatial grounding", "image", (folder / field(image, "file_name", str, "an image"),), truth=truth)
 
 

@@ -77,4 +77,4 @@ def _sample(name: str, video: Path, sentence: str, span: list[float] | list[str]
     except (ValueError, AnswerError) as error:
         raise DataError(f"{where}: {error}") from error
     problem = f'When does this happen in the video: "{sentence.strip()}"'
-    return Sample(name, problem, "temporal grounding", "video", (video,), truth=json.dumps({"time": [start, end]}))
+    return Sample(name, problem, "temporal grounding", "video", (video,), truth=json.dumps({"time": [start, end]}, allow_nan=False))
