@@ -154,7 +154,7 @@ def serve() -> None:
         except (Exception, Ended) as error:  # whatever it is, the parent shows it, unless another process tells of its cause
             text = describe(error)
             report = ["crash", traceback.format_exc()[-LONGEST_REPORT:]] if text is None else ["error", text]
-        with suppress(Ended):
+        with suppress(Ended, BrokenPipeError):  # nobody listens any more
             if report and not ended:
                 os.write(int(descriptor), json.dumps(report, allow_nan=False).encode() + b"\n")
                 # If this one left first, those that wait for it would fail too, each with a traceback.

@@ -145,7 +145,7 @@ def glance_at(files: Iterable[Path], *, need: Need, invalid: Literal["error", "s
         if invalid == "skip":
             continue
         if size <= SHORT_BYTES or file.is_dir():
-            read = [_read(file, row, record, need) for row, record in read_records(file)]
+            read = [_glance(file, row, record, need) for row, record in read_records(file)]
             if wrong := [found for found in read if isinstance(found, Problem)]:
                 raise DataError(_refusal(wrong, len(read)))
             continue
@@ -156,16 +156,16 @@ def glance_at(files: Iterable[Path], *, need: Need, invalid: Literal["error", "s
         # A list is one value, and is read when the run begins; so is a row that is longer than what was looked at.
         if first.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
             for place, line in (("row 1", first if first.endswith(b"\n") else b""), ("the last row", last if newline else b"")):
-                if line:
-                    _check_line(line, f"{file}, {place}", root=file.parent, need=need)
+                if line and (problem := _glance(file, 1, read_line(line, f"{file}, {place}"), need)):
+                    raise DataError(f"{file}, {place}: {problem.text}")
 
 
-def _check_line(line: bytes, where: str, *, root: Path, need: Need) -> None:
-    record = read_line(line, where)
-    try:
-        check_sample(sample_from_record(record, root=root, default_id="1"), need=need)
-    except DataError as error:
-        raise DataError(f"{where}: {error}") from error
+def _glance(file: Path, row: int, record: Record, need: Need) -> Problem | None:
+    found = _read(file, row, record, need)
+    if isinstance(found, Problem):
+        return found
+    absent = next((medium for medium in found[1].sample.media if isinstance(medium, Path) and not medium.exists()), None)
+    return None if absent is None else Problem(file, row, f"there is no file {absent}")
 
 
 def check_sample(sample: Sample, *, need: Need) -> list[tuple[str, str]]:

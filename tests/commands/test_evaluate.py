@@ -222,7 +222,7 @@ def serving() -> Iterator[str]:
 def test_ids_that_repeat_and_truths_that_are_none_are_found_before_the_model_is_loaded(tmp_path, capsys):
     record = {"problem": "What?", "problem_type": "ocr", "data_type": "image", "path": "a.png", "solution": "x", "problem_id": 3}
     write_records(tmp_path / "twice.jsonl", [record, record])
-    assert run("evaluate", "--model", "/no/such/model", "--data", tmp_path / "twice.jsonl", "--output", tmp_path / "run") == 1
+    assert run("evaluate", "--model", "http://127.0.0.1:9/v1", "--data", tmp_path / "twice.jsonl", "--output", tmp_path / "run") == 1
     assert "sample ids must differ, '3' stands for more than one sample" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "run").exists()
 

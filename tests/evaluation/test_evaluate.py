@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from onethinker.data.sample import Sample
-from onethinker.errors import CheckpointError, DataError, EngineError
+from onethinker.errors import CheckpointError, DataError, EngineError, StorageError
 from onethinker.evaluation.answering import MAX_FAILURES_IN_A_ROW
 from onethinker.evaluation.evaluate import NOT_ASKED, answer, evaluate, score
 from onethinker.evaluation.metrics import mean_accuracy, score_tasks
@@ -188,7 +188,7 @@ def test_a_damaged_journal_names_its_line(tmp_path):
 
 def test_an_output_that_is_a_file_is_named(tmp_path):
     (tmp_path / "taken").write_text("")
-    with pytest.raises(CheckpointError, match="taken"):
+    with pytest.raises(StorageError, match="taken"):
         evaluate(SceneEngine(TEXTS), SCENES[:1], output=tmp_path / "taken")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onethinker.errors import CheckpointError, ConfigError
+from onethinker.errors import CheckpointError, StorageError
 from onethinker.evaluation.pictures import answer_picture, truth_picture
 from onethinker.evaluation.report import write_report
 from onethinker.evaluation.results import RESULTS_FILE, SETTINGS_FILE, Result, about_this_machine, append_records
@@ -260,7 +260,7 @@ def test_a_folder_without_a_run_is_named(tmp_path):
 
 def test_a_page_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"file/page\.html"):
+    with pytest.raises(StorageError, match=r"file/page\.html"):
         write_report(tmp_path / "file" / "page.html", [write_evaluation(tmp_path / "run", [1.0])])
 
 

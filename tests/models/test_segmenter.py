@@ -219,7 +219,7 @@ def test_masks_by_grabcut_say_so_in_the_drawing():
     [
         ("grabcuts", "no such folder, and not a hub id"),
         ("./absent", "no such folder, and not a hub id"),
-        ("{folder}/empty", "cannot be read"),
+        ("{folder}/empty", r"there is no config\.json"),
         ("{folder}/bert", "expected the weights of a SAM 2"),
         ("{folder}/torn", "cannot be read"),
         ("{folder}/half", "missing"),
