@@ -8,6 +8,7 @@ from PIL import Image
 from onethinker.data.formats import write_records
 from onethinker.data.sample import Sample
 from onethinker.models.tiny import SPECIAL_TOKENS
+from onethinker.training.checkpoint import RunFolder
 from onethinker.training.config import SftRecipe
 from onethinker.training.groups import _as_read
 from onethinker.training.run import Run, open_run
@@ -46,6 +47,9 @@ def test_an_answer_to_learn_has_one_special_token_which_is_its_end(run):
 
 def test_answers_that_spell_special_tokens_are_trained_on(tmp_path, questions):
     train_sft(SftRecipe(batch_size=2, steps=1, data={"files": [questions]}), tmp_path / "run")
+    (row,) = RunFolder(tmp_path / "run").rows()
+    assert row["answer_tokens"] > 0
+    assert row["bad_steps"] == []
 
 
 def test_a_reference_that_spells_a_special_token_is_what_a_model_taught_on_it_says():
