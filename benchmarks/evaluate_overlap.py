@@ -3,10 +3,11 @@
 Run, from the repository's root:
     .venv/bin/python -m benchmarks.evaluate_overlap --folder runs/overlap [--clips 8] [--rounds 3]
 
-The engine waits, for each request, as long as `read_clip` takes for one of the clips (the mean of the same round), and does nothing
-meanwhile. Each round measures, in this order: reading all clips one after the other in this process; reading them ahead in processes
-with nobody answering; answering without reading; reading and answering in series; and the stage `answer` with its digests and its
-journal. The processes have been started before, as `onethinker evaluate` starts them before it loads the model. Medians of the rounds.
+The engine waits, for each request, as long as `read_clip` takes for one of the clips (the mean of the same round), and
+does nothing meanwhile. Each round measures, in this order: reading all clips one after the other in this process;
+reading them ahead in processes with nobody answering; answering without reading; reading and answering in series; and
+the stage `answer` with its digests and its journal. The processes have been started before, as `onethinker evaluate`
+starts them before it loads the model. Medians of the rounds.
 """
 
 import argparse
@@ -20,13 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.video import RARE, camera, write_clip
-from onethinker.data.sample import Sample
-from onethinker.evaluation.evaluate import answer
-from onethinker.media.ahead import Decoders, read_ahead
+from onethinker.core.sample import Sample
+from onethinker.evaluation.runner import answer
+from onethinker.inference.engine import Reply, Request, Sampling
 from onethinker.media.budget import MediaBudget
+from onethinker.media.prefetch import Decoders, read_ahead
 from onethinker.media.reading import read_clip
-from onethinker.models.engine import Reply, Request, Sampling
-from onethinker.models.wording import Wording
+from onethinker.tasks.template import Wording
 
 OVERLAPPED = "onethinker evaluate, stage answer"
 FIRST = "  of it until the engine is first asked"
@@ -50,7 +51,9 @@ class WaitingEngine:
 
 
 def write_clips(folder: Path, count: int) -> list[Path]:
-    """Return the clips, written where they are not there yet: the one with a moving camera of benchmarks/video.py, so often."""
+    """Return the clips, written where they are not there yet: the one with a moving camera of benchmarks/video.py, so
+    often.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"camera{number}.mp4" for number in range(count)]
     if not paths[0].exists():
@@ -106,7 +109,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="where clips and journals are written")
     parser.add_argument(
-        "--clips", type=int, default=8, help="nothing is answered before the first is read: n + 1 turns for n clips at best"
+        "--clips",
+        type=int,
+        default=8,
+        help="nothing is answered before the first is read: n + 1 turns for n clips at best",
     )
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
@@ -120,7 +126,10 @@ def main() -> None:
     shares = [alone / own[OVERLAPPED] for alone, own in zip(slower, rounds, strict=True)]
     steady = [own["answering alone"] / (own[OVERLAPPED] - own[FIRST]) for own in rounds]
     gains = [own["read, then answer, in series"] / own[OVERLAPPED] for own in rounds]
-    print(f"throughput: {statistics.median(shares):.3f} of the slower of the two alone, {statistics.median(gains):.2f} times in series")
+    print(
+        f"throughput: {statistics.median(shares):.3f} of the slower of the two alone,"
+        f" {statistics.median(gains):.2f} times in series"
+    )
     print(f"from the first request on the engine is busy for {statistics.median(steady):.3f} of the time")
 
 

@@ -1,14 +1,16 @@
-"""What grading costs: 1,024 mixed answers of all tasks, hostile ones included, as a share of the RL step that they belong to.
+"""What grading costs: 1,024 mixed answers of all tasks, hostile ones included, as a share of the RL step that they
+belong to.
 
 Run: python benchmarks/grading.py [--workers 2]
 
-128 questions of all tasks, 8 answers each: right ones, right ones to another question of the task, cut off, without tags, in words. The
-hostile ones are a megabyte of brackets, JSON a thousand deep, NaN, powers and factorials that mathematics can choke on: none of them,
-one in 64, one in 4. They are graded by the processes that `onethinker rl` starts, which have graded before; the time is that of
-the wall from the first answer to the last grade, and the processor time of all processes together, those that had to be killed included.
-The step is that of
+128 questions of all tasks, 8 answers each: right ones, right ones to another question of the task, cut off, without
+tags, in words. The hostile ones are a megabyte of brackets, JSON a thousand deep, NaN, powers and factorials that
+mathematics can choke on: none of them, one in 64, one in 4. They are graded by the processes that `onethinker rl`
+starts, which have graded before; the time is that of the wall from the first answer to the last grade, and the
+processor time of all processes together, those that had to be killed included. The step is that of
 benchmarks/rl_step.py, pictures of 512 pixels and answers of 64 tokens, taken 64 times for its 2 prompts: far less than
-that of a model that is of use, whose answers take longer to write and not to grade. Figures: docs/results/training_speed.md.
+that of a model that is of use, whose answers take longer to write and not to grade. Figures:
+docs/results/training_speed.md.
 """
 
 import argparse
@@ -21,10 +23,10 @@ from pathlib import Path
 import torch
 from rl_step import run_ours
 
-from onethinker.data.sample import Sample
-from onethinker.synthetic import KINDS, make_sample
+from onethinker.core.sample import Sample
+from onethinker.data.synthetic import KINDS, make_sample
+from onethinker.rewards.grader import Grader, Ungraded
 from onethinker.training.config import GradingSettings
-from onethinker.training.rewards import Grader, Ungraded
 
 HOSTILE = (
     "[" * 1_000_000,
@@ -91,7 +93,8 @@ def main() -> None:
         for name, every in (("no hostile answer", 0), ("16 hostile answers", 16), ("256 hostile answers", 1)):
             wall, spent, outcome = grade(grader, make_answers(128, every=every))
             print(
-                f"{name:20} wall {wall:6.2f} s, processor {spent:6.2f} s = {spent / step:.2%} of the step; groups {dict(outcome)}",
+                f"{name:20} wall {wall:6.2f} s, processor {spent:6.2f} s = {spent / step:.2%} of the step; groups"
+                f" {dict(outcome)}",
                 flush=True,
             )
 

@@ -1,10 +1,11 @@
-"""Memory and time of scoring 8 answers of 4,096 tokens with a vocabulary of 151,936, whose logits at once would be 20 GB.
+"""Memory and time of scoring 8 answers of 4,096 tokens with a vocabulary of 151,936, whose logits at once would be 20
+GB.
 
 Run: python benchmarks/loss.py [--tokens 32768] [--hidden 64]
 
-Peak memory of a process, during forward and backward of the head and the loss, less what it holds before: hidden states, weights, targets.
-The gradients of states and weights are part of it. "at once" is log_softmax of all logits, in a process of its own, for as many
-tokens as fit. Figures: docs/results/training_speed.md.
+Peak memory of a process, during forward and backward of the head and the loss, less what it holds before: hidden
+states, weights, targets. The gradients of states and weights are part of it. "at once" is log_softmax of all logits, in
+a process of its own, for as many tokens as fit. Figures: docs/results/training_speed.md.
 """
 
 import argparse
@@ -30,7 +31,9 @@ def measure(kind: str, tokens: int, hidden: int) -> None:
     logps, _ = scored_by_head(states, weight, targets) if kind == "blocks" else token_logps(states @ weight.T, targets)
     logps.mean().backward()
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    print(f"{kind:8} {tokens:7} {tokens * VOCABULARY * 4 / 2**20:10.0f} {grown:9.0f} {time.process_time() - started:10.1f}")
+    print(
+        f"{kind:8} {tokens:7} {tokens * VOCABULARY * 4 / 2**20:10.0f} {grown:9.0f} {time.process_time() - started:10.1f}"
+    )
 
 
 def main() -> None:
@@ -38,14 +41,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tokens", type=int, default=8 * 4096, help="scored tokens")
     parser.add_argument("--hidden", type=int, default=64, help="size of a hidden state")
-    parser.add_argument("--measure", choices=["blocks", "at once"], help="used by the command itself for the processes it starts")
+    parser.add_argument(
+        "--measure", choices=["blocks", "at once"], help="used by the command itself for the processes it starts"
+    )
     arguments = parser.parse_args()
     if arguments.measure:
         measure(arguments.measure, arguments.tokens, arguments.hidden)
         return
     print("way       tokens  logits MB   peak MB  seconds", flush=True)
-    for kind, tokens in (("at once", arguments.tokens // 32), ("blocks", arguments.tokens // 32), ("blocks", arguments.tokens)):
-        command = [sys.executable, __file__, "--measure", kind, "--tokens", str(tokens), "--hidden", str(arguments.hidden)]
+    for kind, tokens in (
+        ("at once", arguments.tokens // 32),
+        ("blocks", arguments.tokens // 32),
+        ("blocks", arguments.tokens),
+    ):
+        command = [
+            sys.executable,
+            __file__,
+            "--measure",
+            kind,
+            "--tokens",
+            str(tokens),
+            "--hidden",
+            str(arguments.hidden),
+        ]
         print(subprocess.run(command, capture_output=True, text=True, check=True).stdout, end="", flush=True)
 
 

@@ -4,8 +4,8 @@
     /tmp/trackeval/bin/pip install trackeval==1.3.0 scikit-image pycocotools opencv-python-headless
     /tmp/trackeval/bin/python benchmarks/masks_with_trackeval.py tests/evaluation/trackeval.json
 
-Every case is one object in a video of four frames of another size: its true masks, the answered ones, and what TrackEval says.
-Blobs are moved, grown, torn and emptied, so that outlines lie at all distances around the tolerance.
+Every case is one object in a video of four frames of another size: its true masks, the answered ones, and what
+TrackEval says. Blobs are moved, grown, torn and emptied, so that outlines lie at all distances around the tolerance.
 """
 
 import json
@@ -64,7 +64,10 @@ def main(output: Path) -> None:
         sequence = {"num_timesteps": 4, "num_tracker_ids": 1, "num_gt_ids": 1, "gt_dets": gt, "tracker_dets": found}
         sequence |= {"gt_ids": [np.array([0])] * 4, "tracker_ids": [np.array([0])] * 4}
         result = JAndF().eval_sequence(sequence)
-        masks = {"truths": [written(encoded(mask)) for mask in truths], "answers": [written(encoded(mask)) for mask in answers]}
+        masks = {
+            "truths": [written(encoded(mask)) for mask in truths],
+            "answers": [written(encoded(mask)) for mask in answers],
+        }
         cases.append({**masks, "J": float(result["J-Mean"]), "F": float(result["F-Mean"]), "J&F": float(result["J&F"])})
     output.write_text("[\n" + ",\n".join(json.dumps(case) for case in cases) + "\n]\n")
 

@@ -2,10 +2,11 @@
 
 Run: python benchmarks/optimizer.py [--rounds 9]
 
-Both optimizers take steps of `tiny_sight` (32 pictures: forward, backward, optimizer) on two equal models in one process of one thread, in
-turns; the time is the process's own, and the figures are medians. The optimizer alone stands beside, and torch's own Muon, which
-orthogonalizes in bfloat16: where that is emulated, it shows what ours must not cost. Exit 1 when a whole step with Muon takes more than
-1.5 times one with AdamW. Figures: docs/results/training_speed.md.
+Both optimizers take steps of `tiny_sight` (32 pictures: forward, backward, optimizer) on two equal models in one
+process of one thread, in turns; the time is the process's own, and the figures are medians. The optimizer alone stands
+beside, and torch's own Muon, which orthogonalizes in bfloat16: where that is emulated, it shows what ours must not
+cost. Exit 1 when a whole step with Muon takes more than 1.5 times one with AdamW. Figures:
+docs/results/training_speed.md.
 """
 
 import argparse
@@ -20,8 +21,8 @@ import torch
 
 from onethinker.commands.doctor import describe_processor
 from onethinker.training.config import SftRecipe
-from onethinker.training.packing import Tree
-from onethinker.training.run import Run, open_run
+from onethinker.training.packing.forest import Tree
+from onethinker.training.session import Run, open_run
 
 BAR = 1.5
 """Wanted: a whole step with Muon takes at most so many times as long as one with AdamW."""
@@ -31,7 +32,10 @@ def make_trees(run: Run, count: int) -> list[Tree]:
     """Return the first samples of the lesson."""
     read = [run.read(number) for number in range(count)]
     prompts = run.prompts([request for _, request in read])
-    return [Tree(prompt, (run.answer_ids(sample.response or ""),)) for prompt, (sample, _) in zip(prompts, read, strict=True)]
+    return [
+        Tree(prompt, (run.answer_ids(sample.response or ""),))
+        for prompt, (sample, _) in zip(prompts, read, strict=True)
+    ]
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -1,11 +1,11 @@
-"""Make onethinker/evaluation/published.csv out of a wider table of what papers report.
+"""Make onethinker/evaluation/benchmarks/published.csv out of a wider table of what papers report.
 
-    .venv/bin/python benchmarks/published_values.py TABLE.csv onethinker/evaluation/published.csv
+    .venv/bin/python benchmarks/published_values.py TABLE.csv onethinker/evaluation/benchmarks/published.csv
 
-TABLE.csv has the columns benchmark, task, metric, model, value, source, one row a published number, where source begins with
-where the number stands ("arXiv:… Table 4", "Fig. 2 …", "THIRD-PARTY …"). Of every number is kept: the benchmark, the metric
-and the model under one spelling each, the value in percent, the place, and whether the column that it was read from is certain.
-Rows without a number are left out.
+TABLE.csv has the columns benchmark, task, metric, model, value, source, one row a published number, where source begins
+with where the number stands ("arXiv:… Table 4", "Fig. 2 …", "THIRD-PARTY …"). Of every number is kept: the benchmark,
+the metric and the model under one spelling each, the value in percent, the place, and whether the column that it was
+read from is certain. Rows without a number are left out.
 """
 
 import csv
@@ -54,7 +54,9 @@ def main(table: Path, output: Path) -> None:
         for row in rows:
             certain = "no" if re.search("dash|inferred", row["source"]) else "yes"
             metric = METRICS.get(row["metric"], row["metric"])
-            writer.writerow([row["benchmark"], metric, spelled(row["model"]), float(row["value"]), place(row["source"]), certain])
+            writer.writerow(
+                [row["benchmark"], metric, spelled(row["model"]), float(row["value"]), place(row["source"]), certain]
+            )
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 Run: python benchmarks/rl_step.py --peer PYTHON [--side 512] [--steps 3] [--rounds 2]
 
 PYTHON belongs to an environment of its own with the peer, made once:
-    python -m venv /tmp/trl-env && /tmp/trl-env/bin/pip install trl==1.16 datasets torch==2.14.1 torchvision==0.29.1 transformers==5.24.0
+    python -m venv /tmp/trl-env && /tmp/trl-env/bin/pip install trl==1.16 datasets torch==2.14.1 torchvision==0.29.1
+    transformers==5.24.0
 
-A step has two prompts of one picture each, 8 answers of 64 tokens (no end is ever sampled), a reward, a token-mean clipped loss
-without divergence, one AdamW step. A picture of 512 pixels a side gives 294 prompt tokens, of 992 pixels 999. The two sides take
-turns, each in fresh processes with one thread; the time is the process's own, the first step of a process does not count. Ours is made
-of what `onethinker rl` calls; journal and grading processes are left out (benchmarks/grading.py). Figures: docs/results/training_speed.md.
+A step has two prompts of one picture each, 8 answers of 64 tokens (no end is ever sampled), a reward, a token-mean
+clipped loss without divergence, one AdamW step. A picture of 512 pixels a side gives 294 prompt tokens, of 992 pixels
+999. The two sides take turns, each in fresh processes with one thread; the time is the process's own, the first step of
+a process does not count. Ours is made of what `onethinker rl` calls; journal and grading processes are left out
+(benchmarks/grading.py). Figures: docs/results/training_speed.md.
 """
 
 import argparse
@@ -34,16 +36,16 @@ def reward(text: str) -> float:
 
 def run_ours(side: int, steps: int) -> dict[str, object]:
     """Return prompt tokens and seconds of each step by OneThinker, with the parts of the last."""
+    from onethinker.inference.engine import Request
+    from onethinker.inference.folder import ModelSettings, save_model
     from onethinker.media.budget import MediaBudget
     from onethinker.media.reading import read_clip
-    from onethinker.models.engine import Request
-    from onethinker.models.folder import ModelSettings, save_model
-    from onethinker.models.wording import Wording
-    from onethinker.training.advantages import compute_advantages
+    from onethinker.rl.advantages import compute_advantages
+    from onethinker.rl.rollouts import sample_answers
+    from onethinker.rl.update import GradedTree, PolicyLoss
+    from onethinker.tasks.template import Wording
     from onethinker.training.config import RlRecipe
-    from onethinker.training.policy import GradedTree, PolicyLoss
-    from onethinker.training.rollouts import sample_answers
-    from onethinker.training.run import open_run
+    from onethinker.training.session import open_run
 
     with tempfile.TemporaryDirectory() as folder:
         start, budget = Path(folder) / "model", MediaBudget(image_max_pixels=side * side)
@@ -78,7 +80,8 @@ def run_ours(side: int, steps: int) -> dict[str, object]:
             )
             parts.append(time.process_time())
             rewards = torch.tensor(
-                [[reward(tokenizer.decode(answer.ids)) for answer in answers] for answers in groups], dtype=torch.float64
+                [[reward(tokenizer.decode(answer.ids)) for answer in answers] for answers in groups],
+                dtype=torch.float64,
             )
             advantages, ema = compute_advantages(
                 settings.algorithm,
@@ -116,7 +119,9 @@ def run_trl(side: int, steps: int) -> dict[str, object]:
     from trl import GRPOConfig, GRPOTrainer
 
     model, processor = build()
-    rows = Dataset.from_list([{"prompt": [{"role": "user", "content": QUESTION}], "image": picture} for picture in pictures(side, 8)])
+    rows = Dataset.from_list(
+        [{"prompt": [{"role": "user", "content": QUESTION}], "image": picture} for picture in pictures(side, 8)]
+    )
     times, last = [], [0.0]
 
     class Clock(TrainerCallback):
@@ -152,7 +157,9 @@ def run_trl(side: int, steps: int) -> dict[str, object]:
             lengths.extend(map(len, completion_ids))
             return [reward(str(completion)) for completion in completions]
 
-        trainer = GRPOTrainer(model, rewards, arguments, train_dataset=rows, processing_class=processor, callbacks=[Clock()])
+        trainer = GRPOTrainer(
+            model, rewards, arguments, train_dataset=rows, processing_class=processor, callbacks=[Clock()]
+        )
         # The first step's batch is sampled before its `on_step_begin`; it is the one that does not count.
         trainer.train()
     assert set(lengths) == {TOKENS}, f"answers of {set(lengths)} tokens"
@@ -162,7 +169,9 @@ def run_trl(side: int, steps: int) -> dict[str, object]:
 def ask(python: str, kind: str, side: int, steps: int) -> dict[str, object]:
     """Return what a process of its own measures."""
     command = [python, __file__, "--measure", kind, "--side", str(side), "--steps", str(steps)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -175,7 +184,9 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=512, help="side of the pictures in pixels")
     parser.add_argument("--steps", type=int, default=3, help="steps of a process, the first of which does not count")
     parser.add_argument("--rounds", type=int, default=2, help="processes of each side, in turn")
-    parser.add_argument("--measure", choices=["ours", "trl"], help="used by the command itself for the processes it starts")
+    parser.add_argument(
+        "--measure", choices=["ours", "trl"], help="used by the command itself for the processes it starts"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.measure:

@@ -2,13 +2,13 @@
 
 Run: python benchmarks/sft.py [--rounds 3]
 
-32 samples: one picture of 128 to 512 pixels a side (16 to 256 tokens), a question, and a response of 16 to 1,024 tokens, even on a
-logarithmic scale; the loss is the mean over all response tokens. Padded batches hold 8 samples, on the right, with transformers' own
-sdpa, logits of the response tokens alone, and are measured three times: as trainers do it with an attention mask, without
-the mask (what follows a token is not seen anyway), and with samples sorted by length before they are dealt to batches. All
-sides take turns in one process with one thread, the time is the process's own. A second table: 8 pictures of 512 pixels with four
-questions of 16 tokens about each and responses of 64, which share the picture (data.questions_per_clip = 4) or do not; both packed.
-Figures: docs/results/training_speed.md.
+32 samples: one picture of 128 to 512 pixels a side (16 to 256 tokens), a question, and a response of 16 to 1,024
+tokens, even on a logarithmic scale; the loss is the mean over all response tokens. Padded batches hold 8 samples, on
+the right, with transformers' own sdpa, logits of the response tokens alone, and are measured three times: as trainers
+do it with an attention mask, without the mask (what follows a token is not seen anyway), and with samples sorted by
+length before they are dealt to batches. All sides take turns in one process with one thread, the time is the process's
+own. A second table: 8 pictures of 512 pixels with four questions of 16 tokens about each and responses of 64, which
+share the picture (data.questions_per_clip = 4) or do not; both packed. Figures: docs/results/training_speed.md.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from onethinker.training.loss import token_logps
-from onethinker.training.packing import Prompt, Tree, pack, rows_of, use_forest_attention
-from onethinker.training.run import score
+from onethinker.training.packing.forest import Prompt, Tree, pack, rows_of, use_forest_attention
+from onethinker.training.session import score
 
 SAMPLES, BATCH, ROW = 32, 8, 4096
 CLIPS, QUESTIONS = 8, 4
@@ -45,7 +45,10 @@ def make_prompt(model, processor, side: int) -> Prompt:
     """Return a prompt with one picture."""
     batch = encode(processor, pictures(side, 1))
     positions, _ = model.model.get_rope_index(
-        batch["input_ids"], batch["mm_token_type_ids"], attention_mask=batch["attention_mask"], image_grid_thw=batch["image_grid_thw"]
+        batch["input_ids"],
+        batch["mm_token_type_ids"],
+        attention_mask=batch["attention_mask"],
+        image_grid_thw=batch["image_grid_thw"],
     )
     pixels = {name: batch[name] for name in ("pixel_values", "image_grid_thw")}
     return Prompt(batch["input_ids"][0], batch["mm_token_type_ids"][0], positions[:, 0], pixels)
@@ -63,7 +66,9 @@ def make_questions(model, processor) -> tuple[list[Tree], list[Tree]]:
         for text in texts:
             ids = torch.cat([picture.input_ids, text[:16]])
             types = torch.nn.functional.pad(picture.mm_token_type_ids, (0, 16))
-            apart.append(Tree(Prompt(ids, types, torch.cat([picture.positions, steps], 1), picture.pixels), (text[16:],)))
+            apart.append(
+                Tree(Prompt(ids, types, torch.cat([picture.positions, steps], 1), picture.pixels), (text[16:],))
+            )
     return shared, apart
 
 
@@ -163,7 +168,9 @@ def compare(model, rounds: int, count: int, ways: dict[str, Callable[[], float]]
     for name, seconds in times.items():
         off = float((gradients[name] - gradients[first]).norm() / gradients[first].norm())
         ratio = statistics.median(other / mine for other, mine in zip(seconds[1:], times[first][1:], strict=True))
-        print(f"{name:24} {losses[name]:9.6f} {off:16.1e} {count / statistics.median(seconds[1:]):10.2f} {ratio:16.2f}x")
+        print(
+            f"{name:24} {losses[name]:9.6f} {off:16.1e} {count / statistics.median(seconds[1:]):10.2f} {ratio:16.2f}x"
+        )
 
 
 if __name__ == "__main__":

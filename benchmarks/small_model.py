@@ -18,7 +18,15 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 <|im_start|>{{ message['role'] }}
@@ -32,7 +40,9 @@ CHAT_TEMPLATE = """\
 QUESTION = "where is the cat?"
 
 
-def build(*, layers: int = 6, hidden: int = 256, vocabulary: int | None = None) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLProcessor]:
+def build(
+    *, layers: int = 6, hidden: int = 256, vocabulary: int | None = None
+) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLProcessor]:
     """Return the model with weights that depend on nothing but the arguments, and its processor: one token a byte."""
     letters = {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     core = Tokenizer(models.BPE(vocab=letters, merges=[]))
@@ -46,7 +56,9 @@ def build(*, layers: int = 6, hidden: int = 256, vocabulary: int | None = None) 
     )
     tokenizer.chat_template = CHAT_TEMPLATE
     sizes: dict[str, Any] = {"patch_size": 16, "merge_size": 2, "temporal_patch_size": 2}
-    processor = Qwen3VLProcessor(Qwen2VLImageProcessor(**sizes), tokenizer, Qwen3VLVideoProcessor(**sizes), chat_template=CHAT_TEMPLATE)
+    processor = Qwen3VLProcessor(
+        Qwen2VLImageProcessor(**sizes), tokenizer, Qwen3VLVideoProcessor(**sizes), chat_template=CHAT_TEMPLATE
+    )
     ids = dict(zip(SPECIAL_TOKENS, tokenizer.convert_tokens_to_ids(list(SPECIAL_TOKENS)), strict=True))
     config = Qwen3VLConfig(
         text_config={

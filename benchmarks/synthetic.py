@@ -13,8 +13,8 @@ from typing import get_args
 import cv2
 import numpy as np
 
-from onethinker.data.worlds import WorldName
-from onethinker.synthetic import KINDS, make_sample
+from onethinker.data.synthetic import KINDS, make_sample
+from onethinker.data.synthetic.worlds import WorldName
 
 
 def measure_rate(problem_type: str, data_type: str, num_samples: int, world: WorldName) -> float:
@@ -32,13 +32,17 @@ def main() -> None:
     parser.add_argument("--world", choices=get_args(WorldName), default="shapes", help="what the scenes show")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    for index in range(4 * options.samples):  # grounds and sprites are made when they are first wanted: a few seconds, once
+    for index in range(
+        4 * options.samples
+    ):  # grounds and sprites are made when they are first wanted: a few seconds, once
         make_sample(1, index, world=options.world)
     for data_type in ("image", "video"):
         rates = {p: measure_rate(p, d, options.samples, options.world) for p, d in KINDS if d == data_type}
         for problem_type, rate in rates.items():
             print(f"{data_type:6} {problem_type:28} {rate:7.0f} samples/s")
-        print(f"{data_type:6} {'all, evenly mixed':28} {len(rates) / np.sum(1 / np.array(list(rates.values()))):7.0f} samples/s")
+        print(
+            f"{data_type:6} {'all, evenly mixed':28} {len(rates) / np.sum(1 / np.array(list(rates.values()))):7.0f} samples/s"
+        )
 
 
 if __name__ == "__main__":

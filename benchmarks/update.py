@@ -1,11 +1,12 @@
-"""The update of RL alone: a packed row in which G answers share their prompt, against the naive batch of G whole sequences.
+"""The update of RL alone: a packed row in which G answers share their prompt, against the naive batch of G whole
+sequences.
 
 Run: python benchmarks/update.py [--rounds 5]
 
-Both do forward and backward of the same loss on the same model, one after the other in one process with one thread, and the
-time is the process's own. "ideal" is how many times fewer tokens the packed row has, prompt and answers; the vision tower
-is shared as well, so the table stands once with pictures and once with prompts of text alone. Memory is the peak of a
-fresh process for each prompt length, less what it held before. Figures: docs/results/training_speed.md.
+Both do forward and backward of the same loss on the same model, one after the other in one process with one thread, and
+the time is the process's own. "ideal" is how many times fewer tokens the packed row has, prompt and answers; the vision
+tower is shared as well, so the table stands once with pictures and once with prompts of text alone. Memory is the peak
+of a fresh process for each prompt length, less what it held before. Figures: docs/results/training_speed.md.
 """
 
 import argparse
@@ -21,8 +22,8 @@ from small_model import QUESTION, build, encode, pictures
 from torch import Tensor
 
 from onethinker.training.loss import token_logps
-from onethinker.training.packing import Prompt, Tree, pack, use_forest_attention
-from onethinker.training.run import score
+from onethinker.training.packing.forest import Prompt, Tree, pack, use_forest_attention
+from onethinker.training.session import score
 
 PICTURES = {300: (512, 1), 1000: (1024, 1)}
 """Side and number of the pictures that make prompts of about so many tokens."""
@@ -37,7 +38,10 @@ def make_prompt(model, processor, length: int, *, seen: bool) -> Prompt:
         batch = encode(processor, [], QUESTION * (length // len(QUESTION)))
     pixels = {name: batch[name] for name in ("pixel_values", "image_grid_thw") if name in batch}
     positions, _ = model.model.get_rope_index(
-        batch["input_ids"], batch["mm_token_type_ids"], attention_mask=batch["attention_mask"], image_grid_thw=pixels.get("image_grid_thw")
+        batch["input_ids"],
+        batch["mm_token_type_ids"],
+        attention_mask=batch["attention_mask"],
+        image_grid_thw=pixels.get("image_grid_thw"),
     )
     return Prompt(batch["input_ids"][0], batch["mm_token_type_ids"][0], positions[:, 0], pixels)
 
@@ -49,10 +53,14 @@ def make_tree(prompt: Prompt, lengths: list[int]) -> Tree:
 
 
 def naive_logps(model, tree: Tree) -> Tensor:
-    """Return the answers' log-probabilities from one padded batch in which every answer has its own copy of prompt and pictures."""
+    """Return the answers' log-probabilities from one padded batch in which every answer has its own copy of prompt and
+    pictures.
+    """
     prompt, longest = tree.prompt, max(map(len, tree.answers))
     pad = model.config.text_config.pad_token_id
-    rows = [torch.cat([prompt.input_ids, answer, answer.new_full((longest - len(answer),), pad)]) for answer in tree.answers]
+    rows = [
+        torch.cat([prompt.input_ids, answer, answer.new_full((longest - len(answer),), pad)]) for answer in tree.answers
+    ]
     ids = torch.stack(rows)
     group, first = len(rows), len(prompt.input_ids)
     seen = torch.stack([torch.arange(ids.shape[1]) < first + len(answer) for answer in tree.answers]).long()
@@ -84,7 +92,9 @@ def seconds(model, logps: Callable[[], Tensor]) -> float:
 
 
 def compare(model, processor, tree: Tree, rounds: int) -> tuple[float, float, float]:
-    """Return seconds of the naive batch, the ratio of times and the ideal ratio; medians over rounds of one after the other."""
+    """Return seconds of the naive batch, the ratio of times and the ideal ratio; medians over rounds of one after the
+    other.
+    """
     row = pack([tree])
 
     def naive() -> float:
@@ -104,7 +114,9 @@ def compare(model, processor, tree: Tree, rounds: int) -> tuple[float, float, fl
 
 def peak_megabytes(kind: str, length: int) -> float:
     """Return what an update takes at most, in a process of its own."""
-    done = subprocess.run([sys.executable, __file__, "--peak", kind, str(length)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, __file__, "--peak", kind, str(length)], capture_output=True, text=True, check=True
+    )
     return float(done.stdout)
 
 
@@ -125,7 +137,9 @@ def main() -> None:
     """Print the two tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each side")
-    parser.add_argument("--peak", nargs=2, metavar=("KIND", "LENGTH"), help="used by the command itself for the processes it starts")
+    parser.add_argument(
+        "--peak", nargs=2, metavar=("KIND", "LENGTH"), help="used by the command itself for the processes it starts"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.peak:
@@ -145,7 +159,10 @@ def main() -> None:
         for length in prompts:
             tree = make_tree(make_prompt(model, processor, length, seen=seen), lengths)
             naive, ratio, ideal = compare(model, processor, tree, arguments.rounds)
-            print(f"{len(tree.prompt.input_ids):6} {naive:8.2f} {ratio:13.2f} {ideal:6.2f} {ratio / ideal:14.0%}", flush=True)
+            print(
+                f"{len(tree.prompt.input_ids):6} {naive:8.2f} {ratio:13.2f} {ideal:6.2f} {ratio / ideal:14.0%}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

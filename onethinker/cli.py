@@ -11,11 +11,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from onethinker.endings import SECONDS, ending_on_signals
-from onethinker.errors import OneThinkerError, StorageError
+from onethinker.core.errors import OneThinkerError, StorageError
+from onethinker.processes.endings import SECONDS, ending_on_signals
 
 EXAMPLES: dict[str, str] = {
-    "ask": 'onethinker ask photo.jpg "Where is the cat?" --task "spatial grounding" --model runs/quickstart/model --draw cat.png',
+    "ask": (
+        'onethinker ask photo.jpg "Where is the cat?" --task "spatial grounding" --model runs/quickstart/model --draw'
+        " cat.png"
+    ),
     "segment": "onethinker segment clip.mp4 --box 330 360 470 990 --time 8.8 --draw cut.mp4 --masks cut.json",
     "inspect": "onethinker inspect clip.mp4 --sheet frames.png",
     "tasks": "onethinker tasks",
@@ -35,7 +38,9 @@ EXAMPLES: dict[str, str] = {
 USAGE_ERROR = 2
 BROKEN_PIPE = 141
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
-"""What no program can do anything about, whoever was writing: a full disk, a quota, a limit, a disk that is read-only or broken."""
+"""What no program can do anything about, whoever was writing: a full disk, a quota, a limit, a disk that is read-only
+or broken.
+"""
 
 
 def read_docstring(command: str) -> str:
@@ -62,7 +67,10 @@ def list_commands() -> str:
             "examples:",
             *(f"  {EXAMPLES[name]}" for name in ("quickstart", "ask", "inspect", "grade")),
             "",
-            "`onethinker COMMAND --help` shows the options of a command. Results go to stdout, everything else to stderr;",
+            (
+                "`onethinker COMMAND --help` shows the options of a command. Results go to stdout, everything else to"
+                " stderr;"
+            ),
             "the exit code is 0 when all went well, 1 for an error and 2 for wrong usage.",
         ]
     )
@@ -135,7 +143,9 @@ def describe(error: BaseException) -> str | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run `onethinker` and leave with its exit code: 0, 1 (an error), 2 (usage), 130 (Ctrl-C), 143 (SIGTERM), 129 (SIGHUP)."""
+    """Run `onethinker` and leave with its exit code: 0, 1 (an error), 2 (usage), 130 (Ctrl-C), 143 (SIGTERM), 129
+    (SIGHUP).
+    """
     with ending_on_signals(SECONDS) as ended:
         try:
             code = dispatch(sys.argv[1:] if arguments is None else arguments)
@@ -156,7 +166,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _give_up_output() -> None:
-    """Have nothing left to be written: Python tries again at exit what a reader that has left, or a full disk, did not take."""
+    """Have nothing left to be written: Python tries again at exit what a reader that has left, or a full disk, did not
+    take.
+    """
     try:
         sys.stdout.flush()
     except OSError:

@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 import resvg_py
-from PIL import Image
-
 from onethinker.synthetic.world.things import KINDS_OF_THINGS, STYLES
+from PIL import Image
 
 PACKAGES = {"noto": "noto", "fluent": "fluent-emoji-flat", "twemoji": "twemoji", "openmoji": "openmoji"}
 COLUMNS = 16
@@ -45,7 +44,9 @@ def draw_icon(icons: dict[str, Any], name: str, cell_px: int) -> Image.Image:
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'viewBox="{icon.get("left", 0)} {icon.get("top", 0)} {width} {height}">{icon["body"]}</svg>'
     )
-    drawn = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=DRAWN_PX, height=DRAWN_PX)))).convert("RGBA")
+    drawn = Image.open(
+        io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=DRAWN_PX, height=DRAWN_PX)))
+    ).convert("RGBA")
     drawn = drawn.crop(drawn.getchannel("A").point(lambda alpha: 255 * (alpha >= 128)).getbbox())
     scale = cell_px / max(drawn.size)
     size = tuple(max(1, round(side * scale)) for side in drawn.size)
@@ -72,7 +73,12 @@ def main() -> None:
     parser.add_argument("--cell-px", type=int, default=88, help="longer side of a sprite")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    index: dict[str, Any] = {"cell_px": options.cell_px, "columns": COLUMNS, "names": list(KINDS_OF_THINGS), "sizes": {}}
+    index: dict[str, Any] = {
+        "cell_px": options.cell_px,
+        "columns": COLUMNS,
+        "names": list(KINDS_OF_THINGS),
+        "sizes": {},
+    }
     for style, icons in read_sets(options.sets).items():
         sprites = [draw_icon(icons, kind.icon, options.cell_px) for kind in KINDS_OF_THINGS.values()]
         index["sizes"][style] = [list(sprite.size) for sprite in sprites]

@@ -13,7 +13,9 @@ def small_disk(tmp_path) -> Iterator[Path]:
     folder.mkdir()
     if (
         shutil.which("mount") is None
-        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", str(folder)], capture_output=True, check=False).returncode
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", str(folder)], capture_output=True, check=False
+        ).returncode
     ):
         pytest.skip("a small disk can only be mounted by root")
     yield folder

@@ -22,7 +22,9 @@ def onethinker(*arguments: str, cwd: Path | None = None) -> subprocess.Completed
 
 
 HEAVY = ("torch", "transformers", "scipy", "cv2", "supervision", "av", "matplotlib", "accelerate", "peft")
-"""What takes longer to import than all else together; without it help stays under half a second on an idle machine of today."""
+"""What takes longer to import than all else together; without it help stays under half a second on an idle machine of
+today.
+"""
 
 
 def imported_for(*arguments: str) -> set[str]:
@@ -32,7 +34,9 @@ def imported_for(*arguments: str) -> set[str]:
         "try:\n    main(sys.argv[1:])\nexcept SystemExit as left:\n    assert not left.code, left.code\n"
         "print('\\n', *sys.modules)"
     )
-    run = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, timeout=120)
+    run = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, timeout=120
+    )
     return set(run.stdout.splitlines()[-1].split())
 
 
@@ -78,7 +82,9 @@ def test_a_command_that_does_not_exist_is_wrong_usage_and_the_nearest_one_is_nam
     assert "did you mean 'evaluate'?" in wrong.stderr
 
 
-@pytest.mark.parametrize("arguments", [(), ("ask",), ("inspect", "clip.mp4", "--jsn"), ("inspect", "clip.mp4", "--budget.fps", "fast")])
+@pytest.mark.parametrize(
+    "arguments", [(), ("ask",), ("inspect", "clip.mp4", "--jsn"), ("inspect", "clip.mp4", "--budget.fps", "fast")]
+)
 def test_wrong_usage_leaves_with_two_and_speaks_on_stderr(arguments: tuple[str, ...]) -> None:
     wrong = onethinker(*arguments)
     assert wrong.returncode == 2
@@ -115,7 +121,9 @@ def test_ctrl_c_leaves_with_130_without_a_traceback_and_nothing_half_written(tmp
     command = [*ONETHINKER, "data", "synthetic", "--output", str(tmp_path / "scenes"), "--num-samples", "1000000"]
     # A background shell, such as CI's, has its children ignore Ctrl-C; a terminal's do not.
     listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as running:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen
+    ) as running:
         while running.poll() is None and not any(tmp_path.rglob("*.png")):
             time.sleep(0.05)
         running.send_signal(signal.SIGINT)
@@ -132,7 +140,9 @@ def test_doctor_finds_nothing_wrong_here_and_says_so_in_json() -> None:
     assert [check for check in report["checks"] if not check["ok"]] == []
     assert report["ok"] is True
     said = {check["name"]: check["detail"] for check in report["checks"]}
-    assert re.search(r"\d+ cores, \S+.*; float32 [\d.]+ GFLOP/s a core, bfloat16 [\d.e+]+ \((native|emulated)", said["processor"])
+    assert re.search(
+        r"\d+ cores, \S+.*; float32 [\d.]+ GFLOP/s a core, bfloat16 [\d.e+]+ \((native|emulated)", said["processor"]
+    )
     assert re.search(r"^about .+ without a GPU; [\d.]+ s a step of its first lesson", said["quickstart"])
     assert found.returncode == 0
 

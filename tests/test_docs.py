@@ -13,14 +13,22 @@ from onethinker.cli import EXAMPLES, find_command, tyro_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-TESTS = {name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text("utf-8"))}
+TESTS = {
+    name
+    for path in (ROOT / "tests").rglob("test_*.py")
+    for name in re.findall(r"def (test_\w+)", path.read_text("utf-8"))
+}
 
 
 def commands_in(text: str) -> list[list[str]]:
     """Return the `onethinker …` lines of all code blocks, long ones joined, as words."""
     blocks = "\n".join(re.findall(r"```(?:sh|console|bash)\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
     lines = [*blocks.splitlines(), *EXAMPLES.values()]
-    return [shlex.split(line, comments=True)[1:] for line in lines if line.removeprefix(".venv/bin/").startswith("onethinker ")]
+    return [
+        shlex.split(line, comments=True)[1:]
+        for line in lines
+        if line.removeprefix(".venv/bin/").startswith("onethinker ")
+    ]
 
 
 def test_every_row_of_the_fidelity_table_names_a_test_that_exists() -> None:

@@ -1,4 +1,6 @@
-"""Draw tasks.png and world.jpg: synthetic scenes with their true answers drawn in. Run: .venv/bin/python docs/pictures/draw.py."""
+"""Draw tasks.png and world.jpg: synthetic scenes with their true answers drawn in. Run: .venv/bin/python
+docs/pictures/draw.py.
+"""
 
 import textwrap
 from pathlib import Path
@@ -6,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from onethinker.clip import Clip
-from onethinker.data.worlds import WorldName
+from onethinker.core.frames import Clip
+from onethinker.data.synthetic import make_sample
+from onethinker.data.synthetic.worlds import WorldName
 from onethinker.media.writing import save_picture
-from onethinker.synthetic import make_sample
 from onethinker.tasks import find_task
 
 SHOWN = (
@@ -43,19 +45,27 @@ SIDE_PX, TEXT_PX, COLUMNS = 320, 60, 4
 
 def main() -> None:
     """Write the pictures beside this file."""
-    save_picture(in_rows([draw_tile(*shown, split="pictures") for shown in SHOWN]), Path(__file__).with_name("tasks.png"))
+    save_picture(
+        in_rows([draw_tile(*shown, split="pictures") for shown in SHOWN]), Path(__file__).with_name("tasks.png")
+    )
     sheet = in_rows([draw_tile(*shown, world="things") for shown in THINGS])
     Image.fromarray(sheet).save(Path(__file__).with_name("world.jpg"), quality=80)
 
 
 def in_rows(tiles: list[np.ndarray]) -> np.ndarray:
     """Return tiles beside and below each other."""
-    return np.concatenate([np.concatenate(tiles[start : start + COLUMNS], axis=1) for start in range(0, len(tiles), COLUMNS)])
+    return np.concatenate(
+        [np.concatenate(tiles[start : start + COLUMNS], axis=1) for start in range(0, len(tiles), COLUMNS)]
+    )
 
 
-def draw_tile(problem_type: str, data_type: str, index: int, *, split: str = "train", world: WorldName = "shapes") -> np.ndarray:
+def draw_tile(
+    problem_type: str, data_type: str, index: int, *, split: str = "train", world: WorldName = "shapes"
+) -> np.ndarray:
     """Return one scene at the middle of what is asked, its answer drawn in, the question below it."""
-    sample = make_sample(7, index, problem_type=problem_type, data_type=data_type, split=split, side_px=SIDE_PX, world=world)
+    sample = make_sample(
+        7, index, problem_type=problem_type, data_type=data_type, split=split, side_px=SIDE_PX, world=world
+    )
     task = find_task(problem_type, data_type)
     (clip,) = sample.media
     assert isinstance(clip, Clip)

@@ -28,8 +28,8 @@ def ask(
 ) -> None:
     """Ask a model about a picture or video and print its answer.
 
-    An answer that is not of the task's form is printed as it came, and what is wrong with it on stderr; with --draw that is an
-    error (exit 1), because there is nothing to draw.
+    An answer that is not of the task's form is printed as it came, and what is wrong with it on stderr; with --draw
+    that is an error (exit 1), because there is nothing to draw.
 
     Args:
         source: Picture or video file.
@@ -47,14 +47,14 @@ def ask(
         seed: Seed of the sampling.
         json: Print one JSON object: answer, thinking, problems, frames, timing.
     """
-    from onethinker.errors import AnswerError, ConfigError
+    from onethinker.core.errors import AnswerError, ConfigError
 
     if draw is not None and draw.suffix.lower() not in DRAWN_SUFFIXES:
         raise ConfigError(f"--draw {draw}: expected a name that ends in {', '.join(DRAWN_SUFFIXES)}")
-    from onethinker.inference import Thinker, question_sample
+    from onethinker.inference.engine import Sampling
+    from onethinker.inference.thinker import Thinker, question_sample
     from onethinker.media.reading import look_at
     from onethinker.media.writing import check_target
-    from onethinker.models.engine import Sampling
 
     # What can be said without the model is said before it is loaded.
     seen = look_at(source)
@@ -73,7 +73,10 @@ def ask(
     for problem in thought.problems:
         print(f"problem: {problem}", file=sys.stderr)
     timing = thought.timing
-    print(f"{timing.decode_s:.2f} s decoding, {timing.prompt_s:.2f} s prompt, {timing.answer_s:.2f} s answer", file=sys.stderr)
+    print(
+        f"{timing.decode_s:.2f} s decoding, {timing.prompt_s:.2f} s prompt, {timing.answer_s:.2f} s answer",
+        file=sys.stderr,
+    )
     if draw is not None:
         if thought.answer is None:
             raise AnswerError(f"{draw} not written: there is no usable answer to draw")

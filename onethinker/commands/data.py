@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from onethinker.data.worlds import WorldName
+from onethinker.data.synthetic.worlds import WorldName
 
 
 def data(
@@ -33,10 +33,18 @@ def data(
             never shows, and longer clips.
     """
     from onethinker.commands.evaluate import progress_bar
-    from onethinker.files import check_writable
-    from onethinker.synthetic import write_dataset
+    from onethinker.data.synthetic import write_dataset
+    from onethinker.storage.atomic import check_writable
 
     check_writable(output)
     with progress_bar("painting") as on_progress:
-        path = write_dataset(output, num_samples=num_samples, seed=seed, split=split, side_px=side_px, world=world, on_progress=on_progress)
+        path = write_dataset(
+            output,
+            num_samples=num_samples,
+            seed=seed,
+            split=split,
+            side_px=side_px,
+            world=world,
+            on_progress=on_progress,
+        )
     print(path)

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onethinker.errors import OneThinkerError
+from onethinker.core.errors import OneThinkerError
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,8 @@ class Check:
 
 
 def doctor(*, json: bool = False) -> None:
-    """Check versions, device, video decoder, every task's grading and a tiny model, and measure the processor; exit 1 if anything fails.
+    """Check versions, device, video decoder, every task's grading and a tiny model, and measure the processor; exit 1
+    if anything fails.
 
     Args:
         json: Print one JSON object: ok, and for each check its name, ok, detail and seconds.
@@ -59,7 +60,9 @@ def run_check(name: str, look: Callable[[], str]) -> Check:
 
 
 def check_versions() -> str:
-    """Return the versions that matter. Raises: OneThinkerError: a dependency is not installed, or an older version than needed."""
+    """Return the versions that matter. Raises: OneThinkerError: a dependency is not installed, or an older version than
+    needed.
+    """
     from packaging.requirements import Requirement
 
     wrong, found = [], {}
@@ -95,7 +98,9 @@ def check_device() -> str:
 
 
 def describe_processor() -> str:
-    """Return the processor's name, its cores, the instructions that torch uses, and its measured rates of multiplying, of one core."""
+    """Return the processor's name, its cores, the instructions that torch uses, and its measured rates of multiplying,
+    of one core.
+    """
     import torch
 
     info = Path("/proc/cpuinfo")
@@ -106,8 +111,8 @@ def describe_processor() -> str:
     single, half = multiplying_rate(torch.float32), multiplying_rate(torch.bfloat16)
     bfloat16 = "native" if half > single / 2 else "emulated: leave dtype at float32 on the CPU"
     return (
-        f"{name}, {count_cores()} cores, {torch.backends.cpu.get_cpu_capability()}{amx}; float32 {single:.3g} GFLOP/s a core, "
-        f"bfloat16 {half:.2g} ({bfloat16})"
+        f"{name}, {count_cores()} cores, {torch.backends.cpu.get_cpu_capability()}{amx}; float32 {single:.3g} GFLOP/s a"
+        f" core, bfloat16 {half:.2g} ({bfloat16})"
     )
 
 
@@ -117,7 +122,9 @@ def count_cores() -> int:
 
 
 def multiplying_rate(dtype: "torch.dtype") -> float:
-    """Return how many thousand million operations one core does in a second while it multiplies matrices of a side of 512."""
+    """Return how many thousand million operations one core does in a second while it multiplies matrices of a side of
+    512.
+    """
     import torch
 
     threads, side = torch.get_num_threads(), 512
@@ -137,21 +144,26 @@ def multiplying_rate(dtype: "torch.dtype") -> float:
 def check_quickstart() -> str:
     """Return about how long `onethinker quickstart` takes here without a GPU, from a few steps of its first lesson."""
     from onethinker.commands.quickstart import REFERENCE_S, SHORTEST_PROCESSES
-    from onethinker.training.monitoring import in_words
+    from onethinker.training.metrics.records import in_words
 
     step_s = measure_step(SHORTEST_PROCESSES) * max(1.0, SHORTEST_PROCESSES / count_cores())
     steps, reference_s = REFERENCE_S["sight"]
     whole_s = step_s * steps * sum(seconds for _, seconds in REFERENCE_S.values()) / reference_s
-    return f"about {in_words(whole_s)} without a GPU; {step_s:.2f} s a step of its first lesson, measured over {MEASURED_STEPS}"
+    return (
+        f"about {in_words(whole_s)} without a GPU; {step_s:.2f} s a step of its first lesson, measured over"
+        f" {MEASURED_STEPS}"
+    )
 
 
 def measure_step(processes: int) -> float:
-    """Return the seconds that one of so many processes, of one thread, takes for a step of the quickstart's first lesson."""
+    """Return the seconds that one of so many processes, of one thread, takes for a step of the quickstart's first
+    lesson.
+    """
     import torch
 
     from onethinker.training.config import SftRecipe
-    from onethinker.training.packing import Tree
-    from onethinker.training.run import open_run
+    from onethinker.training.packing.forest import Tree
+    from onethinker.training.session import open_run
 
     recipe, threads = SftRecipe.load("tiny_sight"), torch.get_num_threads()
     share = recipe.batch_size // processes
@@ -164,7 +176,10 @@ def measure_step(processes: int) -> float:
                 started = time.perf_counter()
                 read = [run.read(step * share + number) for number in range(share)]
                 prompts = run.prompts([request for _, request in read])
-                trees = [Tree(prompt, (run.answer_ids(sample.response or ""),)) for prompt, (sample, _) in zip(prompts, read, strict=True)]
+                trees = [
+                    Tree(prompt, (run.answer_ids(sample.response or ""),))
+                    for prompt, (sample, _) in zip(prompts, read, strict=True)
+                ]
                 run.update(trees, step, lambda row, members, logps_S, entropy_S: -logps_S.mean())
                 whole_s.append(time.perf_counter() - started)
                 for group in run.optimizer.param_groups:
@@ -176,12 +191,15 @@ def measure_step(processes: int) -> float:
                 run.optimizer.zero_grad()
     finally:
         torch.set_num_threads(threads)
-    # Processes share the optimizer's work; the first step also pays for what is made once, and others for what runs beside.
+    # Processes share the optimizer's work; the first step also pays for what is made once, and others for what runs
+    # beside.
     return min(whole_s[1:]) - min(optimizer_s[1:]) * (1 - 1 / processes)
 
 
 def check_decoder() -> str:
-    """Return what was read back of a video that was just written. Raises: OneThinkerError: frames, times or sizes differ."""
+    """Return what was read back of a video that was just written. Raises: OneThinkerError: frames, times or sizes
+    differ.
+    """
     import numpy as np
 
     from onethinker.media.budget import MediaBudget
@@ -202,7 +220,7 @@ def check_decoder() -> str:
 
 def check_tasks() -> str:
     """Return how many tasks grade a synthetic truth as perfect. Raises: OneThinkerError: naming those that do not."""
-    from onethinker.synthetic import KINDS, make_sample
+    from onethinker.data.synthetic import KINDS, make_sample
     from onethinker.tasks import find_task, grade_response, max_reward
 
     wrong = []
@@ -219,10 +237,10 @@ def check_tasks() -> str:
 
 def check_model() -> str:
     """Return how fast an untrained tiny model answers a question about a picture."""
-    from onethinker.models.engine import Sampling
-    from onethinker.models.loading import TINY, load_engine
-    from onethinker.models.prompt import build_request
-    from onethinker.synthetic import make_sample
+    from onethinker.data.synthetic import make_sample
+    from onethinker.inference.encode import build_request
+    from onethinker.inference.engine import Sampling
+    from onethinker.inference.loading import TINY, load_engine
 
     engine = load_engine(TINY)
     request = build_request(make_sample(0, 0, data_type="image"), engine.wording, engine.budget)

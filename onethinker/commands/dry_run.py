@@ -1,12 +1,14 @@
-"""What `onethinker sft --dry-run` and `onethinker rl --dry-run` print: a plan, and whether the data can be learned from."""
+"""What `onethinker sft --dry-run` and `onethinker rl --dry-run` print: a plan, and whether the data can be learned
+from.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onethinker.errors import DataError, EngineError
+from onethinker.core.errors import DataError, EngineError
 
 if TYPE_CHECKING:
-    from onethinker.data.mixing import Mixture
+    from onethinker.data.mixture import Mixture
     from onethinker.media.budget import MediaBudget
     from onethinker.training.config import Recipe
     from onethinker.training.inputs import Inputs
@@ -19,11 +21,12 @@ LOOKED_AT = 24
 def print_plan(recipe: "Recipe", *, processes: int, config: Path | None, accelerate_config: str | None) -> None:
     """Print what a run would train, its batches and memory, then check its data.
 
-    Raises: ConfigError: the batch does not divide, or the recipe cannot work. DataError, MediaError: the data cannot be used.
+    Raises: ConfigError: the batch does not divide, or the recipe cannot work. DataError, MediaError: the data cannot be
+    used.
     """
-    from onethinker.models.loading import budget_of
+    from onethinker.inference.loading import budget_of
     from onethinker.training.config import find_accelerate_config, read_dealing
-    from onethinker.training.planning import make_plan, plan_batch
+    from onethinker.training.plan import make_plan, plan_batch
 
     dealing = None if accelerate_config is None else read_dealing(find_accelerate_config(accelerate_config))
     budget = recipe.budget or budget_of(recipe.model)
@@ -41,23 +44,28 @@ def print_plan(recipe: "Recipe", *, processes: int, config: Path | None, acceler
 
 def _outline(recipe: "Recipe", config: Path | None) -> tuple[Any, str]:
     """Return the network without weights, or None and why it could not be had."""
-    from onethinker.models.loading import load_outline
+    from onethinker.inference.loading import load_outline
 
     try:
         return load_outline(recipe.model, config=config), f" as {config} describes it" if config else ""
     except EngineError as error:
         if config is not None:
             raise
-        return None, (
-            f"\n             Its config could not be had, so parameters and memory are left out: {error}\n"
-            "             Give --config FILE, a config.json of the same model, to have them"
+        return (
+            None,
+            (
+                f"\n             Its config could not be had, so parameters and memory are left out: {error}\n"
+                "             Give --config FILE, a config.json of the same model, to have them"
+            ),
         )
 
 
 def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[list[str], Length | None]":
-    """Return what the recipe's data are, every record and the header of every medium looked at, and the most tokens that they take."""
+    """Return what the recipe's data are, every record and the header of every medium looked at, and the most tokens
+    that they take.
+    """
     from onethinker.commands.evaluate import progress_bar
-    from onethinker.models.loading import load_processor
+    from onethinker.inference.loading import load_processor
     from onethinker.training.inputs import Inputs, check_data, choose_inputs, measure, open_mixture, unused_weights
     from onethinker.training.lengths import Length
 
@@ -68,9 +76,16 @@ def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[list[str], Length |
     except EngineError as error:
         inputs = Inputs(checked.invalid, tuple(checked.lines()))
         said = [f"longest      unknown, because the model's tokenizer could not be had: {error}"]
-        return [*_kinds(checked.count, inputs, data := open_mixture(recipe, inputs)), *said, *_notices(inputs, unused_weights(data))], None
+        return [
+            *_kinds(checked.count, inputs, data := open_mixture(recipe, inputs)),
+            *said,
+            *_notices(inputs, unused_weights(data)),
+        ], None
     if not recipe.data.files:
-        return _scenes(recipe, open_mixture(recipe, Inputs()), processor=processor, wording=wording, budget=budget), None
+        return (
+            _scenes(recipe, open_mixture(recipe, Inputs()), processor=processor, wording=wording, budget=budget),
+            None,
+        )
     lengths = measure(recipe, checked, processor=processor, wording=wording, budget=budget)
     inputs = choose_inputs(recipe, checked, lengths)
     data = open_mixture(recipe, inputs)
@@ -81,14 +96,23 @@ def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[list[str], Length |
     visual = lengths.longest(lambda length: length.visual, without=left_out)[1].visual
     answer = lengths.longest(lambda length: length.answer, without=left_out)[1].answer
     said = [f"longest      {in_words(longest)}: {record.file}, row {record.row}"]
-    return [*_kinds(checked.count, inputs, data), *said, *_notices(inputs, unused_weights(data))], Length(prompt, visual, answer)
+    return [*_kinds(checked.count, inputs, data), *said, *_notices(inputs, unused_weights(data))], Length(
+        prompt, visual, answer
+    )
 
 
 def _kinds(count: int, inputs: "Inputs", data: "Mixture") -> list[str]:
     """Return how many records there are of which task, and that all can be used, if they can."""
-    usable = "all of them usable" if not inputs.lines else f"{count - len(inputs.left_out):,} of them used: see the notices below"
+    usable = (
+        "all of them usable"
+        if not inputs.lines
+        else f"{count - len(inputs.left_out):,} of them used: see the notices below"
+    )
     pools = {f"{task} ({medium})": len(pool) for (task, medium), pool in (data.pools or {}).items()}
-    return [f"data         {count:,} records, {usable}", *(f"  {kind:<32} {number:>9,}" for kind, number in sorted(pools.items()))]
+    return [
+        f"data         {count:,} records, {usable}",
+        *(f"  {kind:<32} {number:>9,}" for kind, number in sorted(pools.items())),
+    ]
 
 
 def _notices(inputs: "Inputs", others: list[str]) -> list[str]:
@@ -96,17 +120,27 @@ def _notices(inputs: "Inputs", others: list[str]) -> list[str]:
 
 
 def _scenes(recipe: "Recipe", data: "Mixture", **how: Any) -> list[str]:
-    """Return what is known of scenes without end: how long the longest of the first ones is. Raises: DataError: it fits into no row."""
+    """Return what is known of scenes without end: how long the longest of the first ones is. Raises: DataError: it fits
+    into no row.
+    """
     from onethinker.training.inputs import new_tokens, too_long_text
     from onethinker.training.lengths import Lengths
 
     lengths = Lengths([data.sample(n) for n in range(LOOKED_AT)], {}, max_new_tokens=new_tokens(recipe), **how)
     place, longest = lengths.longest(lambda length: length.total)
     if longest.total > recipe.max_row_tokens:
-        raise DataError(f"the scene {lengths.samples[place].id!r} is longer than a row: {too_long_text(longest, recipe)}; raise it")
-    return ["data         synthetic scenes, without end", f"longest      {in_words(longest)}: of the first {LOOKED_AT} scenes"]
+        raise DataError(
+            f"the scene {lengths.samples[place].id!r} is longer than a row: {too_long_text(longest, recipe)}; raise it"
+        )
+    return [
+        "data         synthetic scenes, without end",
+        f"longest      {in_words(longest)}: of the first {LOOKED_AT} scenes",
+    ]
 
 
 def in_words(length: "Length") -> str:
     """Return the tokens of a record in words."""
-    return f"{length.total:,} tokens (prompt {length.prompt:,}, of which {length.visual:,} are visual; answer {length.answer:,})"
+    return (
+        f"{length.total:,} tokens (prompt {length.prompt:,}, of which {length.visual:,} are visual; answer"
+        f" {length.answer:,})"
+    )

@@ -10,21 +10,21 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from onethinker.data.worlds import WorldName
-from onethinker.errors import ConfigError, DataError, EngineError
-from onethinker.tasks.task import Profile
+from onethinker.core.errors import ConfigError, DataError, EngineError
+from onethinker.data.synthetic.worlds import WorldName
+from onethinker.tasks.base import Profile
 
 if TYPE_CHECKING:
-    from onethinker.data.sample import Sample
-    from onethinker.evaluation.benchmarks import Benchmark
+    from onethinker.core.sample import Sample
+    from onethinker.evaluation.benchmarks.table import Benchmark
     from onethinker.evaluation.judge import Judge
     from onethinker.evaluation.metrics import Estimate, Score
     from onethinker.evaluation.results import Result
     from onethinker.evaluation.scoring import BenchmarkRow
-    from onethinker.media.ahead import Decoders
-    from onethinker.models.engine import Sampling
-    from onethinker.models.loading import LoadedEngine
-    from onethinker.models.segmenter import Segmenter
+    from onethinker.inference.engine import Sampling
+    from onethinker.inference.loading import LoadedEngine
+    from onethinker.media.prefetch import Decoders
+    from onethinker.segmenters.base import Segmenter
 
 HELD_OUT = "test"
 """The split of the synthetic scenes that training never draws from."""
@@ -75,7 +75,8 @@ def evaluate(
     segmenter: str | None = None,
     json: bool = False,
 ) -> None:
-    """Ask a model about every sample of a benchmark, of a file, or about held-out synthetic scenes, and grade the answers.
+    """Ask a model about every sample of a benchmark, of a file, or about held-out synthetic scenes, and grade the
+    answers.
 
     Stopped at any time, the same command goes on where it was; every stage can be done again alone. Samples whose media
     cannot be read have no grade, are named at the end (exit 1), and are tried again by the same command. `onethinker
@@ -83,14 +84,14 @@ def evaluate(
 
     Args:
         model: A Hugging Face id, a model folder, "tiny", or the address of a server such as http://host:8000/v1.
-        output: Folder for answers.jsonl, results.jsonl, settings.json, example pictures and report.html; each benchmark has
-            its own in it.
+        output: Folder for answers.jsonl, results.jsonl, settings.json, example pictures and report.html; each benchmark
+            has its own in it.
         benchmark: Benchmarks by name, or "paper" for all of the paper's whose data are there.
         list: Say of every benchmark what is measured and published, and which of its data are there, and leave.
-        stage: Only that much: "answer" asks the model, "score" grades what it said before, "masks" makes the masks of its
-            answers, "report" writes report.html. All but "answer" do without the model.
-        data: Samples in the released form (JSON or JSONL); with --benchmark or --list the folder of the benchmarks' data
-            (data/benchmarks unless named).
+        stage: Only that much: "answer" asks the model, "score" grades what it said before, "masks" makes the masks of
+            its answers, "report" writes report.html. All but "answer" do without the model.
+        data: Samples in the released form (JSON or JSONL); with --benchmark or --list the folder of the benchmarks'
+            data (data/benchmarks unless named).
         media_root: Folder that the paths in the data are relative to; by default the data's own folder.
         synthetic: In place of data: so many held-out synthetic scenes.
         synthetic_seed: Which scenes.
@@ -107,20 +108,21 @@ def evaluate(
         seed: Seed of the drawing.
         judge: Address of a chat model (OpenAI-compatible) that says how right answers in free text are.
         judge_model: Its name on the server.
-        segmenter: Makes masks of the answers to segmentation, for gIoU, cIoU, J and F: SAM 2 (facebook/sam2.1-hiera-large,
-            which the paper's numbers are by, or a folder), or "grabcut" (no download, not for benchmark numbers).
+        segmenter: Makes masks of the answers to segmentation, for gIoU, cIoU, J and F: SAM 2
+            (facebook/sam2.1-hiera-large, which the paper's numbers are by, or a folder), or "grabcut" (no download, not
+            for benchmark numbers).
         json: Print the scores, or the list, as one JSON object.
     """
     if list:
         show_list(data, as_json=json)
         return
-    from onethinker.evaluation.evaluate import check_samples
-    from onethinker.evaluation.pictures import draw_examples
-    from onethinker.evaluation.report import write_report
-    from onethinker.files import check_writable
-    from onethinker.media.ahead import Decoders
-    from onethinker.models.loading import check_model, load_engine
-    from onethinker.models.wording import Wording
+    from onethinker.evaluation.runner import check_samples
+    from onethinker.inference.loading import check_model, load_engine
+    from onethinker.media.prefetch import Decoders
+    from onethinker.report.page import write_report
+    from onethinker.report.pictures import draw_examples
+    from onethinker.storage.atomic import check_writable
+    from onethinker.tasks.template import Wording
 
     asks = stage in ("all", "answer")
     if output is None or (model is None and asks):
@@ -150,7 +152,9 @@ def evaluate(
             if synthetic is None:
                 decoders.warm_up()
             engine = load_engine(model, wording=words, settings=settings)
-            asking = partial(ask, engine, profile=rewards, sampling=sampling, batch_size=batch_size, judge=grader, decoders=decoders)
+            asking = partial(
+                ask, engine, profile=rewards, sampling=sampling, batch_size=batch_size, judge=grader, decoders=decoders
+            )
             failed = [failure for part in parts for failure in asking(part)]
     if stage != "answer":
         all_results = [grade(part, profile=rewards, judge=grader, segmenter=cutter) for part in parts]
@@ -177,7 +181,7 @@ def ask(
     decoders: "Decoders",
 ) -> Failures:
     """Have a model answer what has no answer yet; return which samples still have none."""
-    from onethinker.evaluation.evaluate import answer
+    from onethinker.evaluation.runner import answer
 
     with progress_bar(f"asking {part.folder.name}") as on_progress:
         failed = answer(
@@ -195,9 +199,11 @@ def ask(
 
 
 def grade(part: Part, *, profile: Profile, judge: "Judge | None", segmenter: "Segmenter | None") -> "Sequence[Result]":
-    """Return the results of a part's answers, graded anew, with masks where there is a segmenter or masks were made before."""
-    from onethinker.evaluation.evaluate import score
+    """Return the results of a part's answers, graded anew, with masks where there is a segmenter or masks were made
+    before.
+    """
     from onethinker.evaluation.masking import measure_masks
+    from onethinker.evaluation.runner import score
 
     results = score(part.samples, output=part.folder, profile=profile, judge=judge)
     if segmenter is None:
@@ -214,11 +220,19 @@ def raise_failed(failed: Failures, count: int) -> None:
 
 
 def check_flags(
-    benchmark: Sequence[str], data: Path | None, media_root: Path | None, *, synthetic: int | None, limit: int | None, batch_size: int
+    benchmark: Sequence[str],
+    data: Path | None,
+    media_root: Path | None,
+    *,
+    synthetic: int | None,
+    limit: int | None,
+    batch_size: int,
 ) -> None:
     """Raise ConfigError for flags that do not go together, and for numbers that are too small."""
     if benchmark and (synthetic is not None or media_root is not None):
-        raise ConfigError("--benchmark stands without --synthetic and --media-root: its data lie in the folder that --data names")
+        raise ConfigError(
+            "--benchmark stands without --synthetic and --media-root: its data lie in the folder that --data names"
+        )
     if not benchmark and (data is None) == (synthetic is None):
         raise ConfigError("give either --data FILE or --synthetic NUMBER, or --benchmark NAME")
     for name, number in (("--batch-size", batch_size), ("--synthetic", synthetic), ("--limit", limit)):
@@ -228,7 +242,7 @@ def check_flags(
 
 def choose_sampling(mode: Mode, temperature: float | None, *, max_new_tokens: int, seed: int) -> "Sampling":
     """Return how answers are drawn. Raises: ConfigError: a temperature below 0 or beside a mode."""
-    from onethinker.models.engine import Sampling
+    from onethinker.inference.engine import Sampling
 
     if temperature is not None and (mode != "greedy" or temperature < 0):
         raise ConfigError(f"--temperature must be 0 or more, and stands without --mode {mode}; got {temperature:g}")
@@ -237,12 +251,16 @@ def choose_sampling(mode: Mode, temperature: float | None, *, max_new_tokens: in
 
 
 def print_results(parts: Sequence[Part], all_results: "Sequence[Sequence[Result]]", *, as_json: bool) -> None:
-    """Print the numbers, those of benchmarks beside the published ones; and to stderr what a reader of them must know."""
+    """Print the numbers, those of benchmarks beside the published ones; and to stderr what a reader of them must
+    know.
+    """
     from onethinker.evaluation.masking import newest_masks
     from onethinker.evaluation.metrics import score_tasks
     from onethinker.evaluation.scoring import score_benchmark, unparsable
 
-    of_benchmarks = [(part.benchmark, own) for part, own in zip(parts, all_results, strict=True) if part.benchmark is not None]
+    of_benchmarks = [
+        (part.benchmark, own) for part, own in zip(parts, all_results, strict=True) if part.benchmark is not None
+    ]
     unread = {known.name: unparsable(own) for known, own in of_benchmarks}
     if of_benchmarks:
         rows = [row for known, own in of_benchmarks for row in score_benchmark(known, own)]
@@ -253,8 +271,13 @@ def print_results(parts: Sequence[Part], all_results: "Sequence[Sequence[Result]
         scores = score_tasks(all_results[0])
         print(scores_as_json(scores)) if as_json else print_scores(scores)
         say_unread(unparsable(all_results[0]))
-    for name in sorted({made.segmenter for part in parts for made in newest_masks(part.folder)[-1:] if not made.for_benchmarks}):
-        print(f"masks are by {name}: their numbers are for trying things out, not to stand beside the paper's", file=sys.stderr)
+    for name in sorted(
+        {made.segmenter for part in parts for made in newest_masks(part.folder)[-1:] if not made.for_benchmarks}
+    ):
+        print(
+            f"masks are by {name}: their numbers are for trying things out, not to stand beside the paper's",
+            file=sys.stderr,
+        )
 
 
 def say_unread(ids: Sequence[str], where: str = "") -> None:
@@ -265,8 +288,10 @@ def say_unread(ids: Sequence[str], where: str = "") -> None:
 
 
 def choose_benchmarks(names: Sequence[str], data: Path | None) -> "Sequence[Benchmark]":
-    """Return the benchmarks of these names, once each. Raises: ConfigError: there is no such benchmark, or no data of any."""
-    from onethinker.evaluation.benchmarks import BENCHMARKS, DATA_FOLDER, find_benchmark, look_for
+    """Return the benchmarks of these names, once each. Raises: ConfigError: there is no such benchmark, or no data of
+    any.
+    """
+    from onethinker.evaluation.benchmarks.table import BENCHMARKS, DATA_FOLDER, find_benchmark, look_for
 
     root = data or DATA_FOLDER
     chosen: dict[str, Benchmark] = {}
@@ -274,7 +299,9 @@ def choose_benchmarks(names: Sequence[str], data: Path | None) -> "Sequence[Benc
         if name == ALL_OF_THE_PAPER:
             rows = [row for row in BENCHMARKS if look_for(row, root).layout is not None]
             if not rows:
-                raise ConfigError(f"{root}: there are no data of any benchmark; `onethinker evaluate --list --data {root}` says which")
+                raise ConfigError(
+                    f"{root}: there are no data of any benchmark; `onethinker evaluate --list --data {root}` says which"
+                )
         else:
             rows = [find_benchmark(name)]
         chosen |= {row.key: row for row in rows}
@@ -282,23 +309,33 @@ def choose_benchmarks(names: Sequence[str], data: Path | None) -> "Sequence[Benc
 
 
 def read_chosen(benchmark: "Benchmark", data: Path | None, limit: int | None) -> "list[Sample]":
-    """Return a benchmark's samples, and say on stderr which records cannot be used, and when there are not as many as there should be.
+    """Return a benchmark's samples, and say on stderr which records cannot be used, and when there are not as many as
+    there should be.
 
     Raises: DataError: its data cannot be read, or more than a tenth of its records cannot be used.
     """
-    from onethinker.evaluation.benchmarks import DATA_FOLDER, read_benchmark
+    from onethinker.evaluation.benchmarks.table import DATA_FOLDER, read_benchmark
 
     bad: list[DataError] = []
     samples = list(islice(read_benchmark(benchmark, data or DATA_FOLDER, bad=bad.append), limit))
     count = len(samples) + len(bad)
     if not samples or len(bad) > max(1, MOST_BAD * count):
-        raise DataError(f"{benchmark.name}: {len(bad)} of {count} records cannot be used; the first: {next(iter(bad), 'there is none')}")
+        raise DataError(
+            f"{benchmark.name}: {len(bad)} of {count} records cannot be used; the first:"
+            f" {next(iter(bad), 'there is none')}"
+        )
     if bad:
         named = "".join(f"\n  {error}" for error in bad[:10]) + ("\n  …" if bad[10:] else "")
-        print(f"{benchmark.name}: {len(bad)} of {count} records cannot be used and are missing from its numbers:{named}", file=sys.stderr)
+        print(
+            f"{benchmark.name}: {len(bad)} of {count} records cannot be used and are missing from its numbers:{named}",
+            file=sys.stderr,
+        )
     expected = benchmark.num_samples if limit is None else None
     if expected is not None and len(samples) != expected:
-        print(f"{benchmark.name}: {len(samples)} samples, {expected} are expected; numbers are over those that are there", file=sys.stderr)
+        print(
+            f"{benchmark.name}: {len(samples)} samples, {expected} are expected; numbers are over those that are there",
+            file=sys.stderr,
+        )
     return samples
 
 
@@ -317,11 +354,13 @@ def open_judge(address: str | None, model: str, output: Path) -> "Judge | None":
 
 
 def open_segmenter(name: str | None, sets: "Sequence[Sequence[Sample]]") -> "Segmenter | None":
-    """Return the segmenter of a name, for samples that have work for it. Raises: ConfigError, DataError, EngineError."""
+    """Return the segmenter of a name, for samples that have work for it. Raises: ConfigError, DataError,
+    EngineError.
+    """
     if name is None:
         return None
     from onethinker.evaluation.masking import has_segmentation
-    from onethinker.models.segmenter import load_segmenter
+    from onethinker.segmenters.base import load_segmenter
 
     work = [has_segmentation(samples) for samples in sets]
     if not any(work):
@@ -331,7 +370,7 @@ def open_segmenter(name: str | None, sets: "Sequence[Sequence[Sample]]") -> "Seg
 
 def show_list(data: Path | None, *, as_json: bool) -> None:
     """Print all benchmarks with what is measured and published, and which of their data are in a folder."""
-    from onethinker.evaluation.benchmarks import BENCHMARKS, BEYOND_THE_PAPER, DATA_FOLDER, describe, look_for
+    from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER, DATA_FOLDER, describe, look_for
 
     root = data or DATA_FOLDER
     records = [describe(look_for(benchmark, root)) for benchmark in (*BENCHMARKS, *BEYOND_THE_PAPER)]
@@ -341,9 +380,11 @@ def show_list(data: Path | None, *, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
-    from onethinker.evaluation.benchmarks import BASE_MODEL, PAPER_MODEL
+    from onethinker.evaluation.benchmarks.table import BASE_MODEL, PAPER_MODEL
 
-    table = Table("benchmark", f"metrics: {PAPER_MODEL} / base", Column(f"data in {root}", overflow="fold"), show_lines=True)
+    table = Table(
+        "benchmark", f"metrics: {PAPER_MODEL} / base", Column(f"data in {root}", overflow="fold"), show_lines=True
+    )
     for record in records:
         values = [record["published"].get(name, {}) for name in record["metrics"]]
         known = [f": {own[PAPER_MODEL]:.1f} / {own[BASE_MODEL]:.1f}" if own else "" for own in values]
@@ -356,13 +397,18 @@ def show_list(data: Path | None, *, as_json: bool) -> None:
     console.print(table)
     found = sum(record["found"] for record in records)
     console.print(
-        f"the data of {found} of {len(records)} are there; --benchmark takes any of the names, or paper for all of the paper's that are"
+        f"the data of {found} of {len(records)} are there; --benchmark takes any of the names, or paper for all of the"
+        " paper's that are"
     )
 
 
 def rows_as_json(rows: "Sequence[BenchmarkRow]", unread: Mapping[str, Sequence[str]]) -> str:
-    """Return benchmarks' numbers, ours 0 to 1 and published ones in percent, and the samples without a readable answer, as JSON."""
-    return dumps({"benchmarks": [asdict(row) for row in rows], "unparsable": unread}, ensure_ascii=False, allow_nan=False)
+    """Return benchmarks' numbers, ours 0 to 1 and published ones in percent, and the samples without a readable answer,
+    as JSON.
+    """
+    return dumps(
+        {"benchmarks": [asdict(row) for row in rows], "unparsable": unread}, ensure_ascii=False, allow_nan=False
+    )
 
 
 def print_rows(rows: "Sequence[BenchmarkRow]") -> None:
@@ -370,27 +416,31 @@ def print_rows(rows: "Sequence[BenchmarkRow]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from onethinker.evaluation.benchmarks import BASE_MODEL, PAPER_MODEL
+    from onethinker.evaluation.benchmarks.table import BASE_MODEL, PAPER_MODEL
 
     table = Table("benchmark", "metric", "here", "95 %", f"{PAPER_MODEL} (paper)", f"{BASE_MODEL} (paper)")
     for row in rows:
         found = row.estimate
-        ours = (f"{100 * found.mean:.1f}", f"{100 * found.low:.1f}–{100 * found.high:.1f}") if found else (row.missing, "")
-        published = [f"{row.published[model]:.1f}" if model in row.published else "" for model in (PAPER_MODEL, BASE_MODEL)]
+        ours = (
+            (f"{100 * found.mean:.1f}", f"{100 * found.low:.1f}–{100 * found.high:.1f}") if found else (row.missing, "")
+        )
+        published = [
+            f"{row.published[model]:.1f}" if model in row.published else "" for model in (PAPER_MODEL, BASE_MODEL)
+        ]
         table.add_row(row.benchmark, row.metric, *ours, *published)
     Console().print(table)
 
 
 def read_file(path: Path, media_root: Path | None, limit: int | None) -> "list[Sample]":
     """Return the samples of a file, the first `limit` of them. Raises: DataError."""
-    from onethinker.data.formats import read_samples
+    from onethinker.data.formats.released import read_samples
 
     return list(islice(read_samples(path, media_root), limit))
 
 
 def held_out_scenes(count: int, seed: int, limit: int | None = None, world: WorldName = "shapes") -> "list[Sample]":
     """Return synthetic scenes that no training has seen, all tasks in turn."""
-    from onethinker.synthetic import make_sample
+    from onethinker.data.synthetic import make_sample
 
     return [make_sample(seed, index, split=HELD_OUT, world=world) for index in range(min(count, limit or count))]
 
@@ -411,7 +461,9 @@ def scores_as_json(scores: "Sequence[Score]") -> str:
     """Return the scores of all tasks, and the mean of their accuracies, as one JSON object."""
     from onethinker.evaluation.metrics import mean_accuracy
 
-    return dumps({"mean_accuracy": mean_accuracy(scores), "tasks": [asdict(score) for score in scores]}, allow_nan=False)
+    return dumps(
+        {"mean_accuracy": mean_accuracy(scores), "tasks": [asdict(score) for score in scores]}, allow_nan=False
+    )
 
 
 def in_words(value: "Estimate") -> str:
@@ -443,4 +495,8 @@ def print_scores(scores: "Sequence[Score]") -> None:
     console = Console()
     console.print(table)
     mean = mean_accuracy(scores)
-    console.print("no mean accuracy: some samples could not be asked" if mean is None else f"mean accuracy of the tasks {mean:.3f}")
+    console.print(
+        "no mean accuracy: some samples could not be asked"
+        if mean is None
+        else f"mean accuracy of the tasks {mean:.3f}"
+    )

@@ -16,7 +16,8 @@ def export(
     """Write a run's model as an ordinary Hugging Face folder: adapters merged, a model card beside the weights.
 
     Args:
-        source: Folder of a run (its finished model, else its newest whole checkpoint), of one checkpoint, or of a model.
+        source: Folder of a run (its finished model, else its newest whole checkpoint), of one checkpoint, or of a
+            model.
         output: New folder.
         results: Folders of `onethinker evaluate` whose scores the card shows.
         dtype: Kind of number of the weights; by default as they were trained.

@@ -4,11 +4,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onethinker.errors import DataError
-from onethinker.tasks.task import Grade, Profile, grade_response
+from onethinker.core.errors import DataError
+from onethinker.tasks.base import Grade, Profile, grade_response
 
 if TYPE_CHECKING:
-    from onethinker.data.formats import Record
+    from onethinker.data.formats.released import Record
 
 BAR_FROM_ROWS = 1000
 """Shorter files are graded before a bar could be read."""
@@ -29,8 +29,8 @@ def grade(*, input: Path, output: Path, rewards: Profile = "paper") -> None:
     from rich.console import Console
     from rich.progress import track
 
-    from onethinker.data.formats import read_records, write_records
-    from onethinker.files import check_writable
+    from onethinker.data.formats.released import read_records, write_records
+    from onethinker.storage.atomic import check_writable
 
     check_writable(output)
     rows = list(read_records(input))
@@ -40,7 +40,9 @@ def grade(*, input: Path, output: Path, rewards: Profile = "paper") -> None:
     graded = [grade_record(record, rewards, where=f"{input}, row {row}") for row, record in bar]
     write_records(output, graded)
     mean = sum(record["grade"]["reward"] for record in graded) / len(graded)
-    Console(stderr=True, soft_wrap=True).print(f"{len(graded)} records graded, mean reward {mean:.3f}: {output}", markup=False)
+    Console(stderr=True, soft_wrap=True).print(
+        f"{len(graded)} records graded, mean reward {mean:.3f}: {output}", markup=False
+    )
 
 
 def grade_record(record: "Record", profile: Profile, *, where: str) -> "Record":
@@ -52,8 +54,8 @@ def grade_record(record: "Record", profile: Profile, *, where: str) -> "Record":
 
 
 def _grade(record: "Record", profile: Profile) -> Grade:
-    from onethinker.data.formats import read_options, read_task, read_truth
-    from onethinker.response import show
+    from onethinker.core.grammar import show
+    from onethinker.data.formats.released import read_options, read_task, read_truth
 
     task, options = read_task(record), read_options(record)
     truth = read_truth(record, task, options)
@@ -61,5 +63,7 @@ def _grade(record: "Record", profile: Profile) -> Grade:
         raise DataError("'answer' or 'solution' is missing")
     response = record.get("response")
     if not isinstance(response, str):
-        raise DataError(f"'response' must be a text, got {show(response)}" if response is not None else "'response' is missing")
+        raise DataError(
+            f"'response' must be a text, got {show(response)}" if response is not None else "'response' is missing"
+        )
     return grade_response(response, truth, task=task, options=options, profile=profile)

@@ -10,7 +10,7 @@ import tyro
 from onethinker.media.budget import MediaBudget
 
 if TYPE_CHECKING:
-    from onethinker.clip import Clip
+    from onethinker.core.frames import Clip
 GENERAL_BUDGET = MediaBudget()
 
 
@@ -37,7 +37,7 @@ def inspect(
     if sheet is not None:
         check_target("image", sheet)
     if settings is not None:
-        from onethinker.models.folder import read_settings
+        from onethinker.inference.folder import read_settings
 
         budget = read_settings(settings).budget
     clip = read_clip(source, budget)
@@ -57,8 +57,13 @@ def _as_json(clip: "Clip") -> dict[str, object]:
 def _as_text(clip: "Clip") -> str:
     from onethinker.media.sizing import count_tokens
 
-    seen = f"{clip.width} x {clip.height} pixels of {clip.source_width} x {clip.source_height}, {count_tokens(clip)} tokens"
+    seen = (
+        f"{clip.width} x {clip.height} pixels of {clip.source_width} x {clip.source_height},"
+        f" {count_tokens(clip)} tokens"
+    )
     if clip.kind == "image":
         return f"{clip.name}: picture, {seen}"
     rows = [f"{index:>8}  {time_s:>10.3f} s" for index, time_s in zip(clip.indices, clip.times_s, strict=True)]
-    return "\n".join([f"{clip.name}: video of {clip.duration_s:.3f} s, {len(rows)} frames of {seen}", "   frame        time", *rows])
+    return "\n".join(
+        [f"{clip.name}: video of {clip.duration_s:.3f} s, {len(rows)} frames of {seen}", "   frame        time", *rows]
+    )

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from onethinker.errors import ConfigError
-from onethinker.files import write_atomically, writing
+from onethinker.core.errors import ConfigError
+from onethinker.storage.atomic import write_atomically, writing
 
 if TYPE_CHECKING:
     from onethinker.commands.training import Stage
@@ -31,8 +31,8 @@ REFERENCE_S: dict[str, tuple[int, float]] = {
     "evaluate rl": (480, 20.0),
     "ask": (480, 2.0),
 }
-"""Steps, or questions, and seconds of each stage in docs/results/quickstart.md: how long one is beside the other is taken from there,
-how long they are here from the first steps."""
+"""Steps, or questions, and seconds of each stage in docs/results/quickstart.md: how long one is beside the other is
+taken from there, how long they are here from the first steps."""
 MOST_TRIES = 3
 """Questions of a task that are asked until one has an answer that can be drawn."""
 
@@ -55,8 +55,8 @@ def quickstart(
 ) -> None:
     """Make data, train a tiny model by SFT, improve it by EMA-GRPO, evaluate both, ask it everything, write a report.
 
-    Needs no GPU, no network and no download, and about a quarter of an hour on two quiet cores; how long it is here, it says after
-    its first steps. Stopped at any time, the same command goes on where it was.
+    Needs no GPU, no network and no download, and about a quarter of an hour on two quiet cores; how long it is here, it
+    says after its first steps. Stopped at any time, the same command goes on where it was.
 
     Args:
         output: Folder for everything that is made.
@@ -72,7 +72,7 @@ def quickstart(
     from transformers.utils.logging import disable_progress_bar
 
     from onethinker.commands.training import check_processes, launch
-    from onethinker.evaluation.report import write_report
+    from onethinker.report.page import write_report
 
     disable_progress_bar()
     processes = processes if processes is not None else torch.cuda.device_count() or SHORTEST_PROCESSES
@@ -80,7 +80,12 @@ def quickstart(
 
     def train(stage: "Stage", name: str, recipe: str, overrides: Sequence[str]) -> None:
         after = timed.steps_after(name)
-        timed(name, lambda: launch(stage, recipe, output=output / name, overrides=overrides, processes=processes, steps_after=after))
+        timed(
+            name,
+            lambda: launch(
+                stage, recipe, output=output / name, overrides=overrides, processes=processes, steps_after=after
+            ),
+        )
 
     sight_model, sft_model, rl_model = (output / stage / "model" for stage in ("sight", "sft", "rl"))
     timed("data", lambda: _write_data(records, num_samples))
@@ -96,14 +101,20 @@ def quickstart(
     timed(
         "report",
         lambda: write_report(
-            report, [output / name for name in ("after-sft", "after-rl", "sight", "sft", "rl")], title="OneThinker quickstart"
+            report,
+            [output / name for name in ("after-sft", "after-rl", "sight", "sft", "rl")],
+            title="OneThinker quickstart",
         ),
     )
     _say_where(output, records, scores, timed.seconds)
 
 
-def _check(set_sft: tuple[str, ...], set_rl: tuple[str, ...], *, processes: int | None, num_samples: int) -> dict[str, Cost]:
-    """Return what the stages cost where the reference was measured; raise ConfigError or DataError for what would fail later."""
+def _check(
+    set_sft: tuple[str, ...], set_rl: tuple[str, ...], *, processes: int | None, num_samples: int
+) -> dict[str, Cost]:
+    """Return what the stages cost where the reference was measured; raise ConfigError or DataError for what would fail
+    later.
+    """
     from onethinker.commands.training import check_count
     from onethinker.training.config import RlRecipe, SftRecipe
     from onethinker.training.preflight import check_recipe, check_share, samples_of
@@ -149,7 +160,7 @@ class _Stages:
 
     def __call__(self, name: str, work: Callable[[], T]) -> T:
         """Return what the work returns; its time and the highest memory so far are on disk when this returns."""
-        from onethinker.training.monitoring import in_words
+        from onethinker.training.metrics.records import in_words
 
         self.started += 1
         left_s = self.left_s()
@@ -158,16 +169,23 @@ class _Stages:
         began = time.perf_counter()
         result = work()
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
-        for who, number in (("this process", resource.RUSAGE_SELF), ("largest training process", resource.RUSAGE_CHILDREN)):
+        for who, number in (
+            ("this process", resource.RUSAGE_SELF),
+            ("largest training process", resource.RUSAGE_CHILDREN),
+        ):
             used_mb = resource.getrusage(number).ru_maxrss / 1024
             self.peak_memory_mb[who] = max(used_mb, self.peak_memory_mb.get(who, 0.0))
         write_atomically(
-            self.summary, json.dumps({"seconds": self.seconds, "peak_memory_mb": self.peak_memory_mb}, indent=2, allow_nan=False) + "\n"
+            self.summary,
+            json.dumps({"seconds": self.seconds, "peak_memory_mb": self.peak_memory_mb}, indent=2, allow_nan=False)
+            + "\n",
         )
         return result
 
     def left_s(self) -> float:
-        """Return how long the stages that are not done will take, from what the others took here; 0 before any training is done."""
+        """Return how long the stages that are not done will take, from what the others took here; 0 before any training
+        is done.
+        """
         done = [name for name, cost in self.costs.items() if name in self.seconds and cost.steps]
         there = sum(self.costs[name].seconds for name in done)
         ahead = sum(cost.seconds for name, cost in self.costs.items() if name not in self.seconds)
@@ -177,7 +195,9 @@ class _Stages:
         """Return how many steps of a stage the stages that are not done, but for this one, are as long as."""
         cost = self.costs[name]
         return (
-            sum(other.seconds for key, other in self.costs.items() if key != name and key not in self.seconds) * cost.steps / cost.seconds
+            sum(other.seconds for key, other in self.costs.items() if key != name and key not in self.seconds)
+            * cost.steps
+            / cost.seconds
         )
 
 
@@ -185,10 +205,12 @@ def _write_data(records: Path, num_samples: int) -> None:
     if records.exists():
         written = len(records.read_text().splitlines())
         if written != num_samples:
-            raise ConfigError(f"{records} holds {written} questions, --num-samples says {num_samples}; give another --output")
+            raise ConfigError(
+                f"{records} holds {written} questions, --num-samples says {num_samples}; give another --output"
+            )
         return
     from onethinker.commands.evaluate import HELD_OUT, progress_bar
-    from onethinker.synthetic import write_dataset
+    from onethinker.data.synthetic import write_dataset
 
     with progress_bar("painting") as on_progress:
         write_dataset(records.parent, num_samples=num_samples, split=HELD_OUT, on_progress=on_progress)
@@ -196,10 +218,10 @@ def _write_data(records: Path, num_samples: int) -> None:
 
 def _evaluate(model: Path, records: Path, folder: Path) -> "tuple[Score, ...]":
     from onethinker.commands.evaluate import progress_bar, read_file
-    from onethinker.evaluation.evaluate import evaluate
     from onethinker.evaluation.metrics import score_tasks
-    from onethinker.models.engine import Sampling
-    from onethinker.models.loading import load_engine
+    from onethinker.evaluation.runner import evaluate
+    from onethinker.inference.engine import Sampling
+    from onethinker.inference.loading import load_engine
 
     with progress_bar("asking") as on_progress:
         results = evaluate(
@@ -214,10 +236,12 @@ def _evaluate(model: Path, records: Path, folder: Path) -> "tuple[Score, ...]":
 
 
 def _ask_everything(model: Path, records: Path, folder: Path) -> None:
-    """Ask one question of every task and draw each answer that can be read; beside the pictures lie the answers as JSON."""
+    """Ask one question of every task and draw each answer that can be read; beside the pictures lie the answers as
+    JSON.
+    """
     from onethinker.commands.evaluate import read_file
-    from onethinker.inference import Thinker
-    from onethinker.models.engine import Sampling
+    from onethinker.inference.engine import Sampling
+    from onethinker.inference.thinker import Thinker
     from onethinker.tasks import find_task
 
     thinker, tries = Thinker.load(str(model), sampling=Sampling(max_new_tokens=160)), Counter[str]()

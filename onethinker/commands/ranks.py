@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onethinker.cli import BROKEN_PIPE, describe, dispatch
-from onethinker.endings import SECONDS, WORKER_SECONDS, Ended, end_with_parent, ending_on_signals
-from onethinker.errors import ConfigError, OneThinkerError
+from onethinker.core.errors import ConfigError, OneThinkerError
+from onethinker.processes.endings import SECONDS, WORKER_SECONDS, Ended, end_with_parent, ending_on_signals
 
 LOOK_EVERY_S = 0.05
 GATHER_S = 0.5
@@ -54,11 +54,17 @@ class Rank:
         return bool(self.said) or self.process.poll() not in (None, 0)
 
     def reason(self) -> tuple[int, str, str]:
-        """Return why the process failed and its traceback, after a number that is lower the closer that is to the cause."""
+        """Return why the process failed and its traceback, after a number that is lower the closer that is to the
+        cause.
+        """
         code = self.process.poll()
         if self.said.endswith(b"\n"):
             kind, text = json.loads(self.said)
-            return (1, text, "") if kind == "error" else (2, f"rank {self.number} failed; its traceback stands above", text)
+            return (
+                (1, text, "")
+                if kind == "error"
+                else (2, f"rank {self.number} failed; its traceback stands above", text)
+            )
         number = -code if code is not None and code < 0 else (code or 0) - 128
         if number not in signal.valid_signals():
             return 3, f"rank {self.number} left with {code}", ""
@@ -130,8 +136,18 @@ def accelerate_environment(config: Path) -> dict[str, str]:
     Raises: ConfigError: the launcher does not accept the file.
     """
     show = [sys.executable, "-c", "import json, os; print(json.dumps(dict(os.environ)))"]
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), "--num_processes", "1"]
-    found = subprocess.run([*launcher, "--num_machines", "1", "--no_python", *show], capture_output=True, text=True, check=False)
+    launcher = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        str(config),
+        "--num_processes",
+        "1",
+    ]
+    found = subprocess.run(
+        [*launcher, "--num_machines", "1", "--no_python", *show], capture_output=True, text=True, check=False
+    )
     if found.returncode:
         said = found.stderr.strip().splitlines() or [f"it left with {found.returncode}"]
         raise ConfigError(f"--accelerate-config {config}: accelerate's launcher cannot follow it: {said[-1]}")
@@ -141,7 +157,9 @@ def accelerate_environment(config: Path) -> dict[str, str]:
 
 
 def serve() -> None:
-    """Be one of the processes: do what a command line says, and leave what went wrong to the process that has started this one."""
+    """Be one of the processes: do what a command line says, and leave what went wrong to the process that has started
+    this one.
+    """
     parent, descriptor, *arguments = sys.argv[1:]
     end_with_parent(int(parent))
     with ending_on_signals(WORKER_SECONDS) as ended:
@@ -151,7 +169,10 @@ def serve() -> None:
             sys.stdout.flush()
         except BrokenPipeError:
             code = BROKEN_PIPE
-        except (Exception, Ended) as error:  # whatever it is, the parent shows it, unless another process tells of its cause
+        except (
+            Exception,
+            Ended,
+        ) as error:  # whatever it is, the parent shows it, unless another process tells of its cause
             text = describe(error)
             report = ["crash", traceback.format_exc()[-LONGEST_REPORT:]] if text is None else ["error", text]
         with suppress(Ended, BrokenPipeError):  # nobody listens any more

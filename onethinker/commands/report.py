@@ -15,7 +15,8 @@ def report(
     max_mb: float = 20.0,
     export: Path | None = None,
 ) -> None:
-    """Write one self-contained HTML page about training and evaluation runs, in the given order (first before, then after).
+    """Write one self-contained HTML page about training and evaluation runs, in the given order (first before, then
+    after).
 
     Numbers stand beside the paper's, later runs are compared with the first one, and samples can be browsed.
 
@@ -23,13 +24,14 @@ def report(
         runs: Folders of `onethinker evaluate`, `sft` or `rl`, or a folder that holds such ones.
         output: The page to write.
         title: What stands above it.
-        max_mb: How large the page becomes at most, about; samples that have no place are left out, and it says how many.
+        max_mb: How large the page becomes at most, about; samples that have no place are left out, and it says how
+            many.
         export: Folder for the same numbers as scores.csv, samples.csv (every sample), report.json, and for each run a
             NAME.model-index.yaml to paste at the top of its model card.
     """
-    from onethinker.errors import ConfigError
-    from onethinker.evaluation.exports import write_exports
-    from onethinker.evaluation.report import write_report
+    from onethinker.core.errors import ConfigError
+    from onethinker.report.exports import write_exports
+    from onethinker.report.page import write_report
 
     if not runs:
         raise ConfigError("give at least one run folder")

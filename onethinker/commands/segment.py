@@ -12,10 +12,10 @@ import tyro
 from onethinker.commands.evaluate import progress_bar
 
 if TYPE_CHECKING:
-    from onethinker.clip import Clip
-    from onethinker.inference import Thought
+    from onethinker.core.frames import Clip
+    from onethinker.inference.thinker import Thought
     from onethinker.media.budget import MediaBudget
-    from onethinker.models.segmenter import ObjectMasks, Segmenter
+    from onethinker.segmenters.base import ObjectMasks, Segmenter
     from onethinker.tasks.segmentation import Selection
 
 QUIET_S = 2.0
@@ -43,8 +43,8 @@ def segment(
 ) -> None:
     """Cut out what a question names, or what a box holds, and follow it through a video.
 
-    A model answers the question with a box, points and a moment, and a segmenter makes masks of them at the size of the source,
-    from that moment to the end and back to the start. With --box no model is needed.
+    A model answers the question with a box, points and a moment, and a segmenter makes masks of them at the size of the
+    source, from that moment to the end and back to the start. With --box no model is needed.
 
     Args:
         source: Picture or video file.
@@ -52,10 +52,12 @@ def segment(
         model: A Hugging Face id, a model folder, "tiny", or the address of a server such as http://host:8000/v1.
         box: What to cut out instead of a question: left top right bottom in thousandths of the frame.
         time: Second of a video at which --box holds.
-        segmenter: "grabcut" (no download, not for benchmark numbers), or SAM 2: facebook/sam2.1-hiera-large or a folder.
+        segmenter: "grabcut" (no download, not for benchmark numbers), or SAM 2: facebook/sam2.1-hiera-large or a
+            folder.
         fps: Frames of a video that get a mask, a second; 60 takes every frame of most.
         draw: Write the picture (.png, .jpg) or video (.mp4) with the masks drawn in.
-        masks: Write the masks: COCO run lengths (.json), a palette picture (.png), or a folder as YouTube-VOS and DAVIS have it.
+        masks: Write the masks: COCO run lengths (.json), a palette picture (.png), or a folder as YouTube-VOS and DAVIS
+            have it.
         wording: TOML file with the words around a question, for weights trained with other ones.
         settings: Model folder whose words and media budget to use, for a model that a server serves.
         max_new_tokens: Longest answer, in tokens.
@@ -63,16 +65,19 @@ def segment(
         seed: Seed of the sampling.
         json: Print one JSON object: segmenter, selection, and for each frame its number, second and run lengths.
     """
-    from onethinker.errors import ConfigError
+    from onethinker.core.errors import ConfigError
 
     if (question is None) == (box is None) or (question is None) != (model is None):
-        raise ConfigError('give a question with --model, such as "the shorter one" --model OneThink/OneThinker-8B, or --box without them')
+        raise ConfigError(
+            'give a question with --model, such as "the shorter one" --model OneThink/OneThinker-8B, or --box without'
+            " them"
+        )
     budget = check_rate(fps)
     # What can be said without a model is said before one is loaded.
+    from onethinker.inference.engine import Sampling
+    from onethinker.inference.loading import check_model
     from onethinker.media.reading import look_at
-    from onethinker.models.engine import Sampling
-    from onethinker.models.loading import check_model
-    from onethinker.models.segmenter import load_segmenter
+    from onethinker.segmenters.base import load_segmenter
 
     seen = look_at(source)
     check_targets(seen.kind, draw, masks)
@@ -89,7 +94,7 @@ def segment(
         else:
             assert model is not None
             assert question is not None
-            from onethinker.inference import Thinker
+            from onethinker.inference.thinker import Thinker
 
             thinker = Thinker.load(model, wording=wording, settings=settings, sampling=sampling)
             thought = thinker.ask(source, question, task="segmentation")
@@ -115,7 +120,7 @@ def cut_box(
 ) -> "ObjectMasks":
     """Return the masks of what a box typed by a user holds. Raises: ConfigError, MediaError."""
     from onethinker.media.reading import read_clip
-    from onethinker.models.segmenter import cut_out
+    from onethinker.segmenters.base import cut_out
 
     clip = read_clip(source, budget)
     return cut_out(segmenter, clip, check_selection(clip, box, time_s), on_progress=on_progress)
@@ -123,8 +128,8 @@ def cut_box(
 
 def check_selection(clip: "Clip", box: tuple[float, float, float, float], time_s: float) -> "Selection":
     """Return what a box typed by a user selects. Raises: ConfigError: it is no box, or the clip has no such second."""
-    from onethinker.errors import ConfigError
-    from onethinker.inference import check_box
+    from onethinker.core.errors import ConfigError
+    from onethinker.inference.thinker import check_box
     from onethinker.tasks.segmentation import Selection
 
     if not 0 <= time_s <= clip.duration_s:
@@ -134,8 +139,8 @@ def check_selection(clip: "Clip", box: tuple[float, float, float, float], time_s
 
 def check_rate(fps: float) -> "MediaBudget":
     """Return how many frames get a mask. Raises: ConfigError."""
-    from onethinker.errors import ConfigError
-    from onethinker.models.segmenter import MASK_BUDGET
+    from onethinker.core.errors import ConfigError
+    from onethinker.segmenters.base import MASK_BUDGET
 
     if not 0 < fps <= 60:
         raise ConfigError(f"--fps must be more than 0 and at most 60, got {fps:g}")
@@ -144,15 +149,20 @@ def check_rate(fps: float) -> "MediaBudget":
 
 def check_targets(kind: str, draw: Path | None, masks: Path | None) -> None:
     """Refuse names that do not fit, before the work is done. Raises: ConfigError, DataError."""
-    from onethinker.errors import ConfigError
-    from onethinker.media.mask_files import read_meta
+    from onethinker.core.errors import ConfigError
+    from onethinker.drawing.mask_files import read_meta
 
     drawn = PICTURE_SUFFIXES if kind == "image" else (".mp4",)
     if draw is not None and draw.suffix.lower() not in drawn:
         raise ConfigError(f"--draw {draw}: expected a name that ends in {' or '.join(drawn)} for this {kind}")
-    if masks is not None and masks.suffix and masks.suffix.lower() not in ((".json", ".png") if kind == "image" else (".json",)):
+    if (
+        masks is not None
+        and masks.suffix
+        and masks.suffix.lower() not in ((".json", ".png") if kind == "image" else (".json",))
+    ):
         raise ConfigError(
-            f"--masks {masks}: expected a .json file{', a .png picture' if kind == 'image' else ''} or a folder without suffix"
+            f"--masks {masks}: expected a .json file{', a .png picture' if kind == 'image' else ''} or a folder without"
+            " suffix"
         )
     for path in (draw, masks):
         if path is not None and path.suffix and not path.parent.is_dir():
@@ -165,7 +175,9 @@ def check_targets(kind: str, draw: Path | None, masks: Path | None) -> None:
 
 @contextmanager
 def reporting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function of (done, total) that shows a bar with the time left once the work takes longer than two seconds."""
+    """Yield a function of (done, total) that shows a bar with the time left once the work takes longer than two
+    seconds.
+    """
     with ExitStack() as stack:
         started_s: float | None = None
         show: Callable[[int, int], None] | None = None
@@ -186,13 +198,18 @@ def as_record(found: "ObjectMasks", thought: "Thought | None") -> dict[str, Any]
     """Return the masks, and what the model said if one was asked, as plain values."""
     record = found.to_dict()
     if thought is not None:
-        record |= {"question": thought.question, "model": thought.model, "thinking": thought.thinking, "problems": list(thought.problems)}
+        record |= {
+            "question": thought.question,
+            "model": thought.model,
+            "thinking": thought.thinking,
+            "problems": list(thought.problems),
+        }
     return record
 
 
 def write(found: "ObjectMasks", record: dict[str, Any], draw: Path | None, masks: Path | None) -> None:
     """Write what was asked for, each file whole or not at all. Raises: MediaError, DataError."""
-    from onethinker.media.mask_files import write_mask_folder, write_mask_json, write_mask_png
+    from onethinker.drawing.mask_files import write_mask_folder, write_mask_json, write_mask_png
     from onethinker.media.writing import save_clip
 
     if masks is not None and masks.suffix.lower() == ".json":
@@ -214,7 +231,9 @@ def summary(found: "ObjectMasks") -> str:
     """Return in a line where the object was found, and who found it."""
     areas, clip = found.areas(), found.clip
     if clip.kind == "image":
-        return f"{clip.name}: {areas[0] / (clip.source_width * clip.source_height):.1%} of the picture; by {found.label}"
+        return (
+            f"{clip.name}: {areas[0] / (clip.source_width * clip.source_height):.1%} of the picture; by {found.label}"
+        )
     shown = [time_s for time_s, area in zip(clip.times_s, areas, strict=True) if area]
     span = f", between {shown[0]:.3f} s and {shown[-1]:.3f} s" if shown else ""
     return f"{clip.name}: in {len(shown)} of {len(areas)} frames{span}; by {found.label}"

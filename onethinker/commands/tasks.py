@@ -13,7 +13,14 @@ def tasks(*, json: bool = False) -> None:
     """
     if json:
         names = ("problem_type", "statistics", "data_types", "instructions", "example")
-        print(dumps([{name: getattr(task, name) for name in names} for task in TASKS], ensure_ascii=False, allow_nan=False, indent=2))
+        print(
+            dumps(
+                [{name: getattr(task, name) for name in names} for task in TASKS],
+                ensure_ascii=False,
+                allow_nan=False,
+                indent=2,
+            )
+        )
         return
     from rich.console import Console
     from rich.table import Table

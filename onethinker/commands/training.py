@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from onethinker.errors import ConfigError
+from onethinker.core.errors import ConfigError
 
 Stage = Literal["sft", "rl"]
 
@@ -22,11 +22,13 @@ def run_training(
     config: Path | None,
     accelerate_config: str | None,
 ) -> None:
-    """Run a stage to its end and print where the model lies; with several processes, in child processes that share the work.
+    """Run a stage to its end and print where the model lies; with several processes, in child processes that share the
+    work.
 
     A dry run prints what would be trained, and that is all.
 
-    Raises: ConfigError: the recipe, an override or a flag is wrong. OneThinkerError: a child process failed; it has said why.
+    Raises: ConfigError: the recipe, an override or a flag is wrong. OneThinkerError: a child process failed; it has
+    said why.
     """
     from onethinker.training.config import RlRecipe, SftRecipe
     from onethinker.training.preflight import check_recipe, check_start
@@ -43,13 +45,20 @@ def run_training(
         print_plan(settings, processes=processes, config=config, accelerate_config=accelerate_config)
         return
     if config is not None:
-        raise ConfigError("--config is for a --dry-run of a model that is not at hand; to train, name the model in the recipe")
+        raise ConfigError(
+            "--config is for a --dry-run of a model that is not at hand; to train, name the model in the recipe"
+        )
     if output is None:
-        raise ConfigError("--output FOLDER is needed: the run's journal, checkpoints and model go there (or --dry-run to train nothing)")
+        raise ConfigError(
+            "--output FOLDER is needed: the run's journal, checkpoints and model go there (or --dry-run to train"
+            " nothing)"
+        )
     if accelerate_config is not None and processes == 1:
         raise ConfigError("--accelerate-config deals a model to several processes; give --processes, one for each GPU")
     if "LOCAL_RANK" not in os.environ:
-        check_start(settings, output, processes=processes, allow_changes=allow_changes, accelerate_config=accelerate_config)
+        check_start(
+            settings, output, processes=processes, allow_changes=allow_changes, accelerate_config=accelerate_config
+        )
     # What can be said without torch has been said.
     check_processes(processes)
     if processes > 1 and "LOCAL_RANK" not in os.environ:
@@ -66,8 +75,8 @@ def run_training(
     import torch
     from transformers.utils.logging import disable_progress_bar
 
-    from onethinker.commands.live import say_checked, watching_training
-    from onethinker.training.rl import train_rl
+    from onethinker.commands.console import say_checked, watching_training
+    from onethinker.rl.loop import train_rl
     from onethinker.training.sft import train_sft
 
     if processes > 1 and not torch.cuda.is_available():
@@ -92,7 +101,10 @@ def check_processes(processes: int) -> None:
 
     check_count(processes)
     if torch.cuda.is_available() and processes > torch.cuda.device_count():
-        raise ConfigError(f"--processes {processes}: this machine has {torch.cuda.device_count()} GPUs, and each process needs its own")
+        raise ConfigError(
+            f"--processes {processes}: this machine has {torch.cuda.device_count()} GPUs, and each process needs"
+            " its own"
+        )
 
 
 def launch(
@@ -106,25 +118,39 @@ def launch(
     accelerate_config: str | None = None,
     steps_after: float = 0.0,
 ) -> None:
-    """Run this very command in as many processes, which share the work as torch's and accelerate's launchers would have it.
+    """Run this very command in as many processes, which share the work as torch's and accelerate's launchers would have
+    it.
 
     `steps_after` says how much follows after it, in steps of it, for the time that is shown.
 
     Raises: ConfigError: there is no such config file, accelerate does not accept it, or DeepSpeed is not installed.
     OneThinkerError: a process failed; all have ended.
     """
-    from onethinker.commands.live import STEPS_AFTER
+    from onethinker.commands.console import STEPS_AFTER
     from onethinker.commands.ranks import accelerate_environment, run_ranks
     from onethinker.training.config import find_accelerate_config, read_dealing
-    from onethinker.training.zero import check_installed
+    from onethinker.training.parallel.zero2 import check_installed
 
     # Threads that spin while they wait would slow the other processes down.
-    calm = {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR", STEPS_AFTER: f"{steps_after:g}"}
+    calm = {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "OMP_NUM_THREADS": "1",
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
+        STEPS_AFTER: f"{steps_after:g}",
+    }
     environment = {**calm, **os.environ}
     if accelerate_config is not None:
         file = find_accelerate_config(accelerate_config)
         if read_dealing(file) == "zero2":
             check_installed()
         environment |= accelerate_environment(file)
-    words = [stage, recipe, "--output", str(output), "--processes", str(processes), *(["--allow-changes"] if allow_changes else [])]
+    words = [
+        stage,
+        recipe,
+        "--output",
+        str(output),
+        "--processes",
+        str(processes),
+        *(["--allow-changes"] if allow_changes else []),
+    ]
     run_ranks([*words, *(["--set", *overrides] if overrides else [])], processes, environment)

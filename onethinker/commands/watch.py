@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from onethinker.errors import CheckpointError
+from onethinker.core.errors import CheckpointError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from onethinker.commands.live import Progress
+    from onethinker.commands.console import Progress
 
 LOOK_EVERY_S = 1.0
 
@@ -48,19 +48,21 @@ class Journal:
     @classmethod
     def open(cls, folder: Path) -> "Journal":
         """Return the journal of a run, which may have no row yet. Raises: CheckpointError: there is no run."""
-        from onethinker.training.monitoring import JOURNAL_FILE
+        from onethinker.training.metrics.records import JOURNAL_FILE
 
         recipe = folder / "recipe.json"
         try:
             return cls(folder / JOURNAL_FILE, int(json.loads(recipe.read_bytes())["steps"]))
         except FileNotFoundError as error:
-            raise CheckpointError(f"{folder}: expected the folder of a training run, with a recipe.json in it") from error
+            raise CheckpointError(
+                f"{folder}: expected the folder of a training run, with a recipe.json in it"
+            ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{recipe}: not the recipe of a training run: {error}") from error
 
     def new_rows(self) -> list[dict[str, Any]]:
         """Return the whole rows since the last call. Raises: CheckpointError: the journal cannot be read."""
-        from onethinker.training.monitoring import read_rows
+        from onethinker.training.metrics.records import read_rows
 
         if not self.path.exists():
             return []
@@ -87,7 +89,7 @@ def _print_last(journal: Journal) -> None:
 
 
 def _follow(journal: Journal, console: "Console") -> None:
-    from onethinker.commands.live import Progress, draw, watching
+    from onethinker.commands.console import Progress, draw, watching
 
     rows = journal.new_rows()
     progress = Progress(_name(journal, rows), journal.steps, rows)
@@ -111,7 +113,7 @@ def _name(journal: Journal, rows: list[dict[str, Any]]) -> str:
 
 def _note(journal: Journal, progress: "Progress") -> str:
     """Return how old the last row is, and that nothing comes any more where it is much older than a step is long."""
-    from onethinker.training.monitoring import in_words
+    from onethinker.training.metrics.records import in_words
 
     if not progress.rows:
         return "no step is done yet"

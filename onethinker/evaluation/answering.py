@@ -1,4 +1,6 @@
-"""The stage `answer`: media are read ahead, the model is asked, and what it says is in the journal before the next is waited for."""
+"""The stage `answer`: media are read ahead, the model is asked, and what it says is in the journal before the next is
+waited for.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -8,15 +10,15 @@ from io import FileIO
 from itertools import islice
 from typing import Any
 
-from onethinker.clip import Clip
-from onethinker.data.sample import Sample
-from onethinker.errors import EngineError, MediaError
+from onethinker.core.errors import EngineError, MediaError
+from onethinker.core.frames import Clip
+from onethinker.core.sample import Sample
 from onethinker.evaluation.results import Answer, append_records
-from onethinker.media.ahead import Decoders, read_ahead
+from onethinker.inference.encode import request_about
+from onethinker.inference.engine import ConcurrentEngine, Reply, Request, Sampling
+from onethinker.inference.loading import LoadedEngine
 from onethinker.media.budget import TOKEN_SIDE_PX
-from onethinker.models.engine import ConcurrentEngine, Reply, Request, Sampling
-from onethinker.models.loading import LoadedEngine
-from onethinker.models.prompt import request_about
+from onethinker.media.prefetch import Decoders, read_ahead
 
 MAX_FAILURES_IN_A_ROW = 8
 """So many requests that fail one after the other mean that the engine is gone, not that samples are bad."""
@@ -31,14 +33,20 @@ class Recorder:
     """Puts outcomes into the journal, says how far it is, and gives up when the engine is gone."""
 
     def __init__(
-        self, journal: FileIO, samples: Mapping[str, Sample], done: set[str], on_progress: Callable[[int, int], None] | None
+        self,
+        journal: FileIO,
+        samples: Mapping[str, Sample],
+        done: set[str],
+        on_progress: Callable[[int, int], None] | None,
     ) -> None:
         self.done, self.failed = done, list[Answer]()
         self._journal, self._samples, self._on_progress = journal, samples, on_progress
         self._failures_in_a_row = 0
 
     def record(self, outcomes: Mapping[str, Outcome]) -> None:
-        """Return when all that is new among outcomes, by key, is on the disk. Raises: EngineError: the engine fails again and again."""
+        """Return when all that is new among outcomes, by key, is on the disk. Raises: EngineError: the engine fails
+        again and again.
+        """
         fresh = [_answer(key, self._samples[key], outcome) for key, outcome in outcomes.items() if key not in self.done]
         append_records(self._journal, fresh)
         self.done |= {answer.key for answer in fresh if answer.error is None}
@@ -58,22 +66,36 @@ class Recorder:
         elif isinstance(outcome, EngineError):
             self._failures_in_a_row += 1
             if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
-                raise EngineError(f"{self._failures_in_a_row} samples in a row got no answer; the last: {outcome}") from outcome
+                raise EngineError(
+                    f"{self._failures_in_a_row} samples in a row got no answer; the last: {outcome}"
+                ) from outcome
 
 
 def answer_samples(
-    engine: LoadedEngine, samples: Mapping[str, Sample], recorder: Recorder, *, sampling: Sampling, batch_size: int, decoders: Decoders
+    engine: LoadedEngine,
+    samples: Mapping[str, Sample],
+    recorder: Recorder,
+    *,
+    sampling: Sampling,
+    batch_size: int,
+    decoders: Decoders,
 ) -> None:
     """Ask an engine about all samples, by key, that are not done.
 
-    Samples about the same media follow each other, whose frames are then decoded once. Each is drawn with a seed of its own
-    id, and batches are the same whatever was done before: a run that was stopped ends like one that never was.
+    Samples about the same media follow each other, whose frames are then decoded once. Each is drawn with a seed of its
+    own id, and batches are the same whatever was done before: a run that was stopped ends like one that never was.
 
     Raises: EngineError: the engine does not answer at all.
     """
     ordered = _by_media(samples)
     if isinstance(engine, ConcurrentEngine):
-        _answer_each(engine, {key: sample for key, sample in ordered.items() if key not in recorder.done}, recorder, sampling, decoders)
+        _answer_each(
+            engine,
+            {key: sample for key, sample in ordered.items() if key not in recorder.done},
+            recorder,
+            sampling,
+            decoders,
+        )
         return
     windows = [window for window in _windows(list(ordered), batch_size) if not recorder.done.issuperset(window)]
     wanted = [samples[key].media for window in windows for key in window]
@@ -90,7 +112,9 @@ def answer_samples(
                 del asked
 
 
-def _answer_each(engine: LoadedEngine, samples: Mapping[str, Sample], recorder: Recorder, sampling: Sampling, decoders: Decoders) -> None:
+def _answer_each(
+    engine: LoadedEngine, samples: Mapping[str, Sample], recorder: Recorder, sampling: Sampling, decoders: Decoders
+) -> None:
     """Keep as many requests under way as the engine takes; the media of the next ones are read meanwhile."""
     assert isinstance(engine, ConcurrentEngine)
     keys = iter(samples)
@@ -102,7 +126,10 @@ def _answer_each(engine: LoadedEngine, samples: Mapping[str, Sample], recorder: 
     ):
         upcoming: Future[tuple[Clip, ...] | MediaError | None] | None = reader.submit(next, clips, None)
         while upcoming is not None or under_way:
-            full = len(under_way) >= engine.max_concurrent or sum(size for _, size in under_way.values()) > MAX_BYTES_UNDER_WAY
+            full = (
+                len(under_way) >= engine.max_concurrent
+                or sum(size for _, size in under_way.values()) > MAX_BYTES_UNDER_WAY
+            )
             awaited: list[Future[Any]] = [*under_way] if full or upcoming is None else [*under_way, upcoming]
             wait(awaited, return_when=FIRST_COMPLETED)
             for future in [future for future in under_way if future.done()]:
@@ -137,7 +164,9 @@ def _by_media(samples: Mapping[str, Sample]) -> dict[str, Sample]:
 
 
 def _windows(keys: Sequence[str], batch_size: int) -> Iterator[list[str]]:
-    """Yield what is read together: first one batch, so that the model need not wait long, then `BATCHES_AT_ONCE` at a time."""
+    """Yield what is read together: first one batch, so that the model need not wait long, then `BATCHES_AT_ONCE` at a
+    time.
+    """
     rest = iter(keys)
     window = list(islice(rest, batch_size))
     while window:
@@ -158,7 +187,10 @@ def _length(request: Request) -> int:
 
 
 def _requests(
-    engine: LoadedEngine, samples: Mapping[str, Sample], clips: Iterator[tuple[Clip, ...] | MediaError], sampling: Sampling
+    engine: LoadedEngine,
+    samples: Mapping[str, Sample],
+    clips: Iterator[tuple[Clip, ...] | MediaError],
+    sampling: Sampling,
 ) -> tuple[dict[str, Request], dict[str, Outcome]]:
     """Return the requests of samples whose media could be read, and the errors of the others."""
     requests: dict[str, Request] = {}
@@ -173,8 +205,12 @@ def _requests(
     return requests, unread
 
 
-def _request(engine: LoadedEngine, sample: Sample, media: tuple[Clip, ...] | MediaError, sampling: Sampling) -> Request | MediaError:
-    """Return the request of a sample, or why there is none: its media could not be read, or are of another kind than it asks about."""
+def _request(
+    engine: LoadedEngine, sample: Sample, media: tuple[Clip, ...] | MediaError, sampling: Sampling
+) -> Request | MediaError:
+    """Return the request of a sample, or why there is none: its media could not be read, or are of another kind than it
+    asks about.
+    """
     if isinstance(media, MediaError):
         return media
     try:
@@ -190,13 +226,17 @@ def _seed(sample: Sample, sampling: Sampling) -> int:
 
 
 def _ask(engine: LoadedEngine, requests: Mapping[str, Request], sampling: Sampling) -> dict[str, Outcome]:
-    """Return a reply per request, or the error that stood in its way; one bad sample does not take the batch with it."""
+    """Return a reply per request, or the error that stood in its way; one bad sample does not take the batch with
+    it.
+    """
     try:
         return dict(zip(requests, engine.answer(list(requests.values()), sampling), strict=True))
     except EngineError as error:
         if len(requests) == 1:
             return dict.fromkeys(requests, error)
-    return {key: outcome for key, request in requests.items() for outcome in _ask(engine, {key: request}, sampling).values()}
+    return {
+        key: outcome for key, request in requests.items() for outcome in _ask(engine, {key: request}, sampling).values()
+    }
 
 
 def _answer(key: str, sample: Sample, outcome: Outcome) -> Answer:

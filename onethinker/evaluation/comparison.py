@@ -1,7 +1,8 @@
 """Two models on the same samples: by how much they differ, and whether chance alone would do that.
 
-Answers are paired by sample. Right or wrong is compared by the exact McNemar test, everything else by a bootstrap over the pairs;
-p-values of single tasks and metrics are corrected for their number (Holm), that of the mean of the tasks stands alone.
+Answers are paired by sample. Right or wrong is compared by the exact McNemar test, everything else by a bootstrap over
+the pairs; p-values of single tasks and metrics are corrected for their number (Holm), that of the mean of the tasks
+stands alone.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,17 +12,19 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
-from onethinker.evaluation.benchmarks import Benchmark, groups_of
+from onethinker.evaluation.benchmarks.table import Benchmark, groups_of
 from onethinker.evaluation.metrics import CONFIDENCE, RATIOS
 from onethinker.evaluation.results import Result
-from onethinker.evaluation.runs import Run
 from onethinker.evaluation.scoring import circular_accuracy
+from onethinker.report.runs import Run
 
 MCNEMAR, BOOTSTRAP = "exact McNemar test", "paired bootstrap"
 ALL_TASKS = "mean of the tasks"
 RESAMPLES = 5000
 FEWEST_DIFFERENT = 6
-"""With fewer pairs that differ not even a model that wins them all would be told from chance at 0.05: 2 · 0.5⁵ = 0.06."""
+"""With fewer pairs that differ not even a model that wins them all would be told from chance at 0.05: 2 · 0.5⁵ =
+0.06.
+"""
 FEWEST_PAIRS = 20
 """With fewer pairs the percentiles of a bootstrap say little."""
 LEVEL = 1 - CONFIDENCE
@@ -35,8 +38,8 @@ Array = npt.NDArray[np.float64]
 class Comparison:
     """One number of two models over the samples that both have answered.
 
-    `low` and `high` are the 95 % interval of the difference, after less before. `p` is None where there are too few samples for a
-    test, and `note` says so; `p_corrected` takes into account how many comparisons stand beside it.
+    `low` and `high` are the 95 % interval of the difference, after less before. `p` is None where there are too few
+    samples for a test, and `note` says so; `p_corrected` takes into account how many comparisons stand beside it.
     """
 
     what: str
@@ -84,7 +87,8 @@ def compare_to_first(runs: Sequence[Run]) -> list[RunComparison]:
 
 
 def compare_runs(before: Run, after: Run) -> RunComparison:
-    """Return the comparisons of two runs: of every task, and of the published metrics of every benchmark, that both have.
+    """Return the comparisons of two runs: of every task, and of the published metrics of every benchmark, that both
+    have.
 
     The same runs give the same numbers.
     """
@@ -150,7 +154,9 @@ def mcnemar(better: int, worse: int) -> float:
 
 
 def bootstrap_p(differences: Array) -> float:
-    """Return the two-sided p-value of no difference: twice the share of resampled differences on the other side of 0, never 0."""
+    """Return the two-sided p-value of no difference: twice the share of resampled differences on the other side of 0,
+    never 0.
+    """
     tail = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
     return min(1.0, 2 * (int(tail) + 1) / (len(differences) + 1))
 
@@ -194,8 +200,12 @@ def _question(result: Result) -> tuple[str, str, str]:
     return result.sample_id, result.problem, result.truth
 
 
-def _parts(results: Sequence[Result], metric: str, benchmark: Benchmark | None, same: set[tuple[str, str, str]]) -> dict[str, Parts]:
-    """Return what each sample that was asked, in the same words, adds to a metric; samples without the metric are left out."""
+def _parts(
+    results: Sequence[Result], metric: str, benchmark: Benchmark | None, same: set[tuple[str, str, str]]
+) -> dict[str, Parts]:
+    """Return what each sample that was asked, in the same words, adds to a metric; samples without the metric are left
+    out.
+    """
     graded = [(result, result.grade) for result in results if result.grade is not None]
     # The question in the name keeps another one under the same id from being its pair.
     names = {result.sample_id: repr(_question(result)) for result, _ in graded}
@@ -208,8 +218,15 @@ def _parts(results: Sequence[Result], metric: str, benchmark: Benchmark | None, 
         return {group: (circular_accuracy([group] * len(own), own).mean, 1.0) for group, own in turns.items()}
     if metric in RATIOS:
         above, below = RATIOS[metric]
-        return {names[result.sample_id]: (grade.metrics[above], grade.metrics[below]) for result, grade in graded if above in grade.metrics}
-    values = [(result.sample_id, grade.accuracy if metric == "accuracy" else grade.metrics.get(metric)) for result, grade in graded]
+        return {
+            names[result.sample_id]: (grade.metrics[above], grade.metrics[below])
+            for result, grade in graded
+            if above in grade.metrics
+        }
+    values = [
+        (result.sample_id, grade.accuracy if metric == "accuracy" else grade.metrics.get(metric))
+        for result, grade in graded
+    ]
     return {names[name]: (value, 1.0) for name, value in values if value is not None}
 
 
@@ -238,14 +255,18 @@ def _mean_of_tasks(rows: Sequence[Comparison], differences: Array) -> Comparison
 
 
 def _too_few(different: int, pairs: int, *, fewest: int) -> str:
-    """Return why so many pairs, of which so many differ, are too few for a test that needs at least `fewest`; "" where they are not."""
+    """Return why so many pairs, of which so many differ, are too few for a test that needs at least `fewest`; "" where
+    they are not.
+    """
     if different < FEWEST_DIFFERENT:
         return f"too few: only {different} of {pairs} answers differ"
     return f"too few: {pairs} samples" if pairs < fewest else ""
 
 
 def _resampled_differences(pairs: Array, rng: np.random.Generator) -> Array:
-    """Return the difference, after less before, under drawing the pairs anew; equal pairs are drawn together, which is as good."""
+    """Return the difference, after less before, under drawing the pairs anew; equal pairs are drawn together, which is
+    as good.
+    """
     different, counts = np.unique(pairs, axis=0, return_counts=True)
     rows = max(1, 1_000_000 // len(different))
     blocks = []

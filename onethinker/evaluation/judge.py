@@ -1,4 +1,6 @@
-"""A chat model that says how right answers in free text are: each asked once, remembered on disk, its tokens counted."""
+"""A chat model that says how right answers in free text are: each asked once, remembered on disk, its tokens
+counted.
+"""
 
 import asyncio
 import json
@@ -10,15 +12,15 @@ from typing import Any
 
 import httpx
 
-from onethinker.data.sample import Sample
-from onethinker.errors import AnswerError, CheckpointError, EngineError
+from onethinker.core.errors import AnswerError, CheckpointError, EngineError
+from onethinker.core.grammar import find_answer
+from onethinker.core.sample import Sample
 from onethinker.evaluation.results import Result
-from onethinker.files import append, writing
-from onethinker.response import find_answer
+from onethinker.rewards.reward_model import TRIAL, judge_body, open_endpoint, read_verdict
+from onethinker.storage.atomic import append, writing
 from onethinker.tasks import find_task
-from onethinker.tasks.task import Profile, judged_grade
+from onethinker.tasks.base import Profile, judged_grade
 from onethinker.training.config import RewardModelSettings
-from onethinker.training.reward_model import TRIAL, judge_body, open_endpoint, read_verdict
 
 CACHE_FILE = "judge.jsonl"
 METRIC = "judge"
@@ -44,10 +46,14 @@ class Question:
 
 
 class Judge:
-    """A judge with its memory: the same question about the same answer to the same model is asked once, whatever run it is in."""
+    """A judge with its memory: the same question about the same answer to the same model is asked once, whatever run it
+    is in.
+    """
 
     def __init__(self, settings: RewardModelSettings, cache: Path) -> None:
-        """Read what is remembered. Raises: CheckpointError: the file cannot be read, or a whole line of it is damaged."""
+        """Read what is remembered. Raises: CheckpointError: the file cannot be read, or a whole line of it is
+        damaged.
+        """
         self.settings = settings
         self.asked = self.remembered = self.prompt_tokens = self.answer_tokens = 0
         self._cache = cache
@@ -66,8 +72,8 @@ class Judge:
     def cost(self) -> str:
         """Return in words what was spent since the start."""
         return (
-            f"{self.name}: {self.asked} answers judged for {self.prompt_tokens} tokens read and {self.answer_tokens} written, "
-            f"{self.remembered} remembered"
+            f"{self.name}: {self.asked} answers judged for {self.prompt_tokens} tokens read and"
+            f" {self.answer_tokens} written, {self.remembered} remembered"
         )
 
     def score(self, questions: Sequence[Question]) -> list[Verdict | EngineError]:
@@ -82,7 +88,9 @@ class Judge:
         return [self._known[key] if key in self._known else answers[key] for key in keys]
 
     def try_out(self) -> None:
-        """Have an answer judged, so that a wrong address, name or key is known before anything is spent. Raises: EngineError."""
+        """Have an answer judged, so that a wrong address, name or key is known before anything is spent. Raises:
+        EngineError.
+        """
         question, truth, (answer, *_) = TRIAL
         [verdict] = self.score([Question(question, truth, answer)])
         if isinstance(verdict, EngineError):
@@ -96,7 +104,9 @@ class Judge:
         async def one(client: httpx.AsyncClient, key: str, body: dict[str, Any]) -> Verdict | EngineError:
             async with free:
                 try:
-                    return await endpoint.send(client, "POST", "/chat/completions", body, read=lambda reply: _read(key, reply))
+                    return await endpoint.send(
+                        client, "POST", "/chat/completions", body, read=lambda reply: _read(key, reply)
+                    )
                 except EngineError as error:
                     return error
 
@@ -115,7 +125,10 @@ class Judge:
             with self._cache.open("a+b", buffering=0) as file:
                 file.seek(0)
                 file.truncate(file.read().rfind(b"\n") + 1)
-                append(file, b"".join(json.dumps(asdict(verdict), allow_nan=False).encode() + b"\n" for verdict in verdicts))
+                append(
+                    file,
+                    b"".join(json.dumps(asdict(verdict), allow_nan=False).encode() + b"\n" for verdict in verdicts),
+                )
 
 
 def judge_results(judge: Judge, results: Sequence[Result], samples: Sequence[Sample], profile: Profile) -> list[Result]:
@@ -135,14 +148,20 @@ def judge_results(judge: Judge, results: Sequence[Result], samples: Sequence[Sam
     ]
 
 
-def _judged(result: Result, sample: Sample, verdict: Verdict | EngineError | None, judge: Judge, profile: Profile) -> Result:
+def _judged(
+    result: Result, sample: Sample, verdict: Verdict | EngineError | None, judge: Judge, profile: Profile
+) -> Result:
     task = find_task(sample.problem_type, sample.data_type)
     if result.grade is None or not task.judged:
         return result
     if isinstance(verdict, EngineError):
         return replace(result, grade=None, error=f"{judge.name}: {verdict}")
     score = verdict.score if verdict is not None else 0.0
-    grade = judged_grade(result.grade, score, task=task, profile=profile, by=judge.name) if verdict is not None else result.grade
+    grade = (
+        judged_grade(result.grade, score, task=task, profile=profile, by=judge.name)
+        if verdict is not None
+        else result.grade
+    )
     return replace(result, grade=replace(grade, metrics={METRIC: score, **grade.metrics}))
 
 
@@ -177,6 +196,8 @@ def _read_cache(path: Path) -> dict[str, Verdict]:
         try:
             verdict = Verdict(**json.loads(line))
         except (ValueError, TypeError) as error:
-            raise CheckpointError(f"{path}, line {number}: not a verdict of a judge: {error}; remove the file to ask anew") from error
+            raise CheckpointError(
+                f"{path}, line {number}: not a verdict of a judge: {error}; remove the file to ask anew"
+            ) from error
         known[verdict.key] = verdict
     return known

@@ -1,7 +1,8 @@
 """What a sample's masks are worth, next to what its answer is: the names under which `metrics` averages them.
 
-A plain name is what the paper's tables print; "(official)" is the definition of the benchmark's own toolkit. Nothing is left out
-for want of an answer: a frame without an answered mask is compared with an empty one, and no answer at all is 0 throughout.
+A plain name is what the paper's tables print; "(official)" is the definition of the benchmark's own toolkit. Nothing is
+left out for want of an answer: a frame without an answered mask is compared with an empty one, and no answer at all is
+0 throughout.
 """
 
 import math
@@ -9,16 +10,17 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from onethinker.data.sample import Sample
-from onethinker.evaluation.readers.masks import PICTURE, truth_masks, unmarked_frames
-from onethinker.masks import Mask, boundary_f, mask_iou, outline, resize_mask
+from onethinker.core.masks import Mask, boundary_f, mask_iou, outline, resize_mask
+from onethinker.core.sample import Sample
+from onethinker.evaluation.benchmarks.readers.masks import PICTURE, truth_masks, unmarked_frames
 
 PAPER_TOLERANCE = 0.0075
 """How far outlines may lie apart in the paper's F, as a share of the frame's diagonal. Source: release, by reading."""
 
 
 def sample_mask_metrics(sample: Sample, answers: Mapping[str, Mask] | None) -> dict[str, float]:
-    """Return what the answered masks of a segmentation sample are worth, under its frame keys; None stands for no answer.
+    """Return what the answered masks of a segmentation sample are worth, under its frame keys; None stands for no
+    answer.
 
     Masks of another size than the truth's are brought to that.
 
@@ -43,7 +45,11 @@ def image_mask_metrics(answer: Mask | None, truth: Mask) -> dict[str, float]:
     if answer is None:
         return {"gIoU": 0.0, "intersection_px": 0.0, "union_px": float(np.count_nonzero(truth))}
     iou = mask_iou(answer, truth)
-    return {"gIoU": iou, "intersection_px": float(np.count_nonzero(answer & truth)), "union_px": float(np.count_nonzero(answer | truth))}
+    return {
+        "gIoU": iou,
+        "intersection_px": float(np.count_nonzero(answer & truth)),
+        "union_px": float(np.count_nonzero(answer | truth)),
+    }
 
 
 def video_mask_metrics(
@@ -51,9 +57,9 @@ def video_mask_metrics(
 ) -> dict[str, float]:
     """Return J, F and J&F over the frames of the truth, by the paper's and by DAVIS' definition.
 
-    DAVIS: outlines match within a disk of 0.008 of the diagonal, two empty masks agree. The paper: within a square of 0.0075
-    of the diagonal to each side, two empty masks and a frame without an answered mask are 0; frames for which the record has
-    no mask, `unmarked`, are left out, and without any other the video is 0.
+    DAVIS: outlines match within a disk of 0.008 of the diagonal, two empty masks agree. The paper: within a square of
+    0.0075 of the diagonal to each side, two empty masks and a frame without an answered mask are 0; frames for which
+    the record has no mask, `unmarked`, are left out, and without any other the video is 0.
 
     Source: DAVIS; release, by reading.
     """
@@ -83,7 +89,9 @@ def paper_boundary_f(answer: Mask, truth: Mask) -> float:
         return 0.0
     radius_px = max(1, round(PAPER_TOLERANCE * math.hypot(*truth.shape)))
     square = np.ones((2 * radius_px + 1, 2 * radius_px + 1), np.uint8)
-    near_truth, near_answer = (cv2.dilate(edge.astype(np.uint8), square).astype(bool) for edge in (truth_edge, answer_edge))
+    near_truth, near_answer = (
+        cv2.dilate(edge.astype(np.uint8), square).astype(bool) for edge in (truth_edge, answer_edge)
+    )
     precision = np.count_nonzero(answer_edge & near_truth) / np.count_nonzero(answer_edge)
     recall = np.count_nonzero(truth_edge & near_answer) / np.count_nonzero(truth_edge)
     return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0

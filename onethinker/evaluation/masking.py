@@ -1,6 +1,7 @@
 """The stage `masks`: a segmenter cuts out what the answers select, and the worth of the masks joins the grades.
 
-One line of `masks.jsonl` an answer, beside the results: its masks by frame in COCO's run lengths, and what they are worth.
+One line of `masks.jsonl` an answer, beside the results: its masks by frame in COCO's run lengths, and what they are
+worth.
 """
 
 import json
@@ -11,20 +12,27 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from onethinker.clip import Clip
-from onethinker.data.checking import mask_problem
-from onethinker.data.sample import Sample
-from onethinker.errors import AnswerError, DataError, EngineError, MediaError
+from onethinker.core.errors import AnswerError, DataError, EngineError, MediaError
+from onethinker.core.frames import Clip
+from onethinker.core.grammar import find_answer
+from onethinker.core.masks import decode_rle
+from onethinker.core.sample import Sample
+from onethinker.core.sources import Source
+from onethinker.data.validate import mask_problem
+from onethinker.evaluation.benchmarks.readers.masks import PICTURE, frame_times
 from onethinker.evaluation.mask_metrics import sample_mask_metrics
-from onethinker.evaluation.readers.masks import PICTURE, frame_times
-from onethinker.evaluation.results import Result, append_records, open_journal, read_records, weights_digest, write_results
-from onethinker.masks import decode_rle
+from onethinker.evaluation.results import (
+    Result,
+    append_records,
+    open_journal,
+    read_records,
+    weights_digest,
+    write_results,
+)
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.media.sampling import choose_frames
-from onethinker.media.sources import Source
-from onethinker.models.segmenter import MASK_BUDGET, Segmenter, cut_out
-from onethinker.response import find_answer
+from onethinker.segmenters.base import MASK_BUDGET, Segmenter, cut_out
 from onethinker.tasks import find_task
 from onethinker.tasks.segmentation import Selection
 
@@ -39,10 +47,10 @@ Reader = Callable[[Path | Clip | Source, MediaBudget], Clip]
 class AnswerMasks:
     """What a segmenter made of one answer.
 
-    `masks` are run lengths by the keys of the truth's frames ("image" for a picture), at the size of the source; None where the
-    answer cannot be read, which counts as empty masks. `metrics` are their worth. With an `error` there is neither: the next run
-    tries again. `weights` is a digest of those in the segmenter's folder; `for_benchmarks` says whether its masks may stand beside
-    published numbers.
+    `masks` are run lengths by the keys of the truth's frames ("image" for a picture), at the size of the source; None
+    where the answer cannot be read, which counts as empty masks. `metrics` are their worth. With an `error` there is
+    neither: the next run tries again. `weights` is a digest of those in the segmenter's folder; `for_benchmarks` says
+    whether its masks may stand beside published numbers.
     """
 
     key: str
@@ -57,12 +65,15 @@ class AnswerMasks:
 
 
 def has_segmentation(samples: Sequence[Sample]) -> bool:
-    """Return whether there is work for a segmenter; raises DataError for a segmentation sample without masks as its truth."""
+    """Return whether there is work for a segmenter; raises DataError for a segmentation sample without masks as its
+    truth.
+    """
     asked = [sample for sample in samples if sample.problem_type == _PROBLEM_TYPE]
     for sample in asked:
         if "segmentation_output" not in sample.extra:
             raise DataError(
-                f"sample {sample.id!r} has no masks to compare with: give them in 'segmentation_output', or leave --segmenter out"
+                f"sample {sample.id!r} has no masks to compare with: give them in 'segmentation_output', or leave"
+                " --segmenter out"
             )
     return bool(asked)
 
@@ -75,11 +86,13 @@ def measure_masks(
     output: Path,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Result]:
-    """Return the results with the worth of their masks among their metrics, made now or found in the journal in `output`.
+    """Return the results with the worth of their masks among their metrics, made now or found in the journal in
+    `output`.
 
-    Stop it at any time and call it again; the results are written anew when all is done. An answer that cannot be read has
-    empty masks and counts 0; where the segmenter fails, the result has no grade and the next call tries again. Results of other
-    tasks, and those without a grade, come back as they are. `on_progress` gets the answers done and all of them.
+    Stop it at any time and call it again; the results are written anew when all is done. An answer that cannot be read
+    has empty masks and counts 0; where the segmenter fails, the result has no grade and the next call tries again.
+    Results of other tasks, and those without a grade, come back as they are. `on_progress` gets the answers done and
+    all of them.
 
     Raises: DataError: a truth's masks cannot be read. CheckpointError: the journal is damaged or in use.
     """
@@ -95,19 +108,24 @@ def measure_masks(
             key = _key(result, segmenter.name, weights)
             made = done.get(key)
             if made is None:
-                nothing = AnswerMasks(key, result.key, sample.id, segmenter.name, weights, segmenter.for_benchmarks, None, None)
+                nothing = AnswerMasks(
+                    key, result.key, sample.id, segmenter.name, weights, segmenter.for_benchmarks, None, None
+                )
                 made = _make(segmenter, sample, result, nothing, read)
                 append_records(journal, [made])
             measured[result.key] = made
             if on_progress is not None:
                 on_progress(number, len(asked))
-        complete = [_with_masks(result, measured[result.key]) if result.key in measured else result for result in results]
+        complete = [
+            _with_masks(result, measured[result.key]) if result.key in measured else result for result in results
+        ]
         write_results(output, complete)
     return complete
 
 
 def with_stored_masks(results: Sequence[Result], output: Path) -> list[Result]:
-    """Return the results with the worth of the masks that the last segmenter in `output` made; as they are unless it made all.
+    """Return the results with the worth of the masks that the last segmenter in `output` made; as they are unless it
+    made all.
 
     Raises: CheckpointError: the journal is damaged.
     """
@@ -115,7 +133,9 @@ def with_stored_masks(results: Sequence[Result], output: Path) -> list[Result]:
     if not newest:
         return list(results)
     made = {entry.key: entry for entry in newest if entry.error is None}
-    keys = {result.key: _key(result, newest[-1].segmenter, newest[-1].weights) for result in results if _is_answered(result)}
+    keys = {
+        result.key: _key(result, newest[-1].segmenter, newest[-1].weights) for result in results if _is_answered(result)
+    }
     if not all(key in made for key in keys.values()):
         return list(results)
     return [_with_masks(result, made[keys[result.key]]) if result.key in keys else result for result in results]
@@ -134,7 +154,9 @@ def read_masks(folder: Path) -> list[AnswerMasks]:
 
 
 def _with_masks(result: Result, made: AnswerMasks) -> Result:
-    """Return a result whose grade has the worth of its masks among its metrics, or that has no grade where they failed."""
+    """Return a result whose grade has the worth of its masks among its metrics, or that has no grade where they
+    failed.
+    """
     if made.metrics is None or result.grade is None:
         return replace(result, grade=None, error=made.error)
     return replace(result, grade=replace(result.grade, metrics={**result.grade.metrics, **made.metrics}))
@@ -153,7 +175,11 @@ def _make(segmenter: Segmenter, sample: Sample, result: Result, nothing: AnswerM
         masks = _cut(segmenter, sample, selection, read)
     except (MediaError, EngineError) as error:
         return replace(nothing, error=f"masks: {error}")
-    return replace(nothing, masks=masks, metrics=sample_mask_metrics(sample, {name: decode_rle(rle) for name, rle in masks.items()}))
+    return replace(
+        nothing,
+        masks=masks,
+        metrics=sample_mask_metrics(sample, {name: decode_rle(rle) for name, rle in masks.items()}),
+    )
 
 
 def _cut(segmenter: Segmenter, sample: Sample, selection: Selection, read: Reader) -> dict[str, Any]:
@@ -171,11 +197,17 @@ def _cut(segmenter: Segmenter, sample: Sample, selection: Selection, read: Reade
 
 
 def _check_shape(sample: Sample, clip: Clip) -> None:
-    """Raise MediaError for truth masks of another shape than what they are masks of: they could only be stretched over it."""
+    """Raise MediaError for truth masks of another shape than what they are masks of: they could only be stretched over
+    it.
+    """
     if problem := mask_problem(sample, clip.source_width, clip.source_height):
         raise MediaError(f"{problem} of {clip.name}")
 
 
 def _key(result: Result, segmenter: str, weights: str | None) -> str:
-    """Return what the masks of an answer are filed under: a digest of result, which knows media and truth, answer and segmenter."""
-    return blake2b(json.dumps([result.key, result.response, segmenter, weights], allow_nan=False).encode(), digest_size=16).hexdigest()
+    """Return what the masks of an answer are filed under: a digest of result, which knows media and truth, answer and
+    segmenter.
+    """
+    return blake2b(
+        json.dumps([result.key, result.response, segmenter, weights], allow_nan=False).encode(), digest_size=16
+    ).hexdigest()

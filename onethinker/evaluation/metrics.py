@@ -1,4 +1,6 @@
-"""Means, ratios and their uncertainty: every sample that was asked for stands in the denominator, or there is no number."""
+"""Means, ratios and their uncertainty: every sample that was asked for stands in the denominator, or there is no
+number.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -44,7 +46,8 @@ class Score:
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Return the mean of at least one value with its 95 % percentile bootstrap interval; the same values give the same one.
+    """Return the mean of at least one value with its 95 % percentile bootstrap interval; the same values give the same
+    one.
 
     >>> estimate([1.0, 1.0, 1.0])
     Estimate(mean=1.0, low=1.0, high=1.0)
@@ -67,7 +70,9 @@ def estimate_ratio(numerators: Sequence[float], denominators: Sequence[float]) -
     Raises: ValueError: there are none, or not as many of one as of the other.
     """
     if not numerators or len(numerators) != len(denominators):
-        raise ValueError(f"a ratio needs as many numerators as denominators, got {len(numerators)} and {len(denominators)}")
+        raise ValueError(
+            f"a ratio needs as many numerators as denominators, got {len(numerators)} and {len(denominators)}"
+        )
     above, below = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)
     sums = [(above[drawn].sum(axis=1), below[drawn].sum(axis=1)) for drawn in _resampled(len(above))]
     ratios = np.concatenate([_divide(numerator, denominator) for numerator, denominator in sums])
@@ -114,7 +119,9 @@ def _score(task: str, results: Sequence[Result]) -> Score:
     names = list(dict.fromkeys(name for grade in grades for name in grade.metrics))
     for grade, result in zip(grades, results, strict=True):
         if missing := [name for name in names if name not in grade.metrics]:
-            raise ValueError(f"sample {result.sample_id!r} of {task!r} has no {missing}: a metric needs a value for every sample")
+            raise ValueError(
+                f"sample {result.sample_id!r} of {task!r} has no {missing}: a metric needs a value for every sample"
+            )
     return Score(
         task=task,
         num_samples=len(grades),
@@ -129,5 +136,7 @@ def _score(task: str, results: Sequence[Result]) -> Score:
 def _metrics(values: Mapping[str, Sequence[float]]) -> dict[str, Estimate]:
     """Return the means, and in place of parts of a ratio the ratio."""
     means = {name: estimate(own) for name, own in values.items() if name not in _PARTS}
-    ratios = {name: estimate_ratio(values[above], values[below]) for name, (above, below) in RATIOS.items() if above in values}
+    ratios = {
+        name: estimate_ratio(values[above], values[below]) for name, (above, below) in RATIOS.items() if above in values
+    }
     return {**means, **ratios}

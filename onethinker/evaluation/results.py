@@ -1,4 +1,6 @@
-"""What an evaluation keeps: a journal of answers, the results that are graded out of it, and the settings that both hold for."""
+"""What an evaluation keeps: a journal of answers, the results that are graded out of it, and the settings that both
+hold for.
+"""
 
 import fcntl
 import json
@@ -17,15 +19,15 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
 
-from onethinker.clip import Clip
-from onethinker.data.sample import Sample
-from onethinker.errors import CheckpointError
-from onethinker.files import append, differences, write_atomically, writing
-from onethinker.media.digests import Digests
-from onethinker.media.sources import Source
-from onethinker.models.engine import Sampling
-from onethinker.models.loading import LoadedEngine
-from onethinker.tasks.task import Grade
+from onethinker.core.errors import CheckpointError
+from onethinker.core.frames import Clip
+from onethinker.core.sample import Sample
+from onethinker.core.sources import Source
+from onethinker.inference.engine import Sampling
+from onethinker.inference.loading import LoadedEngine
+from onethinker.storage.atomic import append, differences, write_atomically, writing
+from onethinker.storage.hashing import Digests
+from onethinker.tasks.base import Grade
 
 ANSWERS_FILE = "answers.jsonl"
 """What the model said, a line an answer, in the order in which they came; only ever appended to."""
@@ -41,7 +43,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said about a sample; where `error` says why it could not be asked, there is nothing that counts as an answer."""
+    """What a model said about a sample; where `error` says why it could not be asked, there is nothing that counts as
+    an answer.
+    """
 
     key: str
     sample_id: str
@@ -71,7 +75,9 @@ class Result:
 
 
 def evaluation_settings(engine: LoadedEngine, sampling: Sampling) -> dict[str, Any]:
-    """Return everything that decides an answer besides the sample; runs that ask and grade with equal settings may share a journal."""
+    """Return everything that decides an answer besides the sample; runs that ask and grade with equal settings may
+    share a journal.
+    """
     return {
         "model": engine.name,
         "weights": weights_digest(Path(engine.name)),
@@ -98,12 +104,21 @@ def weights_digest(folder: Path) -> str | None:
 
 
 def result_key(sample: Sample, settings: Mapping[str, Any], digests: Digests | None = None) -> str:
-    """Return what an answer is filed under: a digest of the settings, the question, its truth (masks too) and what its media hold.
+    """Return what an answer is filed under: a digest of the settings, the question, its truth (masks too) and what its
+    media hold.
 
     Media and files of masks count by their bytes, not by where they lie. `digests` remembers those of files.
     """
     digests = digests or Digests()
-    asked = [settings, sample.id, sample.problem, sample.problem_type, sample.data_type, list(sample.options), sample.truth]
+    asked = [
+        settings,
+        sample.id,
+        sample.problem,
+        sample.problem_type,
+        sample.data_type,
+        list(sample.options),
+        sample.truth,
+    ]
     media = [digests.of(medium) for medium in sample.media]
     content = json.dumps([*asked, _with_mask_bytes(sample.extra, digests), media], sort_keys=True, allow_nan=False)
     return blake2b(content.encode(), digest_size=16).hexdigest()
@@ -130,7 +145,8 @@ def _with_mask_bytes(extra: Mapping[str, Any], digests: Digests) -> Mapping[str,
 
 @contextmanager
 def open_run(folder: Path, settings: Mapping[str, Any]) -> Iterator[FileIO]:
-    """Yield the journal of answers of an evaluation, ready to append; while it is open no other process can work in the folder.
+    """Yield the journal of answers of an evaluation, ready to append; while it is open no other process can work in the
+    folder.
 
     A judge may join later, since no answer depends on it.
 
@@ -143,7 +159,8 @@ def open_run(folder: Path, settings: Mapping[str, Any]) -> Iterator[FileIO]:
 
 @contextmanager
 def open_journal(path: Path) -> Iterator[FileIO]:
-    """Yield a file of JSON lines, ready to append, locked against a second process; a last line that a kill cut short is removed.
+    """Yield a file of JSON lines, ready to append, locked against a second process; a last line that a kill cut short
+    is removed.
 
     Raises: CheckpointError: it is in use. StorageError: it cannot be written to.
     """
@@ -154,7 +171,9 @@ def open_journal(path: Path) -> Iterator[FileIO]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise CheckpointError(f"{path}: another process is evaluating into this folder; choose another --output") from error
+            raise CheckpointError(
+                f"{path}: another process is evaluating into this folder; choose another --output"
+            ) from error
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
         file.seek(0, os.SEEK_END)
@@ -162,7 +181,9 @@ def open_journal(path: Path) -> Iterator[FileIO]:
 
 
 def append_records(journal: FileIO, records: Sequence[Any]) -> None:
-    """Write dataclasses at the end of a journal, a line each, and return when they are on the disk. Raises: StorageError."""
+    """Write dataclasses at the end of a journal, a line each, and return when they are on the disk. Raises:
+    StorageError.
+    """
     append(journal, _lines(records))
 
 
@@ -171,7 +192,9 @@ def _lines(records: Sequence[Any]) -> bytes:
 
 
 def read_records(path: Path, make: Callable[[dict[str, Any]], T]) -> list[T]:
-    """Return what `make` makes of every whole line of a journal. Raises: CheckpointError: there is no journal, or a line is damaged."""
+    """Return what `make` makes of every whole line of a journal. Raises: CheckpointError: there is no journal, or a
+    line is damaged.
+    """
     try:
         lines = path.read_bytes().split(b"\n")[:-1]
     except OSError as error:
@@ -186,7 +209,8 @@ def read_records(path: Path, make: Callable[[dict[str, Any]], T]) -> list[T]:
 
 
 def read_answers(folder: Path) -> dict[str, Answer]:
-    """Return the answers of an evaluation folder by key: the last line that is an answer, else the last that says why there is none.
+    """Return the answers of an evaluation folder by key: the last line that is an answer, else the last that says why
+    there is none.
 
     Raises: CheckpointError: there is no journal, or a whole line of it is damaged.
     """
@@ -203,7 +227,9 @@ def write_results(folder: Path, results: Sequence[Result]) -> None:
 
 
 def read_results(folder: Path) -> dict[str, Result]:
-    """Return the results of an evaluation folder by key, in the samples' order. Raises: CheckpointError: there are none, or damaged."""
+    """Return the results of an evaluation folder by key, in the samples' order. Raises: CheckpointError: there are
+    none, or damaged.
+    """
     return {result.key: result for result in read_records(folder / RESULTS_FILE, _result)}
 
 
@@ -214,7 +240,9 @@ def _result(fields: dict[str, Any]) -> Result:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Return the settings file of an evaluation: "settings" and "about" (machine, versions, date). Raises: CheckpointError."""
+    """Return the settings file of an evaluation: "settings" and "about" (machine, versions, date). Raises:
+    CheckpointError.
+    """
     path = folder / SETTINGS_FILE
     try:
         stored = json.loads(path.read_bytes())
@@ -246,11 +274,17 @@ def _command() -> str | None:
 
 
 def _commit() -> str | None:
-    """Return the commit of the checkout that this package runs from, with + where files differ from it; None without a checkout."""
+    """Return the commit of the checkout that this package runs from, with + where files differ from it; None without a
+    checkout.
+    """
     root = Path(__file__).parents[2]
     git = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
     try:
-        found = subprocess.run(git, capture_output=True, text=True, check=True, timeout=10) if (root / ".git").exists() else None
+        found = (
+            subprocess.run(git, capture_output=True, text=True, check=True, timeout=10)
+            if (root / ".git").exists()
+            else None
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip() if found else None
@@ -267,6 +301,11 @@ def _match_settings(folder: Path, settings: Mapping[str, Any], *, is_new: bool) 
         old = {**old, "judge": settings["judge"]}
     if changed := list(differences(old, json.loads(json.dumps(settings, allow_nan=False)))):
         listed = "\n  ".join(changed)
-        raise CheckpointError(f"{folder} holds results for other settings; choose another --output, or go back to them:\n  {listed}")
+        raise CheckpointError(
+            f"{folder} holds results for other settings; choose another --output, or go back to them:\n  {listed}"
+        )
     if is_first_judge:
-        write_atomically(folder / SETTINGS_FILE, json.dumps({**stored, "settings": old}, indent=2, ensure_ascii=False, allow_nan=False))
+        write_atomically(
+            folder / SETTINGS_FILE,
+            json.dumps({**stored, "settings": old}, indent=2, ensure_ascii=False, allow_nan=False),
+        )

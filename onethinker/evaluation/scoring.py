@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onethinker.evaluation.benchmarks import Benchmark, groups_of, published_values
+from onethinker.evaluation.benchmarks.table import Benchmark, groups_of, published_values
 from onethinker.evaluation.metrics import Estimate, estimate, score_tasks
 from onethinker.evaluation.results import Result
-from onethinker.tasks.task import ANSWER_PROBLEM
+from onethinker.tasks.base import ANSWER_PROBLEM
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class BenchmarkRow:
 def score_benchmark(benchmark: Benchmark, results: Sequence[Result]) -> tuple[BenchmarkRow, ...]:
     """Return a row for every metric of a benchmark, in its order, whether or not it could be measured.
 
-    Samples of several tasks (choices and numbers) count together in "accuracy". A sample without a grade withholds all numbers;
-    a metric that some grades lack (masks before their stage has run) is withheld alone.
+    Samples of several tasks (choices and numbers) count together in "accuracy". A sample without a grade withholds all
+    numbers; a metric that some grades lack (masks before their stage has run) is withheld alone.
     """
     failed = sum(result.grade is None for result in results)
     problem = "" if results else "no samples"

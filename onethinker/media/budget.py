@@ -11,7 +11,9 @@ FRAMES_PER_TOKEN = 2
 
 
 class MediaBudget(BaseModel):
-    """What SFT, RL, evaluation and `ask` may spend on media; the same budget gives the same frames and sizes everywhere."""
+    """What SFT, RL, evaluation and `ask` may spend on media; the same budget gives the same frames and sizes
+    everywhere.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -43,6 +45,8 @@ class MediaBudget(BaseModel):
 
 
 class ExactBudget(MediaBudget):
-    """A budget under which frames keep the size of their source to the pixel wherever it is not too large: for masks."""
+    """A budget under which frames keep the size of their source to the pixel wherever it is not too large: for
+    masks.
+    """
 
     side_px: ClassVar[int] = 1

@@ -1,4 +1,6 @@
-"""What the header of a picture or video tells, in milliseconds, nothing decoded: kind, size, length, and whether its end is there."""
+"""What the header of a picture or video tells, in milliseconds, nothing decoded: kind, size, length, and whether its
+end is there.
+"""
 
 import math
 import os
@@ -11,7 +13,7 @@ from typing import IO, Any, Literal
 import av
 from PIL import Image
 
-from onethinker.errors import MediaError
+from onethinker.core.errors import MediaError
 from onethinker.media.budget import FRAMES_PER_TOKEN, TOKEN_SIDE_PX, MediaBudget
 from onethinker.media.pictures import check_whole, count_moments, open_picture
 from onethinker.media.reading import check_readable, read_clip
@@ -28,9 +30,11 @@ _TURNED = (5, 6, 7, 8)
 
 @dataclass(frozen=True)
 class Header:
-    """A picture (upright) or a video (as stored: whether it is turned is known once a frame is decoded); `duration_s` is 0 for a picture.
+    """A picture (upright) or a video (as stored: whether it is turned is known once a frame is decoded); `duration_s`
+    is 0 for a picture.
 
-    A video's length is None where its container does not say. `missing_bytes` are those that its boxes promise and the file has not.
+    A video's length is None where its container does not say. `missing_bytes` are those that its boxes promise and the
+    file has not.
     """
 
     kind: Literal["image", "video"]
@@ -69,8 +73,12 @@ def scanned_cost(path: Path, budget: MediaBudget) -> Cost:
     return Cost(pairs * (max(areas) // TOKEN_SIDE_PX**2), pairs)
 
 
-def read_headers(paths: Iterable[Path], *, on_progress: Callable[[int, int], None] | None = None) -> Mapping[Path, Header | MediaError]:
-    """Return the header of each file, or why it has none; several are read at once. `on_progress` gets those read, and all of them."""
+def read_headers(
+    paths: Iterable[Path], *, on_progress: Callable[[int, int], None] | None = None
+) -> Mapping[Path, Header | MediaError]:
+    """Return the header of each file, or why it has none; several are read at once. `on_progress` gets those read, and
+    all of them.
+    """
     distinct = list(dict.fromkeys(paths))
     headers: dict[Path, Header | MediaError] = {}
     with ThreadPoolExecutor(READERS, thread_name_prefix="headers") as pool:

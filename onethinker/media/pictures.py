@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from onethinker.errors import MediaError
+from onethinker.core.errors import MediaError
 
 Frame = npt.NDArray[np.uint8]
 
@@ -48,7 +48,9 @@ def open_picture(file: IO[bytes]) -> Image.Image | None:
     if width * height > MAX_DECODED_PIXELS:
         image.draft("RGB", (width // 2, height // 2))
         if image.size == (width, height):
-            raise MediaError(f"is {width} x {height} pixels; a {image.format} may have {MAX_DECODED_PIXELS / 1e6:.0f} million")
+            raise MediaError(
+                f"is {width} x {height} pixels; a {image.format} may have {MAX_DECODED_PIXELS / 1e6:.0f} million"
+            )
     return image
 
 
@@ -76,7 +78,9 @@ def count_moments(image: Image.Image) -> int:
     """
     count = getattr(image, "n_frames", 1) if image.format in ANIMATED else 1
     if count > MAX_ANIMATION_FRAMES or (count > 1 and count * image.width * image.height > MAX_ANIMATION_PIXELS):
-        raise MediaError(f"has {count} frames of {image.width} x {image.height} pixels, which is too much for an animation")
+        raise MediaError(
+            f"has {count} frames of {image.width} x {image.height} pixels, which is too much for an animation"
+        )
     return count
 
 
@@ -122,7 +126,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(levels: npt.NDArray[np.generic]) -> Frame:
-    """Return gray levels as bytes: of floats, 1 is white unless some are larger; of integers, 65535 unless all are small."""
+    """Return gray levels as bytes: of floats, 1 is white unless some are larger; of integers, 65535 unless all are
+    small.
+    """
     values = np.nan_to_num(levels.astype(np.float32))
     if np.issubdtype(levels.dtype, np.floating):
         scale = 255.0 if values.max() <= 1 else 1.0

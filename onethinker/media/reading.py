@@ -11,15 +11,24 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from onethinker.clip import Clip
-from onethinker.errors import MediaError
+from onethinker.core.errors import MediaError
+from onethinker.core.frames import Clip
+from onethinker.core.sources import FrameFolder, Source, TablePicture
 from onethinker.media.budget import MediaBudget
-from onethinker.media.groups import decode_groups
+from onethinker.media.gop import decode_groups
 from onethinker.media.pictures import count_moments, moment_times, moments, open_picture, resized, upright
 from onethinker.media.sampling import choose_frames, target_times
 from onethinker.media.sizing import frame_size, image_size
-from onethinker.media.sources import FrameFolder, Source, TablePicture
-from onethinker.media.videos import SharedFile, converted, decode_frames, joined_kind, open_video, quarter_turns, scaled, scan_video
+from onethinker.media.videos import (
+    SharedFile,
+    converted,
+    decode_frames,
+    joined_kind,
+    open_video,
+    quarter_turns,
+    scaled,
+    scan_video,
+)
 
 Frame = npt.NDArray[np.uint8]
 
@@ -32,8 +41,9 @@ _log = logging.getLogger(__name__)
 def read_clip(source: Path | Clip | Source, budget: MediaBudget) -> Clip:
     """Return what the model sees of a picture or video: frames chosen by true time, upright, sized within the budget.
 
-    Sides are multiples of 32 pixels. Times are seconds from the first frame of the video. The kind of a file is read from
-    its content, not from its name; an animated GIF, WebP or PNG is a video. A clip that fits already comes back as it is.
+    Sides are multiples of 32 pixels. Times are seconds from the first frame of the video. The kind of a file is read
+    from its content, not from its name; an animated GIF, WebP or PNG is a video. A clip that fits already comes back as
+    it is.
 
     Raises: MediaError: names the file and why it cannot be read or what limit it breaks.
     """
@@ -56,7 +66,9 @@ def read_clip(source: Path | Clip | Source, budget: MediaBudget) -> Clip:
 
 
 def look_at(source: Path) -> Clip:
-    """Return a first look at a picture or video, in few and small frames: whether it can be read, and what it is. Raises: MediaError."""
+    """Return a first look at a picture or video, in few and small frames: whether it can be read, and what it is.
+    Raises: MediaError.
+    """
     return read_clip(source, MediaBudget(max_frames=2, image_max_pixels=2**16, frame_max_pixels=2**16))
 
 
@@ -94,7 +106,9 @@ def _frame_picture(source: FrameFolder, number: int) -> Image.Image:
     except MediaError as error:
         raise MediaError(f"{path}: {error}") from error.__cause__
     except Exception as error:  # as above
-        raise MediaError(f"{path}: cannot be read as a picture ({getattr(error, 'strerror', None) or error})") from error
+        raise MediaError(
+            f"{path}: cannot be read as a picture ({getattr(error, 'strerror', None) or error})"
+        ) from error
 
 
 def check_readable(file: IO[bytes]) -> None:
@@ -137,8 +151,8 @@ def _read_video(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
         scan, container_format = scan_video(container, stream), container.format.name
     if kind := joined_kind(shared, container_format, scan.last_place):
         raise MediaError(
-            f"is several {kind} files joined byte by byte, of which only the first {scan.duration_s:.2f} s can be read; join them with "
-            "ffmpeg's concat"
+            f"is several {kind} files joined byte by byte, of which only the first {scan.duration_s:.2f} s can be read;"
+            " join them with ffmpeg's concat"
         )
     times_s, targets = scan.times_s, target_times(scan.duration_s, budget)
     wanted = choose_frames(times_s, targets)
@@ -166,12 +180,23 @@ def _read_video(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
         part = [number for number in wanted if scan.pts[number] >= joint]
         if part and not set(part) & set(chosen):
             at_s = (joint - scan.pts[0]) * scan.tick_s
-            raise MediaError(f"is joined out of parts that one decoder cannot read: nothing from {at_s:.2f} s on is shown; encode it anew")
+            raise MediaError(
+                f"is joined out of parts that one decoder cannot read: nothing from {at_s:.2f} s on is shown; encode it"
+                " anew"
+            )
     if len(shapes) > 1:
         _log.warning("%s: its frames change their size (%s); all are shown in that of the first", name, _sizes(shapes))
     if len(chosen) < len(wanted):
         _log.warning("%s: %d of %d frames are damaged and left out", name, len(wanted) - len(chosen), len(wanted))
-    return Clip("video", frames[: len(chosen)], tuple(times_s[n] for n in chosen), tuple(chosen), *source_size, scan.duration_s, name)
+    return Clip(
+        "video",
+        frames[: len(chosen)],
+        tuple(times_s[n] for n in chosen),
+        tuple(chosen),
+        *source_size,
+        scan.duration_s,
+        name,
+    )
 
 
 def _sizes(shapes: set[tuple[int, int]]) -> str:
@@ -183,7 +208,11 @@ def _fit_clip(clip: Clip, budget: MediaBudget) -> Clip:
         raise MediaError(f"{clip.name}: a clip needs at least one frame")
     if clip.kind == "image":
         size = image_size(clip.width, clip.height, budget)
-        return clip if size == (clip.width, clip.height) else replace(clip, frames=resized(Image.fromarray(clip.frames[0]), size)[None])
+        return (
+            clip
+            if size == (clip.width, clip.height)
+            else replace(clip, frames=resized(Image.fromarray(clip.frames[0]), size)[None])
+        )
     targets = target_times(clip.duration_s, budget)
     size = frame_size(clip.width, clip.height, len(targets), budget)
     chosen = choose_frames(clip.times_s, targets)

@@ -16,7 +16,8 @@ def most_frames(budget: MediaBudget) -> int:
 
 
 def target_times(duration_s: float, budget: MediaBudget) -> tuple[float, ...]:
-    """Return the seconds at which a video of this length is looked at: `fps` a second, else evenly over its whole length.
+    """Return the seconds at which a video of this length is looked at: `fps` a second, else evenly over its whole
+    length.
 
     The first is 0; there is always one. Lengths are taken to a hundredth of a step, because containers round times.
 
@@ -27,7 +28,11 @@ def target_times(duration_s: float, budget: MediaBudget) -> tuple[float, ...]:
     """
     most = most_frames(budget)
     wanted = max(1, math.ceil(round(duration_s * budget.fps, 2)))
-    return tuple(n / budget.fps for n in range(wanted)) if wanted <= most else tuple(n * duration_s / most for n in range(most))
+    return (
+        tuple(n / budget.fps for n in range(wanted))
+        if wanted <= most
+        else tuple(n * duration_s / most for n in range(most))
+    )
 
 
 def choose_frames(times_s: Sequence[float], targets_s: Sequence[float]) -> list[int]:

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from onethinker.clip import Clip
-from onethinker.errors import MediaError
+from onethinker.core.errors import MediaError
+from onethinker.core.frames import Clip
 from onethinker.media.budget import FRAMES_PER_TOKEN, TOKEN_SIDE_PX, MediaBudget
 from onethinker.media.sampling import most_frames, target_times
 
@@ -18,7 +18,9 @@ def image_size(width: int, height: int, budget: MediaBudget) -> tuple[int, int]:
     >>> image_size(1920, 1080, MediaBudget())
     (1344, 768)
     """
-    return fit_size(width, height, min_pixels=budget.image_min_pixels, max_pixels=budget.image_max_pixels, side_px=budget.side_px)
+    return fit_size(
+        width, height, min_pixels=budget.image_min_pixels, max_pixels=budget.image_max_pixels, side_px=budget.side_px
+    )
 
 
 def frame_size(width: int, height: int, num_frames: int, budget: MediaBudget) -> tuple[int, int]:
@@ -28,11 +30,16 @@ def frame_size(width: int, height: int, num_frames: int, budget: MediaBudget) ->
     ((672, 384), (576, 320))
     """
     most = max(budget.side_px**2, min(budget.frame_max_pixels, budget.video_max_pixels // num_frames))
-    return fit_size(width, height, min_pixels=min(budget.frame_min_pixels, most), max_pixels=most, side_px=budget.side_px)
+    return fit_size(
+        width, height, min_pixels=min(budget.frame_min_pixels, most), max_pixels=most, side_px=budget.side_px
+    )
 
 
-def fit_size(width: int, height: int, *, min_pixels: int, max_pixels: int, side_px: int = TOKEN_SIDE_PX) -> tuple[int, int]:
-    """Return the size nearest to a given one whose sides are multiples of `side_px` and whose area lies between the two.
+def fit_size(
+    width: int, height: int, *, min_pixels: int, max_pixels: int, side_px: int = TOKEN_SIDE_PX
+) -> tuple[int, int]:
+    """Return the size nearest to a given one whose sides are multiples of `side_px` and whose area lies between the
+    two.
 
     The most is never exceeded; the least is missed where no multiple lies between. A size that came out once
     comes out unchanged. Same as Qwen's `smart_resize`, except that Qwen's may exceed its most with narrow pictures.
@@ -53,7 +60,11 @@ def fit_size(width: int, height: int, *, min_pixels: int, max_pixels: int, side_
         scale = math.sqrt(min_pixels / (width * height)) / side_px
         enlarged = math.ceil(width * scale) * side_px, math.ceil(height * scale) * side_px
         fitted = enlarged if math.prod(enlarged) <= max_pixels else fitted
-    return fitted if fitted == (width, height) else fit_size(*fitted, min_pixels=min_pixels, max_pixels=max_pixels, side_px=side_px)
+    return (
+        fitted
+        if fitted == (width, height)
+        else fit_size(*fitted, min_pixels=min_pixels, max_pixels=max_pixels, side_px=side_px)
+    )
 
 
 def count_tokens(clip: Clip) -> int:
@@ -69,7 +80,9 @@ def count_tokens(clip: Clip) -> int:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a medium takes of a prompt at most: visual tokens, and pairs of frames, each with its time in the text (0 for a picture)."""
+    """What a medium takes of a prompt at most: visual tokens, and pairs of frames, each with its time in the text (0
+    for a picture).
+    """
 
     tokens: int
     pairs: int
@@ -88,7 +101,8 @@ def image_cost(width: int, height: int, budget: MediaBudget) -> Cost:
 def video_cost(width: int, height: int, duration_s: float | None, budget: MediaBudget) -> Cost:
     """Return what a video of this size, turned or not, costs at most; of any length where it is not known.
 
-    Lengths out of headers may be wrong by some frames, and fewer frames may be larger ones, so the neighbours of a length count too.
+    Lengths out of headers may be wrong by some frames, and fewer frames may be larger ones, so the neighbours of a
+    length count too.
 
     >>> video_cost(1920, 1080, 8.0, MediaBudget()), video_cost(1920, 1080, None, MediaBudget()).pairs
     (Cost(tokens=2268, pairs=9), 64)

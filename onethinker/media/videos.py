@@ -1,8 +1,9 @@
 """Videos through PyAV: the true time of every frame from the container, then only those decoded that are shown.
 
 A file is read twice. The first pass reads the packets without decoding them, which gives all times, the number of
-frames and the length even where the header has none. The second decodes what is needed: `groups.py` quickly where the file
-is sound and has an index, else `decode_frames`, which reads from start to end and makes the best of what is damaged.
+frames and the length even where the header has none. The second decodes what is needed: `groups.py` quickly where the
+file is sound and has an index, else `decode_frames`, which reads from start to end and makes the best of what is
+damaged.
 """
 
 import math
@@ -22,7 +23,7 @@ import numpy.typing as npt
 from av.stream import Disposition
 from av.video.reformatter import Interpolation
 
-from onethinker.errors import MediaError
+from onethinker.core.errors import MediaError
 
 Frame = npt.NDArray[np.uint8]
 
@@ -44,7 +45,9 @@ _TAIL = 1 << 22
 MAX_DURATION_S = 24 * 3600.0
 THREADS = min(4, os.cpu_count() or 1)
 """Threads that decode one video."""
-_SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+_SCALING = (
+    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+)
 
 
 class SharedFile:
@@ -62,7 +65,9 @@ class SharedFile:
 
 
 class _Reader:
-    """A place in a file, without the file's name, which FFmpeg would take as a hint at the format and repeat in its errors."""
+    """A place in a file, without the file's name, which FFmpeg would take as a hint at the format and repeat in its
+    errors.
+    """
 
     def __init__(self, file: SharedFile) -> None:
         self._file, self._place = file, 0
@@ -97,7 +102,9 @@ class Scan:
     is_indexed: bool
     """Whether the container can jump to a group, and each packet is known by its time."""
     joints: tuple[int, ...] = ()
-    """Times at which a further part begins in a file that was joined out of several, whose own clocks all start anew."""
+    """Times at which a further part begins in a file that was joined out of several, whose own clocks all start
+    anew.
+    """
     last_place: int | None = None
     """The byte at which the last packet lies, where the container says so."""
 
@@ -133,7 +140,8 @@ def open_video(file: SharedFile, *, threads: int = THREADS) -> Iterator[tuple[An
             raise MediaError("has a video of an unknown codec")
         if decoder.width * decoder.height > MAX_FRAME_PIXELS:
             raise MediaError(
-                f"has frames of {decoder.width} x {decoder.height} pixels; at most {MAX_FRAME_PIXELS / 1e6:.0f} million are read"
+                f"has frames of {decoder.width} x {decoder.height} pixels; at most {MAX_FRAME_PIXELS / 1e6:.0f} million"
+                " are read"
             )
         stream.thread_type = "AUTO"
         decoder.thread_count = threads
@@ -175,11 +183,22 @@ def scan_video(container: Any, stream: Any) -> Scan:
     if duration_s > MAX_DURATION_S:
         raise MediaError(f"claims to last {duration_s / 3600:.1f} hours; at most {MAX_DURATION_S / 3600:.0f} are read")
     is_indexed = container.format.name in INDEXED and not joints and count == number + 1 == len(packet_of)
-    return Scan(tuple(pts_rising), tick_s, duration_s, tuple(group_starts), packet_of, tuple(group_pts), is_indexed, tuple(joints), place)
+    return Scan(
+        tuple(pts_rising),
+        tick_s,
+        duration_s,
+        tuple(group_starts),
+        packet_of,
+        tuple(group_pts),
+        is_indexed,
+        tuple(joints),
+        place,
+    )
 
 
 def decode_frames(container: Any, stream: Any, scan: Scan, wanted: Sequence[int]) -> Iterator[tuple[int, Any]]:
-    """Yield the number and the PyAV frame of the frames of these numbers, rising; for a damaged one its nearest neighbour.
+    """Yield the number and the PyAV frame of the frames of these numbers, rising; for a damaged one its nearest
+    neighbour.
 
     Each frame comes once, so there may be fewer than wanted.
     """
@@ -211,7 +230,9 @@ def scaled(frame: Frame, size: tuple[int, int]) -> Frame:
 
 
 def _what_is_wrong(file: SharedFile) -> str:
-    """Return why a file could not be opened: an MP4 has its index in one box, often the last, which a cut or half loaded one lacks."""
+    """Return why a file could not be opened: an MP4 has its index in one box, often the last, which a cut or half
+    loaded one lacks.
+    """
     place, box = 0, file.read_at(0, 16)
     if box[4:8] != b"ftyp":
         return "of no known format, or damaged at its start"
@@ -227,7 +248,9 @@ def _what_is_wrong(file: SharedFile) -> str:
 
 
 def missing_bytes(file: SharedFile) -> int:
-    """Return how many bytes the boxes of an MP4 promise beyond the end of the file; 0 for a whole one, and for other containers."""
+    """Return how many bytes the boxes of an MP4 promise beyond the end of the file; 0 for a whole one, and for other
+    containers.
+    """
     place, box = 0, file.read_at(0, 16)
     if box[4:8] != b"ftyp":
         return 0
@@ -251,17 +274,22 @@ def packets_of(container: Any, stream: Any) -> Iterator[Any]:
 
 
 def continuous(packets: Iterator[Any], container_format: str, joints: list[int]) -> Iterator[Any]:
-    """Yield packets from the start of a file, with their times moved on where its clock starts anew: each part follows the one before.
+    """Yield packets from the start of a file, with their times moved on where its clock starts anew: each part follows
+    the one before.
 
-    So it is in files that were joined byte by byte. Clocks of broadcasts may also leap ahead. `joints` gets the time of each part but
-    the first.
+    So it is in files that were joined byte by byte. Clocks of broadcasts may also leap ahead. `joints` gets the time of
+    each part but the first.
     """
     shift, end, last, step = 0, -math.inf, -math.inf, 0
     for packet in packets:
         now, pts = packet.dts if packet.dts is not None else packet.pts, packet.pts
         if now is not None:
             leap_s = (now - last) * float(packet.time_base or 0)
-            if packet.is_keyframe and last > -math.inf and (leap_s <= 0 or (leap_s > _LEAP_S and container_format in BROADCASTS)):
+            if (
+                packet.is_keyframe
+                and last > -math.inf
+                and (leap_s <= 0 or (leap_s > _LEAP_S and container_format in BROADCASTS))
+            ):
                 first = pts if pts is not None else now
                 shift = int(end) - first
                 joints.append(int(end))
@@ -297,7 +325,9 @@ def joined_kind(file: SharedFile, container_format: str, last: int | None) -> st
 
 
 def _time_of(unit: av.Packet | av.VideoFrame) -> int | None:
-    """Return when a packet or frame is shown, in ticks; AVI has only the order of decoding, which is at most a few frames off."""
+    """Return when a packet or frame is shown, in ticks; AVI has only the order of decoding, which is at most a few
+    frames off.
+    """
     time: int | None = unit.pts if unit.pts is not None else unit.dts
     return time
 
@@ -324,7 +354,9 @@ def _decoded(container: Any, stream: Any, scan: Scan, groups: set[int]) -> Itera
 
 
 def _fed(container: Any, stream: Any, scan: Scan, groups: set[int]) -> Iterator[tuple[float, Any]]:
-    """Yield what the decoder makes of the packets of these groups: the earliest time at which its frames are whole, and each."""
+    """Yield what the decoder makes of the packets of these groups: the earliest time at which its frames are whole, and
+    each.
+    """
     starts = {number: group for group, number in enumerate(scan.group_starts)}
     feeding, earliest = False, -math.inf
     for number, packet in enumerate(continuous(packets_of(container, stream), container.format.name, [])):

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image, ImageDraw, ImageFont
 
-from onethinker.clip import Clip
-from onethinker.errors import MediaError
-from onethinker.files import check_writable, write_atomically
+from onethinker.core.errors import MediaError
+from onethinker.core.frames import Clip
+from onethinker.storage.atomic import check_writable, write_atomically
 
 Frame = npt.NDArray[np.uint8]
 
@@ -22,7 +22,9 @@ PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 SHEET_PX, LABEL_PX = 1600, 18
 """Width of a contact sheet, and height of the line below each frame."""
 MIN_TILE_PX, MAX_TILE_PX, MANY_TILES = 128, 400, 256
-"""Frames of a contact sheet are at least so wide, for the line to fit, and at most so large, or the least when there are many."""
+"""Frames of a contact sheet are at least so wide, for the line to fit, and at most so large, or the least when there
+are many.
+"""
 TICKS_PER_S = 90_000
 """Clock of the videos that are written: exact for every usual frame rate."""
 _QUALITY = {"crf": "12", "preset": "veryfast", "bf": "0"}
@@ -45,7 +47,9 @@ def check_target(kind: str, path: Path) -> None:
     """Do nothing where an image or a video can be written at `path`. Raises: MediaError, ConfigError."""
     suffix = path.suffix.lower()
     if kind == "image" and suffix not in PICTURES:
-        raise MediaError(f"{path}: a picture is written as {', '.join(PICTURES)}, not as {suffix or 'a file without suffix'}")
+        raise MediaError(
+            f"{path}: a picture is written as {', '.join(PICTURES)}, not as {suffix or 'a file without suffix'}"
+        )
     if kind == "video" and suffix != ".mp4":
         raise MediaError(f"{path}: a video is written as .mp4, not as {suffix or 'a file without suffix'}")
     if not path.absolute().parent.is_dir():
@@ -57,14 +61,21 @@ def save_picture(frame: Frame, path: Path) -> None:
     """Write an RGB array as a picture of the kind that the suffix names. Raises: MediaError, StorageError."""
     kind = PICTURES.get(path.suffix.lower())
     if kind is None:
-        raise MediaError(f"{path}: a picture is written as {', '.join(PICTURES)}, not as {path.suffix or 'a file without suffix'}")
+        raise MediaError(
+            f"{path}: a picture is written as {', '.join(PICTURES)}, not as {path.suffix or 'a file without suffix'}"
+        )
     buffer = io.BytesIO()
     Image.fromarray(frame).save(buffer, kind, **({"quality": 95} if kind == "JPEG" else {}))
     write_atomically(path, buffer.getvalue())
 
 
 def write_video(
-    path: Path, frames: Frame, *, fps: float | None = None, times_s: Sequence[float] | None = None, duration_s: float | None = None
+    path: Path,
+    frames: Frame,
+    *,
+    fps: float | None = None,
+    times_s: Sequence[float] | None = None,
+    duration_s: float | None = None,
 ) -> None:
     """Write RGB frames, shaped (num_frames, height, width, 3), as an H.264 .mp4 at a rate or at their own rising times.
 
@@ -80,11 +91,15 @@ def write_video(
         duration_s = len(frames) / fps
     assert times_s is not None
     if not len(frames) or len(frames) != len(times_s):
-        raise MediaError(f"{path}: a video needs a time for each frame and at least one, got {len(times_s)} for {len(frames)}")
+        raise MediaError(
+            f"{path}: a video needs a time for each frame and at least one, got {len(times_s)} for {len(frames)}"
+        )
     ticks = [round(time_s * TICKS_PER_S) for time_s in times_s]
     steps = [after - before for before, after in pairwise(ticks)]
     if ticks[0] < 0 or any(step <= 0 for step in steps):
-        raise MediaError(f"{path}: the times of a video's frames must start at 0 or later and rise, got {list(times_s)[:8]}…")
+        raise MediaError(
+            f"{path}: the times of a video's frames must start at 0 or later and rise, got {list(times_s)[:8]}…"
+        )
     steps.append(round((duration_s or 0) * TICKS_PER_S) - ticks[-1])
     if steps[-1] <= 0:
         steps[-1] = steps[-2] if len(steps) > 1 else TICKS_PER_S

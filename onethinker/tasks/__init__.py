@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from onethinker.errors import DataError
+from onethinker.core.errors import DataError
+from onethinker.tasks.base import Grade, Profile, Task, grade_response, max_reward
 from onethinker.tasks.mathematics import Mathematics
 from onethinker.tasks.multiple_choice import MultipleChoice
 from onethinker.tasks.numerical import Numerical
@@ -12,7 +13,6 @@ from onethinker.tasks.regression import Regression
 from onethinker.tasks.segmentation import ImageSegmentation, VideoSegmentation
 from onethinker.tasks.spatial_grounding import SpatialGrounding
 from onethinker.tasks.spatiotemporal_grounding import SpatiotemporalGrounding
-from onethinker.tasks.task import Grade, Profile, Task, grade_response, max_reward
 from onethinker.tasks.temporal_grounding import TemporalGrounding
 from onethinker.tasks.tracking import Tracking
 

@@ -6,13 +6,13 @@ r"""Mathematics: a number or an expression, right when math-verify finds it equa
 
 from dataclasses import dataclass, field
 
-from onethinker.clip import Clip
-from onethinker.drawing import draw_caption
-from onethinker.errors import AnswerError
-from onethinker.tasks.expressions import PERCENT, Expression, attached_unit, find_difference, fold_expression
+from onethinker.core.errors import AnswerError
+from onethinker.core.frames import Clip
+from onethinker.drawing.draw import draw_caption
+from onethinker.tasks.base import Profile, Task
+from onethinker.tasks.math.expressions import PERCENT, Expression, attached_unit, find_difference, fold_expression
+from onethinker.tasks.math.sandbox import MathSandbox, Verdict
 from onethinker.tasks.notation import without_space
-from onethinker.tasks.sandbox import MathSandbox, Verdict
-from onethinker.tasks.task import Profile, Task
 
 LONGEST = 2000
 """Characters; no reference answer is near it, and reading more costs the grader time."""
@@ -33,7 +33,9 @@ def bare(text: str) -> str:
 
 
 def _with_percent(expression: Expression) -> Expression:
-    """Return an expression with its percent sign in the value, where math-verify reads it both as a hundredth and as a unit."""
+    """Return an expression with its percent sign in the value, where math-verify reads it both as a hundredth and as a
+    unit.
+    """
     return Expression(expression.value + r"\%") if expression.unit == PERCENT else expression
 
 
@@ -64,7 +66,9 @@ class Mathematics(Task[str]):
         return float(self.compare(answer, truth)[0])
 
     def compare(self, answer: str, truth: str) -> Verdict:
-        """Return whether two expressions are equal once both are spelled alike, and why they could not be compared if they could not."""
+        """Return whether two expressions are equal once both are spelled alike, and why they could not be compared if
+        they could not.
+        """
         if bare(answer) == bare(truth):
             return True, None
         meant, said = fold_expression(truth), fold_expression(answer)

@@ -1,17 +1,18 @@
 r"""Multiple choice: one letter, however it is dressed.
 
-"What is on the table?", options "A. cat", "B. dog" -> A, (A), A., **A**, "A. cat", A cat, Option A, \text{A}, 答案是A and cat are all A
+"What is on the table?", options "A. cat", "B. dog" -> A, (A), A., **A**, "A. cat", A cat, Option A, \text{A}, 答案是A and
+cat are all A
 """
 
 import re
 from functools import lru_cache
 
-from onethinker.clip import Clip
-from onethinker.drawing import draw_caption
-from onethinker.errors import AnswerError
-from onethinker.response import show
+from onethinker.core.errors import AnswerError
+from onethinker.core.frames import Clip
+from onethinker.core.grammar import show
+from onethinker.drawing.draw import draw_caption
+from onethinker.tasks.base import Profile, Task
 from onethinker.tasks.notation import fold_characters, undress
-from onethinker.tasks.task import Profile, Task
 
 LONGEST = 2000
 """Characters; options are shorter."""
@@ -26,16 +27,20 @@ _CHOICE = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _TAIL = re.compile(
-    r"(?:\s+is)?(?:\s+the)?\s+(?:right|correct)(?:\s+(?:answer|option|choice|one))?|\s*(?:项|項|选项|選項|です|である|だ)", re.IGNORECASE
+    r"(?:\s+is)?(?:\s+the)?\s+(?:right|correct)(?:\s+(?:answer|option|choice|one))?|\s*(?:项|項|选项|選項|です|である|だ)",
+    re.IGNORECASE,
 )
 _REASON = re.compile(r"[,;:]?\s*(?:-\s*)?(?:because|since)\b|[,;:]?\s*(?:因为|因為|なぜなら)", re.IGNORECASE)
-_HEDGES = frozenset(("or", "and", "not", "no", "option", "answer", "maybe", "perhaps", "possibly", "actually", "rather", "wait"))
+_HEDGES = frozenset(
+    ("or", "and", "not", "no", "option", "answer", "maybe", "perhaps", "possibly", "actually", "rather", "wait")
+)
 _HEDGES |= {"either", "neither", "nor", "also", "but", "both", "或", "和", "と", "か"}
 _MARKS = re.compile(r"\*\*|__|`")
 
 
 def find_letter(text: str) -> str | None:
-    """Return the letter that a text is, or is labelled with, upper case; None for other texts, and where other labels follow.
+    """Return the letter that a text is, or is labelled with, upper case; None for other texts, and where other labels
+    follow.
 
     >>> find_letter("(b) a dog"), find_letter("A cat"), find_letter("A. cat B. dog")
     ('B', None, None)
@@ -43,7 +48,9 @@ def find_letter(text: str) -> str | None:
     if _LETTER.fullmatch(text):
         return text.upper()
     label = _LABEL.match(text) or _GLOSSED.match(text)
-    if label is None or not re.match(r"\s|$" if text[0].islower() else r"\s|$|[a-z(]|[^\x00-\x7f]", text[label.end() :]):
+    if label is None or not re.match(
+        r"\s|$" if text[0].islower() else r"\s|$|[a-z(]|[^\x00-\x7f]", text[label.end() :]
+    ):
         return None
     letter = next(letter for letter in label.groups() if letter).upper()
     return letter if _is_explanation(text[label.end() :], letter) else None
@@ -52,17 +59,23 @@ def find_letter(text: str) -> str | None:
 def _is_explanation(text: str, letter: str) -> bool:
     """Return whether what follows a letter names no other as an answer, neither by a label nor in a list of letters."""
     labels = {
-        next(found for found in match.groups() if found) for match in re.finditer(rf"(?<![^\s(\[,;/])(?:{_LABEL.pattern})(?=\s|$)", text)
+        next(found for found in match.groups() if found)
+        for match in re.finditer(rf"(?<![^\s(\[,;/])(?:{_LABEL.pattern})(?=\s|$)", text)
     }
     words = re.findall(r"\w+", text)
-    others = [word for word in words if len(word) == 1 and word.isascii() and word.isalpha() and word.isupper() and word != letter]
+    others = [
+        word
+        for word in words
+        if len(word) == 1 and word.isascii() and word.isalpha() and word.isupper() and word != letter
+    ]
     is_list = bool(others) and all(len(word) == 1 or word.lower() in _HEDGES for word in words)
     return not ({label.upper() for label in labels} - {letter}) and not is_list
 
 
 @lru_cache(maxsize=64)
 def name_options(options: tuple[str, ...]) -> dict[str, str]:
-    """Return the letter of every option by its plain text, with and without its label; a text of two options names neither.
+    """Return the letter of every option by its plain text, with and without its label; a text of two options names
+    neither.
 
     Options without labels are lettered in order.
 
@@ -84,7 +97,9 @@ def _lettered(options: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
     folded = [fold_characters(option).strip() for option in options]
     spaced = [re.match(r"[(\[]?([A-Za-z])[)\].:]+\s+", option) for option in folded]
     tight = [re.match(r"[(\[]?([A-Za-z])[)\].:,]+\s*", option) for option in folded]
-    in_order = [match[1].upper() if match else "" for match in tight] == [chr(ord("A") + place) for place in range(len(options))]
+    in_order = [match[1].upper() if match else "" for match in tight] == [
+        chr(ord("A") + place) for place in range(len(options))
+    ]
     lettered: list[tuple[str, tuple[str, ...]]] = []
     for place, (option, label) in enumerate(zip(folded, tight if in_order else spaced, strict=True)):
         letter = label[1].upper() if label else chr(ord("A") + place)
@@ -93,7 +108,9 @@ def _lettered(options: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def _plain(text: str) -> str:
-    """Return a text for comparing it with an option's: without case, wrappers, spare white space and a full stop at its end."""
+    """Return a text for comparing it with an option's: without case, wrappers, spare white space and a full stop at its
+    end.
+    """
     return " ".join(undress(_MARKS.sub("", text), stops=".,;!").casefold().split())
 
 

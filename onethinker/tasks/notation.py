@@ -42,7 +42,8 @@ _LEAD = re.compile(
 
 
 def fold_characters(text: str) -> str:
-    """Return a text with one form for each character: ASCII for full-width letters, digits and brackets, "-" for every minus sign.
+    """Return a text with one form for each character: ASCII for full-width letters, digits and brackets, "-" for every
+    minus sign.
 
     >>> fold_characters("（Ｂ）。"), fold_characters("−３")
     ('(B).', '-3')

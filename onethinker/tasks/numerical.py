@@ -6,12 +6,12 @@
 import math
 import re
 
-from onethinker.clip import Clip
-from onethinker.drawing import draw_caption
-from onethinker.errors import AnswerError
-from onethinker.response import MAX_NUMBER_CHARS, show
+from onethinker.core.errors import AnswerError
+from onethinker.core.frames import Clip
+from onethinker.core.grammar import MAX_NUMBER_CHARS, show
+from onethinker.drawing.draw import draw_caption
+from onethinker.tasks.base import Profile, Task
 from onethinker.tasks.notation import undress
-from onethinker.tasks.task import Profile, Task
 from onethinker.tasks.units import MULTIPLIERS, read_unit
 
 LONGEST = 200
@@ -24,7 +24,9 @@ _FORMS = (
     (re.compile(r"[1-9][0-9]{0,2}(?:\.[0-9]{3})+,[0-9]+|[1-9][0-9]{0,2}(?:\.[0-9]{3}){2,}"), ".", ","),
     (re.compile(r"(?:0|[1-9][0-9]*),[0-9]+"), "", ","),
 )
-"""How digits are written, which marks only group them, and which other mark than "." begins the decimals; the first that fits counts."""
+"""How digits are written, which marks only group them, and which other mark than "." begins the decimals; the first
+that fits counts.
+"""
 _NUMBER = re.compile(
     rf"""(?:[A-Za-z]\s*)?(?:[=≈~]|\\approx)?\s*
     (?P<sign>[+-]?)\s*(?P<currency>US\$|\\?\$|€|£|¥|₹)?\s*(?P<minus>-?)
@@ -52,8 +54,9 @@ class Quantity(float):
 def parse_number(text: str) -> Quantity:
     r"""Return the number that a text is, with its unit.
 
-    Commas separate groups of three digits ("1,234,567") or are a decimal comma where they can be nothing else ("3,5"). Wrappers, a
-    currency sign, a unit, "=" and a full stop around it are read over; a sentence, several numbers, fractions, "nan" and "inf" are refused.
+    Commas separate groups of three digits ("1,234,567") or are a decimal comma where they can be nothing else ("3,5").
+    Wrappers, a currency sign, a unit, "=" and a full stop around it are read over; a sentence, several numbers,
+    fractions, "nan" and "inf" are refused.
 
     >>> parse_number("1,250.5"), parse_number("−3"), parse_number(r"$\boxed{12}$"), parse_number("3,5"), parse_number("50%").unit
     (1250.5, -3.0, 12.0, 3.5, '%')
@@ -88,7 +91,8 @@ def _plain_digits(digits: str) -> str:
                 digits = digits.replace(mark, "")
             return digits.replace(comma, ".") if comma else digits
     raise AnswerError(
-        f"expected a number with commas between groups of three digits (1,234,567) or one decimal comma (3,5), got {show(digits)}"
+        "expected a number with commas between groups of three digits (1,234,567) or one decimal comma (3,5), got"
+        f" {show(digits)}"
     )
 
 

@@ -3,17 +3,18 @@
 "What does the sign say?" -> No entry after 10 pm
 """
 
-from onethinker.clip import Clip
-from onethinker.drawing import draw_caption
-from onethinker.errors import AnswerError
-from onethinker.tasks.task import Profile, Task
+from onethinker.core.errors import AnswerError
+from onethinker.core.frames import Clip
+from onethinker.drawing.draw import draw_caption
+from onethinker.tasks.base import Profile, Task
 
 LONGEST = 20_000
 """Characters; a dense page has 5,000."""
 
 
 def word_accuracy(answer: str, truth: str) -> float:
-    """Return 1 − word error rate, at least 0: the error rate counts words to insert, delete or replace a word of the truth.
+    """Return 1 − word error rate, at least 0: the error rate counts words to insert, delete or replace a word of the
+    truth.
 
     >>> word_accuracy("No entry before 10 pm", "No entry after 10 pm")
     0.8

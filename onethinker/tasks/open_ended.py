@@ -1,4 +1,5 @@
-"""Open-ended questions and captions: free text, better the more of its words and their order are those of the reference.
+"""Open-ended questions and captions: free text, better the more of its words and their order are those of the
+reference.
 
 "Describe the video." -> A red ball rolls across the floor and hits a blue box.
 """
@@ -6,10 +7,10 @@
 from functools import cache
 from typing import TYPE_CHECKING
 
-from onethinker.clip import Clip
-from onethinker.drawing import draw_caption
-from onethinker.errors import AnswerError
-from onethinker.tasks.task import Profile, Task
+from onethinker.core.errors import AnswerError
+from onethinker.core.frames import Clip
+from onethinker.drawing.draw import draw_caption
+from onethinker.tasks.base import Profile, Task
 
 if TYPE_CHECKING:
     from rouge_score.rouge_scorer import RougeScorer

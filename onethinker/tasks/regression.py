@@ -3,10 +3,10 @@
 "How many metres is the sofa from the door?" -> 2.4
 """
 
-from onethinker.clip import Clip
-from onethinker.drawing import draw_caption
+from onethinker.core.frames import Clip
+from onethinker.drawing.draw import draw_caption
+from onethinker.tasks.base import Profile, Task
 from onethinker.tasks.numerical import parse_number, units_agree
-from onethinker.tasks.task import Profile, Task
 
 TOLERANCES = tuple(twentieths / 20 for twentieths in range(1, 11))
 """Relative errors from 0.05 to 0.5; one point a tolerance that is kept."""
@@ -31,7 +31,10 @@ class Regression(Task[float]):
 
     problem_type = "regression"
     statistics = problem_type
-    instructions = "Answer with your best estimate as one number in digits, in the unit that the question asks for, without words or unit."
+    instructions = (
+        "Answer with your best estimate as one number in digits, in the unit that the question asks for, without words"
+        " or unit."
+    )
     example = "2.4"
 
     def parse(self, text: str, options: tuple[str, ...] = ()) -> float:

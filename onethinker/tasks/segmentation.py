@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from onethinker.clip import Clip
-from onethinker.drawing import NEGATIVE_COLOR, POSITIVE_COLOR, draw_around, draw_box, draw_points
-from onethinker.geometry import Box, Point, box_iou, mean_distance
-from onethinker.response import as_box, as_points, as_second, parse_fields
-from onethinker.tasks.task import Profile, Task, recalls
+from onethinker.core.frames import Clip
+from onethinker.core.geometry import Box, Point, box_iou, mean_distance
+from onethinker.core.grammar import as_box, as_points, as_second, parse_fields
+from onethinker.drawing.draw import NEGATIVE_COLOR, POSITIVE_COLOR, draw_around, draw_box, draw_points
+from onethinker.tasks.base import Profile, Task, recalls
 
 NUM_POINTS = 3
 """Points of either kind. Source: paper."""
@@ -26,9 +26,10 @@ RELEASE_TIME_SCALE_S = 2.0
 """Seconds over which the release's reward for the time falls by e."""
 
 _PLACES = (
-    "boxes encloses the object tightly, x1, y1 its upper left corner and x2, y2 its lower right one; positive_points are three "
-    "points on the object; negative_points are three points close to it but not on it. x counts thousandths of the width from "
-    "the left and y thousandths of the height from the top, so every one of these numbers lies between 0 and 1000."
+    "boxes encloses the object tightly, x1, y1 its upper left corner and x2, y2 its lower right one; positive_points"
+    " are three points on the object; negative_points are three points close to it but not on it. x counts thousandths"
+    " of the width from the left and y thousandths of the height from the top, so every one of these numbers lies"
+    " between 0 and 1000."
 )
 _POINTS = '"positive_points": [[x, y], [x, y], [x, y]], "negative_points": [[x, y], [x, y], [x, y]]'
 
@@ -60,8 +61,14 @@ class _Segmentation(Task[Selection]):
         return sum(weight * parts[name] for name, weight in self.release_weights.items())
 
     def metrics(self, answer: Selection | None, truth: Selection) -> dict[str, float]:
-        """Return the box IoU, whether it reaches 0.5, and how close points and time are; masks are measured in `masks`."""
-        parts = closeness(answer, truth) if answer else dict.fromkeys(("IoU", "positive_points", "negative_points", "time"), 0.0)
+        """Return the box IoU, whether it reaches 0.5, and how close points and time are; masks are measured in
+        `masks`.
+        """
+        parts = (
+            closeness(answer, truth)
+            if answer
+            else dict.fromkeys(("IoU", "positive_points", "negative_points", "time"), 0.0)
+        )
         return {**{name: parts[name] for name in self.release_weights}, **recalls(parts["IoU"], 0.5)}
 
 
@@ -93,15 +100,21 @@ class VideoSegmentation(_Segmentation):
     statistics = "segmentation/video"
     data_types = ("video",)
     instructions = (
-        f'Answer with one JSON object: {{"time": t, "boxes": [x1, y1, x2, y2], {_POINTS}}}. t is one moment, in seconds from the '
-        f"start of the video, at which the object can be seen well; boxes and points hold in the frame of that moment. {_PLACES}"
+        f'Answer with one JSON object: {{"time": t, "boxes": [x1, y1, x2, y2], {_POINTS}}}. t is one moment, in seconds'
+        " from the start of the video, at which the object can be seen well; boxes and points hold in the frame of"
+        f" that moment. {_PLACES}"
     )
     example = (
         '{"time": 3.5, "boxes": [120, 310, 260, 505], "positive_points": [[170, 400], [200, 430], [190, 350]], '
         '"negative_points": [[100, 400], [290, 410], [190, 560]]}'
     )
     terms = 4
-    release_weights: ClassVar[Mapping[str, float]] = {"IoU": 0.3, "time": 0.3, "positive_points": 0.2, "negative_points": 0.2}
+    release_weights: ClassVar[Mapping[str, float]] = {
+        "IoU": 0.3,
+        "time": 0.3,
+        "positive_points": 0.2,
+        "negative_points": 0.2,
+    }
 
     def parse(self, text: str, options: tuple[str, ...] = ()) -> Selection:
         """Return the box, the points and their moment. Raises: AnswerError."""

@@ -3,11 +3,11 @@
 "Where is the cat on the left?" -> {"boxes": [112, 240, 398, 771]}
 """
 
-from onethinker.clip import Clip
-from onethinker.drawing import draw_box
-from onethinker.geometry import Box, box_iou
-from onethinker.response import as_box, parse_fields
-from onethinker.tasks.task import Profile, Task, recalls
+from onethinker.core.frames import Clip
+from onethinker.core.geometry import Box, box_iou
+from onethinker.core.grammar import as_box, parse_fields
+from onethinker.drawing.draw import draw_box
+from onethinker.tasks.base import Profile, Task, recalls
 
 
 class SpatialGrounding(Task[Box]):
@@ -17,9 +17,9 @@ class SpatialGrounding(Task[Box]):
     statistics = problem_type
     data_types = ("image",)
     instructions = (
-        'Answer with one JSON object: {"boxes": [x1, y1, x2, y2]}. The box encloses the object tightly: x1, y1 is its upper left '
-        "corner and x2, y2 its lower right corner. x counts thousandths of the picture's width from the left and y thousandths "
-        "of its height from the top, so every number lies between 0 and 1000."
+        'Answer with one JSON object: {"boxes": [x1, y1, x2, y2]}. The box encloses the object tightly: x1, y1 is its'
+        " upper left corner and x2, y2 its lower right corner. x counts thousandths of the picture's width from the"
+        " left and y thousandths of its height from the top, so every number lies between 0 and 1000."
     )
     example = '{"boxes": [112, 240, 398, 771]}'
     structured = True

@@ -1,18 +1,19 @@
 """Spatio-temporal grounding: when something is in a video, and where at each second of it.
 
-"When and where is the dog on the sofa?" -> {"time": [4.2, 6.5], "boxes": {"5": [310, 402, 560, 780], "6": [322, 399, 571, 776]}}
+"When and where is the dog on the sofa?" -> {"time": [4.2, 6.5], "boxes": {"5": [310, 402, 560, 780], "6": [322, 399,
+571, 776]}}
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from onethinker.clip import Clip
-from onethinker.drawing import draw_span, draw_track
-from onethinker.errors import AnswerError
-from onethinker.geometry import Box, Span, box_iou, span_iou
-from onethinker.response import as_numbered_boxes, as_span, parse_fields
-from onethinker.tasks.task import Profile, Task, recalls
+from onethinker.core.errors import AnswerError
+from onethinker.core.frames import Clip
+from onethinker.core.geometry import Box, Span, box_iou, span_iou
+from onethinker.core.grammar import as_numbered_boxes, as_span, parse_fields
+from onethinker.drawing.draw import draw_span, draw_track
+from onethinker.tasks.base import Profile, Task, recalls
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,12 @@ class SpatiotemporalGrounding(Task[Tube]):
     statistics = problem_type
     data_types = ("video",)
     instructions = (
-        'Answer with one JSON object: {"time": [start, end], "boxes": {"<second>": [x1, y1, x2, y2], ...}}. start and end are '
-        "seconds from the start of the video, decimals allowed. boxes has one box for every whole second between start and end, "
-        'under that second as its key, for instance "5" and "6" for the time [4.2, 6.5]. x1, y1 is the upper left corner of the '
-        "object and x2, y2 the lower right one. x counts thousandths of the frame's width from the left and y thousandths of its "
-        "height from the top, so every box number lies between 0 and 1000."
+        'Answer with one JSON object: {"time": [start, end], "boxes": {"<second>": [x1, y1, x2, y2], ...}}. start and'
+        " end are seconds from the start of the video, decimals allowed. boxes has one box for every whole second"
+        ' between start and end, under that second as its key, for instance "5" and "6" for the time [4.2, 6.5]. x1, y1'
+        " is the upper left corner of the object and x2, y2 the lower right one. x counts thousandths of the frame's"
+        " width from the left and y thousandths of its height from the top, so every box number lies between 0 and"
+        " 1000."
     )
     example = '{"time": [4.2, 6.5], "boxes": {"5": [310, 402, 560, 780], "6": [322, 399, 571, 776]}}'
     structured = True
@@ -46,7 +48,9 @@ class SpatiotemporalGrounding(Task[Tube]):
         span = as_span(fields["time"], "'time'")
         boxes = as_numbered_boxes(fields["boxes"], "'boxes'")
         if outside := [second for second in boxes if not math.floor(span.start) <= second <= math.ceil(span.end)]:
-            raise AnswerError(f"'boxes' must have whole seconds of the time [{span.start:g}, {span.end:g}] as keys, got {outside[0]}")
+            raise AnswerError(
+                f"'boxes' must have whole seconds of the time [{span.start:g}, {span.end:g}] as keys, got {outside[0]}"
+            )
         return Tube(span, dict(sorted(boxes.items())))
 
     def structure(self, answer: Tube, truth: Tube) -> float:
@@ -59,7 +63,9 @@ class SpatiotemporalGrounding(Task[Tube]):
         return (span_iou(answer.span, truth.span) + siou) / 2
 
     def metrics(self, answer: Tube | None, truth: Tube) -> dict[str, float]:
-        """Return tIoU, the paper's sIoU (common seconds), whether they reach 0.5, and the literature's vIoU (all seconds)."""
+        """Return tIoU, the paper's sIoU (common seconds), whether they reach 0.5, and the literature's vIoU (all
+        seconds).
+        """
         tiou = span_iou(answer.span, truth.span) if answer else 0.0
         common = common_siou(answer, truth) if answer else 0.0
         union = union_siou(answer, truth) if answer else 0.0
@@ -98,4 +104,6 @@ def common_siou(answer: Tube, truth: Tube) -> float:
 
 
 def _sum_iou(answer: Tube, truth: Tube) -> float:
-    return sum(box_iou(answer.boxes[second], truth.boxes[second]) for second in answer.boxes.keys() & truth.boxes.keys())
+    return sum(
+        box_iou(answer.boxes[second], truth.boxes[second]) for second in answer.boxes.keys() & truth.boxes.keys()
+    )

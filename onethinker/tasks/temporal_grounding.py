@@ -3,11 +3,11 @@
 "When does the man open the fridge?" -> {"time": [12.3, 25.7]}
 """
 
-from onethinker.clip import Clip
-from onethinker.drawing import draw_span
-from onethinker.geometry import Span, span_iou
-from onethinker.response import as_span, parse_fields
-from onethinker.tasks.task import Profile, Task, recalls
+from onethinker.core.frames import Clip
+from onethinker.core.geometry import Span, span_iou
+from onethinker.core.grammar import as_span, parse_fields
+from onethinker.drawing.draw import draw_span
+from onethinker.tasks.base import Profile, Task, recalls
 
 
 class TemporalGrounding(Task[Span]):
@@ -17,8 +17,8 @@ class TemporalGrounding(Task[Span]):
     statistics = problem_type
     data_types = ("video",)
     instructions = (
-        'Answer with one JSON object: {"time": [start, end]}. Both are seconds from the start of the video, decimals allowed, and '
-        "start comes before end."
+        'Answer with one JSON object: {"time": [start, end]}. Both are seconds from the start of the video, decimals'
+        " allowed, and start comes before end."
     )
     example = '{"time": [12.3, 25.7]}'
     structured = True

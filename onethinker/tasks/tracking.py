@@ -6,12 +6,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from onethinker.clip import Clip
-from onethinker.drawing import draw_track
-from onethinker.errors import AnswerError
-from onethinker.geometry import Box, box_iou
-from onethinker.response import as_numbered_boxes, parse_fields
-from onethinker.tasks.task import Profile, Task, recalls
+from onethinker.core.errors import AnswerError
+from onethinker.core.frames import Clip
+from onethinker.core.geometry import Box, box_iou
+from onethinker.core.grammar import as_numbered_boxes, parse_fields
+from onethinker.drawing.draw import draw_track
+from onethinker.tasks.base import Profile, Task, recalls
 
 MAX_KEY = 32
 """The last key an answer may have: the first 32 seconds are tracked. Source: paper, GOT-10k evaluation."""
@@ -31,10 +31,11 @@ class Tracking(Task[Track]):
     statistics = problem_type
     data_types = ("video",)
     instructions = (
-        'Answer with one JSON object: {"boxes": {"1": [x1, y1, x2, y2], "2": [x1, y1, x2, y2], ...}}. Key "1" is the first frame '
-        '(0 seconds), key "2" the frame at 1 second, and so on: one box for every whole second of the video, at most '
-        f"{MAX_KEY}. x1, y1 is the upper left corner of the object and x2, y2 the lower right one. x counts thousandths of the "
-        "frame's width from the left and y thousandths of its height from the top, so every number lies between 0 and 1000."
+        'Answer with one JSON object: {"boxes": {"1": [x1, y1, x2, y2], "2": [x1, y1, x2, y2], ...}}. Key "1" is'
+        ' the first frame (0 seconds), key "2" the frame at 1 second, and so on: one box for every whole second of the'
+        f" video, at most {MAX_KEY}. x1, y1 is the upper left corner of the object and x2, y2 the lower right one. x"
+        " counts thousandths of the frame's width from the left and y thousandths of its height from the top, so"
+        " every number lies between 0 and 1000."
     )
     example = '{"boxes": {"1": [537, 403, 768, 703], "2": [520, 400, 749, 698]}}'
     structured = True
@@ -70,4 +71,6 @@ def average_overlap(answer: Track, truth: Track) -> float:
     >>> average_overlap(Track({0: Box(0, 0, 10, 10)}), Track({0: Box(0, 0, 10, 5), 1: Box(0, 0, 10, 10)}))
     0.25
     """
-    return sum(box_iou(answer.boxes[second], box) for second, box in truth.boxes.items() if second in answer.boxes) / len(truth.boxes)
+    return sum(
+        box_iou(answer.boxes[second], box) for second, box in truth.boxes.items() if second in answer.boxes
+    ) / len(truth.boxes)

@@ -21,9 +21,21 @@ A amp amps ampere amperes|mA|ohm ohms Ω|Hz hertz|kHz|mol mole moles|cent cents 
 € euro euros EUR|¥ yen yuan CNY RMB JPY 元 円|₹ rupee rupees INR Rs|% percent pct percentage
 """
 _CANONICAL = {
-    spelling: group.split()[0] for line in _SPELLINGS.strip().splitlines() for group in line.split("|") for spelling in group.split()
+    spelling: group.split()[0]
+    for line in _SPELLINGS.strip().splitlines()
+    for group in line.split("|")
+    for spelling in group.split()
 }
-_COMPOUND = {"mph": "mi/h", "kmh": "km/h", "kmph": "km/h", "kph": "km/h", "sqft": "ft^2", "cc": "cm^3", "平方厘米": "cm^2", "平方米": "m^2"}
+_COMPOUND = {
+    "mph": "mi/h",
+    "kmh": "km/h",
+    "kmph": "km/h",
+    "kph": "km/h",
+    "sqft": "ft^2",
+    "cc": "cm^3",
+    "平方厘米": "cm^2",
+    "平方米": "m^2",
+}
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 MULTIPLIERS = {
     "hundred": 100,
@@ -36,8 +48,27 @@ MULTIPLIERS = {
     "萬": 10**4,
 }
 MULTIPLIERS |= {"亿": 10**8, "億": 10**8}
-_NO_UNITS = frozenset(("and", "or", "nor", "to", "not", "no", "but", "if", "is", "are", "was", "isn", "the", "a", "an", "than"))
-_NO_UNITS |= {"more", "less", "fewer", "plus", "minus", "half", "quarter", "over", "under", "of", "at", "st", "nd", "rd", "th", "pi"}
+_NO_UNITS = frozenset(
+    ("and", "or", "nor", "to", "not", "no", "but", "if", "is", "are", "was", "isn", "the", "a", "an", "than")
+)
+_NO_UNITS |= {
+    "more",
+    "less",
+    "fewer",
+    "plus",
+    "minus",
+    "half",
+    "quarter",
+    "over",
+    "under",
+    "of",
+    "at",
+    "st",
+    "nd",
+    "rd",
+    "th",
+    "pi",
+}
 """Words that say more than a unit does, so that what they follow is not the whole value."""
 _COUNTERS = frozenset("个個本人匹枚件只条張张")
 LONGEST = 60
@@ -55,7 +86,9 @@ _LATEX = (
     (re.compile("²"), "^2"),
     (re.compile("³"), "^3"),
 )
-_TOKEN = re.compile(r"US\$|°[CF]?|[%$€£¥₹¢℃℉]|[A-Za-zµ]+(?:[23](?![0-9]))?\.?|[\u4e00-\u9fff]+|\^-?[0-9]|/|·|(?<=/)\(|\)")
+_TOKEN = re.compile(
+    r"US\$|°[CF]?|[%$€£¥₹¢℃℉]|[A-Za-zµ]+(?:[23](?![0-9]))?\.?|[\u4e00-\u9fff]+|\^-?[0-9]|/|·|(?<=/)\(|\)"
+)
 
 
 def read_unit(text: str) -> str | None:
@@ -115,6 +148,13 @@ def _name(word: str) -> str | None:
     is_foreign = not word.isascii() and word.isalpha() and len(word) <= 4
     if is_foreign and not any(letter in "或和与或半百千万亿億萬兆不点" for letter in word):
         return word
-    if len(word) < 3 or not word.isascii() or not word.isalpha() or word in _NO_UNITS or word in MULTIPLIERS or set(word) <= set("xyz"):
+    if (
+        len(word) < 3
+        or not word.isascii()
+        or not word.isalpha()
+        or word in _NO_UNITS
+        or word in MULTIPLIERS
+        or set(word) <= set("xyz")
+    ):
         return None
     return word.removesuffix("s")

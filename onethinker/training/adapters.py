@@ -8,14 +8,16 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
-from onethinker.errors import ConfigError
+from onethinker.core.errors import ConfigError
 from onethinker.training.config import LoraSettings, Part, Recipe
 
 PARTS: tuple[Part, ...] = get_args(Part)
 _MERGER = ("model.visual.merger.", "model.visual.deepstack_merger_list.")
 _VISION = "model.visual."
 _HEAD = "lm_head"
-"""Neither head nor embeddings get adapters: where their weights are tied, a change of one would not be one of the other."""
+"""Neither head nor embeddings get adapters: where their weights are tied, a change of one would not be one of the
+other.
+"""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Count:
 
 
 def part_of(name: str) -> Part:
-    """Return the part that a parameter or module belongs to, by its name; embeddings and head belong to the language model.
+    """Return the part that a parameter or module belongs to, by its name; embeddings and head belong to the language
+    model.
 
     >>> part_of("model.visual.blocks.0.attn.qkv.weight"), part_of("model.visual.merger.norm.weight"), part_of("lm_head.weight")
     ('vision', 'merger', 'language')
@@ -39,9 +42,11 @@ def part_of(name: str) -> Part:
 
 
 def choose_trained(model: nn.Module, recipe: Recipe) -> None:
-    """Make trainable what the recipe says, and nothing else: with `lora` adapters alone, otherwise all that is not `frozen`.
+    """Make trainable what the recipe says, and nothing else: with `lora` adapters alone, otherwise all that is not
+    `frozen`.
 
-    Adapters are added in place, in float32, and start as no change at all; their random halves follow the recipe's seed.
+    Adapters are added in place, in float32, and start as no change at all; their random halves follow the recipe's
+    seed.
 
     Raises: ConfigError: `frozen` names nothing in the model, or nothing is left to train.
     """
@@ -49,8 +54,8 @@ def choose_trained(model: nn.Module, recipe: Recipe) -> None:
     for beginning in recipe.frozen:
         if beginning not in PARTS and not any(name.startswith(beginning) for name in names):
             raise ConfigError(
-                f"frozen: {beginning!r} is none of the parts {', '.join(PARTS)}, and no parameter's name begins with it; "
-                f"names look like {names[0]!r}, {names[-1]!r}"
+                f"frozen: {beginning!r} is none of the parts {', '.join(PARTS)}, and no parameter's name begins with"
+                f" it; names look like {names[0]!r}, {names[-1]!r}"
             )
     if recipe.lora is not None:
         _add_adapters(model, recipe.lora, recipe.frozen, recipe.seed)
@@ -76,11 +81,17 @@ def _add_adapters(model: nn.Module, lora: LoraSettings, frozen: Sequence[str], s
     places = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and name != _HEAD and part_of(name) in lora.parts and not is_frozen(name, frozen)
+        if isinstance(module, nn.Linear)
+        and name != _HEAD
+        and part_of(name) in lora.parts
+        and not is_frozen(name, frozen)
     ]
     without = sorted(set(lora.parts) - {part_of(name) for name in places})
     if without:
-        raise ConfigError(f"lora.parts: nothing of {', '.join(without)} can have an adapter; it is frozen, or the model has no such part")
+        raise ConfigError(
+            f"lora.parts: nothing of {', '.join(without)} can have an adapter; it is frozen, or the model has no such"
+            " part"
+        )
     settings = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=places)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -98,7 +109,9 @@ def is_adapter(name: str) -> bool:
 
 @contextmanager
 def base_weights(model: nn.Module) -> Iterator[None]:
-    """Switch the adapters off for a while, so that the model answers as it did before training; without adapters, change nothing."""
+    """Switch the adapters off for a while, so that the model answers as it did before training; without adapters,
+    change nothing.
+    """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]

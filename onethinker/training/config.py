@@ -8,19 +8,23 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from onethinker.data.checking import Need
-from onethinker.data.worlds import WorldName
-from onethinker.errors import ConfigError
+from onethinker.core.errors import ConfigError
+from onethinker.data.synthetic.worlds import WorldName
+from onethinker.data.validate import Need
 from onethinker.media.budget import MediaBudget
 
 R = TypeVar("R", bound="Recipe")
 Part = Literal["language", "vision", "merger"]
-"""The language model with its embeddings and head, the vision tower, and the mergers that lead from one to the other."""
+"""The language model with its embeddings and head, the vision tower, and the mergers that lead from one to the
+other.
+"""
 Algorithm = Literal["ema_grpo", "grpo", "dr_grpo", "rloo"]
 Guard = Literal["clip", "group_std"]
 Aggregate = Literal["token_mean", "sequence_mean", "constant_length"]
 Dealing = Literal["fsdp2", "zero2"]
-"""What processes share: weights, gradients and moments of the language model, or gradients and moments of all that is trained."""
+"""What processes share: weights, gradients and moments of the language model, or gradients and moments of all that is
+trained.
+"""
 FREE_SETTINGS = frozenset(
     {
         "save_every",
@@ -37,7 +41,9 @@ BUILT_IN = Path(__file__).parents[1] / "recipes"
 
 
 class Settings(BaseModel):
-    """Base of every group of settings: unknown keys and numbers that are not finite fail, nothing changes once it is read."""
+    """Base of every group of settings: unknown keys and numbers that are not finite fail, nothing changes once it is
+    read.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -46,29 +52,33 @@ class DataSettings(Settings):
     """What is learned from."""
 
     files: tuple[Path, ...] = ()
-    """Sample files (JSON or JSONL in the released form); media paths are relative to each file. None: synthetic scenes, endless."""
+    """Sample files (JSON or JSONL in the released form); media paths are relative to each file. None: synthetic scenes,
+    endless.
+    """
     world: WorldName = "shapes"
     """What synthetic scenes show: "shapes", or named "things"; the other worlds are kept for tests (docs/world.md)."""
     problem_types: tuple[str, ...] = ()
-    """Only these problem types, such as "tracking" or "numerical/image"; empty means all. Each task has the same share of the samples, and
-    each medium the same share of a task; segmentation of pictures and of clips are two tasks."""
+    """Only these problem types, such as "tracking" or "numerical/image"; empty means all. Each task has the same share
+    of the samples, and each medium the same share of a task; segmentation of pictures and of clips are two tasks."""
     weights: dict[str, Annotated[int, Field(gt=0)]] = {}
     """How often a problem type (or one of its media) comes in a round in which the others come once."""
     seed: int = Field(0, ge=0)
     """Decides the order of samples, or which scenes are drawn."""
     questions_per_clip: int = Field(1, ge=1)
-    """Up to so many records of a task about the same media come one after the other: the media are then decoded once, and in SFT encoded
-    and attended to once. A task's turn is so many samples long, so a batch should be a multiple. Shapes have one question each."""
+    """Up to so many records of a task about the same media come one after the other: the media are then decoded once,
+    and in SFT encoded and attended to once. A task's turn is so many samples long, so a batch should be a multiple.
+    Shapes have one question each."""
     max_corrupt_share: float = Field(0.01, ge=0, le=1)
-    """A run does not begin when the media of more than this share of the records cannot be read, and stops when it turns out so later, of
-    the samples drawn (counted as at least 1,000, or as all records where there are fewer). Each of them is named and replaced by another
-    record of its task."""
+    """A run does not begin when the media of more than this share of the records cannot be read, and stops when it
+    turns out so later, of the samples drawn (counted as at least 1,000, or as all records where there are fewer). Each
+    of them is named and replaced by another record of its task."""
     invalid: Literal["error", "skip"] = "error"
-    """Records that are surely wrong (a box in pixels, a time after the end of the clip, an answer that is none): the run does not begin and
-    names them, or they are left out and named."""
+    """Records that are surely wrong (a box in pixels, a time after the end of the clip, an answer that is none): the
+    run does not begin and names them, or they are left out and named."""
     too_long: Literal["error", "skip", "truncate"] = "error"
-    """Records longer than `max_row_tokens` (in RL: their prompt with `rollout.max_new_tokens`): the run does not begin and names them, they
-    are left out and named, or (SFT only) the end of their response is cut; a prompt is never cut."""
+    """Records longer than `max_row_tokens` (in RL: their prompt with `rollout.max_new_tokens`): the run does not begin
+    and names them, they are left out and named, or (SFT only) the end of their response is cut; a prompt is never
+    cut."""
 
 
 class OptimizerSettings(Settings):
@@ -91,8 +101,9 @@ class OptimizerSettings(Settings):
     max_grad_norm: float = Field(1.0, gt=0)
     """Larger gradients are scaled down to this norm."""
     max_bad_steps: int = Field(3, ge=0)
-    """An optimizer step whose loss or gradient is not finite is not taken: weights and moving averages stay as they are, and the journal
-    says why. The run ends, with the last good checkpoint, when more than so many in a row are bad."""
+    """An optimizer step whose loss or gradient is not finite is not taken: weights and moving averages stay as they
+    are, and the journal says why. The run ends, with the last good checkpoint, when more than so many in a row are
+    bad."""
 
 
 class LoraSettings(Settings):
@@ -103,18 +114,24 @@ class LoraSettings(Settings):
     alpha: float = Field(32.0, gt=0)
     """An adapter's change is multiplied by alpha / rank."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of an adapter's inputs that are left out at random in SFT; RL needs 0, or answers would be scored by another model."""
+    """Share of an adapter's inputs that are left out at random in SFT; RL needs 0, or answers would be scored by
+    another model.
+    """
     parts: tuple[Part, ...] = Field(("language",), min_length=1)
     """Which parts get adapters: "language", "vision", "merger"."""
     four_bit: bool = False
-    """Store the weights below the adapters in 4 bits (NF4); needs an NVIDIA GPU and `pip install 'onethinker[4bit]'`."""
+    """Store the weights below the adapters in 4 bits (NF4); needs an NVIDIA GPU and `pip install
+    'onethinker[4bit]'`.
+    """
 
 
 class LogSettings(Settings):
     """Where a run says how it goes, besides its journal."""
 
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
-    """Also put the journal's numbers there: "tensorboard" (in the run's folder), "wandb", "trackio"; each needs its own package."""
+    """Also put the journal's numbers there: "tensorboard" (in the run's folder), "wandb", "trackio"; each needs its own
+    package.
+    """
     project: str = Field("onethinker", pattern=r"^[\w.-]+$")
     """The project at the trackers; the run is named like its folder."""
 
@@ -131,9 +148,13 @@ class RunAlarmSettings(Settings):
     skipped_samples: float = Field(0.05, gt=0, le=1)
     """skipped_samples: at least this share of the samples could not be read."""
     rounding: float = Field(4e-5, ge=0)
-    """rounding: weights are stored in bfloat16 and optimizer.learning_rate is below this, so that most steps are rounded away."""
+    """rounding: weights are stored in bfloat16 and optimizer.learning_rate is below this, so that most steps are
+    rounded away.
+    """
     give_up_after: int = Field(100, ge=0)
-    """The run ends when so many steps in a row can have changed no weight: no gradient, no group with a signal, or bad; 0 goes on."""
+    """The run ends when so many steps in a row can have changed no weight: no gradient, no group with a signal, or bad;
+    0 goes on.
+    """
 
 
 class SftAlarmSettings(RunAlarmSettings):
@@ -165,7 +186,9 @@ class AlarmSettings(RunAlarmSettings):
     cut: float = Field(0.5, gt=0, le=1)
     """… or at least this share of them is cut at rollout.max_new_tokens."""
     entropy: float = Field(0.01, ge=0)
-    """entropy: the mean entropy of the next token, in nats, is at most this while less than `right` of the answers are right."""
+    """entropy: the mean entropy of the next token, in nats, is at most this while less than `right` of the answers are
+    right.
+    """
     kl: float = Field(1.0, gt=0)
     """kl: the mean divergence from the reference is at least this, in nats a token."""
     ungraded: float = Field(0.25, gt=0, le=1)
@@ -202,14 +225,18 @@ class Recipe(Settings):
     save_every: int = Field(100, ge=1)
     """Steps between checkpoints; the last step is always saved."""
     dtype: Literal["float32", "bfloat16", "mixed"] = "float32"
-    """Kind of number of the weights. bfloat16 halves the memory and rounds small steps away, except those of adapters, which are
-    always float32; mixed keeps float32 weights and multiplies in bfloat16."""
+    """Kind of number of the weights. bfloat16 halves the memory and rounds small steps away, except those of adapters,
+    which are always float32; mixed keeps float32 weights and multiplies in bfloat16."""
     frozen: tuple[str, ...] = ()
-    """What keeps its weights: parts ("language", "vision", "merger") or beginnings of parameters' names ("model.visual.patch_embed")."""
+    """What keeps its weights: parts ("language", "vision", "merger") or beginnings of parameters' names
+    ("model.visual.patch_embed").
+    """
     lora: LoraSettings | None = None
     """Train adapters instead of the weights themselves; by default all that is not frozen is trained."""
     gradient_checkpointing: bool = False
-    """Compute activations a second time instead of keeping them: less memory, about a third more time, the same gradients."""
+    """Compute activations a second time instead of keeping them: less memory, about a third more time, the same
+    gradients.
+    """
     budget: MediaBudget | None = None
     """Frames and pixels; by default what the model's folder says, else the general default."""
     data: DataSettings = DataSettings()
@@ -228,7 +255,8 @@ class Recipe(Settings):
 
     @classmethod
     def load(cls: type[R], name: str | Path, overrides: Sequence[str] = ()) -> R:
-        """Return a recipe from a TOML file, or by name one that comes with OneThinker ("tiny_sft"), with overrides put in.
+        """Return a recipe from a TOML file, or by name one that comes with OneThinker ("tiny_sft"), with overrides put
+        in.
 
         An override is "dotted.name=value", the value in TOML; a text needs no quotes.
 
@@ -256,7 +284,9 @@ def built_in_recipes() -> tuple[str, ...]:
 
 
 def find_accelerate_config(name: str) -> Path:
-    """Return the file of a config that comes with OneThinker, such as "fsdp2", or the file of that name. Raises: ConfigError."""
+    """Return the file of a config that comes with OneThinker, such as "fsdp2", or the file of that name. Raises:
+    ConfigError.
+    """
     path = BUILT_IN / f"{name}.yaml"
     if path.is_file():
         return path
@@ -268,7 +298,11 @@ def find_accelerate_config(name: str) -> Path:
 
 def read_dealing(accelerate_config: Path) -> Dealing | None:
     """Return what a config file of accelerate, YAML or JSON, lets processes share."""
-    kind = re.search(r"""^[\s{"']*distributed_type["']?\s*:\s*["']?(\w+)""", accelerate_config.read_text(errors="replace"), re.MULTILINE)
+    kind = re.search(
+        r"""^[\s{"']*distributed_type["']?\s*:\s*["']?(\w+)""",
+        accelerate_config.read_text(errors="replace"),
+        re.MULTILINE,
+    )
     kinds: dict[str, Dealing] = {"FSDP": "fsdp2", "DEEPSPEED": "zero2"}
     return kinds.get(kind[1]) if kind else None
 
@@ -319,13 +353,15 @@ class RolloutSettings(Settings):
     max_refills: int = Field(4, ge=0)
     """Further batches of prompts that are tried to replace dropped groups."""
     unfilled: Literal["smaller", "error"] = "smaller"
-    """What happens when the refills are used up: the step goes on with the groups there are, or the run stops and says which tasks
-    gave no signal. A run in which no group at all has ever given one stops in either case."""
+    """What happens when the refills are used up: the step goes on with the groups there are, or the run stops and says
+    which tasks gave no signal. A run in which no group at all has ever given one stops in either case."""
 
     @model_validator(mode="after")
     def _check_range(self) -> "RolloutSettings":
         if self.min_accuracy >= self.max_accuracy:
-            raise ValueError(f"min_accuracy must be below max_accuracy, got {self.min_accuracy} and {self.max_accuracy}")
+            raise ValueError(
+                f"min_accuracy must be below max_accuracy, got {self.min_accuracy} and {self.max_accuracy}"
+            )
         return self
 
 
@@ -333,8 +369,9 @@ class RewardModelSettings(Settings):
     """A served model that says how right answers in free text are."""
 
     kind: Literal["judge", "polar"]
-    """judge: any chat model behind an OpenAI-compatible address, asked by us for a score of 0 to 1 for each answer. polar: POLAR served by
-    vLLM or LMDeploy (POST /pooling), which compares each answer with the reference; scores are spread over 0 to 1 inside a group."""
+    """judge: any chat model behind an OpenAI-compatible address, asked by us for a score of 0 to 1 for each answer.
+    polar: POLAR served by vLLM or LMDeploy (POST /pooling), which compares each answer with the reference; scores are
+    spread over 0 to 1 inside a group."""
     address: str
     """Where it answers: "http://host:8000/v1" for a judge, "http://host:8000" for polar."""
     model: str
@@ -344,7 +381,9 @@ class RewardModelSettings(Settings):
     max_concurrent: int = Field(32, ge=1)
     """Requests that a training process has under way at once."""
     max_tries: int = Field(5, ge=1)
-    """How often a request is made before its group is dropped: after no answer, status 408, 425, 429 or 5xx, or an unusable score."""
+    """How often a request is made before its group is dropped: after no answer, status 408, 425, 429 or 5xx, or an
+    unusable score.
+    """
     first_wait_s: float = Field(1.0, gt=0)
     """Pause before the second try; every further one is twice as long."""
     timeout_s: float = Field(60.0, gt=0)
@@ -389,7 +428,9 @@ class LossSettings(Settings):
     kl: float = Field(0.01, ge=0)
     """Weight of the k3 divergence from the model that RL started with; 0 keeps no copy of it."""
     aggregate: Aggregate = "token_mean"
-    """token_mean, sequence_mean as in the paper's equation 12, or constant_length, which divides by answers times max_new_tokens."""
+    """token_mean, sequence_mean as in the paper's equation 12, or constant_length, which divides by answers times
+    max_new_tokens.
+    """
     updates_per_batch: int = Field(1, ge=1)
     """Optimizer steps taken on each batch of rollouts."""
 
@@ -414,13 +455,16 @@ class RlRecipe(Recipe):
     @model_validator(mode="after")
     def _check_too_long(self) -> "RlRecipe":
         if self.data.too_long == "truncate":
-            raise ValueError('data.too_long must be "error" or "skip" in RL, which has no responses to cut, got "truncate"')
+            raise ValueError(
+                'data.too_long must be "error" or "skip" in RL, which has no responses to cut, got "truncate"'
+            )
         return self
 
     @model_validator(mode="after")
     def _check_dropout(self) -> "RlRecipe":
         if self.lora is not None and self.lora.dropout:
             raise ValueError(
-                f"lora.dropout must be 0 in RL, where the model that samples must be the one that is scored, got {self.lora.dropout}"
+                "lora.dropout must be 0 in RL, where the model that samples must be the one that is scored, got"
+                f" {self.lora.dropout}"
             )
         return self

@@ -10,15 +10,15 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from onethinker.errors import CheckpointError, ConfigError
-from onethinker.evaluation.runs import RECIPE_FILE, Evaluation, Training, load_evaluation, load_training
-from onethinker.files import check_writable
+from onethinker.core.errors import CheckpointError, ConfigError
+from onethinker.inference.folder import ADAPTER_SETTINGS_FILE, ModelSettings, save_model
+from onethinker.inference.loading import check_model, load_local
 from onethinker.media.budget import TOKEN_SIDE_PX
-from onethinker.models.folder import ADAPTER_SETTINGS_FILE, ModelSettings, save_model
-from onethinker.models.loading import check_model, load_local
-from onethinker.models.wording import Wording
+from onethinker.report.runs import RECIPE_FILE, Evaluation, Training, load_evaluation, load_training
+from onethinker.storage.atomic import check_writable
 from onethinker.tasks import TASKS
-from onethinker.training.checkpoint import RunFolder
+from onethinker.tasks.template import Wording
+from onethinker.training.state.checkpoint import RunFolder
 
 CARD_FILE = "README.md"
 FEW_STEPS = 10
@@ -34,7 +34,8 @@ class Source:
 
 
 def find_source(path: Path) -> Source:
-    """Return the model in a run's folder (the finished one, else its newest checkpoint), a checkpoint, or a model's folder itself.
+    """Return the model in a run's folder (the finished one, else its newest checkpoint), a checkpoint, or a model's
+    folder itself.
 
     Raises: CheckpointError: it is none of these, or a run that has saved nothing yet.
     """
@@ -42,7 +43,9 @@ def find_source(path: Path) -> Source:
         run = RunFolder(path)
         start = None if run.model.is_dir() else run.find_start().checkpoint
         if start is None and not run.model.is_dir():
-            raise CheckpointError(f"{path}: the run has saved no checkpoint yet; let it train on, or lower its save_every")
+            raise CheckpointError(
+                f"{path}: the run has saved no checkpoint yet; let it train on, or lower its save_every"
+            )
         return Source(start / "model" if start else run.model, path)
     model = path / "model" if (path / "model").is_dir() else path
     if not any((model / name).is_file() for name in ("config.json", ADAPTER_SETTINGS_FILE)):
@@ -52,7 +55,9 @@ def find_source(path: Path) -> Source:
 
 
 def check_export(path: Path, output: Path, results: Sequence[Path]) -> None:
-    """Do nothing where there is a model to write and a place for it. Raises: CheckpointError, EngineError, ConfigError."""
+    """Do nothing where there is a model to write and a place for it. Raises: CheckpointError, EngineError,
+    ConfigError.
+    """
     if output.exists():
         raise ConfigError(f"{output} exists already; choose another --output")
     check_writable(output)
@@ -64,7 +69,8 @@ def check_export(path: Path, output: Path, results: Sequence[Path]) -> None:
 def export_model(path: Path, output: Path, *, results: Sequence[Path] = (), dtype: str | None = None) -> None:
     """Write an ordinary Hugging Face folder with the weights of a run, adapters merged, and a model card.
 
-    `dtype` is the kind of number of the weights, by default the run's own. `results` are folders of evaluations for the card.
+    `dtype` is the kind of number of the weights, by default the run's own. `results` are folders of evaluations for the
+    card.
 
     Raises: CheckpointError, EngineError; ConfigError: something is at `output` already.
     """
@@ -83,13 +89,17 @@ def export_model(path: Path, output: Path, *, results: Sequence[Path] = (), dtyp
         raise CheckpointError(f"{output}: the model cannot be written: {error}") from error
 
 
-def model_card(name: str, training: Training | None, evaluations: Sequence[Evaluation], *, settings: ModelSettings) -> str:
-    """Return the text of a model card: what the model is, how others ask it, how it was trained, and how it did in evaluations."""
+def model_card(
+    name: str, training: Training | None, evaluations: Sequence[Evaluation], *, settings: ModelSettings
+) -> str:
+    """Return the text of a model card: what the model is, how others ask it, how it was trained, and how it did in
+    evaluations.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    template = Environment(loader=PackageLoader("onethinker.training", ""), undefined=StrictUndefined, autoescape=False).get_template(  # noqa: S701 (Markdown, no HTML)
-        "card.md.jinja"
-    )
+    template = Environment(
+        loader=PackageLoader("onethinker.training", ""), undefined=StrictUndefined, autoescape=False
+    ).get_template("card.md.jinja")
     recipe = (training.recipe if training else None) or {}
     base = str(recipe.get("model", ""))
     return template.render(
@@ -109,7 +119,9 @@ def model_card(name: str, training: Training | None, evaluations: Sequence[Evalu
 
 
 def _python_words(wording: Wording) -> dict[str, Any]:
-    """Return what the card's Python needs to build the text of a question, as Python writes it: all tasks have their instructions."""
+    """Return what the card's Python needs to build the text of a question, as Python writes it: all tasks have their
+    instructions.
+    """
     words = {task.statistics: wording.instructions.get(task.statistics, task.instructions) for task in TASKS}
     return {
         "system": repr(wording.system),
@@ -120,9 +132,13 @@ def _python_words(wording: Wording) -> dict[str, Any]:
 
 
 def _changes(training: Training) -> list[tuple[str, str, str]]:
-    """Return the means over the first and over the last steps of what a journal tells of a whole run and of each task."""
+    """Return the means over the first and over the last steps of what a journal tells of a whole run and of each
+    task.
+    """
     curves = [(name, training.curve(name)) for name in ("loss", "kl", "entropy")]
-    curves += [(f"{name}, {task}", training.curve(name, task)) for task in training.tasks for name in ("reward", "accuracy")]
+    curves += [
+        (f"{name}, {task}", training.curve(name, task)) for task in training.tasks for name in ("reward", "accuracy")
+    ]
     return [(name, _mean(points[:FEW_STEPS]), _mean(points[-FEW_STEPS:])) for name, points in curves if points]
 
 

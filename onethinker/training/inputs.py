@@ -5,18 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onethinker.data.checking import SHOWN, Checked, Problem, check_files
-from onethinker.data.mixing import Mixture
-from onethinker.errors import DataError
+from onethinker.core.errors import DataError
+from onethinker.data.mixture import Mixture
+from onethinker.data.validate import SHOWN, Checked, Problem, check_files
 from onethinker.media.budget import MediaBudget
-from onethinker.models.wording import Wording
+from onethinker.tasks.template import Wording
 from onethinker.training.config import Recipe, RlRecipe
 from onethinker.training.lengths import Length, Lengths
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The records that are drawn are those not left out; `left_out` says why, `lines` is what a user must know of them all."""
+    """The records that are drawn are those not left out; `left_out` says why, `lines` is what a user must know of them
+    all.
+    """
 
     left_out: tuple[Problem, ...] = ()
     lines: tuple[str, ...] = ()
@@ -31,10 +33,16 @@ class Inputs:
 
 
 def check_data(recipe: Recipe, on_progress: Callable[[int, int], None] | None = None) -> Checked:
-    """Return what a recipe's files hold, after every record and the header of every medium was looked at. Raises: DataError."""
+    """Return what a recipe's files hold, after every record and the header of every medium was looked at. Raises:
+    DataError.
+    """
     data = recipe.data
     return check_files(
-        data.files, need=recipe.need, invalid=data.invalid, max_corrupt_share=data.max_corrupt_share, on_progress=on_progress
+        data.files,
+        need=recipe.need,
+        invalid=data.invalid,
+        max_corrupt_share=data.max_corrupt_share,
+        on_progress=on_progress,
     )
 
 
@@ -42,7 +50,13 @@ def open_mixture(recipe: Recipe, inputs: Inputs) -> Mixture:
     """Return the endless order of a recipe's samples, without those that are left out. Raises: DataError."""
     data = recipe.data
     return Mixture.open(
-        data.files, data.problem_types, data.weights, data.seed, data.questions_per_clip, world=data.world, leave_out=inputs.rows
+        data.files,
+        data.problem_types,
+        data.weights,
+        data.seed,
+        data.questions_per_clip,
+        world=data.world,
+        leave_out=inputs.rows,
     )
 
 
@@ -73,7 +87,8 @@ def new_tokens(recipe: Recipe) -> int | None:
 def choose_inputs(recipe: Recipe, checked: Checked, lengths: Lengths) -> Inputs:
     """Return what is left out of the records of a recipe, because it is wrong or too long.
 
-    Raises: DataError: names the records that are longer than a row, where `data.too_long` does not say what to do with them.
+    Raises: DataError: names the records that are longer than a row, where `data.too_long` does not say what to do with
+    them.
     """
     long = lengths.longer_than(recipe.max_row_tokens)
     if not long:
@@ -83,10 +98,14 @@ def choose_inputs(recipe: Recipe, checked: Checked, lengths: Lengths) -> Inputs:
     if hopeless and (kept or recipe.data.too_long == "error" or len(long) == len(checked.records)):
         raise DataError(_refusal(recipe, checked, hopeless))
     problems = tuple(
-        Problem(checked.records[n].file, checked.records[n].row, too_long_text(length, recipe)) for n, length in sorted(long.items())
+        Problem(checked.records[n].file, checked.records[n].row, too_long_text(length, recipe))
+        for n, length in sorted(long.items())
     )
     done = "their responses are cut" if kept else "left out"
-    said = f"{len(long):,} of {checked.count:,} records are too long ({done}, data.too_long): {'; '.join(map(str, problems[:SHOWN]))}"
+    said = (
+        f"{len(long):,} of {checked.count:,} records are too long ({done}, data.too_long):"
+        f" {'; '.join(map(str, problems[:SHOWN]))}"
+    )
     said += f"; and {len(long) - SHOWN} more" if problems[SHOWN:] else ""
     return Inputs(checked.invalid + (() if kept else problems), (*checked.lines(), said))
 
@@ -95,20 +114,22 @@ def too_long_text(length: Length, recipe: Recipe) -> str:
     """Return in words how long a record is beside a row."""
     answer = "rollout.max_new_tokens" if isinstance(recipe, RlRecipe) else "its response"
     return (
-        f"{length.total:,} tokens (prompt {length.prompt:,}, of which {length.visual:,} are visual; {answer} {length.answer:,}), a row has "
-        f"max_row_tokens = {recipe.max_row_tokens:,}"
+        f"{length.total:,} tokens (prompt {length.prompt:,}, of which {length.visual:,} are visual;"
+        f" {answer} {length.answer:,}), a row has max_row_tokens = {recipe.max_row_tokens:,}"
     )
 
 
 def _refusal(recipe: Recipe, checked: Checked, long: Mapping[int, Length]) -> str:
     order = sorted(long, key=lambda n: long[n].total, reverse=True)
     shown = [(checked.records[n], long[n]) for n in order[:SHOWN]]
-    longest = "\n".join(f"  {record.file}, row {record.row}: {too_long_text(length, recipe)}" for record, length in shown)
+    longest = "\n".join(
+        f"  {record.file}, row {record.row}: {too_long_text(length, recipe)}" for record, length in shown
+    )
     what = "have prompts that fill a row alone" if recipe.data.too_long == "truncate" else "are longer than a row"
     ways = 'leave them out with data.too_long = "skip"'
     if not isinstance(recipe, RlRecipe):
         ways += ', or cut the ends of responses with "truncate" (a prompt is never cut)'
     return (
-        f"{len(long):,} of {checked.count:,} records {what}; the longest:\n{longest}\nRaise max_row_tokens, lower the [budget] of media"
-        f"{' or rollout.max_new_tokens' if isinstance(recipe, RlRecipe) else ''}, or {ways}"
+        f"{len(long):,} of {checked.count:,} records {what}; the longest:\n{longest}\nRaise max_row_tokens, lower the"
+        f" [budget] of media{' or rollout.max_new_tokens' if isinstance(recipe, RlRecipe) else ''}, or {ways}"
     )

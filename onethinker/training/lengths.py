@@ -1,4 +1,5 @@
-"""How many tokens every record takes, before a run begins, at the price of few: most are bounded by their bytes and their media's headers.
+"""How many tokens every record takes, before a run begins, at the price of few: most are bounded by their bytes and
+their media's headers.
 
 A token of text is at least one byte, so only the texts that might be too long, or the longest, are tokenized.
 """
@@ -12,18 +13,18 @@ from unicodedata import normalize
 
 import numpy as np
 
-from onethinker.clip import Clip
-from onethinker.data.sample import Medium, Sample
-from onethinker.errors import MediaError
+from onethinker.core.errors import MediaError
+from onethinker.core.frames import Clip
+from onethinker.core.sample import Medium, Sample
+from onethinker.inference.chat import plain_text, spelled_tokens
+from onethinker.inference.encode import prompt_texts
+from onethinker.inference.engine import Request
 from onethinker.media.budget import MediaBudget
 from onethinker.media.headers import Header, scanned_cost
 from onethinker.media.reading import read_clip
 from onethinker.media.sizing import Cost, count_tokens, image_cost, video_cost
 from onethinker.media.videos import MAX_DURATION_S
-from onethinker.models.chat import plain_text, spelled_tokens
-from onethinker.models.engine import Request
-from onethinker.models.prompt import prompt_texts
-from onethinker.models.wording import Wording
+from onethinker.tasks.template import Wording
 
 AT_ONCE = 256
 """Texts that are tokenized in one call."""
@@ -64,7 +65,11 @@ class Lengths:
         max_new_tokens: int | None,
     ) -> None:
         self.samples, self._headers, self._budget, self._wording = samples, headers, budget, wording
-        self._processor, self._spelled, self._max_new_tokens = processor, spelled_tokens(processor.tokenizer), max_new_tokens
+        self._processor, self._spelled, self._max_new_tokens = (
+            processor,
+            spelled_tokens(processor.tokenizer),
+            max_new_tokens,
+        )
         self._known: dict[int, Length] = {}
         self._costs: dict[Medium, Cost] = {}
         self._scans: dict[Path, Cost] = {}
@@ -92,8 +97,12 @@ class Lengths:
         return {n: self._known[n] for n in suspects if self._known[n].total > limit}
 
     def longest(self, of: Callable[[Length], int], *, without: Collection[int] = ()) -> tuple[int, Length]:
-        """Return the place and the length of the sample, without some, that has most of something, such as tokens of the prompt."""
-        order = sorted((n for n in range(len(self.samples)) if n not in without), key=lambda n: of(self.bounds[n]), reverse=True)
+        """Return the place and the length of the sample, without some, that has most of something, such as tokens of
+        the prompt.
+        """
+        order = sorted(
+            (n for n in range(len(self.samples)) if n not in without), key=lambda n: of(self.bounds[n]), reverse=True
+        )
         best = -1
         for some in _batched(order):
             if best >= 0 and of(self.bounds[some[0]]) <= of(self._known[best]):
@@ -175,7 +184,9 @@ class Lengths:
     @cached_property
     def _time_tokens(self) -> int:
         """Tokens of the longest time that may stand in a text."""
-        lengths_s = [header.duration_s if header.duration_s is not None else MAX_DURATION_S for header in self._headers.values()]
+        lengths_s = [
+            header.duration_s if header.duration_s is not None else MAX_DURATION_S for header in self._headers.values()
+        ]
         clips_s = [medium.duration_s for sample in self.samples for medium in sample.media if isinstance(medium, Clip)]
         digits = len(str(int(max([*lengths_s, *clips_s], default=0.0))))
         return self._count([f"<{'9' * digits}.9 seconds>"])[0]

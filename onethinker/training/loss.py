@@ -26,7 +26,9 @@ def token_logps(logits_SV: Tensor, targets_S: Tensor, temperature: float = 1.0) 
     return logps_SV.gather(-1, targets_S[:, None])[:, 0], entropy_S
 
 
-def scored_by_head(hidden_SH: Tensor, weight_VH: Tensor, targets_S: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+def scored_by_head(
+    hidden_SH: Tensor, weight_VH: Tensor, targets_S: Tensor, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """Return what `token_logps` gives of the logits `hidden_SH @ weight_VH.T`, which never exist all at once.
 
     Forward and backward go through the vocabulary in blocks; the logits of a block are computed in each of the two, as
@@ -40,7 +42,9 @@ def scored_by_head(hidden_SH: Tensor, weight_VH: Tensor, targets_S: Tensor, temp
 
 class _ScoredByHead(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden_SH: Tensor, weight_VH: Tensor, targets_S: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, hidden_SH: Tensor, weight_VH: Tensor, targets_S: Tensor, temperature: float
+    ) -> tuple[Tensor, Tensor]:
         # Sums over the blocks so far: log of all exp(logit), and the mean logit under the probabilities.
         norm_S = torch.full(targets_S.shape, -torch.inf, device=hidden_SH.device)
         mean_S, target_S = torch.zeros_like(norm_S), torch.zeros_like(norm_S)
@@ -66,7 +70,9 @@ class _ScoredByHead(torch.autograd.Function):
         hidden_gradient_SH = torch.zeros_like(hidden_SH, dtype=torch.float32)
         weight_gradient_VH = torch.empty_like(weight_VH) if ctx.needs_input_grad[1] else None
         for first, block_CH in _blocks(weight_VH, len(targets_S)):
-            slope_SC = (hidden_SH @ block_CH.T).float().div_(ctx.temperature).sub_(norm_S[:, None]).exp_().mul_(-gradient_S1)
+            slope_SC = (
+                (hidden_SH @ block_CH.T).float().div_(ctx.temperature).sub_(norm_S[:, None]).exp_().mul_(-gradient_S1)
+            )
             inside_S, place_S1 = _places(targets_S, first, len(block_CH))
             slope_SC.scatter_add_(1, place_S1, gradient_S1 * inside_S[:, None])
             slope_SC = slope_SC.div_(ctx.temperature).to(hidden_SH.dtype)
@@ -89,8 +95,11 @@ def _places(targets_S: Tensor, first: int, size: int) -> tuple[Tensor, Tensor]:
     return (place_S >= 0) & (place_S < size), place_S.clamp(0, size - 1)[:, None]
 
 
-def clipped_policy_loss(logps_S: Tensor, old_logps_S: Tensor, advantages_S: Tensor, *, clip_low: float, clip_high: float) -> Tensor:
-    """Return the clipped surrogate loss of each token; its gradient is zero where the ratio has left the clip range the good way.
+def clipped_policy_loss(
+    logps_S: Tensor, old_logps_S: Tensor, advantages_S: Tensor, *, clip_low: float, clip_high: float
+) -> Tensor:
+    """Return the clipped surrogate loss of each token; its gradient is zero where the ratio has left the clip range the
+    good way.
 
     Source: paper, equation 12; `clip_low` and `clip_high` are the distances of the bounds from a ratio of 1.
 
@@ -114,13 +123,21 @@ def kl_k3(logps_S: Tensor, reference_logps_S: Tensor) -> Tensor:
 
 
 def token_weights(
-    answer_S: Tensor, *, num_answers_in_row: int, num_tokens: int, num_answers: int, aggregate: Aggregate, max_tokens: int
+    answer_S: Tensor,
+    *,
+    num_answers_in_row: int,
+    num_tokens: int,
+    num_answers: int,
+    aggregate: Aggregate,
+    max_tokens: int,
 ) -> Tensor:
-    """Return each token's share of the loss, so that the weighted sum over all rows of all processes is the mean asked for.
+    """Return each token's share of the loss, so that the weighted sum over all rows of all processes is the mean asked
+    for.
 
     `token_mean` gives all `num_tokens` tokens of the batch one weight; `sequence_mean` gives all `num_answers` answers
-    one weight, shared among an answer's tokens; `constant_length` gives every token the weight that it would have if all
-    answers were as long as they may become, `max_tokens`, so that a long answer counts by its length and not by those of the others.
+    one weight, shared among an answer's tokens; `constant_length` gives every token the weight that it would have if
+    all answers were as long as they may become, `max_tokens`, so that a long answer counts by its length and not by
+    those of the others.
 
     Source: `constant_length` is the loss of Dr. GRPO (arXiv 2503.20783).
 

@@ -13,7 +13,7 @@ from torch.distributed import get_rank, get_world_size, is_initialized
 from torch.distributed.tensor import DTensor
 
 from onethinker.training.config import OptimizerSettings
-from onethinker.training.sharding import broadcast_from
+from onethinker.training.parallel.fsdp2 import broadcast_from
 
 MOMENTUM, COEFFICIENTS, ITERATIONS, SMALLEST_NORM = 0.95, (3.4445, -4.7750, 2.0315), 5, 1e-7
 """Muon's, as torch has them."""
@@ -24,8 +24,8 @@ NUMBERS_AT_ONCE = 2**16
 class MuonWithAdamW(torch.optim.Optimizer):
     """Muon for the matrices of the first group and AdamW for the other groups, with one state.
 
-    Each of several processes that hold the same weights and gradients orthogonalises a share of the matrices and tells the
-    others what became of them; momentum, which is cheap, all of them keep.
+    Each of several processes that hold the same weights and gradients orthogonalises a share of the matrices and tells
+    the others what became of them; momentum, which is cheap, all of them keep.
     """
 
     def __init__(self, matrices: list[nn.Parameter], adamw: torch.optim.AdamW, *, weight_decay: float) -> None:
@@ -59,7 +59,9 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
     def _move(self, matrices: list[nn.Parameter], rate: float, weight_decay: float) -> None:
         """Move matrices of one shape, as Nesterov's momentum says."""
-        ahead = torch.stack([matrix.grad.lerp(self._momentum(matrix), MOMENTUM) for matrix in matrices if matrix.grad is not None])
+        ahead = torch.stack(
+            [matrix.grad.lerp(self._momentum(matrix), MOMENTUM) for matrix in matrices if matrix.grad is not None]
+        )
         # Steps as large as those of AdamW.
         scale = 0.2 * math.sqrt(max(ahead.shape[1:]))
         for matrix, direction in zip(matrices, orthogonalized(ahead), strict=True):
@@ -67,10 +69,11 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
 
 def orthogonalized(matrices_BNM: Tensor) -> Tensor:
-    """Return for each matrix about the nearest one with orthonormal rows or columns: its singular values become 0.7 to 1.2.
+    """Return for each matrix about the nearest one with orthonormal rows or columns: its singular values become 0.7 to
+    1.2.
 
-    Five iterations of Newton and Schulz with Jordan's coefficients: in bfloat16, as torch's Muon has them, but on the CPU in float32.
-    Most processors have no bfloat16 and emulate it, ten times slower.
+    Five iterations of Newton and Schulz with Jordan's coefficients: in bfloat16, as torch's Muon has them, but on the
+    CPU in float32. Most processors have no bfloat16 and emulate it, ten times slower.
 
     >>> [round(value, 1) for value in torch.linalg.svdvals(orthogonalized(torch.diag(torch.tensor([3.0, 2.0, 1.0]))[None]))[0].tolist()]
     [1.1, 0.7, 0.7]
@@ -97,7 +100,8 @@ def _alike(matrices: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
 
 
 def share_out(matrices: Iterable[nn.Parameter], processes: int) -> list[list[nn.Parameter]]:
-    """Return matrices by process, so that each has about as many multiplications to do: short side times short side times long side.
+    """Return matrices by process, so that each has about as many multiplications to do: short side times short side
+    times long side.
 
     >>> [[tuple(matrix.shape) for matrix in share] for share in share_out([torch.empty(4, 2), torch.empty(8, 8), torch.empty(2, 4)], 2)]
     [[(8, 8)], [(4, 2), (2, 4)]]
@@ -118,8 +122,8 @@ def _work(matrix: nn.Parameter) -> int:
 def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
     """Return the optimizer over what is trainable; only matrices decay.
 
-    Muon takes the matrices inside the layers, with steps as large as those of AdamW; embeddings, the head, convolutions and
-    vectors stay with AdamW.
+    Muon takes the matrices inside the layers, with steps as large as those of AdamW; embeddings, the head, convolutions
+    and vectors stay with AdamW.
 
     Source: Jordan et al., Muon (2024); scale of the steps from Liu et al., Muon is scalable for LLM training (2025).
     """

@@ -2,18 +2,19 @@
 
 from pathlib import Path
 
-from onethinker.data.checking import glance_at
-from onethinker.data.mixing import known_names
-from onethinker.errors import ConfigError
-from onethinker.files import check_writable
-from onethinker.models.loading import check_four_bit, check_model
-from onethinker.training.checkpoint import RunFolder
+from onethinker.core.errors import ConfigError
+from onethinker.data.mixture import known_names
+from onethinker.data.validate import glance_at
+from onethinker.inference.loading import check_four_bit, check_model
+from onethinker.storage.atomic import check_writable
 from onethinker.training.config import FREE_SETTINGS, Recipe, RlRecipe, SftRecipe, find_accelerate_config
-from onethinker.training.trackers import check_trackers
+from onethinker.training.metrics.trackers import check_trackers
+from onethinker.training.state.checkpoint import RunFolder
 
 
 def check_recipe(recipe: Recipe, *, accelerate_config: str | None) -> None:
-    """Do nothing where the recipe's words and files are what they should be; media and the middle of long files are not looked at.
+    """Do nothing where the recipe's words and files are what they should be; media and the middle of long files are not
+    looked at.
 
     Raises: ConfigError, DataError: naming what is wrong.
     """
@@ -27,10 +28,13 @@ def check_recipe(recipe: Recipe, *, accelerate_config: str | None) -> None:
         check_four_bit(recipe.model)
 
 
-def check_start(recipe: Recipe, output: Path, *, processes: int, allow_changes: bool, accelerate_config: str | None) -> None:
+def check_start(
+    recipe: Recipe, output: Path, *, processes: int, allow_changes: bool, accelerate_config: str | None
+) -> None:
     """Do nothing where a run can begin, or go on, in this folder, as far as can be said without loading anything.
 
-    Raises: ConfigError, DataError, CheckpointError, EngineError: as the run itself would, seconds later and in every process.
+    Raises: ConfigError, DataError, CheckpointError, EngineError: as the run itself would, seconds later and in every
+    process.
     """
     check_recipe(recipe, accelerate_config=accelerate_config)
     check_writable(output)
@@ -54,4 +58,6 @@ def samples_of(recipe: Recipe) -> int:
 def check_share(batch: int, processes: int) -> None:
     """Raise ConfigError where a batch is smaller than the processes are many."""
     if batch < processes:
-        raise ConfigError(f"a batch of {batch} cannot be shared by {processes} processes; make it larger or start fewer")
+        raise ConfigError(
+            f"a batch of {batch} cannot be shared by {processes} processes; make it larger or start fewer"
+        )

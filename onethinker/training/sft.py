@@ -7,21 +7,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from onethinker.clip import Clip
-from onethinker.data.sample import Medium, Sample
-from onethinker.errors import DataError
-from onethinker.models.engine import Request
-from onethinker.models.prompt import split_questions
-from onethinker.training.alarms import Watch
-from onethinker.training.bad_steps import bad_step_rows
-from onethinker.training.checkpoint import Progress
+from onethinker.core.errors import DataError
+from onethinker.core.frames import Clip
+from onethinker.core.sample import Medium, Sample
+from onethinker.inference.encode import split_questions
+from onethinker.inference.engine import Request
 from onethinker.training.config import SftRecipe
 from onethinker.training.inputs import too_long_text
 from onethinker.training.lengths import Length
-from onethinker.training.monitoring import SftRow
+from onethinker.training.metrics.alarms import Watch
+from onethinker.training.metrics.bad_steps import bad_step_rows
+from onethinker.training.metrics.records import SftRow
 from onethinker.training.optimizer import learning_rate
-from onethinker.training.packing import Prompt, Row, Tree, deal
-from onethinker.training.run import OnStep, Run, open_run
+from onethinker.training.packing.forest import Prompt, Row, Tree, deal
+from onethinker.training.session import OnStep, Run, open_run
+from onethinker.training.state.checkpoint import Progress
 
 
 def train_sft(
@@ -84,7 +84,9 @@ def train_sft(
         )
         run.record(watch.complete(row), on_step)
         watch.check()
-        run.advance(Progress(step + 1, cursor=(step + 1) * recipe.batch_size, skipped=run.progress.skipped + len(skipped)))
+        run.advance(
+            Progress(step + 1, cursor=(step + 1) * recipe.batch_size, skipped=run.progress.skipped + len(skipped))
+        )
     return run.finish()
 
 
@@ -100,18 +102,35 @@ def _trees(run: Run, numbers: Iterable[int]) -> list[Tree]:
     for about_one in about.values():
         for first in range(0, len(about_one), most):
             members = about_one[first : first + most]
-            questions = split_questions(run.processor, [request for _, request in members]) if len(members) > 1 else None
-            parts += [(members, questions)] if questions else [([member], [torch.empty(0, dtype=torch.long)]) for member in members]
+            questions = (
+                split_questions(run.processor, [request for _, request in members]) if len(members) > 1 else None
+            )
+            parts += (
+                [(members, questions)]
+                if questions
+                else [([member], [torch.empty(0, dtype=torch.long)]) for member in members]
+            )
     prompts = run.prompts([members[0][1] for members, _ in parts])
-    return [tree for prompt, (members, questions) in zip(prompts, parts, strict=True) for tree in _grown(run, prompt, members, questions)]
+    return [
+        tree
+        for prompt, (members, questions) in zip(prompts, parts, strict=True)
+        for tree in _grown(run, prompt, members, questions)
+    ]
 
 
 def _grown(run: Run, prompt: Prompt, members: list[tuple[Sample, Request]], questions: list[Tensor]) -> list[Tree]:
-    """Return a tree of what the first member's prompt shares, or several with the same where one would be longer than a row."""
+    """Return a tree of what the first member's prompt shares, or several with the same where one would be longer than a
+    row.
+    """
     asked = [question.to(prompt.input_ids.device) for question in questions]
-    answers = [torch.cat([ask, run.answer_ids(sample.response or "")]) for ask, (sample, _) in zip(asked, members, strict=True)]
+    answers = [
+        torch.cat([ask, run.answer_ids(sample.response or "")]) for ask, (sample, _) in zip(asked, members, strict=True)
+    ]
     shared = prompt.beginning(len(prompt.input_ids) - len(asked[0]))
-    answers = [_fitted(run, shared, answer, len(ask), sample) for answer, ask, (sample, _) in zip(answers, asked, members, strict=True)]
+    answers = [
+        _fitted(run, shared, answer, len(ask), sample)
+        for answer, ask, (sample, _) in zip(answers, asked, members, strict=True)
+    ]
     return [
         Tree(
             shared,
@@ -126,7 +145,8 @@ def _grown(run: Run, prompt: Prompt, members: list[tuple[Sample, Request]], ques
 def _fitted(run: Run, shared: Prompt, answer: Tensor, question: int, sample: Sample) -> Tensor:
     """Return what goes on from a shared prompt, its end cut where the recipe says so and it is longer than a row.
 
-    Raises: DataError: it is longer, and the recipe says nothing of the kind: a scene, or media that are not as their headers promised.
+    Raises: DataError: it is longer, and the recipe says nothing of the kind: a scene, or media that are not as their
+    headers promised.
     """
     room = run.recipe.max_row_tokens - len(shared.input_ids)
     if len(answer) <= room:
@@ -134,4 +154,7 @@ def _fitted(run: Run, shared: Prompt, answer: Tensor, question: int, sample: Sam
     if run.recipe.data.too_long == "truncate" and room > question:
         return answer[:room]
     length = Length(len(shared.input_ids) + question, shared.visual_tokens, len(answer) - question)
-    raise DataError(f"sample {sample.id!r}: {too_long_text(length, run.recipe)}; raise max_row_tokens, or lower the [budget] of media")
+    raise DataError(
+        f"sample {sample.id!r}: {too_long_text(length, run.recipe)}; raise max_row_tokens, or lower the [budget] of"
+        " media"
+    )

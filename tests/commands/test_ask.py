@@ -66,7 +66,9 @@ def run(*arguments) -> int:
 def test_ask_prints_the_answer_as_json_and_draws_it(photo, serve, capsys):
     address, asked = serve(BOX)
     drawn = photo.with_name("out.png")
-    code = run("ask", photo, "Where is the cat?", "--task", "spatial grounding", "--model", address, "--draw", drawn, "--json")
+    code = run(
+        "ask", photo, "Where is the cat?", "--task", "spatial grounding", "--model", address, "--draw", drawn, "--json"
+    )
     said = json.loads(capsys.readouterr().out)
     assert code == 0
     assert said["thinking"] == "The cat sits left."
@@ -85,7 +87,9 @@ def test_ask_prints_thinking_and_answer_on_stdout_and_the_rest_on_stderr(photo, 
     assert "s answer" in said.err
 
 
-def test_ask_shows_an_unusable_answer_with_its_problem_and_leaves_with_1_only_if_it_was_to_be_drawn(photo, serve, capsys):
+def test_ask_shows_an_unusable_answer_with_its_problem_and_leaves_with_1_only_if_it_was_to_be_drawn(
+    photo, serve, capsys
+):
     address, _ = serve("no idea")
     drawn = photo.with_name("out.png")
     for draw, code in (((), 0), (("--draw", drawn), 1)):
@@ -100,18 +104,36 @@ def test_ask_shows_an_unusable_answer_with_its_problem_and_leaves_with_1_only_if
 def test_ask_takes_the_words_from_a_file(photo, serve, tmp_path):
     address, asked = serve(BOX)
     (tmp_path / "words.toml").write_text('template = "Say: {question}"')
-    assert run("ask", photo, "Where?", "--task", "spatial grounding", "--model", address, "--wording", tmp_path / "words.toml") == 0
+    assert (
+        run(
+            "ask",
+            photo,
+            "Where?",
+            "--task",
+            "spatial grounding",
+            "--model",
+            address,
+            "--wording",
+            tmp_path / "words.toml",
+        )
+        == 0
+    )
     assert asked[0]["messages"][-1]["content"][-1]["text"] == "Say: Where?"
 
 
 def test_ask_shows_options_to_the_model(photo, serve):
     address, asked = serve("<think>a</think><answer>A</answer>")
-    assert run("ask", photo, "What?", "--task", "multiple choice", "--model", address, "--options", "A. cat", "B. dog") == 0
+    assert (
+        run("ask", photo, "What?", "--task", "multiple choice", "--model", address, "--options", "A. cat", "B. dog")
+        == 0
+    )
     assert "A. cat\nB. dog" in asked[0]["messages"][-1]["content"][-1]["text"]
 
 
 def test_ask_runs_on_the_tiny_model_without_a_download(photo, capsys):
-    assert run("ask", photo, "How many?", "--task", "numerical", "--model", "tiny", "--max-new-tokens", 8, "--json") == 0
+    assert (
+        run("ask", photo, "How many?", "--task", "numerical", "--model", "tiny", "--max-new-tokens", 8, "--json") == 0
+    )
     said = json.loads(capsys.readouterr().out)
     assert said["model"]
     assert said["tokens"]["answer"] <= 8
@@ -124,7 +146,10 @@ def test_ask_runs_on_the_tiny_model_without_a_download(photo, capsys):
         (("{photo}", "What?", "--model", "tiny", "--task", "juggling"), "juggling"),
         (("{photo}", "What?", "--model", "/no/such/model"), "/no/such/model"),
         (("{photo}", "What?", "--model", "tiny", "--wording", "absent.toml"), "absent.toml"),
-        (("{photo}", "What?", "--model", "tiny", "--box", "9", "9", "1", "1", "--task", "spatial grounding"), "thousandths"),
+        (
+            ("{photo}", "What?", "--model", "tiny", "--box", "9", "9", "1", "1", "--task", "spatial grounding"),
+            "thousandths",
+        ),
         (
             ("{photo}", "What?", "--model", "tiny", "--box", "0.1", "0.2", "0.5", "0.6"),
             "shares of 0 to 1 by 1000, as in 100 200 500 600",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from onethinker.data.checking import SHORT_BYTES
+from onethinker.data.validate import SHORT_BYTES
 
 RUN = """
 import sys
@@ -43,7 +43,10 @@ def place(tmp_path_factory) -> Path:
         "no_response": [{name: value for name, value in RECORD.items() if name != "response"}],
         "no_media": [{**RECORD, "images": ["nosuch.png"]}],
         # Far longer than what is read whole: the first and the last are looked at.
-        "long": [{**RECORD, "padding": "x" * 1000}] * (2 * SHORT_BYTES // 1000) + [{**RECORD, "problem_type": "reading tea leaves"}],
+        "long": (
+            [{**RECORD, "padding": "x" * 1000}] * (2 * SHORT_BYTES // 1000)
+            + [{**RECORD, "problem_type": "reading tea leaves"}]
+        ),
     }
     for name, records in lines.items():
         (place / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
@@ -69,8 +72,12 @@ def place(tmp_path_factory) -> Path:
 
 
 def said_at_once(place: Path, *words: str) -> str:
-    """Return what a command says that leaves with an error of ours and has imported nothing heavy; `words` are taken in the folder."""
-    done = subprocess.run([sys.executable, "-c", RUN, *words], capture_output=True, text=True, cwd=place, check=False, timeout=120)
+    """Return what a command says that leaves with an error of ours and has imported nothing heavy; `words` are taken in
+    the folder.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *words], capture_output=True, text=True, cwd=place, check=False, timeout=120
+    )
     assert done.stdout.splitlines()[-1] == "LEFT 1 []", done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr.replace("\n", " ")
@@ -118,10 +125,22 @@ TRAIN = ("--output", "run", "--set")
         (("evaluate", "--model", "tiny", "--output", "scores", "--data", "broken.jsonl"), "broken.jsonl, row 1"),
         (("evaluate", "--model", "tiny", "--output", "scores", "--benchmark", "nosuch"), "nosuch"),
         (("evaluate", "--model", "tiny", "--output", "words.txt/scores", "--synthetic", "3"), "words.txt is a file"),
-        (("evaluate", "--model", "tiny", "--output", "scores", "--synthetic", "3", "--wording", "wording.toml"), "qestion"),
-        (("evaluate", "--model", "tiny", "--output", "scores", "--synthetic", "3", "--settings", "empty"), "onethinker.json"),
-        (("evaluate", "--model", "tiny", "--output", "scores", "--synthetic", "3", "--max-new-tokens", "0"), "max_new_tokens"),
-        (("evaluate", "--model", "tiny", "--output", "scores", "--synthetic", "12", "--segmenter", "nosuch"), "nosuch: no such folder"),
+        (
+            ("evaluate", "--model", "tiny", "--output", "scores", "--synthetic", "3", "--wording", "wording.toml"),
+            "qestion",
+        ),
+        (
+            ("evaluate", "--model", "tiny", "--output", "scores", "--synthetic", "3", "--settings", "empty"),
+            "onethinker.json",
+        ),
+        (
+            ("evaluate", "--model", "tiny", "--output", "scores", "--synthetic", "3", "--max-new-tokens", "0"),
+            "max_new_tokens",
+        ),
+        (
+            ("evaluate", "--model", "tiny", "--output", "scores", "--synthetic", "12", "--segmenter", "nosuch"),
+            "nosuch: no such folder",
+        ),
         (("ask", "nosuch.png", "What?", "--model", "tiny"), "nosuch.png: there is no such file"),
         (("ask", "words.txt", "What?", "--model", "tiny"), "words.txt: cannot be read"),
         (("ask", "picture.png", "What?", "--model", "nosuch"), "nosuch: no such folder"),

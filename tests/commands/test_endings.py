@@ -1,4 +1,6 @@
-"""Real signals, and SIGKILL of the parent: all that a command has started ends within 10 s, quietly, and the same command goes on."""
+"""Real signals, and SIGKILL of the parent: all that a command has started ends within 10 s, quietly, and the same
+command goes on.
+"""
 
 import hashlib
 import json
@@ -16,18 +18,25 @@ from pathlib import Path
 
 import pytest
 
-from onethinker.endings import ending_on_signals
-from onethinker.synthetic import write_dataset
+from onethinker.data.synthetic import write_dataset
+from onethinker.processes.endings import ending_on_signals
 
 ENDS_WITHIN_S = 10.0
 STARTS_WITHIN_S = 300.0
 SMALL_SFT = ("save_every=1", "batch_size=2", "max_row_tokens=256", "optimizer.kind=adamw")
-SMALL_RL = ("rollout.prompts_per_step=2", "rollout.min_accuracy=-1", "rollout.max_new_tokens=8", "rollout.answers_per_prompt=2")
+SMALL_RL = (
+    "rollout.prompts_per_step=2",
+    "rollout.min_accuracy=-1",
+    "rollout.max_new_tokens=8",
+    "rollout.answers_per_prompt=2",
+)
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGKILL: -signal.SIGKILL}
 
 
 def running(mark: str) -> list[int]:
-    """Return the processes that carry a mark in their environment; one that has ended and was not waited for has none."""
+    """Return the processes that carry a mark in their environment; one that has ended and was not waited for has
+    none.
+    """
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -148,7 +157,17 @@ def evaluate(folder: Path) -> tuple[list, Path]:
     data = folder / "data"
     if not data.exists():
         write_dataset(data, num_samples=200, split="test")
-    arguments = ["evaluate", "--model", "tiny", "--data", data / "samples.jsonl", "--output", folder / "run", "--batch-size", "1"]
+    arguments = [
+        "evaluate",
+        "--model",
+        "tiny",
+        "--data",
+        data / "samples.jsonl",
+        "--output",
+        folder / "run",
+        "--batch-size",
+        "1",
+    ]
     return [*arguments, "--max-new-tokens", "64"], folder / "run/answers.jsonl"
 
 
@@ -188,9 +207,13 @@ def test_a_grade_that_is_interrupted_leaves_no_process_and_no_file(command, tmp_
     hard = {"problem_type": "math", "data_type": "image", "problem": "?", "answer": "<answer>1</answer>"}
     endless = {
         **hard,
-        "response": "<think>.</think><answer>$\\sum_{n=1}^{\\infty} \\frac{\\sin(n^3)}{n^{\\sqrt{2}} + 10^{10^{10}}}$</answer>",
+        "response": (
+            "<think>.</think><answer>$\\sum_{n=1}^{\\infty} \\frac{\\sin(n^3)}{n^{\\sqrt{2}} + 10^{10^{10}}}$</answer>"
+        ),
     }
-    (tmp_path / "answers.jsonl").write_text("".join(json.dumps({**endless, "problem": str(number)}) + "\n" for number in range(3000)))
+    (tmp_path / "answers.jsonl").write_text(
+        "".join(json.dumps({**endless, "problem": str(number)}) + "\n" for number in range(3000))
+    )
     for number in (signal.SIGTERM, signal.SIGKILL):
         one = command("grade", "--input", tmp_path / "answers.jsonl", "--output", tmp_path / "graded.jsonl")
         one.await_(lambda one=one: len(running(one.mark)) > 1)
@@ -202,7 +225,9 @@ def ranks(mark: str) -> dict[str, int]:
     """Return the training processes by their rank."""
     found = {}
     for pid in running(mark):
-        variables = dict(part.split("=", 1) for part in Path(f"/proc/{pid}/environ").read_text().split("\0") if "=" in part)
+        variables = dict(
+            part.split("=", 1) for part in Path(f"/proc/{pid}/environ").read_text().split("\0") if "=" in part
+        )
         if "RANK" in variables:
             found[variables["RANK"]] = pid
     return found
@@ -266,7 +291,8 @@ BUSY = "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"
 
 def test_a_main_thread_that_does_not_listen_is_ended_all_the_same():
     code = (
-        f"import hashlib\nfrom onethinker.endings import ending_on_signals\nwith ending_on_signals(0.5):\n    print(flush=True)\n    {BUSY}"
+        "import hashlib\nfrom onethinker.processes.endings import ending_on_signals\nwith ending_on_signals(0.5):\n   "
+        f" print(flush=True)\n    {BUSY}"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as busy:
         busy.stdout.readline()
@@ -276,14 +302,19 @@ def test_a_main_thread_that_does_not_listen_is_ended_all_the_same():
 
 
 def test_a_worker_in_the_middle_of_its_work_ends_with_its_parent():
-    child = f"import hashlib, sys; from onethinker.endings import end_with_parent; end_with_parent(int(sys.argv[1])); {BUSY}"
+    child = (
+        "import hashlib, sys; from onethinker.processes.endings import end_with_parent;"
+        f" end_with_parent(int(sys.argv[1])); {BUSY}"
+    )
     code = (
         "import os, subprocess, sys, time\n"
         f"child = subprocess.Popen([sys.executable, '-c', {child!r}, str(os.getpid())])\n"
         "print(child.pid, flush=True); time.sleep(60)"
     )
     mark = uuid.uuid4().hex
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, "TEST_MARK": mark}) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, "TEST_MARK": mark}
+    ) as parent:
         pid = int(parent.stdout.readline())
         time.sleep(1)
         assert pid in running(mark)
@@ -305,7 +336,18 @@ def test_a_run_that_was_ended_by_signals_is_the_run_that_never_was(command, tmp_
     digests = []
     for name in ("whole", "ended"):
         journal = tmp_path / name / "journal.jsonl"
-        arguments = ["sft", "tiny_sft", "--output", tmp_path / name, "--processes", "2", "--set", "steps=40", *SMALL_SFT, "save_every=3"]
+        arguments = [
+            "sft",
+            "tiny_sft",
+            "--output",
+            tmp_path / name,
+            "--processes",
+            "2",
+            "--set",
+            "steps=40",
+            *SMALL_SFT,
+            "save_every=3",
+        ]
         for number in (signal.SIGTERM, signal.SIGHUP) if name == "ended" else ():
             one, before = command(*arguments), lines(journal)
             one.await_(lambda journal=journal, before=before: lines(journal) > before + 3)

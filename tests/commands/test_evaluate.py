@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from onethinker.cli import main
-from onethinker.data.formats import write_records, write_samples
-from onethinker.data.sample import Sample
+from onethinker.core.sample import Sample
+from onethinker.data.formats.released import write_records, write_samples
 from onethinker.media.writing import write_video
 
 
@@ -22,7 +22,18 @@ def run(*arguments) -> int:
 
 
 def test_evaluate_asks_held_out_scenes_and_report_makes_a_page(tmp_path, capsys):
-    arguments = ("evaluate", "--model", "tiny", "--synthetic", 4, "--output", tmp_path / "run", "--max-new-tokens", 4, "--json")
+    arguments = (
+        "evaluate",
+        "--model",
+        "tiny",
+        "--synthetic",
+        4,
+        "--output",
+        tmp_path / "run",
+        "--max-new-tokens",
+        4,
+        "--json",
+    )
     assert run(*arguments) == 0
     first = capsys.readouterr().out
     scores = json.loads(first)
@@ -35,7 +46,9 @@ def test_evaluate_asks_held_out_scenes_and_report_makes_a_page(tmp_path, capsys)
 
 
 def test_evaluate_prints_a_table(tmp_path, capsys):
-    assert run("evaluate", "--model", "tiny", "--synthetic", 1, "--output", tmp_path / "run", "--max-new-tokens", 4) == 0
+    assert (
+        run("evaluate", "--model", "tiny", "--synthetic", 1, "--output", tmp_path / "run", "--max-new-tokens", 4) == 0
+    )
     assert "mean accuracy" in capsys.readouterr().out
 
 
@@ -46,9 +59,23 @@ def test_greedy_is_the_default_and_a_flag_draws_as_the_release_does(tmp_path):
         "release": ("--mode", "release"),
         "warm": ("--temperature", 0.7),
     }.items():
-        arguments = ("--model", "tiny", "--synthetic", 1, "--max-new-tokens", 4, "--output", tmp_path / name, "--stage", "answer")
+        arguments = (
+            "--model",
+            "tiny",
+            "--synthetic",
+            1,
+            "--max-new-tokens",
+            4,
+            "--output",
+            tmp_path / name,
+            "--stage",
+            "answer",
+        )
         assert run("evaluate", *arguments, *flags) == 0
-    drawn = {path.parent.name: json.loads(path.read_text())["settings"]["sampling"] for path in tmp_path.glob("*/settings.json")}
+    drawn = {
+        path.parent.name: json.loads(path.read_text())["settings"]["sampling"]
+        for path in tmp_path.glob("*/settings.json")
+    }
     assert {name: (own["temperature"], own["top_p"]) for name, own in drawn.items()} == {
         "default": (0.0, 1.0),
         "greedy": (0.0, 1.0),
@@ -77,7 +104,10 @@ def test_samples_that_cannot_be_asked_are_named_and_leave_with_1(tmp_path, capsy
         (("--model", "tiny", "--benchmark", "paper", "--data", "/nowhere"), "no data of any benchmark"),
         (("--model", "tiny", "--synthetic", "1", "--judge", "sage"), "--judge must be an address"),
         (("--model", "tiny", "--synthetic", "0"), "--synthetic must be at least 1"),
-        (("--model", "tiny", "--synthetic", "1", "--mode", "release", "--temperature", "1"), "stands without --mode release"),
+        (
+            ("--model", "tiny", "--synthetic", "1", "--mode", "release", "--temperature", "1"),
+            "stands without --mode release",
+        ),
         (("--model", "tiny", "--data", "absent.jsonl"), "absent.jsonl"),
         (("--model", "/no/such/model", "--synthetic", "1"), "/no/such/model"),
     ],
@@ -141,7 +171,12 @@ def test_a_benchmark_is_asked_and_stands_beside_the_paper(tmp_path, capsys):
     rows = json.loads(said.out)["benchmarks"]
     assert json.loads(said.out)["unparsable"] == {"Charades-STA": ["0", "1"]}
     assert "Charades-STA: 2 answers could not be read and count 0: 0, 1" in said.err
-    assert [(row["metric"], row["estimate"]["mean"]) for row in rows] == [("R@0.3", 0), ("R@0.5", 0), ("R@0.7", 0), ("tIoU", 0)]
+    assert [(row["metric"], row["estimate"]["mean"]) for row in rows] == [
+        ("R@0.3", 0),
+        ("R@0.5", 0),
+        ("R@0.7", 0),
+        ("tIoU", 0),
+    ]
     assert rows[3]["published"]["OneThinker-8B"] == 59.9
     assert "Charades-STA: 2 samples, 3720 are expected" in said.err
     assert (tmp_path / "runs/charades_sta/results.jsonl").read_text().count("\n") == 2
@@ -156,9 +191,20 @@ def test_other_weights_are_asked_in_the_words_of_their_file(tmp_path):
     data = charades(tmp_path / "data", 1)
     words = tmp_path / "theirs.toml"
     words.write_text(
-        'system = "Think first."\ntemplate = "{question} ({instructions})"\n[instructions]\n"temporal grounding" = "Say when."\n'
+        'system = "Think first."\ntemplate = "{question} ({instructions})"\n[instructions]\n"temporal grounding" = "Say'
+        ' when."\n'
     )
-    arguments = ("evaluate", "--model", "tiny", "--benchmark", "charades_sta", "--data", data, "--output", tmp_path / "runs")
+    arguments = (
+        "evaluate",
+        "--model",
+        "tiny",
+        "--benchmark",
+        "charades_sta",
+        "--data",
+        data,
+        "--output",
+        tmp_path / "runs",
+    )
     assert run(*arguments, "--wording", words, "--max-new-tokens", 4) == 0
     wording = json.loads((tmp_path / "runs/charades_sta/settings.json").read_text())["settings"]["wording"]
     assert (wording["system"], wording["instructions"]) == ("Think first.", {"temporal grounding": "Say when."})
@@ -168,11 +214,26 @@ def test_other_weights_are_asked_in_the_words_of_their_file(tmp_path):
 def test_media_of_another_kind_than_the_question_are_not_asked_about(tmp_path, capsys, model):
     picture, clip = np.zeros((2, 64, 64, 3), np.uint8)[:1], np.zeros((8, 64, 64, 3), np.uint8)
     Image.fromarray(picture[0]).save(tmp_path / "a.jpg")
-    Image.fromarray(picture[0]).save(tmp_path / "moves.gif", save_all=True, append_images=[Image.new("RGB", (64, 64), "red")])
+    Image.fromarray(picture[0]).save(
+        tmp_path / "moves.gif", save_all=True, append_images=[Image.new("RGB", (64, 64), "red")]
+    )
     write_video(tmp_path / "clip.mp4", clip, fps=4)
     records = [
-        {"problem": "What?", "problem_type": "ocr", "data_type": kind, "path": name, "solution": "x", "problem_id": f"{name} as {kind}"}
-        for name, kind in (("a.jpg", "video"), ("clip.mp4", "image"), ("moves.gif", "image"), ("a.jpg", "image"), ("clip.mp4", "video"))
+        {
+            "problem": "What?",
+            "problem_type": "ocr",
+            "data_type": kind,
+            "path": name,
+            "solution": "x",
+            "problem_id": f"{name} as {kind}",
+        }
+        for name, kind in (
+            ("a.jpg", "video"),
+            ("clip.mp4", "image"),
+            ("moves.gif", "image"),
+            ("a.jpg", "image"),
+            ("clip.mp4", "video"),
+        )
     ]
     write_records(tmp_path / "samples.jsonl", records)
     with serving() as address:
@@ -220,9 +281,27 @@ def serving() -> Iterator[str]:
 
 
 def test_ids_that_repeat_and_truths_that_are_none_are_found_before_the_model_is_loaded(tmp_path, capsys):
-    record = {"problem": "What?", "problem_type": "ocr", "data_type": "image", "path": "a.png", "solution": "x", "problem_id": 3}
+    record = {
+        "problem": "What?",
+        "problem_type": "ocr",
+        "data_type": "image",
+        "path": "a.png",
+        "solution": "x",
+        "problem_id": 3,
+    }
     write_records(tmp_path / "twice.jsonl", [record, record])
-    assert run("evaluate", "--model", "http://127.0.0.1:9/v1", "--data", tmp_path / "twice.jsonl", "--output", tmp_path / "run") == 1
+    assert (
+        run(
+            "evaluate",
+            "--model",
+            "http://127.0.0.1:9/v1",
+            "--data",
+            tmp_path / "twice.jsonl",
+            "--output",
+            tmp_path / "run",
+        )
+        == 1
+    )
     assert "sample ids must differ, '3' stands for more than one sample" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "run").exists()
 
@@ -233,12 +312,23 @@ def test_a_record_of_a_benchmark_that_cannot_be_used_is_named_and_missing_and_th
     spans = [[0, 1], [0, 0], [0.5, 2]]
     video = {"duration": 2.0, "timestamps": spans, "sentences": ["A man sits.", "A title.", "He stands up."]}
     (tmp_path / "data/activitynet/val_2.json").write_text(json.dumps({"v_a": video}))
-    arguments = ("--benchmark", "activitynet_captions", "--data", tmp_path / "data", "--output", tmp_path / "run", "--max-new-tokens", 2)
+    arguments = (
+        "--benchmark",
+        "activitynet_captions",
+        "--data",
+        tmp_path / "data",
+        "--output",
+        tmp_path / "run",
+        "--max-new-tokens",
+        2,
+    )
     assert run("evaluate", "--model", "tiny", *arguments) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "ActivityNet Captions: 1 of 3 records cannot be used and are missing from its numbers:" in said
     assert "'v_a', sentence 1: 'time' must end after it starts, got [0, 0]" in said
     assert "ActivityNet Captions: 2 samples, 17031 are expected" in said
-    (tmp_path / "data/activitynet/val_2.json").write_text(json.dumps({"v_a": {**video, "timestamps": [[0, 0], [1, 1], [0, 2]]}}))
+    (tmp_path / "data/activitynet/val_2.json").write_text(
+        json.dumps({"v_a": {**video, "timestamps": [[0, 0], [1, 1], [0, 2]]}})
+    )
     assert run("evaluate", "--model", "tiny", *arguments) == 1
     assert "2 of 3 records cannot be used; the first: " in " ".join(capsys.readouterr().err.split())

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from onethinker.cli import main
-from onethinker.errors import StorageError
+from onethinker.core.errors import StorageError
+from onethinker.data.synthetic import write_dataset
 from onethinker.evaluation.results import Answer, append_records, open_journal, read_answers
 from onethinker.media.writing import write_video
-from onethinker.synthetic import write_dataset
 
 PAGE = 4096
 
@@ -48,7 +48,17 @@ def digests(folder: Path) -> dict[str, str]:
 
 def test_an_evaluation_on_a_disk_that_fills_up_anywhere_says_so_in_a_line_and_goes_on(small_disk, tmp_path, capsys):
     write_dataset(tmp_path / "data", num_samples=11, split="test")
-    arguments = ["evaluate", "--model", "tiny", "--data", tmp_path / "data/samples.jsonl", "--max-new-tokens", "4", "--batch-size", "4"]
+    arguments = [
+        "evaluate",
+        "--model",
+        "tiny",
+        "--data",
+        tmp_path / "data/samples.jsonl",
+        "--max-new-tokens",
+        "4",
+        "--batch-size",
+        "4",
+    ]
     assert run(*arguments, "--output", tmp_path / "whole") == 0
     named, pages = set(), 0
     while True:
@@ -93,7 +103,13 @@ def material(tmp_path) -> Path:
     frames = np.random.default_rng(0).integers(0, 255, (4, 64, 96, 3), dtype=np.uint8)
     write_video(tmp_path / "clip.mp4", frames, fps=2)
     Image.fromarray(frames[0]).save(tmp_path / "photo.png")
-    record = {"problem_type": "numerical", "data_type": "image", "problem": "?", "answer": "<answer>1</answer>", "response": "1"}
+    record = {
+        "problem_type": "numerical",
+        "data_type": "image",
+        "problem": "?",
+        "answer": "<answer>1</answer>",
+        "response": "1",
+    }
     (tmp_path / "answers.jsonl").write_text(json.dumps(record) + "\n")
     return tmp_path
 
@@ -102,9 +118,29 @@ COMMANDS = {
     "inspect": ("inspect", "{here}/clip.mp4", "--sheet", "{disk}/sheet.png"),
     "grade": ("grade", "--input", "{here}/answers.jsonl", "--output", "{disk}/graded.jsonl"),
     "data": ("data", "synthetic", "--output", "{disk}/scenes", "--num-samples", "3"),
-    "segment, picture": ("segment", "{here}/photo.png", "--box", "100", "100", "900", "900", "--draw", "{disk}/cut.png"),
+    "segment, picture": (
+        "segment",
+        "{here}/photo.png",
+        "--box",
+        "100",
+        "100",
+        "900",
+        "900",
+        "--draw",
+        "{disk}/cut.png",
+    ),
     "segment, video": ("segment", "{here}/clip.mp4", "--box", "100", "100", "900", "900", "--draw", "{disk}/cut.mp4"),
-    "segment, masks": ("segment", "{here}/clip.mp4", "--box", "100", "100", "900", "900", "--masks", "{disk}/masks.json"),
+    "segment, masks": (
+        "segment",
+        "{here}/clip.mp4",
+        "--box",
+        "100",
+        "100",
+        "900",
+        "900",
+        "--masks",
+        "{disk}/masks.json",
+    ),
     "segment, folder": ("segment", "{here}/clip.mp4", "--box", "100", "100", "900", "900", "--masks", "{disk}/masks"),
     "quickstart": ("quickstart", "--output", "{disk}/quickstart", "--processes", "1", "--num-samples", "2"),
 }
@@ -128,7 +164,7 @@ def test_a_command_names_the_file_for_which_there_is_no_room(small_disk, materia
 
 
 def test_an_export_without_room_names_its_folder(small_disk, tmp_path, capsys):
-    from onethinker.models.tiny import save_tiny
+    from onethinker.families.tiny import save_tiny
 
     save_tiny(tmp_path / "tiny")
     for left in (0, 16 * PAGE, 600 * PAGE):
@@ -142,7 +178,9 @@ def test_an_export_without_room_names_its_folder(small_disk, tmp_path, capsys):
 
 def test_an_output_that_takes_nothing_is_an_error_of_one_line():
     with Path("/dev/full").open("wb") as nowhere:
-        finished = subprocess.run([sys.executable, "-m", "onethinker", "--help"], stdout=nowhere, stderr=subprocess.PIPE, check=False)
+        finished = subprocess.run(
+            [sys.executable, "-m", "onethinker", "--help"], stdout=nowhere, stderr=subprocess.PIPE, check=False
+        )
     assert finished.returncode == 1
     [line] = finished.stderr.decode().splitlines()
     assert "No space left on device" in line

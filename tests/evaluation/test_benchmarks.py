@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from onethinker.errors import ConfigError, DataError
-from onethinker.evaluation.benchmarks import (
+from onethinker.core.errors import ConfigError, DataError
+from onethinker.evaluation.benchmarks.table import (
     BASE_MODEL,
     BENCHMARKS,
     BEYOND_THE_PAPER,
@@ -22,9 +22,9 @@ from onethinker.evaluation.benchmarks import (
     read_benchmark,
     statistics_of,
 )
-from onethinker.evaluation.evaluate import check_samples
 from onethinker.evaluation.metrics import RATIOS
 from onethinker.evaluation.results import Result
+from onethinker.evaluation.runner import check_samples
 from onethinker.evaluation.scoring import circular_accuracy, score_benchmark
 from onethinker.tasks import find_task, grade_response
 
@@ -33,7 +33,10 @@ FAMILIES = {"RefCOCO": 3, "RefCOCO+": 3, "RefCOCOg": 2}
 
 
 def family(name: str) -> str:
-    return next((known for known in FAMILIES if name in (f"{known} {split}" for split in ("val", "test", "testA", "testB"))), name)
+    return next(
+        (known for known in FAMILIES if name in (f"{known} {split}" for split in ("val", "test", "testA", "testB"))),
+        name,
+    )
 
 
 def test_the_31_benchmarks_of_the_paper_have_a_row_each_and_refcoco_one_a_split():
@@ -56,7 +59,10 @@ def test_the_31_benchmarks_of_the_paper_have_a_row_each_and_refcoco_one_a_split(
 
 def test_38_rows_have_a_published_number_and_two_of_them_only_from_others():
     def has_number(benchmark: Benchmark, *, third_party: bool) -> bool:
-        return any(row.benchmark == benchmark.name and row.place.startswith("third party") == third_party for row in published())
+        return any(
+            row.benchmark == benchmark.name and row.place.startswith("third party") == third_party
+            for row in published()
+        )
 
     rows = (*BENCHMARKS, *BEYOND_THE_PAPER)
     of_the_paper = [row for row in rows if has_number(row, third_party=False)]
@@ -85,7 +91,9 @@ def test_published_values_are_whole():
     assert sum(not row.certain for row in rows) == 27
     assert sum(row.place.startswith("third party") for row in rows) == 12
     assert all(0 < row.value < 100 for row in rows)
-    named = [(row.benchmark, row.metric, row.model, row.place) for row in rows if not row.place.startswith("third party")]
+    named = [
+        (row.benchmark, row.metric, row.model, row.place) for row in rows if not row.place.startswith("third party")
+    ]
     assert len(set(named)) == len(named)
 
 
@@ -122,7 +130,19 @@ def test_the_means_that_the_paper_prints_follow_from_the_rows():
 
 @pytest.mark.parametrize("benchmark", [*BENCHMARKS, *BEYOND_THE_PAPER], ids=lambda benchmark: benchmark.key)
 def test_every_metric_is_one_that_the_tasks_or_masks_or_judge_give(benchmark):
-    given = {"accuracy", "accuracy (circular)", "judge", "gIoU", "J", "F", "J&F", "J (official)", "F (official)", "J&F (official)", *RATIOS}
+    given = {
+        "accuracy",
+        "accuracy (circular)",
+        "judge",
+        "gIoU",
+        "J",
+        "F",
+        "J&F",
+        "J (official)",
+        "F (official)",
+        "J&F (official)",
+        *RATIOS,
+    }
     for problem_type in benchmark.tasks:
         task = find_task(problem_type, benchmark.data_type)
         given |= task.metrics(None, task.parse(task.example, ("A. x", "B. y"))).keys()
@@ -170,7 +190,9 @@ def test_found_data_are_read_and_described(tmp_path):
 
 def test_a_sample_of_another_task_is_refused(tmp_path):
     root = charades(tmp_path, {**RECORD, "problem_type": "numerical", "solution": "<answer>1</answer>"})
-    with pytest.raises(DataError, match=r"eval_charades.json, sample '1': 'numerical' about a video does not belong to Charades-STA"):
+    with pytest.raises(
+        DataError, match=r"eval_charades.json, sample '1': 'numerical' about a video does not belong to Charades-STA"
+    ):
         list(read_benchmark(find_benchmark("Charades-STA"), root))
 
 
@@ -198,7 +220,14 @@ def values(rows) -> dict[str, float | None]:
 def test_an_unparsable_answer_stays_in_the_denominator_of_every_number():
     rows = score_benchmark(
         find_benchmark("Charades-STA"),
-        results("Charades-STA", '{"time": [0, 10]}', '{"time": [0, 4]}', "I do not know", '{"time": [NaN, 4]}', truth='{"time": [0, 10]}'),
+        results(
+            "Charades-STA",
+            '{"time": [0, 10]}',
+            '{"time": [0, 4]}',
+            "I do not know",
+            '{"time": [NaN, 4]}',
+            truth='{"time": [0, 10]}',
+        ),
     )
     assert values(rows) == {"R@0.3": 0.5, "R@0.5": 0.25, "R@0.7": 0.25, "tIoU": (1 + 0.4) / 4}
     assert rows[1].published[PAPER_MODEL] == 68.3
@@ -224,7 +253,13 @@ def test_mmbench_counts_a_question_when_it_is_right_however_its_options_are_turn
 def test_choices_and_numbers_of_one_benchmark_count_together():
     choice = results("MathVista", "A", "B", truth="A")
     task = find_task("math", "image")
-    number = replace(choice[0], key="n", sample_id="n", task=task.statistics, grade=grade_response("<answer>4</answer>", "4", task=task))
+    number = replace(
+        choice[0],
+        key="n",
+        sample_id="n",
+        task=task.statistics,
+        grade=grade_response("<answer>4</answer>", "4", task=task),
+    )
     assert values(score_benchmark(find_benchmark("MathVista"), [*choice, number])) == {"accuracy": pytest.approx(2 / 3)}
 
 
@@ -250,7 +285,13 @@ TABLES = [benchmark for benchmark in BENCHMARKS if benchmark.layouts[0].files[0]
 @pytest.mark.parametrize("benchmark", RELEASED, ids=lambda benchmark: benchmark.key)
 def test_each_released_file_is_read(tmp_path, benchmark):
     task = find_task(benchmark.tasks[0], benchmark.data_type)
-    record = {"problem": "?", "problem_type": task.problem_type, "data_type": benchmark.data_type, "path": "media/a", "problem_id": 3}
+    record = {
+        "problem": "?",
+        "problem_type": task.problem_type,
+        "data_type": benchmark.data_type,
+        "path": "media/a",
+        "problem_id": 3,
+    }
     record |= {
         "solution": f"<answer>{task.example}</answer>",
         "options": ["A. x", "B. y"] if task.problem_type == "multiple choice" else [],
@@ -278,14 +319,19 @@ def test_published_values_travel_with_the_package():
     root = Path(__file__).parents[2]
     patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["onethinker"]
     carried = {path for pattern in patterns for path in (root / "onethinker").glob(pattern)}
-    files = {path for path in (root / "onethinker").rglob("*.*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    files = {
+        path for path in (root / "onethinker").rglob("*.*") if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
     assert PUBLISHED_FILE in carried
     assert files - carried == set()
 
 
 def test_one_released_record_that_cannot_be_used_is_handed_over(tmp_path):
     root = charades(
-        tmp_path, RECORD, {**RECORD, "problem_id": 2, "solution": '<answer>{"time": [0, 0]}</answer>'}, {**RECORD, "problem_id": 3}
+        tmp_path,
+        RECORD,
+        {**RECORD, "problem_id": 2, "solution": '<answer>{"time": [0, 0]}</answer>'},
+        {**RECORD, "problem_id": 3},
     )
     bad: list[DataError] = []
     assert len(list(read_benchmark(find_benchmark("charades_sta"), root, bad=bad.append))) == 2

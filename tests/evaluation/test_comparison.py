@@ -5,11 +5,19 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from onethinker.evaluation.benchmarks import find_benchmark
-from onethinker.evaluation.comparison import BOOTSTRAP, MCNEMAR, bootstrap_p, compare_runs, compare_values, holm, mcnemar
+from onethinker.evaluation.benchmarks.table import find_benchmark
+from onethinker.evaluation.comparison import (
+    BOOTSTRAP,
+    MCNEMAR,
+    bootstrap_p,
+    compare_runs,
+    compare_values,
+    holm,
+    mcnemar,
+)
 from onethinker.evaluation.results import Result
-from onethinker.evaluation.runs import Evaluation, Run
-from onethinker.tasks.task import Grade
+from onethinker.report.runs import Evaluation, Run
+from onethinker.tasks.base import Grade
 
 
 def run_of(values, *, name="run", benchmark=None, task="numerical", problem="How many?"):
@@ -20,7 +28,10 @@ def run_of(values, *, name="run", benchmark=None, task="numerical", problem="How
         accuracy = 0.0 if isinstance(value, dict) else value
         grade = None if value is None else Grade(1.0, accuracy, 1.0, 0.5, metrics)
         results.append(Result(f"{name}-{sample_id}", sample_id, task, problem, "2", "", grade))
-    return Run(name, (Evaluation(name, Path(name), {}, {}, tuple(results), (), find_benchmark(benchmark) if benchmark else None),))
+    return Run(
+        name,
+        (Evaluation(name, Path(name), {}, {}, tuple(results), (), find_benchmark(benchmark) if benchmark else None),),
+    )
 
 
 def numbered(values):
@@ -59,7 +70,9 @@ def test_graded_answers_are_compared_by_a_bootstrap_whose_interval_is_that_of_th
     assert row.test == BOOTSTRAP
     error = gains.std() / np.sqrt(400)
     assert row.difference == pytest.approx(gains.mean())
-    assert row.low == pytest.approx(gains.mean() - 1.96 * error, abs=0.15 * error)  # 5,000 draws: a percentile is that sure
+    assert row.low == pytest.approx(
+        gains.mean() - 1.96 * error, abs=0.15 * error
+    )  # 5,000 draws: a percentile is that sure
     assert row.high == pytest.approx(gains.mean() + 1.96 * error, abs=0.15 * error)
 
 

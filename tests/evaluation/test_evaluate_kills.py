@@ -1,4 +1,6 @@
-"""SIGKILL at random moments of a real process that evaluates pictures and clips in files, in batches and as of a server."""
+"""SIGKILL at random moments of a real process that evaluates pictures and clips in files, in batches and as of a
+server.
+"""
 
 import json
 import multiprocessing
@@ -14,15 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from onethinker.data.formats import read_samples
-from onethinker.data.sample import Sample
-from onethinker.evaluation.evaluate import evaluate
+from onethinker.core.sample import Sample
+from onethinker.data.formats.released import read_samples
+from onethinker.data.synthetic import write_dataset
 from onethinker.evaluation.results import ANSWERS_FILE, RESULTS_FILE, open_journal, read_answers
-from onethinker.media.ahead import Decoders
+from onethinker.evaluation.runner import evaluate
+from onethinker.inference.engine import Reply, Request, Sampling
 from onethinker.media.budget import MediaBudget
-from onethinker.models.engine import Reply, Request, Sampling
-from onethinker.models.wording import Wording
-from onethinker.synthetic import write_dataset
+from onethinker.media.prefetch import Decoders
+from onethinker.tasks.template import Wording
 
 SAMPLES, BATCH = 14, 2
 PAUSE_S = 0.03
@@ -30,7 +32,9 @@ PAUSE_S = 0.03
 
 @dataclass
 class LoggingEngine:
-    """Answers with the truth and the seed that it was given, and writes to a file what it has answered before it says so."""
+    """Answers with the truth and the seed that it was given, and writes to a file what it has answered before it says
+    so.
+    """
 
     texts: dict[str, str]
     log: Path
@@ -40,7 +44,10 @@ class LoggingEngine:
 
     def answer(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
         time.sleep(PAUSE_S * len(requests))
-        replies = [Reply(self.texts[request.text].replace("?", str(request.seed)), 100, 10, "stop", 0.1) for request in requests]
+        replies = [
+            Reply(self.texts[request.text].replace("?", str(request.seed)), 100, 10, "stop", 0.1)
+            for request in requests
+        ]
         with self.log.open("a") as log:
             log.write("".join("answered\n" for _ in requests))
         return replies
@@ -73,7 +80,14 @@ def run(kind: Kind, samples: Sequence[Sample], output: Path) -> None:
     texts = {Wording().text(sample): f"<think>?</think><answer>{sample.truth}</answer>" for sample in samples}
     engine = kind(texts, output.with_suffix(".log"))
     with Decoders(1) as decoders:
-        evaluate(engine, samples, output=output, batch_size=BATCH, decoders=decoders, sampling=Sampling(temperature=1, seed=7))
+        evaluate(
+            engine,
+            samples,
+            output=output,
+            batch_size=BATCH,
+            decoders=decoders,
+            sampling=Sampling(temperature=1, seed=7),
+        )
 
 
 def start(kind: Kind, samples: Sequence[Sample], output: Path) -> multiprocessing.process.BaseProcess:

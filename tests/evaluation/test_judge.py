@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from onethinker.data.sample import Sample
-from onethinker.errors import CheckpointError, EngineError
-from onethinker.evaluation.evaluate import evaluate, score
+from onethinker.core.errors import CheckpointError, EngineError
+from onethinker.core.sample import Sample
 from onethinker.evaluation.judge import CACHE_FILE, Judge, Question
 from onethinker.evaluation.metrics import score_tasks
 from onethinker.evaluation.results import read_settings
+from onethinker.evaluation.runner import evaluate, score
+from onethinker.inference.engine import Reply
 from onethinker.media.budget import MediaBudget
-from onethinker.models.engine import Reply
-from onethinker.models.wording import Wording
+from onethinker.tasks.template import Wording
 from onethinker.training.config import RewardModelSettings
 
 Script = Callable[[dict[str, str]], tuple[int, Any]]
@@ -64,7 +64,10 @@ def server(script: Script = by_colour) -> Iterator[tuple[RewardModelSettings, li
         thread.join()
 
 
-RED, BLUE = Question("What colour?", "A red ball.", "It is red."), Question("What colour?", "A red ball.", "It is blue.")
+RED, BLUE = (
+    Question("What colour?", "A red ball.", "It is red."),
+    Question("What colour?", "A red ball.", "It is blue."),
+)
 
 
 def test_every_answer_is_judged_once_and_remembered_over_runs(tmp_path):
@@ -103,7 +106,9 @@ def test_a_memory_that_a_kill_cut_short_keeps_all_whole_lines(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "answer", [(500, {}), verdict(7), verdict("good"), (200, {"choices": []}), (401, {})], ids=["error", "7", "word", "none", "key"]
+    "answer",
+    [(500, {}), verdict(7), verdict("good"), (200, {"choices": []}), (401, {})],
+    ids=["error", "7", "word", "none", "key"],
 )
 def test_a_judge_that_says_nothing_usable_is_an_error_and_not_remembered(tmp_path, answer):
     with server(lambda _: answer) as (settings, _):
@@ -155,7 +160,12 @@ def test_the_judges_score_is_the_accuracy_of_free_text_and_of_nothing_else(tmp_p
     with server() as (settings, asked):
         results = run(Judge(settings, tmp_path / CACHE_FILE), tmp_path / "run")
     grades = {name: result.grade for name, result in results.items()}
-    assert {name: grade.accuracy for name, grade in grades.items()} == {"right": 1.0, "wrong": 0.25, "silent": 0.0, "number": 1.0}
+    assert {name: grade.accuracy for name, grade in grades.items()} == {
+        "right": 1.0,
+        "wrong": 0.25,
+        "silent": 0.0,
+        "number": 1.0,
+    }
     assert [grades[name].metrics["judge"] for name in ("right", "wrong", "silent")] == [1.0, 0.25, 0.0]
     assert "0.25 of 1 by judge sage" in grades["wrong"].problems[-1]
     assert "judge" not in grades["number"].metrics

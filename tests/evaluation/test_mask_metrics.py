@@ -5,10 +5,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onethinker.data.sample import Sample
-from onethinker.evaluation.mask_metrics import image_mask_metrics, paper_boundary_f, sample_mask_metrics, video_mask_metrics
-from onethinker.evaluation.readers.masks import unmarked_frames
-from onethinker.masks import decode_rle, encode_rle
+from onethinker.core.masks import decode_rle, encode_rle
+from onethinker.core.sample import Sample
+from onethinker.evaluation.benchmarks.readers.masks import unmarked_frames
+from onethinker.evaluation.mask_metrics import (
+    image_mask_metrics,
+    paper_boundary_f,
+    sample_mask_metrics,
+    video_mask_metrics,
+)
 
 TRACKEVAL = json.loads((Path(__file__).parent / "trackeval.json").read_text())
 """Made by benchmarks/masks_with_trackeval.py with TrackEval 1.3.0 in an environment of its own."""
@@ -61,17 +66,23 @@ def test_no_answer_is_nothing_throughout_and_surplus_frames_cost_nothing():
 
 
 def test_the_papers_tolerance_is_a_square_around_the_outline():
-    # 60 x 80: the diagonal is 100 px, so the paper's square reaches round(0.75) = 1 px to each side, also along diagonals.
+    # 60 x 80: the diagonal is 100 px, so the paper's square reaches round(0.75) = 1 px to each side, also along
+    # diagonals.
     assert paper_boundary_f(rectangle(11, 11, 31, 31), rectangle(10, 10, 30, 30)) == 1
     assert paper_boundary_f(rectangle(13, 13, 27, 27), rectangle(10, 10, 30, 30)) == 0
 
 
 def test_a_samples_masks_are_measured_by_its_frames():
     box, still = rectangle(10, 10, 30, 30), rectangle(40, 10, 50, 30)
-    output = {"frames": ["5", "6"], "segmentation_rle": {"5": encode_rle(box), "6": [encode_rle(box), encode_rle(still)]}}
+    output = {
+        "frames": ["5", "6"],
+        "segmentation_rle": {"5": encode_rle(box), "6": [encode_rle(box), encode_rle(still)]},
+    }
     video = Sample("v", "?", "segmentation", "video", (), extra={"segmentation_output": output, "fps": 2})
     assert sample_mask_metrics(video, {"5": box, "6": box})["J (official)"] == pytest.approx((1 + 400 / 600) / 2)
-    image = Sample("i", "?", "segmentation", "image", (), extra={"segmentation_output": {"segmentation_rle": encode_rle(box)}})
+    image = Sample(
+        "i", "?", "segmentation", "image", (), extra={"segmentation_output": {"segmentation_rle": encode_rle(box)}}
+    )
     assert sample_mask_metrics(image, {"image": box}) == {"gIoU": 1, "intersection_px": 400, "union_px": 400}
     assert sample_mask_metrics(image, None)["union_px"] == 400
 
@@ -80,7 +91,11 @@ def test_frames_for_which_the_record_has_no_mask_are_left_out_by_the_paper_and_e
     box = rectangle(10, 10, 30, 30)
     Image.fromarray(box.astype(np.uint8)).save(tmp_path / "a.png")
     rles = {"frames": ["a", "b", "c"], "segmentation_rle": {"a": encode_rle(box), "b": None}}
-    files = {"frames": ["a", "b", "c"], "mask_files": {"a": [str(tmp_path / "a.png")], "b": [], "c": []}, "objects": None}
+    files = {
+        "frames": ["a", "b", "c"],
+        "mask_files": {"a": [str(tmp_path / "a.png")], "b": [], "c": []},
+        "objects": None,
+    }
     for output in (rles, files):
         video = Sample("v", "?", "segmentation", "video", (), extra={"segmentation_output": output, "fps": 2})
         assert unmarked_frames(video) == {"b", "c"}

@@ -12,24 +12,31 @@ import pytest
 from PIL import Image
 
 from onethinker.cli import main
-from onethinker.clip import Clip
-from onethinker.data.formats import read_samples, write_samples
-from onethinker.data.sample import Sample
-from onethinker.errors import CheckpointError, DataError, EngineError
-from onethinker.evaluation.benchmarks import find_benchmark
-from onethinker.evaluation.masking import MASKS_FILE, has_segmentation, measure_masks, newest_masks, read_masks, with_stored_masks
+from onethinker.core.errors import CheckpointError, DataError, EngineError
+from onethinker.core.frames import Clip
+from onethinker.core.geometry import box_to_px
+from onethinker.core.masks import Mask, decode_rle, encode_rle
+from onethinker.core.sample import Sample
+from onethinker.core.sources import FrameFolder
+from onethinker.data.formats.released import read_samples, write_samples
+from onethinker.data.synthetic import make_sample
+from onethinker.evaluation.benchmarks.readers.masks import selection_of, truth_masks
+from onethinker.evaluation.benchmarks.table import find_benchmark
+from onethinker.evaluation.masking import (
+    MASKS_FILE,
+    has_segmentation,
+    measure_masks,
+    newest_masks,
+    read_masks,
+    with_stored_masks,
+)
 from onethinker.evaluation.metrics import score_tasks
-from onethinker.evaluation.readers.masks import selection_of, truth_masks
 from onethinker.evaluation.results import RESULTS_FILE, Result, read_results
 from onethinker.evaluation.scoring import score_benchmark, unparsable
-from onethinker.geometry import box_to_px
-from onethinker.masks import Mask, decode_rle, encode_rle
-from onethinker.media.sources import FrameFolder
-from onethinker.models.segmenter import load_segmenter
-from onethinker.synthetic import make_sample
+from onethinker.segmenters.base import load_segmenter
 from onethinker.tasks import find_task, grade_response
 from onethinker.tasks.segmentation import Selection
-from tests.models.tiny_sam2 import save_tiny_sam2
+from tests.segmenters.tiny_sam2 import save_tiny_sam2
 
 
 @dataclass
@@ -80,7 +87,9 @@ def pictures(folder: Path, count: int) -> list[Sample]:
     for number in range(count):
         Image.new("RGB", (60, 40)).save(folder / f"{number}.png")
         extra = {"segmentation_output": {"segmentation_rle": encode_rle(SQUARE)}}
-        samples.append(Sample(f"s{number}", "?", "segmentation", "image", (folder / f"{number}.png",), truth=ANSWER, extra=extra))
+        samples.append(
+            Sample(f"s{number}", "?", "segmentation", "image", (folder / f"{number}.png",), truth=ANSWER, extra=extra)
+        )
     return samples
 
 
@@ -91,7 +100,9 @@ def answered(samples: list[Sample], *texts: str) -> list[Result]:
         task = find_task(sample.problem_type, sample.data_type)
         response = f"<think>x</think><answer>{texts[min(number, len(texts) - 1)]}</answer>"
         grade = grade_response(response, sample.truth, task=task)
-        results.append(Result(f"key {sample.id}", sample.id, task.statistics, sample.problem, sample.truth, response, grade))
+        results.append(
+            Result(f"key {sample.id}", sample.id, task.statistics, sample.problem, sample.truth, response, grade)
+        )
     return results
 
 
@@ -130,7 +141,9 @@ def test_a_failure_has_no_grade_withholds_the_numbers_and_is_tried_again(tmp_pat
     first = measure_masks(BoxSegmenter(fails_for=("1.png",)), samples, before, output=tmp_path)
     assert [result.grade is None for result in first] == [False, True, False]
     assert "no memory for 1.png" in first[1].error
-    assert {row.missing for row in score_benchmark(find_benchmark("RefCOCO-seg val"), first)} == {"1 of 3 samples without a grade"}
+    assert {row.missing for row in score_benchmark(find_benchmark("RefCOCO-seg val"), first)} == {
+        "1 of 3 samples without a grade"
+    }
     again = BoxSegmenter()
     assert metric(measure_masks(again, samples, before, output=tmp_path), "gIoU") == 1
     assert again.cut == ["1.png"]
@@ -222,7 +235,9 @@ def test_samples_without_true_masks_are_named_before_anything_is_asked(tmp_path)
 
 
 def video(folder: Path, *, shown: int) -> Sample:
-    """A video of 20 frames, each brighter than the one before, whose first `shown` ones have true masks, all but two of them."""
+    """A video of 20 frames, each brighter than the one before, whose first `shown` ones have true masks, all but two of
+    them.
+    """
     keys = [f"{number:05}" for number in range(20)]
     for number, key in enumerate(keys):
         Image.new("RGB", (100, 60), (number,) * 3).save(folder / f"{key}.png")
@@ -235,7 +250,9 @@ def video(folder: Path, *, shown: int) -> Sample:
     output = {"frames": keys[:shown], "segmentation_rle": masks}
     answer = json.dumps({"time": 1, **json.loads(ANSWER)})
     media = (FrameFolder(folder, tuple(f"{key}.png" for key in keys), 6),)
-    return Sample("v", "?", "segmentation", "video", media, truth=answer, extra={"fps": 6, "segmentation_output": output})
+    return Sample(
+        "v", "?", "segmentation", "video", media, truth=answer, extra={"fps": 6, "segmentation_output": output}
+    )
 
 
 def test_each_frame_of_a_videos_truth_is_compared_with_the_mask_of_its_moment(tmp_path):
@@ -256,7 +273,9 @@ def test_masks_of_another_size_than_the_truth_are_brought_to_it(tmp_path):
 
 def test_grabcut_finds_the_shapes_of_synthetic_scenes(tmp_path):
     for kind, name in (("image", "gIoU"), ("video", "J (official)")):
-        samples = [make_sample(0, index, problem_type="segmentation", data_type=kind, split="test") for index in range(3)]
+        samples = [
+            make_sample(0, index, problem_type="segmentation", data_type=kind, split="test") for index in range(3)
+        ]
         assert has_segmentation(samples)
         results = measure_masks(load_segmenter("grabcut"), samples, answered_truth(samples), output=tmp_path / kind)
         assert metric(results, name) > 0.8
@@ -292,11 +311,25 @@ def run(*arguments: object) -> int:
 
 def test_the_command_line_measures_masks_counts_unreadable_answers_and_says_the_same_again(tmp_path, capsys):
     write_samples(tmp_path / "eval_seg_refcoco.json", pictures(tmp_path, 2))
-    arguments = ("evaluate", "--model", "tiny", "--max-new-tokens", 4, "--segmenter", "grabcut", "--output", tmp_path / "runs", "--json")
+    arguments = (
+        "evaluate",
+        "--model",
+        "tiny",
+        "--max-new-tokens",
+        4,
+        "--segmenter",
+        "grabcut",
+        "--output",
+        tmp_path / "runs",
+        "--json",
+    )
     assert run(*arguments, "--benchmark", "refcoco_seg_val", "--data", tmp_path) == 0
     first = capsys.readouterr()
     record = json.loads(first.out)
-    assert [(row["metric"], row["estimate"]["mean"], row["missing"]) for row in record["benchmarks"]] == [("cIoU", 0, ""), ("gIoU", 0, "")]
+    assert [(row["metric"], row["estimate"]["mean"], row["missing"]) for row in record["benchmarks"]] == [
+        ("cIoU", 0, ""),
+        ("gIoU", 0, ""),
+    ]
     assert record["unparsable"] == {"RefCOCO-seg val": ["s0", "s1"]}
     assert "2 answers could not be read and count 0: s0, s1" in first.err
     assert "masks are by grabcut" in first.err
@@ -307,11 +340,24 @@ def test_the_command_line_measures_masks_counts_unreadable_answers_and_says_the_
 
 def test_a_file_of_segmentation_has_mask_metrics_in_its_scores(tmp_path, capsys):
     write_samples(tmp_path / "mine.jsonl", pictures(tmp_path, 1))
-    arguments = ("--data", tmp_path / "mine.jsonl", "--segmenter", "grabcut", "--output", tmp_path / "run", "--max-new-tokens", 4)
+    arguments = (
+        "--data",
+        tmp_path / "mine.jsonl",
+        "--segmenter",
+        "grabcut",
+        "--output",
+        tmp_path / "run",
+        "--max-new-tokens",
+        4,
+    )
     assert run("evaluate", "--model", "tiny", *arguments, "--json") == 0
     said = capsys.readouterr()
     [task] = json.loads(said.out)["tasks"]
-    assert (task["task"], task["metrics"]["gIoU"]["mean"], task["metrics"]["cIoU"]["mean"]) == ("segmentation/image", 0, 0)
+    assert (task["task"], task["metrics"]["gIoU"]["mean"], task["metrics"]["cIoU"]["mean"]) == (
+        "segmentation/image",
+        0,
+        0,
+    )
     assert "1 answers could not be read and count 0: s0" in said.err
 
 
@@ -323,7 +369,9 @@ def test_a_file_of_segmentation_has_mask_metrics_in_its_scores(tmp_path, capsys)
     ],
     ids=["nothing to cut", "no weights"],
 )
-def test_a_segmenter_without_work_or_weights_is_refused_before_anything_is_asked(tmp_path, capsys, arguments, complaint):
+def test_a_segmenter_without_work_or_weights_is_refused_before_anything_is_asked(
+    tmp_path, capsys, arguments, complaint
+):
     assert run("evaluate", "--model", "tiny", *arguments, "--output", tmp_path / "run") == 1
     assert complaint in capsys.readouterr().err.replace("\n", " ")
     assert not (tmp_path / "run").exists()
@@ -348,7 +396,9 @@ def test_kill_9_costs_at_most_the_mask_in_flight(tmp_path):
     rng, kills = np.random.default_rng(0), 0
     while not (tmp_path / "killed" / RESULTS_FILE).exists():
         lines = count_lines(tmp_path / "killed" / MASKS_FILE)
-        worker = multiprocessing.get_context("fork").Process(target=_measure_slowly, args=(samples, tmp_path / "killed"))
+        worker = multiprocessing.get_context("fork").Process(
+            target=_measure_slowly, args=(samples, tmp_path / "killed")
+        )
         worker.start()
         time.sleep(rng.uniform(0.02, 0.15) * (1 + kills / 10))  # longer and longer, for a machine that is busy
         worker.kill()

@@ -4,10 +4,12 @@ from scipy.stats import bootstrap
 
 from onethinker.evaluation.metrics import Estimate, estimate, estimate_ratio, mean_accuracy, score_tasks
 from onethinker.evaluation.results import Result
-from onethinker.tasks.task import Grade
+from onethinker.tasks.base import Grade
 
 
-def result(name: str, accuracy: float | None, *, task: str = "numerical", metrics: dict[str, float] | None = None) -> Result:
+def result(
+    name: str, accuracy: float | None, *, task: str = "numerical", metrics: dict[str, float] | None = None
+) -> Result:
     grade = None if accuracy is None else Grade(accuracy + 1, accuracy, 1.0, 0.5, metrics or {})
     return Result(key=name, sample_id=name, task=task, problem="How many?", truth="2", response="", grade=grade)
 
@@ -30,7 +32,9 @@ def test_total_counts_tasks_alike_however_many_samples_they_have():
 
 
 def test_metrics_are_averaged_by_name():
-    [score] = score_tasks([result("a", 1, metrics={"iou": 0.5, "r@0.5": 1}), result("b", 0, metrics={"iou": 0.0, "r@0.5": 0})])
+    [score] = score_tasks(
+        [result("a", 1, metrics={"iou": 0.5, "r@0.5": 1}), result("b", 0, metrics={"iou": 0.0, "r@0.5": 0})]
+    )
     assert {name: value.mean for name, value in score.metrics.items()} == {"iou": 0.25, "r@0.5": 0.5}
 
 
@@ -76,7 +80,11 @@ def test_the_interval_of_a_ratio_draws_samples_with_both_their_parts():
     above = below * rng.random(60)
     ours = estimate_ratio(above.tolist(), below.tolist())
     scipys = bootstrap(
-        (above, below), lambda a, b, axis: a.sum(axis) / b.sum(axis), method="percentile", paired=True, rng=np.random.default_rng(1)
+        (above, below),
+        lambda a, b, axis: a.sum(axis) / b.sum(axis),
+        method="percentile",
+        paired=True,
+        rng=np.random.default_rng(1),
     ).confidence_interval
     assert ours.mean == above.sum() / below.sum()
     # Two bootstraps with other draws, as for means.

@@ -8,17 +8,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onethinker.data.sample import Sample
-from onethinker.errors import DataError
-from onethinker.evaluation.evaluate import check_samples
-from onethinker.evaluation.readers.expressions import DAVIS_FPS, read_mevis, read_palettes, read_reasonvos
-from onethinker.evaluation.readers.got10k import read_got10k
-from onethinker.evaluation.readers.masks import frame_times, load_mask, selection_of, truth_masks, with_truth_from_masks
-from onethinker.evaluation.readers.pickles import load_plain_pickle, read_plain_pickle
-from onethinker.evaluation.readers.refcoco import read_refcoco
-from onethinker.evaluation.readers.released import read_released
-from onethinker.evaluation.readers.temporal import read_activitynet_captions, read_charades_sta
-from onethinker.masks import encode_rle
+from onethinker.core.errors import DataError
+from onethinker.core.masks import encode_rle
+from onethinker.core.sample import Sample
+from onethinker.evaluation.benchmarks.readers.expressions import DAVIS_FPS, read_mevis, read_palettes, read_reasonvos
+from onethinker.evaluation.benchmarks.readers.got10k import read_got10k
+from onethinker.evaluation.benchmarks.readers.masks import (
+    frame_times,
+    load_mask,
+    selection_of,
+    truth_masks,
+    with_truth_from_masks,
+)
+from onethinker.evaluation.benchmarks.readers.pickles import load_plain_pickle, read_plain_pickle
+from onethinker.evaluation.benchmarks.readers.refcoco import read_refcoco
+from onethinker.evaluation.benchmarks.readers.released import read_released
+from onethinker.evaluation.benchmarks.readers.temporal import read_activitynet_captions, read_charades_sta
+from onethinker.evaluation.runner import check_samples
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.tasks import find_task
@@ -60,7 +66,9 @@ def refcoco(root: Path, *, protocol: int = 0, **changes: object) -> Path:
     polygon = [[10, 20, 50, 20, 50, 60, 10, 60]]
     instances = {
         "images": [{"id": 3, "file_name": "COCO_train2014_000000000003.jpg", "width": 100, "height": 200}],
-        "annotations": [{"id": 11, "image_id": 3, "category_id": 1, "bbox": [10.0, 20.0, 40.0, 40.0], "segmentation": polygon}],
+        "annotations": [
+            {"id": 11, "image_id": 3, "category_id": 1, "bbox": [10.0, 20.0, 40.0, 40.0], "segmentation": polygon}
+        ],
     }
     write(root / "refcoco/instances.json", instances)
     (root / "train2014").mkdir()
@@ -138,14 +146,18 @@ def test_damaged_pickles_are_an_error_wherever_they_are_cut(tmp_path):
 
 
 def test_charades_sta_lines_are_spans(tmp_path):
-    path = write(tmp_path / "charades_sta_test.txt", "3MSZA 24.3 30.4##person turn a light on.\nAO8RW 0.0 6.9##a person reads\n")
+    path = write(
+        tmp_path / "charades_sta_test.txt", "3MSZA 24.3 30.4##person turn a light on.\nAO8RW 0.0 6.9##a person reads\n"
+    )
     first, second = read_charades_sta(path, tmp_path)
     assert (first.truth, first.media) == ('{"time": [24.3, 30.4]}', (tmp_path / "Charades_v1_480/3MSZA.mp4",))
     assert "person turn a light on." in first.problem
     check_samples([first, second])
 
 
-@pytest.mark.parametrize("line", ["3MSZA 24.3##x", "3MSZA a b##x", "3MSZA 5.0 5.0##x", "3MSZA 5.0.1 6.0##x", "3MSZA 5.0 6.0##"])
+@pytest.mark.parametrize(
+    "line", ["3MSZA 24.3##x", "3MSZA a b##x", "3MSZA 5.0 5.0##x", "3MSZA 5.0.1 6.0##x", "3MSZA 5.0 6.0##"]
+)
 def test_a_bad_line_of_charades_sta_is_named(tmp_path, line):
     path = write(tmp_path / "charades_sta_test.txt", f"AO8RW 0.0 6.9##x\n{line}\n")
     with pytest.raises(DataError, match=r"charades_sta_test\.txt, line 2"):
@@ -190,7 +202,10 @@ def got10k(root: Path, *, boxes: list[str] | None = None, hidden: tuple[int, ...
     write(root / "val/list.txt", "GOT-10k_Val_000001\n")
     for number in range(1, 26):
         Image.new("RGB", (100, 50), (number * 10,) * 3).save(folder / f"{number:08d}.jpg")
-    write(folder / "groundtruth.txt", "\n".join(boxes or [f"{10 + n}.0000,20.0000,30.0000,10.0000" for n in range(25)]) + "\n")
+    write(
+        folder / "groundtruth.txt",
+        "\n".join(boxes or [f"{10 + n}.0000,20.0000,30.0000,10.0000" for n in range(25)]) + "\n",
+    )
     write(folder / "absence.label", "".join(f"{int(n in hidden)}\n" for n in range(25)))
     write(folder / "cover.label", "8\n" * 25)
     return root / "val"
@@ -198,7 +213,11 @@ def got10k(root: Path, *, boxes: list[str] | None = None, hidden: tuple[int, ...
 
 def test_got10k_is_asked_a_box_a_second_from_that_of_the_first_frame(tmp_path):
     [sample] = read_got10k(got10k(tmp_path))
-    assert json.loads(sample.truth)["boxes"] == {"1": [100, 400, 400, 600], "2": [200, 400, 500, 600], "3": [300, 400, 600, 600]}
+    assert json.loads(sample.truth)["boxes"] == {
+        "1": [100, 400, 400, 600],
+        "2": [200, 400, 500, 600],
+        "3": [300, 400, 600, 600],
+    }
     assert sample.problem.endswith("at [100,400,400,600].")
     clip = read_clip(sample.media[0], MediaBudget(fps=2))
     assert clip.times_s == (0.0, 0.5, 1.0, 1.5, 2.0)
@@ -248,7 +267,10 @@ def palette(path: Path, indices: np.ndarray) -> None:
 
 def test_mevis_masks_are_those_of_all_objects_of_an_expression(tmp_path):
     frames(tmp_path / "JPEGImages/clip")
-    expressions = {"0": {"exp": "the moving box", "obj_id": [1], "anno_id": [4]}, "1": {"exp": "both", "obj_id": [1, 2], "anno_id": [4, 5]}}
+    expressions = {
+        "0": {"exp": "the moving box", "obj_id": [1], "anno_id": [4]},
+        "1": {"exp": "both", "obj_id": [1, 2], "anno_id": [4, 5]},
+    }
     write(tmp_path / "meta_expressions.json", {"videos": {"clip": {"frames": NAMES, "expressions": expressions}}})
     rles = {"4": [encode_rle(mask) for mask in MOVING], "5": [None, encode_rle(STILL), None]}
     write(tmp_path / "mask_dict.json", rles)
@@ -285,7 +307,10 @@ def test_reasonvos_has_a_folder_of_masks_for_each_object(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(mask.astype(np.uint8) * 255).save(path)
     expressions = [{"exp_id": 7, "obj_id": 3, "exp_text": "what moves", "is_sent": False}] * 2
-    write(tmp_path / "meta_expressions.json", {"videos": {"clip": {"source": "MOSE", "frames": NAMES, "expressions": expressions}}})
+    write(
+        tmp_path / "meta_expressions.json",
+        {"videos": {"clip": {"source": "MOSE", "frames": NAMES, "expressions": expressions}}},
+    )
     first, second = read_reasonvos(tmp_path)
     assert [mask.tolist() for mask in truth_masks(first).values()] == [mask.tolist() for mask in MOVING]
     assert (first.id, second.id, first.source) == ("clip-0", "clip-1", "MOSE")
@@ -299,8 +324,16 @@ def test_reasonvos_has_a_folder_of_masks_for_each_object(tmp_path):
         ({"frames": NAMES, "expressions": 3}, {}, "'expressions'"),
         ({"frames": NAMES, "expressions": {"0": {"exp": ""}}}, {}, "expression '0': 'exp'"),
         ({"frames": NAMES, "expressions": {"0": {"exp": "x", "anno_id": [None]}}}, {}, "expression '0': 'anno_id'"),
-        ({"frames": NAMES, "expressions": {"0": {"exp": "x", "anno_id": [4]}}}, {"4": [None]}, "mask_dict.json: '4' must be a list of 3"),
-        ({"frames": NAMES, "expressions": {"0": {"exp": "x", "anno_id": [4]}}}, {"4": [{"size": [2, 2]}] * 3}, "clip-0"),
+        (
+            {"frames": NAMES, "expressions": {"0": {"exp": "x", "anno_id": [4]}}},
+            {"4": [None]},
+            "mask_dict.json: '4' must be a list of 3",
+        ),
+        (
+            {"frames": NAMES, "expressions": {"0": {"exp": "x", "anno_id": [4]}}},
+            {"4": [{"size": [2, 2]}] * 3},
+            "clip-0",
+        ),
         ({"frames": NAMES, "expressions": {"0": {"exp": "x", "anno_id": [4]}}}, {"4": [None] * 3}, "clip-0"),
     ],
     ids=["frames", "expressions", "text", "object", "masks", "run length", "nowhere"],
@@ -324,8 +357,18 @@ def test_a_mask_in_colours_is_refused(tmp_path):
 def test_released_segmentation_files_with_masks_alone_get_box_and_points(tmp_path):
     rles = {"0": encode_rle(MOVING[0]), "2": encode_rle(MOVING[2])}
     common = {"problem": "what moves", "problem_type": "segmentation", "problem_id": 1, "fps": 2}
-    video = {**common, "data_type": "video", "path": "a.mp4", "segmentation_output": {"frames": ["0", "1", "2"], "segmentation_rle": rles}}
-    image = {**common, "data_type": "image", "path": "./a.jpg", "segmentation_output": {"segmentation_rle": encode_rle(STILL)}}
+    video = {
+        **common,
+        "data_type": "video",
+        "path": "a.mp4",
+        "segmentation_output": {"frames": ["0", "1", "2"], "segmentation_rle": rles},
+    }
+    image = {
+        **common,
+        "data_type": "image",
+        "path": "./a.jpg",
+        "segmentation_output": {"segmentation_rle": encode_rle(STILL)},
+    }
     first, second = read_released(write(tmp_path / "eval_seg.json", [video, image]))
     assert [int(mask.sum()) for mask in truth_masks(first).values()] == [400, 0, 400]
     assert json.loads(first.truth)["time"] == 0
@@ -337,7 +380,13 @@ def test_released_segmentation_files_with_masks_alone_get_box_and_points(tmp_pat
 def test_paths_from_the_root_are_meant_below_the_data_folder_when_they_are_only_there(tmp_path):
     (tmp_path / "media").mkdir()
     (tmp_path / "media/a.jpg").write_bytes(b"")
-    record = {"problem": "x", "problem_type": "numerical", "data_type": "image", "path": "/media/a.jpg", "solution": "<answer>1</answer>"}
+    record = {
+        "problem": "x",
+        "problem_type": "numerical",
+        "data_type": "image",
+        "path": "/media/a.jpg",
+        "solution": "<answer>1</answer>",
+    }
     [sample] = read_released(write(tmp_path / "eval.json", [record]))
     assert sample.media == (tmp_path / "media/a.jpg",)
 

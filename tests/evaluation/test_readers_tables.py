@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from onethinker.errors import DataError
-from onethinker.evaluation.evaluate import check_samples
-from onethinker.evaluation.readers.tables import Form, circle_of, read_rows, read_table
+from onethinker.core.errors import DataError
+from onethinker.evaluation.benchmarks.readers.tables import Form, circle_of, read_rows, read_table
+from onethinker.evaluation.runner import check_samples
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 
@@ -37,9 +37,22 @@ def pixel(sample, number=0) -> list[int]:
 
 
 def test_a_row_is_a_question_with_its_options_and_picture(tmp_path):
-    row = {"index": 7, "image": picture("red"), "question": "What colour?", "A": "red", "B": "blue", "answer": "A", "category": "colour"}
+    row = {
+        "index": 7,
+        "image": picture("red"),
+        "question": "What colour?",
+        "A": "red",
+        "B": "blue",
+        "answer": "A",
+        "category": "colour",
+    }
     [sample] = read_table(table(tmp_path / "MMStar.tsv", [row]), Form())
-    assert (sample.id, sample.problem, sample.options, sample.truth) == ("7", "What colour?", ("A. red", "B. blue"), "A")
+    assert (sample.id, sample.problem, sample.options, sample.truth) == (
+        "7",
+        "What colour?",
+        ("A. red", "B. blue"),
+        "A",
+    )
     assert (sample.problem_type, sample.data_type, sample.source) == ("multiple choice", "image", "MMStar")
     assert sample.extra == {"category": "colour"}
     assert pixel(sample) == [255, 0, 0]
@@ -48,7 +61,14 @@ def test_a_row_is_a_question_with_its_options_and_picture(tmp_path):
 def test_pictures_of_other_rows_and_several_pictures_are_found(tmp_path):
     rows = [
         {"index": 1, "image": picture("red"), "question": 'a "b"\tc\nd', "A": "x", "B": "y", "answer": "A"},
-        {"index": 2, "image": str([picture("lime"), picture("blue")]), "question": "e", "A": "x", "B": "y", "answer": "B"},
+        {
+            "index": 2,
+            "image": str([picture("lime"), picture("blue")]),
+            "question": "e",
+            "A": "x",
+            "B": "y",
+            "answer": "B",
+        },
         {"index": 1000001, "image": "1", "question": "f", "A": "y", "B": "x", "answer": "B"},
     ]
     first, second, third = read_table(table(tmp_path / "t.tsv", rows), Form())
@@ -70,7 +90,14 @@ def test_hints_lists_of_choices_and_numbers_are_read_as_in_mathvista(tmp_path):
             "answer_option": "B",
             "question_type": "multi_choice",
         },
-        {"index": 2, "image": picture("red"), "question": "How many?", "choices": "[]", "answer": "4", "question_type": "free_form"},
+        {
+            "index": 2,
+            "image": picture("red"),
+            "question": "How many?",
+            "choices": "[]",
+            "answer": "4",
+            "question_type": "free_form",
+        },
     ]
     choice, number = read_table(table(tmp_path / "t.tsv", rows), Form())
     assert (choice.problem, choice.options, choice.truth) == ("Look.\nWhich?", ("A. 1 m", "B. 2 m"), "B")
@@ -78,14 +105,33 @@ def test_hints_lists_of_choices_and_numbers_are_read_as_in_mathvista(tmp_path):
 
 
 def test_choices_inside_the_question_are_choices_as_in_mathverse(tmp_path):
-    row = {"index": 1, "image": picture("red"), "question": "x?\nChoices:\nA:1\nB:2", "answer": "B", "question_type": "multi-choice"}
+    row = {
+        "index": 1,
+        "image": picture("red"),
+        "question": "x?\nChoices:\nA:1\nB:2",
+        "answer": "B",
+        "question_type": "multi-choice",
+    }
     [sample] = read_table(table(tmp_path / "t.tsv", [row]), Form())
     assert (sample.problem_type, sample.truth) == ("multiple choice", "B")
 
 
 def test_videos_lie_where_their_benchmarks_put_them(tmp_path):
-    holmes = {"index": 0, "video": "v1", "video_path": "./video/v1.mp4", "candidates": "['A. a', 'B. b']", "question": "q", "answer": "B"}
-    long = {"index": 0, "video_path": "./videos/v2.mp4", "candidates": "['a', 'b']", "question": "q", "correct_choice": 1}
+    holmes = {
+        "index": 0,
+        "video": "v1",
+        "video_path": "./video/v1.mp4",
+        "candidates": "['A. a', 'B. b']",
+        "question": "q",
+        "answer": "B",
+    }
+    long = {
+        "index": 0,
+        "video_path": "./videos/v2.mp4",
+        "candidates": "['a', 'b']",
+        "question": "q",
+        "correct_choice": 1,
+    }
     caption = {"index": 0, "video": "v3.mp4", "caption": "A teacher writes a sum."}
     form = Form(free_form="open-ended", question="Describe.", video_folder="youtube_videos")
     samples = [
@@ -115,7 +161,9 @@ def test_only_the_rows_of_the_benchmark_are_kept_and_their_pictures_may_be_in_ot
     path = table(tmp_path / "t.tsv", rows)
     [sample] = read_table(path, Form(only=("split", "validation")))
     assert (sample.id, pixel(sample)) == ("2", [255, 0, 0])
-    with pytest.raises(DataError, match=r"no row of the benchmark.*'split' is \['dev', 'validation'\], expected 'test'"):
+    with pytest.raises(
+        DataError, match=r"no row of the benchmark.*'split' is \['dev', 'validation'\], expected 'test'"
+    ):
         list(read_table(path, Form(only=("split", "test"))))
 
 
@@ -193,7 +241,9 @@ def test_samples_of_tables_can_be_evaluated_and_filed(tmp_path):
     ids=["before another", "the answer", "beside empty ones", "as pandas writes nothing", "nothing"],
 )
 def test_nan_is_an_option_where_it_is_meant(tmp_path, fields, options):
-    [sample] = read_table(table(tmp_path / "t.tsv", [{"index": 1, "image": picture("red"), "question": "1 / 0?", **fields}]), Form())
+    [sample] = read_table(
+        table(tmp_path / "t.tsv", [{"index": 1, "image": picture("red"), "question": "1 / 0?", **fields}]), Form()
+    )
     assert sample.options == options
     assert sample.problem == "1 / 0?"
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from onethinker.clip import Clip
-from onethinker.data.sample import Sample
-from onethinker.errors import CheckpointError
+from onethinker.core.errors import CheckpointError
+from onethinker.core.frames import Clip
+from onethinker.core.sample import Sample
+from onethinker.core.sources import FrameFolder
 from onethinker.evaluation.results import (
     ANSWERS_FILE,
     Answer,
@@ -17,8 +18,7 @@ from onethinker.evaluation.results import (
     read_answers,
     result_key,
 )
-from onethinker.media.digests import NOTHING, Digests
-from onethinker.media.sources import FrameFolder
+from onethinker.storage.hashing import NOTHING, Digests
 
 SETTINGS = {"model": "m", "sampling": {"seed": 0}, "budget": {"fps": 2.0}}
 
@@ -93,7 +93,9 @@ def test_frames_and_times_of_clips_in_memory_change_the_key(sample):
 
 
 def test_digests_are_remembered_while_the_file_stays_what_it_was(sample, tmp_path):
-    """The memory is looked at: a wrong digest in it is believed for as long as the file's times say that nothing changed."""
+    """The memory is looked at: a wrong digest in it is believed for as long as the file's times say that nothing
+    changed.
+    """
     memory, path = tmp_path / "memory" / "media.json", sample.media[0]
     status = path.stat()
     stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from onethinker.data.sample import Sample
-from onethinker.errors import DataError
-from onethinker.evaluation.benchmarks import find_benchmark, read_benchmark
+from onethinker.core.errors import DataError
+from onethinker.core.geometry import Box
+from onethinker.core.sample import Sample
+from onethinker.evaluation.benchmarks.readers.got10k import FRAME_BOXES, frame_boxes
+from onethinker.evaluation.benchmarks.table import find_benchmark, read_benchmark
 from onethinker.evaluation.frame_metrics import box_at, frame_overlaps, with_frame_metrics
-from onethinker.evaluation.readers.got10k import FRAME_BOXES, frame_boxes
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.scoring import score_benchmark
-from onethinker.geometry import Box
 from onethinker.tasks import find_task, grade_response
 from onethinker.tasks.tracking import Track
 
@@ -32,13 +32,23 @@ def test_between_two_answered_seconds_the_box_moves_on_a_straight_line():
 def test_every_frame_but_the_first_counts_and_thresholds_are_strict():
     truth = {0.0: A, 0.1: A, 0.2: A, 0.3: B}
     # The box stands still: 1, 1 and, against B, 0. The first frame is not counted.
-    assert frame_overlaps(Track({0: A}), truth) == {"frames": 3, "overlaps": 2, "frames_above_0.5": 2, "frames_above_0.75": 2}
+    assert frame_overlaps(Track({0: A}), truth) == {
+        "frames": 3,
+        "overlaps": 2,
+        "frames_above_0.5": 2,
+        "frames_above_0.75": 2,
+    }
     half = frame_overlaps(Track({0: Box(0, 0, 100, 50)}), {0.0: A, 0.1: A})
     assert half == {"frames": 1, "overlaps": 0.5, "frames_above_0.5": 0, "frames_above_0.75": 0}
 
 
 def test_an_answer_that_cannot_be_read_overlaps_nothing_in_any_frame():
-    assert frame_overlaps(None, {0.0: A, 0.1: A, 0.2: B}) == {"frames": 2, "overlaps": 0, "frames_above_0.5": 0, "frames_above_0.75": 0}
+    assert frame_overlaps(None, {0.0: A, 0.1: A, 0.2: B}) == {
+        "frames": 2,
+        "overlaps": 0,
+        "frames_above_0.5": 0,
+        "frames_above_0.75": 0,
+    }
 
 
 def video(root: Path, name: str, boxes: list[tuple[int, int, int, int]], *, hidden: tuple[int, ...] = ()) -> None:
@@ -75,7 +85,9 @@ def test_got_10k_has_the_papers_numbers_over_videos_and_its_own_over_all_frames(
     track = {str(k): [100 * (k - 1), 0, 100 * (k - 1) + 200, 200] for k in (1, 2, 3)}
     assert json.loads(samples[0].truth)["boxes"] == track
     right = answered(samples, json.dumps({"boxes": track}), json.dumps({"boxes": {"1": [0, 0, 500, 500]}}))
-    assert values(right) == dict.fromkeys(("AO", "R@0.3", "R@0.5", "R@0.7", "AO (official)", "SR@0.5 (official)", "SR@0.75 (official)"), 1)
+    assert values(right) == dict.fromkeys(
+        ("AO", "R@0.3", "R@0.5", "R@0.7", "AO (official)", "SR@0.5 (official)", "SR@0.75 (official)"), 1
+    )
     found = values(answered(samples, json.dumps({"boxes": track}), "lost"))
     assert (found["AO"], found["R@0.5"]) == (0.5, 0.5)
     # 20 later frames less the hidden one, all found, and 3 later frames, all lost.
@@ -92,7 +104,10 @@ def test_a_box_that_is_right_each_second_may_be_wrong_between_them(tmp_path):
 
 
 RELEASED = {"problem": "Track it at [0,0,200,200].", "problem_type": "tracking", "data_type": "video", "problem_id": 1}
-RELEASED |= {"path": "GOT-10k/GOT-10k_Val_000001.mp4", "solution": '<answer>{"boxes": {"1": [0, 0, 200, 200]}}</answer>'}
+RELEASED |= {
+    "path": "GOT-10k/GOT-10k_Val_000001.mp4",
+    "solution": '<answer>{"boxes": {"1": [0, 0, 200, 200]}}</answer>',
+}
 
 
 def test_the_released_file_gets_every_frame_where_the_videos_are_there(tmp_path):
@@ -119,9 +134,13 @@ def test_a_released_video_that_the_folder_does_not_have_is_named(tmp_path):
         list(read_benchmark(find_benchmark("GOT-10k"), tmp_path))
 
 
-@pytest.mark.parametrize("boxes", [3, [[0, 0, 1]], ["x"], [[0, 0, "1", 1]]], ids=["number", "three sides", "text", "text side"])
+@pytest.mark.parametrize(
+    "boxes", [3, [[0, 0, 1]], ["x"], [[0, 0, "1", 1]]], ids=["number", "three sides", "text", "text side"]
+)
 def test_boxes_of_frames_that_are_none_are_an_error_of_the_data(boxes):
-    sample = Sample("s", "?", "tracking", "video", (), truth='{"boxes": {"1": [0, 0, 1, 1]}}', extra={FRAME_BOXES: boxes})
+    sample = Sample(
+        "s", "?", "tracking", "video", (), truth='{"boxes": {"1": [0, 0, 1, 1]}}', extra={FRAME_BOXES: boxes}
+    )
     with pytest.raises(DataError, match=f"'s': '{FRAME_BOXES}' must hold a box or null a frame"):
         frame_boxes(sample)
 
@@ -130,5 +149,7 @@ def test_a_grade_of_a_sample_without_frames_stays_as_it_is():
     sample = Sample("s", "?", "tracking", "video", (), truth='{"boxes": {"1": [0, 0, 1, 1]}}')
     grade = grade_response("<answer>x</answer>", sample.truth, task=TASK)
     assert with_frame_metrics(grade, sample, "<answer>x</answer>") is grade
-    counted = with_frame_metrics(grade, replace(sample, extra={FRAME_BOXES: [[0, 0, 9, 9], None, [0, 0, 9, 9]]}), "<answer>x</answer>")
+    counted = with_frame_metrics(
+        grade, replace(sample, extra={FRAME_BOXES: [[0, 0, 9, 9], None, [0, 0, 9, 9]]}), "<answer>x</answer>"
+    )
     assert (counted.metrics["frames"], counted.metrics["overlaps"]) == (1, 0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onethinker.errors import MediaError
+from onethinker.core.errors import MediaError
 from onethinker.media.budget import MediaBudget
 from onethinker.media.headers import read_header, read_headers
 from onethinker.media.reading import read_clip
@@ -25,7 +25,12 @@ def noise(folder: Path, suffix: str) -> Path:
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_a_whole_picture_has_the_header_of_its_clip(tmp_path, suffix):
     header, clip = read_header(noise(tmp_path, suffix)), read_clip(noise(tmp_path, suffix), MediaBudget())
-    assert (header.kind, header.width, header.height, header.duration_s) == (clip.kind, clip.source_width, clip.source_height, 0.0)
+    assert (header.kind, header.width, header.height, header.duration_s) == (
+        clip.kind,
+        clip.source_width,
+        clip.source_height,
+        0.0,
+    )
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -78,7 +83,8 @@ def test_an_mp4_whose_frames_are_cut_off_says_how_many_bytes_are_missing(tmp_pat
     whole = record(tmp_path / "clip.mp4", [40 * n for n in range(50)])
     content = whole.read_bytes()
     index = content.index(b"moov") - 4
-    # The index first, as players like it, so that the file still opens; its places then point elsewhere, which no header shows.
+    # The index first, as players like it, so that the file still opens; its places then point elsewhere, which no
+    # header shows.
     fast = content[:index][:32] + content[index:] + content[32:index]
     (tmp_path / "cut.mp4").write_bytes(fast[:-100])
     assert read_header(tmp_path / "cut.mp4").missing_bytes == 100

@@ -1,4 +1,6 @@
-"""A file that cannot be read is a `MediaError` that names it and says why; nothing else comes out, and nothing hangs."""
+"""A file that cannot be read is a `MediaError` that names it and says why; nothing else comes out, and nothing
+hangs.
+"""
 
 import io
 import os
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onethinker.errors import MediaError
+from onethinker.core.errors import MediaError
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 
@@ -43,7 +45,9 @@ def png_header(width: int, height: int) -> bytes:
         return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
 
     size = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 2, 0, 0, 0])
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,7 +115,10 @@ def test_playlists_cannot_open_another_file(tmp_path: Path, record: Callable[...
         "list.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{secret}\n#EXT-X-ENDLIST\n",
         "list.mp4": f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile://{secret}\n#EXT-X-ENDLIST\n",
         "list.ffconcat": f"ffconcat version 1.0\nfile {secret}\n",
-        "list.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+        "list.sdp": (
+            "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96"
+            " H264/90000\n"
+        ),
     }
     for name, text in lists.items():
         (tmp_path / name).write_text(text)
@@ -120,7 +127,9 @@ def test_playlists_cannot_open_another_file(tmp_path: Path, record: Callable[...
 
 @pytest.mark.parametrize("codec", ["mkv", "ts", "webm of VP9"])
 def test_a_video_cut_short_gives_what_is_there(tmp_path: Path, codec: str, record: Callable[..., Path]) -> None:
-    path = record(tmp_path / "cut", EVEN, codec=codec, frames=np.random.default_rng(0).integers(0, 256, (50, 64, 64, 3), np.uint8))
+    path = record(
+        tmp_path / "cut", EVEN, codec=codec, frames=np.random.default_rng(0).integers(0, 256, (50, 64, 64, 3), np.uint8)
+    )
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     clip = read_clip(path, MediaBudget(fps=5))
     assert 2 <= len(clip.frames) <= 7
@@ -146,7 +155,9 @@ def test_a_start_that_is_of_nothing_is_said(tmp_path: Path, record: Callable[...
     assert refusal(path) == "cannot be read as a picture or video (of no known format, or damaged at its start)"
 
 
-def test_damaged_packets_are_left_out(tmp_path: Path, record: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_packets_are_left_out(
+    tmp_path: Path, record: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
     path = record(tmp_path / "clip.mov", EVEN, codec="lossless mov")
     content = path.read_bytes()
     places = [n for n in range(len(content)) if content.startswith(b"\x89PNG", n)]
@@ -162,7 +173,9 @@ def test_flipped_bytes_give_frames_or_a_media_error(tmp_path: Path, codec: str, 
     path = tmp_path / "clip"
     if codec.isupper():
         pictures = [Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)) for _ in range(3)]
-        pictures[0].save(path, codec, **({"save_all": True, "append_images": pictures[1:]} if codec in ("GIF", "WEBP") else {}))
+        pictures[0].save(
+            path, codec, **({"save_all": True, "append_images": pictures[1:]} if codec in ("GIF", "WEBP") else {})
+        )
     else:
         record(path, EVEN[:12], codec=codec)
     whole = np.frombuffer(path.read_bytes(), np.uint8)

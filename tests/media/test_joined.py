@@ -8,14 +8,16 @@ import av
 import numpy as np
 import pytest
 
-from onethinker.errors import MediaError
+from onethinker.core.errors import MediaError
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 
 EVEN = [40 * n for n in range(50)]
 
 
-def part(path: Path, first: int, *, size=(256, 64), codec="libx264", form="mpegts", start_s: float = 0.0, rate: int = 25) -> Path:
+def part(
+    path: Path, first: int, *, size=(256, 64), codec="libx264", form="mpegts", start_s: float = 0.0, rate: int = 25
+) -> Path:
     """Two seconds of frames, each brighter than the one before, the first of which is so many shades bright."""
     with av.open(str(path), "w", format=form) as container:
         stream = container.add_stream(codec, rate=rate)
@@ -72,7 +74,10 @@ def test_a_size_that_changes_is_said(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("second", "said"),
     [
-        ({"codec": "mpeg2video"}, r"joined out of parts that one decoder cannot read: nothing from \d\.\d+ s on is shown"),
+        (
+            {"codec": "mpeg2video"},
+            r"joined out of parts that one decoder cannot read: nothing from \d\.\d+ s on is shown",
+        ),
         ({"form": "flv"}, "is several FLV files joined byte by byte, of which only the first 2.0. s can be read"),
         ({"form": "mp4"}, "is several MP4 files joined byte by byte, of which only the first 2.0. s can be read"),
     ],
@@ -87,5 +92,7 @@ def test_a_file_of_which_only_the_first_part_can_be_read_is_an_error(tmp_path, s
 
 def test_long_pauses_keep_their_true_times_where_clocks_do_not_leap(tmp_path, record: Callable[..., Path]):
     for codec in ("mkv", "mp4"):
-        clip = read_clip(record(tmp_path / codec, [0, 40, 60_000, 60_040], codec=codec), MediaBudget(fps=60, max_frames=4096))
+        clip = read_clip(
+            record(tmp_path / codec, [0, 40, 60_000, 60_040], codec=codec), MediaBudget(fps=60, max_frames=4096)
+        )
         assert clip.times_s == pytest.approx([0, 0.04, 60, 60.04], abs=0.002)

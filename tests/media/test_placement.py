@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onethinker.clip import Clip
+from onethinker.core.frames import Clip
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 
@@ -86,7 +86,9 @@ def test_rotation_of_a_video_is_applied(tmp_path: Path, codec: str, degrees: int
         ("I;16", 0x8000, (128, 128, 128)),
     ],
 )
-def test_pictures_of_every_mode_become_opaque_rgb(tmp_path: Path, mode: str, color: object, seen: tuple[int, int, int]) -> None:
+def test_pictures_of_every_mode_become_opaque_rgb(
+    tmp_path: Path, mode: str, color: object, seen: tuple[int, int, int]
+) -> None:
     Image.new(mode, (64, 64), color).save(tmp_path / "picture.png")
     clip = read_clip(tmp_path / "picture.png", MediaBudget())
     assert clip.frames.shape == (1, 64, 64, 3)
@@ -114,7 +116,9 @@ def test_gray_pictures_of_32_bits_are_read(tmp_path: Path, mode: str, levels: fl
 
 def test_a_cmyk_photo_is_read(tmp_path: Path) -> None:
     Image.new("CMYK", (64, 64), (0, 255, 255, 0)).save(tmp_path / "photo.jpg")
-    assert read_clip(tmp_path / "photo.jpg", MediaBudget()).frames[0, 5, 5].tolist() == pytest.approx([255, 0, 0], abs=5)
+    assert read_clip(tmp_path / "photo.jpg", MediaBudget()).frames[0, 5, 5].tolist() == pytest.approx(
+        [255, 0, 0], abs=5
+    )
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "AVIF"])

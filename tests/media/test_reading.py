@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onethinker.clip import Clip
-from onethinker.errors import MediaError
+from onethinker.core.errors import MediaError
+from onethinker.core.frames import Clip
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.media.videos import _SCALING, converted
@@ -27,10 +27,13 @@ def moving_clip(times_s: tuple[float, ...], duration_s: float) -> Clip:
     """A soft spot that moves over a soft background."""
     down, across = np.mgrid[:90, :150]
     frames = [
-        np.stack([across + n, down * 2, 200 * np.exp(-((across - 3 * n) ** 2 + (down - 40) ** 2) / 200)], -1) for n in range(len(times_s))
+        np.stack([across + n, down * 2, 200 * np.exp(-((across - 3 * n) ** 2 + (down - 40) ** 2) / 200)], -1)
+        for n in range(len(times_s))
     ]
     numbers = tuple(range(len(times_s)))
-    return Clip("video", np.clip(np.stack(frames), 0, 255).astype(np.uint8), times_s, numbers, 150, 90, duration_s, "clip")
+    return Clip(
+        "video", np.clip(np.stack(frames), 0, 255).astype(np.uint8), times_s, numbers, 150, 90, duration_s, "clip"
+    )
 
 
 EVEN = tuple(n * 0.04 for n in range(100))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
-from onethinker.clip import Clip
-from onethinker.errors import MediaError
+from onethinker.core.errors import MediaError
+from onethinker.core.frames import Clip
 from onethinker.media.budget import MediaBudget
 from onethinker.media.sizing import count_tokens, fit_size, frame_size, image_size
 
@@ -14,7 +14,11 @@ LIMITS = [(4096, 1024 * 1024), (4096, 4096), (65536, 100_352), (1024, 6 * 1024)]
 
 
 def test_ordinary_sizes_are_those_of_qwen() -> None:
-    ordinary = [(width, height) for width, height in SIZES if min(width, height) > 100 and max(width, height) < 5 * min(width, height)]
+    ordinary = [
+        (width, height)
+        for width, height in SIZES
+        if min(width, height) > 100 and max(width, height) < 5 * min(width, height)
+    ]
     assert len(ordinary) > 200
     for width, height in ordinary:
         expected = smart_resize(height, width, factor=32, min_pixels=65536, max_pixels=1024 * 1024)
@@ -33,7 +37,13 @@ def test_every_size_is_a_multiple_of_32_never_above_the_most_and_final(min_pixel
 
 @pytest.mark.parametrize(
     ("size", "expected"),
-    [((640, 480), (640, 480)), ((1, 1), (64, 64)), ((33, 33), (64, 64)), ((4000, 3000), (1152, 864)), ((6000, 40), (6016, 32))],
+    [
+        ((640, 480), (640, 480)),
+        ((1, 1), (64, 64)),
+        ((33, 33), (64, 64)),
+        ((4000, 3000), (1152, 864)),
+        ((6000, 40), (6016, 32)),
+    ],
 )
 def test_pictures_have_these_sizes(size: tuple[int, int], expected: tuple[int, int]) -> None:
     assert image_size(*size, MediaBudget()) == expected
@@ -52,11 +62,14 @@ def test_a_strip_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "num_frames", "expected"), [("image", 1, 6), ("video", 1, 6), ("video", 2, 6), ("video", 3, 12), ("video", 128, 384)]
+    ("kind", "num_frames", "expected"),
+    [("image", 1, 6), ("video", 1, 6), ("video", 2, 6), ("video", 3, 12), ("video", 128, 384)],
 )
 def test_tokens_of_a_picture_and_of_pairs_of_frames(kind: str, num_frames: int, expected: int) -> None:
     frames = np.zeros((num_frames, 64, 96, 3), np.uint8)
-    clip = Clip(kind, frames, tuple(map(float, range(num_frames))), tuple(range(num_frames)), 96, 64, float(num_frames), "clip")
+    clip = Clip(
+        kind, frames, tuple(map(float, range(num_frames))), tuple(range(num_frames)), 96, 64, float(num_frames), "clip"
+    )
     assert count_tokens(clip) == expected
 
 

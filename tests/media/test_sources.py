@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onethinker.errors import MediaError
+from onethinker.core.errors import MediaError
+from onethinker.core.sources import FrameFolder, TablePicture, picture_texts
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
-from onethinker.media.sources import FrameFolder, TablePicture, picture_texts
 
 BUDGET = MediaBudget(fps=2)
 
@@ -60,7 +60,9 @@ def test_a_picture_in_a_table_is_read_where_it_lies(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("field", "column"), [("no base64!", 1), (base64.b64encode(b"no picture").decode(), 1), ("x", 7), ("['a'", 1)], ids=str
+    ("field", "column"),
+    [("no base64!", 1), (base64.b64encode(b"no picture").decode(), 1), ("x", 7), ("['a'", 1)],
+    ids=str,
 )
 def test_a_field_without_a_picture_is_an_error_that_names_the_table(tmp_path, field, column):
     table, offset, length = table_with(tmp_path, "1", field)

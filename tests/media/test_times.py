@@ -24,7 +24,11 @@ BUDGETS = [MediaBudget(fps=2), MediaBudget(fps=60, max_frames=4096), MediaBudget
 
 @pytest.mark.parametrize(("codec", "times_ms"), CASES)
 def test_every_sampled_frame_is_the_nearest_to_its_moment_and_has_its_true_time(
-    tmp_path: Path, codec: str, times_ms: list[int], record: Callable[..., Path], read_number: Callable[[np.ndarray], int]
+    tmp_path: Path,
+    codec: str,
+    times_ms: list[int],
+    record: Callable[..., Path],
+    read_number: Callable[[np.ndarray], int],
 ) -> None:
     path = record(tmp_path / "clip", times_ms, codec=codec)
     shown_s = (np.array(times_ms) - times_ms[0]) / 1000
@@ -57,7 +61,9 @@ def test_a_video_of_one_frame_is_read(tmp_path: Path, record: Callable[..., Path
 def test_a_video_of_200_seconds_is_sampled_over_its_whole_length(
     tmp_path: Path, record: Callable[..., Path], read_number: Callable[[np.ndarray], int]
 ) -> None:
-    clip = read_clip(record(tmp_path / "long.mkv", [800 * n for n in range(250)], codec="mkv"), MediaBudget(max_frames=128))
+    clip = read_clip(
+        record(tmp_path / "long.mkv", [800 * n for n in range(250)], codec="mkv"), MediaBudget(max_frames=128)
+    )
     assert len(clip.frames) == 128
     assert clip.duration_s == pytest.approx(200, abs=0.8)
     assert clip.times_s[-1] > 197

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onethinker.clip import Clip
-from onethinker.errors import MediaError, StorageError
+from onethinker.core.errors import MediaError, StorageError
+from onethinker.core.frames import Clip
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.media.writing import contact_sheet, save_clip, write_video
@@ -83,10 +83,20 @@ def test_times_that_do_not_rise_or_fit_are_refused(tmp_path: Path, times_s: tupl
 
 
 @pytest.mark.parametrize(
-    ("count", "height", "width"), [(1, 32, 32), (20, 64, 96), (128, 384, 672), (3, 1600, 32), (2, 32, 1600), (600, 32, 32)]
+    ("count", "height", "width"),
+    [(1, 32, 32), (20, 64, 96), (128, 384, 672), (3, 1600, 32), (2, 32, 1600), (600, 32, 32)],
 )
 def test_a_contact_sheet_holds_every_frame(count: int, height: int, width: int) -> None:
-    clip = Clip("video", colored_frames(count, height, width), tuple(n / 2 for n in range(count)), tuple(range(count)), 1, 1, 1.0, "clip")
+    clip = Clip(
+        "video",
+        colored_frames(count, height, width),
+        tuple(n / 2 for n in range(count)),
+        tuple(range(count)),
+        1,
+        1,
+        1.0,
+        "clip",
+    )
     sheet = contact_sheet(clip)
     assert sheet.shape[1] <= 1600
     red = (np.abs(sheet.astype(int) - (220, 40, 60)).max(-1) < 20).sum()

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onethinker.clip import Clip
-from onethinker.errors import AnswerError, DataError
-from onethinker.synthetic import make_sample
+from onethinker.core.errors import AnswerError, DataError
+from onethinker.core.frames import Clip
+from onethinker.data.synthetic import make_sample
 from onethinker.tasks import TASKS, Grade, Task, find_task, grade_response, max_reward
-from onethinker.tasks.task import Profile
+from onethinker.tasks.base import Profile
 
 OPTIONS = ("A. a cat", "B. a dog", "C. a hat", "D. nothing")
 PROFILES: tuple[Profile, ...] = ("paper", "release")
@@ -128,7 +128,8 @@ def test_the_example_of_a_task_graded_against_itself_is_the_maximum(task: Task[A
 @every_profile
 def test_whatever_is_lost_has_a_reason(task: Task[Any], profile: Profile) -> None:
     samples = [
-        make_sample(11, index, problem_type=task.problem_type, data_type=task.statistics.partition("/")[2] or None) for index in range(6)
+        make_sample(11, index, problem_type=task.problem_type, data_type=task.statistics.partition("/")[2] or None)
+        for index in range(6)
     ]
     for sample, other in zip(samples, [*samples[1:], samples[0]], strict=True):
         assert other.response is not None
@@ -142,7 +143,9 @@ def test_whatever_is_lost_has_a_reason(task: Task[Any], profile: Profile) -> Non
 @every_profile
 def test_synthetic_truth_graded_against_itself_is_the_maximum(task: Task[Any], profile: Profile) -> None:
     for index in range(5):
-        sample = make_sample(7, index, problem_type=task.problem_type, data_type=task.statistics.partition("/")[2] or None)
+        sample = make_sample(
+            7, index, problem_type=task.problem_type, data_type=task.statistics.partition("/")[2] or None
+        )
         assert sample.response is not None
         grade = grade_response(sample.response, sample.truth, task=task, options=sample.options, profile=profile)
         assert grade.reward == pytest.approx(max_reward(task, profile), abs=1e-12)
@@ -169,7 +172,8 @@ def test_a_response_without_an_answer_is_worth_nothing_and_says_why(task: Task[A
 
 @every_structured_task
 @pytest.mark.parametrize(
-    "hostile", ["NaN", "Infinity", "-Infinity", "1e999", "true", "false", "null", '"7"', "[7]", "9" * 5000, "0x7", "1_0"]
+    "hostile",
+    ["NaN", "Infinity", "-Infinity", "1e999", "true", "false", "null", '"7"', "[7]", "9" * 5000, "0x7", "1_0"],
 )
 def test_hostile_numbers_are_refused_wherever_they_stand(task: Task[Any], hostile: str) -> None:
     """Each number of the example in turn is replaced."""
@@ -192,7 +196,9 @@ def test_keys_given_twice_are_refused(task: Task[Any]) -> None:
 
 @every_task
 @pytest.mark.parametrize(
-    "unit", ["<answer> ", "<think>", "9", "[", '{"a":', '"', "\\", "a / b ", " ", "(", "^9", "A. ", "$"], ids=lambda unit: repr(unit)
+    "unit",
+    ["<answer> ", "<think>", "9", "[", '{"a":', '"', "\\", "a / b ", " ", "(", "^9", "A. ", "$"],
+    ids=lambda unit: repr(unit),
 )
 def test_a_megabyte_of_anything_is_graded_soon(task: Task[Any], unit: str) -> None:
     text = unit * (1_000_000 // len(unit))
@@ -226,16 +232,24 @@ print(json.dumps([asdict(grade_response(text, truth, task=task, options={options
 def test_verdicts_are_the_same_from_every_thread_and_process() -> None:
     """The tasks are pickled in the other process, as a pool of workers would."""
     rng = random.Random(0)
-    asked = [(n, text) for n, task in enumerate(TASKS) for text in (respond(task.example), *(random_response(rng, task) for _ in range(5)))]
+    asked = [
+        (n, text)
+        for n, task in enumerate(TASKS)
+        for text in (respond(task.example), *(random_response(rng, task) for _ in range(5)))
+    ]
 
     def grade(call: tuple[int, str]) -> dict[str, Any]:
-        return json.loads(json.dumps(asdict(grade_response(call[1], TASKS[call[0]].example, task=TASKS[call[0]], options=OPTIONS))))
+        return json.loads(
+            json.dumps(asdict(grade_response(call[1], TASKS[call[0]].example, task=TASKS[call[0]], options=OPTIONS)))
+        )
 
     here = [grade(call) for call in asked]
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(grade, asked)) == here
     code = IN_A_PROCESS.replace("{options}", repr(OPTIONS))
-    worker = subprocess.run([sys.executable, "-c", code], input=json.dumps(asked), capture_output=True, text=True, check=True)
+    worker = subprocess.run(
+        [sys.executable, "-c", code], input=json.dumps(asked), capture_output=True, text=True, check=True
+    )
     assert json.loads(worker.stdout) == here
 
 
@@ -244,7 +258,9 @@ def test_an_answer_is_drawn_into_a_clip_of_the_same_form(task: Task[Any]) -> Non
     kind = task.data_types[0]
     num_frames = 1 if kind == "image" else 8
     frames = np.full((num_frames, 96, 128, 3), 90, dtype=np.uint8)
-    clip = Clip(kind, frames, tuple(map(float, range(num_frames))), tuple(range(num_frames)), 128, 96, float(num_frames), "test")
+    clip = Clip(
+        kind, frames, tuple(map(float, range(num_frames))), tuple(range(num_frames)), 128, 96, float(num_frames), "test"
+    )
     drawn = task.draw(clip, task.parse(task.example, OPTIONS))
     assert drawn.frames.shape == clip.frames.shape
     assert (drawn.frames != 90).any()
@@ -252,8 +268,10 @@ def test_an_answer_is_drawn_into_a_clip_of_the_same_form(task: Task[Any]) -> Non
 
 def test_importing_the_tasks_loads_nothing_heavy() -> None:
     heavy = "{'torch', 'scipy', 'cv2', 'supervision', 'matplotlib', 'transformers', 'pycocotools'}"
-    code = f"import sys, onethinker.tasks, onethinker.masks; print(sorted({heavy} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = f"import sys, onethinker.tasks, onethinker.core.masks; print(sorted({heavy} & set(sys.modules)))"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 def _numbers(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

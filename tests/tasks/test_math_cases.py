@@ -5,7 +5,7 @@ import re
 import math_verify
 import pytest
 
-from onethinker.tasks.math_worker import wrap
+from onethinker.tasks.math.worker import wrap
 from onethinker.tasks.mathematics import Mathematics
 
 AGREED = ""
@@ -321,7 +321,9 @@ def is_right_to_math_verify(answer: str, truth: str) -> bool:
 
 
 @pytest.mark.parametrize(("answer", "truth", "right", "reason"), CASES, ids=lambda value: str(value)[:30])
-def test_an_answer_is_right_or_wrong_and_each_difference_from_math_verify_has_its_reason(task, answer, truth, right, reason):
+def test_an_answer_is_right_or_wrong_and_each_difference_from_math_verify_has_its_reason(
+    task, answer, truth, right, reason
+):
     assert task.accuracy(answer, truth, "paper") == right
     assert task.metrics(answer, truth) == {"accuracy": right}
     assert (is_right_to_math_verify(answer, truth) != bool(right)) == bool(reason), reason

@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from onethinker.errors import AnswerError
+from onethinker.core.errors import AnswerError
 from onethinker.tasks import TASKS, grade_response
+from onethinker.tasks.math.sandbox import MathSandbox
 from onethinker.tasks.mathematics import LONGEST, Mathematics
-from onethinker.tasks.sandbox import MathSandbox
 
 PAIRS = [
     (r"\frac12", "0.5", 1),
@@ -33,7 +33,15 @@ PAIRS = [
     ("", "4", 0),
 ]
 IDENTICAL = ["x+1", r"\text{isosceles}", "(1,2)", "yes", "$$x + 1$$", "9**9**9**9", "{", "答", "a" * LONGEST]
-HOSTILE = ["9**9**9**9", "9^{9^{9^{9}}}", "10000000!", "((1000000!)!)!", "(" * 900 + "1" + ")" * 900, "(x+1)^{99999}", r"\frac{" * 300]
+HOSTILE = [
+    "9**9**9**9",
+    "9^{9^{9^{9}}}",
+    "10000000!",
+    "((1000000!)!)!",
+    "(" * 900 + "1" + ")" * 900,
+    "(x+1)^{99999}",
+    r"\frac{" * 300,
+]
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +155,10 @@ def test_memory_is_limited():
 
 def test_the_limit_is_processor_time_first():
     sandbox = MathSandbox(seconds=60, processor_seconds=0.2)
-    assert sandbox.compare("4", "9^{9^{9^{9}}}") == (False, "too hard to compare: no verdict within 0.2 s of the processor")
+    assert sandbox.compare("4", "9^{9^{9^{9}}}") == (
+        False,
+        "too hard to compare: no verdict within 0.2 s of the processor",
+    )
     assert sandbox.compare("0.5", r"\frac{1}{2}") == (True, None)
     os.kill(sandbox._worker.pid, signal.SIGSTOP)  # as if the processor were elsewhere for a while
     threading.Timer(1, os.kill, (sandbox._worker.pid, signal.SIGCONT)).start()
@@ -169,7 +180,10 @@ def test_no_process_is_left_behind():
     sandbox = MathSandbox(seconds=0.2)
     pids = set()
     for number in range(5):
-        assert sandbox.compare("4", "2" * number + "9^{9^{9^{9}}}") == (False, "too hard to compare: no verdict within 0.2 s")
+        assert sandbox.compare("4", "2" * number + "9^{9^{9^{9}}}") == (
+            False,
+            "too hard to compare: no verdict within 0.2 s",
+        )
         pids.add(sandbox._worker.pid)
     del sandbox
     assert len(pids) == 5
@@ -178,8 +192,8 @@ def test_no_process_is_left_behind():
 
 def test_the_process_ends_with_a_parent_that_is_killed():
     code = (
-        "import os, sys; from onethinker.tasks.sandbox import MathSandbox; s = MathSandbox(); s.compare('1', '2'); "
-        "print(s._worker.pid, flush=True); s.compare('4', '9^{9^{9^{9}}}')"
+        "import os, sys; from onethinker.tasks.math.sandbox import MathSandbox; s = MathSandbox(); s.compare('1', '2');"
+        " print(s._worker.pid, flush=True); s.compare('4', '9^{9^{9^{9}}}')"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     pid = int(parent.stdout.readline())
@@ -187,7 +201,10 @@ def test_the_process_ends_with_a_parent_that_is_killed():
     parent.kill()
     parent.communicate()
     for _ in range(150):
-        if not is_running(pid) or "Z" in subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout:
+        if (
+            not is_running(pid)
+            or "Z" in subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
+        ):
             return
         time.sleep(0.1)
     os.kill(pid, signal.SIGKILL)

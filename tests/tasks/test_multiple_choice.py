@@ -1,6 +1,6 @@
 import pytest
 
-from onethinker.errors import AnswerError
+from onethinker.core.errors import AnswerError
 from onethinker.tasks.multiple_choice import MultipleChoice
 
 task = MultipleChoice()
@@ -190,7 +190,9 @@ def test_several_letters_none_and_a_denial_are_refused(text, options):
 
 
 @pytest.mark.parametrize(
-    "joint", ["", " ", ", ", "; ", "/", "\n", "\n\n", " or ", " and ", ". ", ") ", "\nor ", " | ", "、", "或", "\nOption "], ids=repr
+    "joint",
+    ["", " ", ", ", "; ", "/", "\n", "\n\n", " or ", " and ", ". ", ") ", "\nor ", " | ", "、", "或", "\nOption "],
+    ids=repr,
 )
 @pytest.mark.parametrize("order", ["ABCD", "DCBA", "BACD", "AB", "CD"])
 @pytest.mark.parametrize("lead", ["", "The answer is ", "答案是"], ids=["bare", "led", "led in Chinese"])
@@ -215,7 +217,9 @@ def test_a_text_that_two_options_have_names_neither():
 
 
 @pytest.mark.parametrize(
-    "options", [("A.cat", "B.dog"), ("（A）cat", "（B）dog"), ("A、cat", "B、dog"), ("(a) cat", "(b) dog"), ("cat", "dog")], ids=str
+    "options",
+    [("A.cat", "B.dog"), ("（A）cat", "（B）dog"), ("A、cat", "B、dog"), ("(a) cat", "(b) dog"), ("cat", "dog")],
+    ids=str,
 )
 def test_labels_of_options_are_read_in_every_form(options):
     assert task.parse("dog", options) == task.parse("B dog", options) == "B"
@@ -228,7 +232,8 @@ def test_an_option_that_looks_like_a_label_is_a_text():
 
 
 @pytest.mark.parametrize(
-    ("text", "letter"), [("cat", "A"), ("CAT.", "A"), ("a dog", "B"), ("B. A dog", "B"), ("3.5 m", "C"), ("**A  dog**", "B")]
+    ("text", "letter"),
+    [("cat", "A"), ("CAT.", "A"), ("a dog", "B"), ("B. A dog", "B"), ("3.5 m", "C"), ("**A  dog**", "B")],
 )
 def test_the_text_of_an_option_stands_for_its_letter(text, letter):
     assert task.parse(text, OPTIONS) == letter
@@ -244,4 +249,8 @@ def test_a_letter_that_no_option_has_is_refused():
 
 
 def test_only_the_right_letter_is_right():
-    assert (task.accuracy("A", "A", "paper"), task.accuracy("B", "A", "release"), task.metrics(None, "A")) == (1, 0, {"accuracy": 0})
+    assert (task.accuracy("A", "A", "paper"), task.accuracy("B", "A", "release"), task.metrics(None, "A")) == (
+        1,
+        0,
+        {"accuracy": 0},
+    )

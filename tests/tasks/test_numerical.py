@@ -3,7 +3,7 @@ import pickle
 import pytest
 from pydantic_core import to_json
 
-from onethinker.errors import AnswerError
+from onethinker.core.errors import AnswerError
 from onethinker.tasks.numerical import Numerical, parse_number
 
 task = Numerical()
@@ -14,14 +14,52 @@ task = Numerical()
     [
         *[
             (text, 12, "")
-            for text in ("12", "12.", "12。", "12,", "+12", "12.0", "$12$", r"\(12\)", "$$12$$", r"\boxed{12}", r"$\boxed{12}$")
+            for text in (
+                "12",
+                "12.",
+                "12。",
+                "12,",
+                "+12",
+                "12.0",
+                "$12$",
+                r"\(12\)",
+                "$$12$$",
+                r"\boxed{12}",
+                r"$\boxed{12}$",
+            )
         ],
         *[
             (text, 12, "")
-            for text in ("**12**", "*12*", "`12`", '"12"', r"$\text{12}$", "１２", "= 12", "x = 12", "x=12", "≈ 12", r"\approx 12")
+            for text in (
+                "**12**",
+                "*12*",
+                "`12`",
+                '"12"',
+                r"$\text{12}$",
+                "１２",
+                "= 12",
+                "x = 12",
+                "x=12",
+                "≈ 12",
+                r"\approx 12",
+            )
         ],
-        *[(text, 12, "") for text in ("The answer is 12", "Answer: 12.", "**Final answer:** 12", "答案是12", "12 units", "12个", " 12\n")],
-        *[(text, 12, "cm") for text in ("12 cm", "12cm", r"12\text{ cm}", r"12\,\mathrm{cm}", "12 centimetres", "12 cm.")],
+        *[
+            (text, 12, "")
+            for text in (
+                "The answer is 12",
+                "Answer: 12.",
+                "**Final answer:** 12",
+                "答案是12",
+                "12 units",
+                "12个",
+                " 12\n",
+            )
+        ],
+        *[
+            (text, 12, "cm")
+            for text in ("12 cm", "12cm", r"12\text{ cm}", r"12\,\mathrm{cm}", "12 centimetres", "12 cm.")
+        ],
         *[(text, 12, "$") for text in ("$12", r"\$12", "12 dollars", "US$12")],
         *[(text, 50, "%") for text in ("50%", r"50\%", "50％", "50 percent")],
         *[(text, -3, "") for text in ("-3", "−3", "－３", "–3", "- 3")],
@@ -65,9 +103,54 @@ def test_numbers_are_read(text, number, unit):
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "nan", "NaN", "inf", "-Infinity", "1e999", "true", "True", "twelve", "٢", "1_000", "0x10", "1/2", "½", "--1", "+-1", ","),
-        *(",1", ".", "e5", "1 000", "9" * 33, "9" * 300, "²", "1,23,456", "12,34,567", "1,2,3", "1,234,56", "1.2.3", "01,234", "12 12"),
-        *("12 or 13", "12 and 13", "12-13", "12–13", "12, 13", "12 = 13", "12\n13", "There are 12 cups", "12 of 13", "5 ft 3 in", "12:30"),
+        *(
+            "",
+            "nan",
+            "NaN",
+            "inf",
+            "-Infinity",
+            "1e999",
+            "true",
+            "True",
+            "twelve",
+            "٢",
+            "1_000",
+            "0x10",
+            "1/2",
+            "½",
+            "--1",
+            "+-1",
+            ",",
+        ),
+        *(
+            ",1",
+            ".",
+            "e5",
+            "1 000",
+            "9" * 33,
+            "9" * 300,
+            "²",
+            "1,23,456",
+            "12,34,567",
+            "1,2,3",
+            "1,234,56",
+            "1.2.3",
+            "01,234",
+            "12 12",
+        ),
+        *(
+            "12 or 13",
+            "12 and 13",
+            "12-13",
+            "12–13",
+            "12, 13",
+            "12 = 13",
+            "12\n13",
+            "There are 12 cups",
+            "12 of 13",
+            "5 ft 3 in",
+            "12:30",
+        ),
         *(
             "12th",
             "12K",
@@ -96,7 +179,9 @@ def test_everything_else_is_refused(text):
 
 
 def test_a_comma_that_may_be_either_has_its_reason():
-    with pytest.raises(AnswerError, match=r"groups of three digits \(1,234,567\) or one decimal comma \(3,5\), got '1,23,456'"):
+    with pytest.raises(
+        AnswerError, match=r"groups of three digits \(1,234,567\) or one decimal comma \(3,5\), got '1,23,456'"
+    ):
         parse_number("1,23,456")
 
 
@@ -127,7 +212,9 @@ def test_a_number_stays_a_number_in_json_and_in_another_process():
     assert (copied, copied.unit) == (12.5, "cm")
 
 
-@pytest.mark.parametrize(("answer", "truth", "right"), [(3.141, 3.142, 1), (3.14, 3.15, 0), (1000.0, 1000, 1), (-1, 1, 0), (0.004, 0, 1)])
+@pytest.mark.parametrize(
+    ("answer", "truth", "right"), [(3.141, 3.142, 1), (3.14, 3.15, 0), (1000.0, 1000, 1), (-1, 1, 0), (0.004, 0, 1)]
+)
 def test_numbers_are_compared_to_two_decimals(answer, truth, right):
     assert task.accuracy(answer, truth, "paper") == task.accuracy(answer, truth, "release") == right
     assert task.metrics(answer, truth) == {"accuracy": right}

@@ -1,6 +1,6 @@
 import pytest
 
-from onethinker.errors import AnswerError
+from onethinker.core.errors import AnswerError
 from onethinker.tasks.ocr import Ocr, word_accuracy
 
 

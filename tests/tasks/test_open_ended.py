@@ -2,14 +2,15 @@ import time
 
 import pytest
 
-from onethinker.errors import AnswerError
+from onethinker.core.errors import AnswerError
 from onethinker.tasks.open_ended import OpenEnded, rouge
 
 task = OpenEnded()
 
 
 def test_rouge_equals_numbers_worked_out_by_hand():
-    # Words: 3 of 4 and 3 of 3 shared; pairs: 1 of 3 and 1 of 2; longest common order: "the dog runs" less "big", 3 of 4 and 3 of 3.
+    # Words: 3 of 4 and 3 of 3 shared; pairs: 1 of 3 and 1 of 2; longest common order: "the dog runs" less "big", 3 of 4
+    # and 3 of 3.
     scores = rouge("the dog runs", "the big dog runs")
     assert scores == pytest.approx({"ROUGE-1": 6 / 7, "ROUGE-2": 2 / 5, "ROUGE-L": 6 / 7})
     assert task.accuracy("the dog runs", "the big dog runs", "paper") == pytest.approx((6 / 7 + 2 / 5 + 6 / 7) / 3)

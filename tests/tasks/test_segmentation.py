@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from onethinker.errors import AnswerError
+from onethinker.core.errors import AnswerError
 from onethinker.tasks import find_task, grade_response
 
 IMAGE, VIDEO = find_task("segmentation", "image"), find_task("segmentation", "video")
@@ -23,7 +23,9 @@ def respond(answer: dict[str, object]) -> str:
 
 def test_a_picture_adds_box_and_points() -> None:
     answer = {**TRUTH, "boxes": HALF, "positive_points": MOVED}
-    paper, release = (grade_response(respond(answer), json.dumps(TRUTH), task=IMAGE, profile=p) for p in ("paper", "release"))
+    paper, release = (
+        grade_response(respond(answer), json.dumps(TRUTH), task=IMAGE, profile=p) for p in ("paper", "release")
+    )
     assert paper.reward == pytest.approx(0.5 + G + 1 + 1)
     assert paper.accuracy == pytest.approx((0.5 + G + 1) / 3)
     assert release.accuracy == pytest.approx(0.5 * 0.5 + 0.25 * G + 0.25)

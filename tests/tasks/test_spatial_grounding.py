@@ -2,7 +2,7 @@
 
 import pytest
 
-from onethinker.errors import DataError
+from onethinker.core.errors import DataError
 from onethinker.tasks import find_task, grade_response
 
 TASK = find_task("spatial grounding", "image")
@@ -36,7 +36,9 @@ def test_a_right_answer_without_thinking_keeps_its_accuracy_only() -> None:
     assert grade.problems == ("format: expected <think> exactly once, got it 0 times",)
 
 
-@pytest.mark.parametrize("truth", ["", "cat", '{"boxes":[300,100,100,300]}', '{"boxes":[100,100,100,300]}', '{"boxes":[100,100,NaN,300]}'])
+@pytest.mark.parametrize(
+    "truth", ["", "cat", '{"boxes":[300,100,100,300]}', '{"boxes":[100,100,100,300]}', '{"boxes":[100,100,NaN,300]}']
+)
 def test_a_truth_that_is_no_box_is_an_error_of_the_data(truth: str) -> None:
     with pytest.raises(DataError, match=r"the truth .* is not an answer to 'spatial grounding'"):
         grade_response(respond(TRUTH), truth, task=TASK)

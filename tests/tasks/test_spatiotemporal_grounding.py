@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from onethinker.errors import AnswerError
+from onethinker.core.errors import AnswerError
 from onethinker.tasks import find_task, grade_response
 
 TASK = find_task("spatial-temporal grounding", "video")

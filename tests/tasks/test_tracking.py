@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from onethinker.errors import AnswerError
-from onethinker.geometry import Box
+from onethinker.core.errors import AnswerError
+from onethinker.core.geometry import Box
 from onethinker.tasks import find_task, grade_response
 
 TASK = find_task("tracking", "video")
@@ -29,7 +29,9 @@ def test_tracking_counts_missing_seconds_as_zero() -> None:
 
 
 def test_surplus_seconds_cost_nothing() -> None:
-    grade = grade_response(respond({str(key): BOX for key in range(1, 33)}), json.dumps({"boxes": {"1": BOX}}), task=TASK)
+    grade = grade_response(
+        respond({str(key): BOX for key in range(1, 33)}), json.dumps({"boxes": {"1": BOX}}), task=TASK
+    )
     assert grade.accuracy == 1
 
 
@@ -41,7 +43,10 @@ def test_the_release_pays_for_the_share_of_seconds_that_have_a_box() -> None:
 
 
 def test_key_k_is_second_k_minus_1() -> None:
-    assert TASK.parse('{"boxes": {"2": [0, 0, 1, 1], "1": [1, 1, 2, 2]}}').boxes == {0: Box(1, 1, 2, 2), 1: Box(0, 0, 1, 1)}
+    assert TASK.parse('{"boxes": {"2": [0, 0, 1, 1], "1": [1, 1, 2, 2]}}').boxes == {
+        0: Box(1, 1, 2, 2),
+        1: Box(0, 0, 1, 1),
+    }
 
 
 @pytest.mark.parametrize("key", ["0", "33"])

@@ -5,13 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
-from onethinker.data.formats import write_records
-from onethinker.models.engine import Request
-from onethinker.models.prompt import build_request, encode_requests
-from onethinker.models.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
-from onethinker.synthetic import make_sample
+from onethinker.data.formats.released import write_records
+from onethinker.data.synthetic import make_sample
+from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
+from onethinker.inference.encode import build_request, encode_requests
+from onethinker.inference.engine import Request
 from onethinker.training.config import SftRecipe
-from onethinker.training.packing import Prompt, split_prompts, use_forest_attention
+from onethinker.training.packing.forest import Prompt, split_prompts, use_forest_attention
 from onethinker.training.sft import train_sft
 
 
@@ -33,8 +33,15 @@ def tiny():
 
 def some_requests() -> list[Request]:
     """Two pictures and two clips with questions of different length."""
-    kinds = [("spatial grounding", "image"), ("tracking", "video"), ("multiple choice", "image"), ("temporal grounding", "video")]
-    samples = [make_sample(5, number, problem_type=problem, data_type=data) for number, (problem, data) in enumerate(kinds)]
+    kinds = [
+        ("spatial grounding", "image"),
+        ("tracking", "video"),
+        ("multiple choice", "image"),
+        ("temporal grounding", "video"),
+    ]
+    samples = [
+        make_sample(5, number, problem_type=problem, data_type=data) for number, (problem, data) in enumerate(kinds)
+    ]
     return [build_request(sample, TINY_WORDING, TINY_BUDGET) for sample in samples]
 
 
@@ -47,7 +54,9 @@ def prompts(tiny) -> list[Prompt]:
 
 @dataclass(frozen=True)
 class Taught:
-    """A tiny model that answers A or B by chance, in the right form, and the questions that it answers so: RL has something to learn."""
+    """A tiny model that answers A or B by chance, in the right form, and the questions that it answers so: RL has
+    something to learn.
+    """
 
     model: str
     questions: Path

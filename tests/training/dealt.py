@@ -1,4 +1,6 @@
-"""Run by several processes under accelerate's launcher: train, do the last step again from disk, and say what each process then holds."""
+"""Run by several processes under accelerate's launcher: train, do the last step again from disk, and say what each
+process then holds.
+"""
 
 import json
 import shutil
@@ -10,12 +12,12 @@ from safetensors.torch import load_file
 from torch.distributed import barrier
 from torch.distributed.tensor import DTensor
 
-from onethinker.training.checkpoint import RunFolder, optimizer_tensors
+from onethinker.rl.loop import train_rl
 from onethinker.training.config import RlRecipe, SftRecipe
-from onethinker.training.rl import train_rl
-from onethinker.training.run import open_run
+from onethinker.training.parallel.fsdp2 import whole
+from onethinker.training.session import open_run
 from onethinker.training.sft import train_sft
-from onethinker.training.sharding import whole
+from onethinker.training.state.checkpoint import RunFolder, optimizer_tensors
 
 
 def contents(checkpoint: Path) -> dict[str, bytes]:
@@ -51,7 +53,9 @@ def main() -> None:
         "mine": held,
         "resumed_equal": contents(last) == before,
         "weights_equal": recipe.lora is not None or all(weights[name].equal(saved[name]) for name in weights),
-        "moments_equal": moments.keys() == saved_moments.keys() and all(moments[name].equal(saved_moments[name]) for name in moments),
+        "moments_equal": (
+            moments.keys() == saved_moments.keys() and all(moments[name].equal(saved_moments[name]) for name in moments)
+        ),
     }
     (folder.path / f"report-{run.accelerator.process_index}.json").write_text(json.dumps(report))
 

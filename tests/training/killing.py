@@ -1,4 +1,5 @@
-"""Runs training in forks of one warm process and kills them with SIGKILL at a named place or time: the driver of `test_kills.py`.
+"""Runs training in forks of one warm process and kills them with SIGKILL at a named place or time: the driver of
+`test_kills.py`.
 
 `python tests/training/killing.py` reads one order a line on stdin and answers with one line on stdout. A fork starts in
 milliseconds, because torch and transformers are loaded once. Every place where the run passes has a name: what it calls
@@ -31,16 +32,18 @@ WRITING = re.compile(r"[wax+]")
 MARK = "ONETHINKER_KILLED_RUN"
 """The environment of every process that a run starts says so."""
 HALF = "half "
-"""A kill at "half NAME" leaves the first half of that file behind, which a call that writes it at once never does by itself."""
+"""A kill at "half NAME" leaves the first half of that file behind, which a call that writes it at once never does by
+itself.
+"""
 
 
 @dataclass(frozen=True)
 class Order:
     """One run in one fork. It is killed at the `passage`-th time at `place`, or after so many seconds, or not at all.
 
-    `seed` is put into every global generator, which a run must not depend on. At the `passage`-th time at `fill_at` the disk
-    under the folder is filled up but for some bytes; no file may grow beyond `file_limit` bytes. Of several processes the
-    first is the one that is killed and speaks.
+    `seed` is put into every global generator, which a run must not depend on. At the `passage`-th time at `fill_at` the
+    disk under the folder is filled up but for some bytes; no file may grow beyond `file_limit` bytes. Of several
+    processes the first is the one that is killed and speaks.
     """
 
     number: int
@@ -210,8 +213,8 @@ def train(order: Order) -> list[str]:
     import numpy as np
     import torch
 
+    from onethinker.rl.loop import train_rl
     from onethinker.training.config import RlRecipe, SftRecipe
-    from onethinker.training.rl import train_rl
     from onethinker.training.sft import train_sft
 
     torch.manual_seed(order.seed)
@@ -231,7 +234,9 @@ def train(order: Order) -> list[str]:
 
 
 def run_in_fork(order: Order) -> dict[str, Any]:
-    """Return how a run in a child of its own session ended: its signal or 0, its error, where it passed, processes it left behind."""
+    """Return how a run in a child of its own session ended: its signal or 0, its error, where it passed, processes it
+    left behind.
+    """
     began, others = time.perf_counter(), []
     if order.processes > 1:
         with socket.socket() as free:

@@ -1,4 +1,6 @@
-"""Adapters and frozen parts: what is trained is what was named, the forest stays exact, checkpoints are small and resume bit for bit."""
+"""Adapters and frozen parts: what is trained is what was named, the forest stays exact, checkpoints are small and
+resume bit for bit.
+"""
 
 import json
 import os
@@ -9,16 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from onethinker.errors import ConfigError
-from onethinker.models.loading import load_local
-from onethinker.models.tiny import build_tiny, save_tiny
+from onethinker.core.errors import ConfigError
+from onethinker.families.tiny import build_tiny, save_tiny
+from onethinker.inference.loading import load_local
+from onethinker.rl.loop import train_rl
 from onethinker.training.adapters import base_weights, choose_trained, count_parameters, is_adapter, part_of
-from onethinker.training.checkpoint import RunFolder
 from onethinker.training.config import LoraSettings, RlRecipe, SftRecipe
-from onethinker.training.packing import pack, use_forest_attention
-from onethinker.training.rl import train_rl
-from onethinker.training.run import score
+from onethinker.training.packing.forest import pack, use_forest_attention
+from onethinker.training.session import score
 from onethinker.training.sft import train_sft
+from onethinker.training.state.checkpoint import RunFolder
 from tests.training.test_packing import one_by_one, some_trees
 from tests.training.test_runs import SFT, StopRunError, journal, stop_after
 
@@ -52,7 +54,8 @@ def test_adapters_are_added_to_the_parts_that_are_named_and_nothing_else_is_trai
 
 
 def test_an_adapter_of_a_layer_has_rank_times_both_of_its_widths():
-    # One layer of the tiny language model: q 128 -> 128, k and v 128 -> 64, o 128 -> 128, gate and up 128 -> 384, down 384 -> 128.
+    # One layer of the tiny language model: q 128 -> 128, k and v 128 -> 64, o 128 -> 128, gate and up 128 -> 384, down
+    # 384 -> 128.
     of_a_layer = 4 * ((128 + 128) + 2 * (128 + 64) + (128 + 128) + 2 * (128 + 384) + (384 + 128))
     assert count_parameters(with_adapters(("language",)))["language"].adapters == 4 * of_a_layer
 
@@ -63,7 +66,9 @@ def test_frozen_keeps_the_named_parts_and_trains_the_others():
     counts = count_parameters(model)
     assert counts["vision"].trained == 0
     assert counts["merger"].trained == counts["merger"].total > 0
-    assert counts["language"].total - counts["language"].trained == model.model.language_model.embed_tokens.weight.numel()
+    assert (
+        counts["language"].total - counts["language"].trained == model.model.language_model.embed_tokens.weight.numel()
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,7 +76,10 @@ def test_frozen_keeps_the_named_parts_and_trains_the_others():
     [
         ({"frozen": ("language", "vision", "merger")}, "nothing to train"),
         ({"frozen": ("visoin",)}, "none of the parts language, vision, merger"),
-        ({"frozen": ("vision",), "lora": LoraSettings(parts=("vision", "merger"))}, "nothing of vision can have an adapter"),
+        (
+            {"frozen": ("vision",), "lora": LoraSettings(parts=("vision", "merger"))},
+            "nothing of vision can have an adapter",
+        ),
     ],
     ids=["all", "unknown", "frozen and adapted"],
 )
@@ -150,9 +158,22 @@ def test_scoring_the_reference_between_forward_and_backward_leaves_the_gradients
 
 def rl_recipe(taught, **settings) -> RlRecipe:
     """Return three steps of RL that have something to learn from."""
-    rollout = {"prompts_per_step": 4, "answers_per_prompt": 4, "max_new_tokens": 16, "min_accuracy": -1, "max_refills": 0}
+    rollout = {
+        "prompts_per_step": 4,
+        "answers_per_prompt": 4,
+        "max_new_tokens": 16,
+        "min_accuracy": -1,
+        "max_refills": 0,
+    }
     data = {"files": [taught.questions]}
-    whole = {"model": taught.model, "steps": 3, "save_every": 1, "max_row_tokens": 512, "rollout": rollout, "data": data}
+    whole = {
+        "model": taught.model,
+        "steps": 3,
+        "save_every": 1,
+        "max_row_tokens": 512,
+        "rollout": rollout,
+        "data": data,
+    }
     return RlRecipe(**{**whole, "optimizer": {"learning_rate": 1e-3}, **settings})
 
 
@@ -160,7 +181,12 @@ def rl_recipe(taught, **settings) -> RlRecipe:
 def test_a_stopped_run_with_adapters_equals_a_whole_one_and_ends_as_an_ordinary_model(tmp_path, taught, stage):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train, recipe = {
-        "sft": (train_sft, SftRecipe(**{**SFT, "steps": 3, "save_every": 1}, lora={**LORA, "dropout": 0.1}, gradient_checkpointing=True)),
+        "sft": (
+            train_sft,
+            SftRecipe(
+                **{**SFT, "steps": 3, "save_every": 1}, lora={**LORA, "dropout": 0.1}, gradient_checkpointing=True
+            ),
+        ),
         "rl": (train_rl, rl_recipe(taught, lora=LORA)),
     }[stage]
     model = train(recipe, whole)
@@ -171,7 +197,11 @@ def test_a_stopped_run_with_adapters_equals_a_whole_one_and_ends_as_an_ordinary_
     assert journal(stopped) == journal(whole)
 
     checkpoint = f"checkpoints/step-{recipe.steps:08d}"
-    for file in (f"{checkpoint}/model/adapter_model.safetensors", f"{checkpoint}/optimizer.safetensors", "model/model.safetensors"):
+    for file in (
+        f"{checkpoint}/model/adapter_model.safetensors",
+        f"{checkpoint}/optimizer.safetensors",
+        "model/model.safetensors",
+    ):
         expected, found = load_file(whole / file), load_file(stopped / file)
         assert expected.keys() == found.keys()
         assert all(expected[name].equal(found[name]) for name in expected)
@@ -200,7 +230,9 @@ def test_a_checkpoint_of_adapters_is_a_model_that_can_be_asked(tmp_path, prompts
     recipe = SftRecipe(**{**SFT, "steps": 2}, model=str(tmp_path / "base"), lora=LORA)
     merged = load_local(str(train_sft(recipe, tmp_path / "run")))
     checkpoint = tmp_path / "run/checkpoints/step-00000002/model"
-    assert json.loads((checkpoint / "adapter_config.json").read_text())["base_model_name_or_path"] == str(tmp_path / "base")
+    assert json.loads((checkpoint / "adapter_config.json").read_text())["base_model_name_or_path"] == str(
+        tmp_path / "base"
+    )
     adapted = load_local(str(checkpoint))
     expected, found = merged.model.state_dict(), adapted.model.state_dict()
     assert expected.keys() == found.keys()
@@ -238,7 +270,10 @@ def test_dropout_in_rl_is_refused():
 
 def test_four_bits_where_they_cannot_be_had_are_refused_with_what_to_do(tmp_path):
     save_tiny(tmp_path / "base")
-    for model, said in (("tiny", "give a folder or a hub id"), (str(tmp_path / "base"), r"pip install 'onethinker\[4bit\]'|NVIDIA GPU")):
+    for model, said in (
+        ("tiny", "give a folder or a hub id"),
+        (str(tmp_path / "base"), r"pip install 'onethinker\[4bit\]'|NVIDIA GPU"),
+    ):
         with pytest.raises(ConfigError, match=said):
             train_sft(SftRecipe(**SFT, model=model, lora={"four_bit": True}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -246,14 +281,16 @@ def test_four_bits_where_they_cannot_be_had_are_refused_with_what_to_do(tmp_path
 
 def test_adapters_of_two_processes_are_written_alike(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from onethinker.models.folder import ModelSettings, save_model; "
-        "from onethinker.models.tiny import build_tiny; from onethinker.training.adapters import choose_trained; "
+        "import sys; from pathlib import Path; from onethinker.inference.folder import ModelSettings, save_model; "
+        "from onethinker.families.tiny import build_tiny; from onethinker.training.adapters import choose_trained; "
         "from onethinker.training.config import SftRecipe; model, processor = build_tiny(); "
         "choose_trained(model, SftRecipe(lora={'rank': 2})); "
         "save_model(Path(sys.argv[1]), model, processor, settings=ModelSettings(base='tiny'))"
     )
     written = []
     for seed in ("1", "2"):
-        subprocess.run([sys.executable, "-c", code, str(tmp_path / seed)], env=os.environ | {"PYTHONHASHSEED": seed}, check=True)
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / seed)], env=os.environ | {"PYTHONHASHSEED": seed}, check=True
+        )
         written.append({path.name: path.read_bytes() for path in (tmp_path / seed).iterdir()})
     assert written[0] == written[1]

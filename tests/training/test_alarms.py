@@ -1,4 +1,6 @@
-"""Alarms on journals made of real grades: policies that cheat and runs that learn nothing are named, those that learn are not."""
+"""Alarms on journals made of real grades: policies that cheat and runs that learn nothing are named, those that learn
+are not.
+"""
 
 import json
 import random
@@ -9,20 +11,38 @@ from pathlib import Path
 import pytest
 import torch
 
-from onethinker.data.sample import Sample
-from onethinker.errors import TrainingError
-from onethinker.synthetic import make_sample
+from onethinker.core.errors import TrainingError
+from onethinker.core.sample import Sample
+from onethinker.data.synthetic import make_sample
+from onethinker.rl.advantages import ema_grpo
+from onethinker.rl.loop import train_rl
 from onethinker.tasks import find_task, grade_response
-from onethinker.training.advantages import ema_grpo
-from onethinker.training.alarms import RECIPE_RULES, RL_RULES, RUN_RULES, SFT_RULES, TASK_RULES, Alarm, Watch, find_alarms
 from onethinker.training.config import RlRecipe, SftRecipe
-from onethinker.training.monitoring import SftRow, Summary, as_record, covers_whole_frame, note_answer, task_rows
-from onethinker.training.rl import train_rl
+from onethinker.training.metrics.alarms import (
+    RECIPE_RULES,
+    RL_RULES,
+    RUN_RULES,
+    SFT_RULES,
+    TASK_RULES,
+    Alarm,
+    Watch,
+    find_alarms,
+)
+from onethinker.training.metrics.records import SftRow, Summary, as_record, covers_whole_frame, note_answer, task_rows
 from tests.training.test_adapters import rl_recipe
 
 RL = RlRecipe(log={"alarms": {"window": 5}})
 SFT = SftRecipe(steps=1000, log={"alarms": {"window": 5}})
-RL_STEP = {"stage": "rl", "loss": 0.02, "kl": 0.01, "entropy": 0.6, "clipped_share": 0.02, "grad_norm": 0.4, "updates": 1, "groups": 2}
+RL_STEP = {
+    "stage": "rl",
+    "loss": 0.02,
+    "kl": 0.01,
+    "entropy": 0.6,
+    "clipped_share": 0.02,
+    "grad_norm": 0.4,
+    "updates": 1,
+    "groups": 2,
+}
 RL_STEP |= {"dropped_groups": 0, "surplus_groups": 0, "ungraded": [], "skipped_samples": [], "bad_steps": []}
 """A step of RL that learns, without its tasks."""
 Policy = Callable[[Sample, random.Random], str]
@@ -37,7 +57,15 @@ def boxes(*sides: float) -> str:
     return respond(json.dumps({"boxes": sides}))
 
 
-def journal(problem: str, policy: Policy, *, steps: int = 10, data_type: str = "image", limit: int | None = None, drop: bool = False):
+def journal(
+    problem: str,
+    policy: Policy,
+    *,
+    steps: int = 10,
+    data_type: str = "image",
+    limit: int | None = None,
+    drop: bool = False,
+):
     """Return rows of a run with two prompts a step and four answers a prompt, graded as in training; tokens are words.
 
     Groups that are all right or all wrong are dropped if `drop` says so.
@@ -58,7 +86,11 @@ def journal(problem: str, policy: Policy, *, steps: int = 10, data_type: str = "
                     rewards=tuple(grade.reward for grade in grades),
                     accuracy=accuracy,
                     format=sum(grade.format for grade in grades) / 4,
-                    dropped=("all_wrong" if accuracy <= 0.01 else "all_right" if accuracy >= 0.99 else None) if drop else None,
+                    dropped=(
+                        ("all_wrong" if accuracy <= 0.01 else "all_right" if accuracy >= 0.99 else None)
+                        if drop
+                        else None
+                    ),
                     prompt_tokens=40,
                     lengths=tuple(len(text.split()) for text in texts),
                     cut=sum(limit is not None and len(text.split()) == limit for text in texts),
@@ -68,7 +100,9 @@ def journal(problem: str, policy: Policy, *, steps: int = 10, data_type: str = "
             )
         kept = [summary for summary in summaries if summary.kept]
         rewards = torch.tensor([summary.rewards for summary in kept], dtype=torch.float64).reshape(-1, 4)
-        advantages, ema = ema_grpo(rewards, [task.statistics] * len(kept), ema, decay=0.9, floor=1e-3, limit=10.0, guard="clip")
+        advantages, ema = ema_grpo(
+            rewards, [task.statistics] * len(kept), ema, decay=0.9, floor=1e-3, limit=10.0, guard="clip"
+        )
         sizes = {summary.number: float(row.abs().mean()) for summary, row in zip(kept, advantages, strict=True)}
         found = task_rows(summaries, sizes, {name: moments.sigma for name, moments in ema.items()}, {})
         counts = {"groups": len(kept), "dropped_groups": 2 - len(kept), "updates": min(1, len(kept))}
@@ -107,10 +141,22 @@ def jittered_frame(sample: Sample, chance: random.Random) -> str:
 
 HACKS: dict[str, tuple[str, Policy, list[str]]] = {
     "the same letter for every prompt": ("multiple choice", lambda sample, _: respond("A"), ["same_answer"]),
-    "the same box for every prompt": ("spatial grounding", lambda sample, _: boxes(250, 250, 750, 750), ["same_answer"]),
+    "the same box for every prompt": (
+        "spatial grounding",
+        lambda sample, _: boxes(250, 250, 750, 750),
+        ["same_answer"],
+    ),
     "the whole frame, each time a little different": ("spatial grounding", jittered_frame, ["whole_frame"]),
-    "the whole frame, always the same": ("spatial grounding", lambda sample, _: boxes(0, 0, 1000, 1000), ["same_answer", "whole_frame"]),
-    "form alone": ("numerical", lambda _, chance: respond(str(chance.randrange(10**6, 10**9))), ["form_without_accuracy"]),
+    "the whole frame, always the same": (
+        "spatial grounding",
+        lambda sample, _: boxes(0, 0, 1000, 1000),
+        ["same_answer", "whole_frame"],
+    ),
+    "form alone": (
+        "numerical",
+        lambda _, chance: respond(str(chance.randrange(10**6, 10**9))),
+        ["form_without_accuracy"],
+    ),
     "empty thoughts and a wrong word": (
         "ocr",
         lambda _, chance: respond("".join(chance.choices("qxzvkj", k=12)), thinking=""),
@@ -170,7 +216,9 @@ def test_growing_answers_that_are_no_more_right_are_named():
 
 
 @pytest.mark.parametrize("problem", ["multiple choice", "spatial grounding", "numerical"])
-@pytest.mark.parametrize("policy", [sometimes_right, lambda sample, _: respond(sample.truth)], ids=["learning", "always right"])
+@pytest.mark.parametrize(
+    "policy", [sometimes_right, lambda sample, _: respond(sample.truth)], ids=["learning", "always right"]
+)
 def test_a_healthy_run_is_silent(problem, policy):
     rows = journal(problem, policy)
     assert all(names(rows[:count]) == [] for count in range(len(rows) + 1))
@@ -215,7 +263,9 @@ def sft(count: int = 30, **changes: object) -> list[dict]:
     """Return rows of a run of SFT that learns, changed after its tenth step."""
     rows = []
     for step in range(1, count + 1):
-        row = SftRow(step, "sft", 3.0 * 0.97**step, 0.5, 0.8, 1e-4, 4000, 2.0, {"update": 1.9}, {"update": 9000}, {}, [])
+        row = SftRow(
+            step, "sft", 3.0 * 0.97**step, 0.5, 0.8, 1e-4, 4000, 2.0, {"update": 1.9}, {"update": 9000}, {}, []
+        )
         rows.append({**as_record(row), **(changes if step > 10 else {})})
     return rows
 
@@ -233,7 +283,10 @@ RUNS: dict[str, tuple[list[dict], RlRecipe | SftRecipe]] = {
     "entropy": (learning(entropy=0.003), RL),
     "kl": (learning(kl=1.4), RL),
     "ungraded": (learning(ungraded=[LOST]), RL),
-    "warmup": (sft(3), SFT.model_copy(update={"steps": 50, "optimizer": SFT.optimizer.model_copy(update={"warmup_steps": 50})})),
+    "warmup": (
+        sft(3),
+        SFT.model_copy(update={"steps": 50, "optimizer": SFT.optimizer.model_copy(update={"warmup_steps": 50})}),
+    ),
     "rounding": (sft(3), SFT.model_copy(update={"dtype": "bfloat16"})),
 }
 
@@ -261,7 +314,12 @@ def test_a_run_that_learns_is_silent(rows, recipe):
 
 
 def test_an_old_journal_without_the_new_fields_is_read():
-    assert all_names([{key: value for key, value in row.items() if key not in ("bad_steps", "not_finite")} for row in sft()], SFT) == []
+    assert (
+        all_names(
+            [{key: value for key, value in row.items() if key not in ("bad_steps", "not_finite")} for row in sft()], SFT
+        )
+        == []
+    )
 
 
 def always(accuracy: float) -> Policy:
@@ -289,12 +347,16 @@ TASKS: dict[str, tuple[list[dict], RlRecipe, list[str], str]] = {
 @pytest.mark.parametrize("case", TASKS)
 def test_a_task_that_is_not_learned_is_named_with_what_to_do(case):
     rows, recipe, expected, said = TASKS[case]
-    alarms = [alarm for alarm in find_alarms(rows, recipe) if alarm.name not in ("form_without_accuracy", "same_answer")]
+    alarms = [
+        alarm for alarm in find_alarms(rows, recipe) if alarm.name not in ("form_without_accuracy", "same_answer")
+    ]
     assert [alarm.name for alarm in alarms] == expected
     assert any(alarm.task == "numerical" and said in alarm.text for alarm in alarms)
 
 
-@pytest.mark.parametrize("end", [journal("numerical", always(0), drop=True, steps=20), sft(20, grad_norm=0.0)[10:]], ids=["rl", "sft"])
+@pytest.mark.parametrize(
+    "end", [journal("numerical", always(0), drop=True, steps=20), sft(20, grad_norm=0.0)[10:]], ids=["rl", "sft"]
+)
 def test_a_run_is_given_up_when_no_weight_has_changed_for_long(end):
     changes = {"window": 5, "give_up_after": len(end)}
     kind = RlRecipe if end[0]["stage"] == "rl" else SftRecipe
@@ -308,7 +370,9 @@ def test_a_run_is_given_up_when_no_weight_has_changed_for_long(end):
 def test_the_journal_of_a_real_run_is_silent(tmp_path, taught):
     # So slow that it goes on answering A or B by chance, as it was taught to.
     optimizer = {"learning_rate": 1e-6, "warmup_steps": 1}
-    recipe = rl_recipe(taught, steps=6, optimizer=optimizer, log={"alarms": {"window": 3}, "answers_every": 0}, grading={"workers": 0})
+    recipe = rl_recipe(
+        taught, steps=6, optimizer=optimizer, log={"alarms": {"window": 3}, "answers_every": 0}, grading={"workers": 0}
+    )
     said: list[str] = []
     train_rl(recipe, tmp_path / "run", on_step=lambda row: said.extend(alarm["name"] for alarm in row["alarms"]))
     assert said == []

@@ -1,4 +1,6 @@
-"""Batches that give nothing finite: they are named and not learned from, and nothing that is not finite is ever saved."""
+"""Batches that give nothing finite: they are named and not learned from, and nothing that is not finite is ever
+saved.
+"""
 
 import json
 from pathlib import Path
@@ -9,17 +11,17 @@ from safetensors.torch import load_file
 from torch import nn
 
 from onethinker.cli import main
-from onethinker.data.formats import write_records
-from onethinker.errors import ConfigError, TrainingError
-from onethinker.models.folder import ModelSettings, save_model
-from onethinker.models.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
-from onethinker.training.bad_steps import BadStep, first_not_finite
-from onethinker.training.checkpoint import Progress, RunFolder, Streak, load_progress, save_progress
+from onethinker.core.errors import ConfigError, TrainingError
+from onethinker.data.formats.released import write_records
+from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
+from onethinker.inference.folder import ModelSettings, save_model
+from onethinker.rl.loop import train_rl
+from onethinker.rl.update import GradedTree, PolicyLoss
 from onethinker.training.config import RlRecipe, SftRecipe
-from onethinker.training.packing import Prompt, Row
-from onethinker.training.policy import GradedTree, PolicyLoss
-from onethinker.training.rl import train_rl
+from onethinker.training.metrics.bad_steps import BadStep, first_not_finite
+from onethinker.training.packing.forest import Prompt, Row
 from onethinker.training.sft import train_sft
+from onethinker.training.state.checkpoint import Progress, RunFolder, Streak, load_progress, save_progress
 from tests.training.test_runs import StopRunError, journal, stop_after
 from tests.training.test_sharding import train_dealt
 from tests.training.test_zero import needs_deepspeed
@@ -27,12 +29,19 @@ from tests.training.test_zero import needs_deepspeed
 BAD_WORD = "Ω"
 """The model below has a broken embedding for it, and for nothing else."""
 FROZEN = ["model.language_model.embed_tokens", "model.visual"]
-QUESTION = {"problem": "Which?", "answer": "<answer>A</answer>", "options": ["A. x", "B. y"], "problem_type": "multiple choice"}
+QUESTION = {
+    "problem": "Which?",
+    "answer": "<answer>A</answer>",
+    "options": ["A. x", "B. y"],
+    "problem_type": "multiple choice",
+}
 QUESTION |= {"data_type": "image", "response": "<think>I see.</think><answer>A</answer>"}
 
 
 def broken_model(folder: Path, value: float) -> str:
-    """Write a tiny model that reads one word as `value`; head and embeddings are two matrices, so that no other word suffers."""
+    """Write a tiny model that reads one word as `value`; head and embeddings are two matrices, so that no other word
+    suffers.
+    """
     model, processor = build_tiny(seed=3)
     model.lm_head.weight = nn.Parameter(model.lm_head.weight.detach().clone())
     model.config.tie_word_embeddings = model.config.text_config.tie_word_embeddings = False
@@ -45,7 +54,10 @@ def broken_model(folder: Path, value: float) -> str:
 
 def questions(folder: Path, *, bad: set[int], count: int = 8) -> str:
     """Write questions, those with a number in `bad` with the word that the model cannot read."""
-    records = [{**QUESTION, "id": f"q{number}", "problem": f"Which? {BAD_WORD if number in bad else ''}"} for number in range(count)]
+    records = [
+        {**QUESTION, "id": f"q{number}", "problem": f"Which? {BAD_WORD if number in bad else ''}"}
+        for number in range(count)
+    ]
     write_records(folder / "questions.jsonl", records)
     return str(folder / "questions.jsonl")
 
@@ -73,7 +85,9 @@ def state(folder: Path, step: int) -> dict[str, torch.Tensor]:
 
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     """Tell whether tensors are the same bit for bit; the broken embedding is a NaN, which equals nothing."""
-    return one.keys() == other.keys() and all(tensor.numpy().tobytes() == other[name].numpy().tobytes() for name, tensor in one.items())
+    return one.keys() == other.keys() and all(
+        tensor.numpy().tobytes() == other[name].numpy().tobytes() for name, tensor in one.items()
+    )
 
 
 def strict_rows(folder: Path) -> list[dict]:
@@ -132,7 +146,9 @@ def test_a_run_with_bad_steps_that_is_stopped_and_resumed_equals_one_that_was_no
 def test_too_many_bad_steps_in_a_row_end_the_run_at_the_last_good_checkpoint(tmp_path):
     # Good, bad, and then six more of which three in a row end it: two are allowed.
     recipe = sft(tmp_path, bad=set(range(8)) - {1}, optimizer={"learning_rate": 1e-3, "max_bad_steps": 2})
-    with pytest.raises(TrainingError, match=r"3 optimizer steps in a row .*max_bad_steps = 2: the loss \(nan\) is") as raised:
+    with pytest.raises(
+        TrainingError, match=r"3 optimizer steps in a row .*max_bad_steps = 2: the loss \(nan\) is"
+    ) as raised:
         train_sft(recipe, tmp_path / "run")
     rows = strict_rows(tmp_path / "run")
     assert [bool(row["bad_steps"]) for row in rows][-3:] == [True] * 3
@@ -156,8 +172,16 @@ def test_no_bad_step_at_all_can_be_asked_for(tmp_path):
 
 @pytest.mark.parametrize("save_every", [1, 100], ids=["at a checkpoint", "before any"])
 @pytest.mark.parametrize("stage", ["sft", "rl"])
-def test_a_rate_that_destroys_the_model_ends_the_command_with_1_and_one_line(tmp_path, capsys, taught, stage, save_every):
-    settings = ["steps=20", "optimizer.learning_rate=1e30", "optimizer.warmup_steps=0", "optimizer.kind=adamw", f"save_every={save_every}"]
+def test_a_rate_that_destroys_the_model_ends_the_command_with_1_and_one_line(
+    tmp_path, capsys, taught, stage, save_every
+):
+    settings = [
+        "steps=20",
+        "optimizer.learning_rate=1e30",
+        "optimizer.warmup_steps=0",
+        "optimizer.kind=adamw",
+        f"save_every={save_every}",
+    ]
     settings += {
         "sft": ["batch_size=2"],
         "rl": [
@@ -189,7 +213,10 @@ def test_a_run_that_breaks_keeps_the_checkpoint_from_before(tmp_path):
     broken = recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={"learning_rate": 1e30})})
     with pytest.raises(
         TrainingError,
-        match=r"step 4 is not saved: .*, after step 3, is not finite .last good step 2, .*step-00000002 is the last good checkpoint",
+        match=(
+            r"step 4 is not saved: .*, after step 3, is not finite .last good step 2, .*step-00000002 is the last good"
+            r" checkpoint"
+        ),
     ):
         train_sft(broken, tmp_path / "run", allow_changes=True)
     assert [path.name for path in RunFolder(tmp_path / "run").checkpoints()] == ["step-00000002"]
@@ -197,7 +224,13 @@ def test_a_run_that_breaks_keeps_the_checkpoint_from_before(tmp_path):
 
 
 def test_answers_that_the_model_cannot_score_are_not_learned_from_and_leave_the_averages_of_rewards(tmp_path):
-    rollout = {"prompts_per_step": 1, "answers_per_prompt": 2, "max_new_tokens": 4, "min_accuracy": -1, "max_refills": 0}
+    rollout = {
+        "prompts_per_step": 1,
+        "answers_per_prompt": 2,
+        "max_new_tokens": 4,
+        "min_accuracy": -1,
+        "max_refills": 0,
+    }
     recipe = RlRecipe(
         model=broken_model(tmp_path / "broken", torch.nan),
         steps=2,
@@ -227,7 +260,13 @@ def test_an_update_of_rl_that_is_bad_leaves_the_averages_of_rewards_too(tmp_path
         save_every=1,
         max_row_tokens=512,
         data={"files": [taught.questions]},
-        rollout={"prompts_per_step": 4, "answers_per_prompt": 4, "max_new_tokens": 16, "min_accuracy": -1, "max_refills": 0},
+        rollout={
+            "prompts_per_step": 4,
+            "answers_per_prompt": 4,
+            "max_new_tokens": 16,
+            "min_accuracy": -1,
+            "max_refills": 0,
+        },
         grading={"workers": 0},
         # At the first step there is no divergence yet; after it, this much of it is too much for float32.
         loss={"kl": 3e38},
@@ -264,14 +303,23 @@ def test_a_loss_of_rl_that_is_not_finite_names_its_cause(logp, old, reference, c
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("dealing", ["processes", "fsdp2", pytest.param("deepspeed_zero2", marks=[needs_deepspeed, pytest.mark.long])])
+@pytest.mark.parametrize(
+    "dealing", ["processes", "fsdp2", pytest.param("deepspeed_zero2", marks=[needs_deepspeed, pytest.mark.long])]
+)
 def test_processes_agree_which_step_is_bad(tmp_path, capfd, dealing):
-    # Two questions a step, one for each process: in the second one of them cannot read its own, and neither takes the step.
+    # Two questions a step, one for each process: in the second one of them cannot read its own, and neither takes the
+    # step.
     recipe = sft(tmp_path, bad={7}, steps=2, batch_size=2)
     train_sft(recipe, tmp_path / "one")
     if dealing == "processes":
         file = tmp_path / "recipe.toml"
-        settings = ["save_every=1", "batch_size=2", "steps=2", f"model={recipe.model}", f'data.files=["{recipe.data.files[0]}"]']
+        settings = [
+            "save_every=1",
+            "batch_size=2",
+            "steps=2",
+            f"model={recipe.model}",
+            f'data.files=["{recipe.data.files[0]}"]',
+        ]
         file.write_text(f"frozen = {json.dumps(FROZEN)}")
         settings += ["optimizer.learning_rate=1e-3"]
         with pytest.raises(SystemExit) as left:
@@ -291,16 +339,21 @@ def test_processes_agree_which_step_is_bad(tmp_path, capfd, dealing):
 
 def test_the_sentence_names_a_few_samples_and_every_part():
     bad = BadStep("the loss (nan)", tuple(f"q{number}" for number in range(7)), {"head": 3.0, "vision": None}, 0, 1e-5)
-    assert bad.text() == (
-        "the loss (nan) is not finite (last good step none, learning rate 1e-05, samples 'q0', 'q1', 'q2', 'q3', 'q4' and 2 more; largest "
-        "gradient by part: head 3, vision not finite)"
+    assert (
+        bad.text()
+        == "the loss (nan) is not finite (last good step none, learning rate 1e-05, samples 'q0', 'q1', 'q2', 'q3',"
+        " 'q4' and 2 more; largest gradient by part: head 3, vision not finite)"
     )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_one_number_among_many_is_found(dtype, value):
-    tensors = {"counts": torch.arange(3), "empty": torch.empty(0), "large": torch.full((2,), torch.finfo(dtype).max, dtype=dtype)}
+    tensors = {
+        "counts": torch.arange(3),
+        "empty": torch.empty(0),
+        "large": torch.full((2,), torch.finfo(dtype).max, dtype=dtype),
+    }
     assert first_not_finite(tensors.items()) is None
     weights = torch.zeros(50, 40, dtype=dtype)
     weights[31, 7] = value
@@ -316,7 +369,8 @@ def test_progress_of_an_older_checkpoint_begins_a_new_count(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "setting", ["optimizer.max_grad_norm=inf", "optimizer.learning_rate=nan", "optimizer.max_bad_steps=-1", "budget.fps=nan"]
+    "setting",
+    ["optimizer.max_grad_norm=inf", "optimizer.learning_rate=nan", "optimizer.max_bad_steps=-1", "budget.fps=nan"],
 )
 def test_a_recipe_holds_only_numbers_that_json_has(setting):
     with pytest.raises(ConfigError, match=setting.split("=")[0]):

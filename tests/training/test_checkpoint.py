@@ -1,4 +1,6 @@
-"""What a run leaves on disk: torn checkpoints are passed over, other settings are refused unless allowed, other processes go on."""
+"""What a run leaves on disk: torn checkpoints are passed over, other settings are refused unless allowed, other
+processes go on.
+"""
 
 import hashlib
 import json
@@ -18,18 +20,18 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from onethinker.commands.sft import sft
-from onethinker.data.formats import read_samples
-from onethinker.errors import CheckpointError
-from onethinker.evaluation.evaluate import evaluate
-from onethinker.models.engine import Sampling
-from onethinker.models.loading import load_engine
-from onethinker.models.tiny import save_tiny
-from onethinker.synthetic.dataset import write_dataset
-from onethinker.training.checkpoint import RunFolder, find_damage, load_optimizer, optimizer_tensors
+from onethinker.core.errors import CheckpointError
+from onethinker.data.formats.released import read_samples
+from onethinker.data.synthetic.dataset import write_dataset
+from onethinker.evaluation.runner import evaluate
+from onethinker.families.tiny import save_tiny
+from onethinker.inference.engine import Sampling
+from onethinker.inference.loading import load_engine
 from onethinker.training.config import SftRecipe
 from onethinker.training.export import export_model
-from onethinker.training.provenance import digest_model
 from onethinker.training.sft import train_sft
+from onethinker.training.state.checkpoint import RunFolder, find_damage, load_optimizer, optimizer_tensors
+from onethinker.training.state.provenance import digest_model
 
 SFT = {"steps": 3, "batch_size": 2, "save_every": 1, "max_row_tokens": 512, "optimizer": {"learning_rate": 1e-3}}
 
@@ -103,7 +105,10 @@ def test_a_torn_checkpoint_is_passed_over_loudly_and_the_run_ends_as_if_it_had_b
     cut(folder.checkpoints()[-1] / "optimizer.safetensors")
     with caplog.at_level(logging.WARNING):
         train_sft(recipe, folder.path)
-    assert "going on after step 2, because newer checkpoints are damaged: step-00000003: optimizer.safetensors has" in caplog.text
+    assert (
+        "going on after step 2, because newer checkpoints are damaged: step-00000003: optimizer.safetensors has"
+        in caplog.text
+    )
     start = json.loads(folder.starts.read_text().splitlines()[-1])
     assert start["step"] == 2
     assert list(start["torn"]) == ["step-00000003"]
@@ -123,7 +128,8 @@ def test_where_no_checkpoint_is_whole_nothing_is_begun_anew_by_itself(tmp_path):
         cut(path / "model/model.safetensors")
     before = sorted(folder.path.rglob("*"))
     with pytest.raises(
-        CheckpointError, match=r"no checkpoint is whole \(step-00000003: model/model.safetensors has .* bytes of .*step-00000002"
+        CheckpointError,
+        match=r"no checkpoint is whole \(step-00000003: model/model.safetensors has .* bytes of .*step-00000002",
     ):
         train_sft(recipe, folder.path)
     assert sorted(folder.path.rglob("*")) == before
@@ -136,7 +142,9 @@ def test_other_settings_are_refused_with_the_difference_and_allowed_on_demand(tm
     folder = RunFolder(tmp_path / "run")
     train_sft(SftRecipe(**SFT), folder.path)
     changed = SftRecipe(**{**SFT, "steps": 4, "batch_size": 3})
-    with pytest.raises(CheckpointError, match=r"--allow-changes to go on with the new ones: batch_size: 2 → 3; steps: 3 → 4"):
+    with pytest.raises(
+        CheckpointError, match=r"--allow-changes to go on with the new ones: batch_size: 2 → 3; steps: 3 → 4"
+    ):
         train_sft(changed, folder.path)
     assert json.loads((folder.path / "recipe.json").read_text())["batch_size"] == 2
     with caplog.at_level(logging.WARNING):
@@ -182,7 +190,11 @@ def test_moments_are_kept_of_what_had_a_gradient_and_belong_to_one_model(tmp_pat
     fresh = torch.optim.AdamW(model.parameters())
     load_optimizer(fresh, model, tmp_path / "optimizer.safetensors")
     assert fresh.state.keys() == {model["used"].weight, model["used"].bias}
-    assert all(fresh.state[parameter][key].equal(value) for parameter, state in optimizer.state.items() for key, value in state.items())
+    assert all(
+        fresh.state[parameter][key].equal(value)
+        for parameter, state in optimizer.state.items()
+        for key, value in state.items()
+    )
     for other in (nn.ModuleDict({"used": nn.Linear(2, 4)}), nn.ModuleDict({"another": nn.Linear(2, 3)})):
         with pytest.raises(CheckpointError, match=r"not the optimizer of this model: .*used"):
             load_optimizer(torch.optim.AdamW(other.parameters()), other, tmp_path / "optimizer.safetensors")
@@ -206,7 +218,7 @@ def test_processes_that_the_command_starts_are_told_that_changes_are_allowed(tmp
 
 
 def test_a_folder_belongs_to_one_process_until_it_is_gone(tmp_path):
-    code = "import sys, time; from pathlib import Path; from onethinker.training.checkpoint import RunFolder; "
+    code = "import sys, time; from pathlib import Path; from onethinker.training.state.checkpoint import RunFolder; "
     code += "RunFolder(Path(sys.argv[1])).begin({}, 0); print('begun', flush=True); time.sleep(60)"
     other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None
@@ -318,7 +330,10 @@ def test_weights_below_adapters_and_in_the_hubs_cache_have_digests(tmp_path, mon
     for name, blob, content in (("config.json", "ab" * 20, "{}"), ("model.safetensors", "cd" * 32, "weights")):
         (repository / "blobs" / blob).write_text(content)
         (repository / "snapshots/c0ffee" / name).symlink_to(repository / "blobs" / blob)
-    assert digest_model("someone/thinker") == {"config.json": hashlib.sha256(b"{}").hexdigest(), "model.safetensors": "cd" * 32}
+    assert digest_model("someone/thinker") == {
+        "config.json": hashlib.sha256(b"{}").hexdigest(),
+        "model.safetensors": "cd" * 32,
+    }
 
 
 def permissions(folder: Path) -> dict[str, int]:
@@ -333,7 +348,12 @@ def test_the_umask_decides_who_may_read_whatever_is_written(tmp_path, umask):
         train_sft(SftRecipe(**SFT | {"steps": 1}, lora={"rank": 2}), tmp_path / "run")
         export_model(tmp_path / "run", tmp_path / "thinker")
         samples = list(read_samples(tmp_path / "data/samples.jsonl"))
-        evaluate(load_engine(str(tmp_path / "thinker")), samples, output=tmp_path / "scores", sampling=Sampling(max_new_tokens=4))
+        evaluate(
+            load_engine(str(tmp_path / "thinker")),
+            samples,
+            output=tmp_path / "scores",
+            sampling=Sampling(max_new_tokens=4),
+        )
     finally:
         os.umask(before)
     found = permissions(tmp_path)

@@ -10,21 +10,27 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from onethinker.commands.live import Progress, watching_training
-from onethinker.data.formats import write_records
-from onethinker.data.mixing import Mixture
-from onethinker.errors import DataError
-from onethinker.training.checkpoint import RunFolder
+from onethinker.commands.console import Progress, watching_training
+from onethinker.core.errors import DataError
+from onethinker.data.formats.released import write_records
+from onethinker.data.mixture import Mixture
+from onethinker.rl.loop import train_rl
 from onethinker.training.config import RlRecipe, SftRecipe
-from onethinker.training.rl import train_rl
 from onethinker.training.sft import train_sft
+from onethinker.training.state.checkpoint import RunFolder
 
 SFT = {"steps": 3, "batch_size": 8, "save_every": 1, "max_row_tokens": 512}
 RL = {
     "steps": 3,
     "save_every": 1,
     "max_row_tokens": 512,
-    "rollout": {"prompts_per_step": 8, "answers_per_prompt": 2, "max_new_tokens": 4, "min_accuracy": -1, "prompts_at_once": 3},
+    "rollout": {
+        "prompts_per_step": 8,
+        "answers_per_prompt": 2,
+        "max_new_tokens": 4,
+        "min_accuracy": -1,
+        "prompts_at_once": 3,
+    },
     "grading": {"workers": 0},
 }
 STAGES = {"sft": (train_sft, SftRecipe, SFT), "rl": (train_rl, RlRecipe, RL)}
@@ -38,7 +44,9 @@ class StopRunError(Exception):
 
 @pytest.fixture
 def questions(tmp_path) -> Path:
-    """Sixteen questions about pictures, of which two cannot be read: one is cut short, one is damaged where only decoding can tell."""
+    """Sixteen questions about pictures, of which two cannot be read: one is cut short, one is damaged where only
+    decoding can tell.
+    """
     for number in range(16):
         Image.new("RGB", (64, 64), (16 * number, 30, 30)).save(tmp_path / f"{number}.png")
     cut = tmp_path / "3.png"
@@ -87,7 +95,9 @@ def skipped_in(rows: list[dict]) -> list[dict]:
 def test_what_cannot_be_read_is_named_in_the_journal_and_another_record_stands_in(tmp_path, questions, stage):
     rows = train(stage, questions, tmp_path / "run")
     # Sixteen records, 24 draws: each comes once in the first two steps, and half of them again in the third.
-    assert [skipped["number"] for skipped in skipped_in(rows)] == sorted(skipped["number"] for skipped in skipped_in(rows))
+    assert [skipped["number"] for skipped in skipped_in(rows)] == sorted(
+        skipped["number"] for skipped in skipped_in(rows)
+    )
     assert {skipped["id"] for skipped in skipped_in(rows[:2])} == {"picture-3", "picture-11"}
     for skipped in skipped_in(rows):
         assert f"{skipped['id'].removeprefix('picture-')}.png" in skipped["reason"]
@@ -103,8 +113,13 @@ def test_what_cannot_be_read_is_named_in_the_journal_and_another_record_stands_i
 def test_more_than_the_stated_share_stops_the_run_with_all_of_them_in_the_journal_and_mending_them_lets_it_go_on(
     tmp_path, questions, stage
 ):
-    """0.1 of sixteen records is one sample and a half; that one cannot be read is known before, the other shows when it is drawn."""
-    with pytest.raises(DataError, match=r"2 of the first \d+ samples could not be read, more than data\.max_corrupt_share = 0\.1 allows"):
+    """0.1 of sixteen records is one sample and a half; that one cannot be read is known before, the other shows when it
+    is drawn.
+    """
+    with pytest.raises(
+        DataError,
+        match=r"2 of the first \d+ samples could not be read, more than data\.max_corrupt_share = 0\.1 allows",
+    ):
         train(stage, questions, tmp_path / "run", share=0.1)
     rows = journal(tmp_path / "run")
     assert {skipped["id"] for skipped in skipped_in(rows)} == {"picture-3", "picture-11"}
@@ -126,7 +141,9 @@ def test_a_resumed_run_counts_on_and_equals_one_that_was_not_stopped(tmp_path, q
         train(stage, questions, tmp_path / "stopped", on_step=stop)
     assert train(stage, questions, tmp_path / "stopped") == whole
     last = "checkpoints/step-00000003"
-    assert (tmp_path / "whole" / last / "progress.json").read_text() == (tmp_path / "stopped" / last / "progress.json").read_text()
+    assert (tmp_path / "whole" / last / "progress.json").read_text() == (
+        tmp_path / "stopped" / last / "progress.json"
+    ).read_text()
     expected, found = (load_file(tmp_path / name / last / "model/model.safetensors") for name in ("whole", "stopped"))
     assert all(expected[name].equal(found[name]) for name in expected)
 
@@ -158,7 +175,10 @@ def test_a_larger_share_of_unreadable_media_than_allowed_stops_a_run_before_it_b
     for number in range(bad):
         (tmp_path / f"{number}.png").write_bytes(b"")
     with pytest.raises(
-        DataError, match=rf"media of {bad} of 16 records cannot be read, more than data\.max_corrupt_share = 0\.01 .*row 1: .*0\.png"
+        DataError,
+        match=(
+            rf"media of {bad} of 16 records cannot be read, more than data\.max_corrupt_share = 0\.01 .*row 1: .*0\.png"
+        ),
     ):
         train(stage, questions, tmp_path / "run", share=0.01)
     assert not (tmp_path / "run").exists()
@@ -169,7 +189,9 @@ def test_what_could_not_be_read_is_said_on_the_screen(tmp_path, questions, capsy
         train("sft", questions, tmp_path / "run", on_step=on_step)
     assert "media that cannot be read, each replaced when it is drawn: 1 of 16 records" in caplog.text
     said = capsys.readouterr().err
-    assert re.search(r"[12] samples? could not be read by step \d and were replaced; the last, picture-(3|11): .*png", said)
+    assert re.search(
+        r"[12] samples? could not be read by step \d and were replaced; the last, picture-(3|11): .*png", said
+    )
     assert re.search(r"step 3/3 .* unread \d", said)
 
 
@@ -193,7 +215,11 @@ def test_each_record_can_stand_in_once_and_the_order_is_a_function_of_the_number
 
 def test_two_processes_skip_what_one_skips(tmp_path, questions):
     one = train("sft", questions, tmp_path / "one")
-    settings = [*(f"{name}={value}" for name, value in SFT.items()), f'data.files=["{questions}"]', "data.max_corrupt_share=0.3"]
+    settings = [
+        *(f"{name}={value}" for name, value in SFT.items()),
+        f'data.files=["{questions}"]',
+        "data.max_corrupt_share=0.3",
+    ]
     command = [
         sys.executable,
         "-m",

@@ -1,23 +1,25 @@
-"""From runs and checkpoints to ordinary folders: transformers loads them, with the same logits, and a card says where they are from."""
+"""From runs and checkpoints to ordinary folders: transformers loads them, with the same logits, and a card says where
+they are from.
+"""
 
 import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from onethinker.cli import dispatch
-from onethinker.errors import CheckpointError, ConfigError
-from onethinker.evaluation.evaluate import evaluate
-from onethinker.evaluation.runs import Training
-from onethinker.models.engine import Sampling
-from onethinker.models.folder import ModelSettings, load_adapters, read_settings
-from onethinker.models.loading import load_engine, load_local
-from onethinker.models.tiny import save_tiny
-from onethinker.synthetic import make_sample
+from onethinker.core.errors import CheckpointError, ConfigError
+from onethinker.data.synthetic import make_sample
+from onethinker.evaluation.runner import evaluate
+from onethinker.families.tiny import save_tiny
+from onethinker.inference.engine import Sampling
+from onethinker.inference.folder import ModelSettings, load_adapters, read_settings
+from onethinker.inference.loading import load_engine, load_local
+from onethinker.report.runs import Training
+from onethinker.rl.loop import train_rl
 from onethinker.training.adapters import choose_trained
 from onethinker.training.config import SftRecipe
 from onethinker.training.export import export_model, find_source, model_card
-from onethinker.training.packing import pack
-from onethinker.training.rl import train_rl
+from onethinker.training.packing.forest import pack
 from onethinker.training.sft import train_sft
 from tests.training.test_adapters import rl_recipe
 from tests.training.test_packing import some_trees
@@ -82,7 +84,14 @@ def test_the_card_names_recipe_journal_and_evaluation(tmp_path, taught, capsys):
         output=tmp_path / "scores",
         sampling=Sampling(max_new_tokens=16),
     )
-    arguments = ["export", str(tmp_path / "run"), "--output", str(tmp_path / "my-thinker"), "--results", str(tmp_path / "scores")]
+    arguments = [
+        "export",
+        str(tmp_path / "run"),
+        "--output",
+        str(tmp_path / "my-thinker"),
+        "--results",
+        str(tmp_path / "scores"),
+    ]
     assert dispatch(arguments) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "my-thinker")
     card = (tmp_path / "my-thinker/README.md").read_text()
@@ -100,8 +109,13 @@ def test_the_card_names_recipe_journal_and_evaluation(tmp_path, taught, capsys):
 
 
 def test_a_card_names_the_model_of_the_hub_that_was_trained():
-    rows = ({"step": 1, "stage": "sft", "loss": 2.0, "seconds": 3600.0}, {"step": 2, "stage": "sft", "loss": 1.0, "seconds": 3600.0})
-    card = model_card("thinker", Training("run", rows, {"model": "Qwen/Qwen3-VL-8B-Instruct"}), [], settings=ModelSettings())
+    rows = (
+        {"step": 1, "stage": "sft", "loss": 2.0, "seconds": 3600.0},
+        {"step": 2, "stage": "sft", "loss": 1.0, "seconds": 3600.0},
+    )
+    card = model_card(
+        "thinker", Training("run", rows, {"model": "Qwen/Qwen3-VL-8B-Instruct"}), [], settings=ModelSettings()
+    )
     assert card.startswith("---\nbase_model: Qwen/Qwen3-VL-8B-Instruct\nlibrary_name: transformers\n")
     assert "2 steps in 2.0 hours." in card
     assert "| loss | 1.500 | 1.500 |" in card
@@ -114,6 +128,10 @@ def test_what_cannot_be_exported_is_an_error_that_says_why(tmp_path, kind):
         (tmp_path / "recipe.json").write_text("{}")
     if kind == "in the way":
         output.mkdir()
-    said = {"nothing": "expected the folder of a run", "no checkpoint": "saved no checkpoint yet", "in the way": "exists already"}[kind]
+    said = {
+        "nothing": "expected the folder of a run",
+        "no checkpoint": "saved no checkpoint yet",
+        "in the way": "exists already",
+    }[kind]
     with pytest.raises((CheckpointError, ConfigError), match=said):
         export_model(tmp_path, output)

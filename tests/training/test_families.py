@@ -1,4 +1,6 @@
-"""Which models can be trained: those for which a packed row is exact, by test; all others are refused by name before anything starts."""
+"""Which models can be trained: those for which a packed row is exact, by test; all others are refused by name before
+anything starts.
+"""
 
 from typing import Any
 
@@ -14,15 +16,15 @@ from transformers import (
     Qwen3VLMoeForConditionalGeneration,
 )
 
-from onethinker.errors import ConfigError
-from onethinker.models.folder import ModelSettings, save_model
-from onethinker.models.tiny import TINY_BUDGET, TINY_WORDING, build_tiny, build_tiny_processor
+from onethinker.core.errors import ConfigError
+from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny, build_tiny_processor
+from onethinker.inference.folder import ModelSettings, save_model
+from onethinker.rl.loop import train_rl
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.loss import token_logps
-from onethinker.training.packing import FOREST_ATTENTION, Prompt, Tree, check_packing, pack
-from onethinker.training.planning import make_plan
-from onethinker.training.rl import train_rl
-from onethinker.training.run import score
+from onethinker.training.packing.forest import FOREST_ATTENTION, Prompt, Tree, check_packing, pack
+from onethinker.training.plan import make_plan
+from onethinker.training.session import score
 from onethinker.training.sft import train_sft
 
 TEXT: dict[str, Any] = {
@@ -34,7 +36,12 @@ TEXT: dict[str, Any] = {
     "num_key_value_heads": 1,
     "head_dim": 16,
     "initializer_range": 0.3,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 2, 2], "mrope_interleaved": True},
+    "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 10_000.0,
+        "mrope_section": [4, 2, 2],
+        "mrope_interleaved": True,
+    },
 }
 VISION: dict[str, Any] = {
     "depth": 1,
@@ -48,7 +55,12 @@ VISION: dict[str, Any] = {
 
 def tiny_qwen3_5() -> Qwen3_5ForConditionalGeneration:
     """Three layers of gated delta nets and one of attention, as the large ones alternate."""
-    linear = {"linear_num_key_heads": 2, "linear_num_value_heads": 2, "linear_key_head_dim": 16, "linear_value_head_dim": 16}
+    linear = {
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 2,
+        "linear_key_head_dim": 16,
+        "linear_value_head_dim": 16,
+    }
     text = {**TEXT, **linear, "rope_parameters": {**TEXT["rope_parameters"], "partial_rotary_factor": 1.0}}
     return Qwen3_5ForConditionalGeneration(Qwen3_5Config(text_config=text, vision_config=VISION))
 
@@ -114,8 +126,24 @@ def test_the_tiny_model_is_let_through_on_any_device():
 @pytest.mark.parametrize(
     ("build", "named"),
     [
-        (tiny_qwen3_5, ("Qwen3_5ForConditionalGeneration", "layer 0: linear_attention", "Qwen3_5GatedDeltaNet", "layers.0.linear_attn")),
-        (tiny_windowed, ("Qwen2_5_VLForConditionalGeneration", "layer 3: sliding_attention", "Qwen2_5_VLAttention", "layers.0.self_attn")),
+        (
+            tiny_qwen3_5,
+            (
+                "Qwen3_5ForConditionalGeneration",
+                "layer 0: linear_attention",
+                "Qwen3_5GatedDeltaNet",
+                "layers.0.linear_attn",
+            ),
+        ),
+        (
+            tiny_windowed,
+            (
+                "Qwen2_5_VLForConditionalGeneration",
+                "layer 3: sliding_attention",
+                "Qwen2_5_VLAttention",
+                "layers.0.self_attn",
+            ),
+        ),
     ],
     ids=["gated delta nets", "windows of attention"],
 )
@@ -129,7 +157,9 @@ def test_a_model_that_packing_gets_wrong_is_refused_with_the_names_of_its_layers
     assert all(name in str(refused.value) for name in named)
 
 
-@pytest.mark.parametrize("strange", [nn.Conv1d(4, 4, 3), nn.GRU(4, 4), nn.LSTM(4, 4)], ids=["convolution", "GRU", "LSTM"])
+@pytest.mark.parametrize(
+    "strange", [nn.Conv1d(4, 4, 3), nn.GRU(4, 4), nn.LSTM(4, 4)], ids=["convolution", "GRU", "LSTM"]
+)
 def test_a_layer_that_nobody_has_looked_at_is_refused_wherever_it_stands(strange):
     model, _ = build_tiny()
     model.model.language_model.layers[2].mlp.extra = strange
@@ -139,7 +169,12 @@ def test_a_layer_that_nobody_has_looked_at_is_refused_wherever_it_stands(strange
 
 def test_a_proven_family_with_windows_in_its_config_is_refused():
     model, _ = build_tiny()
-    model.config.text_config.layer_types = ["full_attention", "sliding_attention", "chunked_attention", "full_attention"]
+    model.config.text_config.layer_types = [
+        "full_attention",
+        "sliding_attention",
+        "chunked_attention",
+        "full_attention",
+    ]
     with pytest.raises(ConfigError, match="layer 1: sliding_attention, layer 2: chunked_attention"):
         check_packing(model)
 

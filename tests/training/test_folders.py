@@ -1,4 +1,6 @@
-"""Model folders as others load them: plain transformers shows a model what `ask` shows it, and gives the same answers."""
+"""Model folders as others load them: plain transformers shows a model what `ask` shows it, and gives the same
+answers.
+"""
 
 import json
 import re
@@ -12,22 +14,25 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from onethinker.clip import Clip
-from onethinker.data.sample import Sample
-from onethinker.inference import Thinker
+from onethinker.core.frames import Clip
+from onethinker.core.sample import Sample
+from onethinker.data.synthetic import make_sample
+from onethinker.families.tiny import save_tiny
+from onethinker.inference.encode import build_request, encode_requests
+from onethinker.inference.folder import read_settings, save_model
+from onethinker.inference.loading import load_local
+from onethinker.inference.thinker import Thinker
 from onethinker.media.budget import MediaBudget
 from onethinker.media.writing import write_video
-from onethinker.models.folder import read_settings, save_model
-from onethinker.models.loading import load_local
-from onethinker.models.prompt import build_request, encode_requests
-from onethinker.models.tiny import save_tiny
-from onethinker.synthetic import make_sample
 from onethinker.training.config import SftRecipe
 from onethinker.training.export import export_model
 from onethinker.training.sft import train_sft
 from tests.training.test_runs import SFT
 
-QUESTIONS = {"image": ("spatial grounding", "Where is the cat?"), "video": ("temporal grounding", "When does the cat jump?")}
+QUESTIONS = {
+    "image": ("spatial grounding", "Where is the cat?"),
+    "video": ("temporal grounding", "When does the cat jump?"),
+}
 """What the card asks about its picture and its clip."""
 
 
@@ -45,7 +50,9 @@ def exported(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def loaded(exported):
     """Model and processor as plain transformers loads them."""
-    return AutoModelForImageTextToText.from_pretrained(exported, dtype="auto").eval(), AutoProcessor.from_pretrained(exported)
+    return AutoModelForImageTextToText.from_pretrained(exported, dtype="auto").eval(), AutoProcessor.from_pretrained(
+        exported
+    )
 
 
 def scene(kind: str) -> Clip:
@@ -64,7 +71,10 @@ def save_clip(path: Path, width: int, height: int, times_s: list[float], duratio
     frames = scene("video").frames
     chosen = [frames[int(time_s * 2) % len(frames)] for time_s in times_s]
     write_video(
-        path, np.stack([np.array(Image.fromarray(f).resize((width, height))) for f in chosen]), times_s=times_s, duration_s=duration_s
+        path,
+        np.stack([np.array(Image.fromarray(f).resize((width, height))) for f in chosen]),
+        times_s=times_s,
+        duration_s=duration_s,
     )
     return path
 
@@ -91,7 +101,9 @@ def answer(model, processor, inputs) -> str:
 
 
 def look_the_same(found, expected, kind: str) -> None:
-    """Tokens and grids are equal; pixels are up to the rounding of another library's resize, in 1/127.5 of the whole scale."""
+    """Tokens and grids are equal; pixels are up to the rounding of another library's resize, in 1/127.5 of the whole
+    scale.
+    """
     pixels, grid = ("pixel_values", "image_grid_thw") if kind == "image" else ("pixel_values_videos", "video_grid_thw")
     assert found["input_ids"].tolist() == expected["input_ids"].tolist()
     assert found[grid].tolist() == expected[grid].tolist()
@@ -177,7 +189,9 @@ def test_a_processor_by_itself_sees_a_clip_of_the_budgets_rate_as_ask_does(expor
 
 
 @pytest.mark.parametrize(("seconds", "frames"), [(4, 8), (30, 12)], ids=["within the budget", "longer"])
-def test_a_processor_by_itself_takes_as_many_frames_of_the_same_size_at_other_rates(exported, loaded, tmp_path, seconds, frames):
+def test_a_processor_by_itself_takes_as_many_frames_of_the_same_size_at_other_rates(
+    exported, loaded, tmp_path, seconds, frames
+):
     path = save_clip(tmp_path / "clip.mp4", 320, 240, [n / 10 for n in range(10 * seconds)], float(seconds))
     expected, _ = asked(exported, path, "video")
     inputs = by_itself(loaded[1], exported, path, 10.0)
@@ -190,10 +204,15 @@ def test_a_processor_by_itself_takes_as_many_frames_of_the_same_size_at_other_ra
 
 @pytest.mark.parametrize("kind", ["tiny", "checkpoint", "adapters", "finished", "exported"])
 def test_every_folder_says_the_budget_in_the_processors_own_words(exported, tmp_path, kind):
-    run, budget = tmp_path / "run", MediaBudget(fps=4, max_frames=20, image_max_pixels=50 * 1024, frame_max_pixels=6 * 1024)
+    run, budget = (
+        tmp_path / "run",
+        MediaBudget(fps=4, max_frames=20, image_max_pixels=50 * 1024, frame_max_pixels=6 * 1024),
+    )
     if kind in ("tiny", "exported"):
         folder, budget = (
-            (tmp_path / "tiny", read_settings(exported).budget) if kind == "tiny" else (exported, read_settings(exported).budget)
+            (tmp_path / "tiny", read_settings(exported).budget)
+            if kind == "tiny"
+            else (exported, read_settings(exported).budget)
         )
         if kind == "tiny":
             save_tiny(folder)
@@ -204,7 +223,10 @@ def test_every_folder_says_the_budget_in_the_processors_own_words(exported, tmp_
     processor = AutoProcessor.from_pretrained(folder)
     images, videos = processor.image_processor, processor.video_processor
     assert dict(images.size) == {"shortest_edge": budget.image_min_pixels, "longest_edge": budget.image_max_pixels}
-    assert (videos.size["longest_edge"], videos.max_video_tokens) == (budget.video_max_pixels, budget.frame_max_pixels // 1024)
+    assert (videos.size["longest_edge"], videos.max_video_tokens) == (
+        budget.video_max_pixels,
+        budget.frame_max_pixels // 1024,
+    )
     assert (videos.fps, videos.max_frames, videos.cap_pixels_per_frame) == (budget.fps, budget.max_frames, True)
 
 
@@ -222,7 +244,9 @@ def test_the_python_of_the_card_runs_as_it_stands_and_answers_as_ask_does(export
     save_clip(folder / "clip.mp4", *CLIPS["larger"])
     code = code_of((exported / "README.md").read_text())
     assert len(code) == 2
-    ran = subprocess.run([sys.executable, "-c", "\n".join(code)], cwd=folder, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", "\n".join(code)], cwd=folder, capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, ran.stderr
     texts = [asked(exported, folder / name, kind)[1] for name, kind in (("photo.jpg", "image"), ("clip.mp4", "video"))]
     assert ran.stdout == "".join(f"{text}\n" for text in texts)
@@ -235,4 +259,8 @@ def test_the_card_has_the_words_of_every_task(exported):
     setup = code_of((exported / "README.md").read_text())[0].partition("model = ")[0]
     exec("\n".join(line for line in setup.splitlines() if not line.startswith(("import", "from"))), names)
     assert names["INSTRUCTIONS"] == settings.wording.instructions
-    assert (names["TEMPLATE"], names["FRAME"], names["SYSTEM"]) == (settings.wording.template, settings.wording.frame, None)
+    assert (names["TEMPLATE"], names["FRAME"], names["SYSTEM"]) == (
+        settings.wording.template,
+        settings.wording.frame,
+        None,
+    )

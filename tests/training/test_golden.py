@@ -12,28 +12,31 @@ import pytest
 import torch
 from PIL import Image
 
-from onethinker.data.formats import write_records
+from onethinker.data.formats.released import write_records
+from onethinker.rl.advantages import ema_grpo
+from onethinker.rl.groups import Group
+from onethinker.rl.rollouts import Rollout
+from onethinker.rl.update import open_reference, update_policy
 from onethinker.tasks import find_task, grade_response
-from onethinker.training.advantages import ema_grpo
-from onethinker.training.checkpoint import RunFolder
 from onethinker.training.config import RlRecipe, SftRecipe
-from onethinker.training.groups import Group
-from onethinker.training.packing import Tree, pack
-from onethinker.training.policy import open_reference, update_policy
-from onethinker.training.rollouts import Rollout
-from onethinker.training.run import open_run, score
+from onethinker.training.packing.forest import Tree, pack
+from onethinker.training.session import open_run, score
 from onethinker.training.sft import train_sft
+from onethinker.training.state.checkpoint import RunFolder
 
 GOLDEN = Path(__file__).with_name("golden.json")
 NUMBERS = {"sft": ("loss", "grad_norm"), "rl": ("loss", "kl", "entropy", "clipped_share", "grad_norm")}
-# Processors round differently and the steps after the first feel it; a wrong weight, mean or mask is seen in the first two digits.
+# Processors round differently and the steps after the first feel it; a wrong weight, mean or mask is seen in the first
+# two digits.
 TOLERANCE = {"rel": 1e-3, "abs": 1e-5}
 
 
 def train_both(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return numbers of each step of both stages, from the same start: five steps of SFT, two of RL on answers that are given.
+    """Return numbers of each step of both stages, from the same start: five steps of SFT, two of RL on answers that are
+    given.
 
-    Nothing is sampled, because one token that falls the other way on another processor would change everything after it.
+    Nothing is sampled, because one token that falls the other way on another processor would change everything after
+    it.
     """
     for name, color in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
         Image.new("RGB", (96, 64), color).save(folder / f"{name}.png")
@@ -51,7 +54,10 @@ def train_both(folder: Path) -> dict[str, list[dict[str, Any]]]:
     ]
     write_records(folder / "records.jsonl", records)
     data = {"files": [folder / "records.jsonl"]}
-    train_sft(SftRecipe(steps=5, batch_size=8, max_row_tokens=256, data=data, optimizer={"learning_rate": 1e-3}), folder / "sft")
+    train_sft(
+        SftRecipe(steps=5, batch_size=8, max_row_tokens=256, data=data, optimizer={"learning_rate": 1e-3}),
+        folder / "sft",
+    )
     recipe = RlRecipe(
         steps=2,
         max_row_tokens=256,
@@ -62,15 +68,25 @@ def train_both(folder: Path) -> dict[str, list[dict[str, Any]]]:
     )
     steps = {"sft": RunFolder(folder / "sft").rows(), "rl": update_on_given_answers(recipe, folder / "rl")}
     return {
-        stage: [{name: float(f"{row[name]:.5g}") for name in names} | {"tasks": sorted(row.get("tasks", {}))} for row in steps[stage]]
+        stage: [
+            {name: float(f"{row[name]:.5g}") for name in names} | {"tasks": sorted(row.get("tasks", {}))}
+            for row in steps[stage]
+        ]
         for stage, names in NUMBERS.items()
     }
 
 
 def update_on_given_answers(recipe: RlRecipe, folder: Path) -> list[dict[str, Any]]:
-    """Return what each step measures that learns from the same four groups: some right, some wrong, one without the right form."""
+    """Return what each step measures that learns from the same four groups: some right, some wrong, one without the
+    right form.
+    """
     run = open_run(recipe, folder, batch=4)
-    texts = ("<think>x</think><answer>A</answer>", "<think>it is</think><answer>B</answer>", "A", "<think></think><answer>A B</answer>")
+    texts = (
+        "<think>x</think><answer>A</answer>",
+        "<think>it is</think><answer>B</answer>",
+        "A",
+        "<think></think><answer>A B</answer>",
+    )
     groups: dict[int, Group] = {}
     for number in range(4):
         sample, request = run.read(number)
@@ -82,7 +98,9 @@ def update_on_given_answers(recipe: RlRecipe, folder: Path) -> list[dict[str, An
         rollouts = tuple(Rollout(ids, own, True) for ids, own in zip(answers, logps, strict=True))
         grades = tuple(grade_response(text, sample.truth, task=task, options=sample.options) for text in texts)
         groups[number] = Group(number, task.statistics, sample, prompt, rollouts, texts, grades)
-    rewards_PG = torch.tensor([[grade.reward for grade in group.grades] for group in groups.values()], dtype=torch.float64)
+    rewards_PG = torch.tensor(
+        [[grade.reward for grade in group.grades] for group in groups.values()], dtype=torch.float64
+    )
     advantages_PG, ema = ema_grpo(rewards_PG, [group.task for group in groups.values()], {})
     advantages = dict(zip(groups, advantages_PG.float(), strict=True))
     reference, steps = open_reference(run, recipe), []

@@ -1,4 +1,6 @@
-"""SIGKILL at named places and at random times, disks that fill up: the run that goes on ends exactly like one that was never stopped."""
+"""SIGKILL at named places and at random times, disks that fill up: the run that goes on ends exactly like one that was
+never stopped.
+"""
 
 import hashlib
 import json
@@ -18,9 +20,9 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from onethinker.data.formats import write_records
-from onethinker.models.tiny import save_tiny
-from onethinker.training.checkpoint import RunFolder, find_damage
+from onethinker.data.formats.released import write_records
+from onethinker.families.tiny import save_tiny
+from onethinker.training.state.checkpoint import RunFolder, find_damage
 
 RECIPES: dict[str, dict[str, Any]] = {
     "sft": {"steps": 5, "batch_size": 2, "save_every": 2, "max_row_tokens": 512, "optimizer": {"learning_rate": 1e-3}},
@@ -33,8 +35,20 @@ RECIPES: dict[str, dict[str, Any]] = {
         "optimizer": {"learning_rate": 1e-4},
         "loss": {"updates_per_batch": 2},
     },
-    "sft with muon": {"steps": 3, "batch_size": 2, "save_every": 1, "max_row_tokens": 512, "optimizer": {"kind": "muon"}},
-    "sft with dropout": {"steps": 3, "batch_size": 2, "save_every": 1, "max_row_tokens": 512, "lora": {"rank": 2, "dropout": 0.5}},
+    "sft with muon": {
+        "steps": 3,
+        "batch_size": 2,
+        "save_every": 1,
+        "max_row_tokens": 512,
+        "optimizer": {"kind": "muon"},
+    },
+    "sft with dropout": {
+        "steps": 3,
+        "batch_size": 2,
+        "save_every": 1,
+        "max_row_tokens": 512,
+        "lora": {"rank": 2, "dropout": 0.5},
+    },
     "rl with adapters": {
         "steps": 3,
         "save_every": 1,
@@ -43,7 +57,9 @@ RECIPES: dict[str, dict[str, Any]] = {
         "lora": {"rank": 2},
     },
 }
-"""The first word is the stage. SFT saves after steps 2, 4 and 5, RL after every step; the first checkpoint goes after the third."""
+"""The first word is the stage. SFT saves after steps 2, 4 and 5, RL after every step; the first checkpoint goes after
+the third.
+"""
 STEP_2, STEP_4 = "checkpoints/step-00000002", "checkpoints/step-00000004"
 KILLS = {
     "sft": [
@@ -73,7 +89,9 @@ KILLS = {
         "after unlink …/optimizer.safetensors",
     ],
 }
-"""Places as `killing` names them, `#n` for the n-th passage; after a comma where the run that goes on is killed again."""
+"""Places as `killing` names them, `#n` for the n-th passage; after a comma where the run that goes on is killed
+again.
+"""
 MORE_KILLS = {
     "sft": [
         "before replace .recipe.json.partial",
@@ -107,7 +125,9 @@ MORE_KILLS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the run of an order ended: by which signal or 0, its error, where it passed, processes that it left behind."""
+    """How the run of an order ended: by which signal or 0, its error, where it passed, processes that it left
+    behind.
+    """
 
     number: int
     signal: int
@@ -155,15 +175,25 @@ class Whole:
 
 @pytest.fixture(scope="module")
 def driver(taught, tmp_path_factory):
-    """Runs SFT from an untrained model on scenes, and RL from one that answers A or B by chance on questions of two tasks."""
+    """Runs SFT from an untrained model on scenes, and RL from one that answers A or B by chance on questions of two
+    tasks.
+    """
     folder = tmp_path_factory.mktemp("model")
     save_tiny(folder / "tiny")
     Image.new("RGB", (64, 64), (200, 30, 30)).save(folder / "red.png")
-    question = {"problem": "<image>Which one?", "answer": "<answer>A</answer>", "images": ["red.png"], "data_type": "image"}
+    question = {
+        "problem": "<image>Which one?",
+        "answer": "<answer>A</answer>",
+        "images": ["red.png"],
+        "data_type": "image",
+    }
     kinds = [{"problem_type": "multiple choice", "options": ["A. one", "B. two"]}, {"problem_type": "OCR"}]
     write_records(folder / "questions.jsonl", [question | kind for kind in kinds])
     driver = Driver(
-        {"sft": {"model": str(folder / "tiny")}, "rl": {"model": taught.model, "data": {"files": [str(folder / "questions.jsonl")]}}}
+        {
+            "sft": {"model": str(folder / "tiny")},
+            "rl": {"model": taught.model, "data": {"files": [str(folder / "questions.jsonl")]}},
+        }
     )
     yield driver
     driver.close()
@@ -193,7 +223,10 @@ NOT_COMPARED = {
 def files(folder: Path) -> dict[str, str]:
     """Return a digest of every file that lies in a run."""
     found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
-    return {name: "there" if path.name in NOT_COMPARED else hashlib.sha256(path.read_bytes()).hexdigest() for name, path in found.items()}
+    return {
+        name: "there" if path.name in NOT_COMPARED else hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in found.items()
+    }
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -202,7 +235,9 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def kill(driver: Driver, stage: str, folder: Path, place: str) -> None:
-    """Kill a run at a place, which it must reach, and look at what is left: no process, and no checkpoint that is not whole."""
+    """Kill a run at a place, which it must reach, and look at what is left: no process, and no checkpoint that is not
+    whole.
+    """
     name, _, passage = place.partition("#")
     outcome = driver.run(stage, folder, place=name, passage=int(passage or 1), seed=2)
     assert (outcome.signal, outcome.error) == (signal.SIGKILL, ""), f"the run never came to {place!r}: {outcome.error}"
@@ -289,15 +324,25 @@ def test_a_run_killed_anywhere_ends_like_one_that_never_was(driver, whole, tmp_p
 
 @pytest.mark.parametrize("stage", ["sft", "rl"])
 def test_what_is_compared_moves_at_every_step(whole, stage):
-    """Two checkpoints of a run differ in their weights, and RL in the averages of both tasks: equal ends are no accident."""
-    changing = [name for name in whole(stage).files if name.startswith("checkpoints/") and name.endswith((".safetensors", "progress.json"))]
+    """Two checkpoints of a run differ in their weights, and RL in the averages of both tasks: equal ends are no
+    accident.
+    """
+    changing = [
+        name
+        for name in whole(stage).files
+        if name.startswith("checkpoints/") and name.endswith((".safetensors", "progress.json"))
+    ]
     assert len({whole(stage).files[name] for name in changing}) == len(changing) == 6
     if stage == "rl":
-        assert all(row["grad_norm"] > 0 and set(row["tasks"]) == {"multiple choice", "ocr"} for row in whole(stage).rows)
+        assert all(
+            row["grad_norm"] > 0 and set(row["tasks"]) == {"multiple choice", "ocr"} for row in whole(stage).rows
+        )
 
 
 def test_a_place_that_is_never_reached_is_seen(driver, tmp_path):
-    outcome = driver.run("sft", tmp_path / "run", recipe=RECIPES["sft"] | {"steps": 1}, place="before optimizer step", passage=2)
+    outcome = driver.run(
+        "sft", tmp_path / "run", recipe=RECIPES["sft"] | {"steps": 1}, place="before optimizer step", passage=2
+    )
     assert outcome.signal == 0
 
 
@@ -316,11 +361,14 @@ def test_a_place_that_is_never_reached_is_seen(driver, tmp_path):
         pytest.param(f"before write {STEP_4}.partial/.progress.json.partial", 0, marks=pytest.mark.long),
     ],
 )
-def test_a_disk_that_fills_up_leaves_the_last_checkpoint_and_the_error_says_how_much_is_missing(driver, whole, small_disk, place, left):
+def test_a_disk_that_fills_up_leaves_the_last_checkpoint_and_the_error_says_how_much_is_missing(
+    driver, whole, small_disk, place, left
+):
     folder, (name, _, passage) = small_disk / "run", place.partition("#")
     outcome = driver.run("sft", folder, fill_at=name, passage=int(passage or 1), fill_but_bytes=left)
     assert re.search(
-        r"CheckpointError: .*step 4 cannot be saved: .*No space left.* MB are missing.*goes on from step-00000002", outcome.error
+        r"CheckpointError: .*step 4 cannot be saved: .*No space left.* MB are missing.*goes on from step-00000002",
+        outcome.error,
     )
     assert [(path.name, find_damage(path)) for path in RunFolder(folder).checkpoints()] == [("step-00000002", None)]
     assert "MB are missing" in driver.run("sft", folder).error
@@ -332,7 +380,9 @@ def test_a_disk_without_room_for_the_checkpoints_is_an_error_before_the_first_st
     (small_disk / "filler").write_bytes(bytes(200_000_000))
     error = driver.run("sft", small_disk / "run").error
     missing = re.search(
-        r"no room for 3 checkpoints of ([\d.]+) MB: ([\d.]+) MB are needed, ([\d.]+) MB are free, ([\d.]+) MB are missing", error
+        r"no room for 3 checkpoints of ([\d.]+) MB: ([\d.]+) MB are needed, ([\d.]+) MB are free, ([\d.]+) MB are"
+        r" missing",
+        error,
     )
     assert missing, error
     size, needed, free, lacking = map(float, missing.groups())
@@ -352,7 +402,9 @@ def test_a_disk_that_became_read_only_leaves_the_run_as_it_was(driver, whole, sm
 
 def test_a_file_that_may_not_grow_further_is_an_error_and_leaves_nothing_half_written(driver, whole, tmp_path):
     outcome = driver.run("sft", tmp_path / "run", file_limit=3_000_000)
-    assert re.search(r"CheckpointError: .*step 2 cannot be saved: .*File too large.*goes on from the beginning", outcome.error)
+    assert re.search(
+        r"CheckpointError: .*step 2 cannot be saved: .*File too large.*goes on from the beginning", outcome.error
+    )
     assert list((tmp_path / "run/checkpoints").iterdir()) == []
     finish(driver, "sft", tmp_path / "run", whole("sft"))
 
@@ -365,10 +417,16 @@ def test_a_run_of_two_processes_goes_on_in_one(driver, whole, tmp_path, stage):
         outcome = driver.run(stage, folder, recipe=recipe | {"steps": steps}, processes=processes, allow_changes=True)
         assert outcome.error == ""
     starts = [json.loads(line) for line in (folders[1] / "starts.jsonl").read_text().splitlines()]
-    assert [(start["step"], start["changed"], start["processes"]) for start in starts] == [(0, [], 2), (1, ["steps: 1 → 2"], 1)]
+    assert [(start["step"], start["changed"], start["processes"]) for start in starts] == [
+        (0, [], 2),
+        (1, ["steps: 1 → 2"], 1),
+    ]
     expected, found = (load_file(folder / "model/model.safetensors") for folder in folders)
-    assert not all(expected[name].equal(found[name]) for name in expected), "two processes sum in another order: were there two?"
-    # As between one process and two: where a gradient is nearly nothing, rounding decides the sign of Adam's first steps.
+    assert not all(expected[name].equal(found[name]) for name in expected), (
+        "two processes sum in another order: were there two?"
+    )
+    # As between one process and two: where a gradient is nearly nothing, rounding decides the sign of Adam's first
+    # steps.
     assert max(float((expected[name] - found[name]).abs().mean()) for name in expected) < 1e-5
     one, two = (json.loads((folder / "checkpoints/step-00000002/progress.json").read_text()) for folder in folders)
     assert one == two

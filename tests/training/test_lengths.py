@@ -1,4 +1,6 @@
-"""The length of every record is known before a run begins, and a record longer than a row is never trained as a longer row."""
+"""The length of every record is known before a run begins, and a record longer than a row is never trained as a longer
+row.
+"""
 
 import json
 import re
@@ -9,18 +11,18 @@ import pytest
 from PIL import Image
 
 from onethinker.cli import dispatch
-from onethinker.data.checking import check_files
-from onethinker.data.formats import write_records
-from onethinker.errors import ConfigError, DataError
-from onethinker.models.prompt import build_request, encode_requests
-from onethinker.models.tiny import TINY_BUDGET, TINY_WORDING, build_tiny_processor
-from onethinker.synthetic import write_dataset
-from onethinker.training.checkpoint import RunFolder
+from onethinker.core.errors import ConfigError, DataError
+from onethinker.data.formats.released import write_records
+from onethinker.data.synthetic import write_dataset
+from onethinker.data.validate import check_files
+from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny_processor
+from onethinker.inference.encode import build_request, encode_requests
+from onethinker.rl.loop import train_rl
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.lengths import Lengths
-from onethinker.training.rl import train_rl
-from onethinker.training.run import open_run
+from onethinker.training.session import open_run
 from onethinker.training.sft import train_sft
+from onethinker.training.state.checkpoint import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,10 @@ def records(folder: Path, lengths: list[int]) -> Path:
     answers = [f"<answer>{'word ' * words}</answer>" for words in lengths]
     write_records(
         folder / "data.jsonl",
-        [{**asked, "problem_id": f"n{n}", "answer": answer, "response": f"<think>x</think>{answer}"} for n, answer in enumerate(answers)],
+        [
+            {**asked, "problem_id": f"n{n}", "answer": answer, "response": f"<think>x</think>{answer}"}
+            for n, answer in enumerate(answers)
+        ],
     )
     return folder / "data.jsonl"
 
@@ -55,7 +60,9 @@ def test_lengths_are_those_of_what_a_model_reads_for_every_kind_of_question(tmp_
         [ids] = encode_requests(processor, [build_request(sample, TINY_WORDING, TINY_BUDGET)])["input_ids"].tolist()
         answer = processor.tokenizer(sample.response, add_special_tokens=False)["input_ids"]
         assert found[n].answer == len(answer) + 1
-        assert found[n].visual == sum(ids.count(token) for token in (processor.image_token_id, processor.video_token_id))
+        assert found[n].visual == sum(
+            ids.count(token) for token in (processor.image_token_id, processor.video_token_id)
+        )
         if sample.data_type == "image":
             assert found[n].prompt == len(ids)
         else:
@@ -82,10 +89,18 @@ def test_the_bound_of_a_video_whose_container_names_no_length_is_that_of_the_lon
     tmp_path, processor, record_video: Callable[..., Path]
 ):
     record_video(tmp_path / "a.mkv")
-    asked = {"problem": "<video>What?", "videos": ["a.mkv"], "problem_type": "open-ended", "data_type": "video", "answer": "x"}
+    asked = {
+        "problem": "<video>What?",
+        "videos": ["a.mkv"],
+        "problem_type": "open-ended",
+        "data_type": "video",
+        "answer": "x",
+    }
     write_records(tmp_path / "f.jsonl", [asked])
     lengths = lengths_of(tmp_path / "f.jsonl", processor, max_new_tokens=10)
-    [ids] = encode_requests(processor, [build_request(lengths.samples[0], TINY_WORDING, TINY_BUDGET)])["input_ids"].tolist()
+    [ids] = encode_requests(processor, [build_request(lengths.samples[0], TINY_WORDING, TINY_BUDGET)])[
+        "input_ids"
+    ].tolist()
     assert len(ids) <= lengths.longer_than(0)[0].prompt <= len(ids) + 6
 
 
@@ -100,7 +115,11 @@ def record_video() -> Callable[..., Path]:
             stream = container.add_stream("libx264", rate=25)
             stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
             for number in range(50):
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 96, 3), 5 * number, np.uint8), format="rgb24")))
+                container.mux(
+                    stream.encode(
+                        av.VideoFrame.from_ndarray(np.full((64, 96, 3), 5 * number, np.uint8), format="rgb24")
+                    )
+                )
             container.mux(stream.encode(None))
         return path
 
@@ -109,7 +128,9 @@ def record_video() -> Callable[..., Path]:
 
 def test_a_record_longer_than_a_row_stops_a_run_before_it_begins_and_is_named_with_its_tokens(tmp_path):
     file = records(tmp_path, [3, 400, 3, 600])
-    with pytest.raises(DataError, match=r"2 of 4 records are longer than a row; .*\n.*, row 4: 1,8\d\d tokens") as caught:
+    with pytest.raises(
+        DataError, match=r"2 of 4 records are longer than a row; .*\n.*, row 4: 1,8\d\d tokens"
+    ) as caught:
         train_sft(SftRecipe(steps=1, batch_size=2, max_row_tokens=512, data={"files": [file]}), tmp_path / "run")
     for way in ("Raise max_row_tokens", "[budget]", 'data.too_long = "skip"', '"truncate"'):
         assert way in str(caught.value)
@@ -129,7 +150,10 @@ def test_records_that_are_too_long_can_be_left_out_and_are_named(tmp_path, caplo
 
 def test_the_end_of_a_response_that_is_too_long_can_be_cut(tmp_path, caplog):
     file = records(tmp_path, [3, 700])
-    train_sft(SftRecipe(steps=1, batch_size=2, max_row_tokens=512, data={"files": [file], "too_long": "truncate"}), tmp_path / "run")
+    train_sft(
+        SftRecipe(steps=1, batch_size=2, max_row_tokens=512, data={"files": [file], "too_long": "truncate"}),
+        tmp_path / "run",
+    )
     [row] = RunFolder(tmp_path / "run").rows()
     assert row["tokens_by_phase"]["update"] <= 2 * 512
     assert row["answer_tokens"] > 450
@@ -141,13 +165,18 @@ def test_a_prompt_that_fills_a_row_is_never_cut(tmp_path):
     [record] = [json.loads(line) for line in file.read_text().splitlines()]
     write_records(file, [{**record, "problem": f"<image>{'word ' * 600}"}])
     with pytest.raises(DataError, match="1 of 1 records have prompts that fill a row alone"):
-        train_sft(SftRecipe(steps=1, batch_size=1, max_row_tokens=512, data={"files": [file], "too_long": "truncate"}), tmp_path / "run")
+        train_sft(
+            SftRecipe(steps=1, batch_size=1, max_row_tokens=512, data={"files": [file], "too_long": "truncate"}),
+            tmp_path / "run",
+        )
 
 
 def test_in_rl_the_prompt_and_the_longest_answer_must_fit_into_a_row(tmp_path):
     rollout = {"prompts_per_step": 2, "answers_per_prompt": 2, "max_new_tokens": 500}
     with pytest.raises(DataError, match=r"rollout\.max_new_tokens 500\), a row has max_row_tokens = 512"):
-        train_rl(RlRecipe(max_row_tokens=512, rollout=rollout, data={"files": [records(tmp_path, [3])]}), tmp_path / "run")
+        train_rl(
+            RlRecipe(max_row_tokens=512, rollout=rollout, data={"files": [records(tmp_path, [3])]}), tmp_path / "run"
+        )
     with pytest.raises(ValueError, match="in RL, which has no responses to cut"):
         RlRecipe(data={"too_long": "truncate"})
     scenes = RlRecipe(steps=1, max_row_tokens=512, rollout=rollout, grading={"workers": 0})
@@ -165,7 +194,9 @@ def test_a_dry_run_says_how_long_the_longest_record_is_and_refuses_what_a_run_wo
     settings = ["model=tiny", f'data.files=["{file}"]', "batch_size=2"]
     assert dispatch(["sft", "tiny_sft", "--dry-run", "--set", *settings, "max_row_tokens=2048"]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"longest      6\d\d tokens \(prompt \d+, of which 4 are visual; answer \d+\): .*data\.jsonl, row 2", said)
+    assert re.search(
+        r"longest      6\d\d tokens \(prompt \d+, of which 4 are visual; answer \d+\): .*data\.jsonl, row 2", said
+    )
     assert re.search(r"answer       up to 6\d\d tokens", said)
     with pytest.raises((DataError, ConfigError), match="1 of 3 records are longer than a row"):
         dispatch(["sft", "tiny_sft", "--dry-run", "--set", *settings, "max_row_tokens=512"])

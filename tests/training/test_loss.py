@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from onethinker.training.config import RlRecipe
-from onethinker.training.loss import LOGITS_AT_ONCE, clipped_policy_loss, kl_k3, scored_by_head, token_logps, token_weights
+from onethinker.training.loss import (
+    LOGITS_AT_ONCE,
+    clipped_policy_loss,
+    kl_k3,
+    scored_by_head,
+    token_logps,
+    token_weights,
+)
 
 
 @pytest.mark.parametrize(
@@ -15,7 +22,9 @@ from onethinker.training.loss import LOGITS_AT_ONCE, clipped_policy_loss, kl_k3,
     ids=["on policy", "too far up", "up against it", "down against it", "too far down"],
 )
 def test_the_ratio_is_clipped_only_where_it_has_gone_far_enough(ratio, advantage, expected):
-    loss = clipped_policy_loss(torch.tensor([math.log(ratio)]), torch.zeros(1), torch.tensor([advantage]), clip_low=0.2, clip_high=0.3)
+    loss = clipped_policy_loss(
+        torch.tensor([math.log(ratio)]), torch.zeros(1), torch.tensor([advantage]), clip_low=0.2, clip_high=0.3
+    )
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
@@ -36,21 +45,36 @@ def test_log_probabilities_and_entropy_of_known_odds():
 
 def test_token_mean_gives_every_token_of_the_batch_one_weight():
     weights = token_weights(
-        torch.tensor([0, 0, 0, 1]), num_answers_in_row=2, num_tokens=8, num_answers=4, aggregate="token_mean", max_tokens=9
+        torch.tensor([0, 0, 0, 1]),
+        num_answers_in_row=2,
+        num_tokens=8,
+        num_answers=4,
+        aggregate="token_mean",
+        max_tokens=9,
     )
     assert weights.tolist() == [0.125] * 4
 
 
 def test_sequence_mean_gives_every_answer_one_weight():
     weights = token_weights(
-        torch.tensor([0, 0, 0, 1]), num_answers_in_row=2, num_tokens=8, num_answers=4, aggregate="sequence_mean", max_tokens=9
+        torch.tensor([0, 0, 0, 1]),
+        num_answers_in_row=2,
+        num_tokens=8,
+        num_answers=4,
+        aggregate="sequence_mean",
+        max_tokens=9,
     )
     assert weights.tolist() == pytest.approx([1 / 12] * 3 + [0.25])
 
 
 def test_constant_length_weighs_a_token_as_if_all_answers_were_as_long_as_allowed():
     weights = token_weights(
-        torch.tensor([0, 0, 0, 1]), num_answers_in_row=2, num_tokens=8, num_answers=4, aggregate="constant_length", max_tokens=10
+        torch.tensor([0, 0, 0, 1]),
+        num_answers_in_row=2,
+        num_tokens=8,
+        num_answers=4,
+        aggregate="constant_length",
+        max_tokens=10,
     )
     assert weights.tolist() == pytest.approx([1 / 40] * 4)
 
@@ -86,7 +110,9 @@ def test_a_vocabulary_of_151936_in_blocks_gives_the_values_and_gradients_of_all_
     at_once = outcome(all_at_once)
     # log_softmax of all logits in float32 is itself further from double precision than this: 2e-5 and 7e-5.
     assert float((in_blocks[0] - at_once[0]).abs().max()) < 1e-5
-    assert float((in_blocks[1] - at_once[1]).abs().max()) < (6e-5 if temperature >= 1 else 2e-4)  # larger logits round more
+    assert float((in_blocks[1] - at_once[1]).abs().max()) < (
+        6e-5 if temperature >= 1 else 2e-4
+    )  # larger logits round more
     # Gradients of bfloat16 are rounded to 8 bits on the way.
     close = 1e-5 if dtype == torch.float32 else 1e-2
     for found, expected in zip(in_blocks[2:], at_once[2:], strict=True):
@@ -102,8 +128,17 @@ def test_a_frozen_head_still_passes_gradients_on():
 
 def test_the_defaults_of_rl_are_the_papers():
     recipe = RlRecipe()
-    assert (recipe.loss.kl, recipe.loss.clip_low, recipe.loss.clip_high, recipe.loss.aggregate) == (0.01, 0.2, 0.2, "token_mean")
-    assert (recipe.rollout.answers_per_prompt, recipe.rollout.prompts_per_step, recipe.rollout.max_new_tokens) == (8, 128, 4096)
+    assert (recipe.loss.kl, recipe.loss.clip_low, recipe.loss.clip_high, recipe.loss.aggregate) == (
+        0.01,
+        0.2,
+        0.2,
+        "token_mean",
+    )
+    assert (recipe.rollout.answers_per_prompt, recipe.rollout.prompts_per_step, recipe.rollout.max_new_tokens) == (
+        8,
+        128,
+        4096,
+    )
     assert recipe.optimizer.kind == "adamw"
     advantage = recipe.advantage
     assert (advantage.algorithm, advantage.decay, advantage.limit, advantage.guard) == ("ema_grpo", 0.99, 5.0, "clip")

@@ -10,14 +10,15 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from onethinker.errors import CheckpointError, ConfigError
-from onethinker.models.tiny import TINY_BUDGET
-from onethinker.synthetic import make_sample
+from onethinker.core.errors import CheckpointError, ConfigError
+from onethinker.data.synthetic import make_sample
+from onethinker.families.tiny import TINY_BUDGET
+from onethinker.rl.answers import Sampled, answers_page, write_answers
+from onethinker.rl.loop import train_rl
+from onethinker.rl.update import TASK_NUMBERS, GradedTree, PolicyLoss
 from onethinker.tasks import find_task, grade_response
-from onethinker.training.answers import Sampled, answers_page, write_answers
-from onethinker.training.checkpoint import RunFolder
 from onethinker.training.config import LogSettings, RlRecipe, SftRecipe
-from onethinker.training.monitoring import (
+from onethinker.training.metrics.records import (
     MEASURED,
     RlRow,
     SftRow,
@@ -29,20 +30,33 @@ from onethinker.training.monitoring import (
     read_journal,
     task_rows,
 )
-from onethinker.training.packing import Prompt, Row
-from onethinker.training.policy import TASK_NUMBERS, GradedTree, PolicyLoss
-from onethinker.training.rl import train_rl
+from onethinker.training.metrics.trackers import check_trackers
+from onethinker.training.packing.forest import Prompt, Row
 from onethinker.training.sft import train_sft
-from onethinker.training.trackers import check_trackers
+from onethinker.training.state.checkpoint import RunFolder
 
-PROMPT = Prompt(torch.zeros(5, dtype=torch.long), torch.zeros(5, dtype=torch.long), torch.zeros(3, 5, dtype=torch.long), {})
-SFT = {"steps": 4, "batch_size": 2, "save_every": 2, "max_row_tokens": 512, "data": {"problem_types": ["multiple choice"]}}
+PROMPT = Prompt(
+    torch.zeros(5, dtype=torch.long), torch.zeros(5, dtype=torch.long), torch.zeros(3, 5, dtype=torch.long), {}
+)
+SFT = {
+    "steps": 4,
+    "batch_size": 2,
+    "save_every": 2,
+    "max_row_tokens": 512,
+    "data": {"problem_types": ["multiple choice"]},
+}
 RL = {
     "steps": 2,
     "save_every": 1,
     "max_row_tokens": 512,
     "data": {"problem_types": ["spatial grounding", "multiple choice"]},
-    "rollout": {"prompts_per_step": 2, "answers_per_prompt": 3, "max_new_tokens": 6, "min_accuracy": -1, "max_refills": 0},
+    "rollout": {
+        "prompts_per_step": 2,
+        "answers_per_prompt": 3,
+        "max_new_tokens": 6,
+        "min_accuracy": -1,
+        "max_refills": 0,
+    },
     "grading": {"workers": 0},
     "log": {"answers_every": 2},
     # An untrained model earns nothing; weights that shrink make it differ from its reference after the first step.
@@ -61,7 +75,9 @@ def tree(task: str, advantage: float, old_logps: list[float]) -> GradedTree:
 
 
 def measure(kl_weight: float) -> dict[str, dict[str, float]]:
-    """Tracking: two tokens with advantage 2 and ratio 1. Math: advantage -1, one token at ratio 1 and one at 1/2, which is clipped."""
+    """Tracking: two tokens with advantage 2 and ratio 1. Math: advantage -1, one token at ratio 1 and one at 1/2, which
+    is clipped.
+    """
     trees = [tree("tracking", 2.0, [-1.0, -1.0]), tree("math", -1.0, [-1.0, -1.0 + math.log(2)])]
     logps_S = torch.full((4,), -1.0, requires_grad=True)
     row = Row({}, torch.arange(4), torch.zeros(4, dtype=torch.long), torch.tensor([0, 0, 1, 1]), 2)
@@ -69,18 +85,23 @@ def measure(kl_weight: float) -> dict[str, dict[str, float]]:
     reference_S = torch.tensor([-1.0, -1.0, -1.0, -1.0 + math.log(2)])
     loss = PolicyLoss(RlRecipe(loss={"kl": kl_weight}), lambda _: reference_S, num_tokens=4, num_answers=2)
     loss(row, trees, logps_S, torch.tensor([0.1, 0.3, 0.5, 0.7]))
-    return {task: dict(zip(MEASURED, loss.measured[TASK_NUMBERS[task]].tolist(), strict=True)) for task in ("tracking", "math")}
+    return {
+        task: dict(zip(MEASURED, loss.measured[TASK_NUMBERS[task]].tolist(), strict=True))
+        for task in ("tracking", "math")
+    }
 
 
 def test_divergence_entropy_and_clipped_tokens_belong_to_the_task_of_their_answer():
     measured = measure(kl_weight=0.0)
     assert measured["tracking"] == pytest.approx(
-        {"loss": -2.0 * 0.5, "kl": 0, "entropy": 0.4 / 4, "clipped_share": 0, "weight": 0.5, "pull": 2 * 2 / 4}, abs=1e-6
+        {"loss": -2.0 * 0.5, "kl": 0, "entropy": 0.4 / 4, "clipped_share": 0, "weight": 0.5, "pull": 2 * 2 / 4},
+        abs=1e-6,
     )
     kl = 1 - math.log(2)
     # The clipped token's loss is 0.8 · advantage, and it pulls at nothing.
     assert measured["math"] == pytest.approx(
-        {"loss": (1 + 0.8) / 4, "kl": kl / 4, "entropy": 1.2 / 4, "clipped_share": 1 / 4, "weight": 0.5, "pull": 1 / 4}, abs=1e-6
+        {"loss": (1 + 0.8) / 4, "kl": kl / 4, "entropy": 1.2 / 4, "clipped_share": 1 / 4, "weight": 0.5, "pull": 1 / 4},
+        abs=1e-6,
     )
 
 
@@ -107,13 +128,26 @@ def a_summary(number: int, task: str, **changes) -> Summary:
 def test_a_tasks_row_is_what_its_groups_and_its_part_of_the_loss_say():
     summaries = [
         a_summary(0, "tracking"),
-        a_summary(1, "tracking", rewards=(1.0, 1.0), accuracy=0.0, dropped="all_wrong", answers=("b", ""), whole_frames=(True, False)),
+        a_summary(
+            1,
+            "tracking",
+            rewards=(1.0, 1.0),
+            accuracy=0.0,
+            dropped="all_wrong",
+            answers=("b", ""),
+            whole_frames=(True, False),
+        ),
         a_summary(2, "math", rewards=(0.0, 1.0)),
     ]
     rows = task_rows(summaries, {0: 1.5, 2: 0.5}, {"tracking": 0.7, "math": 0.2}, measure(kl_weight=0.0))
     tracking = rows["tracking"]
     assert (tracking.reward, tracking.accuracy, tracking.sigma, tracking.mean_abs_advantage) == (1.0, 0.25, 0.7, 1.5)
-    assert (tracking.answer_tokens, tracking.longest_answer_tokens, tracking.prompt_tokens, tracking.cut_answers) == (6.0, 8, 10.0, 2)
+    assert (tracking.answer_tokens, tracking.longest_answer_tokens, tracking.prompt_tokens, tracking.cut_answers) == (
+        6.0,
+        8,
+        10.0,
+        2,
+    )
     assert (tracking.groups, tracking.dropped_groups, tracking.answers) == (2, 1, 4)
     assert (tracking.commonest_answer, tracking.same_answer_share, tracking.whole_frame_share) == ("b", 0.5, 0.25)
     # One token weight of 1 pulls for tracking, a quarter for math.
@@ -124,7 +158,9 @@ def test_a_tasks_row_is_what_its_groups_and_its_part_of_the_loss_say():
 
 def test_a_task_without_a_group_in_the_update_has_no_numbers_of_the_loss():
     row = task_rows([a_summary(0, "ocr", dropped="all_right")], {}, {}, {})["ocr"]
-    assert (row.kl, row.entropy, row.clipped_share, row.logp_gradient_share, row.mean_abs_advantage, row.sigma) == (None,) * 4 + (0, 0)
+    assert (row.kl, row.entropy, row.clipped_share, row.logp_gradient_share, row.mean_abs_advantage, row.sigma) == (
+        None,
+    ) * 4 + (0, 0)
 
 
 def test_long_answers_are_noted_so_that_different_ones_stay_different():
@@ -204,7 +240,10 @@ def test_a_run_leaves_a_page_of_answers_every_so_many_steps(rl_run):
 def test_a_page_of_answers_shows_truth_answers_reasons_and_pictures(tmp_path, problem):
     sample = make_sample(1, 0, problem_type=problem, data_type="image")
     task = find_task(problem, "image")
-    texts = (f"<think>it is</think><answer>{sample.truth}</answer>", "<think><script>alert(1)</script></think>\x1b[2J\ud800")
+    texts = (
+        f"<think>it is</think><answer>{sample.truth}</answer>",
+        "<think><script>alert(1)</script></think>\x1b[2J\ud800",
+    )
     grades = tuple(grade_response(text, sample.truth, task=task, options=sample.options) for text in texts)
     page = write_answers(tmp_path, 7, [Sampled(sample, texts, grades)], TINY_BUDGET)
     content = page.read_bytes()

@@ -4,10 +4,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from onethinker.models.tiny import build_tiny
-from onethinker.training.checkpoint import load_optimizer, optimizer_tensors
+from onethinker.families.tiny import build_tiny
 from onethinker.training.config import OptimizerSettings
 from onethinker.training.optimizer import make_optimizer, orthogonalized
+from onethinker.training.state.checkpoint import load_optimizer, optimizer_tensors
 
 MUON = OptimizerSettings(kind="muon", learning_rate=0.1)
 
@@ -41,7 +41,9 @@ def test_each_matrix_is_orthogonalized_in_float32_as_if_alone_and_as_torch_does_
         assert torch.allclose(orthogonalized(matrix[None])[0], one, atol=1e-5)
         moved = torch.nn.Parameter(torch.zeros(shape))
         moved.grad = matrix
-        torch.optim.Muon([moved], lr=1.0, momentum=0.0, nesterov=False, weight_decay=0.0, adjust_lr_fn="match_rms_adamw").step()
+        torch.optim.Muon(
+            [moved], lr=1.0, momentum=0.0, nesterov=False, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
+        ).step()
         theirs = -moved.detach() / (0.2 * max(shape) ** 0.5)
         # bfloat16 has 8 bits, and five iterations add up what is rounded away.
         assert float((one - theirs).norm() / theirs.norm()) < 0.03
@@ -61,7 +63,11 @@ def test_muon_leaves_embeddings_convolutions_and_vectors_to_adamw():
     muon, *adamw = [{names[id(p)] for p in group["params"]} for group in optimizer.param_groups]
     assert set().union(muon, *adamw) == set(names.values())
     assert "model.language_model.layers.0.self_attn.q_proj.weight" in muon
-    for name in ("model.language_model.embed_tokens.weight", "model.visual.pos_embed.weight", "model.visual.patch_embed.proj.weight"):
+    for name in (
+        "model.language_model.embed_tokens.weight",
+        "model.visual.pos_embed.weight",
+        "model.visual.patch_embed.proj.weight",
+    ):
         assert name in adamw[0]
     assert "model.language_model.norm.weight" in adamw[1]
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from onethinker.training import packing
 from onethinker.training.loss import token_logps
-from onethinker.training.packing import Tree, joined_branches, pack, rows_of
-from onethinker.training.run import score
+from onethinker.training.packing.forest import Tree, joined_branches, pack, rows_of
+from onethinker.training.session import score
 
 SHORT = ((7,), (5, 9, 3), (1, 4), (12, 2, 2, 6))
 VERY_UNEQUAL = ((1,), (150, 1, 3, 40), (2, 90), (1, 1))
@@ -24,7 +24,9 @@ def some_trees(prompts, lengths=SHORT) -> list[Tree]:
 
 
 def one_by_one(model, trees: list[Tree]) -> Tensor:
-    """Return the log-probabilities of all answer tokens from the stock model with its stock attention, patches and positions."""
+    """Return the log-probabilities of all answer tokens from the stock model with its stock attention, patches and
+    positions.
+    """
     model.config.text_config._attn_implementation = "sdpa"
     patches = model.model.visual.patch_embed.proj.__dict__.pop("forward")
     logps = []
@@ -32,7 +34,9 @@ def one_by_one(model, trees: list[Tree]) -> Tensor:
         for answer in tree.answers:
             ids = torch.cat([tree.prompt.input_ids, answer])[None]
             types = torch.cat([tree.prompt.mm_token_type_ids, torch.zeros_like(answer)])[None]
-            logits = model(input_ids=ids, mm_token_type_ids=types, attention_mask=torch.ones_like(ids), **tree.prompt.pixels).logits[0]
+            logits = model(
+                input_ids=ids, mm_token_type_ids=types, attention_mask=torch.ones_like(ids), **tree.prompt.pixels
+            ).logits[0]
             logps.append(token_logps(logits[len(tree.prompt.input_ids) - 1 : -1], answer)[0])
     model.config.text_config._attn_implementation = "onethinker_forest"
     model.model.visual.patch_embed.proj.forward = patches
@@ -102,7 +106,9 @@ def test_media_and_prompt_stand_in_a_row_once_however_many_answers_there_are(tin
     tree = some_trees(prompts)[3]
     row = pack([replace(tree, answers=tree.answers * 2)])
     assert row.inputs["pixel_values_videos"].shape == tree.prompt.pixels["pixel_values_videos"].shape
-    assert row.inputs["input_ids"].shape[1] == len(tree.prompt.input_ids) + 2 * sum(len(answer) for answer in tree.answers)
+    assert row.inputs["input_ids"].shape[1] == len(tree.prompt.input_ids) + 2 * sum(
+        len(answer) for answer in tree.answers
+    )
 
 
 def test_the_first_token_of_every_answer_is_scored_from_the_end_of_its_prompt(prompts):
@@ -144,7 +150,9 @@ def test_padding_is_a_small_share_of_what_is_attended_however_unequal_the_answer
 def test_a_layout_grows_with_the_tokens_of_a_row_and_not_with_their_square(prompts):
     def places(length: int) -> int:
         layout = pack(some_trees(prompts, ((length, 5), (3, length), (length,), (9, 9)))).inputs["forest"]
-        return sum(t.numel() for t in [layout.gather_N, *layout.stems, *(g for tree in layout.branches for g in tree.groups)])
+        return sum(
+            t.numel() for t in [layout.gather_N, *layout.stems, *(g for tree in layout.branches for g in tree.groups)]
+        )
 
     assert places(2000) < 2.2 * places(1000)
 

@@ -1,4 +1,6 @@
-"""What the CPU computes with by default: float32 (and float64), because most processors emulate 16-bit numbers, many times slower."""
+"""What the CPU computes with by default: float32 (and float64), because most processors emulate 16-bit numbers, many
+times slower.
+"""
 
 from collections import Counter
 
@@ -7,15 +9,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from onethinker.inference import Thinker
-from onethinker.models.engine import Sampling
-from onethinker.models.loading import load_engine
-from onethinker.models.sam2 import load_sam2
-from onethinker.synthetic import make_sample
+from onethinker.data.synthetic import make_sample
+from onethinker.inference.engine import Sampling
+from onethinker.inference.loading import load_engine
+from onethinker.inference.thinker import Thinker
+from onethinker.rl.loop import train_rl
+from onethinker.segmenters.sam2 import load_sam2
 from onethinker.training.config import RlRecipe, SftRecipe
-from onethinker.training.rl import train_rl
 from onethinker.training.sft import train_sft
-from tests.models.tiny_sam2 import save_tiny_sam2
+from tests.segmenters.tiny_sam2 import save_tiny_sam2
 
 HALVES = (torch.bfloat16, torch.float16)
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from onethinker.training.checkpoint import RunFolder
-from onethinker.training.monitoring import scalars
+from onethinker.training.metrics.records import scalars
+from onethinker.training.state.checkpoint import RunFolder
 
 SETTINGS = {
     "sft": ["steps=2", "batch_size=6", "max_row_tokens=256"],
@@ -26,12 +26,25 @@ SETTINGS = {
     ],
 }
 
-COUNTS = {"sft": ("tokens_by_phase", "answer_tokens"), "rl": ("tokens_by_phase", "shared_prompt_tokens", "groups", "dropped")}
+COUNTS = {
+    "sft": ("tokens_by_phase", "answer_tokens"),
+    "rl": ("tokens_by_phase", "shared_prompt_tokens", "groups", "dropped"),
+}
 """What the journal counts over all processes."""
 
 
 def train(stage: str, output: Path, processes: int, *settings: str) -> Path:
-    command = [sys.executable, "-m", "onethinker", stage, f"tiny_{stage}", "--output", str(output), "--processes", str(processes)]
+    command = [
+        sys.executable,
+        "-m",
+        "onethinker",
+        stage,
+        f"tiny_{stage}",
+        "--output",
+        str(output),
+        "--processes",
+        str(processes),
+    ]
     done = subprocess.run([*command, "--set", *SETTINGS[stage], *settings], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return next((output / "checkpoints").glob("step-00000002"))
@@ -46,7 +59,9 @@ def test_two_processes_equal_one(tmp_path, stage):
     # Also what Muon remembers of matrices that the other process moves: gradients differ by rounding only.
     expected, found = (load_file(folder / "optimizer.safetensors") for folder in (one, two))
     assert expected.keys() == found.keys()
-    assert max(float((expected[name] - found[name]).norm() / (1e-6 + expected[name].norm())) for name in expected) < 1e-3
+    assert (
+        max(float((expected[name] - found[name]).norm() / (1e-6 + expected[name].norm())) for name in expected) < 1e-3
+    )
     # The norm before clipping sees a wrong scale of the loss, which Adam hides.
     rows = [RunFolder(folder.parents[1]).rows() for folder in (one, two)]
     for name in ("loss", "grad_norm"):
@@ -67,9 +82,18 @@ def test_two_processes_equal_one_where_only_one_of_them_has_something_to_see(tmp
         "data_type": "image",
         "response": "<think>It is 2.</think><answer>2</answer>",
     }
-    rows = [{**asked, "solution": "<answer>2</answer>", **({"path": "red.png"} if number % 2 else {})} for number in range(4)]
+    rows = [
+        {**asked, "solution": "<answer>2</answer>", **({"path": "red.png"} if number % 2 else {})}
+        for number in range(4)
+    ]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    settings = [f'data.files=["{tmp_path}/rows.jsonl"]', "data.weights={}", 'frozen=["language"]', "batch_size=2", 'optimizer.kind="adamw"']
+    settings = [
+        f'data.files=["{tmp_path}/rows.jsonl"]',
+        "data.weights={}",
+        'frozen=["language"]',
+        "batch_size=2",
+        'optimizer.kind="adamw"',
+    ]
     one, two = (train("sft", tmp_path / f"{processes}", processes, *settings) for processes in (1, 2))
     expected, found = (load_file(folder / "model/model.safetensors") for folder in (one, two))
     assert max(float((expected[name] - found[name]).abs().mean()) for name in expected) < 1e-5
@@ -79,7 +103,17 @@ def test_two_processes_equal_one_where_only_one_of_them_has_something_to_see(tmp
 
 
 def test_a_batch_smaller_than_the_processes_is_refused(tmp_path):
-    command = [sys.executable, "-m", "onethinker", "sft", "tiny_sft", "--output", str(tmp_path / "run"), "--processes", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "onethinker",
+        "sft",
+        "tiny_sft",
+        "--output",
+        str(tmp_path / "run"),
+        "--processes",
+        "2",
+    ]
     done = subprocess.run([*command, "--set", "batch_size=1"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "cannot be shared by 2 processes" in done.stderr

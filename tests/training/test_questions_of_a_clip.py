@@ -10,19 +10,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from onethinker.clip import Clip
-from onethinker.data.formats import write_records
+from onethinker.core.frames import Clip
+from onethinker.data.formats.released import write_records
+from onethinker.data.synthetic import write_dataset
+from onethinker.families.tiny import TINY_BUDGET
+from onethinker.inference.encode import encode_requests, split_questions
+from onethinker.inference.engine import Request
 from onethinker.media.reading import read_clip
-from onethinker.models.engine import Request
-from onethinker.models.prompt import encode_requests, split_questions
-from onethinker.models.tiny import TINY_BUDGET
-from onethinker.synthetic import write_dataset
 from onethinker.training import run as training_run
-from onethinker.training.checkpoint import RunFolder
 from onethinker.training.config import SftRecipe
-from onethinker.training.packing import Prompt, Tree, pack, split_prompts
-from onethinker.training.run import score
+from onethinker.training.packing.forest import Prompt, Tree, pack, split_prompts
+from onethinker.training.session import score
 from onethinker.training.sft import train_sft
+from onethinker.training.state.checkpoint import RunFolder
 
 PROBLEMS = ("What is it?", "How many shapes are there in all?", "Which color is the left one?", "Is there a star?")
 
@@ -59,10 +59,16 @@ def questions(media) -> Path:
     return path
 
 
-def train(folder: Path, questions: Path, together: int, *, on_step=None, **settings) -> tuple[dict[str, torch.Tensor], list[dict]]:
+def train(
+    folder: Path, questions: Path, together: int, *, on_step=None, **settings
+) -> tuple[dict[str, torch.Tensor], list[dict]]:
     """Return the weights and the journal of two steps over all questions."""
     data = {"files": [questions], "questions_per_clip": together, "max_corrupt_share": 0.5}
-    recipe = SftRecipe(**{"steps": 2, "batch_size": 16, "max_row_tokens": 1024, **settings}, data=data, optimizer={"learning_rate": 1e-4})
+    recipe = SftRecipe(
+        **{"steps": 2, "batch_size": 16, "max_row_tokens": 1024, **settings},
+        data=data,
+        optimizer={"learning_rate": 1e-4},
+    )
     model = train_sft(recipe, folder, on_step=on_step)
     return load_file(model / "model.safetensors"), RunFolder(folder).rows()
 
@@ -100,7 +106,9 @@ def test_questions_that_share_a_clip_teach_what_each_by_itself_teaches(tmp_path,
 def test_the_gradient_of_a_shared_clip_is_the_sum_of_each_questions_own(tiny, questions, kind):
     model, processor = tiny
     own, prompts = asked_about(kind, questions, tiny)
-    answers = [processor.tokenizer(f"It is {'very ' * number}red.", return_tensors="pt")["input_ids"][0] for number in range(4)]
+    answers = [
+        processor.tokenizer(f"It is {'very ' * number}red.", return_tensors="pt")["input_ids"][0] for number in range(4)
+    ]
     together = shared_tree(prompts[0], own, answers)
 
     def learned(*trees: Tree) -> tuple[float, dict[str, torch.Tensor]]:
@@ -148,7 +156,9 @@ def test_a_run_that_is_stopped_between_shared_clips_goes_on_bit_for_bit(tmp_path
     assert timeless(resumed_rows) == timeless(rows)
 
 
-def test_a_clip_that_cannot_be_read_is_counted_once_a_question_and_another_clips_questions_stand_in(tmp_path, questions):
+def test_a_clip_that_cannot_be_read_is_counted_once_a_question_and_another_clips_questions_stand_in(
+    tmp_path, questions
+):
     records = [json.loads(line) for line in questions.read_text().splitlines()]
     (questions.parent / "media/broken.mp4").write_bytes(b"no video")
     for number, record in enumerate(record for record in records if record["data_type"] == "video"):
@@ -167,13 +177,23 @@ def test_a_clip_that_cannot_be_read_is_counted_once_a_question_and_another_clips
 def test_two_processes_that_share_out_whole_clips_equal_one(tmp_path, questions):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
-        f'steps = 2\nbatch_size = 16\nmax_row_tokens = 1024\ndata = {{ files = ["{questions}"], questions_per_clip = 4 }}\n'
-        "optimizer = { learning_rate = 1e-4 }\n"
+        f'steps = 2\nbatch_size = 16\nmax_row_tokens = 1024\ndata = {{ files = ["{questions}"], questions_per_clip = 4'
+        " }\noptimizer = { learning_rate = 1e-4 }\n"
     )
     rows = []
     for processes in ("1", "2"):
         output = tmp_path / processes
-        command = [sys.executable, "-m", "onethinker", "sft", str(recipe), "--output", str(output), "--processes", processes]
+        command = [
+            sys.executable,
+            "-m",
+            "onethinker",
+            "sft",
+            str(recipe),
+            "--output",
+            str(output),
+            "--processes",
+            processes,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
         rows.append(RunFolder(output).rows())
@@ -195,7 +215,9 @@ def test_a_clip_is_opened_once_and_encoded_once_in_a_step(tmp_path, questions, m
 
     def counted_score(model, row, **settings):
         if torch.is_grad_enabled():  # not when a checkpoint makes sure that the model still works
-            patches.append(sum(len(row.inputs[name]) for name in ("pixel_values", "pixel_values_videos") if name in row.inputs))
+            patches.append(
+                sum(len(row.inputs[name]) for name in ("pixel_values", "pixel_values_videos") if name in row.inputs)
+            )
         return score(model, row, **settings)
 
     monkeypatch.setattr(training_run, "read_clip", counted_read)
@@ -217,7 +239,10 @@ def test_a_question_that_follows_shared_media_has_the_tokens_and_positions_of_it
     for prompt, question in zip(prompts, own, strict=True):
         mine = slice(start, start + len(question))
         assert torch.cat([trunk.input_ids, row.inputs["input_ids"][0, mine]]).tolist() == prompt.input_ids.tolist()
-        assert torch.cat([trunk.positions, row.inputs["position_ids"][:, 0, mine]], 1).tolist() == prompt.positions.tolist()
+        assert (
+            torch.cat([trunk.positions, row.inputs["position_ids"][:, 0, mine]], 1).tolist()
+            == prompt.positions.tolist()
+        )
         start += len(question) + len(answer)
     assert row.targets_S.tolist() == answer.tolist() * 4
     assert row.answer_S.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]

@@ -1,4 +1,6 @@
-"""The recipes that ship: the paper's settings, models of the right size on the meta device, data in the released form."""
+"""The recipes that ship: the paper's settings, models of the right size on the meta device, data in the released
+form.
+"""
 
 import json
 from pathlib import Path
@@ -6,18 +8,18 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from onethinker.data.formats import write_records
-from onethinker.data.mixing import Mixture
+from onethinker.data.formats.released import write_records
+from onethinker.data.mixture import Mixture
+from onethinker.data.synthetic import write_dataset
+from onethinker.inference.encode import build_request
+from onethinker.inference.loading import load_outline
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.media.sizing import count_tokens
-from onethinker.models.loading import load_outline
-from onethinker.models.prompt import build_request
-from onethinker.models.wording import Wording
-from onethinker.synthetic import write_dataset
+from onethinker.tasks.template import Wording
 from onethinker.training.config import Recipe, RlRecipe, SftRecipe
-from onethinker.training.planning import make_plan, peak
-from tests.training.test_planning import CONFIGS
+from onethinker.training.plan import make_plan, peak
+from tests.training.test_plan import CONFIGS
 
 GIB = 2**30
 
@@ -36,8 +38,16 @@ def test_sft_of_8b_has_the_papers_settings():
 
 def test_rl_of_8b_has_the_papers_settings():
     recipe = RlRecipe.load("rl_8b")
-    assert (recipe.rollout.prompts_per_step, recipe.rollout.answers_per_prompt, recipe.rollout.max_new_tokens) == (128, 8, 4096)
-    assert (recipe.optimizer.learning_rate, recipe.optimizer.final_learning_rate_share, recipe.optimizer.kind) == (2e-6, 1.0, "adamw")
+    assert (recipe.rollout.prompts_per_step, recipe.rollout.answers_per_prompt, recipe.rollout.max_new_tokens) == (
+        128,
+        8,
+        4096,
+    )
+    assert (recipe.optimizer.learning_rate, recipe.optimizer.final_learning_rate_share, recipe.optimizer.kind) == (
+        2e-6,
+        1.0,
+        "adamw",
+    )
     assert (recipe.advantage.algorithm, recipe.advantage.decay, recipe.advantage.limit) == ("ema_grpo", 0.99, 5.0)
     assert recipe.loss.kl == 0.01
     assert recipe.budget is not None
@@ -50,7 +60,11 @@ def test_pictures_and_frames_have_one_size_in_both_stages():
 
 @pytest.mark.parametrize(
     ("name", "config", "processes", "dealing", "card"),
-    [("sft_8b", "qwen3_vl_8b", 8, "fsdp2", 80), ("rl_8b", "qwen3_vl_8b", 8, "fsdp2", 80), ("rl_2b_lora_24gb", "qwen3_vl_2b", 1, None, 24)],
+    [
+        ("sft_8b", "qwen3_vl_8b", 8, "fsdp2", 80),
+        ("rl_8b", "qwen3_vl_8b", 8, "fsdp2", 80),
+        ("rl_2b_lora_24gb", "qwen3_vl_2b", 1, None, 24),
+    ],
 )
 def test_a_large_recipe_divides_and_fits_its_card_by_estimate(name, config, processes, dealing, card):
     recipe = kind_of(name).load(name)
@@ -88,12 +102,23 @@ def released_file(path: Path, *, stage: str) -> None:
     rows = []
     for line in scenes.read_text().splitlines():
         record = json.loads(line)
-        media = {f"{name}s": [str(scenes.parent / item) for item in record.get(f"{name}s", [])] for name in ("image", "video")}
+        media = {
+            f"{name}s": [str(scenes.parent / item) for item in record.get(f"{name}s", [])]
+            for name in ("image", "video")
+        }
         record |= media
         options = record.get("options")
         if stage == "sft":
-            turns = [{"role": "user", "content": record["problem"]}, {"role": "assistant", "content": record["response"]}]
-            record = {"messages": turns, **media, "problem_type": record["problem_type"], "data_type": record["data_type"]}
+            turns = [
+                {"role": "user", "content": record["problem"]},
+                {"role": "assistant", "content": record["response"]},
+            ]
+            record = {
+                "messages": turns,
+                **media,
+                "problem_type": record["problem_type"],
+                "data_type": record["data_type"],
+            }
             record["options"] = options
             if record["data_type"] != kind:
                 continue

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from onethinker.errors import CheckpointError, ConfigError, DataError, EngineError
-from onethinker.models.tiny import build_tiny, save_tiny
-from onethinker.training.checkpoint import RunFolder
+from onethinker.core.errors import CheckpointError, ConfigError, DataError, EngineError
+from onethinker.families.tiny import build_tiny, save_tiny
+from onethinker.rewards.grader import Grader
+from onethinker.rl.groups import collect
+from onethinker.rl.loop import train_rl
+from onethinker.rl.update import update_policy
 from onethinker.training.config import RlRecipe, SftRecipe
-from onethinker.training.groups import collect
-from onethinker.training.policy import update_policy
-from onethinker.training.rewards import Grader
-from onethinker.training.rl import train_rl
-from onethinker.training.run import open_run
+from onethinker.training.session import open_run
 from onethinker.training.sft import train_sft
+from onethinker.training.state.checkpoint import RunFolder
 
 SFT = {"steps": 4, "batch_size": 6, "save_every": 2, "max_row_tokens": 512, "optimizer": {"learning_rate": 1e-3}}
 RL = {
@@ -24,7 +24,13 @@ RL = {
     "save_every": 1,
     "max_row_tokens": 512,
     "data": {"problem_types": ["spatial grounding", "tracking", "segmentation", "multiple choice"]},
-    "rollout": {"prompts_per_step": 4, "answers_per_prompt": 3, "max_new_tokens": 8, "min_accuracy": -1, "max_refills": 0},
+    "rollout": {
+        "prompts_per_step": 4,
+        "answers_per_prompt": 3,
+        "max_new_tokens": 8,
+        "min_accuracy": -1,
+        "max_refills": 0,
+    },
     "optimizer": {"learning_rate": 1e-4},
     "loss": {"updates_per_batch": 2},
 }
@@ -50,15 +56,26 @@ def journal(folder: Path) -> list[dict]:
 def files(folder: Path) -> dict[str, bytes]:
     """Return the content of every file of a run but for the journal and what tells of starts and processes."""
     found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in found.items() if name not in ("journal.jsonl", "starts.jsonl", "lock")}
+    return {
+        name: path.read_bytes() for name, path in found.items() if name not in ("journal.jsonl", "starts.jsonl", "lock")
+    }
 
 
 def save_old(folder: Path) -> None:
-    """Write a model as the hub holds those of earlier transformers: other files, names and fields, and its own way of drawing answers."""
+    """Write a model as the hub holds those of earlier transformers: other files, names and fields, and its own way of
+    drawing answers.
+    """
     save_tiny(folder, seed=2)
     content = {path.name: json.loads(path.read_text()) for path in folder.glob("*.json")}
-    processor, tokenizer, config = content["processor_config.json"], content["tokenizer_config.json"], content["config.json"]
-    tokenizer["additional_special_tokens"], tokenizer["tokenizer_class"] = tokenizer.pop("extra_special_tokens"), "Qwen2Tokenizer"
+    processor, tokenizer, config = (
+        content["processor_config.json"],
+        content["tokenizer_config.json"],
+        content["config.json"],
+    )
+    tokenizer["additional_special_tokens"], tokenizer["tokenizer_class"] = (
+        tokenizer.pop("extra_special_tokens"),
+        "Qwen2Tokenizer",
+    )
     config["transformers_version"], config["torch_dtype"] = "4.57.0", config.pop("dtype")
     for part in ("text_config", "vision_config"):
         config[part].pop("dtype")
@@ -67,7 +84,9 @@ def save_old(folder: Path) -> None:
         "video_preprocessor_config.json": processor["video_processor"],
         "tokenizer_config.json": tokenizer | {"is_local": False},
         "config.json": config,
-        "generation_config.json": content["generation_config.json"] | {"do_sample": True, "top_k": 20, "repetition_penalty": 1.05},
+        "generation_config.json": (
+            content["generation_config.json"] | {"do_sample": True, "top_k": 20, "repetition_penalty": 1.05}
+        ),
         "chat_template.json": {"chat_template": (folder / "chat_template.jinja").read_text()},
     }
     for name, fields in changed.items():
@@ -76,14 +95,18 @@ def save_old(folder: Path) -> None:
         (folder / name).unlink()
 
 
-@pytest.mark.parametrize("kind", ["sft", "rl", "sft of a folder", "sft of an old folder", "sft with adapters", "rl with adapters"])
+@pytest.mark.parametrize(
+    "kind", ["sft", "rl", "sft of a folder", "sft of an old folder", "sft with adapters", "rl with adapters"]
+)
 def test_a_run_that_is_stopped_and_resumed_equals_one_that_was_not(tmp_path, kind):
     whole, stopped, base = tmp_path / "whole", tmp_path / "stopped", tmp_path / "base"
     extra: dict = {"lora": {"rank": 2}} if "adapters" in kind else {}
     if "folder" in kind:
         save_old(base) if "old" in kind else save_tiny(base, seed=2)
         extra = {"model": str(base), "dtype": "bfloat16" if "old" in kind else "float32"}
-    train, recipe, stop = (train_rl, RlRecipe(**RL, **extra), 2) if kind.startswith("rl") else (train_sft, SftRecipe(**SFT, **extra), 3)
+    train, recipe, stop = (
+        (train_rl, RlRecipe(**RL, **extra), 2) if kind.startswith("rl") else (train_sft, SftRecipe(**SFT, **extra), 3)
+    )
     train(recipe, whole)
     with pytest.raises(StopRunError):
         train(recipe, stopped, on_step=stop_after(stop))
@@ -163,7 +186,11 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again_with_a_clean_jour
 
 @pytest.mark.parametrize(
     ("settings", "error"),
-    [({"model": "nowhere"}, EngineError), ({"data": {"files": ["nowhere.jsonl"]}}, DataError), ({"frozen": ["nothing"]}, ConfigError)],
+    [
+        ({"model": "nowhere"}, EngineError),
+        ({"data": {"files": ["nowhere.jsonl"]}}, DataError),
+        ({"frozen": ["nothing"]}, ConfigError),
+    ],
     ids=["model", "data", "frozen"],
 )
 def test_a_recipe_that_cannot_start_leaves_nothing_behind(tmp_path, settings, error):
@@ -190,7 +217,9 @@ def test_frozen_parts_keep_their_weights_also_through_a_resume(tmp_path):
 
 
 def test_rows_without_media_go_through_where_only_the_vision_tower_is_trained(tmp_path):
-    rows = [{"problem": "How much is 1+1?", "problem_type": "math", "data_type": "image", "solution": "<answer>2</answer>"}] * 4
+    rows = [
+        {"problem": "How much is 1+1?", "problem_type": "math", "data_type": "image", "solution": "<answer>2</answer>"}
+    ] * 4
     rows = [{**row, "response": "<think>It is 2.</think><answer>2</answer>"} for row in rows]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     data = {"files": [str(tmp_path / "rows.jsonl")]}
@@ -225,7 +254,13 @@ def test_a_later_step_without_any_signal_goes_on_without_an_update(tmp_path):
 
 
 def test_a_group_that_is_longer_than_a_row_is_dealt_to_several_and_learned_from_as_in_one(tmp_path, taught):
-    rollout = {"prompts_per_step": 4, "answers_per_prompt": 6, "max_new_tokens": 16, "min_accuracy": -1, "max_refills": 0}
+    rollout = {
+        "prompts_per_step": 4,
+        "answers_per_prompt": 6,
+        "max_new_tokens": 16,
+        "min_accuracy": -1,
+        "max_refills": 0,
+    }
     weights, rows = [], []
     for max_row_tokens in (1024, 64):
         run = tmp_path / str(max_row_tokens)
@@ -239,7 +274,9 @@ def test_a_group_that_is_longer_than_a_row_is_dealt_to_several_and_learned_from_
         )
         weights.append(load_file(train_rl(recipe, run) / "model.safetensors"))
         rows.append(RunFolder(run).rows()[0])
-    assert rows[1]["shared_prompt_tokens"]["update"] < rows[0]["shared_prompt_tokens"]["update"], "no group was dealt to several rows"
+    assert rows[1]["shared_prompt_tokens"]["update"] < rows[0]["shared_prompt_tokens"]["update"], (
+        "no group was dealt to several rows"
+    )
     assert rows[0]["grad_norm"] > 0
     assert rows[1]["grad_norm"] == pytest.approx(rows[0]["grad_norm"], rel=1e-4)
     assert rows[1]["loss"] == pytest.approx(rows[0]["loss"], rel=1e-4)
@@ -254,7 +291,13 @@ def test_rl_learns_which_of_two_answers_is_right(tmp_path, taught):
         steps=8,
         max_row_tokens=512,
         data={"files": [taught.questions]},
-        rollout={"prompts_per_step": 4, "answers_per_prompt": 8, "max_new_tokens": 32, "max_refills": 0, "unfilled": "smaller"},
+        rollout={
+            "prompts_per_step": 4,
+            "answers_per_prompt": 8,
+            "max_new_tokens": 32,
+            "max_refills": 0,
+            "unfilled": "smaller",
+        },
         optimizer={"learning_rate": 1e-3},
     )
     train_rl(recipe, tmp_path)

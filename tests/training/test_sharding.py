@@ -9,12 +9,12 @@ import pytest
 from safetensors.torch import load_file
 
 from onethinker.cli import dispatch
-from onethinker.errors import ConfigError
-from onethinker.training.checkpoint import RunFolder
+from onethinker.core.errors import ConfigError
+from onethinker.rl.loop import train_rl
 from onethinker.training.config import BUILT_IN, Recipe, RlRecipe, SftRecipe
-from onethinker.training.rl import train_rl
+from onethinker.training.parallel.fsdp2 import is_wanted
 from onethinker.training.sft import train_sft
-from onethinker.training.sharding import is_wanted
+from onethinker.training.state.checkpoint import RunFolder
 from tests.training.test_adapters import rl_recipe
 from tests.training.test_runs import SFT
 
@@ -22,7 +22,9 @@ LORA = {"rank": 4, "alpha": 8.0, "parts": ["language", "merger"]}
 
 
 def train_dealt(recipe: Recipe, folder: Path, config: str = "fsdp2") -> list[dict]:
-    """Train in two processes with a config that ships, and return what each of them held when it took the run up again."""
+    """Train in two processes with a config that ships, and return what each of them held when it took the run up
+    again.
+    """
     file = folder.with_suffix(".json")
     file.write_text(recipe.model_dump_json())
     stage = "rl" if isinstance(recipe, RlRecipe) else "sft"
@@ -68,7 +70,17 @@ def test_a_model_dealt_to_two_processes_learns_what_a_whole_one_learns(tmp_path,
 
 
 def test_the_command_line_leads_to_fsdp2_which_refuses_what_it_cannot_deal_out(tmp_path):
-    command = [sys.executable, "-m", "onethinker", "sft", "tiny_sft", "--processes", "2", "--accelerate-config", "fsdp2"]
+    command = [
+        sys.executable,
+        "-m",
+        "onethinker",
+        "sft",
+        "tiny_sft",
+        "--processes",
+        "2",
+        "--accelerate-config",
+        "fsdp2",
+    ]
     settings = ["--output", str(tmp_path / "run"), "--set", "optimizer.kind=muon"]
     done = subprocess.run([*command, *settings], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -80,7 +92,11 @@ def test_the_command_line_leads_to_fsdp2_which_refuses_what_it_cannot_deal_out(t
     ("environment", "recipe", "said"),
     [
         ({"ACCELERATE_USE_FSDP": "true"}, SftRecipe(), "fsdp_version: 2"),
-        ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}, SftRecipe(lora={"four_bit": True}), "weights of one kind"),
+        (
+            {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"},
+            SftRecipe(lora={"four_bit": True}),
+            "weights of one kind",
+        ),
     ],
     ids=["first fsdp", "4 bits"],
 )
@@ -104,7 +120,10 @@ def test_one_process_cannot_deal_out(monkeypatch):
     ("arguments", "said"),
     [
         (["--accelerate-config", "fsdp2"], "give --processes"),
-        (["--accelerate-config", "x.yaml", "--processes", "2"], "x.yaml: no such file; by name there are: deepspeed_zero2, fsdp2"),
+        (
+            ["--accelerate-config", "x.yaml", "--processes", "2"],
+            "x.yaml: no such file; by name there are: deepspeed_zero2, fsdp2",
+        ),
     ],
     ids=["one process", "no file"],
 )

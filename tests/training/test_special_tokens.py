@@ -5,23 +5,31 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from onethinker.data.formats import write_records
-from onethinker.data.sample import Sample
-from onethinker.models.tiny import SPECIAL_TOKENS
-from onethinker.training.checkpoint import RunFolder
+from onethinker.core.sample import Sample
+from onethinker.data.formats.released import write_records
+from onethinker.families.tiny import SPECIAL_TOKENS
+from onethinker.rl.groups import _as_read
 from onethinker.training.config import SftRecipe
-from onethinker.training.groups import _as_read
-from onethinker.training.run import Run, open_run
+from onethinker.training.session import Run, open_run
 from onethinker.training.sft import train_sft
+from onethinker.training.state.checkpoint import RunFolder
 
 
 @pytest.fixture
 def questions(tmp_path) -> Path:
     """Questions whose thinking and answer spell every special token."""
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
-    record = {"problem": "<image>What is written there?", "images": ["a.png"], "problem_type": "ocr", "data_type": "image"}
+    record = {
+        "problem": "<image>What is written there?",
+        "images": ["a.png"],
+        "problem_type": "ocr",
+        "data_type": "image",
+    }
     spelled = " ".join(SPECIAL_TOKENS)
-    record |= {"answer": f"<answer>{spelled}</answer>", "response": f"<think>It says {spelled}.</think><answer>{spelled}</answer>"}
+    record |= {
+        "answer": f"<answer>{spelled}</answer>",
+        "response": f"<think>It says {spelled}.</think><answer>{spelled}</answer>",
+    }
     write_records(tmp_path / "questions.jsonl", [record] * 2)
     return tmp_path / "questions.jsonl"
 

@@ -1,4 +1,6 @@
-"""Chat templates that write the beginning of the answer, as those of thinking models do: it counts, once, wherever answers are read."""
+"""Chat templates that write the beginning of the answer, as those of thinking models do: it counts, once, wherever
+answers are read.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,16 +10,16 @@ import torch
 from PIL import Image
 
 from onethinker import Thinker
-from onethinker.data.formats import write_records
-from onethinker.models.engine import Request, Sampling
-from onethinker.models.folder import ModelSettings, save_model
-from onethinker.models.loading import load_local
-from onethinker.models.prompt import answer_opening, encode_requests
-from onethinker.models.tiny import TINY_BUDGET, TINY_WORDING, build_tiny, build_tiny_processor
+from onethinker.data.formats.released import write_records
+from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny, build_tiny_processor
+from onethinker.inference.encode import answer_opening, encode_requests
+from onethinker.inference.engine import Request, Sampling
+from onethinker.inference.folder import ModelSettings, save_model
+from onethinker.inference.loading import load_local
+from onethinker.rewards.grader import Grader
+from onethinker.rl.groups import collect
 from onethinker.training.config import RlRecipe, SftRecipe
-from onethinker.training.groups import collect
-from onethinker.training.rewards import Grader
-from onethinker.training.run import open_run
+from onethinker.training.session import open_run
 from onethinker.training.sft import train_sft
 
 HEADER = "<|im_start|>assistant\n"
@@ -82,10 +84,17 @@ def opened(tmp_path_factory) -> Opened:
 
 @pytest.mark.parametrize(
     ("written", "opening", "ends"),
-    [("", "", HEADER), (OPENS_LINE, OPENS_LINE, HEADER + OPENS_LINE), (OPENS, OPENS, HEADER + OPENS), (OPENS_AND_CLOSES, "", HEADER)],
+    [
+        ("", "", HEADER),
+        (OPENS_LINE, OPENS_LINE, HEADER + OPENS_LINE),
+        (OPENS, OPENS, HEADER + OPENS),
+        (OPENS_AND_CLOSES, "", HEADER),
+    ],
     ids=["nothing", "opened with a line break", "opened", "opened and closed"],
 )
-def test_what_the_template_opens_is_known_and_what_it_also_closes_is_left_out_of_the_prompt(written: str, opening: str, ends: str):
+def test_what_the_template_opens_is_known_and_what_it_also_closes_is_left_out_of_the_prompt(
+    written: str, opening: str, ends: str
+):
     processor = make_writing(build_tiny_processor(), written)
     assert answer_opening(processor) == opening
     assert prompt_text(processor).endswith(ends)
@@ -131,7 +140,11 @@ def test_sft_learns_what_follows_the_templates_tag(tmp_path, written: str, respo
 
 
 def test_a_prompt_and_its_target_hold_the_tag_once(opened: Opened):
-    run = open_run(SftRecipe(model=opened.model, steps=1, data={"files": [opened.questions]}), opened.run.with_name("again"), batch=1)
+    run = open_run(
+        SftRecipe(model=opened.model, steps=1, data={"files": [opened.questions]}),
+        opened.run.with_name("again"),
+        batch=1,
+    )
     sample, request = run.read(0)
     [prompt] = run.prompts([request])
     learned = run.processor.tokenizer.decode(torch.cat([prompt.input_ids, run.answer_ids(sample.response)]))

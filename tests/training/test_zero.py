@@ -13,19 +13,19 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from onethinker.cli import dispatch
-from onethinker.data.formats import write_records
-from onethinker.errors import ConfigError
-from onethinker.models.engine import Request
-from onethinker.models.prompt import build_request, encode_requests
-from onethinker.models.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
-from onethinker.synthetic import make_sample
-from onethinker.training.checkpoint import RunFolder
+from onethinker.core.errors import ConfigError
+from onethinker.data.formats.released import write_records
+from onethinker.data.synthetic import make_sample
+from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
+from onethinker.inference.encode import build_request, encode_requests
+from onethinker.inference.engine import Request
+from onethinker.rl.loop import train_rl
 from onethinker.training.config import SftRecipe
-from onethinker.training.packing import Tree, pack, split_prompts, use_forest_attention
-from onethinker.training.rl import train_rl
-from onethinker.training.run import score
+from onethinker.training.packing.forest import Tree, pack, split_prompts, use_forest_attention
+from onethinker.training.parallel.zero2 import VisionLast, wants_zero
+from onethinker.training.session import score
 from onethinker.training.sft import train_sft
-from onethinker.training.zero import VisionLast, wants_zero
+from onethinker.training.state.checkpoint import RunFolder
 from tests.training.test_adapters import rl_recipe
 from tests.training.test_runs import SFT
 from tests.training.test_sharding import LORA, train_dealt
@@ -35,9 +35,16 @@ needs_deepspeed = pytest.mark.skipif(not INSTALLED, reason="pip install 'onethin
 
 
 def questions(folder):
-    """Write six questions, two of them about no picture at all: what one process learns about vision, another may not even run."""
+    """Write six questions, two of them about no picture at all: what one process learns about vision, another may not
+    even run.
+    """
     Image.new("RGB", (64, 64), (200, 30, 30)).save(folder / "red.png")
-    words = {"problem": "Which?", "answer": "<answer>A</answer>", "options": ["A. x", "B. y"], "problem_type": "multiple choice"}
+    words = {
+        "problem": "Which?",
+        "answer": "<answer>A</answer>",
+        "options": ["A. x", "B. y"],
+        "problem_type": "multiple choice",
+    }
     words |= {"data_type": "image", "response": "<think>I see.</think><answer>A</answer>"}
     picture = {**words, "problem": "<image>Which?", "images": ["red.png"]}
     write_records(folder / "questions.jsonl", [picture, words, picture, words, picture, picture])
@@ -56,7 +63,9 @@ def test_an_optimizer_dealt_to_two_processes_learns_what_a_whole_one_learns(tmp_
         "sft": SftRecipe(**sft),
         "sft, frozen": SftRecipe(**sft, frozen=["merger", "model.visual.blocks.0", "model.language_model.layers.0"]),
         "rl": rl_recipe(taught, steps=2, max_row_tokens=128, optimizer={"learning_rate": 1e-3, "max_grad_norm": 0.01}),
-        "rl with adapters": rl_recipe(taught, steps=2, lora={**LORA, "parts": ["language", "vision"]}, gradient_checkpointing=True),
+        "rl with adapters": rl_recipe(
+            taught, steps=2, lora={**LORA, "parts": ["language", "vision"]}, gradient_checkpointing=True
+        ),
     }[kind]
     one, two = tmp_path / "one", tmp_path / "two"
     (train_sft if kind.startswith("sft") else train_rl)(recipe, one)
@@ -70,14 +79,25 @@ def test_an_optimizer_dealt_to_two_processes_learns_what_a_whole_one_learns(tmp_
     assert expected.keys() == found.keys()
     assert max(float((expected[name] - found[name]).abs().mean()) for name in expected) < 1e-5
     rows = [RunFolder(folder).rows() for folder in (one, two)]
-    assert kind == "rl with adapters" or rows[0][0]["grad_norm"] > recipe.optimizer.max_grad_norm, "nothing was scaled down"
+    assert kind == "rl with adapters" or rows[0][0]["grad_norm"] > recipe.optimizer.max_grad_norm, (
+        "nothing was scaled down"
+    )
     for name in ("loss", "grad_norm", "learning_rate"):
         assert [row[name] for row in rows[0]] == pytest.approx([row[name] for row in rows[1]], rel=1e-3, abs=1e-6)
 
 
 @pytest.mark.skipif(INSTALLED, reason="DeepSpeed is installed")
 def test_without_deepspeed_the_error_says_what_to_install(tmp_path, monkeypatch):
-    command = ["sft", "tiny_sft", "--output", str(tmp_path / "run"), "--processes", "2", "--accelerate-config", "deepspeed_zero2"]
+    command = [
+        "sft",
+        "tiny_sft",
+        "--output",
+        str(tmp_path / "run"),
+        "--processes",
+        "2",
+        "--accelerate-config",
+        "deepspeed_zero2",
+    ]
     with pytest.raises(ConfigError, match=r"pip install 'onethinker\[deepspeed\]'"):
         dispatch(command)
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
@@ -115,7 +135,7 @@ def test_what_deepspeed_can_deal_out_is_wanted_only_when_accelerate_says_so(monk
 
 
 def test_training_loads_deepspeed_only_when_it_is_asked_for():
-    code = "import sys, onethinker.training.rl, onethinker.training.sft; sys.exit('deepspeed' in sys.modules)"
+    code = "import sys, onethinker.rl.loop, onethinker.training.sft; sys.exit('deepspeed' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -142,6 +162,8 @@ def test_gradients_arrive_in_one_order_whatever_a_row_shows():
         expected, found = gradients(model, requests), gradients(VisionLast(model), requests)
         orders.append(tuple(order))
         for name, gradient in found.items():
-            torch.testing.assert_close(gradient, torch.zeros_like(gradient) if expected[name] is None else expected[name])
+            torch.testing.assert_close(
+                gradient, torch.zeros_like(gradient) if expected[name] is None else expected[name]
+            )
     assert len(set(orders)) == 1
     assert sorted(orders[0]) == sorted(found)

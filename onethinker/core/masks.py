@@ -1,0 +1,198 @@
+"""Masks: COCO run-length coding, and how well one mask covers another (IoU, J, F, J&F, cIoU).
+
+A mask is a boolean array (height, width); a video's masks are a sequence of them, one a frame.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from onethinker.core.errors import DataError
+from onethinker.core.grammar import show
+
+Mask = npt.NDArray[np.bool_]
+
+BOUNDARY_TOLERANCE = 0.008
+"""How far two outlines may lie apart and still match, as a share of the frame's diagonal. Source: DAVIS."""
+MAX_MASK_PIXELS = 2**27
+"""Larger masks are refused: sixteen times an 8K frame is a mistake, or an attack on memory."""
+
+
+class VideoScore(NamedTuple):
+    """A video's region overlap (J) and outline agreement (F), each the mean over its frames."""
+
+    j: float
+    f: float
+
+    @property
+    def j_and_f(self) -> float:
+        """The mean of both (J&F)."""
+        return (self.j + self.f) / 2
+
+
+def encode_rle(mask: Mask) -> dict[str, Any]:
+    """Return a mask in COCO's compressed run-length form, which `json` can write.
+
+    >>> encode_rle(np.array([[False, True], [False, True]]))
+    {'size': [2, 2], 'counts': '22'}
+    """
+    from pycocotools import mask as coco
+
+    rle = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+def decode_rle(rle: object) -> Mask:
+    """Return the mask that COCO's run-length form describes, `counts` compressed (text) or not (a list).
+
+    >>> decode_rle({"size": [2, 2], "counts": [2, 2]}).tolist()
+    [[False, True], [False, True]]
+
+    Raises: DataError: it is not of that form, or its runs do not fill the frame exactly.
+    """
+    from pycocotools import mask as coco
+
+    if not isinstance(rle, dict) or not {"size", "counts"} <= rle.keys():
+        raise DataError(f"a mask must be an object with 'size' and 'counts', got {show(rle)}")
+    height, width = _size(rle["size"])
+    counts = rle["counts"]
+    if isinstance(counts, list):
+        if not all(type(run) is int and run >= 0 for run in counts) or sum(counts) != height * width:
+            raise DataError(
+                f"the runs of a {height} x {width} mask must be whole and add up to {height * width}, got"
+                f" {show(counts)}"
+            )
+        return np.asarray(
+            coco.decode(coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)), dtype=bool
+        )
+    if not isinstance(counts, str | bytes):
+        raise DataError(f"'counts' of a mask must be text or a list of runs, got {show(counts)}")
+    try:
+        text = counts.encode("ascii") if isinstance(counts, str) else counts
+        pixels = np.asfortranarray(coco.decode({"size": [height, width], "counts": text}))
+        whole = (
+            pixels.max() <= 1 and coco.encode(pixels)["counts"] == text
+        )  # runs that end early leave pixels undefined
+    except ValueError as error:
+        raise DataError(
+            f"'counts' of a {height} x {width} mask cannot be read ({error}), got {show(counts)}"
+        ) from error
+    if not whole:
+        raise DataError(f"the runs of a {height} x {width} mask must fill it exactly, got {show(counts)}")
+    return np.asarray(pixels, dtype=bool)
+
+
+def mask_iou(a: Mask, b: Mask) -> float:
+    """Return the overlap of two masks as a share of the area they cover together (J), 0 to 1; two empty masks give 1.
+
+    Source: DAVIS, region similarity J.
+
+    >>> mask_iou(np.array([[True, True]]), np.array([[True, False]]))
+    0.5
+    """
+    _check_shapes(a, b)
+    union = int(np.count_nonzero(a | b))
+    return int(np.count_nonzero(a & b)) / union if union else 1.0
+
+
+def cumulative_iou(pairs: Iterable[tuple[Mask, Mask]]) -> float:
+    """Return the overlap of all pairs together as a share of what they cover together (cIoU); large objects count more.
+
+    Pairs that are all empty give 1. Source: the referring segmentation benchmarks (RefCOCO).
+
+    >>> full, half = np.ones((1, 4), bool), np.array([[True, True, False, False]])
+    >>> cumulative_iou([(full, full), (half, full)])
+    0.75
+    """
+    shared = union = 0
+    for a, b in pairs:
+        _check_shapes(a, b)
+        shared += int(np.count_nonzero(a & b))
+        union += int(np.count_nonzero(a | b))
+    return shared / union if union else 1.0
+
+
+def boundary_f(answer: Mask, truth: Mask) -> float:
+    """Return how well the outlines of two masks agree, 0 to 1: the F of precision and recall within a tolerance.
+
+    The tolerance is a disk of 0.008 of the diagonal, rounded up to whole pixels. Two masks without outline give 1.
+    Source: DAVIS, contour accuracy F.
+    """
+    _check_shapes(answer, truth)
+    answer_edge, truth_edge = outline(answer), outline(truth)
+    if not answer_edge.any() or not truth_edge.any():
+        return float(not answer_edge.any() and not truth_edge.any())
+    radius_px = math.ceil(BOUNDARY_TOLERANCE * math.hypot(*truth.shape))
+    precision = np.count_nonzero(answer_edge & _grown(truth_edge, radius_px)) / np.count_nonzero(answer_edge)
+    recall = np.count_nonzero(truth_edge & _grown(answer_edge, radius_px)) / np.count_nonzero(truth_edge)
+    return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
+
+
+def score_video(answers: Sequence[Mask], truths: Sequence[Mask]) -> VideoScore:
+    """Return J and F of a video, each the mean over its frames.
+
+    Raises: ValueError: there are no frames, or not as many of one as of the other.
+    """
+    if not truths or len(answers) != len(truths):
+        raise ValueError(
+            f"expected one answer mask for each of at least one frame, got {len(answers)} for {len(truths)}"
+        )
+    pairs = list(zip(answers, truths, strict=True))
+    return VideoScore(
+        sum(mask_iou(answer, truth) for answer, truth in pairs) / len(pairs),
+        sum(boundary_f(answer, truth) for answer, truth in pairs) / len(pairs),
+    )
+
+
+def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
+    """Return the mask at another width and height; a pixel belongs to it when at least half of it does.
+
+    >>> resize_mask(np.array([[True, False]]), (4, 1)).astype(int).tolist()
+    [[1, 1, 0, 0]]
+    """
+    import cv2
+
+    if size == (mask.shape[1], mask.shape[0]):
+        return mask
+    smaller = size[0] * size[1] < mask.size
+    resized = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+    result: Mask = np.asarray(resized) >= 0.5
+    return result
+
+
+def outline(mask: Mask) -> Mask:
+    """Return the pixels that differ from the one to their right, below, or right below. Source: DAVIS, seg2bmap.
+
+    >>> outline(np.array([[True, True, False], [True, True, False]])).astype(int).tolist()
+    [[0, 1, 0], [0, 1, 0]]
+    """
+    padded = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
+    edge: Mask = (mask != padded[:-1, 1:]) | (mask != padded[1:, :-1]) | (mask != padded[1:, 1:])
+    return edge
+
+
+def _grown(edge: Mask, radius_px: int) -> Mask:
+    """Return the pixels at most `radius_px` from an edge pixel."""
+    import cv2
+
+    distance = cv2.distanceTransform((~edge).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    grown: Mask = (
+        np.asarray(distance) <= radius_px + 1e-3
+    )  # float32 squares: the next distance is over 1 / (2 radius + 1) further
+    return grown
+
+
+def _size(size: object) -> tuple[int, int]:
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
+        raise DataError(f"'size' of a mask must be its height and width, got {show(size)}")
+    if size[0] * size[1] > MAX_MASK_PIXELS:
+        raise DataError(f"a mask may have at most {MAX_MASK_PIXELS} pixels, got {size[0]} x {size[1]}")
+    return size[0], size[1]
+
+
+def _check_shapes(a: Mask, b: Mask) -> None:
+    if a.shape != b.shape:
+        raise ValueError(f"masks must have the same size, got {a.shape} and {b.shape}")

@@ -1,0 +1,86 @@
+"""Media that are no file of their own: a folder of frames, and a picture inside a table; neither is read before it is
+needed.
+"""
+
+import ast
+import base64
+import binascii
+import csv
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from onethinker.core.errors import MediaError
+
+REFERENCE_CHARS = 64
+"""A picture column with at most so many characters names the row whose picture is meant. Source: VLMEvalKit."""
+csv.field_size_limit(sys.maxsize)
+
+
+@dataclass(frozen=True)
+class FrameFolder:
+    """A video that is a folder of pictures, `names` in the order in which they are shown, `fps` of them a second."""
+
+    folder: Path
+    names: tuple[str, ...]
+    fps: float
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.folder.name
+
+
+@dataclass(frozen=True)
+class TablePicture:
+    """A picture in base64 in a tab-separated table: in the record of these bytes, in this column, as which of its
+    pictures.
+    """
+
+    table: Path
+    offset: int
+    length: int
+    column: int
+    number: int = 0
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"{self.table.name}@{self.offset}"
+
+    def read(self) -> bytes:
+        """Return the picture file. Raises: MediaError: the table has changed, or this is no base64."""
+        try:
+            with self.table.open("rb") as file:
+                file.seek(self.offset)
+                record = file.read(self.length).decode("utf-8-sig")
+            [fields] = csv.reader([record], delimiter="\t")
+            return base64.b64decode(picture_texts(fields[self.column])[self.number], validate=True)
+        except OSError as error:
+            raise MediaError(f"{self.table}: cannot be read: {error.strerror or error}") from error
+        except (ValueError, IndexError, csv.Error) as error:
+            raise MediaError(
+                f"{self.table}, byte {self.offset}: no picture in base64 in column {self.column + 1}: {error}"
+            ) from error
+
+
+def picture_texts(field: str) -> list[str]:
+    """Return the base64 of every picture in a field: one, or a list of them as Python or JSON writes it.
+
+    >>> picture_texts("aGk="), picture_texts("['aGk=', 'aG8=']")
+    (['aGk='], ['aGk=', 'aG8='])
+
+    Raises: ValueError: a list that is none.
+    """
+    if not field.startswith("["):
+        return [field]
+    try:
+        texts = ast.literal_eval(field)
+    except (SyntaxError, MemoryError, RecursionError, binascii.Error) as error:
+        raise ValueError(f"not a list of texts: {error}") from error
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("not a list of texts")
+    return texts
+
+
+Source = FrameFolder | TablePicture

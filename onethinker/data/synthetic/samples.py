@@ -1,0 +1,90 @@
+"""The endless list of samples: any of them from its number, the same on every machine."""
+
+import zlib
+from functools import partial
+
+import numpy as np
+
+from onethinker.core.errors import DataError
+from onethinker.core.sample import Sample
+from onethinker.data.synthetic.image_questions import IMAGE_QUESTIONS
+from onethinker.data.synthetic.painting import paint
+from onethinker.data.synthetic.questions import Builder
+from onethinker.data.synthetic.video_questions import VIDEO_QUESTIONS
+from onethinker.data.synthetic.world.samples import ask_about_things
+from onethinker.data.synthetic.worlds import WorldName
+
+_BUILDERS: dict[tuple[str, str], tuple[Builder, ...]] = {
+    (problem_type, data_type): builders
+    for problem_type in dict.fromkeys((*IMAGE_QUESTIONS, *VIDEO_QUESTIONS))
+    for data_type, table in (("image", IMAGE_QUESTIONS), ("video", VIDEO_QUESTIONS))
+    if (builders := table.get(problem_type, ()))
+}
+
+KINDS: tuple[tuple[str, str], ...] = tuple(_BUILDERS)
+"""Every pair of problem type and data type that can be asked."""
+
+
+def make_sample(
+    seed: int,
+    index: int,
+    *,
+    problem_type: str | None = None,
+    data_type: str | None = None,
+    split: str = "train",
+    side_px: int | None = None,
+    world: WorldName = "shapes",
+    question: int = 0,
+) -> Sample:
+    """Return sample number `index` of an endless list: its clip in memory, exact truth and a response to learn from.
+
+    The list goes through the problem types in turn, and through pictures and clips within each. A given
+    `problem_type` or `data_type` keeps only those. Another `seed` or another name of `split` gives other scenes.
+    `side_px` paints larger than a tiny model sees, for pictures to look at. In a world of things every scene has
+    several questions, number `question` from 0; the splits are train, validation and test, and no combination is in two
+    of them.
+
+    Raises: DataError for a problem type or data type that is not asked, a negative number, a side that is no
+    multiple of 32 pixels, or a world or a split of it that there is not.
+
+    >>> sample = make_sample(0, 6)
+    >>> sample.problem_type, sample.problem, sample.truth
+    ('spatial grounding', 'Find the blue circle.', '{"boxes":[141,94,469,414]}')
+    """
+    if seed < 0 or index < 0 or question < 0 or (side_px is not None and (side_px < 32 or side_px % 32)):
+        raise DataError(
+            f"seed, index and question must be 0 or more and side_px a multiple of 32, got {seed}, {index},"
+            f" {question} and {side_px}"
+        )
+    wanted = problem_type.lower() if problem_type else None
+    types = list(dict.fromkeys(p for p, d in KINDS if wanted in (None, p.lower()) and data_type in (None, d)))
+    if not types:
+        known = ", ".join(f"{p} ({d})" for p, d in KINDS)
+        raise DataError(
+            f"no synthetic questions of problem type {problem_type!r} and data type {data_type!r}; there are: {known}"
+        )
+    chosen = types[index % len(types)]
+    media = [d for p, d in KINDS if p == chosen and data_type in (None, d)]
+    medium = media[index // len(types) % len(media)]
+    if world == "shapes":
+        rng = np.random.default_rng([seed, index, zlib.crc32(f"{split}/{chosen}/{medium}".encode())])
+        builders = _BUILDERS[chosen, medium]
+        sample_id = f"synthetic-{split}-{seed}-{index}"
+        asked = builders[rng.integers(len(builders))](rng, partial(paint, name=sample_id, side_px=side_px))
+    else:
+        sample_id = f"{world}-{split}-{seed}-{index}-{question}"
+        asked = ask_about_things(
+            seed, index, kind=(chosen, medium), split=split, world=world, question=question, side_px=side_px
+        )
+    return Sample(
+        id=sample_id,
+        problem=asked.problem,
+        problem_type=chosen,
+        data_type="image" if medium == "image" else "video",
+        media=(asked.painting.clip,),
+        truth=asked.answer,
+        options=asked.options,
+        response=asked.response,
+        source="synthetic",
+        extra=asked.extra,
+    )

@@ -1,0 +1,96 @@
+"""The endless list of questions about named things: any of them from its number, the same on every machine."""
+
+from functools import lru_cache
+
+import numpy as np
+
+from onethinker.core.errors import DataError
+from onethinker.data.synthetic.questions import Question
+from onethinker.data.synthetic.world.asking import Ask, Asker
+from onethinker.data.synthetic.world.clip_questions import CLIP_QUESTIONS
+from onethinker.data.synthetic.world.picture_questions import PICTURE_QUESTIONS
+from onethinker.data.synthetic.world.rendering import Shot, render
+from onethinker.data.synthetic.world.scene import World
+from onethinker.data.synthetic.world.splits import check_split, stable_hash
+from onethinker.data.synthetic.world.things import UNSEEN, UNSEEN_STYLES
+
+WORLDS = {
+    "things": World(),
+    "unseen-styles": World(styles=UNSEEN_STYLES),
+    "unseen-things": World(kinds=UNSEEN),
+    "long-clips": World(seconds=(8, 12)),
+}
+"""What training draws from, and what only tests do: other drawing styles, other things, clips twice as long."""
+
+_CLEAR = 0.55  # of every thing in a picture is seen at least
+_ATTEMPTS = 2000
+_OTHER_ATTEMPTS = 6
+
+
+def ask_about_things(
+    seed: int,
+    index: int,
+    *,
+    kind: tuple[str, str],
+    split: str,
+    world: str = "things",
+    question: int = 0,
+    side_px: int | None = None,
+) -> Question:
+    """Return question number `question` about scene number `index` of a problem type and data type.
+
+    Questions with other numbers are about the same picture or clip (the same object, for a while), as far as there is
+    more to ask.
+
+    Raises: DataError: there is no such split or world.
+    """
+    check_split(split)
+    if world not in WORLDS:
+        raise DataError(f"the world must be shapes or one of {', '.join(WORLDS)}, got {world!r}")
+    shot, asks, first = _scene(seed, index, kind, split, world, side_px)
+    for attempt in range(_OTHER_ATTEMPTS if question else 0):
+        rng = np.random.default_rng([seed, index, _number(kind, split), question, attempt])
+        other = _ask(Asker(rng, shot, WORLDS[world], split), asks)
+        if other is not None:
+            return other
+    return first
+
+
+@lru_cache(maxsize=16)
+def _scene(
+    seed: int, index: int, kind: tuple[str, str], split: str, world: str, side_px: int | None
+) -> tuple[Shot, tuple[Ask, ...], Question]:
+    """Return the first scene that has a question within the split, what else can be asked about it, and that
+    question.
+    """
+    problem_type, data_type = kind
+    families = (PICTURE_QUESTIONS if data_type == "image" else CLIP_QUESTIONS)[problem_type]
+    number, name = _number(kind, split), f"{world}-{split}-{seed}-{index}"
+    draw, asks = families[stable_hash(f"{seed} {index} {number}") % len(families)]
+    for attempt in range(_ATTEMPTS):
+        rng = np.random.default_rng([seed, index, number, attempt])
+        shot = render(draw(rng, WORLDS[world]), name, side_px)
+        if data_type == "image" and not _is_clear(shot):
+            continue
+        question = _ask(Asker(rng, shot, WORLDS[world], split), asks)
+        if question is not None:
+            return shot, asks, question
+    raise AssertionError(f"{name}: no scene of {_ATTEMPTS} has a question of {problem_type} that belongs to the split")
+
+
+def _number(kind: tuple[str, str], split: str) -> int:
+    return stable_hash(f"{split}/{kind[0]}/{kind[1]}")
+
+
+def _ask(asker: Asker, asks: tuple[Ask, ...]) -> Question | None:
+    """Return what the first of the ways of asking that finds something asks, in random order."""
+    for place in asker.rng.permutation(len(asks)):
+        question = asks[int(place)](asker)
+        if question is not None:
+            return question
+    return None
+
+
+def _is_clear(shot: Shot) -> bool:
+    """Whether every thing in a picture is seen well."""
+    return all(shot.seen_share(number) >= _CLEAR for number in range(len(shot.scene.things)))

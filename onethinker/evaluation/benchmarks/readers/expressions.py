@@ -1,0 +1,144 @@
+"""Objects in videos named by a sentence, with a mask a frame: MeViS, ReasonVOS, Ref-YouTube-VOS and Ref-DAVIS as
+published.
+
+meta_expressions.json  {"videos": {"clip": {"frames": ["00000", …], "expressions": {"0": {"exp": "the dog", "obj_id":
+…}, …}}}} frames                 JPEGImages/clip/00000.jpg masks                  MeViS: mask_dict.json, run lengths a
+frame by "anno_id"
+                       YouTube-VOS, DAVIS: Annotations/clip/00000.png, palette index = object
+                       ReasonVOS: Annotations/source_clip_object/00000.png, and "expressions" is a list with "exp_text"
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from onethinker.core.errors import DataError
+from onethinker.core.grammar import show
+from onethinker.core.sample import Sample
+from onethinker.core.sources import FrameFolder
+from onethinker.evaluation.benchmarks.readers.files import Bad, field, load_json, refuse
+from onethinker.evaluation.benchmarks.readers.masks import with_truth_from_masks
+
+FRAMES_PER_SECOND = 6.0
+"""YouTube-VOS keeps every fifth of 30 frames a second; MeViS and ReasonVOS do not say, and are shown as fast."""
+DAVIS_FPS = 24.0
+
+
+def read_mevis(root: Path, bad: Bad = refuse) -> Iterator[Sample]:
+    """Yield a sample for every expression of a MeViS subset with masks; all objects of an expression are one mask.
+    Raises: DataError.
+    """
+    masks_path = root / "mask_dict.json"
+    masks = load_json(masks_path)
+    for video, names, expression, where in _expressions(root / "meta_expressions.json", bad):
+        try:
+            rles: dict[str, list[object]] = {name: [] for name in names}
+            for number in _numbers(expression, "anno_id", where):
+                own = masks.get(str(number)) if isinstance(masks, dict) else None
+                if not isinstance(own, list) or len(own) != len(names):
+                    raise DataError(
+                        f"{masks_path}: {str(number)!r} must be a list of {len(names)} masks, one a frame of {video!r},"
+                        f" got {show(own)}"
+                    )
+                for name, rle in zip(names, own, strict=True):
+                    if rle is not None:
+                        rles[name].append(rle)
+            output = {"frames": list(names), "segmentation_rle": rles}
+            sample = _sample(root, video, names, expression, output, FRAMES_PER_SECOND)
+        except DataError as error:
+            bad(error)
+            continue
+        yield sample
+
+
+def read_palettes(
+    root: Path, meta: str = "meta_expressions.json", fps: float = FRAMES_PER_SECOND, bad: Bad = refuse
+) -> Iterator[Sample]:
+    """Yield a sample for every expression whose masks are palette PNGs, as those of YouTube-VOS and DAVIS. Raises:
+    DataError.
+    """
+    for video, names, expression, where in _expressions(root / meta, bad):
+        try:
+            objects = _numbers(expression, "obj_id", where)
+            files = {name: _existing(root / "Annotations" / video / f"{name}.png") for name in names}
+            output = {"frames": list(names), "mask_files": files, "objects": objects}
+            sample = _sample(root, video, names, expression, output, fps)
+        except DataError as error:
+            bad(error)
+            continue
+        yield sample
+
+
+def read_reasonvos(root: Path, bad: Bad = refuse) -> Iterator[Sample]:
+    """Yield a sample for every expression of ReasonVOS, whose objects have a folder of gray PNGs each. Raises:
+    DataError.
+    """
+    for video, names, expression, where in _expressions(root / "meta_expressions.json", bad):
+        try:
+            numbers = _numbers(expression, "obj_id", where)
+            folders = [root / "Annotations" / f"{expression['source']}_{video}_{number}" for number in numbers]
+            for folder in folders:
+                if not folder.is_dir():
+                    raise DataError(f"{where}: there is no folder of masks {folder}")
+            files = {name: [path for folder in folders for path in _existing(folder / f"{name}.png")] for name in names}
+            output = {"frames": list(names), "mask_files": files, "objects": None}
+            sample = _sample(root, video, names, expression, output, FRAMES_PER_SECOND)
+        except DataError as error:
+            bad(error)
+            continue
+        yield sample
+
+
+def _expressions(path: Path, bad: Bad) -> Iterator[tuple[str, tuple[str, ...], Mapping[str, Any], str]]:
+    """Yield video, frame names, expression and where it stands, for every expression; "exp", "id" and "source" are
+    always there.
+    """
+    videos = field(load_json(path), "videos", dict, str(path))
+    for video, record in videos.items():
+        names = tuple(Path(str(name)).stem for name in field(record, "frames", list, f"{path}, {video!r}"))
+        if not names:
+            raise DataError(f"{path}, {video!r}: 'frames' must name at least one frame")
+        listed = record.get("expressions")
+        if isinstance(listed, list):
+            listed = {str(number): item for number, item in enumerate(listed)}
+        if not isinstance(listed, dict):
+            raise DataError(f"{path}, {video!r}: 'expressions' must be an object or a list, got {show(listed)}")
+        for name, item in listed.items():
+            where = f"{path}, {video!r}, expression {name!r}"
+            text = item.get("exp_text", item.get("exp")) if isinstance(item, dict) else None
+            if not isinstance(text, str) or not text.strip():
+                bad(DataError(f"{where}: 'exp' must be a text, got {show(text)}"))
+                continue
+            yield video, names, {**item, "exp": text.strip(), "id": name, "source": record.get("source", "")}, where
+
+
+def _numbers(expression: Mapping[str, Any], name: str, where: str) -> list[int]:
+    """Return the object or annotation numbers of an expression: one or a list, as numbers or texts."""
+    value = expression.get(name)
+    texts = [str(item) for item in (value if isinstance(value, list) else [value])]
+    if not texts or not all(text.isdecimal() and text.isascii() for text in texts):
+        raise DataError(f"{where}: {name!r} must be a number or a list of them, got {show(value)}")
+    return [int(text) for text in texts]
+
+
+def _existing(path: Path) -> list[str]:
+    """Return the path where there is such a file: a frame without one has no mask of the object."""
+    return [str(path)] if path.is_file() else []
+
+
+def _sample(
+    root: Path, video: str, names: tuple[str, ...], expression: Mapping[str, Any], output: dict[str, Any], fps: float
+) -> Sample:
+    folder = root / "JPEGImages" / video
+    suffix = next((suffix for suffix in (".jpg", ".png") if (folder / f"{names[0]}{suffix}").is_file()), ".jpg")
+    return with_truth_from_masks(
+        Sample(
+            id=f"{video}-{expression['id']}",
+            problem=f'Cut out what this describes in the video: "{expression["exp"]}"',
+            problem_type="segmentation",
+            data_type="video",
+            media=(FrameFolder(folder, tuple(f"{name}{suffix}" for name in names), fps),),
+            source=str(expression["source"]),
+            extra={"fps": fps, "segmentation_output": output},
+        )
+    )

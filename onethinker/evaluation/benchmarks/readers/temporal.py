@@ -1,0 +1,102 @@
+"""Moments in videos as published: Charades-STA's lines and ActivityNet Captions' objects.
+
+Charades-STA   3MSZA 24.3 30.4##person turn a light on.
+ActivityNet    {"v_uqiMw7tQ1Cc": {"duration": 55.1, "timestamps": [[0.3, 12.8], …], "sentences": ["A man sits …", …]},
+…}
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from onethinker.core.errors import AnswerError, DataError
+from onethinker.core.grammar import as_span, show
+from onethinker.core.sample import Sample
+from onethinker.evaluation.benchmarks.readers.files import (
+    Bad,
+    field,
+    find_folder,
+    find_video,
+    load_json,
+    load_lines,
+    number_field,
+    refuse,
+)
+
+_CHARADES = re.compile(r"(\S+) ([0-9.]+) ([0-9.]+)##(.+)")
+
+
+def read_charades_sta(path: Path, root: Path, bad: Bad = refuse) -> Iterator[Sample]:
+    """Yield a sample for every line of Charades-STA. Raises: DataError: names the file and the line."""
+    folder = find_folder(root, "Charades_v1_480", "Charades_v1")
+    for number, line in enumerate(load_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            match = _CHARADES.fullmatch(line.strip())
+            if match is None:
+                raise DataError(f"{path}, line {number}: expected 'VIDEO START END##sentence', got {show(line)}")
+            video, start, end, sentence = match.groups()
+            sample = _sample(f"{number}", find_video(folder, video), sentence, [start, end], f"{path}, line {number}")
+        except DataError as error:
+            bad(error)
+            continue
+        yield sample
+
+
+def read_activitynet_captions(path: Path, root: Path, bad: Bad = refuse) -> Iterator[Sample]:
+    """Yield a sample for every sentence of ActivityNet Captions; ends beyond the video, or before the start, are put
+    right.
+
+    Such rows are few. 2D-TAN and others cut the first; the second are spans whose ends are swapped.
+
+    Raises: DataError: names the file, the video and the sentence.
+    """
+    folder = find_folder(root, "activitynet/videos", "activitynet")
+    videos = load_json(path)
+    if not isinstance(videos, dict):
+        raise DataError(f"{path}: expected an object of videos, got {show(videos)}")
+    for video, record in videos.items():
+        where = f"{path}, {video!r}"
+        try:
+            duration_s = number_field(record, "duration", where)
+            spans, sentences = field(record, "timestamps", list, where), field(record, "sentences", list, where)
+            if len(spans) != len(sentences):
+                raise DataError(f"{where}: {len(spans)} 'timestamps' for {len(sentences)} 'sentences'")
+        except DataError as error:
+            bad(error)
+            continue
+        for number, (span, sentence) in enumerate(zip(spans, sentences, strict=True)):
+            place = f"{where}, sentence {number}"
+            try:
+                if not isinstance(sentence, str) or not sentence.strip():
+                    raise DataError(f"{place}: 'sentences' must be texts, got {show(sentence)}")
+                if (
+                    not isinstance(span, list)
+                    or len(span) != 2
+                    or not all(isinstance(second, int | float) for second in span)
+                ):
+                    raise DataError(f"{place}: 'timestamps' must be [start, end], got {show(span)}")
+                inside = sorted(min(max(0.0, float(second)), duration_s) for second in span)
+                sample = _sample(f"{video}-{number}", find_video(folder, video), sentence, inside, place)
+            except DataError as error:
+                bad(error)
+                continue
+            yield sample
+
+
+def _sample(name: str, video: Path, sentence: str, span: list[float] | list[str], where: str) -> Sample:
+    try:
+        start, end = as_span([float(second) for second in span], "'time'")
+    except (ValueError, AnswerError) as error:
+        raise DataError(f"{where}: {error}") from error
+    problem = f'When does this happen in the video: "{sentence.strip()}"'
+    return Sample(
+        name,
+        problem,
+        "temporal grounding",
+        "video",
+        (video,),
+        truth=json.dumps({"time": [start, end]}, allow_nan=False),
+    )

@@ -1,0 +1,454 @@
+"""The 31 benchmarks of the paper, a row each (36 with the splits of RefCOCO): where data lie, what is measured, what is
+published.
+"""
+
+import csv
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from onethinker.core.errors import ConfigError, DataError
+from onethinker.core.sample import Sample
+from onethinker.evaluation.benchmarks.readers import expressions, got10k, refcoco, tables, temporal
+from onethinker.evaluation.benchmarks.readers.files import Bad, refuse
+from onethinker.evaluation.benchmarks.readers.released import read_released, with_own_ids
+from onethinker.evaluation.benchmarks.readers.tables import Form, read_table
+from onethinker.tasks import find_task
+
+PUBLISHED_FILE = Path(__file__).with_name("published.csv")
+PAPER_MODEL, BASE_MODEL = "OneThinker-8B", "Qwen3-VL-8B-Instruct"
+DATA_FOLDER = Path("data/benchmarks")
+"""Where data are looked for unless a folder is named."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One form in which a benchmark's data may lie in the data folder: the files that must be there, and their
+    reader.
+    """
+
+    files: tuple[str, ...]
+    read: Callable[[Path, Bad], Iterator[Sample]]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of a benchmark under our name, and under the name in `published.csv`, where the paper has it."""
+
+    name: str
+    published: str | None = None
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One row: a benchmark, or a split of one, as the paper's tables name it.
+
+    `tasks` are the problem types of its samples, the first one the rule. `num_samples` is None where nobody says it.
+    `circular` means that a question counts once, when it is right however its options are turned. `note` is what a
+    reader of the number must know.
+    """
+
+    name: str
+    group: str
+    tasks: tuple[str, ...]
+    data_type: Literal["image", "video"]
+    num_samples: int | None
+    layouts: tuple[Layout, ...]
+    metrics: tuple[Metric, ...]
+    circular: bool = False
+    note: str = ""
+
+    @property
+    def key(self) -> str:
+        """The name for file systems and command lines.
+
+        >>> find_benchmark("RefCOCO+ testA").key
+        'refcocop_testa'
+        """
+        return key_of(self.name)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number that somebody printed, in percent; `certain` is false where its column in the table was inferred."""
+
+    benchmark: str
+    metric: str
+    model: str
+    value: float
+    place: str
+    certain: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """What of a benchmark is in a data folder: the layout that is complete, or for each layout the files that are
+    missing.
+    """
+
+    benchmark: Benchmark
+    layout: Layout | None
+    missing: tuple[tuple[str, ...], ...] = field(default=())
+
+
+def key_of(name: str) -> str:
+    """Return a benchmark's name in lower case, with underscores and with p for plus.
+
+    >>> key_of("RefCOCO+-seg val"), key_of("MMVU(mc)")
+    ('refcocop_seg_val', 'mmvu_mc')
+    """
+    return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("+", "p")).strip("_")
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """Return the benchmark of a name or key, in any case. Raises: ConfigError."""
+    rows = (*BENCHMARKS, *BEYOND_THE_PAPER)
+    for benchmark in rows:
+        if benchmark.key == key_of(name):
+            return benchmark
+    raise ConfigError(f"there is no benchmark {name!r}; they are {', '.join(benchmark.key for benchmark in rows)}")
+
+
+def look_for(benchmark: Benchmark, root: Path) -> Found:
+    """Return what of a benchmark's data is in a folder; only whether the named files are there is looked at."""
+    missing = [tuple(name for name in layout.files if not (root / name).exists()) for layout in benchmark.layouts]
+    complete = next((layout for layout, names in zip(benchmark.layouts, missing, strict=True) if not names), None)
+    return Found(benchmark, complete, () if complete else tuple(missing))
+
+
+def read_benchmark(benchmark: Benchmark, root: Path, *, bad: Bad = refuse) -> Iterator[Sample]:
+    """Yield a benchmark's samples out of a data folder, each with an id of its own.
+
+    A record that cannot be used is handed to `bad`, which raises it unless another is given, and is missing.
+
+    Raises: DataError: its data are not there, a file cannot be read, or a record is of another task.
+    """
+    found = look_for(benchmark, root)
+    if found.layout is None:
+        choices = "\n  or ".join(", ".join(str(root / name) for name in names) for names in found.missing)
+        raise DataError(f"the data of {benchmark.name} are not complete; still missing:\n     {choices}")
+    for sample in with_own_ids(found.layout.read(root, bad)):
+        if sample.problem_type not in benchmark.tasks or sample.data_type != benchmark.data_type:
+            raise DataError(
+                f"{found.layout.files[0]}, sample {sample.id!r}: {sample.problem_type!r} about a"
+                f" {sample.data_type} does not belong to {benchmark.name}, which asks"
+                f" {' or '.join(map(repr, benchmark.tasks))} about a {benchmark.data_type}"
+            )
+        yield sample
+
+
+@cache
+def published() -> tuple[Published, ...]:
+    """Return all published numbers, in the order of the paper's tables; those of others come last.
+
+    Source: paper, tables 1 to 10; "third party" where a user measured again.
+    """
+    with PUBLISHED_FILE.open(newline="", encoding="utf-8") as file:
+        return tuple(
+            Published(
+                row["benchmark"],
+                row["metric"],
+                row["model"],
+                float(row["value"]),
+                row["place"],
+                row["certain"] == "yes",
+            )
+            for row in csv.DictReader(file)
+        )
+
+
+def published_values(benchmark: Benchmark, metric: Metric, *, third_party: bool = False) -> dict[str, float]:
+    """Return what the paper's tables print for a benchmark's metric by model, in percent; or what others measured.
+
+    >>> published_values(find_benchmark("MeViS"), Metric("J", "J"))["OneThinker-8B"]
+    48.8
+    """
+    rows = [row for row in published() if row.benchmark == benchmark.name and row.metric == metric.published]
+    return {row.model: row.value for row in rows if row.place.startswith("third party") == third_party}
+
+
+def describe(found: Found) -> dict[str, Any]:
+    """Return a benchmark and the state of its data as a record for machines."""
+    benchmark = found.benchmark
+    return {
+        "name": benchmark.name,
+        "key": benchmark.key,
+        "group": benchmark.group,
+        "task": benchmark.tasks[0],
+        "data_type": benchmark.data_type,
+        "num_samples": benchmark.num_samples,
+        "metrics": [metric.name for metric in benchmark.metrics],
+        "published": {
+            metric.name: values for metric in benchmark.metrics if (values := published_values(benchmark, metric))
+        },
+        "found": found.layout is not None,
+        "files": list(found.layout.files) if found.layout else [],
+        "missing": [list(names) for names in found.missing],
+        "layouts": [list(layout.files) for layout in benchmark.layouts],
+        "note": benchmark.note,
+    }
+
+
+def statistics_of(benchmark: Benchmark) -> str:
+    """Return the statistics name of a benchmark's task, as in results and in wording files."""
+    return find_task(benchmark.tasks[0], benchmark.data_type).statistics
+
+
+_PLAIN = Form()
+
+
+def _released(name: str) -> Layout:
+    return Layout((name,), lambda root, bad: read_released(root / name, bad))
+
+
+def _table(name: str, form: Form = _PLAIN) -> Layout:
+    return Layout((name,), lambda root, bad: read_table(root / name, form, bad))
+
+
+def _refcoco(name: str, refs: str, split: str, *, masks: bool = False) -> Layout:
+    files = (f"{name}/{refs}", f"{name}/instances.json")
+    return Layout(files, lambda root, bad: refcoco.read_refcoco(root, name, refs, split, masks=masks, bad=bad))
+
+
+def _same(*names: str) -> tuple[Metric, ...]:
+    """Return metrics that we and the paper call the same."""
+    return tuple(Metric(name, name) for name in names)
+
+
+_ACCURACY = _same("accuracy")
+_CHOICE = ("multiple choice",)
+_QA = ("multiple choice", "numerical", "math", "regression", "ocr", "open-ended")
+_CHOICE_OR_MATH = ("multiple choice", "math")
+_TEMPORAL = _same("R@0.3", "R@0.5", "R@0.7", "tIoU")
+_BOX = (*_same("R@0.5"), Metric("IoU"))
+_TUBE = (*_same("tIoU@0.5", "tIoU", "sIoU@0.5", "sIoU"), Metric("vIoU"), Metric("vIoU@0.3"), Metric("vIoU@0.5"))
+_TRACK = (
+    *_same("AO", "R@0.3", "R@0.5", "R@0.7"),
+    Metric("AO (official)"),
+    Metric("SR@0.5 (official)"),
+    Metric("SR@0.75 (official)"),
+)
+_IMAGE_MASK = (*_same("cIoU"), Metric("gIoU"))
+_VIDEO_MASK = (*_same("J", "F", "J&F"), Metric("J (official)"), Metric("F (official)"), Metric("J&F (official)"))
+_CAPTION = (Metric("judge", "score"), Metric("ROUGE-1"), Metric("ROUGE-2"), Metric("ROUGE-L"))
+_UNNAMED = "the paper does not name its metric: its number stands beside our judge's for orientation"
+_SHOWN_AS = "expressions are asked in our words; masks decide, the box and points of the truth are made from them"
+
+
+def _image_qa(name: str, table: str, num_samples: int, form: Form = _PLAIN, **more: Any) -> Benchmark:
+    return Benchmark(
+        name,
+        "image QA",
+        _CHOICE_OR_MATH,
+        "image",
+        num_samples,
+        (_table(table, form),),
+        **{"metrics": _ACCURACY, **more},
+    )
+
+
+def _video_qa(name: str, num_samples: int, layout: Layout) -> Benchmark:
+    return Benchmark(name, "video QA", _QA, "video", num_samples, (layout,), _ACCURACY)
+
+
+def _moments(name: str, num_samples: int | None, *layouts: Layout) -> Benchmark:
+    return Benchmark(name, "temporal grounding", ("temporal grounding",), "video", num_samples, layouts, _TEMPORAL)
+
+
+def _boxes(name: str, num_samples: int, *layouts: Layout) -> Benchmark:
+    return Benchmark(name, "spatial grounding", ("spatial grounding",), "image", num_samples, layouts, _BOX)
+
+
+def _image_masks(name: str, *layouts: Layout) -> Benchmark:
+    return Benchmark(name, "image segmentation", ("segmentation",), "image", None, layouts, _IMAGE_MASK, note=_SHOWN_AS)
+
+
+def _video_masks(name: str, num_samples: int | None, *layouts: Layout) -> Benchmark:
+    return Benchmark(
+        name, "video segmentation", ("segmentation",), "video", num_samples, layouts, _VIDEO_MASK, note=_SHOWN_AS
+    )
+
+
+BENCHMARKS: tuple[Benchmark, ...] = (
+    _image_qa("MMMU", "MMMU_DEV_VAL.tsv", 900, Form(only=("split", "validation"))),
+    _image_qa("MathVista", "MathVista_MINI.tsv", 1000),
+    _image_qa("MathVerse", "MathVerse_MINI.tsv", 3940),
+    _image_qa(
+        "MMBench",
+        "MMBench_DEV_EN.tsv",
+        4329,
+        circular=True,
+        metrics=(Metric("accuracy (circular)", "accuracy"), Metric("accuracy")),
+    ),
+    _image_qa("MMStar", "MMStar.tsv", 1500),
+    _image_qa("ScienceQA", "ScienceQA_TEST.tsv", 2017),
+    _image_qa("AI2D", "AI2D_TEST.tsv", 3088),
+    _image_qa("MMT-Bench", "MMT-Bench_VAL.tsv", 3127),
+    _video_qa("VideoMMMU", 900, _released("eval_videommmu.json")),
+    _video_qa("MMVU(mc)", 625, _released("eval_mmvu.json")),
+    _video_qa("VideoMME", 2700, _released("eval_videomme.json")),
+    _video_qa("Video-Holmes", 1837, _table("Video-Holmes/Video_Holmes.tsv")),
+    _video_qa("LongVideoBench", 1337, _table("LongVideoBench/LongVideoBench.tsv")),
+    _video_qa("LongVideo-Reason", 1000, _released("eval_longvideoreason.json")),
+    _video_qa("VideoMathQA", 420, _released("eval_videomathqa.json")),
+    Benchmark(
+        "MMSci-Caption",
+        "caption",
+        ("open-ended",),
+        "image",
+        None,
+        (_table("MMSci_DEV_Captioning_image_only.tsv", Form(free_form="open-ended")),),
+        _CAPTION,
+        note=_UNNAMED,
+    ),
+    Benchmark(
+        "MMT-Caption",
+        "caption",
+        _CHOICE,
+        "image",
+        None,
+        (_table("MMT-Bench_VAL.tsv", Form(only=("l2-category", "visual_captioning"))),),
+        (Metric("accuracy", "score"),),
+        note="the captioning questions of MMT-Bench, which are multiple choice",
+    ),
+    Benchmark(
+        "VideoMMLU-Caption",
+        "caption",
+        ("open-ended",),
+        "video",
+        None,
+        (
+            _table(
+                "Video-MMLU/Video_MMLU_CAP.tsv",
+                Form(
+                    free_form="open-ended",
+                    question="Describe in detail what is shown and explained in this video.",
+                    video_folder="youtube_videos",
+                ),
+            ),
+        ),
+        _CAPTION,
+        note=_UNNAMED,
+    ),
+    _moments(
+        "Charades-STA",
+        3720,
+        _released("eval_charades.json"),
+        Layout(
+            ("charades_sta_test.txt",),
+            lambda root, bad: temporal.read_charades_sta(root / "charades_sta_test.txt", root, bad),
+        ),
+    ),
+    _moments(
+        "ActivityNet Captions",
+        17031,
+        _released("eval_activitynet.json"),
+        Layout(
+            ("activitynet/val_2.json",),
+            lambda root, bad: temporal.read_activitynet_captions(root / "activitynet/val_2.json", root, bad),
+        ),
+    ),
+    _moments("ANet-RTL", 229, _released("eval_anet_rtl.json")),
+    _boxes("RefCOCO testA", 5657, _released("eval_refcoco_testA.json"), _refcoco("refcoco", "refs(unc).p", "testA")),
+    _boxes("RefCOCO testB", 5095, _released("eval_refcoco_testB.json"), _refcoco("refcoco", "refs(unc).p", "testB")),
+    _boxes("RefCOCO val", 10834, _released("eval_refcoco_val.json"), _refcoco("refcoco", "refs(unc).p", "val")),
+    _boxes("RefCOCO+ testA", 5726, _released("eval_refcocop_testA.json"), _refcoco("refcoco+", "refs(unc).p", "testA")),
+    _boxes("RefCOCO+ testB", 4889, _released("eval_refcocop_testB.json"), _refcoco("refcoco+", "refs(unc).p", "testB")),
+    _boxes("RefCOCO+ val", 10758, _released("eval_refcocop_val.json"), _refcoco("refcoco+", "refs(unc).p", "val")),
+    _boxes("RefCOCOg test", 9602, _released("eval_refcocog_test.json"), _refcoco("refcocog", "refs(umd).p", "test")),
+    _boxes("RefCOCOg val", 4896, _released("eval_refcocog_val.json"), _refcoco("refcocog", "refs(umd).p", "val")),
+    Benchmark(
+        "STVG",
+        "spatio-temporal grounding",
+        ("spatial-temporal grounding",),
+        "video",
+        None,
+        (_released("eval_stvg.json"),),
+        _TUBE,
+    ),
+    Benchmark(
+        "GOT-10k",
+        "tracking",
+        ("tracking",),
+        "video",
+        180,
+        (
+            Layout(
+                ("eval_got10k.json",),
+                lambda root, bad: got10k.with_frames(
+                    read_released(root / "eval_got10k.json", bad), root / "GOT-10k/val"
+                ),
+            ),
+            Layout(("GOT-10k/val/list.txt",), lambda root, bad: got10k.read_got10k(root / "GOT-10k/val", bad)),
+        ),
+        _TRACK,
+        note=(
+            "one box a second for 32 seconds at most is asked for; for the official numbers, which count every frame,"
+            " boxes move on straight lines between the seconds, and they need GOT-10k/val"
+        ),
+    ),
+    _image_masks(
+        "RefCOCO-seg val", _released("eval_seg_refcoco.json"), _refcoco("refcoco", "refs(unc).p", "val", masks=True)
+    ),
+    _image_masks(
+        "RefCOCO+-seg val", _released("eval_seg_refcocop.json"), _refcoco("refcoco+", "refs(unc).p", "val", masks=True)
+    ),
+    _image_masks(
+        "RefCOCOg-seg val", _released("eval_seg_refcocog.json"), _refcoco("refcocog", "refs(umd).p", "val", masks=True)
+    ),
+    _video_masks(
+        "MeViS",
+        793,
+        _released("eval_seg_mevis.json"),
+        Layout(
+            ("MeViS/valid_u/meta_expressions.json", "MeViS/valid_u/mask_dict.json"),
+            lambda root, bad: expressions.read_mevis(root / "MeViS/valid_u", bad),
+        ),
+    ),
+    _video_masks(
+        "ReasonVOS",
+        458,
+        _released("eval_seg_reasonvos.json"),
+        Layout(
+            ("ReasonVOS/meta_expressions.json", "ReasonVOS/Annotations"),
+            lambda root, bad: expressions.read_reasonvos(root / "ReasonVOS", bad),
+        ),
+    ),
+)
+"""In the order of the paper's tables. Numbers of samples: VideoMME and Video-Holmes are seen, the others are commonly
+told.
+"""
+
+BEYOND_THE_PAPER: tuple[Benchmark, ...] = (
+    _image_qa("RealWorldQA", "RealWorldQA.tsv", 765),
+    _image_qa(
+        "WeMath",
+        "WeMath.tsv",
+        1740,
+        note="the share of right answers, not WeMath's own score over the steps of a problem",
+    ),
+    _video_masks(
+        "Ref-DAVIS17",
+        None,
+        Layout(
+            ("Ref-DAVIS17/meta_expressions/valid/meta_expressions.json", "Ref-DAVIS17/valid/Annotations"),
+            lambda root, bad: expressions.read_palettes(
+                root / "Ref-DAVIS17/valid",
+                "../meta_expressions/valid/meta_expressions.json",
+                expressions.DAVIS_FPS,
+                bad,
+            ),
+        ),
+    ),
+)
+"""Rows that the paper's tables do not have; for the first two there are numbers of others."""
+
+
+def groups_of(benchmark: Benchmark, sample_ids: Sequence[str]) -> list[str]:
+    """Return for each sample the question that it belongs to: itself, or of a circular benchmark the one whose options
+    it turns.
+    """
+    return [tables.circle_of(name) if benchmark.circular else name for name in sample_ids]

@@ -1,0 +1,110 @@
+"""A request as the JSON that an OpenAI-compatible server takes, with the frame times and sizes that vLLM needs."""
+
+import base64
+import io
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from onethinker.core.errors import EngineError
+from onethinker.core.frames import Clip
+from onethinker.core.grammar import TAGS
+from onethinker.inference.engine import Request, Sampling
+
+_SPECIAL_TOKEN = re.compile(r"<(?=\|\w+\|>)")
+"""The start of a special token as every Qwen model spells them: <|im_end|>, <|image_pad|>, …"""
+
+
+def chat_request(request: Request, sampling: Sampling, *, model: str, seed: int) -> dict[str, Any]:
+    """Return the body of POST /chat/completions: media first, then the text, as every engine shows them.
+
+    `mm_processor_kwargs` and `media_io_kwargs` are vLLM's: our frames have their final size and their own times.
+
+    Raises: EngineError: for more than one video, because vLLM takes the frame times once a request.
+    """
+    videos = [clip for clip in request.media if clip.kind == "video"]
+    if len(videos) > 1:
+        raise EngineError(
+            f"a remote engine can be sent one video a request, got {len(videos)}; ask about them one by one"
+        )
+    content = [_media_part(clip) for clip in request.media] + [{"type": "text", "text": plain_text(request.text)}]
+    system = [{"role": "system", "content": request.system}] if request.system is not None else []
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [*system, {"role": "user", "content": content}],
+        "max_tokens": sampling.max_new_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        # A server fills what is left out from the model's generation_config.json: other answers than a local engine's.
+        "top_k": -1,
+        "repetition_penalty": 1.0,
+        "seed": seed,
+    }
+    if request.media:
+        body["mm_processor_kwargs"] = {"do_resize": False}
+    if videos:
+        body["media_io_kwargs"] = {"video": video_times(videos[0])}
+    return body
+
+
+def plain_text(text: str, special_tokens: Iterable[str] = ()) -> str:
+    """Return a user's text in which what spells a special token is broken by a space, so that every engine reads it as
+    text.
+
+    `special_tokens` are those of a tokenizer at hand, for models that spell them in another way than Qwen.
+
+    >>> plain_text("What does <|im_end|> mean, and </s>?", ["</s>"])
+    'What does < |im_end|> mean, and < /s>?'
+    """
+    text = _SPECIAL_TOKEN.sub("< ", text)
+    for token in special_tokens:
+        text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text
+
+
+def spelled_tokens(tokenizer: Any) -> tuple[str, ...]:
+    """Return the texts that a tokenizer would read as one token that means more than its letters: all added ones but
+    the answer's tags.
+    """
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values()} | set(tokenizer.all_special_tokens)
+    return tuple(sorted(token for token in added - set(TAGS) if len(token) > 1 and not token.isspace()))
+
+
+def video_times(clip: Clip) -> dict[str, Any]:
+    """Return vLLM's description of frames that were sampled by us: a video of 1000 fps, numbered in milliseconds.
+
+    So every frame keeps its true time, whatever the frame rate of the source does.
+
+    >>> frames = np.zeros((3, 32, 32, 3), np.uint8)
+    >>> clip = Clip("video", frames, (0.0, 0.5, 1.25), (0, 15, 31), 32, 32, 2.0, "clip.mp4")
+    >>> video_times(clip)["frames_indices"], video_times(clip)["duration"]
+    ([0, 500, 1250, 1250], 2.0)
+    """
+    milliseconds = [round(time_s * 1000) for time_s in clip.times_s]
+    milliseconds += milliseconds[-1:] * (len(milliseconds) % 2)
+    return {
+        "num_frames": -1,
+        "fps": 1000.0,
+        "frames_indices": milliseconds,
+        "total_num_frames": max(milliseconds[-1] + 1, round(clip.duration_s * 1000), len(milliseconds)),
+        "duration": clip.duration_s,
+        "do_sample_frames": False,
+    }
+
+
+def _media_part(clip: Clip) -> dict[str, Any]:
+    frames = [_png_base64(frame) for frame in clip.frames]
+    if clip.kind == "image":
+        return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{frames[0]}"}}
+    frames += frames[-1:] * (len(frames) % 2)
+    return {"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{','.join(frames)}"}}
+
+
+def _png_base64(frame: npt.NDArray[np.uint8]) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, "PNG", compress_level=1)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,177 @@
+"""How a server of models is asked: with pauses that grow, as often as is stated, and with a key that is never shown."""
+
+import asyncio
+import json
+import os
+import random
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+
+import httpx
+
+from onethinker.core.errors import EngineError
+
+API_KEY_VARIABLE = "ONETHINKER_API_KEY"
+"""The environment variable whose value is sent as the bearer token, unless another is named; it is never stored or
+printed.
+"""
+RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+LONGEST_WAIT_S = 120.0
+"""A server that asks for a longer pause is treated as one that does not answer."""
+T = TypeVar("T")
+
+
+class RubbishError(Exception):
+    """A server answered something that cannot be used, but may do better when it is asked again."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An address ("http://host:8000/v1") and how patiently it is asked."""
+
+    address: str
+    key_variable: str = API_KEY_VARIABLE
+    max_concurrent: int = 32
+    max_tries: int = 6
+    first_wait_s: float = 0.5
+    timeout_s: float = 600.0
+
+    def client(self) -> httpx.AsyncClient:
+        """Return a client that sends the key, if the environment has one."""
+        key = os.environ.get(self.key_variable)
+        return httpx.AsyncClient(
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx.Timeout(self.timeout_s, connect=10),
+            limits=httpx.Limits(max_connections=self.max_concurrent),
+        )
+
+    async def send(
+        self,
+        client: httpx.AsyncClient,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None,
+        *,
+        read: Callable[[dict[str, Any]], T],
+    ) -> T:
+        """Return what `read` makes of the server's JSON, asking again with growing pauses while the failure may pass.
+
+        `read` raises RubbishError for what may be better next time, and EngineError for what never will be.
+
+        Raises: EngineError: no usable answer after `max_tries` tries, or one that trying again cannot help.
+        """
+        url, failure = self.address + path, ""
+        content = None if body is None else json.dumps(body, allow_nan=False).encode()
+        for attempt in range(self.max_tries):
+            wait_s = self.first_wait_s * 2**attempt * random.uniform(0.5, 1)
+            try:
+                async with asyncio.timeout(self.timeout_s):
+                    response = await client.request(
+                        method, url, content=content, headers={"Content-Type": "application/json"}
+                    )
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+                raise EngineError(f"{url}: not an address: {error}") from error
+            except (httpx.TransportError, TimeoutError) as error:
+                failure = f"{type(error).__name__} {error}".strip()
+            else:
+                if response.status_code not in RETRIED_STATUSES:
+                    try:
+                        return read(self._json(response, url))
+                    except RubbishError as error:
+                        failure = str(error)
+                else:
+                    failure = f"status {response.status_code}: {self._said(response)}"
+                    wait_s = max(wait_s, _retry_after_s(response))
+            if wait_s > LONGEST_WAIT_S:
+                raise EngineError(
+                    f"{url}: the server asks for a pause of {wait_s:.0f} s, longer than {LONGEST_WAIT_S:.0f} s"
+                    f" ({failure})"
+                )
+            if attempt + 1 < self.max_tries:
+                await asyncio.sleep(wait_s)
+        raise EngineError(
+            f"{url}: no answer after {self.max_tries} tries; the last one gave {failure}. Is the server up at this"
+            " address?"
+        )
+
+    def _json(self, response: httpx.Response, url: str) -> dict[str, Any]:
+        """Return the body of a good response. Raises: EngineError: for every other status, with the server's words.
+        RubbishError.
+        """
+        said = self._said(response)
+        if response.status_code in (401, 403):
+            raise EngineError(
+                f"{url}: status {response.status_code}: put the server's key into the environment variable"
+                f" {self.key_variable}"
+            )
+        if not response.is_success:
+            raise EngineError(f"{url}: status {response.status_code}: {said}")
+        try:
+            body = response.json()
+        except ValueError as error:
+            raise RubbishError(f"expected JSON, got {said!r}") from error
+        if not isinstance(body, dict):
+            raise RubbishError(f"expected a JSON object, got {said!r}")
+        return body
+
+    def _said(self, response: httpx.Response) -> str:
+        """Return the server's own words, from the error object when there is one, cut to a readable length, and without
+        the key.
+        """
+        try:
+            body = response.json()
+            said = str(body["error"]["message"] if "error" in body else body["message"])
+        except (ValueError, KeyError, TypeError):
+            said = response.text
+        key = os.environ.get(self.key_variable)
+        return (said.replace(key, "…") if key else said)[:500]
+
+
+class Background:
+    """An event loop in a thread of its own: what is submitted to it runs while the caller goes on."""
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+        self._under_way: set[Future[Any]] = set()
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Return what will hold the coroutine's result."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        return future
+
+    def close(self, client: httpx.AsyncClient) -> None:
+        """Drop what is under way, wait until all of it has ended, close the client's connections and end the thread.
+
+        Only what was submitted is cancelled; it cancels the tasks that it has started itself, which may have to begin
+        first.
+        """
+        for future in tuple(self._under_way):
+            future.cancel()
+        asyncio.run_coroutine_threadsafe(self._finish(client), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _finish(self, client: httpx.AsyncClient) -> None:
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+        await client.aclose()
+
+
+def _retry_after_s(response: httpx.Response) -> float:
+    """Return the pause that the server asks for: seconds or a date, 0 when it says neither."""
+    said = response.headers.get("Retry-After", "")
+    if said.strip().isdigit():
+        return float(said)
+    try:
+        return max(0.0, (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0

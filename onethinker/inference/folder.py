@@ -1,0 +1,187 @@
+"""A model folder: what Hugging Face writes, whole weights or adapters, and the words and the media budget that they
+expect.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from onethinker.core.errors import EngineError
+from onethinker.media.budget import FRAMES_PER_TOKEN, TOKEN_SIDE_PX, MediaBudget
+from onethinker.storage.atomic import grant_as, sync_tree
+from onethinker.tasks.template import Wording
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SETTINGS_FILE = "onethinker.json"
+"""The file of a model folder that says with which words and which budget its weights were trained."""
+
+
+ADAPTER_SETTINGS_FILE, ADAPTER_FILE = "adapter_config.json", "adapter_model.safetensors"
+"""What peft writes and reads."""
+_PEFT_PREFIX = "base_model.model."
+
+
+class ModelSettings(BaseModel):
+    """What `onethinker.json` holds; `base` and `seed` are there with adapters: the model below them, and of "tiny" its
+    weights.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    wording: Wording = Wording()
+    budget: MediaBudget = MediaBudget()
+    base: str | None = None
+    seed: int = 0
+
+
+def save_model(
+    folder: Path, model: Any, processor: Any, *, settings: ModelSettings, state: Mapping[str, "Tensor"] | None = None
+) -> None:
+    """Write an ordinary Hugging Face folder, and beside the weights the settings that they were trained with.
+
+    With `settings.base` only the model's adapters are written, as peft writes them. `state` are the weights where the
+    model itself does not hold all of them. The processor's files say the sizes of the budget, so that others show the
+    model what we do, and generation is greedy as ours is: what the base model came with says neither. A folder of that
+    name is replaced once the new one is whole and on the disk; until then it stays.
+
+    Raises: OSError, SafetensorError: it cannot be written.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial, old = (folder.with_name(f".{folder.name}.{state}") for state in ("partial", "old"))
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    if settings.base is None:
+        _forget_origin(model)
+        model.save_pretrained(partial, state_dict=state)
+    else:
+        _save_adapters(partial, model, settings.base, model.state_dict() if state is None else state)
+    _save_processor(partial, processor, settings.budget)
+    (partial / SETTINGS_FILE).write_text(settings.model_dump_json(indent=2) + "\n")
+    grant_as(partial / SETTINGS_FILE)
+    sync_tree(partial)
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def has_our_grid(processor: Any) -> bool:
+    """Return whether a visual token of this picture or video processor is the square of pixels that the media budget
+    counts in.
+    """
+    return getattr(processor, "patch_size", 0) * getattr(processor, "merge_size", 0) == TOKEN_SIDE_PX
+
+
+def _set_budget(processor: Any, budget: MediaBudget) -> None:
+    """Let a processor of Qwen3-VL size media by itself as the budget does; we hand it media that have their size
+    already.
+
+    Its least size of a video counts all frames together and, 5 % more, as the room of one frame. So it cannot say that
+    each frame is enlarged to `frame_min_pixels`, and must stay below `frame_max_pixels`.
+    """
+    images, videos = processor.image_processor, getattr(processor, "video_processor", None)
+    if has_our_grid(images):
+        images.size = type(images.size)(shortest_edge=budget.image_min_pixels, longest_edge=budget.image_max_pixels)
+    if videos is not None and has_our_grid(videos):
+        least = min(budget.frame_min_pixels, int(budget.frame_max_pixels / 1.05))
+        videos.size = type(videos.size)(shortest_edge=least, longest_edge=budget.video_max_pixels)
+        videos.cap_pixels_per_frame, videos.max_video_tokens = True, budget.frame_max_pixels // TOKEN_SIDE_PX**2
+        videos.fps, videos.num_frames = budget.fps, None
+        videos.min_frames, videos.max_frames = FRAMES_PER_TOKEN, max(FRAMES_PER_TOKEN, budget.max_frames)
+
+
+def _forget_origin(model: Any) -> None:
+    """Leave the kind of number that the weights have, and nothing of how a model came here or of how its base drew
+    answers.
+
+    A model that was built, one from the hub and one from a checkpoint then write the same files.
+    """
+    for config in (model.config, *(getattr(model.config, name, None) for name in model.config.sub_configs)):
+        if config is not None:
+            config.dtype = model.dtype
+    own = model.generation_config
+    kept = {name: getattr(own, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    model.generation_config = type(own)(**kept)
+
+
+def _save_processor(folder: Path, processor: Any, budget: MediaBudget) -> None:
+    """Write a processor with our sizes and without what its last batch or its origin left in it. Raises: OSError."""
+    _set_budget(processor, budget)
+    for name in ("is_local", "local_files_only"):
+        processor.tokenizer.init_kwargs.pop(name, None)
+    if processor.tokenizer.is_fast:
+        processor.tokenizer.backend_tokenizer.no_padding()
+        processor.tokenizer.backend_tokenizer.no_truncation()
+    try:
+        processor.save_pretrained(folder)
+    except Exception as error:  # what the library of the tokenizers raises has no type of its own
+        if type(error) is not Exception:
+            raise
+        raise OSError(str(error)) from error
+
+
+def _save_adapters(folder: Path, model: Any, base: str, state: Mapping[str, "Tensor"]) -> None:
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    tensors = get_peft_model_state_dict(model, state_dict=dict(state))
+    save_file(
+        {f"{_PEFT_PREFIX}{name}": tensor.contiguous().cpu() for name, tensor in tensors.items()}, folder / ADAPTER_FILE
+    )
+    config = replace(model.peft_config["default"], base_model_name_or_path=base, inference_mode=True)
+    # peft keeps the names in sets, whose order no two processes share.
+    for name, value in vars(config).items():
+        if isinstance(value, set):
+            setattr(config, name, sorted(value))
+    config.save_pretrained(folder)
+
+
+def load_adapters(folder: Path, model: Any) -> None:
+    """Put the adapters of a folder into a model that has such adapters. Raises: EngineError: they are others, or
+    damaged.
+    """
+    from peft import set_peft_model_state_dict
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / ADAPTER_FILE
+    try:
+        tensors = {name.removeprefix(_PEFT_PREFIX): tensor for name, tensor in load_file(path).items()}
+        found = set_peft_model_state_dict(model, tensors)
+        wrong = [*found.unexpected_keys, *(name for name in found.missing_keys if ".lora_" in name)]
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise EngineError(f"{path}: not the adapters of this model: {error}") from error
+    if wrong:
+        raise EngineError(f"{path}: not the adapters of this model: {', '.join(wrong[:3])} have no match")
+
+
+def merge_adapters(folder: Path, model: Any) -> Any:
+    """Return the model with the adapters of a folder added to its weights. Raises: EngineError: they do not fit it."""
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    try:
+        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        raise EngineError(f"{folder}: the adapters do not fit the model below them: {str(error)[:300]}") from error
+
+
+def read_settings(folder: Path) -> ModelSettings:
+    """Return the wording and budget of a model folder; the defaults where it has no such file. Raises: EngineError."""
+    path = folder / SETTINGS_FILE
+    if not path.exists():
+        return ModelSettings()
+    try:
+        return ModelSettings.model_validate(json.loads(path.read_text()))
+    except (OSError, ValueError, ValidationError) as error:
+        raise EngineError(
+            f'{path}: expected {{"wording": …, "budget": …}} as `save_model` writes it: {error}'
+        ) from error

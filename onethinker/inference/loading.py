@@ -1,0 +1,346 @@
+"""From what a user types to a model that answers: a hub id, a folder, "tiny" or an address."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from onethinker.core.errors import ConfigError, EngineError
+from onethinker.inference.engine import Engine
+from onethinker.inference.folder import (
+    ADAPTER_SETTINGS_FILE,
+    SETTINGS_FILE,
+    ModelSettings,
+    merge_adapters,
+    read_settings,
+)
+from onethinker.media.budget import MediaBudget
+from onethinker.tasks.template import Wording
+
+if TYPE_CHECKING:
+    from onethinker.inference.local import LocalEngine
+
+TINY = "tiny"
+"""The model that needs no download: a small Qwen3-VL with random weights, which shows that the road is open and knows
+nothing.
+"""
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+class LoadedEngine(Engine, Protocol):
+    """An engine with the words and the media budget that its weights expect."""
+
+    @property
+    def wording(self) -> Wording:
+        """How a question becomes the text of a message."""
+        ...
+
+    @property
+    def budget(self) -> MediaBudget:
+        """How much of a picture or video the model is shown."""
+        ...
+
+
+def load_engine(
+    model: str, *, wording: Wording | None = None, budget: MediaBudget | None = None, settings: Path | None = None
+) -> LoadedEngine:
+    """Return the engine that `model` names; `wording` and `budget` replace those that the weights come with.
+
+    `settings` is a model folder whose own wording and budget are taken: for a model that a server serves from
+    elsewhere.
+
+    "http://host:8000/v1" is a server, an existing folder or a hub id ("OneThink/OneThinker-8B") is loaded here, and
+    "tiny" is built on the spot, untrained.
+
+    Raises: EngineError: nothing answers, the folder is missing or holds no model, or the hub cannot be reached.
+    """
+    check_model(model, settings=settings)
+    if settings is not None:
+        own = read_settings(settings)
+        wording, budget = wording or own.wording, budget or own.budget
+    if model.startswith(("http://", "https://")):
+        from onethinker.inference.openai import RemoteEngine
+
+        return RemoteEngine.connect(model, wording=wording, budget=budget)
+    engine = load_local(model)
+    return replace(engine, wording=wording or engine.wording, budget=budget or engine.budget)
+
+
+def load_local(
+    model: str, *, seed: int = 0, device: str | None = None, dtype: str | None = None, four_bit: bool = False
+) -> "LocalEngine":
+    """Return a model that runs here, with the wording and budget that its folder names, or the defaults.
+
+    `model` is a folder, a hub id or "tiny", whose random weights follow `seed`. A folder of adapters gives its base
+    model with the adapters merged. `device` is torch's name for one ("cuda:1"), or "auto" to spread a model over all of
+    them; `dtype` is a name such as "bfloat16". By default the first GPU in bfloat16, else the CPU in float32.
+    `four_bit` stores weights as NF4.
+
+    Raises: EngineError: there is no such folder, it holds no model that takes pictures, or the hub cannot be reached.
+    ConfigError: 4 bits are asked for where they cannot be had.
+    """
+    if four_bit:
+        check_four_bit(model)
+    is_there = check_model(model)
+    # What can be said without torch has been said.
+    from onethinker.inference.local import LocalEngine, default_device
+
+    device = device or default_device()
+    dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
+    quantization = _four_bit_settings() if four_bit else None
+    if model == TINY:
+        return _build_tiny(seed, device, dtype)
+    folder = Path(model).expanduser()
+    source = str(folder) if folder.is_dir() else model
+    settings = read_settings(folder) if folder.is_dir() else ModelSettings()
+    if (folder / ADAPTER_SETTINGS_FILE).is_file():
+        base = load_local(base_of(folder, settings), seed=settings.seed, device=device, dtype=dtype)
+        return LocalEngine(
+            merge_adapters(folder, base.model).eval(), base.processor, settings.wording, settings.budget, name=model
+        )
+    network, processor = _from_pretrained(
+        source, local_files_only=not is_there, dtype=dtype, device_map=device, quantization_config=quantization
+    )
+    return LocalEngine(network, processor, settings.wording, settings.budget, name=model)
+
+
+def check_model(model: str, *, settings: Path | None = None) -> bool:
+    """Return whether all of a model is at hand or can be had; False when the hub cannot be reached but the model was
+    downloaded before.
+
+    Nothing heavy is imported. An address is not asked. `settings` is a model folder whose words and budget are wanted.
+
+    Raises: EngineError: there is no such folder, no model in it, or no such model on the hub.
+    """
+    if settings is not None:
+        if not (settings / SETTINGS_FILE).is_file():
+            raise EngineError(f"{settings}: expected a model folder with {SETTINGS_FILE}, as training writes it")
+        read_settings(settings)
+    folder = Path(model).expanduser()
+    if model == TINY or model.startswith(("http://", "https://")):
+        return True
+    if not folder.is_dir():
+        if not HUB_ID.fullmatch(model) or model.startswith("."):
+            raise EngineError(
+                f'{model}: no such folder, and not a hub id like "Qwen/Qwen3-VL-8B-Instruct", an address or "{TINY}"'
+            )
+        return hub_answers(model)
+    own = read_settings(folder)
+    if (folder / ADAPTER_SETTINGS_FILE).is_file():
+        return check_model(base_of(folder, own))
+    if not (folder / "config.json").is_file():
+        raise EngineError(
+            f"{model}: the folder holds no model: there is no config.json in it. Give the folder that training wrote,"
+            " or a hub id"
+        )
+    for index in folder.glob("*.safetensors.index.json"):
+        missing = sorted(name for name in _shards(index) if not (folder / name).is_file())
+        if missing:
+            raise EngineError(
+                f"{model}: {', '.join(missing[:3])} missing, which {index.name} names; copy the folder again"
+            )
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        raise EngineError(
+            f"{model}: there are no weights beside its config.json; copy the folder again, or give another"
+        )
+    return True
+
+
+def _shards(index: Path) -> set[str]:
+    try:
+        return {str(name) for name in json.loads(index.read_text())["weight_map"].values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EngineError(f"{index}: expected the list of a model's files of weights: {error}") from error
+
+
+def load_outline(model: str, *, config: Path | None = None) -> Any:
+    """Return the network that `model` names, every layer and no weights: they are on torch's meta device.
+
+    `config` is a file as Hugging Face's config.json that says what the model is, where it is not at hand.
+
+    Raises: EngineError: there is no such folder or file, or the hub cannot be reached.
+    """
+    import torch
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    if model == TINY and config is None:
+        outline = _build_tiny(0, "meta", "float32").model
+        outline.tie_weights()  # on another device, shared weights are shared no more
+        return outline
+    folder = Path(model).expanduser()
+    if config is None and (folder / ADAPTER_SETTINGS_FILE).is_file():
+        return load_outline(base_of(folder, read_settings(folder)))
+    source = str(config or (folder if folder.is_dir() else model))
+    if config is None and not folder.is_dir() and not HUB_ID.fullmatch(model):
+        raise EngineError(f"{model}: no such folder")
+    offline = config is not None or folder.is_dir() or not hub_answers(model)
+    try:
+        settings = AutoConfig.from_pretrained(source, local_files_only=offline)
+        with torch.device("meta"):
+            return AutoModelForImageTextToText.from_config(settings)
+    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        raise EngineError(
+            f"{source}: expected the config.json of a vision-language model: {str(error).strip()[:300]}"
+        ) from error
+
+
+def load_processor(model: str) -> tuple[Any, Wording]:
+    """Return what makes inputs of a model's questions, without the model: its processor, and the words around a
+    question.
+
+    Raises: EngineError: there is no such folder, or the hub cannot be reached.
+    """
+    from transformers import AutoProcessor
+
+    if model == TINY:
+        from onethinker.families.tiny import TINY_WORDING, build_tiny_processor
+
+        return build_tiny_processor(), TINY_WORDING
+    folder = Path(model).expanduser()
+    if not folder.is_dir() and not HUB_ID.fullmatch(model):
+        raise EngineError(f"{model}: no such folder")
+    settings = read_settings(folder) if folder.is_dir() else ModelSettings()
+    if (folder / ADAPTER_SETTINGS_FILE).is_file():
+        return load_processor(base_of(folder, settings))[0], settings.wording
+    source = str(folder) if folder.is_dir() else model
+    try:
+        return (
+            AutoProcessor.from_pretrained(source, local_files_only=folder.is_dir() or not hub_answers(model)),
+            settings.wording,
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise EngineError(
+            f"{source}: expected the processor of a vision-language model: {str(error).strip()[:300]}"
+        ) from error
+
+
+def budget_of(model: str) -> MediaBudget:
+    """Return how much of a picture or video the model that `model` names is shown when nothing else is said. Raises:
+    EngineError.
+    """
+    if model == TINY:
+        from onethinker.families.tiny import TINY_BUDGET
+
+        return TINY_BUDGET
+    return read_settings(Path(model).expanduser()).budget
+
+
+def base_of(folder: Path, settings: ModelSettings) -> str:
+    """Return which model the adapters in a folder belong to. Raises: EngineError: nothing says so."""
+    path = folder / ADAPTER_SETTINGS_FILE
+    try:
+        base = settings.base or json.loads(path.read_text()).get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError) as error:
+        raise EngineError(f"{path}: expected the settings of adapters as peft writes them: {error}") from error
+    if not base or Path(base).expanduser().resolve() == folder.resolve():
+        raise EngineError(
+            f"{path}: 'base_model_name_or_path' must name the model that the adapters belong to, got {base!r}"
+        )
+    return str(base)
+
+
+def check_four_bit(model: str) -> None:
+    """Raise ConfigError where a model cannot be stored in 4 bits, whatever the machine, or bitsandbytes is missing."""
+    from importlib.util import find_spec
+
+    if model == TINY:
+        raise ConfigError(
+            f'lora.four_bit: the model "{TINY}" is built in memory and not stored in 4 bits; give a folder or a hub id'
+        )
+    if find_spec("bitsandbytes") is None:
+        raise ConfigError("lora.four_bit needs bitsandbytes: pip install 'onethinker[4bit]'")
+
+
+def _four_bit_settings() -> Any:
+    """Return how transformers stores weights in 4 bits. Raises: ConfigError: not on this machine."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ConfigError(
+            "lora.four_bit needs an NVIDIA GPU, and torch sees none here; leave it out to train adapters without it"
+        )
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def _build_tiny(seed: int, device: str, dtype: str) -> "LocalEngine":
+    import torch
+
+    from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
+    from onethinker.inference.local import LocalEngine
+
+    model, processor = build_tiny(seed)
+    return LocalEngine(model.to(device, getattr(torch, dtype)), processor, TINY_WORDING, TINY_BUDGET, name=TINY)
+
+
+def hub_answers(model: str) -> bool:
+    """Return whether the hub has the model; False when it cannot be reached but the model was downloaded before.
+
+    Asked first and once, because transformers asks a hub that is not there for every file, six times each: minutes.
+
+    Raises: EngineError: the hub has no such model for us, or it cannot be reached and the model is not here either.
+    """
+    import httpx
+    from huggingface_hub import constants, get_token, try_to_load_from_cache
+
+    cached = isinstance(try_to_load_from_cache(model, "config.json"), str)
+    if not constants.is_offline_mode():
+        token = get_token()
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            response = httpx.head(f"{constants.ENDPOINT}/{model}/resolve/main/config.json", headers=headers, timeout=10)
+        except httpx.TransportError:
+            pass
+        else:
+            if response.status_code in (401, 403, 404):
+                raise EngineError(
+                    f"{model}: no such folder here, and the hub shows no such model. Check the spelling; for a private"
+                    " or gated one accept its terms and log in with `hf auth login`"
+                )
+            return True
+    if not cached:
+        raise EngineError(
+            f"{model}: no such folder here, and the hub at {constants.ENDPOINT} cannot be reached. Check the path and"
+            " the network, or give a folder that holds the model"
+        )
+    return False
+
+
+def _from_pretrained(source: str, *, local_files_only: bool, **settings: Any) -> tuple[Any, Any]:
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    try:
+        processor = AutoProcessor.from_pretrained(source, local_files_only=local_files_only)
+        model = AutoModelForImageTextToText.from_pretrained(source, local_files_only=local_files_only, **settings)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+        raise EngineError(f"{source}: {_what_to_do(source, error)}\n{str(error).strip()[:600]}") from error
+    if not hasattr(processor, "image_processor"):
+        raise EngineError(
+            f"{source}: not a vision-language model, it has no image processor; choose one such as"
+            " Qwen/Qwen3-VL-8B-Instruct"
+        )
+    return model.eval(), processor
+
+
+def _what_to_do(source: str, error: Exception) -> str:
+    """Return what a user can do about a model that did not load."""
+    if Path(source).is_dir():
+        if isinstance(error, ValueError | KeyError):
+            return "the folder holds no model that answers in text about pictures, such as a Qwen3-VL"
+        return "the model in this folder cannot be read; copy or train it again"
+    if isinstance(error, OSError):
+        return "the model did not arrive whole from the hub, or is no transformers model; try again, or choose another"
+    return (
+        "the hub has this, but not as a model that answers in text about pictures; choose one such as"
+        " Qwen/Qwen3-VL-8B-Instruct"
+    )

@@ -1,0 +1,288 @@
+"""Ask a model about a picture or video and get a typed answer: `Thinker` asks, `Thought` is what comes back."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import to_jsonable_python
+
+from onethinker.core.errors import AnswerError, ConfigError
+from onethinker.core.frames import Clip
+from onethinker.core.geometry import Box
+from onethinker.core.grammar import Response, find_answer, parse_response, show
+from onethinker.core.sample import Sample
+from onethinker.core.sources import Source
+from onethinker.inference.encode import build_request
+from onethinker.inference.engine import Reply, Sampling
+from onethinker.inference.loading import LoadedEngine, load_engine
+from onethinker.media.budget import MediaBudget
+from onethinker.media.reading import read_clip
+from onethinker.segmenters.base import MASK_BUDGET, ObjectMasks, Segmenter, cut_out
+from onethinker.tasks import find_task
+from onethinker.tasks.segmentation import Selection
+from onethinker.tasks.template import Wording
+
+if TYPE_CHECKING:
+    import supervision as sv
+
+DRAWING_BUDGET = MediaBudget(
+    fps=10, max_frames=900, image_max_pixels=4096 * 4096, frame_max_pixels=1280 * 1280, video_max_pixels=300 * 640 * 640
+)
+"""What a drawn picture or video shows of its source: more, and larger, than the model gets to see."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where the seconds of one question went."""
+
+    decode_s: float
+    """Opening, sampling and sizing the media."""
+    prompt_s: float
+    """Making the request out of the sample."""
+    answer_s: float
+    """The engine: prefill and answer, or the server's whole reply."""
+
+
+@dataclass(frozen=True, eq=False)
+class Thought:
+    """What a model said about a picture or video: its reasoning, its typed answer, and why an answer is not usable.
+
+    `text` is the reply word for word, `answer_text` the inside of its answer block. `answer` is of the task's own type,
+    or None; `problems` says why, or what else breaks the form that was asked for. `source` is what was asked about,
+    `clip` what the model saw of it.
+    """
+
+    question: str
+    task: str
+    text: str
+    thinking: str
+    answer_text: str
+    answer: Any
+    problems: tuple[str, ...]
+    timing: Timing
+    reply: Reply
+    source: Path | Clip | Source
+    clip: Clip
+    model: str
+
+    def draw(self) -> Clip:
+        """Return the source, in good size and rate, with the answer drawn in. Raises: AnswerError: there is no
+        answer.
+        """
+        if self.answer is None:
+            raise AnswerError(f"nothing to draw, the answer is not usable: {'; '.join(self.problems)}")
+        shown = self.source if isinstance(self.source, Clip) else read_clip(self.source, DRAWING_BUDGET)
+        return find_task(self.task, self.clip.kind).draw(shown, self.answer)
+
+    def save(self, path: Path | str) -> None:
+        """Write the drawn answer as a picture (.png, .jpg) or video (.mp4). Raises: AnswerError, MediaError."""
+        from onethinker.media.writing import save_clip
+
+        save_clip(self.draw(), Path(path))
+
+    def segment(
+        self,
+        segmenter: Segmenter,
+        *,
+        budget: MediaBudget = MASK_BUDGET,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> ObjectMasks:
+        """Return the masks of a segmentation's answer, at the size of the source; `budget` says which frames get one.
+
+        Raises: AnswerError: there is no such answer. MediaError: the source can no longer be read.
+        """
+        if not isinstance(self.answer, Selection):
+            reasons = "; ".join(self.problems) or f"it was asked for {self.task}, not for segmentation"
+            raise AnswerError(
+                f"nothing to cut out, the answer is not usable: {reasons}; the model said {show(self.text)}"
+            )
+        return cut_out(segmenter, read_clip(self.source, budget), self.answer, on_progress=on_progress)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the pixels as plain values that `json` can write."""
+        return {
+            "question": self.question,
+            "task": self.task,
+            "model": self.model,
+            "source": self.clip.name,
+            "thinking": self.thinking,
+            "answer": to_jsonable_python(self.answer),
+            "problems": list(self.problems),
+            "text": self.text,
+            "frames": [
+                {"index": index, "time_s": time_s}
+                for index, time_s in zip(self.clip.indices, self.clip.times_s, strict=True)
+            ],
+            "tokens": {"prompt": self.reply.prompt_tokens, "answer": self.reply.answer_tokens},
+            "finish_reason": self.reply.finish_reason,
+            "timing": to_jsonable_python(self.timing),
+        }
+
+    def to_json(self) -> str:
+        """Return everything but the pixels as one JSON object."""
+        return json.dumps(self.to_dict(), allow_nan=False)
+
+    def to_supervision(self) -> "sv.Detections":
+        """Return the boxes of the answer as supervision's `Detections`, in pixels of the source.
+
+        `data["time_s"]` holds the second of each (a picture: 0); the boxes of one object over time share `tracker_id`
+        1.
+
+        Raises: AnswerError: the answer has no boxes, or there is no answer.
+        """
+        boxes = boxes_by_time(self.answer)
+        if not boxes:
+            raise AnswerError(
+                f"a {self.task} answer without boxes cannot become detections:"
+                f" {'; '.join(self.problems) or self.answer!r}"
+            )
+        import numpy as np
+        import supervision as sv
+
+        size_px = np.array([self.clip.source_width, self.clip.source_height] * 2)
+        return sv.Detections(
+            xyxy=(np.array(list(boxes.values()), dtype=np.float64) * size_px / 1000).astype(np.float32),
+            class_id=np.zeros(len(boxes), dtype=int),
+            tracker_id=(
+                np.ones(len(boxes), dtype=int) if isinstance(getattr(self.answer, "boxes", None), Mapping) else None
+            ),
+            data={"time_s": np.array(list(boxes), dtype=np.float64)},
+        )
+
+
+@dataclass(frozen=True)
+class Thinker:
+    """A model ready to be asked."""
+
+    engine: LoadedEngine
+    sampling: Sampling = field(default_factory=Sampling)
+
+    @classmethod
+    def load(
+        cls,
+        model: str,
+        *,
+        wording: Wording | Path | None = None,
+        budget: MediaBudget | None = None,
+        settings: Path | None = None,
+        sampling: Sampling | None = None,
+    ) -> "Thinker":
+        """Return a thinker for a hub id, a model folder, "tiny" or "http://host:8000/v1".
+
+        `wording` (or a TOML file with one) and `budget` replace those that the weights come with; `settings` is a model
+        folder whose own are taken, for a model that a server serves.
+
+        Raises: EngineError, ConfigError
+        """
+        words = Wording.load(wording) if isinstance(wording, Path) else wording
+        return cls(load_engine(model, wording=words, budget=budget, settings=settings), sampling or Sampling())
+
+    def ask(
+        self,
+        source: Path | str | Clip | Source,
+        question: str,
+        *,
+        task: str = "open-ended",
+        box: Sequence[float] | None = None,
+        options: Sequence[str] = (),
+    ) -> Thought:
+        """Return what the model says about a picture or video.
+
+        `task` is a problem type ("spatial grounding", "tracking", …). `box` is the target in the first frame, in
+        thousandths, for tracking. `options` are the choices of a multiple choice question.
+
+        Raises: MediaError, EngineError, DataError (no such task), ConfigError (a box that is none).
+        """
+        started_s = time.perf_counter()
+        media = Path(source) if isinstance(source, str) else source
+        clip = read_clip(media, self.engine.budget)
+        decoded_s = time.perf_counter()
+        sample = question_sample(clip, question, task=task, box=box, options=options)
+        request = build_request(sample, self.engine.wording, self.engine.budget)
+        built_s = time.perf_counter()
+        [reply] = self.engine.answer([request], self.sampling)
+        timing = Timing(decoded_s - started_s, built_s - decoded_s, time.perf_counter() - built_s)
+        response, answer, problems = understand(reply, sample)
+        return Thought(
+            question=sample.problem,
+            task=sample.problem_type,
+            text=reply.text,
+            thinking=response.thinking,
+            answer_text=response.answer,
+            answer=answer,
+            problems=problems,
+            timing=timing,
+            reply=reply,
+            source=media,
+            clip=clip,
+            model=self.engine.name,
+        )
+
+
+def question_sample(
+    clip: Clip, question: str, *, task: str, box: Sequence[float] | None = None, options: Sequence[str] = ()
+) -> Sample:
+    """Return a question typed by a user as the record that every stage takes. Raises: DataError, ConfigError."""
+    problem_type = find_task(task, clip.kind).problem_type
+    problem = question if box is None else with_first_box(question, check_box(box))
+    return Sample("ask", problem, problem_type, clip.kind, (clip,), options=tuple(options))
+
+
+def with_first_box(question: str, box: Box) -> str:
+    """Return a tracking question that says where its target is in the first frame.
+
+    >>> with_first_box("Track the white convertible.", Box(537, 403, 768, 703))
+    'Track the white convertible at [537,403,768,703].'
+    """
+    return f"{question.strip().removesuffix('.')} at [{','.join(f'{side:g}' for side in box)}]."
+
+
+def understand(reply: Reply, sample: Sample) -> tuple[Response, Any, tuple[str, ...]]:
+    """Return the blocks of a reply ("" for one that is missing), its typed answer (None if unusable) and all that is
+    wrong.
+
+    As in grading, an answer block that can be read is an answer, also in a text that breaks the grammar around it.
+    """
+    problems = [f"the answer was cut at {reply.answer_tokens} tokens"] if reply.finish_reason == "length" else []
+    response, answer = Response("", ""), None
+    try:
+        response = parse_response(reply.text)
+    except AnswerError as error:
+        problems.append(f"format: {error}")
+    try:
+        response = Response(response.thinking, find_answer(reply.text))
+        answer = find_task(sample.problem_type, sample.data_type).parse(response.answer, sample.options)
+    except AnswerError as error:
+        problems.append(f"answer: {error}")
+    return response, answer, tuple(problems)
+
+
+def boxes_by_time(answer: Any) -> dict[float, Box]:
+    """Return the boxes of any task's answer by their second (a picture: 0), in order; {} if it has none.
+
+    >>> boxes_by_time(Box(1, 2, 3, 4))
+    {0.0: Box(x1=1, y1=2, x2=3, y2=4)}
+    """
+    if isinstance(answer, Box):
+        return {0.0: answer}
+    if isinstance(boxes := getattr(answer, "boxes", None), Mapping):
+        return {float(second): box for second, box in sorted(boxes.items())}
+    box = getattr(answer, "box", None)
+    return {float(getattr(answer, "time_s", 0.0)): box} if isinstance(box, Box) else {}
+
+
+def check_box(box: Sequence[float]) -> Box:
+    """Return a box typed by a user. Raises: ConfigError: it is none in thousandths."""
+    if len(box) != 4 or not all(0 <= side <= 1000 for side in box) or box[0] >= box[2] or box[1] >= box[3]:
+        raise ConfigError(
+            f"box must be left, top, right, bottom in thousandths of the frame (0 to 1000), got {tuple(box)}"
+        )
+    if max(box) <= 1:
+        raise ConfigError(
+            f"box must be in thousandths of the frame, and {tuple(box)} is smaller than one: multiply shares of 0 to 1"
+            f" by 1000, as in {' '.join(f'{side * 1000:g}' for side in box)}"
+        )
+    return Box(*box)

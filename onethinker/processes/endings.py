@@ -1,0 +1,91 @@
+"""How a process ends: in order at a signal, and soon after the process that it works for, however that one ended."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+WORKER_SECONDS = 4.0
+"""So long after a signal a process that works for another may take to leave in order; then it is ended where it
+stands.
+"""
+SECONDS = 8.0
+"""The same for a command: longer, because it waits for its workers, and less than the 10 s that most systems give."""
+LOOK_EVERY_S = 0.5
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Ended(KeyboardInterrupt):
+    """A signal asked this process to end; raised in the main thread, whatever it is doing."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+    def __str__(self) -> str:
+        return "interrupted" if self.exit_code == 128 + signal.SIGINT else f"ended by {self.args[0]}"
+
+
+@contextmanager
+def ending_on_signals(seconds: float) -> Iterator[list[Ended]]:
+    """Raise `Ended` in the main thread at the first of `SIGNALS`; the process is gone `seconds` later even if that does
+    not return.
+
+    It is also put into the list that is yielded: what the main thread was doing may make another exception of it. What
+    is ignored stays so: SIGHUP under nohup, Ctrl-C in a background shell. So are further signals, which would break off
+    an end in order. To be called in the main thread.
+    """
+    before = {number: handler for number in SIGNALS if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
+    # Python runs a handler only between two instructions of the main thread, which may be inside one of torch's for
+    # minutes; a thread that reads the descriptor is told at once.
+    told, teller = os.pipe()
+    os.set_blocking(teller, False)
+    received: list[Ended] = []
+
+    def end(number: int, _: object) -> NoReturn:
+        for other in before:
+            signal.signal(other, signal.SIG_IGN)
+        # Raised inside a destructor, or seen by a thread that loses its worker, it is not worth a traceback.
+        sys.unraisablehook = lambda _: None
+        threading.excepthook = lambda _: None
+        received.append(Ended(number))
+        raise received[0]
+
+    def watch() -> None:
+        while number := os.read(told, 1):
+            if number[0] in before:
+                time.sleep(seconds)
+                os._exit(128 + number[0])
+        os.close(told)
+
+    threading.Thread(target=watch, name="end after a signal", daemon=True).start()
+    listening = signal.set_wakeup_fd(teller, warn_on_full_buffer=False)
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield received
+    finally:
+        if not received:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(listening)
+            os.close(teller)
+
+
+def end_with_parent(parent: int) -> None:
+    """End this process about when its parent with that number has ended, be it by SIGKILL, and whatever the main thread
+    does then.
+
+    The system's own notice of it (PR_SET_PDEATHSIG) also comes when only the thread ends that has started this process.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK_EVERY_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end with the parent", daemon=True).start()

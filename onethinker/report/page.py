@@ -1,0 +1,205 @@
+"""One page, one file: numbers beside the paper's, models compared, training, samples to browse, and how to get the
+numbers again.
+"""
+
+import json
+from base64 import b64encode
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from onethinker.evaluation.benchmarks.table import (
+    BASE_MODEL,
+    BENCHMARKS,
+    BEYOND_THE_PAPER,
+    PAPER_MODEL,
+    Benchmark,
+    Metric,
+    published,
+    published_values,
+)
+from onethinker.evaluation.comparison import compare_to_first
+from onethinker.evaluation.masking import newest_masks
+from onethinker.evaluation.scoring import BenchmarkRow
+from onethinker.report.charts import line_chart
+from onethinker.report.gallery import RIGHT, Gallery, make_gallery
+from onethinker.report.runs import Loaded, Run, load_runs
+from onethinker.storage.atomic import write_atomically, writing
+from onethinker.training.metrics.records import in_words
+
+MAX_MB = 20.0
+"""How large a page becomes at most, about."""
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """One metric of one benchmark: what each run has, None where it was not run, and what others printed, in percent.
+
+    `best` is the best of the other models in the paper's tables, with its name; `uncertain` are the models whose column
+    in the table was inferred, `third_party` what others measured of a model.
+    """
+
+    benchmark: Benchmark
+    metric: Metric
+    ours: tuple[BenchmarkRow | None, ...]
+    paper: float | None
+    base: float | None
+    best: tuple[str, float] | None
+    third_party: dict[str, list[float]]
+    uncertain: frozenset[str]
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether any run has the benchmark."""
+        return any(self.ours)
+
+
+def write_report(
+    output: Path, runs: Sequence[Path], *, title: str = "OneThinker report", max_mb: float = MAX_MB
+) -> None:
+    """Write one HTML page, complete in itself, about evaluation and training folders, in the given order.
+
+    A folder that is neither is searched one level down, in the order in which the runs in it were started. The samples
+    that have no place in `max_mb` are left out, and the page says how many.
+
+    Raises: CheckpointError: a folder without any run, or with a damaged one. StorageError: `output` cannot be written.
+    """
+    page = make_page(load_runs(runs), title=title, max_mb=max_mb)
+    with writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(output, page.encode(errors="replace"))
+
+
+def make_page(loaded: Loaded, *, title: str, max_mb: float = MAX_MB) -> str:
+    """Return the HTML of a page about runs. Raises: CheckpointError: a run's masks are damaged."""
+    runs = loaded.runs
+    plain = [run.evaluations[0] for run in runs if not run.of_benchmarks]
+    measured = [run for run in runs if run.of_benchmarks]
+    script = (_HERE / "report.js").read_text(encoding="utf-8")
+    return str(
+        _template().render(
+            title=title,
+            runs=runs,
+            places={run.name: place for place, run in enumerate(runs)},
+            plain=[run for run in runs if not run.of_benchmarks],
+            measured=measured,
+            tasks=list(dict.fromkeys(score.task for evaluation in plain for score in evaluation.scores)),
+            num_samples=lambda task: max(
+                score.num_samples for evaluation in plain if (score := evaluation.score(task))
+            ),
+            published=[
+                (group, list(rows))
+                for group, rows in groupby(published_rows(measured), lambda row: row.benchmark.group)
+            ],
+            benchmarks=BENCHMARKS,
+            models=(PAPER_MODEL, BASE_MODEL),
+            comparisons=compare_to_first(runs),
+            trainings=loaded.trainings,
+            gallery=make_gallery(runs, max_bytes=round(max_mb * 1e6)) if runs else Gallery((), 0),
+            right=RIGHT,
+            notes=notes_on(measured),
+            segmenters={run.name: segmenters_of(run) for run in runs},
+            max_mb=max_mb,
+            script=Markup(script),  # noqa: S704 (a file of ours)
+            script_digest=b64encode(sha256(script.encode()).digest()).decode(),
+        )
+    )
+
+
+def published_rows(runs: Sequence[Run]) -> list[PublishedRow]:
+    """Return a row for every metric of every benchmark of the paper, and of others that were run, in the order of the
+    tables.
+    """
+    rows = []
+    for benchmark in (*BENCHMARKS, *BEYOND_THE_PAPER):
+        for metric in benchmark.metrics:
+            ours = tuple(run.row(benchmark.name, metric.name) for run in runs)
+            known = published_values(benchmark, metric)
+            if not known and not any(ours):
+                continue
+            printed = [row for row in published() if (row.benchmark, row.metric) == (benchmark.name, metric.published)]
+            third_party: dict[str, list[float]] = defaultdict(list)
+            for row in printed:
+                if row.place.startswith("third party"):
+                    third_party[row.model].append(row.value)
+            others = [
+                (model, value)
+                for model, value in known.items()
+                if model != BASE_MODEL and not model.startswith("OneThinker")
+            ]
+            rows.append(
+                PublishedRow(
+                    benchmark=benchmark,
+                    metric=metric,
+                    ours=ours,
+                    paper=known.get(PAPER_MODEL),
+                    base=known.get(BASE_MODEL),
+                    best=max(others, key=lambda other: other[1], default=None),
+                    third_party=dict(third_party),
+                    uncertain=frozenset(row.model for row in printed if not row.certain),
+                )
+            )
+    return rows
+
+
+def notes_on(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Return what must be known of the numbers of benchmarks that were run, each note with the benchmarks that it is
+    about.
+    """
+    names: dict[str, list[str]] = defaultdict(list)
+    for benchmark in dict.fromkeys(evaluation.benchmark for run in runs for evaluation in run.evaluations):
+        if benchmark is not None and benchmark.note:
+            names[benchmark.note].append(benchmark.name)
+    return names
+
+
+def segmenters_of(run: Run) -> dict[str, bool]:
+    """Return what made the masks of a run's answers, and whether such masks may stand beside published numbers."""
+    return {
+        made.segmenter: made.for_benchmarks
+        for evaluation in run.evaluations
+        for made in newest_masks(evaluation.folder)
+    }
+
+
+def _template() -> Any:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals["line_chart"] = line_chart
+    environment.filters["number"] = _number
+    environment.filters["p_value"] = _p_value
+    environment.filters["percent"] = lambda share: f"{100 * min(max(share, 0.0), 1.0):.1f}%"
+    environment.filters["points"] = lambda share: f"{100 * share:.1f}"
+    environment.filters["signed"] = lambda value: f"{value:+.3f}".replace("-", "−")
+    environment.filters["duration"] = in_words
+    environment.filters["pretty_json"] = _pretty_json
+    environment.filters["digest"] = lambda value: sha256(
+        json.dumps(value, sort_keys=True, allow_nan=False).encode()
+    ).hexdigest()[:12]
+    return environment.get_template("report.html.jinja")
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _p_value(value: float) -> str:
+    """Return a p-value as papers print it.
+
+    >>> _p_value(0.0321), _p_value(0.00002)
+    ('0.032', '< 0.001')
+    """
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _pretty_json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,186 @@
+"""Pictures for a report: what a sample shows, with its truth or a model's answer drawn in, as one small WebP each."""
+
+import io
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from onethinker.core.errors import AnswerError
+from onethinker.core.frames import Clip
+from onethinker.core.grammar import find_answer
+from onethinker.core.masks import Mask, decode_rle, resize_mask
+from onethinker.core.sample import Sample
+from onethinker.drawing.draw import draw_masks
+from onethinker.evaluation.benchmarks.readers.masks import PICTURE, frame_times, truth_masks
+from onethinker.evaluation.masking import AnswerMasks, newest_masks
+from onethinker.evaluation.results import Result, read_settings
+from onethinker.evaluation.scoring import unparsable
+from onethinker.media.budget import MediaBudget
+from onethinker.media.reading import read_clip
+from onethinker.storage.atomic import write_atomically, writing
+from onethinker.tasks import find_task
+
+EXAMPLES_FOLDER = "examples"
+MOST_EXAMPLES = 96
+"""Samples of an evaluation that are drawn, shared out among its tasks."""
+SHEET_FRAMES = 6
+"""Frames of a clip that a sheet shows side by side."""
+IMAGE_SIDE_PX = 320
+FRAME_SIDE_PX = 200
+QUALITY = 82
+_GAP_PX = 6
+
+
+def truth_picture(folder: Path, key: str) -> Path:
+    """Return where the picture with the truth of a result stands."""
+    return folder / EXAMPLES_FOLDER / f"{key}.truth.webp"
+
+
+def answer_picture(folder: Path, key: str) -> Path:
+    """Return where the picture with the answer of a result stands; there is none for an answer that is not usable.
+
+    The key is that of the result, or, where masks were made of the answer, of the masks: those of another segmenter
+    look different.
+    """
+    return folder / EXAMPLES_FOLDER / f"{key}.answer.webp"
+
+
+def masks_by_result(folder: Path) -> dict[str, AnswerMasks]:
+    """Return the masks that were last made in an evaluation's folder, by the key of the result. Raises:
+    CheckpointError.
+    """
+    return {made.result_key: made for made in newest_masks(folder) if made.masks is not None}
+
+
+def is_sheet(path: Path) -> bool:
+    """Tell whether a picture holds several frames side by side."""
+    with Image.open(path) as picture:
+        return picture.width > 2 * picture.height
+
+
+def draw_examples(samples: Sequence[Sample], results: Sequence[Result], output: Path) -> None:
+    """Draw what a report shows of an evaluation: some samples of each task with their truth and answer, masks too where
+    there are any.
+
+    What is drawn already stays. Raises: MediaError: a picture or clip cannot be read any more. CheckpointError,
+    DataError.
+    """
+    budget = MediaBudget.model_validate(read_settings(output)["settings"]["budget"])
+    masks = masks_by_result(output)
+    shown = choose_examples(results)
+    for sample, result in zip(samples, results, strict=True):
+        if result.key in shown:
+            draw_example(sample, result, budget, output, masks=masks.get(result.key))
+
+
+def choose_examples(results: Sequence[Result], most: int = MOST_EXAMPLES) -> set[str]:
+    """Return the keys of the results to draw, as many of each task: half are its first ones, the others the first that
+    are wrong.
+
+    Of these half are answers that could not be read, where there are so many. A result without a grade is never among
+    them.
+    """
+    by_task: dict[str, list[Result]] = defaultdict(list)
+    for result in results:
+        if result.grade is not None:
+            by_task[result.task].append(result)
+    chosen: set[str] = set()
+    for own in by_task.values():
+        share = max(1, most // len(by_task))
+        unread = set(unparsable(own))
+        by_need = [
+            *own[: (share + 1) // 2],
+            *[result for result in own if result.sample_id in unread][: share // 4],
+            *[result for result in own if result.grade is not None and result.grade.accuracy < 1],
+            *own,
+        ]
+        chosen.update(list(dict.fromkeys(result.key for result in by_need))[:share])
+    return chosen
+
+
+def draw_example(
+    sample: Sample, result: Result, budget: MediaBudget, folder: Path, *, masks: AnswerMasks | None = None
+) -> None:
+    """Write the pictures of a result, once: with the truth and, if the answer can be used, with the answer drawn in.
+
+    Where an answer is words or a number there is one picture, of what was asked about.
+    """
+    truth_path, answer_path = (
+        truth_picture(folder, result.key),
+        answer_picture(folder, masks.key if masks else result.key),
+    )
+    if not sample.media or (truth_path.exists() and (masks is None or answer_path.exists())):
+        return
+    task = find_task(sample.problem_type, sample.data_type)
+    clip = for_sheet(read_clip(sample.media[0], budget))
+    with writing(truth_path.parent):
+        truth_path.parent.mkdir(parents=True, exist_ok=True)
+    if not task.structured:
+        write_atomically(truth_path, sheet_webp(clip))
+        return
+    try:
+        answer = task.parse(find_answer(result.response), sample.options)
+    except AnswerError:
+        pass
+    else:
+        cut = {key: decode_rle(rle) for key, rle in masks.masks.items()} if masks and masks.masks else {}
+        write_atomically(answer_path, sheet_webp(task.draw(_with_masks(clip, sample, cut), answer)))
+    true_masks = truth_masks(sample) if "segmentation_output" in sample.extra else {}
+    truth = task.parse(sample.truth, sample.options)
+    write_atomically(truth_path, sheet_webp(task.draw(_with_masks(clip, sample, true_masks), truth)))
+
+
+def for_sheet(clip: Clip) -> Clip:
+    """Return what a sheet shows of a clip: some of its frames, in the size in which they are drawn on."""
+    return _enlarged(_thinned(clip))
+
+
+def _with_masks(clip: Clip, sample: Sample, masks: Mapping[str, Mask]) -> Clip:
+    """Return the clip with masks by frame key laid over it, on each frame the one nearest in time; untouched where
+    there are none.
+    """
+    if not masks:
+        return clip
+    times_s = {PICTURE: 0.0} if sample.data_type == "image" else frame_times(sample)
+    keys = [min(masks, key=lambda key: abs(times_s[key] - shown_s)) for shown_s in clip.times_s]
+    return draw_masks(clip, np.stack([resize_mask(masks[key], (clip.width, clip.height)) for key in keys]))
+
+
+def _thinned(clip: Clip) -> Clip:
+    """Return the clip with at most `SHEET_FRAMES` of its frames, first and last among them."""
+    kept = np.unique(np.linspace(0, len(clip.times_s) - 1, SHEET_FRAMES).round().astype(int))
+    return replace(
+        clip,
+        frames=clip.frames[kept],
+        times_s=tuple(clip.times_s[index] for index in kept),
+        indices=tuple(clip.indices[index] for index in kept),
+    )
+
+
+def _enlarged(clip: Clip) -> Clip:
+    """Return the clip in the size of the sheet, so that lines and letters are fine however small the model's frames
+    are.
+    """
+    scale = (IMAGE_SIDE_PX if len(clip.frames) == 1 else FRAME_SIDE_PX) / max(clip.width, clip.height)
+    size = max(1, round(clip.width * scale)), max(1, round(clip.height * scale))
+    resample = Image.Resampling.LANCZOS
+    return replace(
+        clip, frames=np.stack([np.asarray(Image.fromarray(frame).resize(size, resample)) for frame in clip.frames])
+    )
+
+
+def sheet_webp(clip: Clip) -> bytes:
+    """Return the frames side by side, as a WebP with transparent gaps."""
+    count, height, width, _ = clip.frames.shape
+    sheet = np.zeros((height, count * width + (count - 1) * _GAP_PX, 4), dtype=np.uint8)
+    for position, frame in enumerate(clip.frames):
+        left = position * (width + _GAP_PX)
+        sheet[:, left : left + width, :3] = frame
+        sheet[:, left : left + width, 3] = 255
+    file = io.BytesIO()
+    Image.fromarray(sheet).save(file, "WEBP", quality=QUALITY)
+    return file.getvalue()

@@ -1,0 +1,227 @@
+"""What folders of evaluations and trainings hold, and which evaluations are those of one model with one set of
+settings.
+"""
+
+import json
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from onethinker.core.errors import CheckpointError
+from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER, Benchmark
+from onethinker.evaluation.metrics import Score, mean_accuracy, score_tasks
+from onethinker.evaluation.results import RESULTS_FILE, Result, read_results, read_settings
+from onethinker.evaluation.scoring import BenchmarkRow, score_benchmark, unparsable
+from onethinker.tasks import find_task
+from onethinker.training.metrics.records import JOURNAL_FILE, read_journal
+
+RECIPE_FILE = "recipe.json"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A folder that `onethinker evaluate` wrote; `benchmark` is the one that its name and its tasks say it is."""
+
+    name: str
+    folder: Path
+    settings: dict[str, Any]
+    about: dict[str, Any]
+    results: tuple[Result, ...]
+    scores: tuple[Score, ...]
+    benchmark: Benchmark | None = None
+
+    @property
+    def accuracy(self) -> float | None:
+        """The mean of the tasks' accuracies, None while samples are without an answer."""
+        return mean_accuracy(self.scores)
+
+    @cached_property
+    def rows(self) -> tuple[BenchmarkRow, ...]:
+        """The numbers of its benchmark beside the published ones; none where it is of no benchmark."""
+        return score_benchmark(self.benchmark, self.results) if self.benchmark else ()
+
+    @cached_property
+    def samples_digest(self) -> str:
+        """A digest of the questions and truths that were asked, in any order."""
+        asked = sorted([result.sample_id, result.task, result.problem, result.truth] for result in self.results)
+        return blake2b(json.dumps(asked, allow_nan=False).encode(), digest_size=8).hexdigest()
+
+    def score(self, task: str) -> Score | None:
+        """Return the score of a task, None if it was not asked."""
+        return next((score for score in self.scores if score.task == task), None)
+
+    def unread(self, task: str) -> int:
+        """Return how many answers of a task could not be read."""
+        return len(unparsable([result for result in self.results if result.task == task]))
+
+
+@dataclass(frozen=True)
+class Run:
+    """Evaluations of one model with one set of settings: a folder of samples, or all benchmarks that lie in a
+    folder.
+    """
+
+    name: str
+    evaluations: tuple[Evaluation, ...]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that all its evaluations share."""
+        return self.evaluations[0].settings
+
+    @property
+    def of_benchmarks(self) -> bool:
+        """Whether its numbers stand beside the paper's."""
+        return self.evaluations[0].benchmark is not None
+
+    @property
+    def incomplete(self) -> tuple[Evaluation, ...]:
+        """The evaluations with another number of samples than their benchmark is known to have."""
+        known = [
+            (evaluation, evaluation.benchmark.num_samples) for evaluation in self.evaluations if evaluation.benchmark
+        ]
+        return tuple(
+            evaluation for evaluation, count in known if count is not None and count != len(evaluation.results)
+        )
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The command lines that its numbers are from, each with the folder where it was given; none where it was
+        called from Python.
+        """
+        abouts = [evaluation.about for evaluation in self.evaluations]
+        lines = [f"cd {shlex.quote(about['folder'])}\n{about['command']}" for about in abouts if about.get("command")]
+        return tuple(dict.fromkeys(lines))
+
+    def row(self, benchmark: str, metric: str) -> BenchmarkRow | None:
+        """Return its number for a benchmark's metric, None where the benchmark was not run."""
+        rows = [row for evaluation in self.evaluations for row in evaluation.rows]
+        return next((row for row in rows if (row.benchmark, row.metric) == (benchmark, metric)), None)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A folder that `onethinker sft` or `onethinker rl` wrote: its journal and, if it is there, its recipe."""
+
+    name: str
+    rows: tuple[dict[str, Any], ...]
+    recipe: dict[str, Any] | None
+
+    @property
+    def stage(self) -> str:
+        """`sft` or `rl`."""
+        return str(self.rows[-1].get("stage", "training"))
+
+    @property
+    def seconds(self) -> float:
+        """The time that its steps took together."""
+        return float(sum(row.get("seconds", 0.0) for row in self.rows))
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that its journal has rewards for, in alphabetical order."""
+        return tuple(sorted({task for row in self.rows for task in row.get("tasks", {})}))
+
+    def curve(self, name: str, task: str | None = None) -> list[tuple[float, float]]:
+        """Return (step, value) of a column of the journal, or of a task's."""
+        rows = [(row["step"], row if task is None else row.get("tasks", {}).get(task, {})) for row in self.rows]
+        return [(step, values[name]) for step, values in rows if values.get(name) is not None]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """All that some folders hold, in the order in which they were named."""
+
+    runs: tuple[Run, ...]
+    trainings: tuple[Training, ...]
+
+
+def load_runs(folders: Sequence[Path]) -> Loaded:
+    """Return the evaluations and trainings in folders; one that is neither is searched one level down, by time.
+
+    Raises: CheckpointError: a folder without any run, or with a damaged one.
+    """
+    found = list(dict.fromkeys(inner for folder in folders for inner in find_runs(folder)))
+    evaluations = [load_evaluation(folder) for folder in found if (folder / RESULTS_FILE).exists()]
+    trainings = [load_training(folder) for folder in found if (folder / JOURNAL_FILE).exists()]
+    return Loaded(_runs(evaluations), tuple(trainings))
+
+
+def find_runs(folder: Path) -> list[Path]:
+    """Return the folders with results or a journal: the folder itself, else those in it by time. Raises:
+    CheckpointError.
+    """
+    if any((folder / name).exists() for name in (RESULTS_FILE, JOURNAL_FILE)):
+        return [folder]
+    inside = [path for path in folder.glob("*") if any((path / name).exists() for name in (RESULTS_FILE, JOURNAL_FILE))]
+    if not inside:
+        raise CheckpointError(
+            f"{folder}: expected a run, with {RESULTS_FILE} or {JOURNAL_FILE} in it or in a folder of it"
+        )
+    return sorted(inside, key=_started)
+
+
+def load_evaluation(folder: Path) -> Evaluation:
+    """Return an evaluation folder's content with its scores. Raises: CheckpointError."""
+    stored, results = read_settings(folder), tuple(read_results(folder).values())
+    benchmark = _benchmark_of(folder.name, results)
+    return Evaluation(
+        folder.name, folder, stored["settings"], stored["about"], results, score_tasks(results), benchmark
+    )
+
+
+def load_training(folder: Path) -> Training:
+    """Return a training folder's journal, a row a step: a step that was done again counts once. Raises:
+    CheckpointError.
+    """
+    rows, recipe = read_journal(folder / JOURNAL_FILE), folder / RECIPE_FILE
+    try:
+        settings = json.loads(recipe.read_bytes()) if recipe.exists() else None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{recipe}: not the recipe of a training run: {error}") from error
+    if not rows:
+        raise CheckpointError(f"{folder / JOURNAL_FILE}: the run has not finished a step yet")
+    return Training(folder.name, tuple(rows), settings)
+
+
+def distinct_names(folders: Sequence[Path]) -> list[str]:
+    """Return a name for every folder: its own, with as many of those above it as tell all apart.
+
+    >>> distinct_names([Path("a/scores"), Path("b/scores")])
+    ['a/scores', 'b/scores']
+    """
+    parts = [folder.parts for folder in folders]
+    for depth in range(1, max(map(len, parts), default=0) + 1):
+        names = ["/".join(own[-depth:]) for own in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{folder} ({number})" for number, folder in enumerate(folders, 1)]
+
+
+def _runs(evaluations: Iterable[Evaluation]) -> tuple[Run, ...]:
+    """Return the runs: benchmarks that lie side by side and share their settings are one."""
+    groups: dict[tuple[Path, str], list[Evaluation]] = {}
+    for evaluation in evaluations:
+        settings = json.dumps(evaluation.settings, sort_keys=True, allow_nan=False)
+        where = evaluation.folder.parent if evaluation.benchmark else evaluation.folder
+        groups.setdefault((where, settings), []).append(evaluation)
+    names = distinct_names([where.resolve() for where, _ in groups])
+    return tuple(Run(name, tuple(own)) for name, own in zip(names, groups.values(), strict=True))
+
+
+def _benchmark_of(name: str, results: Sequence[Result]) -> Benchmark | None:
+    for benchmark in (*BENCHMARKS, *BEYOND_THE_PAPER):
+        tasks = {find_task(task, benchmark.data_type).statistics for task in benchmark.tasks}
+        if benchmark.key == name and {result.task for result in results} <= tasks:
+            return benchmark
+    return None
+
+
+def _started(folder: Path) -> float:
+    """Return when a run began: its settings are written once, first."""
+    files = [folder / name for name in ("settings.json", RECIPE_FILE, RESULTS_FILE, JOURNAL_FILE)]
+    return min(path.stat().st_mtime for path in files if path.exists())

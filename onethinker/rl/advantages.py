@@ -1,0 +1,145 @@
+"""How much better an answer is than the others of its group: EMA-GRPO and its relatives, as pure functions.
+
+Dimensions: P prompts, G answers per prompt.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from onethinker.training.config import Algorithm, Guard
+
+SMALLEST_STD = 1e-6
+"""Added to a group's own standard deviation, so that equal rewards give advantages of zero."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Moving averages of a task's rewards and of their squares."""
+
+    m1: float
+    m2: float
+
+    @property
+    def sigma(self) -> float:
+        """The standard deviation that the averages stand for; 0 when rounding makes the variance negative.
+
+        >>> Moments(0.5, 0.5).sigma
+        0.5
+        """
+        return math.sqrt(max(0.0, self.m2 - self.m1**2))
+
+
+EmaState = Mapping[str, Moments]
+"""Moments by task statistics name ("tracking", "segmentation/video", …); it travels in the checkpoint."""
+
+
+def update_moments(state: EmaState, rewards_PG: Tensor, tasks: Sequence[str], *, decay: float) -> dict[str, Moments]:
+    """Return the state after a batch: each task in it moves towards the batch's mean and mean square.
+
+    A task that is seen for the first time starts at the batch's values; a task that is not in the batch stays.
+
+    Raises: ValueError: for a reward that is not finite; the state is then unchanged.
+
+    Source: paper, equations 9 and 10.
+
+    >>> update_moments({"math": Moments(0.0, 0.0)}, torch.tensor([[1.0, 0.0]]), ["math"], decay=0.5)
+    {'math': Moments(m1=0.25, m2=0.25)}
+    """
+    if not torch.isfinite(rewards_PG).all():
+        raise ValueError(f"rewards must be finite, got {rewards_PG.tolist()}")
+    after = dict(state)
+    for task in sorted(set(tasks)):
+        rewards = rewards_PG[[n for n, name in enumerate(tasks) if name == task]].double()
+        m1, m2 = float(rewards.mean()), float(rewards.square().mean())
+        if task in state:
+            m1, m2 = (decay * old + (1 - decay) * new for old, new in ((state[task].m1, m1), (state[task].m2, m2)))
+        after[task] = Moments(m1, m2)
+    return after
+
+
+def ema_grpo(
+    rewards_PG: Tensor,
+    tasks: Sequence[str],
+    state: EmaState,
+    *,
+    decay: float = 0.99,
+    floor: float = 1e-3,
+    limit: float = 5.0,
+    guard: Guard = "clip",
+) -> tuple[Tensor, dict[str, Moments]]:
+    """Return advantages (P, G) and the state after them: rewards centred in their group, divided by their task's sigma.
+
+    The state is updated first and then used. Sigma is at least `floor`. Advantages beyond ±`limit` are cut there
+    (`guard="clip"`), or their whole group is divided by its own standard deviation instead (`"group_std"`).
+
+    Raises: ValueError: for a reward that is not finite.
+
+    Source: paper, equations 9 to 11; `group_std` is the released code's rule.
+
+    >>> advantages, state = ema_grpo(torch.tensor([[1.0, 0.0]]), ["math"], {})
+    >>> advantages, state
+    (tensor([[ 1., -1.]]), {'math': Moments(m1=0.5, m2=0.5)})
+    """
+    after = update_moments(state, rewards_PG, tasks, decay=decay)
+    sigma_P1 = torch.tensor([max(after[task].sigma, floor) for task in tasks], dtype=torch.float64)[:, None]
+    centred_PG = dr_grpo(rewards_PG.double())
+    advantages_PG = centred_PG / sigma_P1
+    if guard == "clip":
+        advantages_PG = advantages_PG.clamp(-limit, limit)
+    else:
+        beyond_P1 = (advantages_PG.abs() > limit).any(1, keepdim=True)
+        advantages_PG = torch.where(beyond_P1, grpo(rewards_PG.double()), advantages_PG)
+    return advantages_PG.to(rewards_PG.dtype), after
+
+
+def grpo(rewards_PG: Tensor) -> Tensor:
+    """Return rewards centred in their group and divided by the group's own (population) standard deviation.
+
+    >>> grpo(torch.tensor([[1.0, 0.0], [3.0, 3.0]])).round(decimals=3)
+    tensor([[ 1., -1.],
+            [ 0.,  0.]])
+    """
+    return dr_grpo(rewards_PG) / (rewards_PG.std(1, keepdim=True, correction=0) + SMALLEST_STD)
+
+
+def dr_grpo(rewards_PG: Tensor) -> Tensor:
+    """Return rewards centred in their group, not scaled.
+
+    >>> dr_grpo(torch.tensor([[3.0, 1.0]]))
+    tensor([[ 1., -1.]])
+    """
+    return rewards_PG - rewards_PG.mean(1, keepdim=True)
+
+
+def rloo(rewards_PG: Tensor) -> Tensor:
+    """Return each reward less the mean of the others in its group.
+
+    >>> rloo(torch.tensor([[3.0, 1.0]]))
+    tensor([[ 2., -2.]])
+    """
+    group = rewards_PG.shape[1]
+    return dr_grpo(rewards_PG) * group / (group - 1)
+
+
+def compute_advantages(
+    algorithm: Algorithm,
+    rewards_PG: Tensor,
+    tasks: Sequence[str],
+    state: EmaState,
+    *,
+    decay: float,
+    floor: float,
+    limit: float,
+    guard: Guard,
+) -> tuple[Tensor, EmaState]:
+    """Return the advantages of one batch by the named algorithm, and the state after it (moments are kept for all of
+    them).
+    """
+    if algorithm == "ema_grpo":
+        return ema_grpo(rewards_PG, tasks, state, decay=decay, floor=floor, limit=limit, guard=guard)
+    after = update_moments(state, rewards_PG, tasks, decay=decay)
+    return {"grpo": grpo, "dr_grpo": dr_grpo, "rloo": rloo}[algorithm](rewards_PG), after

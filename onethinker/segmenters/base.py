@@ -1,0 +1,128 @@
+"""From a box and points to masks: one interface for SAM 2 and GrabCut, and what comes back for a whole picture or
+video.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from pydantic_core import to_jsonable_python
+
+from onethinker.core.frames import Clip
+from onethinker.core.masks import Mask, decode_rle, encode_rle, resize_mask
+from onethinker.drawing.draw import draw_caption, draw_masks
+from onethinker.media.budget import ExactBudget
+from onethinker.tasks import find_task
+from onethinker.tasks.segmentation import Selection
+
+GRABCUT = "grabcut"
+"""The segmenter that needs no download."""
+MASK_BUDGET = ExactBudget(
+    fps=10,
+    max_frames=900,
+    image_max_pixels=4096 * 4096,
+    frame_max_pixels=1920 * 1088,
+    video_max_pixels=256 * 1280 * 720,
+)
+"""Which frames get masks, and how much of the source a segmenter sees; masks are enlarged to the size of the source."""
+
+
+class Segmenter(Protocol):
+    """Makes masks from a box and points."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in results: "grabcut", a hub id or a folder."""
+        ...
+
+    @property
+    def for_benchmarks(self) -> bool:
+        """Whether its masks may stand beside published numbers."""
+        ...
+
+    def segment(self, clip: Clip, selection: Selection) -> Iterator[tuple[int, Mask]]:
+        """Yield the number of each frame in the clip and its mask, at the frame's size; starts at the selected
+        moment.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectMasks:
+    """Where something is in a picture or video: a mask for each frame of the clip, at the size of the source.
+
+    `rles` are in COCO's run-length form; frames in which it is not seen have an empty mask.
+    """
+
+    clip: Clip
+    selection: Selection
+    segmenter: str
+    for_benchmarks: bool
+    rles: tuple[dict[str, Any], ...]
+
+    @property
+    def label(self) -> str:
+        """Who made the masks, and whether they may be compared with published ones."""
+        return self.segmenter if self.for_benchmarks else f"{self.segmenter}, not for benchmark numbers"
+
+    def mask(self, number: int) -> Mask:
+        """Return the mask of a frame of the clip, at the size of the source."""
+        return decode_rle(self.rles[number])
+
+    def areas(self) -> tuple[int, ...]:
+        """Return how many pixels of the source each mask covers."""
+        return tuple(int(np.count_nonzero(self.mask(number))) for number in range(len(self.rles)))
+
+    def draw(self) -> Clip:
+        """Return the clip with the masks, the box and the points drawn in, and a caption when they are no
+        benchmark's.
+        """
+        size = self.clip.width, self.clip.height
+        masks = np.stack([resize_mask(self.mask(number), size) for number in range(len(self.rles))])
+        drawn = find_task("segmentation", self.clip.kind).draw(draw_masks(self.clip, masks), self.selection)
+        return drawn if self.for_benchmarks else draw_caption(drawn, self.label)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but the pixels as plain values that `json` can write."""
+        frames = zip(self.clip.indices, self.clip.times_s, self.rles, strict=True)
+        return {
+            "source": self.clip.name,
+            "width": self.clip.source_width,
+            "height": self.clip.source_height,
+            "segmenter": self.segmenter,
+            "for_benchmarks": self.for_benchmarks,
+            "selection": to_jsonable_python(self.selection),
+            "frames": [{"index": index, "time_s": time_s, "segmentation": rle} for index, time_s, rle in frames],
+        }
+
+
+def load_segmenter(name: str) -> Segmenter:
+    """Return the segmenter that a name means: "grabcut", or SAM 2 from a folder or a hub id
+    ("facebook/sam2.1-hiera-large").
+
+    Raises: EngineError: no such folder, no weights of SAM 2 in it, or the hub cannot be reached.
+    """
+    if name == GRABCUT:
+        from onethinker.segmenters.grabcut import GrabCutSegmenter
+
+        return GrabCutSegmenter()
+    from onethinker.segmenters.sam2 import load_sam2
+
+    return load_sam2(name)
+
+
+def cut_out(
+    segmenter: Segmenter, clip: Clip, selection: Selection, *, on_progress: Callable[[int, int], None] | None = None
+) -> ObjectMasks:
+    """Return the masks of what is selected, for every frame of a clip; `on_progress` hears how many of how many are
+    done.
+    """
+    size = clip.source_width, clip.source_height
+    rles: dict[int, dict[str, Any]] = {}
+    for number, mask in segmenter.segment(clip, selection):
+        rles[number] = encode_rle(resize_mask(mask, size))
+        if on_progress is not None:
+            on_progress(len(rles), len(clip.frames))
+    ordered = tuple(rles[number] for number in range(len(clip.frames)))
+    return ObjectMasks(clip, selection, segmenter.name, segmenter.for_benchmarks, ordered)

@@ -1,0 +1,116 @@
+"""What every stage does with its files: written whole or not at all, and settings compared when work is taken up
+again.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from onethinker.core.errors import ConfigError, StorageError
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Make every OSError of the block, which does nothing but write to `path`, a StorageError that names it."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        # Copying a folder raises one error of all its files: the first says enough.
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror or str(error)
+        raise StorageError(error.errno, reason, str(path)) from error
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new one and nothing between.
+
+    Raises: StorageError, which is also an OSError.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with writing(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def append(file: FileIO, content: bytes) -> None:
+    """Write at the end of a file that is open without a buffer, and return when that is on the disk. Raises:
+    StorageError.
+    """
+    with writing(Path(str(file.name))):
+        rest = memoryview(content)
+        while rest:
+            rest = rest[file.write(rest) :]
+        os.fsync(file.fileno())
+
+
+def digest_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content. Raises: OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def grant_as(file: Path) -> None:
+    """Give the files beside and below a file its permissions: what `open` wrote has those of the umask, what
+    safetensors wrote 0600.
+    """
+    mode = file.stat().st_mode
+    for path in file.parent.rglob("*"):
+        if path.is_file() and path.stat().st_mode != mode:
+            path.chmod(mode)
+
+
+def check_writable(path: Path) -> None:
+    """Do nothing where a file or folder can be written at `path`, whose folders need not be there. Raises:
+    ConfigError.
+    """
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if there != path and not there.is_dir():
+        raise ConfigError(f"{path}: cannot be written, because {there} is a file")
+    if not os.access(there, os.W_OK):
+        raise ConfigError(f"{path}: cannot be written, because {there} may not be changed; choose another place")
+
+
+def sync_tree(folder: Path) -> None:
+    """Bring every file below a folder, and the names of them all, to the disk itself."""
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            sync_folder(path)
+        else:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's list of names to the disk itself."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield "name: old → new" for every setting that differs, with dotted names.
+
+    >>> list(differences({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}))
+    ['b.c: 2 → 3']
+    """
+    for key in {**before, **after}:
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            yield f"{prefix}{key}: {old!r} → {new!r}"

@@ -1,6 +1,0 @@
-"""Worlds whose truth is known exactly: pictures and clips, questions of every problem type, answers to learn from."""
-
-from onethinker.synthetic.dataset import write_dataset
-from onethinker.synthetic.samples import KINDS, make_sample
-
-__all__ = ["KINDS", "make_sample", "write_dataset"]

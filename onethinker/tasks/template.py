@@ -1,0 +1,58 @@
+"""The words around a question: our own by default, or those that a set of weights was trained with."""
+
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from onethinker.core.errors import ConfigError
+from onethinker.core.sample import Sample
+from onethinker.tasks import find_task
+
+
+class Wording(BaseModel):
+    """How a sample becomes the text of one user message.
+
+    `template` may use {question}, {options}, {frame} and {instructions}; `instructions` replaces a task's own wording
+    by statistics name ("tracking", "segmentation/video", …). `system` is a system message, absent by default.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    system: str | None = None
+    template: str = "{question}{options}\n\n{frame}\n{instructions}"
+    frame: str = (
+        "Look closely and reason step by step. Put your reasoning between <think> and </think>, then give only the"
+        " final answer between <answer> and </answer>."
+    )
+    instructions: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("template")
+    @classmethod
+    def _fills(cls, template: str) -> str:
+        try:
+            template.format(question="", options="", frame="", instructions="")
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"may use {{question}}, {{options}}, {{frame}} and {{instructions}} only, got {template!r}"
+            ) from error
+        return template
+
+    @classmethod
+    def load(cls, path: Path) -> "Wording":
+        """Return the wording that a TOML file holds. Raises: ConfigError."""
+        try:
+            return cls.model_validate(tomllib.loads(path.read_text()))
+        except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+            raise ConfigError(f"{path}: not a wording file: {error}") from error
+
+    def text(self, sample: Sample) -> str:
+        """Return the complete text of the user message for a sample, media not included."""
+        task = find_task(sample.problem_type, sample.data_type)
+        options = "\nOptions:\n" + "\n".join(sample.options) if sample.options else ""
+        return self.template.format(
+            question=sample.problem,
+            options=options,
+            frame=self.frame,
+            instructions=self.instructions.get(task.statistics, task.instructions),
+        )

@@ -1,0 +1,229 @@
+"""ZeRO-2 by DeepSpeed: every process keeps a share of the gradients and of the optimizer, and all of the weights.
+
+`accelerate launch --config_file …` says by the environment that it is wanted; only then is DeepSpeed imported. Its
+optimizer averages gradients in the order in which they arrive, and that must be the same in every process. For the
+language model it is. What belongs to vision is handed over last and together, whatever a row shows.
+"""
+
+import importlib.util
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from onethinker.core.errors import ConfigError
+from onethinker.training.adapters import part_of
+from onethinker.training.config import Recipe
+from onethinker.training.state.checkpoint import read_moments
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""AdamW's two moving averages, as torch names them."""
+
+
+def wants_zero(recipe: Recipe) -> bool:
+    """Return whether accelerate's environment asks for DeepSpeed.
+
+    Raises: ConfigError: it asks and DeepSpeed is missing, for another stage than 2, for one process, or the recipe
+    cannot be followed.
+    """
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() not in ("true", "1", "yes"):
+        return False
+    check_installed()
+    settings = _settings()
+    offload = {settings.get(name, {}).get("device", "none") for name in ("offload_optimizer", "offload_param")}
+    if settings["stage"] != 2 or offload != {"none"}:
+        raise ConfigError(
+            "DeepSpeed deals out gradients and optimizer here: set zero_stage: 2 and no offloading; FSDP2 also deals"
+            " weights"
+        )
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        raise ConfigError(
+            "DeepSpeed deals to several processes, and there is one; start more, or leave accelerate's config file out"
+        )
+    if recipe.optimizer.kind == "muon":
+        raise ConfigError(
+            'optimizer.kind = "muon" needs whole matrices, and DeepSpeed deals out pieces; take "adamw", or no'
+            " DeepSpeed"
+        )
+    if recipe.lora is not None and recipe.lora.four_bit:
+        raise ConfigError("lora.four_bit is not for DeepSpeed: leave it out, or train in 4 bits without DeepSpeed")
+    if recipe.lora is None and recipe.dtype == "bfloat16":
+        raise ConfigError('dtype = "bfloat16" has no weights in float32, which DeepSpeed keeps: set dtype = "mixed"')
+    return True
+
+
+def check_installed() -> None:
+    """Raise ConfigError unless DeepSpeed is there."""
+    if importlib.util.find_spec("deepspeed") is None:
+        raise ConfigError(
+            "accelerate's config file asks for DeepSpeed, which is not installed: pip install 'onethinker[deepspeed]'"
+        )
+
+
+def _settings() -> dict[str, Any]:
+    from accelerate.utils import DeepSpeedPlugin
+
+    return dict(DeepSpeedPlugin().deepspeed_config["zero_optimization"])
+
+
+@dataclass(frozen=True)
+class Zero:
+    """A model whose gradients and optimizer are dealt out by DeepSpeed's engine."""
+
+    model: nn.Module
+    engine: Any
+
+    @classmethod
+    def deal(cls, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe) -> "Zero":
+        """Deal out the gradients and the optimizer of a model, in place."""
+        import deepspeed
+        from deepspeed.utils.mixed_precision_linkage import lazy_init_hp_params_optimizer_state
+
+        config = {
+            "train_micro_batch_size_per_gpu": 1,
+            "gradient_accumulation_steps": 1,
+            "gradient_clipping": recipe.optimizer.max_grad_norm,
+            "zero_optimization": _settings(),
+            # Gradients are averaged in float32: no module is named whose gradients might travel in less.
+            "torch_autocast": {
+                "enabled": recipe.dtype == "mixed",
+                "dtype": "bfloat16",
+                "lower_precision_safe_modules": [],
+            },
+        }
+        engine, *_ = deepspeed.initialize(
+            model=VisionLast(model), optimizer=optimizer, config=config, dist_init_required=False
+        )
+        # Of several groups DeepSpeed makes only the first one's moments known by parameter; what it finds made it takes
+        # as it is.
+        state = engine.optimizer.optimizer.state
+        for share, parameters in zip(_shares(engine), engine.optimizer.bit16_groups, strict=True):
+            state[share] = {
+                "step": torch.zeros((), device=share.device),
+                **{kind: torch.zeros_like(share) for kind in MOMENTS},
+            }
+            lazy_init_hp_params_optimizer_state(parameters, share, state)
+        return cls(model, engine)
+
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        """Add a row's gradients to this process's share; all processes take part, and `last` says that a step
+        follows.
+        """
+        self.engine.set_gradient_accumulation_boundary(last)
+        self.engine.backward(loss)
+
+    def norm(self) -> float:
+        """Return the norm of the gradient, all processes together; NaN where it is not finite, which DeepSpeed says by
+        a negative one.
+        """
+        norm = float(self.engine.optimizer.scaled_global_norm())
+        return norm if norm >= 0 else math.nan
+
+    def step(self, rate: float) -> None:
+        """Take a step at this learning rate, the gradient scaled down."""
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = rate
+        self.engine.step()
+
+    def drop(self) -> None:
+        """Forget the gradients and take no step: DeepSpeed itself does so where they are not finite."""
+        for gradients in self.engine.optimizer.averaged_gradients.values():
+            for gradient in gradients:
+                gradient.fill_(torch.nan)
+        self.engine.step()
+        assert self.engine.optimizer.overflow, "DeepSpeed has taken a step with a gradient that is not finite"
+
+    def gradients(self) -> Iterator[tuple[str, Tensor | None]]:
+        """Yield each trained parameter's name and whole gradient; every process must take all of them."""
+        from deepspeed.utils import safe_get_full_grad
+
+        for name, parameter in self._trained().items():
+            yield name, safe_get_full_grad(parameter)
+
+    def moments(self, *, keep: bool) -> dict[str, Tensor]:
+        """Return the optimizer's tensors under the names of their parameters; every process must call it, those that
+        `keep` get them.
+        """
+        from deepspeed.utils import safe_get_full_optimizer_state
+
+        steps = self.engine.optimizer.optimizer.state[_shares(self.engine)[0]]["step"]
+        kept = {}
+        for name, parameter in self._trained().items():
+            for kind in MOMENTS:
+                whole = safe_get_full_optimizer_state(parameter, kind)
+                if keep:
+                    kept[f"{name}/{kind}"] = whole.cpu()
+            kept[f"{name}/step"] = steps.cpu().clone()
+        return kept if keep else {}
+
+    def own_moments(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield this process's share of the optimizer's moving averages, one vector for each group of parameters."""
+        for share in _shares(self.engine):
+            for kind in MOMENTS:
+                yield f"the optimizer's {kind}", self.engine.optimizer.optimizer.state[share][kind]
+
+    def load_moments(self, path: Path) -> None:
+        """Read a file of `moments`, or of an optimizer that was not dealt out: the most steps of any parameter then
+        count for all.
+
+        Raises: CheckpointError: the file is damaged or belongs to another model.
+        """
+        from deepspeed.utils import safe_set_full_optimizer_state
+
+        steps = 0.0
+        for parameter, kind, value in read_moments(self.model, path):
+            if kind == "step":
+                steps = max(steps, float(value))
+            else:
+                safe_set_full_optimizer_state(parameter, value, kind)
+        for share in _shares(self.engine):
+            self.engine.optimizer.optimizer.state[share]["step"].fill_(steps)
+
+    def _trained(self) -> Mapping[str, nn.Parameter]:
+        return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+
+
+def _shares(engine: Any) -> list[Tensor]:
+    """Return this process's share of each group of parameters, one long vector each."""
+    return [group["params"][0] for group in engine.optimizer.param_groups]
+
+
+class _Together(torch.autograd.Function):
+    """Hands on what it gets, and gives back all gradients at one time; where there is none, zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, *weights: Tensor) -> tuple[Tensor, ...]:
+        return tuple(weight.view_as(weight) for weight in weights)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        return gradients
+
+
+class VisionLast(nn.Module):
+    """A model whose trained vision tower and mergers get their gradients after all others, in one order, also if
+    nothing is seen.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, **inputs: Any) -> Any:
+        """Return what the model returns."""
+        seeing = {
+            name: p for name, p in self.model.named_parameters() if p.requires_grad and part_of(name) != "language"
+        }
+        if not seeing:
+            return self.model(**inputs)
+        # Autograd takes what was made first last; nothing waits behind it then.
+        stand_ins = _Together.apply(*seeing.values())
+        output = functional_call(self.model, dict(zip(seeing, stand_ins, strict=True)), (), inputs)
+        output.logits = output.logits + stand_ins[0].flatten()[0] * 0.0
+        return output

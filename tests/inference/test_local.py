@@ -1,0 +1,104 @@
+"""The engine that runs in this process, on the tiny model."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import GenerationConfig
+
+from onethinker.inference.engine import Request, Sampling
+from onethinker.inference.loading import load_local
+from onethinker.inference.local import LocalEngine
+from tests.inference.clips import picture, video
+
+REQUESTS = [
+    Request("Where is the circle?", (picture(),)),
+    Request("How many?"),
+    Request("When?", (video((0.0, 0.5, 1.0)),), "Be brief."),
+    Request("Compare.", (picture(seed=1), video((2.0,)))),
+]
+
+
+@pytest.fixture(scope="module")
+def engine() -> LocalEngine:
+    return load_local("tiny", seed=3)
+
+
+def texts(engine: LocalEngine, requests: list[Request], sampling: Sampling) -> list[str]:
+    return [reply.text for reply in engine.answer(requests, sampling)]
+
+
+def test_greedy_answers_are_those_of_plain_generate(engine):
+    from onethinker.inference.encode import encode_requests
+
+    request = REQUESTS[0]
+    batch = encode_requests(engine.processor, [request])
+    ids = engine.model.generate(**batch, generation_config=GenerationConfig(max_new_tokens=12, do_sample=False))[
+        0, batch["input_ids"].shape[1] :
+    ]
+    assert texts(engine, [request], Sampling(max_new_tokens=12)) == [
+        engine.processor.tokenizer.decode(ids, skip_special_tokens=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(12), Sampling(12, temperature=1.0, top_p=0.9, seed=5)], ids=["greedy", "drawn"]
+)
+def test_an_answer_does_not_hang_on_what_shares_the_batch(engine, sampling: Sampling):
+    together = texts(engine, REQUESTS, sampling)
+    assert together == texts(replace(engine, batch_size=1), REQUESTS, sampling)
+    assert together == texts(replace(engine, batch_size=3), REQUESTS, sampling)
+
+
+def test_equal_requests_are_drawn_with_their_own_seeds_and_repeatably(engine):
+    sampling = Sampling(12, temperature=1.0, seed=1)
+    drawn = texts(engine, [REQUESTS[0]] * 4, sampling)
+    assert len(set(drawn)) == 4
+    assert drawn == texts(engine, [REQUESTS[0]] * 4, sampling)
+    assert drawn[1:] == texts(engine, [REQUESTS[0]] * 3, replace(sampling, seed=2))
+
+
+def test_drawing_leaves_the_random_state_of_torch_alone(engine):
+    before = torch.random.get_rng_state()
+    engine.answer(REQUESTS[:1], Sampling(4, temperature=1.0))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_drawn_tokens_follow_the_models_probabilities(engine):
+    from onethinker.inference.encode import encode_requests
+
+    batch = encode_requests(engine.processor, REQUESTS[1:2])
+    with torch.no_grad():
+        logits = engine.model(**batch).logits[0, -1]
+    logits[[engine.processor.image_token_id, engine.processor.video_token_id]] = -torch.inf
+    expected = torch.softmax(logits / 0.2, -1)
+    likeliest = engine.processor.tokenizer.decode([int(expected.argmax())])
+    drawn = texts(replace(engine, batch_size=500), [REQUESTS[1]] * 500, Sampling(1, temperature=0.2))
+    # 500 draws: three standard deviations of a share are at most 0.07.
+    assert drawn.count(likeliest) / 500 == pytest.approx(float(expected.max()), abs=0.07)
+
+
+def test_the_token_that_ends_an_answer_is_counted_and_not_shown(engine):
+    tokenizer = engine.processor.tokenizer
+    first = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(texts(engine, REQUESTS[1:2], Sampling(1))[0])[0])
+    ended = load_local("tiny", seed=3)
+    ended.model.generation_config.eos_token_id = [first, tokenizer.eos_token_id]
+    reply = ended.answer(REQUESTS[1:2], Sampling(8))[0]
+    assert (reply.finish_reason, reply.answer_tokens) == ("stop", 1)
+    cut = engine.answer(REQUESTS[1:2], Sampling(8))[0]
+    assert (cut.finish_reason, cut.answer_tokens) == ("length", 8)
+
+
+def test_prompt_tokens_do_not_count_the_padding(engine):
+    counted = [reply.prompt_tokens for reply in engine.answer(REQUESTS, Sampling(1))]
+    assert counted == [engine.answer([request], Sampling(1))[0].prompt_tokens for request in REQUESTS]
+
+
+def test_a_penalty_that_comes_with_the_weights_does_not_change_answers(engine):
+    penalised = load_local("tiny", seed=3)
+    penalised.model.generation_config.repetition_penalty = 5.0
+    assert texts(penalised, REQUESTS, Sampling(12)) == texts(engine, REQUESTS, Sampling(12))
+
+
+def test_no_request_gives_no_reply(engine):
+    assert engine.answer([], Sampling()) == []

@@ -1,0 +1,241 @@
+"""What a dry run says before a run: parameters against published totals, arithmetic by hand, memory against what torch
+keeps.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from onethinker.cli import dispatch
+from onethinker.core.errors import ConfigError, DataError, EngineError
+from onethinker.data.formats.released import write_records
+from onethinker.data.validate import check_files
+from onethinker.families.tiny import TINY_BUDGET, build_tiny, save_tiny
+from onethinker.inference.loading import load_outline
+from onethinker.media.budget import MediaBudget
+from onethinker.training.adapters import choose_trained, count_parameters
+from onethinker.training.config import RlRecipe, SftRecipe
+from onethinker.training.packing.forest import pack, use_forest_attention
+from onethinker.training.plan import Shape, estimate_memory, largest_visual_tokens, make_plan, peak, plan_batch
+from onethinker.training.session import score
+from onethinker.training.sft import train_sft
+from tests.training.test_packing import some_trees
+
+CONFIGS = Path(__file__).with_name("configs")
+
+
+@pytest.mark.parametrize(("name", "total"), [("qwen3_vl_8b", 8_767_123_696), ("qwen3_vl_2b", 2_127_532_032)])
+def test_the_outline_of_a_published_model_has_as_many_parameters_as_its_weights(name, total):
+    """The totals are those that the hub shows for Qwen/Qwen3-VL-8B-Instruct and -2B-Instruct."""
+    model = load_outline("any/name", config=CONFIGS / f"{name}.json")
+    assert sum(count.total for count in count_parameters(model).values()) == total
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+
+
+def test_an_outline_comes_from_a_folder_or_tiny_and_an_unknown_name_is_an_error(tmp_path):
+    save_tiny(tmp_path / "tiny")
+    counts = [count_parameters(load_outline(name)) for name in ("tiny", str(tmp_path / "tiny"))]
+    assert counts[0] == counts[1]
+    with pytest.raises(EngineError, match="no such folder"):
+        load_outline("runs/nothing/model")
+
+
+def test_the_arithmetic_of_a_step():
+    recipe = RlRecipe(
+        max_row_tokens=10_000,
+        rollout={"prompts_per_step": 24, "answers_per_prompt": 4, "max_new_tokens": 500},
+        loss={"updates_per_batch": 3},
+    )
+    batch = plan_batch(recipe, MediaBudget(max_frames=16, frame_max_pixels=64 * 1024, image_max_pixels=256 * 1024), 2)
+    # 8 pairs of frames of 64 tokens each, the time of each pair in 9, and 1,024 for the text; 4 answers of 500 on top.
+    assert (batch.visual_tokens, batch.prompt_tokens) == (512, 512 + 8 * 9 + 1024)
+    assert batch.tree_tokens == 1608 + 2000
+    assert batch.prompts_per_process == 12
+    # 4 trees an update and process, two of them in a row of 10,000.
+    assert batch.rows == 2
+
+
+@pytest.mark.parametrize(
+    ("recipe", "processes", "said"),
+    [
+        (SftRecipe(batch_size=32), 3, r"batch_size = 32 does not divide by 3 processes.*30 or 33"),
+        (
+            RlRecipe(rollout={"prompts_per_step": 10}),
+            4,
+            r"prompts_per_step = 10 does not divide by 4 processes.*8 or 12",
+        ),
+        (RlRecipe(rollout={"prompts_per_step": 10}, loss={"updates_per_batch": 4}), 2, r"does not divide by 4 updates"),
+        (SftRecipe(batch_size=2), 3, r"Choose 3"),
+    ],
+)
+def test_arithmetic_that_does_not_divide_is_refused_with_what_would(recipe, processes, said):
+    with pytest.raises(ConfigError, match=said):
+        plan_batch(recipe, TINY_BUDGET, processes)
+
+
+def test_the_largest_picture_or_the_longest_video_decides_over_the_visual_tokens():
+    assert largest_visual_tokens(MediaBudget(max_frames=2)) == 1024
+    assert largest_visual_tokens(MediaBudget(max_frames=128, frame_max_pixels=98 * 1024)) == 64 * 98
+
+
+def kept_bytes(model, row) -> int:
+    """Return the size of all tensors that the backward pass needs, weights not counted."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    seen: dict[int, tuple[int, torch.Tensor]] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            seen[storage.data_ptr()] = storage.nbytes(), tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        score(model, row)
+    return sum(size for size, _ in seen.values())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"frozen": ("vision", "merger")},
+        {"gradient_checkpointing": True},
+        {"dtype": "bfloat16", "frozen": ("vision", "merger")},
+    ],
+    ids=["all", "language only", "checkpointing", "bfloat16"],
+)
+def test_the_estimate_of_activations_is_near_what_torch_keeps(prompts, settings):
+    recipe = SftRecipe(max_row_tokens=64, **settings)
+    model, _ = build_tiny()
+    model.to(getattr(torch, recipe.weights_dtype)).train()
+    use_forest_attention(model)
+    choose_trained(model, recipe)
+    if recipe.gradient_checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    row = pack(some_trees(prompts))
+    found = kept_bytes(model, row)
+
+    tokens = row.inputs["input_ids"].shape[1]
+    patches = sum(len(row.inputs[name]) for name in ("pixel_values", "pixel_values_videos"))
+    batch = plan_batch(recipe, TINY_BUDGET, 1)
+    terms = estimate_memory(recipe, count_parameters(model), Shape.of(model.config), batch)
+    size = {term.name: term.size for term in terms}
+    one_layer = tokens * Shape.of(model.config).kept_per_token * 4 if recipe.gradient_checkpointing else 0
+    expected = size["activations"] / batch.row_tokens * tokens - one_layer
+    expected += size.get("activations of vision", 0) / (4 * batch.visual_tokens) * patches
+    # An estimate: what other widths or another version of transformers keep differs by as much.
+    assert expected == pytest.approx(found, rel=0.35)
+
+
+def test_adapters_and_sharding_take_away_what_they_should():
+    outline = CONFIGS / "qwen3_vl_8b.json"
+    budget = MediaBudget(max_frames=64, frame_max_pixels=64 * 1024)
+
+    def sizes(*, dealing=None, **settings):
+        model = load_outline("8b", config=outline)
+        rollout = {"max_new_tokens": 512, "prompts_at_once": 1}
+        recipe = RlRecipe(**settings, rollout=rollout, gradient_checkpointing=True)
+        plan = make_plan(recipe, processes=8, model=model, budget=budget, dealing=dealing)
+        return {term.name: term.size for term in plan.memory} | {"peak": peak(list(plan.memory))}
+
+    full, adapted = sizes(dtype="bfloat16"), sizes(dtype="bfloat16", lora={"rank": 16})
+    assert full["weights"] == full["reference model"] == 2 * 8_767_123_696
+    assert full["moments of the optimizer"] == 2 * full["gradients"] == 4 * 8_767_123_696
+    # 36 layers of adapters of rank 16 on q, k, v, o, gate, up and down.
+    widths = (4096 + 4096) + 2 * (4096 + 1024) + (4096 + 4096) + 2 * (4096 + 12288) + (12288 + 4096)
+    assert adapted["gradients"] == 4 * 36 * 16 * widths
+    assert "reference model" not in adapted
+    assert sizes(loss={"kl": 0}).get("reference model") is None
+    dealt = sizes(dtype="mixed", dealing="fsdp2")
+    assert dealt["peak"] < 0.6 * sizes(dtype="mixed")["peak"]
+    # The language model's share in float32, vision tower and mergers whole.
+    assert dealt["weights"] == 4 * (8_190_735_360 / 8 + 415_891_440 + 160_496_896)
+    kept = sizes(dtype="mixed", dealing="zero2")
+    assert kept["weights"] == 4 * 8_767_123_696
+    assert (
+        kept["gradients"]
+        == kept["weights that it steps"]
+        == kept["moments of the optimizer"] / 2
+        == 4 * 8_767_123_696 / 8
+    )
+
+
+def records(folder: Path, **changes) -> Path:
+    Image.new("RGB", (64, 64)).save(folder / "a.png")
+    record = {
+        "problem": "<image>Which?",
+        "answer": "<answer>A</answer>",
+        "options": ["A. x", "B. y"],
+        "images": ["a.png"],
+    }
+    record |= {
+        "problem_type": "multiple choice",
+        "data_type": "image",
+        "response": "<think>so</think><answer>A</answer>",
+    }
+    write_records(folder / "data.jsonl", [record, {**record, **changes}, {**record, **changes}])
+    return folder / "data.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("changes", "need", "said"),
+    [
+        ({"response": None}, "response", r"data\.jsonl, row 2: SFT learns from .*1 more of 3"),
+        ({"answer": ""}, "truth", r"data\.jsonl, row 2: RL grades against .*1 more of 3"),
+        ({"images": ["b.png"]}, "truth", r"data\.jsonl, row 2: there is no file .*b\.png"),
+        ({"options": "A"}, "truth", r"data\.jsonl, row 2: .*'options'"),
+    ],
+    ids=["no response", "no truth", "no picture", "unreadable"],
+)
+def test_a_record_that_cannot_be_learned_from_is_found_before_a_run_begins(tmp_path, changes, need, said):
+    file = records(tmp_path, **changes)
+    with pytest.raises(DataError, match=said):
+        check_files([file], need=need)
+
+
+def test_records_that_are_whole_are_counted(tmp_path):
+    file = records(tmp_path)
+    assert check_files([file, file], need="response").count == check_files([file, file], need="truth").count == 6
+
+
+def test_a_run_with_a_record_that_cannot_be_used_does_not_begin(tmp_path):
+    file = records(tmp_path, response=None)
+    with pytest.raises(DataError, match=r"data\.jsonl, row 2"):
+        train_sft(SftRecipe(data={"files": [file]}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_prints_parameters_batch_rows_memory_and_data_and_writes_nothing(tmp_path, capsys):
+    file = records(tmp_path)
+    settings = ["model=tiny", f"data.files={json.dumps([str(file)])}", "lora.rank=8", "rollout.prompts_per_step=8"]
+    assert dispatch(["rl", "tiny_rl", "--dry-run", "--processes", "2", "--set", *settings]) == 0
+    said = capsys.readouterr().out
+    for expected in (
+        r"of which 77,824 are trained",
+        "8 prompts x 8 answers = 64 answers in 1 update; 4 on each of 2 processes",
+        "keys and values",
+        "at most on each GPU",
+        "multiple choice (image)",
+        "3 records, all of them usable",
+        "of which 4 are visual; answer 128): ",
+    ):
+        assert expected in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "data.jsonl"]
+
+
+def test_a_dry_run_without_the_models_config_says_so_and_goes_on(capsys):
+    settings = ["model=runs/nothing/model", "data.files=[]"]
+    assert dispatch(["rl", "rl_8b", "--dry-run", "--processes", "8", "--set", *settings]) == 0
+    said = capsys.readouterr().out
+    assert "runs/nothing/model: no such folder" in said
+    assert "Give --config FILE" in said
+    assert "128 prompts x 8 answers = 1,024 answers" in said
+    assert "memory" not in said.replace("parameters and memory", "")
+
+
+def test_training_needs_a_folder_to_write_to():
+    with pytest.raises(ConfigError, match="--output FOLDER is needed"):
+        dispatch(["sft", "tiny_sft"])
