@@ -25,8 +25,8 @@ from rl_step import run_ours
 
 from onethinker.core.sample import Sample
 from onethinker.data.synthetic import KINDS, make_sample
+from onethinker.rewards.config import GradingSettings
 from onethinker.rewards.grader import Grader, Ungraded
-from onethinker.training.config import GradingSettings
 
 HOSTILE = (
     "[" * 1_000_000,

@@ -32,7 +32,8 @@ def measure(kind: str, tokens: int, hidden: int) -> None:
     logps.mean().backward()
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     print(
-        f"{kind:8} {tokens:7} {tokens * VOCABULARY * 4 / 2**20:10.0f} {grown:9.0f} {time.process_time() - started:10.1f}"
+        f"{kind:8} {tokens:7} {tokens * VOCABULARY * 4 / 2**20:10.0f} {grown:9.0f} "
+        f"{time.process_time() - started:10.1f}"
     )
 
 

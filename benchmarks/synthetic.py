@@ -41,7 +41,8 @@ def main() -> None:
         for problem_type, rate in rates.items():
             print(f"{data_type:6} {problem_type:28} {rate:7.0f} samples/s")
         print(
-            f"{data_type:6} {'all, evenly mixed':28} {len(rates) / np.sum(1 / np.array(list(rates.values()))):7.0f} samples/s"
+            f"{data_type:6} {'all, evenly mixed':28} "
+            f"{len(rates) / np.sum(1 / np.array(list(rates.values()))):7.0f} samples/s"
         )
 
 

@@ -15,15 +15,29 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "onethinker"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "endings", "files", "clip", "geometry", "masks", "response", "drawing"),
-    ("tasks",),
-    ("media", "data", "models", "synthetic"),
-    ("inference", "training", "evaluation"),
-    ("commands", "cli", "__main__"),
+ROOMS = (
+    "core",
+    "storage",
+    "processes",
+    "drawing",
+    "tasks",
+    "media",
+    "data",
+    "families",
+    "segmenters",
+    "inference",
+    "rewards",
+    "training",
+    "rl",
+    "evaluation",
+    "report",
+    "integrations",
+    "commands",
+    "cli",
+    "__main__",
 )
-"""From the ground up; a module may import from its own layer and from those below."""
-HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
+"""From the ground up; a module may import from its own room and from those below."""
+HEIGHT = {name: height for height, name in enumerate(ROOMS)}
 
 HEAVY = ("torch", "transformers", "scipy", "cv2", "supervision", "av", "matplotlib", "accelerate", "peft")
 
@@ -52,12 +66,12 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def test_every_part_of_the_package_has_a_layer() -> None:
+def test_every_part_of_the_package_is_a_room() -> None:
     parts = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES} - {"__init__"}
     assert parts - set(HEIGHT) == set()
 
 
-def test_no_module_imports_from_a_layer_above_its_own() -> None:
+def test_no_module_imports_from_a_room_above_its_own() -> None:
     upward = []
     for path in MODULES:
         own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")

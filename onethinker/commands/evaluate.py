@@ -344,7 +344,7 @@ def open_judge(address: str | None, model: str, output: Path) -> "Judge | None":
     if address is None:
         return None
     from onethinker.evaluation.judge import CACHE_FILE, Judge
-    from onethinker.training.config import RewardModelSettings
+    from onethinker.rewards.config import RewardModelSettings
 
     if not address.startswith(("http://", "https://")):
         raise ConfigError(f"--judge must be an address such as http://host:8000/v1, got {address!r}")

@@ -37,7 +37,7 @@ def inspect(
     if sheet is not None:
         check_target("image", sheet)
     if settings is not None:
-        from onethinker.inference.folder import read_settings
+        from onethinker.families.folder import read_settings
 
         budget = read_settings(settings).budget
     clip = read_clip(source, budget)

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from onethinker.evaluation.benchmarks.table import Benchmark, groups_of
 from onethinker.evaluation.metrics import CONFIDENCE, RATIOS
 from onethinker.evaluation.results import Result
+from onethinker.evaluation.runs import Run
 from onethinker.evaluation.scoring import circular_accuracy
-from onethinker.report.runs import Run
 
 MCNEMAR, BOOTSTRAP = "exact McNemar test", "paired bootstrap"
 ALL_TASKS = "mean of the tasks"

@@ -16,11 +16,11 @@ from onethinker.core.errors import AnswerError, CheckpointError, EngineError
 from onethinker.core.grammar import find_answer
 from onethinker.core.sample import Sample
 from onethinker.evaluation.results import Result
+from onethinker.rewards.config import RewardModelSettings
 from onethinker.rewards.reward_model import TRIAL, judge_body, open_endpoint, read_verdict
 from onethinker.storage.atomic import append, writing
 from onethinker.tasks import find_task
 from onethinker.tasks.base import Profile, judged_grade
-from onethinker.training.config import RewardModelSettings
 
 CACHE_FILE = "judge.jsonl"
 METRIC = "judge"

@@ -5,16 +5,10 @@ hold for.
 import fcntl
 import json
 import os
-import platform
-import shlex
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
-from importlib.metadata import version
 from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +19,7 @@ from onethinker.core.sample import Sample
 from onethinker.core.sources import Source
 from onethinker.inference.engine import Sampling
 from onethinker.inference.loading import LoadedEngine
+from onethinker.processes.machine import about_this_machine
 from onethinker.storage.atomic import append, differences, write_atomically, writing
 from onethinker.storage.hashing import Digests
 from onethinker.tasks.base import Grade
@@ -36,7 +31,6 @@ RESULTS_FILE = "results.jsonl"
 SETTINGS_FILE = "settings.json"
 MEDIA_FILE = "media.json"
 """Digests of the media's files, so that they are read for that once."""
-_LIBRARIES = ("onethinker", "torch", "transformers", "av", "numpy", "pillow")
 _WEIGHT_EDGE_BYTES = 1 << 20
 T = TypeVar("T")
 
@@ -251,43 +245,6 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if not isinstance(stored, dict) or not {"settings", "about"} <= stored.keys():
         raise CheckpointError(f"{path}: expected the fields 'settings' and 'about'")
     return stored
-
-
-def about_this_machine() -> dict[str, Any]:
-    """Return what a reader needs, besides the settings, to get the same number again."""
-    return {
-        "command": _command(),
-        "folder": str(Path.cwd()),
-        "commit": _commit(),
-        "date": time.strftime("%Y-%m-%d %H:%M %Z"),
-        "machine": f"{platform.system()} {platform.release()}, {platform.machine()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in _LIBRARIES},
-    }
-
-
-def _command() -> str | None:
-    """Return the command line that this process was started with, None where it is not one of ours."""
-    program = Path(sys.argv[0])
-    is_ours = program.name == "onethinker" or program == Path(__file__).parents[1] / "__main__.py"
-    return shlex.join(["onethinker", *sys.argv[1:]]) if is_ours else None
-
-
-def _commit() -> str | None:
-    """Return the commit of the checkout that this package runs from, with + where files differ from it; None without a
-    checkout.
-    """
-    root = Path(__file__).parents[2]
-    git = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
-    try:
-        found = (
-            subprocess.run(git, capture_output=True, text=True, check=True, timeout=10)
-            if (root / ".git").exists()
-            else None
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip() if found else None
 
 
 def _match_settings(folder: Path, settings: Mapping[str, Any], *, is_new: bool) -> None:

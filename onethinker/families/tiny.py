@@ -15,7 +15,7 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from onethinker.inference.folder import ModelSettings, save_model
+from onethinker.families.folder import ModelSettings, save_model
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import Wording
 

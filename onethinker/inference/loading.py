@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from onethinker.core.errors import ConfigError, EngineError
-from onethinker.inference.engine import Engine
-from onethinker.inference.folder import (
+from onethinker.families.folder import (
     ADAPTER_SETTINGS_FILE,
     SETTINGS_FILE,
     ModelSettings,
     merge_adapters,
     read_settings,
 )
+from onethinker.inference.engine import Engine
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import Wording
 

@@ -19,9 +19,9 @@ from transformers import (
 )
 
 from onethinker.core.errors import EngineError
+from onethinker.families.folder import ModelSettings
 from onethinker.inference.encode import answer_opening, encode_requests
 from onethinker.inference.engine import Reply, Request, Sampling
-from onethinker.inference.folder import ModelSettings
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import Wording
 

@@ -27,10 +27,10 @@ from onethinker.evaluation.benchmarks.table import (
 )
 from onethinker.evaluation.comparison import compare_to_first
 from onethinker.evaluation.masking import newest_masks
+from onethinker.evaluation.runs import Loaded, Run, load_runs
 from onethinker.evaluation.scoring import BenchmarkRow
 from onethinker.report.charts import line_chart
 from onethinker.report.gallery import RIGHT, Gallery, make_gallery
-from onethinker.report.runs import Loaded, Run, load_runs
 from onethinker.storage.atomic import write_atomically, writing
 from onethinker.training.metrics.records import in_words
 

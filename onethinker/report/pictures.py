@@ -1,9 +1,7 @@
 """Pictures for a report: what a sample shows, with its truth or a model's answer drawn in, as one small WebP each."""
 
-import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from onethinker.core.grammar import find_answer
 from onethinker.core.masks import Mask, decode_rle, resize_mask
 from onethinker.core.sample import Sample
 from onethinker.drawing.draw import draw_masks
+from onethinker.drawing.sheets import for_sheet, sheet_webp
 from onethinker.evaluation.benchmarks.readers.masks import PICTURE, frame_times, truth_masks
 from onethinker.evaluation.masking import AnswerMasks, newest_masks
 from onethinker.evaluation.results import Result, read_settings
@@ -27,12 +26,6 @@ from onethinker.tasks import find_task
 EXAMPLES_FOLDER = "examples"
 MOST_EXAMPLES = 96
 """Samples of an evaluation that are drawn, shared out among its tasks."""
-SHEET_FRAMES = 6
-"""Frames of a clip that a sheet shows side by side."""
-IMAGE_SIDE_PX = 320
-FRAME_SIDE_PX = 200
-QUALITY = 82
-_GAP_PX = 6
 
 
 def truth_picture(folder: Path, key: str) -> Path:
@@ -134,11 +127,6 @@ def draw_example(
     write_atomically(truth_path, sheet_webp(task.draw(_with_masks(clip, sample, true_masks), truth)))
 
 
-def for_sheet(clip: Clip) -> Clip:
-    """Return what a sheet shows of a clip: some of its frames, in the size in which they are drawn on."""
-    return _enlarged(_thinned(clip))
-
-
 def _with_masks(clip: Clip, sample: Sample, masks: Mapping[str, Mask]) -> Clip:
     """Return the clip with masks by frame key laid over it, on each frame the one nearest in time; untouched where
     there are none.
@@ -148,39 +136,3 @@ def _with_masks(clip: Clip, sample: Sample, masks: Mapping[str, Mask]) -> Clip:
     times_s = {PICTURE: 0.0} if sample.data_type == "image" else frame_times(sample)
     keys = [min(masks, key=lambda key: abs(times_s[key] - shown_s)) for shown_s in clip.times_s]
     return draw_masks(clip, np.stack([resize_mask(masks[key], (clip.width, clip.height)) for key in keys]))
-
-
-def _thinned(clip: Clip) -> Clip:
-    """Return the clip with at most `SHEET_FRAMES` of its frames, first and last among them."""
-    kept = np.unique(np.linspace(0, len(clip.times_s) - 1, SHEET_FRAMES).round().astype(int))
-    return replace(
-        clip,
-        frames=clip.frames[kept],
-        times_s=tuple(clip.times_s[index] for index in kept),
-        indices=tuple(clip.indices[index] for index in kept),
-    )
-
-
-def _enlarged(clip: Clip) -> Clip:
-    """Return the clip in the size of the sheet, so that lines and letters are fine however small the model's frames
-    are.
-    """
-    scale = (IMAGE_SIDE_PX if len(clip.frames) == 1 else FRAME_SIDE_PX) / max(clip.width, clip.height)
-    size = max(1, round(clip.width * scale)), max(1, round(clip.height * scale))
-    resample = Image.Resampling.LANCZOS
-    return replace(
-        clip, frames=np.stack([np.asarray(Image.fromarray(frame).resize(size, resample)) for frame in clip.frames])
-    )
-
-
-def sheet_webp(clip: Clip) -> bytes:
-    """Return the frames side by side, as a WebP with transparent gaps."""
-    count, height, width, _ = clip.frames.shape
-    sheet = np.zeros((height, count * width + (count - 1) * _GAP_PX, 4), dtype=np.uint8)
-    for position, frame in enumerate(clip.frames):
-        left = position * (width + _GAP_PX)
-        sheet[:, left : left + width, :3] = frame
-        sheet[:, left : left + width, 3] = 255
-    file = io.BytesIO()
-    Image.fromarray(sheet).save(file, "WEBP", quality=QUALITY)
-    return file.getvalue()

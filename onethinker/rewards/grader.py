@@ -18,10 +18,10 @@ from onethinker.core.errors import AnswerError, ConfigError, EngineError
 from onethinker.core.grammar import find_answer
 from onethinker.core.sample import Sample
 from onethinker.processes.line_process import LineProcess, ProcessLostError, TooSlowError
+from onethinker.rewards.config import GradingSettings
 from onethinker.rewards.reward_model import RewardModel
 from onethinker.tasks import Grade, Profile, Task, find_task, grade_response
 from onethinker.tasks.base import judged_grade
-from onethinker.training.config import GradingSettings
 
 START_SECONDS = 60.0
 TRIES = 3

@@ -14,9 +14,9 @@ from onethinker.core.errors import AnswerError, CheckpointError
 from onethinker.core.frames import Clip
 from onethinker.core.grammar import find_answer
 from onethinker.core.sample import Sample
+from onethinker.drawing.sheets import for_sheet, sheet_webp
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
-from onethinker.report.pictures import for_sheet, sheet_webp
 from onethinker.storage.atomic import write_atomically
 from onethinker.tasks import Grade, Task, find_task
 

@@ -1,7 +1,7 @@
 r"""Multiple choice: one letter, however it is dressed.
 
-"What is on the table?", options "A. cat", "B. dog" -> A, (A), A., **A**, "A. cat", A cat, Option A, \text{A}, 答案是A and
-cat are all A
+"What is on the table?", options "A. cat", "B. dog" -> A, (A), A., **A**, "A. cat", A cat, Option A, \text{A}, 答案是A
+and cat are all A
 """
 
 import re

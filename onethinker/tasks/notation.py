@@ -92,7 +92,7 @@ def _is_balanced(text: str) -> bool:
 
 
 def without_lead(text: str) -> str:
-    """Return what follows words such as "The answer is", "Final answer:" or "答案是"; the text itself where nothing does.
+    """Return what follows words such as "The answer is", "Final answer:" or "答案是"; else the text itself.
 
     >>> without_lead("The final answer is 12"), without_lead("答案：B"), without_lead("option")
     ('12', 'B', 'option')

@@ -58,8 +58,8 @@ def parse_number(text: str) -> Quantity:
     Wrappers, a currency sign, a unit, "=" and a full stop around it are read over; a sentence, several numbers,
     fractions, "nan" and "inf" are refused.
 
-    >>> parse_number("1,250.5"), parse_number("−3"), parse_number(r"$\boxed{12}$"), parse_number("3,5"), parse_number("50%").unit
-    (1250.5, -3.0, 12.0, 3.5, '%')
+    >>> [parse_number(text) for text in ("1,250.5", "−3", r"$\boxed{12}$", "3,5")], parse_number("50%").unit
+    ([1250.5, -3.0, 12.0, 3.5], '%')
 
     Raises: AnswerError
     """

@@ -33,8 +33,9 @@ def part_of(name: str) -> Part:
     """Return the part that a parameter or module belongs to, by its name; embeddings and head belong to the language
     model.
 
-    >>> part_of("model.visual.blocks.0.attn.qkv.weight"), part_of("model.visual.merger.norm.weight"), part_of("lm_head.weight")
-    ('vision', 'merger', 'language')
+    >>> names = "model.visual.blocks.0.attn.qkv.weight", "model.visual.merger.norm.weight", "lm_head.weight"
+    >>> [part_of(name) for name in names]
+    ['vision', 'merger', 'language']
     """
     if name.startswith(_MERGER):
         return "merger"

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from onethinker.core.errors import ConfigError
+from onethinker.core.settings import Settings
 from onethinker.data.synthetic.worlds import WorldName
 from onethinker.data.validate import Need
 from onethinker.media.budget import MediaBudget
+from onethinker.rewards.config import GradingSettings
 
 R = TypeVar("R", bound="Recipe")
 Part = Literal["language", "vision", "merger"]
@@ -40,14 +42,6 @@ BUILT_IN = Path(__file__).parents[1] / "recipes"
 """Where the recipes that come with OneThinker lie."""
 
 
-class Settings(BaseModel):
-    """Base of every group of settings: unknown keys and numbers that are not finite fail, nothing changes once it is
-    read.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
 class DataSettings(Settings):
     """What is learned from."""
 
@@ -60,7 +54,7 @@ class DataSettings(Settings):
     problem_types: tuple[str, ...] = ()
     """Only these problem types, such as "tracking" or "numerical/image"; empty means all. Each task has the same share
     of the samples, and each medium the same share of a task; segmentation of pictures and of clips are two tasks."""
-    weights: dict[str, Annotated[int, Field(gt=0)]] = {}
+    weights: dict[str, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
     """How often a problem type (or one of its media) comes in a round in which the others come once."""
     seed: int = Field(0, ge=0)
     """Decides the order of samples, or which scenes are drawn."""
@@ -363,44 +357,6 @@ class RolloutSettings(Settings):
                 f"min_accuracy must be below max_accuracy, got {self.min_accuracy} and {self.max_accuracy}"
             )
         return self
-
-
-class RewardModelSettings(Settings):
-    """A served model that says how right answers in free text are."""
-
-    kind: Literal["judge", "polar"]
-    """judge: any chat model behind an OpenAI-compatible address, asked by us for a score of 0 to 1 for each answer.
-    polar: POLAR served by vLLM or LMDeploy (POST /pooling), which compares each answer with the reference; scores are
-    spread over 0 to 1 inside a group."""
-    address: str
-    """Where it answers: "http://host:8000/v1" for a judge, "http://host:8000" for polar."""
-    model: str
-    """Its name on the server."""
-    key_variable: str = "ONETHINKER_REWARD_KEY"
-    """The environment variable that holds the server's key, if it wants one; the key itself stands in no file."""
-    max_concurrent: int = Field(32, ge=1)
-    """Requests that a training process has under way at once."""
-    max_tries: int = Field(5, ge=1)
-    """How often a request is made before its group is dropped: after no answer, status 408, 425, 429 or 5xx, or an
-    unusable score.
-    """
-    first_wait_s: float = Field(1.0, gt=0)
-    """Pause before the second try; every further one is twice as long."""
-    timeout_s: float = Field(60.0, gt=0)
-    """A try that takes longer has failed."""
-    max_tokens: int = Field(1024, ge=16)
-    """Tokens that a judge may write, those of its reasoning included."""
-
-
-class GradingSettings(Settings):
-    """How answers are graded while the next ones are sampled."""
-
-    workers: int = Field(2, ge=0)
-    """Processes that grade for a training process; 0 grades in the training process itself, between two groups."""
-    seconds: float = Field(30.0, gt=0)
-    """A group is dropped when one of its answers takes a worker longer than this."""
-    reward_model: RewardModelSettings | None = None
-    """What grades open-ended answers; by default ROUGE does."""
 
 
 class AdvantageSettings(Settings):

@@ -141,7 +141,8 @@ def token_weights(
 
     Source: `constant_length` is the loss of Dr. GRPO (arXiv 2503.20783).
 
-    >>> one, two = torch.tensor([0, 0, 1]), {"num_answers_in_row": 2, "num_tokens": 3, "num_answers": 2, "max_tokens": 10}
+    >>> one = torch.tensor([0, 0, 1])
+    >>> two = {"num_answers_in_row": 2, "num_tokens": 3, "num_answers": 2, "max_tokens": 10}
     >>> token_weights(one, aggregate="sequence_mean", **two)
     tensor([0.2500, 0.2500, 0.5000])
     >>> token_weights(one, aggregate="constant_length", **two)

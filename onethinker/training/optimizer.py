@@ -75,7 +75,8 @@ def orthogonalized(matrices_BNM: Tensor) -> Tensor:
     Five iterations of Newton and Schulz with Jordan's coefficients: in bfloat16, as torch's Muon has them, but on the
     CPU in float32. Most processors have no bfloat16 and emulate it, ten times slower.
 
-    >>> [round(value, 1) for value in torch.linalg.svdvals(orthogonalized(torch.diag(torch.tensor([3.0, 2.0, 1.0]))[None]))[0].tolist()]
+    >>> matrix = torch.diag(torch.tensor([3.0, 2.0, 1.0]))
+    >>> [round(value, 1) for value in torch.linalg.svdvals(orthogonalized(matrix[None]))[0].tolist()]
     [1.1, 0.7, 0.7]
     """
     lying_BNM = matrices_BNM.mT if matrices_BNM.shape[1] > matrices_BNM.shape[2] else matrices_BNM
@@ -103,7 +104,8 @@ def share_out(matrices: Iterable[nn.Parameter], processes: int) -> list[list[nn.
     """Return matrices by process, so that each has about as many multiplications to do: short side times short side
     times long side.
 
-    >>> [[tuple(matrix.shape) for matrix in share] for share in share_out([torch.empty(4, 2), torch.empty(8, 8), torch.empty(2, 4)], 2)]
+    >>> shares = share_out([torch.empty(4, 2), torch.empty(8, 8), torch.empty(2, 4)], 2)
+    >>> [[tuple(matrix.shape) for matrix in share] for share in shares]
     [[(8, 8)], [(4, 2), (2, 4)]]
     """
     shares: list[list[nn.Parameter]] = [[] for _ in range(processes)]

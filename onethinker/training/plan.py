@@ -285,7 +285,8 @@ def _cache(recipe: RlRecipe, shape: Shape, batch: Batch, used: int) -> Term:
 def peak(terms: list[Term]) -> float:
     """Return the most that is there at a time: what always is, and the larger of rollout and update.
 
-    >>> peak([Term("a", "always", 1, ""), Term("b", "rollout", 5, ""), Term("c", "update", 2, ""), Term("d", "update", 2, "")])
+    >>> terms = [("a", "always", 1), ("b", "rollout", 5), ("c", "update", 2), ("d", "update", 2)]
+    >>> peak([Term(*term, "") for term in terms])
     6
     """
     sums = {when: sum(term.size for term in terms if term.when == when) for when in (ALWAYS, ROLLOUT, UPDATE)}

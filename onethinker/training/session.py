@@ -22,10 +22,10 @@ from onethinker.core.sample import Medium, Sample
 from onethinker.data.formats.released import write_records
 from onethinker.data.mixture import Mixture
 from onethinker.data.validate import Checked
+from onethinker.families.folder import ModelSettings, load_adapters, save_model
 from onethinker.inference.chat import plain_text, spelled_tokens
 from onethinker.inference.encode import answer_opening, encode_requests, request_about
 from onethinker.inference.engine import Request
-from onethinker.inference.folder import ModelSettings, load_adapters, save_model
 from onethinker.inference.loading import load_local
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip

@@ -17,7 +17,8 @@ from onethinker.cli import main
 try:
     main(sys.argv[1:])
 except SystemExit as left:
-    heavy = [name for name in ("torch", "transformers", "accelerate", "scipy", "matplotlib", "supervision") if name in sys.modules]
+    names = ("torch", "transformers", "accelerate", "scipy", "matplotlib", "supervision")
+    heavy = [name for name in names if name in sys.modules]
     print(f"LEFT {left.code} {heavy}")
 """
 RECORD = {

@@ -19,7 +19,7 @@ from rich.console import Console
 from onethinker.commands.console import Lines, Progress, draw, sparkline, watching, watching_training
 from onethinker.commands.watch import Journal, watch
 from onethinker.core.errors import CheckpointError
-from onethinker.report.runs import Training
+from onethinker.evaluation.runs import Training
 from onethinker.training.metrics.alarms import Alarm
 from onethinker.training.metrics.records import RlRow, SftRow, TaskRow, read_journal, scalars
 

@@ -16,7 +16,7 @@ from onethinker.evaluation.comparison import (
     mcnemar,
 )
 from onethinker.evaluation.results import Result
-from onethinker.report.runs import Evaluation, Run
+from onethinker.evaluation.runs import Evaluation, Run
 from onethinker.tasks.base import Grade
 
 

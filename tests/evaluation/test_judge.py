@@ -18,8 +18,8 @@ from onethinker.evaluation.results import read_settings
 from onethinker.evaluation.runner import evaluate, score
 from onethinker.inference.engine import Reply
 from onethinker.media.budget import MediaBudget
+from onethinker.rewards.config import RewardModelSettings
 from onethinker.tasks.template import Wording
-from onethinker.training.config import RewardModelSettings
 
 Script = Callable[[dict[str, str]], tuple[int, Any]]
 

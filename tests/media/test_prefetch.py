@@ -14,7 +14,7 @@ from PIL import Image
 from onethinker.core.errors import MediaError
 from onethinker.core.frames import Clip
 from onethinker.core.sources import FrameFolder
-from onethinker.media import ahead
+from onethinker.media import prefetch as ahead
 from onethinker.media.budget import ExactBudget, MediaBudget
 from onethinker.media.prefetch import Decoders
 from onethinker.media.reading import read_clip

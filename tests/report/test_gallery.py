@@ -16,11 +16,12 @@ from PIL import Image
 from onethinker.core.masks import encode_rle
 from onethinker.core.sample import Sample
 from onethinker.data.synthetic import make_sample
-from onethinker.evaluation import browsing
 from onethinker.evaluation.benchmarks.readers.masks import selection_of
 from onethinker.evaluation.masking import MASKS_FILE, AnswerMasks
 from onethinker.evaluation.results import SETTINGS_FILE, Result, write_results
+from onethinker.evaluation.runs import Run, load_evaluation
 from onethinker.media.budget import MediaBudget
+from onethinker.report import gallery as browsing
 from onethinker.report.gallery import make_gallery, outcome_of
 from onethinker.report.page import write_report
 from onethinker.report.pictures import (
@@ -29,7 +30,6 @@ from onethinker.report.pictures import (
     draw_examples,
     truth_picture,
 )
-from onethinker.report.runs import Run, load_evaluation
 from onethinker.tasks import find_task, grade_response
 from onethinker.tasks.base import Grade
 

@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from onethinker.core.errors import CheckpointError, StorageError
-from onethinker.evaluation.results import RESULTS_FILE, SETTINGS_FILE, Result, about_this_machine, append_records
+from onethinker.evaluation.results import RESULTS_FILE, SETTINGS_FILE, Result, append_records
+from onethinker.evaluation.runs import find_runs, load_training
+from onethinker.processes.machine import about_this_machine
 from onethinker.report.page import write_report
 from onethinker.report.pictures import answer_picture, truth_picture
-from onethinker.report.runs import find_runs, load_training
 from onethinker.tasks.base import Grade
 
 ABOUT = {
@@ -149,7 +150,7 @@ def test_report_shows_curves_answers_reasons_and_how_to_repeat(report):
 def test_an_evaluation_remembers_the_command_line_and_the_commit_that_it_ran_with():
     code = (
         "import json, sys; sys.argv = ['/somewhere/bin/onethinker', 'evaluate', '--model', 'my model'];"
-        "from onethinker.evaluation.results import about_this_machine; print(json.dumps(about_this_machine()))"
+        "from onethinker.processes.machine import about_this_machine; print(json.dumps(about_this_machine()))"
     )
     about = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
     assert about["command"] == "onethinker evaluate --model 'my model'"

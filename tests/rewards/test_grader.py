@@ -20,11 +20,12 @@ from onethinker.core.errors import ConfigError, DataError
 from onethinker.core.sample import Sample
 from onethinker.data.formats.released import write_samples
 from onethinker.data.synthetic import make_sample
+from onethinker.rewards.config import GradingSettings
 from onethinker.rewards.grader import Grader, Ungraded, Workers
 from onethinker.rl.groups import collect
 from onethinker.rl.loop import train_rl
 from onethinker.tasks import TASKS
-from onethinker.training.config import GradingSettings, RlRecipe
+from onethinker.training.config import RlRecipe
 from onethinker.training.session import open_run
 from onethinker.training.state.checkpoint import RunFolder
 

@@ -19,13 +19,14 @@ from onethinker.core.errors import CheckpointError, ConfigError, EngineError
 from onethinker.core.sample import Sample
 from onethinker.data.formats.released import write_samples
 from onethinker.inference.endpoint import RubbishError
+from onethinker.rewards.config import GradingSettings, RewardModelSettings
 from onethinker.rewards.grader import Grader, Ungraded
 from onethinker.rewards.reward_model import JUDGE_INSTRUCTIONS, polar_text, read_rewards, read_verdict, spread
 from onethinker.rl.groups import collect
 from onethinker.rl.loop import train_rl
 from onethinker.tasks import find_task, grade_response
 from onethinker.tasks.base import judged_grade
-from onethinker.training.config import GradingSettings, RewardModelSettings, RlRecipe
+from onethinker.training.config import RlRecipe
 from onethinker.training.session import open_run
 from onethinker.training.state.checkpoint import RunFolder
 

@@ -187,7 +187,11 @@ def watch(order: Order) -> Places:
     import torch
     from transformers import modeling_utils
 
-    from onethinker.training import checkpoint, groups, rewards, rl, run
+    from onethinker.rewards import grader as rewards
+    from onethinker.rl import groups
+    from onethinker.rl import loop as rl
+    from onethinker.training import session as run
+    from onethinker.training.state import checkpoint
 
     places = Places(order)
     places.wrap(groups, "sample_answers", "rollout")
@@ -319,7 +323,7 @@ def main() -> None:
     import transformers
     from transformers.utils.logging import disable_progress_bar
 
-    for name in ("training.rl", "training.sft", "models.local", "models.prompt", "synthetic"):
+    for name in ("rl.loop", "training.sft", "inference.local", "inference.encode", "data.synthetic"):
         importlib.import_module(f"onethinker.{name}")
     importlib.import_module("transformers.models.qwen3_vl.modeling_qwen3_vl")
     assert transformers.AutoProcessor, "transformers loads its parts on first use"

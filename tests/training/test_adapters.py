@@ -281,7 +281,7 @@ def test_four_bits_where_they_cannot_be_had_are_refused_with_what_to_do(tmp_path
 
 def test_adapters_of_two_processes_are_written_alike(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from onethinker.inference.folder import ModelSettings, save_model; "
+        "import sys; from pathlib import Path; from onethinker.families.folder import ModelSettings, save_model; "
         "from onethinker.families.tiny import build_tiny; from onethinker.training.adapters import choose_trained; "
         "from onethinker.training.config import SftRecipe; model, processor = build_tiny(); "
         "choose_trained(model, SftRecipe(lora={'rank': 2})); "

@@ -13,8 +13,8 @@ from torch import nn
 from onethinker.cli import main
 from onethinker.core.errors import ConfigError, TrainingError
 from onethinker.data.formats.released import write_records
+from onethinker.families.folder import ModelSettings, save_model
 from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
-from onethinker.inference.folder import ModelSettings, save_model
 from onethinker.rl.loop import train_rl
 from onethinker.rl.update import GradedTree, PolicyLoss
 from onethinker.training.config import RlRecipe, SftRecipe

@@ -27,8 +27,8 @@ from onethinker.evaluation.runner import evaluate
 from onethinker.families.tiny import save_tiny
 from onethinker.inference.engine import Sampling
 from onethinker.inference.loading import load_engine
+from onethinker.report.export import export_model
 from onethinker.training.config import SftRecipe
-from onethinker.training.export import export_model
 from onethinker.training.sft import train_sft
 from onethinker.training.state.checkpoint import RunFolder, find_damage, load_optimizer, optimizer_tensors
 from onethinker.training.state.provenance import digest_model

@@ -17,8 +17,8 @@ from transformers import (
 )
 
 from onethinker.core.errors import ConfigError
+from onethinker.families.folder import ModelSettings, save_model
 from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny, build_tiny_processor
-from onethinker.inference.folder import ModelSettings, save_model
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.loss import token_logps

@@ -17,15 +17,15 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from onethinker.core.frames import Clip
 from onethinker.core.sample import Sample
 from onethinker.data.synthetic import make_sample
+from onethinker.families.folder import read_settings, save_model
 from onethinker.families.tiny import save_tiny
 from onethinker.inference.encode import build_request, encode_requests
-from onethinker.inference.folder import read_settings, save_model
 from onethinker.inference.loading import load_local
 from onethinker.inference.thinker import Thinker
 from onethinker.media.budget import MediaBudget
 from onethinker.media.writing import write_video
+from onethinker.report.export import export_model
 from onethinker.training.config import SftRecipe
-from onethinker.training.export import export_model
 from onethinker.training.sft import train_sft
 from tests.training.test_runs import SFT
 

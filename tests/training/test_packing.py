@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from onethinker.training import packing
 from onethinker.training.loss import token_logps
+from onethinker.training.packing import forest as packing
 from onethinker.training.packing.forest import Tree, joined_branches, pack, rows_of
 from onethinker.training.session import score
 

@@ -17,7 +17,7 @@ from onethinker.families.tiny import TINY_BUDGET
 from onethinker.inference.encode import encode_requests, split_questions
 from onethinker.inference.engine import Request
 from onethinker.media.reading import read_clip
-from onethinker.training import run as training_run
+from onethinker.training import session as training_run
 from onethinker.training.config import SftRecipe
 from onethinker.training.packing.forest import Prompt, Tree, pack, split_prompts
 from onethinker.training.session import score

@@ -347,8 +347,8 @@ def _counts(kinds: Sequence[str]) -> tuple[int, int]:
 def _misspelt(record: Record) -> tuple[str, str] | None:
     """Return a field that nothing reads and the one that is most likely meant, which is not there itself.
 
-    >>> _misspelt({"problem": "Which?", "problemtype": "ocr"}), _misspelt({"problem_reserved_text": "", "problem": "Which?"})
-    (('problemtype', 'problem_type'), None)
+    >>> _misspelt({"problem": "Which?", "problemtype": "ocr"})
+    ('problemtype', 'problem_type')
     """
     given = {
         name for names in (_MEDIA_FIELDS, _TRUTH_FIELDS, _QUESTION_FIELDS) if _has(record, *names) for name in names

@@ -70,8 +70,8 @@ def gradient_part(name: str) -> str:
 
     >>> gradient_part("model.language_model.embed_tokens.weight"), gradient_part("lm_head.weight")
     ('embeddings', 'head')
-    >>> gradient_part("model.visual.merger.norm.weight"), gradient_part("model.language_model.layers.0.mlp.up_proj.lora_A.default.weight")
-    ('merger', 'language')
+    >>> gradient_part("model.language_model.layers.0.mlp.up_proj.lora_A.default.weight")
+    'language'
     """
     if name.startswith("lm_head."):
         return "head"
@@ -82,7 +82,8 @@ def largest_by_part(gradients: Iterable[tuple[str, Tensor | None]]) -> dict[str,
     """Return the largest |gradient| of each part, infinite where one is not finite; of dealt gradients, this process's
     share.
 
-    >>> largest_by_part([("lm_head.weight", torch.tensor([1.0, -3.0])), ("model.visual.merger.a", torch.tensor([1.0, torch.nan]))])
+    >>> head, merger = torch.tensor([1.0, -3.0]), torch.tensor([1.0, torch.nan])
+    >>> largest_by_part([("lm_head.weight", head), ("model.visual.merger.a", merger)])
     {'head': 3.0, 'merger': inf}
     """
     norms: dict[str, list[Tensor]] = {}

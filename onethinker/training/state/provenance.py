@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from onethinker.core.errors import CheckpointError
-from onethinker.evaluation.results import about_this_machine
-from onethinker.inference.folder import ADAPTER_SETTINGS_FILE, read_settings
+from onethinker.families.folder import ADAPTER_SETTINGS_FILE, read_settings
 from onethinker.inference.loading import HUB_ID, TINY, base_of
+from onethinker.processes.machine import about_this_machine
 from onethinker.storage.atomic import digest_file
 
 Digests = Mapping[str, str]

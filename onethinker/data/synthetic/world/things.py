@@ -56,7 +56,8 @@ _TABLE: dict[str, str] = {
     "clothing": """crown shirt=t-shirt dress shoe=running-shoe boot=womans-boot scarf helmet=rescue-workers-helmet""",
     "person": """baby cook astronaut policeman=police-officer firefighter princess santa=santa-claus ninja""",
     "plant": (
-        """tree=deciduous-tree flower=hibiscus sunflower tulip cactus palm=palm-tree pine=evergreen-tree leaf=maple-leaf"""
+        """tree=deciduous-tree flower=hibiscus sunflower tulip cactus palm=palm-tree pine=evergreen-tree
+        leaf=maple-leaf"""
     ),
     "building": """house castle church hospital tower=tokyo-tower ferris_wheel=ferris-wheel tent""",
     "other": (

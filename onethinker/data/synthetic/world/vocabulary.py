@@ -8,10 +8,13 @@ from onethinker.data.synthetic.world.phrasing import WORDINGS, media_words
 from onethinker.data.synthetic.world.things import CATEGORIES, COLORS, KINDS_OF_THINGS
 from onethinker.data.synthetic.world.writing import DARK_INKS, LIGHT_INKS, WORDS
 
-_REASONING = """i see no a an some and the is are it at there has have this to from so left right top bottom of above below thing things
-    one of these none yes no as many bar largest smallest tallest shortest numbers biggest line lines word words text texts
-    goes comes starts stops later first then stays leaves behind wall moves move turns turn grows grow shrinks shrink jumps jump
-    bows bow down up further than faster slower last less more half nothing x"""
+_REASONING = """
+    i see no a an some and the is are it at there has have this to from so left right top bottom of above below
+    thing things one of these none yes no as many bar largest smallest tallest shortest numbers biggest line
+    lines word words text texts goes comes starts stops later first then stays leaves behind wall moves move
+    turns turn grows grow shrinks shrink jumps jump bows bow down up further than faster slower last less more
+    half nothing x
+"""
 _JSON_KEYS = ("boxes", "time", "positive_points", "negative_points")
 
 

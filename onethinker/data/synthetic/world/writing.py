@@ -15,10 +15,13 @@ from onethinker.data.synthetic.world.things import KINDS_OF_THINGS
 
 Color = tuple[int, int, int]
 
-_SIGNS = """open closed stop exit sale free new hello welcome menu coffee tea milk water bread shop hotel taxi park school bank zoo
-    farm market station street north south east west left right push pull hot cold big small fast slow up down in out yes no
-    good bad day night summer winter music game love home help time year today quiet warning danger keep clean please thank
-    you lost found price ticket art food fresh red green blue white black yellow salt sugar paper gold silver king queen team""".split()  # noqa: SIM905
+_SIGNS = """
+    open closed stop exit sale free new hello welcome menu coffee tea milk water bread shop hotel taxi park
+    school bank zoo farm market station street north south east west left right push pull hot cold big small
+    fast slow up down in out yes no good bad day night summer winter music game love home help time year today
+    quiet warning danger keep clean please thank you lost found price ticket art food fresh red green blue white
+    black yellow salt sugar paper gold silver king queen team
+""".split()  # noqa: SIM905
 WORDS = tuple(dict.fromkeys([*_SIGNS, *(name for name in KINDS_OF_THINGS if " " not in name)]))
 """What signs say, besides numbers."""
 DARK_INKS: dict[str, Color] = {

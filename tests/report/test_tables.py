@@ -10,9 +10,9 @@ from onethinker.cli import main
 from onethinker.core.errors import StorageError
 from onethinker.evaluation.benchmarks.table import find_benchmark
 from onethinker.evaluation.results import Result
-from onethinker.report.exports import model_index, write_exports
+from onethinker.evaluation.runs import load_runs
 from onethinker.report.page import published_rows, write_report
-from onethinker.report.runs import load_runs
+from onethinker.report.tables import model_index, write_exports
 from onethinker.tasks.base import Grade
 from tests.report.test_gallery import SETTINGS, result, store
 

@@ -10,15 +10,15 @@ from onethinker.cli import dispatch
 from onethinker.core.errors import CheckpointError, ConfigError
 from onethinker.data.synthetic import make_sample
 from onethinker.evaluation.runner import evaluate
+from onethinker.evaluation.runs import Training
+from onethinker.families.folder import ModelSettings, load_adapters, read_settings
 from onethinker.families.tiny import save_tiny
 from onethinker.inference.engine import Sampling
-from onethinker.inference.folder import ModelSettings, load_adapters, read_settings
 from onethinker.inference.loading import load_engine, load_local
-from onethinker.report.runs import Training
+from onethinker.report.export import export_model, find_source, model_card
 from onethinker.rl.loop import train_rl
 from onethinker.training.adapters import choose_trained
 from onethinker.training.config import SftRecipe
-from onethinker.training.export import export_model, find_source, model_card
 from onethinker.training.packing.forest import pack
 from onethinker.training.sft import train_sft
 from tests.training.test_adapters import rl_recipe

@@ -13,8 +13,8 @@ from typing import Any
 
 from onethinker.evaluation.benchmarks.table import BASE_MODEL, PAPER_MODEL
 from onethinker.evaluation.comparison import compare_to_first
+from onethinker.evaluation.runs import Evaluation, Loaded, Run, load_runs
 from onethinker.report.gallery import outcome_of
-from onethinker.report.runs import Evaluation, Loaded, Run, load_runs
 from onethinker.storage.atomic import write_atomically, writing
 
 PIPELINE = "image-text-to-text"

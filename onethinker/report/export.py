@@ -11,10 +11,10 @@ from typing import Any
 from safetensors import SafetensorError
 
 from onethinker.core.errors import CheckpointError, ConfigError
-from onethinker.inference.folder import ADAPTER_SETTINGS_FILE, ModelSettings, save_model
+from onethinker.evaluation.runs import RECIPE_FILE, Evaluation, Training, load_evaluation, load_training
+from onethinker.families.folder import ADAPTER_SETTINGS_FILE, ModelSettings, save_model
 from onethinker.inference.loading import check_model, load_local
 from onethinker.media.budget import TOKEN_SIDE_PX
-from onethinker.report.runs import RECIPE_FILE, Evaluation, Training, load_evaluation, load_training
 from onethinker.storage.atomic import check_writable
 from onethinker.tasks import TASKS
 from onethinker.tasks.template import Wording
@@ -98,7 +98,9 @@ def model_card(
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     template = Environment(
-        loader=PackageLoader("onethinker.training", ""), undefined=StrictUndefined, autoescape=False
+        loader=PackageLoader("onethinker.report", ""),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701
     ).get_template("card.md.jinja")
     recipe = (training.recipe if training else None) or {}
     base = str(recipe.get("model", ""))

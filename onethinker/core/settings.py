@@ -1,0 +1,11 @@
+"""The base of all settings: typed, strict, documented."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Settings(BaseModel):
+    """Base of every group of settings: unknown keys and numbers that are not finite fail, nothing changes once it is
+    read.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

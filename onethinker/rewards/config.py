@@ -1,0 +1,45 @@
+"""Settings of grading: workers, time limits, the served model for free text."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from onethinker.core.settings import Settings
+
+
+class RewardModelSettings(Settings):
+    """A served model that says how right answers in free text are."""
+
+    kind: Literal["judge", "polar"]
+    """judge: any chat model behind an OpenAI-compatible address, asked by us for a score of 0 to 1 for each answer.
+    polar: POLAR served by vLLM or LMDeploy (POST /pooling), which compares each answer with the reference; scores are
+    spread over 0 to 1 inside a group."""
+    address: str
+    """Where it answers: "http://host:8000/v1" for a judge, "http://host:8000" for polar."""
+    model: str
+    """Its name on the server."""
+    key_variable: str = "ONETHINKER_REWARD_KEY"
+    """The environment variable that holds the server's key, if it wants one; the key itself stands in no file."""
+    max_concurrent: int = Field(32, ge=1)
+    """Requests that a training process has under way at once."""
+    max_tries: int = Field(5, ge=1)
+    """How often a request is made before its group is dropped: after no answer, status 408, 425, 429 or 5xx, or an
+    unusable score.
+    """
+    first_wait_s: float = Field(1.0, gt=0)
+    """Pause before the second try; every further one is twice as long."""
+    timeout_s: float = Field(60.0, gt=0)
+    """A try that takes longer has failed."""
+    max_tokens: int = Field(1024, ge=16)
+    """Tokens that a judge may write, those of its reasoning included."""
+
+
+class GradingSettings(Settings):
+    """How answers are graded while the next ones are sampled."""
+
+    workers: int = Field(2, ge=0)
+    """Processes that grade for a training process; 0 grades in the training process itself, between two groups."""
+    seconds: float = Field(30.0, gt=0)
+    """A group is dropped when one of its answers takes a worker longer than this."""
+    reward_model: RewardModelSettings | None = None
+    """What grades open-ended answers; by default ROUGE does."""
