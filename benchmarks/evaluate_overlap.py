@@ -21,9 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.video import RARE, camera, write_clip
+from onethinker.core.request import Request, Sampling
 from onethinker.core.sample import Sample
 from onethinker.evaluation.runner import answer
-from onethinker.inference.engine import Reply, Request, Sampling
+from onethinker.inference.engine import Reply
 from onethinker.media.budget import MediaBudget
 from onethinker.media.prefetch import Decoders, read_ahead
 from onethinker.media.reading import read_clip

@@ -36,8 +36,8 @@ def reward(text: str) -> float:
 
 def run_ours(side: int, steps: int) -> dict[str, object]:
     """Return prompt tokens and seconds of each step by OneThinker, with the parts of the last."""
+    from onethinker.core.request import Request
     from onethinker.families.folder import ModelSettings, save_model
-    from onethinker.inference.engine import Request
     from onethinker.media.budget import MediaBudget
     from onethinker.media.reading import read_clip
     from onethinker.rl.advantages import compute_advantages

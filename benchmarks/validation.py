@@ -14,10 +14,10 @@ from collections import defaultdict
 
 import torch
 
+from onethinker.core.request import Sampling
 from onethinker.core.sample import Sample
 from onethinker.data.synthetic import make_sample
 from onethinker.inference.encode import build_request
-from onethinker.inference.engine import Sampling
 from onethinker.inference.loading import load_local
 from onethinker.tasks import find_task, grade_response
 

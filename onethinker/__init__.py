@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from onethinker.core.errors import OneThinkerError
     from onethinker.core.frames import Clip
     from onethinker.core.geometry import Box, Point, Span
-    from onethinker.inference.engine import Sampling
+    from onethinker.core.request import Sampling
     from onethinker.inference.thinker import Thinker, Thought
     from onethinker.media.budget import MediaBudget
     from onethinker.tasks.template import Wording
@@ -31,7 +31,7 @@ _HOMES = {
     "MediaBudget": "media.budget",
     "OneThinkerError": "core.errors",
     "Point": "core.geometry",
-    "Sampling": "inference.engine",
+    "Sampling": "core.request",
     "Span": "core.geometry",
     "Thinker": "inference.thinker",
     "Thought": "inference.thinker",

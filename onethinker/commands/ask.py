@@ -51,7 +51,7 @@ def ask(
 
     if draw is not None and draw.suffix.lower() not in DRAWN_SUFFIXES:
         raise ConfigError(f"--draw {draw}: expected a name that ends in {', '.join(DRAWN_SUFFIXES)}")
-    from onethinker.inference.engine import Sampling
+    from onethinker.core.request import Sampling
     from onethinker.inference.thinker import Thinker, question_sample
     from onethinker.media.reading import look_at
     from onethinker.media.writing import check_target

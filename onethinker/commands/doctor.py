@@ -237,9 +237,9 @@ def check_tasks() -> str:
 
 def check_model() -> str:
     """Return how fast an untrained tiny model answers a question about a picture."""
+    from onethinker.core.request import Sampling
     from onethinker.data.synthetic import make_sample
     from onethinker.inference.encode import build_request
-    from onethinker.inference.engine import Sampling
     from onethinker.inference.loading import TINY, load_engine
 
     engine = load_engine(TINY)

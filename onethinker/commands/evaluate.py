@@ -15,13 +15,13 @@ from onethinker.data.synthetic.worlds import WorldName
 from onethinker.tasks.base import Profile
 
 if TYPE_CHECKING:
+    from onethinker.core.request import Sampling
     from onethinker.core.sample import Sample
     from onethinker.evaluation.benchmarks.table import Benchmark
     from onethinker.evaluation.judge import Judge
     from onethinker.evaluation.metrics import Estimate, Score
     from onethinker.evaluation.results import Result
     from onethinker.evaluation.scoring import BenchmarkRow
-    from onethinker.inference.engine import Sampling
     from onethinker.inference.loading import LoadedEngine
     from onethinker.media.prefetch import Decoders
     from onethinker.segmenters.base import Segmenter
@@ -242,7 +242,7 @@ def check_flags(
 
 def choose_sampling(mode: Mode, temperature: float | None, *, max_new_tokens: int, seed: int) -> "Sampling":
     """Return how answers are drawn. Raises: ConfigError: a temperature below 0 or beside a mode."""
-    from onethinker.inference.engine import Sampling
+    from onethinker.core.request import Sampling
 
     if temperature is not None and (mode != "greedy" or temperature < 0):
         raise ConfigError(f"--temperature must be 0 or more, and stands without --mode {mode}; got {temperature:g}")

@@ -218,9 +218,9 @@ def _write_data(records: Path, num_samples: int) -> None:
 
 def _evaluate(model: Path, records: Path, folder: Path) -> "tuple[Score, ...]":
     from onethinker.commands.evaluate import progress_bar, read_file
+    from onethinker.core.request import Sampling
     from onethinker.evaluation.metrics import score_tasks
     from onethinker.evaluation.runner import evaluate
-    from onethinker.inference.engine import Sampling
     from onethinker.inference.loading import load_engine
 
     with progress_bar("asking") as on_progress:
@@ -240,7 +240,7 @@ def _ask_everything(model: Path, records: Path, folder: Path) -> None:
     JSON.
     """
     from onethinker.commands.evaluate import read_file
-    from onethinker.inference.engine import Sampling
+    from onethinker.core.request import Sampling
     from onethinker.inference.thinker import Thinker
     from onethinker.tasks import find_task
 

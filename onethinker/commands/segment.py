@@ -74,7 +74,7 @@ def segment(
         )
     budget = check_rate(fps)
     # What can be said without a model is said before one is loaded.
-    from onethinker.inference.engine import Sampling
+    from onethinker.core.request import Sampling
     from onethinker.inference.loading import check_model
     from onethinker.media.reading import look_at
     from onethinker.segmenters.base import load_segmenter

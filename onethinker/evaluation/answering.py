@@ -12,10 +12,11 @@ from typing import Any
 
 from onethinker.core.errors import EngineError, MediaError
 from onethinker.core.frames import Clip
+from onethinker.core.request import Request, Sampling
 from onethinker.core.sample import Sample
 from onethinker.evaluation.results import Answer, append_records
 from onethinker.inference.encode import request_about
-from onethinker.inference.engine import ConcurrentEngine, Reply, Request, Sampling
+from onethinker.inference.engine import ConcurrentEngine, Reply
 from onethinker.inference.loading import LoadedEngine
 from onethinker.media.budget import TOKEN_SIDE_PX
 from onethinker.media.prefetch import Decoders, read_ahead

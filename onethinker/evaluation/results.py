@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 from onethinker.core.errors import CheckpointError
 from onethinker.core.frames import Clip
+from onethinker.core.request import Sampling
 from onethinker.core.sample import Sample
 from onethinker.core.sources import Source
-from onethinker.inference.engine import Sampling
 from onethinker.inference.loading import LoadedEngine
 from onethinker.processes.machine import about_this_machine
 from onethinker.storage.atomic import append, differences, write_atomically, writing

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onethinker.core.errors import AnswerError, CheckpointError, DataError
+from onethinker.core.request import Sampling
 from onethinker.core.sample import Sample
 from onethinker.evaluation.answering import Recorder, answer_samples
 from onethinker.evaluation.frame_metrics import with_frame_metrics
@@ -26,7 +27,6 @@ from onethinker.evaluation.results import (
     write_results,
 )
 from onethinker.inference.chat import plain_text
-from onethinker.inference.engine import Sampling
 from onethinker.inference.loading import LoadedEngine
 from onethinker.media.prefetch import Decoders
 from onethinker.report.pictures import draw_examples

@@ -13,7 +13,7 @@ from PIL import Image
 from onethinker.core.errors import EngineError
 from onethinker.core.frames import Clip
 from onethinker.core.grammar import TAGS
-from onethinker.inference.engine import Request, Sampling
+from onethinker.core.request import Request, Sampling
 
 _SPECIAL_TOKEN = re.compile(r"<(?=\|\w+\|>)")
 """The start of a special token as every Qwen model spells them: <|im_end|>, <|image_pad|>, …"""

@@ -13,10 +13,10 @@ import numpy as np
 
 from onethinker.core.errors import EngineError, MediaError
 from onethinker.core.frames import Clip
+from onethinker.core.request import Request
 from onethinker.core.sample import Sample
 from onethinker.families.folder import has_our_grid
 from onethinker.inference.chat import plain_text, spelled_tokens, video_times
-from onethinker.inference.engine import Request
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.tasks.template import Wording

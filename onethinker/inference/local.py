@@ -19,9 +19,10 @@ from transformers import (
 )
 
 from onethinker.core.errors import EngineError
+from onethinker.core.request import Request, Sampling
 from onethinker.families.folder import ModelSettings
 from onethinker.inference.encode import answer_opening, encode_requests
-from onethinker.inference.engine import Reply, Request, Sampling
+from onethinker.inference.engine import Reply
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import Wording
 

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import httpx
 
 from onethinker.core.errors import EngineError
+from onethinker.core.request import Request, Sampling
 from onethinker.inference.chat import chat_request
 from onethinker.inference.endpoint import Background, Endpoint
-from onethinker.inference.engine import Reply, Request, Sampling
+from onethinker.inference.engine import Reply
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import Wording
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from onethinker.core.errors import EngineError
-from onethinker.inference.engine import Reply, Request, Sampling
+from onethinker.core.request import Request, Sampling
+from onethinker.inference.engine import Reply
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import Wording
 

@@ -13,10 +13,11 @@ from onethinker.core.errors import AnswerError, ConfigError
 from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box
 from onethinker.core.grammar import Response, find_answer, parse_response, show
+from onethinker.core.request import Sampling
 from onethinker.core.sample import Sample
 from onethinker.core.sources import Source
 from onethinker.inference.encode import build_request
-from onethinker.inference.engine import Reply, Sampling
+from onethinker.inference.engine import Reply
 from onethinker.inference.loading import LoadedEngine, load_engine
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip

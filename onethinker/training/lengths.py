@@ -15,10 +15,10 @@ import numpy as np
 
 from onethinker.core.errors import MediaError
 from onethinker.core.frames import Clip
+from onethinker.core.request import Request
 from onethinker.core.sample import Medium, Sample
 from onethinker.inference.chat import plain_text, spelled_tokens
 from onethinker.inference.encode import prompt_texts
-from onethinker.inference.engine import Request
 from onethinker.media.budget import MediaBudget
 from onethinker.media.headers import Header, scanned_cost
 from onethinker.media.reading import read_clip

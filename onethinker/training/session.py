@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from onethinker.core.errors import DataError, MediaError, TrainingError
 from onethinker.core.frames import Clip
 from onethinker.core.grammar import without_opening
+from onethinker.core.request import Request
 from onethinker.core.sample import Medium, Sample
 from onethinker.data.formats.released import write_records
 from onethinker.data.mixture import Mixture
@@ -25,7 +26,6 @@ from onethinker.data.validate import Checked
 from onethinker.families.folder import ModelSettings, load_adapters, save_model
 from onethinker.inference.chat import plain_text, spelled_tokens
 from onethinker.inference.encode import answer_opening, encode_requests, request_about
-from onethinker.inference.engine import Request
 from onethinker.inference.loading import load_local
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip

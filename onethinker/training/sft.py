@@ -9,9 +9,9 @@ from torch import Tensor
 
 from onethinker.core.errors import DataError
 from onethinker.core.frames import Clip
+from onethinker.core.request import Request
 from onethinker.core.sample import Medium, Sample
 from onethinker.inference.encode import split_questions
-from onethinker.inference.engine import Request
 from onethinker.training.config import SftRecipe
 from onethinker.training.inputs import too_long_text
 from onethinker.training.lengths import Length

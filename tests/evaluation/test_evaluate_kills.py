@@ -16,12 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from onethinker.core.request import Request, Sampling
 from onethinker.core.sample import Sample
 from onethinker.data.formats.released import read_samples
 from onethinker.data.synthetic import write_dataset
 from onethinker.evaluation.results import ANSWERS_FILE, RESULTS_FILE, open_journal, read_answers
 from onethinker.evaluation.runner import evaluate
-from onethinker.inference.engine import Reply, Request, Sampling
+from onethinker.inference.engine import Reply
 from onethinker.media.budget import MediaBudget
 from onethinker.media.prefetch import Decoders
 from onethinker.tasks.template import Wording

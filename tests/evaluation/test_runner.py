@@ -8,13 +8,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from onethinker.core.errors import CheckpointError, DataError, EngineError, StorageError
+from onethinker.core.request import Request, Sampling
 from onethinker.core.sample import Sample
 from onethinker.data.synthetic import make_sample
 from onethinker.evaluation.answering import MAX_FAILURES_IN_A_ROW
 from onethinker.evaluation.metrics import mean_accuracy, score_tasks
 from onethinker.evaluation.results import ANSWERS_FILE, RESULTS_FILE, read_answers, read_results, read_settings
 from onethinker.evaluation.runner import NOT_ASKED, answer, evaluate, score
-from onethinker.inference.engine import Reply, Request, Sampling
+from onethinker.inference.engine import Reply
 from onethinker.inference.openai import RemoteEngine
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks import TASKS

@@ -10,10 +10,10 @@ from tokenizers import AddedToken
 from transformers import Qwen3VLProcessor
 
 from onethinker.core.errors import EngineError
+from onethinker.core.request import Request
 from onethinker.core.sample import Sample
 from onethinker.families.tiny import build_tiny_processor
 from onethinker.inference.encode import build_request, encode_requests
-from onethinker.inference.engine import Request
 from onethinker.media.budget import TOKEN_SIDE_PX, MediaBudget
 from onethinker.tasks.template import Wording
 from tests.inference.clips import evenly, picture, video

@@ -7,9 +7,9 @@ import os
 
 import pytest
 
+from onethinker.core.request import Request, Sampling
 from onethinker.data.synthetic import make_sample
 from onethinker.inference.encode import build_request
-from onethinker.inference.engine import Request, Sampling
 from onethinker.inference.loading import load_engine, load_local
 from onethinker.inference.local import LocalEngine
 from onethinker.inference.openai import RemoteEngine

@@ -7,9 +7,9 @@ import torch
 from huggingface_hub import constants
 
 from onethinker.core.errors import EngineError
+from onethinker.core.request import Request, Sampling
 from onethinker.families.folder import SETTINGS_FILE, save_model
 from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, save_tiny
-from onethinker.inference.engine import Request, Sampling
 from onethinker.inference.loading import load_engine, load_local
 from onethinker.inference.scripted import ScriptedEngine
 from onethinker.media.budget import MediaBudget

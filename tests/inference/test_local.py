@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from onethinker.inference.engine import Request, Sampling
+from onethinker.core.request import Request, Sampling
 from onethinker.inference.loading import load_local
 from onethinker.inference.local import LocalEngine
 from tests.inference.clips import picture, video

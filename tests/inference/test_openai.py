@@ -23,7 +23,7 @@ from PIL import Image
 
 from onethinker.core.errors import EngineError
 from onethinker.core.frames import Clip
-from onethinker.inference.engine import Request, Sampling
+from onethinker.core.request import Request, Sampling
 from onethinker.inference.openai import RemoteEngine
 
 Answer = tuple[int, dict[str, str], Any]

@@ -8,12 +8,12 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from onethinker.cli import dispatch
 from onethinker.core.errors import CheckpointError, ConfigError
+from onethinker.core.request import Sampling
 from onethinker.data.synthetic import make_sample
 from onethinker.evaluation.runner import evaluate
 from onethinker.evaluation.runs import Training
 from onethinker.families.folder import ModelSettings, load_adapters, read_settings
 from onethinker.families.tiny import save_tiny
-from onethinker.inference.engine import Sampling
 from onethinker.inference.loading import load_engine, load_local
 from onethinker.report.export import export_model, find_source, model_card
 from onethinker.rl.loop import train_rl

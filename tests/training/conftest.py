@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
+from onethinker.core.request import Request
 from onethinker.data.formats.released import write_records
 from onethinker.data.synthetic import make_sample
 from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
 from onethinker.inference.encode import build_request, encode_requests
-from onethinker.inference.engine import Request
 from onethinker.training.config import SftRecipe
 from onethinker.training.packing.forest import Prompt, split_prompts, use_forest_attention
 from onethinker.training.sft import train_sft

@@ -21,11 +21,11 @@ from torch import nn
 
 from onethinker.commands.sft import sft
 from onethinker.core.errors import CheckpointError
+from onethinker.core.request import Sampling
 from onethinker.data.formats.released import read_samples
 from onethinker.data.synthetic.dataset import write_dataset
 from onethinker.evaluation.runner import evaluate
 from onethinker.families.tiny import save_tiny
-from onethinker.inference.engine import Sampling
 from onethinker.inference.loading import load_engine
 from onethinker.report.export import export_model
 from onethinker.training.config import SftRecipe

@@ -9,8 +9,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from onethinker.core.request import Sampling
 from onethinker.data.synthetic import make_sample
-from onethinker.inference.engine import Sampling
 from onethinker.inference.loading import load_engine
 from onethinker.inference.thinker import Thinker
 from onethinker.rl.loop import train_rl

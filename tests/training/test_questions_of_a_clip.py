@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from onethinker.core.frames import Clip
+from onethinker.core.request import Request
 from onethinker.data.formats.released import write_records
 from onethinker.data.synthetic import write_dataset
 from onethinker.families.tiny import TINY_BUDGET
 from onethinker.inference.encode import encode_requests, split_questions
-from onethinker.inference.engine import Request
 from onethinker.media.reading import read_clip
 from onethinker.training import session as training_run
 from onethinker.training.config import SftRecipe

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from onethinker import Thinker
+from onethinker.core.request import Request, Sampling
 from onethinker.data.formats.released import write_records
 from onethinker.families.folder import ModelSettings, save_model
 from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny, build_tiny_processor
 from onethinker.inference.encode import answer_opening, encode_requests
-from onethinker.inference.engine import Request, Sampling
 from onethinker.inference.loading import load_local
 from onethinker.rewards.grader import Grader
 from onethinker.rl.groups import collect

@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 
 from onethinker.cli import dispatch
 from onethinker.core.errors import ConfigError
+from onethinker.core.request import Request
 from onethinker.data.formats.released import write_records
 from onethinker.data.synthetic import make_sample
 from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
 from onethinker.inference.encode import build_request, encode_requests
-from onethinker.inference.engine import Request
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import SftRecipe
 from onethinker.training.packing.forest import Tree, pack, split_prompts, use_forest_attention

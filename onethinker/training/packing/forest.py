@@ -19,7 +19,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from onethinker.core.errors import ConfigError
-from onethinker.inference.engine import Request
+from onethinker.core.request import Request
 from onethinker.training.packing.decoding import GroupCache
 
 FOREST_ATTENTION = "onethinker_forest"

@@ -1,0 +1,42 @@
+"""What a model is asked: one user message, and how its answer is sampled."""
+
+from dataclasses import dataclass
+
+from onethinker.core.errors import ConfigError
+from onethinker.core.frames import Clip
+
+
+@dataclass(frozen=True)
+class Request:
+    """One user message: media first, then the complete text (question, options, instructions).
+
+    `seed` is what the answer is drawn with; None takes the sampling's, plus the request's place among those asked
+    together.
+    """
+
+    text: str
+    media: tuple[Clip, ...] = ()
+    system: str | None = None
+    seed: int | None = None
+
+    def seed_at(self, place: int, sampling: "Sampling") -> int:
+        """Return the seed that the request is drawn with at this place among others."""
+        return self.seed if self.seed is not None else sampling.seed + place
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How an answer is drawn; temperature 0 is greedy. Raises: ConfigError: a number that means nothing."""
+
+    max_new_tokens: int = 4096
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ConfigError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
+        if not 0 <= self.temperature < float("inf"):
+            raise ConfigError(f"temperature must be 0 or more, got {self.temperature:g}")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"top_p must be more than 0 and at most 1, got {self.top_p:g}")
