@@ -39,6 +39,14 @@ ROOMS = (
 """From the ground up; a module may import from its own room and from those below."""
 HEIGHT = {name: height for height, name in enumerate(ROOMS)}
 
+STILL_UPWARD = {
+    ("commands/ranks.py", "cli"),
+    ("evaluation/runner.py", "report"),
+    ("segmenters/sam2.py", "inference"),
+    ("training/state/checkpoint.py", "rl"),
+}
+"""Imports that wait for their owner to turn them round; whoever does deletes the row."""
+
 HEAVY = ("torch", "transformers", "scipy", "cv2", "supervision", "av", "matplotlib", "accelerate", "peft")
 
 
@@ -78,7 +86,8 @@ def test_no_module_imports_from_a_room_above_its_own() -> None:
         if own == "__init__":
             continue
         for line, module in imports_of(path):
-            if HEIGHT.get(part_of(module), 0) > HEIGHT[own]:
+            pair = str(path.relative_to(PACKAGE)), part_of(module)
+            if HEIGHT.get(pair[1], 0) > HEIGHT[own] and pair not in STILL_UPWARD:
                 upward.append(f"{path.relative_to(ROOT)}:{line} imports {module}")
     assert upward == []
 
