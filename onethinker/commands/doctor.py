@@ -31,8 +31,7 @@ class Check:
 
 
 def doctor(*, json: bool = False) -> None:
-    """Check versions, device, video decoder, every task's grading and a tiny model, and measure the processor; exit 1
-    if anything fails.
+    """Check versions, device, video decoder, grading and a tiny model; exit 1 if anything fails.
 
     Args:
         json: Print one JSON object: ok, and for each check its name, ok, detail and seconds.

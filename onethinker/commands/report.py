@@ -15,8 +15,7 @@ def report(
     max_mb: float = 20.0,
     export: Path | None = None,
 ) -> None:
-    """Write one self-contained HTML page about training and evaluation runs, in the given order (first before, then
-    after).
+    """Write one self-contained HTML page about training and evaluation runs, in the given order.
 
     Numbers stand beside the paper's, later runs are compared with the first one, and samples can be browsed.
 

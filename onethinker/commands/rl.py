@@ -16,8 +16,7 @@ def rl(
     config: Path | None = None,
     accelerate_config: str | None = None,
 ) -> None:
-    """Improve a model by EMA-GRPO on graded answers of its own; the answers to a prompt share it. A stopped run goes
-    on.
+    """Improve a model by EMA-GRPO on graded answers of its own, packed under their prompt; a stopped run goes on.
 
     Args:
         recipe: A TOML file, or the name of a recipe that comes with OneThinker, such as tiny_rl.
