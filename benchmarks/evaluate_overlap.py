@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.video import RARE, camera, write_clip
-from onethinker.core.request import Request, Sampling
+from onethinker.core.request import Request, SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.evaluation.runner import answer
-from onethinker.inference.engine import Reply
+from onethinker.inference.engine import Completion
 from onethinker.media.budget import MediaBudget
 from onethinker.media.prefetch import Decoders, read_ahead
 from onethinker.media.reading import read_clip
@@ -44,11 +44,11 @@ class WaitingEngine:
     budget: MediaBudget = field(default_factory=MediaBudget)
     first_asked: float | None = None
 
-    def answer(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
+    def answer(self, requests: Sequence[Request], sampling: SamplingParams) -> list[Completion]:
         """Return a reply for each request."""
         self.first_asked = self.first_asked or time.perf_counter()
         time.sleep(self.seconds * len(requests))
-        return [Reply("<think>A guess.</think><answer>2</answer>", 1, 1, "stop", self.seconds) for _ in requests]
+        return [Completion("<think>A guess.</think><answer>2</answer>", 1, 1, "stop", self.seconds) for _ in requests]
 
 
 def write_clips(folder: Path, count: int) -> list[Path]:
@@ -82,9 +82,11 @@ def measure(paths: Sequence[Path], output: Path) -> dict[str, float]:
     found = {"reading in series": reading}
     with warm_decoders() as decoders:
         found["reading ahead alone"] = seconds_of(lambda: [None for _ in read_ahead(media, budget, decoders)])
-    found["answering alone"] = seconds_of(lambda: [engine.answer([Request("How many?")], Sampling()) for _ in paths])
+    found["answering alone"] = seconds_of(
+        lambda: [engine.answer([Request("How many?")], SamplingParams()) for _ in paths]
+    )
     found["read, then answer, in series"] = seconds_of(
-        lambda: [engine.answer([Request("How many?", (read_clip(path, budget),))], Sampling()) for path in paths]
+        lambda: [engine.answer([Request("How many?", (read_clip(path, budget),))], SamplingParams()) for path in paths]
     )
     shutil.rmtree(output, ignore_errors=True)
     with warm_decoders() as decoders:

@@ -14,7 +14,7 @@ from collections import defaultdict
 
 import torch
 
-from onethinker.core.request import Sampling
+from onethinker.core.request import SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.data.synthetic import make_sample
 from onethinker.inference.encode import build_request
@@ -48,7 +48,7 @@ def main() -> None:
         for first in range(0, count, AT_ONCE):
             some = samples[first : first + AT_ONCE]
             replies = engine.answer(
-                [build_request(s, engine.wording, engine.budget) for s in some], Sampling(max_new_tokens=160)
+                [build_request(s, engine.wording, engine.budget) for s in some], SamplingParams(max_new_tokens=160)
             )
             for sample, reply in zip(some, replies, strict=True):
                 accuracy = accuracy_of(sample, reply.text)

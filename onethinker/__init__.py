@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from onethinker.core.errors import OneThinkerError
     from onethinker.core.frames import Clip
     from onethinker.core.geometry import Box, Point, Span
-    from onethinker.core.request import Sampling
+    from onethinker.core.request import SamplingParams
     from onethinker.inference.thinker import Thinker, Thought
     from onethinker.media.budget import MediaBudget
     from onethinker.tasks.template import Wording
@@ -18,7 +18,7 @@ __all__ = [
     "MediaBudget",
     "OneThinkerError",
     "Point",
-    "Sampling",
+    "SamplingParams",
     "Span",
     "Thinker",
     "Thought",
@@ -31,7 +31,7 @@ _HOMES = {
     "MediaBudget": "media.budget",
     "OneThinkerError": "core.errors",
     "Point": "core.geometry",
-    "Sampling": "core.request",
+    "SamplingParams": "core.request",
     "Span": "core.geometry",
     "Thinker": "inference.thinker",
     "Thought": "inference.thinker",

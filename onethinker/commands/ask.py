@@ -51,7 +51,7 @@ def ask(
 
     if draw is not None and draw.suffix.lower() not in DRAWN_SUFFIXES:
         raise ConfigError(f"--draw {draw}: expected a name that ends in {', '.join(DRAWN_SUFFIXES)}")
-    from onethinker.core.request import Sampling
+    from onethinker.core.request import SamplingParams
     from onethinker.inference.thinker import Thinker, question_sample
     from onethinker.media.reading import look_at
     from onethinker.media.writing import check_target
@@ -61,7 +61,7 @@ def ask(
     question_sample(seen, question, task=task, box=box, options=options)
     if draw is not None:
         check_target(seen.kind, draw)
-    sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed)
+    sampling = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed)
     thinker = Thinker.load(model, wording=wording, settings=settings, sampling=sampling)
     thought = thinker.ask(source, question, task=task, box=box, options=options)
     if json:

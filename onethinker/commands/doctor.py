@@ -236,15 +236,17 @@ def check_tasks() -> str:
 
 def check_model() -> str:
     """Return how fast an untrained tiny model answers a question about a picture."""
-    from onethinker.core.request import Sampling
+    from onethinker.core.request import SamplingParams
     from onethinker.data.synthetic import make_sample
     from onethinker.inference.encode import build_request
     from onethinker.inference.loading import TINY, load_engine
 
     engine = load_engine(TINY)
     request = build_request(make_sample(0, 0, data_type="image"), engine.wording, engine.budget)
-    (reply,) = engine.answer([request], Sampling(max_new_tokens=16))
-    return f"the tiny model read {reply.prompt_tokens} tokens and wrote {reply.answer_tokens} in {reply.seconds:.2f} s"
+    (reply,) = engine.answer([request], SamplingParams(max_new_tokens=16))
+    return (
+        f"the tiny model read {reply.prompt_tokens} tokens and wrote {reply.completion_tokens} in {reply.seconds:.2f} s"
+    )
 
 
 CHECKS: dict[str, Callable[[], str]] = {

@@ -15,7 +15,7 @@ from onethinker.data.synthetic.worlds import WorldName
 from onethinker.tasks.base import Profile
 
 if TYPE_CHECKING:
-    from onethinker.core.request import Sampling
+    from onethinker.core.request import SamplingParams
     from onethinker.core.sample import Sample
     from onethinker.evaluation.benchmarks.table import Benchmark
     from onethinker.evaluation.judge import Judge
@@ -174,7 +174,7 @@ def ask(
     part: Part,
     *,
     profile: Profile,
-    sampling: "Sampling",
+    sampling: "SamplingParams",
     batch_size: int,
     judge: "Judge | None",
     decoders: "Decoders",
@@ -239,14 +239,14 @@ def check_flags(
             raise ConfigError(f"{name} must be at least 1, got {number}")
 
 
-def choose_sampling(mode: Mode, temperature: float | None, *, max_new_tokens: int, seed: int) -> "Sampling":
+def choose_sampling(mode: Mode, temperature: float | None, *, max_new_tokens: int, seed: int) -> "SamplingParams":
     """Return how answers are drawn. Raises: ConfigError: a temperature below 0 or beside a mode."""
-    from onethinker.core.request import Sampling
+    from onethinker.core.request import SamplingParams
 
     if temperature is not None and (mode != "greedy" or temperature < 0):
         raise ConfigError(f"--temperature must be 0 or more, and stands without --mode {mode}; got {temperature:g}")
     warmth, top_p = MODES[mode] if temperature is None else (temperature, 1.0)
-    return Sampling(max_new_tokens=max_new_tokens, temperature=warmth, top_p=top_p, seed=seed)
+    return SamplingParams(max_new_tokens=max_new_tokens, temperature=warmth, top_p=top_p, seed=seed)
 
 
 def print_results(parts: Sequence[Part], all_results: "Sequence[Sequence[Result]]", *, as_json: bool) -> None:

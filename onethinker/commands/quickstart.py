@@ -218,7 +218,7 @@ def _write_data(records: Path, num_samples: int) -> None:
 
 def _evaluate(model: Path, records: Path, folder: Path) -> "tuple[Score, ...]":
     from onethinker.commands.evaluate import progress_bar, read_file
-    from onethinker.core.request import Sampling
+    from onethinker.core.request import SamplingParams
     from onethinker.evaluation.metrics import score_tasks
     from onethinker.evaluation.runner import evaluate
     from onethinker.inference.loading import load_engine
@@ -228,7 +228,7 @@ def _evaluate(model: Path, records: Path, folder: Path) -> "tuple[Score, ...]":
             load_engine(str(model)),
             read_file(records, None, None),
             output=folder,
-            sampling=Sampling(max_new_tokens=160),
+            sampling=SamplingParams(max_new_tokens=160),
             batch_size=32,
             on_progress=on_progress,
         )
@@ -240,11 +240,11 @@ def _ask_everything(model: Path, records: Path, folder: Path) -> None:
     JSON.
     """
     from onethinker.commands.evaluate import read_file
-    from onethinker.core.request import Sampling
+    from onethinker.core.request import SamplingParams
     from onethinker.inference.thinker import Thinker
     from onethinker.tasks import find_task
 
-    thinker, tries = Thinker.load(str(model), sampling=Sampling(max_new_tokens=160)), Counter[str]()
+    thinker, tries = Thinker.load(str(model), sampling=SamplingParams(max_new_tokens=160)), Counter[str]()
     with writing(folder):
         folder.mkdir(exist_ok=True)
     for sample in read_file(records, None, None):

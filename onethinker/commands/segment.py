@@ -74,14 +74,14 @@ def segment(
         )
     budget = check_rate(fps)
     # What can be said without a model is said before one is loaded.
-    from onethinker.core.request import Sampling
+    from onethinker.core.request import SamplingParams
     from onethinker.inference.loading import check_model
     from onethinker.media.reading import look_at
     from onethinker.segmenters.base import load_segmenter
 
     seen = look_at(source)
     check_targets(seen.kind, draw, masks)
-    sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    sampling = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
     if box is not None:
         check_selection(seen, box, time)
     if model is not None:

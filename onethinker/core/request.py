@@ -19,13 +19,13 @@ class Request:
     system: str | None = None
     seed: int | None = None
 
-    def seed_at(self, place: int, sampling: "Sampling") -> int:
-        """Return the seed that the request is drawn with at this place among others."""
-        return self.seed if self.seed is not None else sampling.seed + place
+    def seed_at(self, index: int, seed: int) -> int:
+        """Return the seed that the request is drawn with at this index among others, when theirs start at `seed`."""
+        return self.seed if self.seed is not None else seed + index
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SamplingParams:
     """How an answer is drawn; temperature 0 is greedy. Raises: ConfigError: a number that means nothing."""
 
     max_new_tokens: int = 4096

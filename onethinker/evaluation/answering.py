@@ -12,11 +12,11 @@ from typing import Any
 
 from onethinker.core.errors import EngineError, MediaError
 from onethinker.core.frames import Clip
-from onethinker.core.request import Request, Sampling
+from onethinker.core.request import Request, SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.evaluation.results import Answer, append_records
 from onethinker.inference.encode import request_about
-from onethinker.inference.engine import ConcurrentEngine, Reply
+from onethinker.inference.engine import Completion, ConcurrentEngine
 from onethinker.inference.loading import LoadedEngine
 from onethinker.media.budget import TOKEN_SIDE_PX
 from onethinker.media.prefetch import Decoders, read_ahead
@@ -27,7 +27,7 @@ BATCHES_AT_ONCE = 2
 """Batches that are read together and sorted by length, so that short requests do not wait for long ones."""
 MAX_BYTES_UNDER_WAY = 2 << 30
 """Frames that are on their way to a server take no more memory than this, plus those of one request."""
-Outcome = Reply | MediaError | EngineError
+Outcome = Completion | MediaError | EngineError
 
 
 class Recorder:
@@ -62,7 +62,7 @@ class Recorder:
             self._on_progress(len(self.done) + len(self.failed), len(self._samples))
 
     def _count(self, outcome: Outcome) -> None:
-        if isinstance(outcome, Reply):
+        if isinstance(outcome, Completion):
             self._failures_in_a_row = 0
         elif isinstance(outcome, EngineError):
             self._failures_in_a_row += 1
@@ -77,7 +77,7 @@ def answer_samples(
     samples: Mapping[str, Sample],
     recorder: Recorder,
     *,
-    sampling: Sampling,
+    sampling: SamplingParams,
     batch_size: int,
     decoders: Decoders,
 ) -> None:
@@ -114,12 +114,16 @@ def answer_samples(
 
 
 def _answer_each(
-    engine: LoadedEngine, samples: Mapping[str, Sample], recorder: Recorder, sampling: Sampling, decoders: Decoders
+    engine: LoadedEngine,
+    samples: Mapping[str, Sample],
+    recorder: Recorder,
+    sampling: SamplingParams,
+    decoders: Decoders,
 ) -> None:
     """Keep as many requests under way as the engine takes; the media of the next ones are read meanwhile."""
     assert isinstance(engine, ConcurrentEngine)
     keys = iter(samples)
-    under_way: dict[Future[Reply], tuple[str, int]] = {}
+    under_way: dict[Future[Completion], tuple[str, int]] = {}
     with (
         closing(read_ahead([sample.media for sample in samples.values()], engine.budget, decoders)) as clips,
         ThreadPoolExecutor(1) as reader,
@@ -150,7 +154,7 @@ def _answer_each(
             del media
 
 
-def _outcome(future: Future[Reply]) -> Reply | EngineError:
+def _outcome(future: Future[Completion]) -> Completion | EngineError:
     try:
         return future.result()
     except EngineError as error:
@@ -191,7 +195,7 @@ def _requests(
     engine: LoadedEngine,
     samples: Mapping[str, Sample],
     clips: Iterator[tuple[Clip, ...] | MediaError],
-    sampling: Sampling,
+    sampling: SamplingParams,
 ) -> tuple[dict[str, Request], dict[str, Outcome]]:
     """Return the requests of samples whose media could be read, and the errors of the others."""
     requests: dict[str, Request] = {}
@@ -207,7 +211,7 @@ def _requests(
 
 
 def _request(
-    engine: LoadedEngine, sample: Sample, media: tuple[Clip, ...] | MediaError, sampling: Sampling
+    engine: LoadedEngine, sample: Sample, media: tuple[Clip, ...] | MediaError, sampling: SamplingParams
 ) -> Request | MediaError:
     """Return the request of a sample, or why there is none: its media could not be read, or are of another kind than it
     asks about.
@@ -220,13 +224,13 @@ def _request(
         return error
 
 
-def _seed(sample: Sample, sampling: Sampling) -> int:
+def _seed(sample: Sample, sampling: SamplingParams) -> int:
     """Return the seed of a sample's answer, 31 bits: its own, whatever else is asked in whatever order."""
     digest = blake2b(f"{sampling.seed} {sample.id}".encode("utf-8", "surrogatepass"), digest_size=4).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
-def _ask(engine: LoadedEngine, requests: Mapping[str, Request], sampling: Sampling) -> dict[str, Outcome]:
+def _ask(engine: LoadedEngine, requests: Mapping[str, Request], sampling: SamplingParams) -> dict[str, Outcome]:
     """Return a reply per request, or the error that stood in its way; one bad sample does not take the batch with
     it.
     """
@@ -241,6 +245,6 @@ def _ask(engine: LoadedEngine, requests: Mapping[str, Request], sampling: Sampli
 
 
 def _answer(key: str, sample: Sample, outcome: Outcome) -> Answer:
-    if not isinstance(outcome, Reply):
+    if not isinstance(outcome, Completion):
         return Answer(key, sample.id, error=str(outcome))
-    return Answer(key, sample.id, outcome.text, outcome.finish_reason, outcome.prompt_tokens, outcome.answer_tokens)
+    return Answer(key, sample.id, outcome.text, outcome.finish_reason, outcome.prompt_tokens, outcome.completion_tokens)

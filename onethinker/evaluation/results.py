@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from onethinker.core.errors import CheckpointError
 from onethinker.core.frames import Clip
-from onethinker.core.request import Sampling
+from onethinker.core.request import SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.core.sources import Source
 from onethinker.inference.loading import LoadedEngine
@@ -68,7 +68,7 @@ class Result:
     options: tuple[str, ...] = ()
 
 
-def evaluation_settings(engine: LoadedEngine, sampling: Sampling) -> dict[str, Any]:
+def evaluation_settings(engine: LoadedEngine, sampling: SamplingParams) -> dict[str, Any]:
     """Return everything that decides an answer besides the sample; runs that ask and grade with equal settings may
     share a journal.
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onethinker.core.errors import AnswerError, CheckpointError, DataError
-from onethinker.core.request import Sampling
+from onethinker.core.request import SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.evaluation.answering import Recorder, answer_samples
 from onethinker.evaluation.frame_metrics import with_frame_metrics
@@ -44,7 +44,7 @@ def evaluate(
     *,
     output: Path,
     profile: Profile = "paper",
-    sampling: Sampling | None = None,
+    sampling: SamplingParams | None = None,
     batch_size: int = 8,
     decoders: Decoders | None = None,
     judge: Judge | None = None,
@@ -78,7 +78,7 @@ def answer(
     *,
     output: Path,
     profile: Profile = "paper",
-    sampling: Sampling | None = None,
+    sampling: SamplingParams | None = None,
     batch_size: int = 8,
     decoders: Decoders | None = None,
     judge: Judge | None = None,
@@ -95,7 +95,7 @@ def answer(
     CheckpointError: `output` holds answers for other settings or samples. EngineError: the engine does not answer at
     all.
     """
-    sampling = sampling or Sampling()
+    sampling = sampling or SamplingParams()
     with _opened(samples, evaluation_settings(engine, sampling), _grading(profile, judge), output) as (
         journal,
         keyed,

@@ -13,13 +13,13 @@ from PIL import Image
 from onethinker.core.errors import EngineError
 from onethinker.core.frames import Clip
 from onethinker.core.grammar import TAGS
-from onethinker.core.request import Request, Sampling
+from onethinker.core.request import Request, SamplingParams
 
 _SPECIAL_TOKEN = re.compile(r"<(?=\|\w+\|>)")
 """The start of a special token as every Qwen model spells them: <|im_end|>, <|image_pad|>, …"""
 
 
-def chat_request(request: Request, sampling: Sampling, *, model: str, seed: int) -> dict[str, Any]:
+def chat_request(request: Request, sampling: SamplingParams, *, model: str, seed: int) -> dict[str, Any]:
     """Return the body of POST /chat/completions: media first, then the text, as every engine shows them.
 
     `mm_processor_kwargs` and `media_io_kwargs` are vLLM's: our frames have their final size and their own times.

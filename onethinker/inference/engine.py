@@ -6,16 +6,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-from onethinker.core.request import Request, Sampling
+from onethinker.core.request import Request, SamplingParams
 
 
 @dataclass(frozen=True)
-class Reply:
+class Completion:
     """A model's text with what it cost; `seconds` is wall time of the batch that it was part of."""
 
     text: str
     prompt_tokens: int
-    answer_tokens: int
+    completion_tokens: int
     finish_reason: Literal["stop", "length"]
     seconds: float
 
@@ -28,7 +28,7 @@ class Engine(Protocol):
         """What a report calls the model: hub id, folder or address."""
         ...
 
-    def answer(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
+    def answer(self, requests: Sequence[Request], sampling: SamplingParams) -> list[Completion]:
         """Return one reply per request, in order. Raises: EngineError (never an empty text in place of a failure)."""
         ...
 
@@ -42,7 +42,7 @@ class ConcurrentEngine(Protocol):
         """Requests that may be under way."""
         ...
 
-    def asking(self, sampling: Sampling) -> AbstractContextManager[Callable[[Request], Future[Reply]]]:
+    def asking(self, sampling: SamplingParams) -> AbstractContextManager[Callable[[Request], Future[Completion]]]:
         """Return a context with a function that sends a request and comes back at once; leaving it drops what is under
         way.
 

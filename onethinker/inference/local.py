@@ -19,10 +19,10 @@ from transformers import (
 )
 
 from onethinker.core.errors import EngineError
-from onethinker.core.request import Request, Sampling
+from onethinker.core.request import Request, SamplingParams
 from onethinker.families.folder import ModelSettings
 from onethinker.inference.encode import answer_opening, encode_requests
-from onethinker.inference.engine import Reply
+from onethinker.inference.engine import Completion
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import Wording
 
@@ -43,7 +43,7 @@ class LocalEngine:
         """What is written beside the weights."""
         return ModelSettings(wording=self.wording, budget=self.budget)
 
-    def answer(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
+    def answer(self, requests: Sequence[Request], sampling: SamplingParams) -> list[Completion]:
         """Return one reply per request, in order.
 
         Each request is drawn with its own seed, so that equal requests differ and an answer does not hang on what
@@ -51,14 +51,16 @@ class LocalEngine:
 
         Raises: EngineError: the media do not fit the model, or the memory does not suffice.
         """
-        replies: list[Reply] = []
+        replies: list[Completion] = []
         for first in range(0, len(requests), self.batch_size):
             batch = requests[first : first + self.batch_size]
-            seeds = [request.seed_at(first + place, sampling) for place, request in enumerate(batch)]
+            seeds = [request.seed_at(first + place, sampling.seed) for place, request in enumerate(batch)]
             replies += self._answer_batch(batch, sampling, seeds)
         return replies
 
-    def _answer_batch(self, requests: Sequence[Request], sampling: Sampling, seeds: Sequence[int]) -> list[Reply]:
+    def _answer_batch(
+        self, requests: Sequence[Request], sampling: SamplingParams, seeds: Sequence[int]
+    ) -> list[Completion]:
         started = time.perf_counter()
         batch = encode_requests(self.processor, requests).to(self.model.device, self.model.dtype)
         num_prompt = batch["input_ids"].shape[1]
@@ -81,7 +83,7 @@ class LocalEngine:
         rows = zip(ids[:, num_prompt:].tolist(), prompt_B, strict=True)
         return [self._reply(row, tokens, ends, seconds, opening=opening) for row, tokens in rows]
 
-    def _generation(self, sampling: Sampling) -> tuple[GenerationConfig, frozenset[int]]:
+    def _generation(self, sampling: SamplingParams) -> tuple[GenerationConfig, frozenset[int]]:
         """Return how transformers generates, with nothing left to the defaults of the weights, and the tokens that end
         an answer.
         """
@@ -104,14 +106,14 @@ class LocalEngine:
 
     def _reply(
         self, ids: list[int], prompt_tokens: int, ends: frozenset[int], seconds: float, *, opening: str
-    ) -> Reply:
+    ) -> Completion:
         """Return an answer's text, what the template wrote of it included; the token that ends it counts, as servers
         count.
         """
         end = next((place for place, token in enumerate(ids) if token in ends), None)
         kept = ids if end is None else ids[: end + 1]
         text = self.processor.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return Reply(opening + text, prompt_tokens, len(kept), "length" if end is None else "stop", seconds)
+        return Completion(opening + text, prompt_tokens, len(kept), "length" if end is None else "stop", seconds)
 
 
 class _OwnDraw(LogitsProcessor):  # type: ignore[misc]
@@ -130,7 +132,7 @@ class _OwnDraw(LogitsProcessor):  # type: ignore[misc]
         return torch.full_like(scores, -torch.inf).scatter(1, token_B1, 0.0)
 
 
-def _drawing(sampling: Sampling, seeds: Sequence[int], num_prompt: int) -> LogitsProcessorList:
+def _drawing(sampling: SamplingParams, seeds: Sequence[int], num_prompt: int) -> LogitsProcessorList:
     """Return what makes greedy generation draw by temperature, nucleus and each row's seed; nothing at temperature
     0.
     """

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import httpx
 
 from onethinker.core.errors import EngineError
-from onethinker.core.request import Request, Sampling
+from onethinker.core.request import Request, SamplingParams
 from onethinker.inference.chat import chat_request
 from onethinker.inference.endpoint import Background, Endpoint
-from onethinker.inference.engine import Reply
+from onethinker.inference.engine import Completion
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import Wording
 
@@ -60,7 +60,7 @@ class RemoteEngine:
         except (KeyError, IndexError, TypeError) as error:
             raise EngineError(f"{engine.address}/models: expected a list of models, got {str(listed)[:200]}") from error
 
-    def answer(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
+    def answer(self, requests: Sequence[Request], sampling: SamplingParams) -> list[Completion]:
         """Return one reply per request, in order; the first request that fails for good cancels the others.
 
         Each request is drawn with its own seed, so that equal requests differ.
@@ -70,7 +70,7 @@ class RemoteEngine:
         return _run(self._answer_all(requests, sampling))
 
     @contextmanager
-    def asking(self, sampling: Sampling) -> Iterator[Callable[[Request], Future[Reply]]]:
+    def asking(self, sampling: SamplingParams) -> Iterator[Callable[[Request], Future[Completion]]]:
         """Yield a function that sends a request and comes back at once, with the reply to come; leaving drops what is
         under way.
 
@@ -96,13 +96,13 @@ class RemoteEngine:
         async with self._endpoint.client() as client:
             return await self._endpoint.send(client, "GET", "/models", None, read=dict)
 
-    async def _answer_all(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
+    async def _answer_all(self, requests: Sequence[Request], sampling: SamplingParams) -> list[Completion]:
         started = time.perf_counter()
         free = asyncio.Semaphore(self.max_concurrent)
 
         async def answer_one(client: httpx.AsyncClient, position: int, request: Request) -> dict[str, Any]:
             async with free:
-                return await self._ask(client, request, sampling, seed=request.seed_at(position, sampling))
+                return await self._ask(client, request, sampling, seed=request.seed_at(position, sampling.seed))
 
         try:
             async with self._endpoint.client() as client, asyncio.TaskGroup() as group:
@@ -112,13 +112,13 @@ class RemoteEngine:
         seconds = time.perf_counter() - started
         return [_reply(task.result(), seconds, where=self.name) for task in tasks]
 
-    async def _answer_one(self, client: httpx.AsyncClient, request: Request, sampling: Sampling) -> Reply:
+    async def _answer_one(self, client: httpx.AsyncClient, request: Request, sampling: SamplingParams) -> Completion:
         started = time.perf_counter()
-        body = await self._ask(client, request, sampling, seed=request.seed_at(0, sampling))
+        body = await self._ask(client, request, sampling, seed=request.seed_at(0, sampling.seed))
         return _reply(body, time.perf_counter() - started, where=self.name)
 
     async def _ask(
-        self, client: httpx.AsyncClient, request: Request, sampling: Sampling, *, seed: int
+        self, client: httpx.AsyncClient, request: Request, sampling: SamplingParams, *, seed: int
     ) -> dict[str, Any]:
         body = await asyncio.to_thread(chat_request, request, sampling, model=self.model, seed=seed)
         try:
@@ -141,7 +141,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
         return pool.submit(asyncio.run, work).result()
 
 
-def _reply(body: dict[str, Any], seconds: float, *, where: str) -> Reply:
+def _reply(body: dict[str, Any], seconds: float, *, where: str) -> Completion:
     try:
         choice, usage = body["choices"][0], body["usage"]
         message, reason = dict(choice["message"]), choice["finish_reason"]
@@ -157,7 +157,7 @@ def _reply(body: dict[str, Any], seconds: float, *, where: str) -> Reply:
         raise EngineError(
             f"{where}: expected a message with 'content', 'reasoning' or 'reasoning_content', got {str(message)[:300]}"
         )
-    return Reply(text, *tokens, reason, seconds)
+    return Completion(text, *tokens, reason, seconds)
 
 
 def message_text(message: Mapping[str, Any]) -> str | None:

@@ -13,11 +13,11 @@ from onethinker.core.errors import AnswerError, ConfigError
 from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box
 from onethinker.core.grammar import Response, find_answer, parse_response, show
-from onethinker.core.request import Sampling
+from onethinker.core.request import SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.core.sources import Source
 from onethinker.inference.encode import build_request
-from onethinker.inference.engine import Reply
+from onethinker.inference.engine import Completion
 from onethinker.inference.loading import LoadedEngine, load_engine
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
@@ -64,7 +64,7 @@ class Thought:
     answer: Any
     problems: tuple[str, ...]
     timing: Timing
-    reply: Reply
+    reply: Completion
     source: Path | Clip | Source
     clip: Clip
     model: str
@@ -117,7 +117,7 @@ class Thought:
                 {"index": index, "time_s": time_s}
                 for index, time_s in zip(self.clip.indices, self.clip.times_s, strict=True)
             ],
-            "tokens": {"prompt": self.reply.prompt_tokens, "answer": self.reply.answer_tokens},
+            "tokens": {"prompt": self.reply.prompt_tokens, "answer": self.reply.completion_tokens},
             "finish_reason": self.reply.finish_reason,
             "timing": to_jsonable_python(self.timing),
         }
@@ -159,7 +159,7 @@ class Thinker:
     """A model ready to be asked."""
 
     engine: LoadedEngine
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: SamplingParams = field(default_factory=SamplingParams)
 
     @classmethod
     def load(
@@ -169,7 +169,7 @@ class Thinker:
         wording: Wording | Path | None = None,
         budget: MediaBudget | None = None,
         settings: Path | None = None,
-        sampling: Sampling | None = None,
+        sampling: SamplingParams | None = None,
     ) -> "Thinker":
         """Return a thinker for a hub id, a model folder, "tiny" or "http://host:8000/v1".
 
@@ -179,7 +179,7 @@ class Thinker:
         Raises: EngineError, ConfigError
         """
         words = Wording.load(wording) if isinstance(wording, Path) else wording
-        return cls(load_engine(model, wording=words, budget=budget, settings=settings), sampling or Sampling())
+        return cls(load_engine(model, wording=words, budget=budget, settings=settings), sampling or SamplingParams())
 
     def ask(
         self,
@@ -241,13 +241,13 @@ def with_first_box(question: str, box: Box) -> str:
     return f"{question.strip().removesuffix('.')} at [{','.join(f'{side:g}' for side in box)}]."
 
 
-def understand(reply: Reply, sample: Sample) -> tuple[Response, Any, tuple[str, ...]]:
+def understand(reply: Completion, sample: Sample) -> tuple[Response, Any, tuple[str, ...]]:
     """Return the blocks of a reply ("" for one that is missing), its typed answer (None if unusable) and all that is
     wrong.
 
     As in grading, an answer block that can be read is an answer, also in a text that breaks the grammar around it.
     """
-    problems = [f"the answer was cut at {reply.answer_tokens} tokens"] if reply.finish_reason == "length" else []
+    problems = [f"the answer was cut at {reply.completion_tokens} tokens"] if reply.finish_reason == "length" else []
     response, answer = Response("", ""), None
     try:
         response = parse_response(reply.text)

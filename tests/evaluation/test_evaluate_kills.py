@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from onethinker.core.request import Request, Sampling
+from onethinker.core.request import Request, SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.data.formats.released import read_samples
 from onethinker.data.synthetic import write_dataset
 from onethinker.evaluation.results import ANSWERS_FILE, RESULTS_FILE, open_journal, read_answers
 from onethinker.evaluation.runner import evaluate
-from onethinker.inference.engine import Reply
+from onethinker.inference.engine import Completion
 from onethinker.media.budget import MediaBudget
 from onethinker.media.prefetch import Decoders
 from onethinker.tasks.template import Wording
@@ -43,10 +43,10 @@ class LoggingEngine:
     wording: Wording = field(default_factory=Wording)
     budget: MediaBudget = field(default_factory=MediaBudget)
 
-    def answer(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
+    def answer(self, requests: Sequence[Request], sampling: SamplingParams) -> list[Completion]:
         time.sleep(PAUSE_S * len(requests))
         replies = [
-            Reply(self.texts[request.text].replace("?", str(request.seed)), 100, 10, "stop", 0.1)
+            Completion(self.texts[request.text].replace("?", str(request.seed)), 100, 10, "stop", 0.1)
             for request in requests
         ]
         with self.log.open("a") as log:
@@ -61,7 +61,7 @@ class LoggingServer(LoggingEngine):
     max_concurrent: int = 3
 
     @contextmanager
-    def asking(self, sampling: Sampling) -> Iterator[Callable[[Request], Future[Reply]]]:
+    def asking(self, sampling: SamplingParams) -> Iterator[Callable[[Request], Future[Completion]]]:
         with ThreadPoolExecutor(self.max_concurrent) as pool:
             yield lambda request: pool.submit(lambda: self.answer([request], sampling)[0])
 
@@ -87,7 +87,7 @@ def run(kind: Kind, samples: Sequence[Sample], output: Path) -> None:
             output=output,
             batch_size=BATCH,
             decoders=decoders,
-            sampling=Sampling(temperature=1, seed=7),
+            sampling=SamplingParams(temperature=1, seed=7),
         )
 
 

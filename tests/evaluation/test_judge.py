@@ -16,7 +16,7 @@ from onethinker.evaluation.judge import CACHE_FILE, Judge, Question
 from onethinker.evaluation.metrics import score_tasks
 from onethinker.evaluation.results import read_settings
 from onethinker.evaluation.runner import evaluate, score
-from onethinker.inference.engine import Reply
+from onethinker.inference.engine import Completion
 from onethinker.media.budget import MediaBudget
 from onethinker.rewards.config import RewardModelSettings
 from onethinker.tasks.template import Wording
@@ -138,7 +138,7 @@ class SayingEngine:
         self.texts = texts
 
     def answer(self, requests, sampling):
-        return [Reply(self.texts[request.text], 100, 10, "stop", 0.1) for request in requests]
+        return [Completion(self.texts[request.text], 100, 10, "stop", 0.1) for request in requests]
 
 
 def said(text: str) -> str:

@@ -8,14 +8,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from onethinker.core.errors import CheckpointError, DataError, EngineError, StorageError
-from onethinker.core.request import Request, Sampling
+from onethinker.core.request import Request, SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.data.synthetic import make_sample
 from onethinker.evaluation.answering import MAX_FAILURES_IN_A_ROW
 from onethinker.evaluation.metrics import mean_accuracy, score_tasks
 from onethinker.evaluation.results import ANSWERS_FILE, RESULTS_FILE, read_answers, read_results, read_settings
 from onethinker.evaluation.runner import NOT_ASKED, answer, evaluate, score
-from onethinker.inference.engine import Reply
+from onethinker.inference.engine import Completion
 from onethinker.inference.openai import RemoteEngine
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks import TASKS
@@ -38,7 +38,7 @@ class SceneEngine:
     pause_s: float = 0.0
     asked: list[str] = field(default_factory=list)
 
-    def answer(self, requests: Sequence[Request], sampling: Sampling) -> list[Reply]:
+    def answer(self, requests: Sequence[Request], sampling: SamplingParams) -> list[Completion]:
         time.sleep(self.pause_s)
         names = [request.media[0].name for request in requests]
         if self.stops_after is not None and len(self.asked) >= self.stops_after:
@@ -46,7 +46,7 @@ class SceneEngine:
         if refused := [name for name in names if name in self.refuses]:
             raise EngineError(f"no answer for {refused}")
         self.asked += names
-        return [Reply(self.texts[name], 100, 10, "stop", 0.1) for name in names]
+        return [Completion(self.texts[name], 100, 10, "stop", 0.1) for name in names]
 
 
 def test_the_truth_gets_full_accuracy_in_every_task(tmp_path):
@@ -174,7 +174,7 @@ def test_progress_is_told_in_samples(tmp_path):
 
 
 def test_settings_say_how_to_get_the_numbers_again(tmp_path):
-    evaluate(SceneEngine(TEXTS), SCENES[:1], output=tmp_path, sampling=Sampling(seed=3))
+    evaluate(SceneEngine(TEXTS), SCENES[:1], output=tmp_path, sampling=SamplingParams(seed=3))
     stored = read_settings(tmp_path)
     assert stored["settings"]["model"] == "scene engine"
     assert stored["settings"]["sampling"]["seed"] == 3
@@ -227,7 +227,7 @@ def test_samples_about_one_clip_follow_each_other_in_batches_of_similar_length(t
     class Noting(SceneEngine):
         def answer(self, requests, sampling):
             batches.append([(request.media[0].name, len(request.text)) for request in requests])
-            return [Reply("2", 1, 1, "stop", 0.0) for _ in requests]
+            return [Completion("2", 1, 1, "stop", 0.0) for _ in requests]
 
     evaluate(Noting({}), samples, output=tmp_path, batch_size=2)
     names = [name for batch in batches for name, _ in batch]

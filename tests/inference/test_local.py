@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from onethinker.core.request import Request, Sampling
+from onethinker.core.request import Request, SamplingParams
 from onethinker.inference.loading import load_local
 from onethinker.inference.local import LocalEngine
 from tests.inference.clips import picture, video
@@ -24,7 +24,7 @@ def engine() -> LocalEngine:
     return load_local("tiny", seed=3)
 
 
-def texts(engine: LocalEngine, requests: list[Request], sampling: Sampling) -> list[str]:
+def texts(engine: LocalEngine, requests: list[Request], sampling: SamplingParams) -> list[str]:
     return [reply.text for reply in engine.answer(requests, sampling)]
 
 
@@ -36,22 +36,22 @@ def test_greedy_answers_are_those_of_plain_generate(engine):
     ids = engine.model.generate(**batch, generation_config=GenerationConfig(max_new_tokens=12, do_sample=False))[
         0, batch["input_ids"].shape[1] :
     ]
-    assert texts(engine, [request], Sampling(max_new_tokens=12)) == [
+    assert texts(engine, [request], SamplingParams(max_new_tokens=12)) == [
         engine.processor.tokenizer.decode(ids, skip_special_tokens=True)
     ]
 
 
 @pytest.mark.parametrize(
-    "sampling", [Sampling(12), Sampling(12, temperature=1.0, top_p=0.9, seed=5)], ids=["greedy", "drawn"]
+    "sampling", [SamplingParams(12), SamplingParams(12, temperature=1.0, top_p=0.9, seed=5)], ids=["greedy", "drawn"]
 )
-def test_an_answer_does_not_hang_on_what_shares_the_batch(engine, sampling: Sampling):
+def test_an_answer_does_not_hang_on_what_shares_the_batch(engine, sampling: SamplingParams):
     together = texts(engine, REQUESTS, sampling)
     assert together == texts(replace(engine, batch_size=1), REQUESTS, sampling)
     assert together == texts(replace(engine, batch_size=3), REQUESTS, sampling)
 
 
 def test_equal_requests_are_drawn_with_their_own_seeds_and_repeatably(engine):
-    sampling = Sampling(12, temperature=1.0, seed=1)
+    sampling = SamplingParams(12, temperature=1.0, seed=1)
     drawn = texts(engine, [REQUESTS[0]] * 4, sampling)
     assert len(set(drawn)) == 4
     assert drawn == texts(engine, [REQUESTS[0]] * 4, sampling)
@@ -60,7 +60,7 @@ def test_equal_requests_are_drawn_with_their_own_seeds_and_repeatably(engine):
 
 def test_drawing_leaves_the_random_state_of_torch_alone(engine):
     before = torch.random.get_rng_state()
-    engine.answer(REQUESTS[:1], Sampling(4, temperature=1.0))
+    engine.answer(REQUESTS[:1], SamplingParams(4, temperature=1.0))
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -73,32 +73,32 @@ def test_drawn_tokens_follow_the_models_probabilities(engine):
     logits[[engine.processor.image_token_id, engine.processor.video_token_id]] = -torch.inf
     expected = torch.softmax(logits / 0.2, -1)
     likeliest = engine.processor.tokenizer.decode([int(expected.argmax())])
-    drawn = texts(replace(engine, batch_size=500), [REQUESTS[1]] * 500, Sampling(1, temperature=0.2))
+    drawn = texts(replace(engine, batch_size=500), [REQUESTS[1]] * 500, SamplingParams(1, temperature=0.2))
     # 500 draws: three standard deviations of a share are at most 0.07.
     assert drawn.count(likeliest) / 500 == pytest.approx(float(expected.max()), abs=0.07)
 
 
 def test_the_token_that_ends_an_answer_is_counted_and_not_shown(engine):
     tokenizer = engine.processor.tokenizer
-    first = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(texts(engine, REQUESTS[1:2], Sampling(1))[0])[0])
+    first = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(texts(engine, REQUESTS[1:2], SamplingParams(1))[0])[0])
     ended = load_local("tiny", seed=3)
     ended.model.generation_config.eos_token_id = [first, tokenizer.eos_token_id]
-    reply = ended.answer(REQUESTS[1:2], Sampling(8))[0]
-    assert (reply.finish_reason, reply.answer_tokens) == ("stop", 1)
-    cut = engine.answer(REQUESTS[1:2], Sampling(8))[0]
-    assert (cut.finish_reason, cut.answer_tokens) == ("length", 8)
+    reply = ended.answer(REQUESTS[1:2], SamplingParams(8))[0]
+    assert (reply.finish_reason, reply.completion_tokens) == ("stop", 1)
+    cut = engine.answer(REQUESTS[1:2], SamplingParams(8))[0]
+    assert (cut.finish_reason, cut.completion_tokens) == ("length", 8)
 
 
 def test_prompt_tokens_do_not_count_the_padding(engine):
-    counted = [reply.prompt_tokens for reply in engine.answer(REQUESTS, Sampling(1))]
-    assert counted == [engine.answer([request], Sampling(1))[0].prompt_tokens for request in REQUESTS]
+    counted = [reply.prompt_tokens for reply in engine.answer(REQUESTS, SamplingParams(1))]
+    assert counted == [engine.answer([request], SamplingParams(1))[0].prompt_tokens for request in REQUESTS]
 
 
 def test_a_penalty_that_comes_with_the_weights_does_not_change_answers(engine):
     penalised = load_local("tiny", seed=3)
     penalised.model.generation_config.repetition_penalty = 5.0
-    assert texts(penalised, REQUESTS, Sampling(12)) == texts(engine, REQUESTS, Sampling(12))
+    assert texts(penalised, REQUESTS, SamplingParams(12)) == texts(engine, REQUESTS, SamplingParams(12))
 
 
 def test_no_request_gives_no_reply(engine):
-    assert engine.answer([], Sampling()) == []
+    assert engine.answer([], SamplingParams()) == []

@@ -8,7 +8,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from onethinker.cli import dispatch
 from onethinker.core.errors import CheckpointError, ConfigError
-from onethinker.core.request import Sampling
+from onethinker.core.request import SamplingParams
 from onethinker.data.synthetic import make_sample
 from onethinker.evaluation.runner import evaluate
 from onethinker.evaluation.runs import Training
@@ -82,7 +82,7 @@ def test_the_card_names_recipe_journal_and_evaluation(tmp_path, taught, capsys):
         load_engine(str(tmp_path / "run/model")),
         [make_sample(0, number, problem_type="multiple choice", data_type="image") for number in range(3)],
         output=tmp_path / "scores",
-        sampling=Sampling(max_new_tokens=16),
+        sampling=SamplingParams(max_new_tokens=16),
     )
     arguments = [
         "export",

@@ -21,7 +21,7 @@ from torch import nn
 
 from onethinker.commands.sft import sft
 from onethinker.core.errors import CheckpointError
-from onethinker.core.request import Sampling
+from onethinker.core.request import SamplingParams
 from onethinker.data.formats.released import read_samples
 from onethinker.data.synthetic.dataset import write_dataset
 from onethinker.evaluation.runner import evaluate
@@ -352,7 +352,7 @@ def test_the_umask_decides_who_may_read_whatever_is_written(tmp_path, umask):
             load_engine(str(tmp_path / "thinker")),
             samples,
             output=tmp_path / "scores",
-            sampling=Sampling(max_new_tokens=4),
+            sampling=SamplingParams(max_new_tokens=4),
         )
     finally:
         os.umask(before)

@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from onethinker.core.request import Sampling
+from onethinker.core.request import SamplingParams
 from onethinker.data.synthetic import make_sample
 from onethinker.inference.loading import load_engine
 from onethinker.inference.thinker import Thinker
@@ -77,7 +77,7 @@ def test_asking_has_none_in_whatever_the_weights_are_stored(tmp_path, stored, te
     tiny = load_engine("tiny")
     tiny.model.to(getattr(torch, stored)).save_pretrained(tmp_path / "model")
     tiny.processor.save_pretrained(tmp_path / "model")
-    thinker = Thinker.load(str(tmp_path / "model"), sampling=Sampling(8, temperature))
+    thinker = Thinker.load(str(tmp_path / "model"), sampling=SamplingParams(8, temperature))
     with Halves() as halves:
         for data_type in ("image", "video"):
             thinker.ask(make_sample(0, 0, data_type=data_type).media[0], "Where is it?")

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from onethinker import Thinker
-from onethinker.core.request import Request, Sampling
+from onethinker.core.request import Request, SamplingParams
 from onethinker.data.formats.released import write_records
 from onethinker.families.folder import ModelSettings, save_model
 from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny, build_tiny_processor
@@ -111,9 +111,9 @@ def test_a_question_that_ends_with_the_tag_opens_nothing():
 def test_a_reply_begins_with_what_the_template_wrote(written: str):
     engine = load_local("tiny", seed=3)
     make_writing(engine.processor, written)
-    [reply] = engine.answer([Request("How many?")], Sampling(max_new_tokens=6))
+    [reply] = engine.answer([Request("How many?")], SamplingParams(max_new_tokens=6))
     assert reply.text.startswith(written)
-    assert reply.answer_tokens == 6
+    assert reply.completion_tokens == 6
     batch = encode_requests(engine.processor, [Request("How many?")])
     ids = engine.model.generate(**batch, max_new_tokens=6, do_sample=False)[0, batch["input_ids"].shape[1] :]
     assert reply.text == written + engine.processor.tokenizer.decode(ids, skip_special_tokens=True)
@@ -153,7 +153,7 @@ def test_a_prompt_and_its_target_hold_the_tag_once(opened: Opened):
 
 
 def test_ask_shows_the_thinking_and_finds_nothing_wrong(opened: Opened):
-    thought = Thinker.load(opened.model, sampling=Sampling(max_new_tokens=24)).ask(
+    thought = Thinker.load(opened.model, sampling=SamplingParams(max_new_tokens=24)).ask(
         opened.questions.with_name("red.png"), "Which one?", task="multiple choice", options=["A. one", "B. two"]
     )
     assert thought.problems == ()
