@@ -1,6 +1,5 @@
 """`onethinker doctor`: whether this machine can do the work, and what is missing if not."""
 
-import json as json_text
 import os
 import platform
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onethinker.core.errors import OneThinkerError
+from onethinker.storage.strict_json import to_json
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +43,7 @@ def doctor(*, json: bool = False) -> None:
             print(f"{'ok  ' if checks[-1].ok else 'FAIL'}  {name}: {checks[-1].detail}", flush=True)
     failed = [check.name for check in checks if not check.ok]
     if json:
-        print(json_text.dumps({"ok": not failed, "checks": [asdict(check) for check in checks]}, allow_nan=False))
+        print(to_json({"ok": not failed, "checks": [asdict(check) for check in checks]}))
     if failed:
         raise OneThinkerError(f"{len(failed)} of {len(checks)} checks failed: {', '.join(failed)}")
 

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from onethinker.core.errors import ConfigError, DataError, EngineError
 from onethinker.data.synthetic.worlds import WorldName
+from onethinker.storage.strict_json import to_json
 from onethinker.tasks.base import Profile
 
 if TYPE_CHECKING:
@@ -374,7 +374,7 @@ def show_list(data: Path | None, *, as_json: bool) -> None:
     root = data or DATA_FOLDER
     records = [describe(look_for(benchmark, root)) for benchmark in (*BENCHMARKS, *BEYOND_THE_PAPER)]
     if as_json:
-        print(dumps({"data": str(root), "benchmarks": records}, ensure_ascii=False, allow_nan=False))
+        print(to_json({"data": str(root), "benchmarks": records}, ensure_ascii=False))
         return
     from rich.console import Console
     from rich.table import Column, Table
@@ -405,9 +405,7 @@ def rows_as_json(rows: "Sequence[BenchmarkRow]", unread: Mapping[str, Sequence[s
     """Return benchmarks' numbers, ours 0 to 1 and published ones in percent, and the samples without a readable answer,
     as JSON.
     """
-    return dumps(
-        {"benchmarks": [asdict(row) for row in rows], "unparsable": unread}, ensure_ascii=False, allow_nan=False
-    )
+    return to_json({"benchmarks": [asdict(row) for row in rows], "unparsable": unread}, ensure_ascii=False)
 
 
 def print_rows(rows: "Sequence[BenchmarkRow]") -> None:
@@ -460,9 +458,7 @@ def scores_as_json(scores: "Sequence[Score]") -> str:
     """Return the scores of all tasks, and the mean of their accuracies, as one JSON object."""
     from onethinker.evaluation.metrics import mean_accuracy
 
-    return dumps(
-        {"mean_accuracy": mean_accuracy(scores), "tasks": [asdict(score) for score in scores]}, allow_nan=False
-    )
+    return to_json({"mean_accuracy": mean_accuracy(scores), "tasks": [asdict(score) for score in scores]})
 
 
 def in_words(value: "Estimate") -> str:

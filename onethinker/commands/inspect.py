@@ -1,6 +1,5 @@
 """`onethinker inspect`: what a model would see of a picture or video."""
 
-import json as json_text
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from onethinker.media.budget import MediaBudget
+from onethinker.storage.strict_json import to_json
 
 if TYPE_CHECKING:
     from onethinker.core.frames import Clip
@@ -44,7 +44,7 @@ def inspect(
     if sheet is not None:
         save_picture(contact_sheet(clip), sheet)
         print(f"wrote {sheet}", file=sys.stderr)
-    print(json_text.dumps(_as_json(clip), allow_nan=False) if json else _as_text(clip))
+    print(to_json(_as_json(clip)) if json else _as_text(clip))
 
 
 def _as_json(clip: "Clip") -> dict[str, object]:

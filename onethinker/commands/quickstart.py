@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from onethinker.core.errors import ConfigError
 from onethinker.storage.atomic import write_atomically, writing
+from onethinker.storage.strict_json import to_json
 
 if TYPE_CHECKING:
     from onethinker.commands.training import Stage
@@ -90,9 +91,9 @@ def quickstart(
     sight_model, sft_model, rl_model = (output / stage / "model" for stage in ("sight", "sft", "rl"))
     timed("data", lambda: _write_data(records, num_samples))
     train("sft", "sight", "tiny_sight", set_sft)
-    train("sft", "sft", "tiny_sft", (f"model={json.dumps(str(sight_model), allow_nan=False)}", *set_sft))
+    train("sft", "sft", "tiny_sft", (f"model={to_json(str(sight_model))}", *set_sft))
     timed("evaluate sft", lambda: _evaluate(sft_model, records, output / "after-sft"))
-    train("rl", "rl", "tiny_rl", (f"model={json.dumps(str(sft_model), allow_nan=False)}", *set_rl))
+    train("rl", "rl", "tiny_rl", (f"model={to_json(str(sft_model))}", *set_rl))
     scores = timed("evaluate rl", lambda: _evaluate(rl_model, records, output / "after-rl"))
     with writing(output / "model"):
         shutil.copytree(rl_model, output / "model", dirs_exist_ok=True)
@@ -177,8 +178,7 @@ class _Stages:
             self.peak_memory_mb[who] = max(used_mb, self.peak_memory_mb.get(who, 0.0))
         write_atomically(
             self.summary,
-            json.dumps({"seconds": self.seconds, "peak_memory_mb": self.peak_memory_mb}, indent=2, allow_nan=False)
-            + "\n",
+            to_json({"seconds": self.seconds, "peak_memory_mb": self.peak_memory_mb}, indent=2) + "\n",
         )
         return result
 

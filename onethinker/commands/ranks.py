@@ -18,6 +18,7 @@ from pathlib import Path
 from onethinker.cli import BROKEN_PIPE, describe, dispatch
 from onethinker.core.errors import ConfigError, OneThinkerError
 from onethinker.processes.endings import SECONDS, WORKER_SECONDS, Ended, end_with_parent, ending_on_signals
+from onethinker.storage.strict_json import json_line
 
 LOOK_EVERY_S = 0.05
 GATHER_S = 0.5
@@ -177,7 +178,7 @@ def serve() -> None:
             report = ["crash", traceback.format_exc()[-LONGEST_REPORT:]] if text is None else ["error", text]
         with suppress(Ended, BrokenPipeError):  # nobody listens any more
             if report and not ended:
-                os.write(int(descriptor), json.dumps(report, allow_nan=False).encode() + b"\n")
+                os.write(int(descriptor), json_line(report))
                 # If this one left first, those that wait for it would fail too, each with a traceback.
                 time.sleep(SECONDS)
     if code or ended:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from onethinker.commands.evaluate import progress_bar
+from onethinker.storage.strict_json import to_json
 
 if TYPE_CHECKING:
     from onethinker.core.frames import Clip
@@ -102,9 +103,7 @@ def segment(
     record = as_record(found, thought)
     write(found, record, draw, masks)
     if json:
-        from json import dumps
-
-        print(dumps(record, allow_nan=False))
+        print(to_json(record))
     else:
         print(summary(found))
 

@@ -1,7 +1,6 @@
 """`onethinker tasks`: what can be asked."""
 
-from json import dumps
-
+from onethinker.storage.strict_json import to_json
 from onethinker.tasks import TASKS
 
 
@@ -13,14 +12,7 @@ def tasks(*, json: bool = False) -> None:
     """
     if json:
         names = ("problem_type", "statistics", "data_types", "instructions", "example")
-        print(
-            dumps(
-                [{name: getattr(task, name) for name in names} for task in TASKS],
-                ensure_ascii=False,
-                allow_nan=False,
-                indent=2,
-            )
-        )
+        print(to_json([{name: getattr(task, name) for name in names} for task in TASKS], ensure_ascii=False, indent=2))
         return
     from rich.console import Console
     from rich.table import Table

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from onethinker.core.errors import CheckpointError
+from onethinker.storage.strict_json import to_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,7 +86,7 @@ def _print_last(journal: Journal) -> None:
     rows = journal.new_rows()
     if not rows:
         raise CheckpointError(f"{journal.path}: the run has not finished a step yet")
-    print(json.dumps(rows[-1], allow_nan=False))
+    print(to_json(rows[-1]))
 
 
 def _follow(journal: Journal, console: "Console") -> None:

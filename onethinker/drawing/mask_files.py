@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from onethinker.core.errors import DataError
 from onethinker.core.masks import Mask
 from onethinker.storage.atomic import write_atomically, writing
+from onethinker.storage.strict_json import to_json
 
 OBJECT = 1
 """Colour of the one object in a palette picture; 0 is the background."""
@@ -57,7 +58,7 @@ def write_mask_png(path: Path, mask: Mask, comment: str = "") -> None:
 
 def write_mask_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write run lengths and what belongs to them as JSON. Raises: StorageError."""
-    write_atomically(path, json.dumps(record, allow_nan=False) + "\n")
+    write_atomically(path, to_json(record) + "\n")
 
 
 def write_mask_folder(folder: Path, name: str, masks: Mapping[int, Mask], *, category: str, comment: str = "") -> None:
@@ -82,7 +83,7 @@ def write_mask_folder(folder: Path, name: str, masks: Mapping[int, Mask], *, cat
             if target.exists():
                 target.rename(old)
             partial.rename(target)
-            write_atomically(folder / META_FILE, json.dumps(meta, indent=1, allow_nan=False) + "\n")
+            write_atomically(folder / META_FILE, to_json(meta, indent=1) + "\n")
     finally:
         for leftover in (partial, old):
             shutil.rmtree(leftover, ignore_errors=True)

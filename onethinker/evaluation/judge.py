@@ -19,6 +19,7 @@ from onethinker.evaluation.results import Result
 from onethinker.rewards.config import RewardModelSettings
 from onethinker.rewards.reward_model import TRIAL, judge_body, open_endpoint, read_verdict
 from onethinker.storage.atomic import append, writing
+from onethinker.storage.strict_json import json_line, to_json
 from onethinker.tasks import find_task
 from onethinker.tasks.base import Profile, judged_grade
 
@@ -127,7 +128,7 @@ class Judge:
                 file.truncate(file.read().rfind(b"\n") + 1)
                 append(
                     file,
-                    b"".join(json.dumps(asdict(verdict), allow_nan=False).encode() + b"\n" for verdict in verdicts),
+                    b"".join(json_line(asdict(verdict)) for verdict in verdicts),
                 )
 
 
@@ -180,7 +181,7 @@ def _read(key: str, reply: dict[str, Any]) -> Verdict:
 
 
 def _digest(body: dict[str, Any]) -> str:
-    return blake2b(json.dumps(body, sort_keys=True, allow_nan=False).encode(), digest_size=16).hexdigest()
+    return blake2b(to_json(body, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _read_cache(path: Path) -> dict[str, Verdict]:

@@ -4,7 +4,6 @@ One line of `masks.jsonl` an answer, beside the results: its masks by frame in C
 worth.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -33,6 +32,7 @@ from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.media.sampling import choose_frames
 from onethinker.segmenters.base import MASK_BUDGET, Segmenter, cut_out
+from onethinker.storage.strict_json import to_json
 from onethinker.tasks import find_task
 from onethinker.tasks.segmentation import Selection
 
@@ -208,6 +208,4 @@ def _key(result: Result, segmenter: str, weights: str | None) -> str:
     """Return what the masks of an answer are filed under: a digest of result, which knows media and truth, answer and
     segmenter.
     """
-    return blake2b(
-        json.dumps([result.key, result.response, segmenter, weights], allow_nan=False).encode(), digest_size=16
-    ).hexdigest()
+    return blake2b(to_json([result.key, result.response, segmenter, weights]).encode(), digest_size=16).hexdigest()

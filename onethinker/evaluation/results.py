@@ -22,6 +22,7 @@ from onethinker.inference.loading import LoadedEngine
 from onethinker.processes.machine import about_this_machine
 from onethinker.storage.atomic import append, differences, write_atomically, writing
 from onethinker.storage.hashing import Digests
+from onethinker.storage.strict_json import json_line, to_json
 from onethinker.tasks.base import Grade
 
 ANSWERS_FILE = "answers.jsonl"
@@ -114,7 +115,7 @@ def result_key(sample: Sample, settings: Mapping[str, Any], digests: Digests | N
         sample.truth,
     ]
     media = [digests.of(medium) for medium in sample.media]
-    content = json.dumps([*asked, _with_mask_bytes(sample.extra, digests), media], sort_keys=True, allow_nan=False)
+    content = to_json([*asked, _with_mask_bytes(sample.extra, digests), media], sort_keys=True)
     return blake2b(content.encode(), digest_size=16).hexdigest()
 
 
@@ -182,7 +183,7 @@ def append_records(journal: FileIO, records: Sequence[Any]) -> None:
 
 
 def _lines(records: Sequence[Any]) -> bytes:
-    return b"".join(json.dumps(asdict(record), allow_nan=False).encode() + b"\n" for record in records)
+    return b"".join(json_line(asdict(record)) for record in records)
 
 
 def read_records(path: Path, make: Callable[[dict[str, Any]], T]) -> list[T]:
@@ -250,13 +251,13 @@ def read_settings(folder: Path) -> dict[str, Any]:
 def _match_settings(folder: Path, settings: Mapping[str, Any], *, is_new: bool) -> None:
     if is_new:
         stored = {"settings": settings, "about": about_this_machine()}
-        write_atomically(folder / SETTINGS_FILE, json.dumps(stored, indent=2, ensure_ascii=False, allow_nan=False))
+        write_atomically(folder / SETTINGS_FILE, to_json(stored, indent=2, ensure_ascii=False))
         return
     stored = read_settings(folder)
     old, is_first_judge = stored["settings"], "judge" in settings and "judge" not in stored["settings"]
     if is_first_judge:
         old = {**old, "judge": settings["judge"]}
-    if changed := list(differences(old, json.loads(json.dumps(settings, allow_nan=False)))):
+    if changed := list(differences(old, json.loads(to_json(settings)))):
         listed = "\n  ".join(changed)
         raise CheckpointError(
             f"{folder} holds results for other settings; choose another --output, or go back to them:\n  {listed}"
@@ -264,5 +265,5 @@ def _match_settings(folder: Path, settings: Mapping[str, Any], *, is_new: bool) 
     if is_first_judge:
         write_atomically(
             folder / SETTINGS_FILE,
-            json.dumps({**stored, "settings": old}, indent=2, ensure_ascii=False, allow_nan=False),
+            to_json({**stored, "settings": old}, indent=2, ensure_ascii=False),
         )

@@ -16,6 +16,7 @@ from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER,
 from onethinker.evaluation.metrics import Score, mean_accuracy, score_tasks
 from onethinker.evaluation.results import RESULTS_FILE, Result, read_results, read_settings
 from onethinker.evaluation.scoring import BenchmarkRow, score_benchmark, unparsable
+from onethinker.storage.strict_json import to_json
 from onethinker.tasks import find_task
 from onethinker.training.metrics.records import JOURNAL_FILE, read_journal
 
@@ -48,7 +49,7 @@ class Evaluation:
     def samples_digest(self) -> str:
         """A digest of the questions and truths that were asked, in any order."""
         asked = sorted([result.sample_id, result.task, result.problem, result.truth] for result in self.results)
-        return blake2b(json.dumps(asked, allow_nan=False).encode(), digest_size=8).hexdigest()
+        return blake2b(to_json(asked).encode(), digest_size=8).hexdigest()
 
     def score(self, task: str) -> Score | None:
         """Return the score of a task, None if it was not asked."""
@@ -206,7 +207,7 @@ def _runs(evaluations: Iterable[Evaluation]) -> tuple[Run, ...]:
     """Return the runs: benchmarks that lie side by side and share their settings are one."""
     groups: dict[tuple[Path, str], list[Evaluation]] = {}
     for evaluation in evaluations:
-        settings = json.dumps(evaluation.settings, sort_keys=True, allow_nan=False)
+        settings = to_json(evaluation.settings, sort_keys=True)
         where = evaluation.folder.parent if evaluation.benchmark else evaluation.folder
         groups.setdefault((where, settings), []).append(evaluation)
     names = distinct_names([where.resolve() for where, _ in groups])

@@ -1,7 +1,6 @@
 """How a server of models is asked: with pauses that grow, as often as is stated, and with a key that is never shown."""
 
 import asyncio
-import json
 import os
 import random
 import threading
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 import httpx
 
 from onethinker.core.errors import EngineError
+from onethinker.storage.strict_json import to_json
 
 API_KEY_VARIABLE = "ONETHINKER_API_KEY"
 """The environment variable whose value is sent as the bearer token, unless another is named; it is never stored or
@@ -66,7 +66,7 @@ class Endpoint:
         Raises: EngineError: no usable answer after `max_tries` tries, or one that trying again cannot help.
         """
         url, failure = self.address + path, ""
-        content = None if body is None else json.dumps(body, allow_nan=False).encode()
+        content = None if body is None else to_json(body).encode()
         for attempt in range(self.max_tries):
             wait_s = self.first_wait_s * 2**attempt * random.uniform(0.5, 1)
             try:

@@ -1,6 +1,5 @@
 """Ask a model about a picture or video and get a typed answer: `Thinker` asks, `Thought` is what comes back."""
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from onethinker.inference.loading import LoadedEngine, load_engine
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.segmenters.base import MASK_BUDGET, ObjectMasks, Segmenter, cut_out
+from onethinker.storage.strict_json import to_json
 from onethinker.tasks import find_task
 from onethinker.tasks.segmentation import Selection
 from onethinker.tasks.template import Wording
@@ -124,7 +124,7 @@ class Thought:
 
     def to_json(self) -> str:
         """Return everything but the pixels as one JSON object."""
-        return json.dumps(self.to_dict(), allow_nan=False)
+        return to_json(self.to_dict())
 
     def to_supervision(self) -> "sv.Detections":
         """Return the boxes of the answer as supervision's `Detections`, in pixels of the source.

@@ -29,6 +29,7 @@ from onethinker.core.sources import FrameFolder, Source, TablePicture
 from onethinker.media.budget import ExactBudget, MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.processes.endings import end_with_parent
+from onethinker.storage.strict_json import json_line
 
 Medium = Path | Clip | Source
 _PIPE_BYTES = 1 << 20
@@ -192,7 +193,7 @@ class _Process:
         assert self._process.stdout is not None
         asked = {"medium": _to_json(medium), "budget": [type(budget).__name__, budget.model_dump(mode="json")]}
         try:
-            self._process.stdin.write(json.dumps(asked, allow_nan=False).encode() + b"\n")
+            self._process.stdin.write(json_line(asked))
             self._process.stdin.flush()
             reply: dict[str, Any] = json.loads(self._process.stdout.readline())
         except (
@@ -273,11 +274,9 @@ def serve() -> None:
             try:
                 clip = read_clip(_from_json(asked["medium"]), _BUDGETS[kind].model_validate(budget))
             except MediaError as error:
-                out.write(json.dumps({"error": str(error)}, allow_nan=False).encode() + b"\n")
+                out.write(json_line({"error": str(error)}))
             else:
-                out.write(
-                    json.dumps({"shape": clip.frames.shape, "clip": _about(clip)}, allow_nan=False).encode() + b"\n"
-                )
+                out.write(json_line({"shape": clip.frames.shape, "clip": _about(clip)}))
                 out.write(np.ascontiguousarray(clip.frames).data)
             out.flush()
 

@@ -1,6 +1,5 @@
 """From a run or a checkpoint to a folder that others load: adapters merged, a model card beside the weights."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,6 +15,7 @@ from onethinker.families.folder import ADAPTER_SETTINGS_FILE, ModelSettings, sav
 from onethinker.inference.loading import check_model, load_local
 from onethinker.media.budget import TOKEN_SIDE_PX
 from onethinker.storage.atomic import check_writable
+from onethinker.storage.strict_json import to_json
 from onethinker.tasks import TASKS
 from onethinker.tasks.template import Wording
 from onethinker.training.state.checkpoint import RunFolder
@@ -115,7 +115,7 @@ def model_card(
         training=training,
         merged=recipe.get("lora") is not None,
         changes=_changes(training) if training else [],
-        recipe=json.dumps(recipe, indent=2, allow_nan=False),
+        recipe=to_json(recipe, indent=2),
         evaluations=evaluations,
     )
 

@@ -2,7 +2,6 @@
 numbers again.
 """
 
-import json
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Sequence
@@ -32,6 +31,7 @@ from onethinker.evaluation.scoring import BenchmarkRow
 from onethinker.report.charts import line_chart
 from onethinker.report.gallery import RIGHT, Gallery, make_gallery
 from onethinker.storage.atomic import write_atomically, writing
+from onethinker.storage.strict_json import to_json
 from onethinker.training.metrics.records import in_words
 
 MAX_MB = 20.0
@@ -182,9 +182,7 @@ def _template() -> Any:
     environment.filters["signed"] = lambda value: f"{value:+.3f}".replace("-", "−")
     environment.filters["duration"] = in_words
     environment.filters["pretty_json"] = _pretty_json
-    environment.filters["digest"] = lambda value: sha256(
-        json.dumps(value, sort_keys=True, allow_nan=False).encode()
-    ).hexdigest()[:12]
+    environment.filters["digest"] = lambda value: sha256(to_json(value, sort_keys=True).encode()).hexdigest()[:12]
     return environment.get_template("report.html.jinja")
 
 
@@ -202,4 +200,4 @@ def _p_value(value: float) -> str:
 
 
 def _pretty_json(value: object) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    return to_json(value, indent=2, ensure_ascii=False)

@@ -4,7 +4,6 @@ card.
 
 import csv
 import io
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from onethinker.evaluation.comparison import compare_to_first
 from onethinker.evaluation.runs import Evaluation, Loaded, Run, load_runs
 from onethinker.report.gallery import outcome_of
 from onethinker.storage.atomic import write_atomically, writing
+from onethinker.storage.strict_json import to_json
 
 PIPELINE = "image-text-to-text"
 """What the hub calls the task of such models."""
@@ -37,7 +37,7 @@ def write_exports(folder: Path, runs: Sequence[Path]) -> list[Path]:
     contents = {
         "scores.csv": as_csv(scores),
         "samples.csv": as_csv(samples),
-        "report.json": json.dumps(report_record(loaded), indent=2, allow_nan=False) + "\n",
+        "report.json": to_json(report_record(loaded), indent=2) + "\n",
     }
     contents |= {f"{_file_name(run.name)}.model-index.yaml": card for run in loaded.runs if (card := model_index(run))}
     with writing(folder):

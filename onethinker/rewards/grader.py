@@ -20,6 +20,7 @@ from onethinker.core.sample import Sample
 from onethinker.processes.line_process import LineProcess, ProcessLostError, TooSlowError
 from onethinker.rewards.config import GradingSettings
 from onethinker.rewards.reward_model import RewardModel
+from onethinker.storage.strict_json import to_json
 from onethinker.tasks import Grade, Profile, Task, find_task, grade_response
 from onethinker.tasks.base import judged_grade
 
@@ -165,7 +166,7 @@ class Workers:
 
     def submit(self, question: dict[str, Any]) -> Future[Grade]:
         """Return what will hold the grade, or the error: WorkerError, or what grading in this process would raise."""
-        return self._threads.submit(self._grade, json.dumps(question, allow_nan=False).encode())
+        return self._threads.submit(self._grade, to_json(question).encode())
 
     def close(self) -> None:
         """End all processes; answers that are not graded yet never will be."""

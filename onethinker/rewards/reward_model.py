@@ -5,7 +5,6 @@ for each, or an EngineError that says why there is none.
 """
 
 import asyncio
-import json
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -15,6 +14,7 @@ from onethinker.core.grammar import parse_json, show
 from onethinker.inference.chat import plain_text
 from onethinker.inference.endpoint import Background, Endpoint, RubbishError
 from onethinker.rewards.config import RewardModelSettings
+from onethinker.storage.strict_json import to_json
 
 JUDGE_INSTRUCTIONS = """\
 You grade one answer to a question about a picture or a video. You do not see the picture or the video; the \
@@ -121,7 +121,7 @@ def judge_body(question: str, truth: str, answer: str, *, settings: RewardModelS
         "model": settings.model,
         "messages": [
             {"role": "system", "content": JUDGE_INSTRUCTIONS},
-            {"role": "user", "content": json.dumps(asked, ensure_ascii=False, allow_nan=False)},
+            {"role": "user", "content": to_json(asked, ensure_ascii=False)},
         ],
         "temperature": 0,
         "seed": 0,

@@ -15,6 +15,7 @@ from typing import Any
 
 from onethinker.core.errors import OneThinkerError
 from onethinker.processes.endings import end_with_parent
+from onethinker.storage.strict_json import json_line
 from onethinker.tasks import find_task, grade_response
 
 READY = {"ready": True}
@@ -45,9 +46,9 @@ def serve() -> None:
     replies = os.dup(1)
     os.dup2(2, 1)  # nothing that a library prints may look like a grade
     with suppress(BrokenPipeError):  # whoever asked is gone
-        os.write(replies, json.dumps(READY, allow_nan=False).encode() + b"\n")
+        os.write(replies, json_line(READY))
         for line in sys.stdin.buffer:
-            reply = memoryview(json.dumps(answer(json.loads(line)), allow_nan=False).encode() + b"\n")
+            reply = memoryview(json_line(answer(json.loads(line))))
             while reply:
                 reply = reply[os.write(replies, reply) :]
 

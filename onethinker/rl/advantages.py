@@ -3,38 +3,16 @@
 Dimensions: P prompts, G answers per prompt.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from onethinker.training.config import Algorithm, Guard
+from onethinker.training.state.ema import EmaState, Moments
 
 SMALLEST_STD = 1e-6
 """Added to a group's own standard deviation, so that equal rewards give advantages of zero."""
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Moving averages of a task's rewards and of their squares."""
-
-    m1: float
-    m2: float
-
-    @property
-    def sigma(self) -> float:
-        """The standard deviation that the averages stand for; 0 when rounding makes the variance negative.
-
-        >>> Moments(0.5, 0.5).sigma
-        0.5
-        """
-        return math.sqrt(max(0.0, self.m2 - self.m1**2))
-
-
-EmaState = Mapping[str, Moments]
-"""Moments by task statistics name ("tracking", "segmentation/video", …); it travels in the checkpoint."""
 
 
 def update_moments(state: EmaState, rewards_PG: Tensor, tasks: Sequence[str], *, decay: float) -> dict[str, Moments]:

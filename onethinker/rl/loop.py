@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from onethinker.rewards.grader import Grader
-from onethinker.rl.advantages import EmaState, compute_advantages
+from onethinker.rl.advantages import compute_advantages
 from onethinker.rl.answers import Sampled, write_answers
 from onethinker.rl.groups import Batch, collect
 from onethinker.rl.update import Updated, open_reference, update_policy
@@ -24,6 +24,7 @@ from onethinker.training.optimizer import learning_rate
 from onethinker.training.parallel.fsdp2 import gathered
 from onethinker.training.session import OnStep, Run, open_run
 from onethinker.training.state.checkpoint import Progress
+from onethinker.training.state.ema import EmaState
 
 
 def train_rl(

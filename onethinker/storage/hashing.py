@@ -15,6 +15,7 @@ import numpy as np
 from onethinker.core.frames import Clip
 from onethinker.core.sources import FrameFolder, Source, TablePicture
 from onethinker.storage.atomic import write_atomically, writing
+from onethinker.storage.strict_json import to_json
 
 NOTHING = "cannot be read"
 """The digest of a file that is not there: reading it for the model says why."""
@@ -47,7 +48,7 @@ class Digests:
         if self._is_new and self._memory is not None:
             with writing(self._memory):
                 self._memory.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(self._memory, json.dumps(self._known, allow_nan=False))
+                write_atomically(self._memory, to_json(self._known))
 
     def of(self, medium: Path | Clip | Source) -> str:
         """Return the digest of a medium: a file's bytes, a folder's frames and their rate, a table's picture, a clip in
@@ -57,14 +58,12 @@ class Digests:
             return self.of_file(medium)
         digest = blake2b(digest_size=16)
         if isinstance(medium, FrameFolder):
-            digest.update(
-                json.dumps([medium.fps, [self.of_file(path) for path in _files(medium)]], allow_nan=False).encode()
-            )
+            digest.update(to_json([medium.fps, [self.of_file(path) for path in _files(medium)]]).encode())
         elif isinstance(medium, TablePicture):
             digest.update(f"{medium.column} {medium.number} ".encode() + _slice(medium))
         else:
             shape = [medium.kind, medium.frames.shape, medium.times_s, medium.duration_s]
-            digest.update(json.dumps(shape, allow_nan=False).encode())
+            digest.update(to_json(shape).encode())
             digest.update(np.ascontiguousarray(medium.frames).data)
         return digest.hexdigest()
 

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from onethinker.rl.advantages import Moments, compute_advantages, dr_grpo, ema_grpo, grpo, rloo, update_moments
+from onethinker.rl.advantages import compute_advantages, dr_grpo, ema_grpo, grpo, rloo, update_moments
+from onethinker.training.state.ema import Moments
 
 
 def test_the_first_batch_of_a_task_starts_its_averages():

@@ -22,6 +22,7 @@ from onethinker.core.geometry import Box
 from onethinker.core.grammar import find_answer, show
 from onethinker.core.sample import Sample
 from onethinker.storage.atomic import write_atomically, writing
+from onethinker.storage.strict_json import to_json
 from onethinker.tasks import TASKS, Task, find_task
 
 Record = dict[str, Any]
@@ -120,11 +121,11 @@ def dump_record(record: Record) -> str:
     >>> dump_record({"answer": "né"}), dump_record({"answer": "\ud800"})
     ('{"answer": "né"}', '{"answer": "\\ud800"}')
     """
-    line = json.dumps(record, ensure_ascii=False, allow_nan=False)
+    line = to_json(record, ensure_ascii=False)
     try:
         line.encode()
     except UnicodeEncodeError:
-        return json.dumps(record, allow_nan=False)
+        return to_json(record)
     return line
 
 

@@ -1,6 +1,5 @@
 """What is asked about a scene: the question, a short true reasoning and the exact answer, in the released form."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +10,7 @@ from onethinker.core.geometry import Box, Span
 from onethinker.core.masks import encode_rle
 from onethinker.data.synthetic.painting import Painting
 from onethinker.data.synthetic.scene import Scene
+from onethinker.storage.strict_json import to_json
 
 Painter = Callable[[Scene], Painting]
 """From a scene to pixels; a builder calls it once its scene stands."""
@@ -42,7 +42,7 @@ def compact_json(value: object) -> str:
     >>> compact_json({"time": [1.5, 3.0]})
     '{"time":[1.5,3.0]}'
     """
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return to_json(value, separators=(",", ":"))
 
 
 def with_options(rng: np.random.Generator, question: Question, others: Sequence[str]) -> Question:

@@ -12,6 +12,7 @@ from typing import Any
 
 from onethinker.core.errors import ConfigError
 from onethinker.processes.line_process import LineProcess, ProcessLostError, TooSlowError
+from onethinker.storage.strict_json import to_json
 
 PROCESSOR_SECONDS = 1.25
 """An ordinary pair takes milliseconds, an infinite sum and its value half of this. Processor time, so that a busy
@@ -85,9 +86,7 @@ class MathSandbox:
     def _ask(self, truth: str, answer: str) -> Verdict:
         worker = self._find_worker()
         try:
-            reply: dict[str, Any] = json.loads(
-                worker.exchange(json.dumps([truth, answer], allow_nan=False).encode(), self.seconds)
-            )
+            reply: dict[str, Any] = json.loads(worker.exchange(to_json([truth, answer]).encode(), self.seconds))
         except ProcessLostError as error:
             self._stop()
             self._spawn()

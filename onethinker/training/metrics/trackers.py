@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from onethinker.core.errors import CheckpointError, ConfigError
 from onethinker.storage.atomic import write_atomically
+from onethinker.storage.strict_json import to_json
 from onethinker.training.config import LogSettings
 from onethinker.training.metrics.records import scalars
 
@@ -85,9 +86,7 @@ class Trackers:
                 tracker.log(scalars(record), step=step)
             if new:
                 self.told = replace(self.told, steps={**self.told.steps, **{tracker.name: step for tracker in new}})
-                write_atomically(
-                    self._file, json.dumps({"name": self.told.name, "steps": self.told.steps}, allow_nan=False) + "\n"
-                )
+                write_atomically(self._file, to_json({"name": self.told.name, "steps": self.told.steps}) + "\n")
 
     def finish(self) -> None:
         """Send what is still under way."""

@@ -17,14 +17,14 @@ from safetensors import SafetensorError
 
 from onethinker.core.errors import CheckpointError
 from onethinker.storage.atomic import differences, digest_file, grant_as, sync_folder, sync_tree, write_atomically
+from onethinker.storage.strict_json import to_json
 from onethinker.training.metrics.records import read_line
+from onethinker.training.state.ema import EmaState, Moments
 from onethinker.training.state.provenance import Digests, changed_files
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-    from onethinker.rl.advantages import EmaState
 
 KEPT_CHECKPOINTS = 2
 """Older ones are removed, after a newer one is whole."""
@@ -59,7 +59,7 @@ class Progress:
 
     step: int = 0
     cursor: int = 0
-    ema: "EmaState" = field(default_factory=dict)
+    ema: EmaState = field(default_factory=dict)
     skipped: int = 0
     streak: Streak = field(default_factory=Streak)
 
@@ -239,9 +239,9 @@ class RunFolder:
             for leftover in self.path.glob(".*.partial"):
                 _remove(leftover)
             self._tidy()
-            write_atomically(self.path / "recipe.json", json.dumps(recipe, indent=2, allow_nan=False) + "\n")
+            write_atomically(self.path / "recipe.json", to_json(recipe, indent=2) + "\n")
             kept = [row for row in self.rows() if row["step"] <= step]
-            write_atomically(self.journal, "".join(json.dumps(row, allow_nan=False) + "\n" for row in kept))
+            write_atomically(self.journal, "".join(to_json(row) + "\n" for row in kept))
             sync_folder(self.path)
             sync_folder(self.path.parent)
         except OSError as error:
@@ -392,7 +392,7 @@ def write_manifest(checkpoint: Path) -> None:
         name: {"bytes": path.stat().st_size, "sha256": digest}
         for (name, path), digest in zip(files.items(), digests, strict=True)
     }
-    (checkpoint / MANIFEST_FILE).write_text(json.dumps({"files": listed}, indent=2, allow_nan=False) + "\n")
+    (checkpoint / MANIFEST_FILE).write_text(to_json({"files": listed}, indent=2) + "\n")
 
 
 def find_damage(checkpoint: Path) -> str | None:
@@ -466,13 +466,11 @@ def save_progress(progress: Progress, path: Path) -> None:
         "skipped": progress.skipped,
         "streak": asdict(progress.streak),
     }
-    write_atomically(path, json.dumps(state, indent=2, allow_nan=False) + "\n")
+    write_atomically(path, to_json(state, indent=2) + "\n")
 
 
 def load_progress(path: Path) -> Progress:
     """Read what `save_progress` wrote. Raises: CheckpointError: the file is damaged."""
-    from onethinker.rl.advantages import Moments
-
     try:
         state = json.loads(path.read_text())
         ema = {task: Moments(*pair) for task, pair in state["ema"].items()}
@@ -499,7 +497,7 @@ def _groups_of(name: str) -> set[str]:
 def _append(path: Path, record: Mapping[str, Any]) -> None:
     """Add a line of JSON to a file; it is on disk when this returns."""
     with path.open("a") as file:
-        file.write(json.dumps(record, allow_nan=False) + "\n")
+        file.write(to_json(record) + "\n")
         file.flush()
         os.fsync(file.fileno())
 

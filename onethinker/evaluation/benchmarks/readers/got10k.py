@@ -5,7 +5,6 @@ val/list.txt, val/GOT-10k_Val_000001/00000001.jpg …, groundtruth.txt (x,y,w,h 
 cover.label
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -20,6 +19,7 @@ from onethinker.core.grammar import as_box, show
 from onethinker.core.sample import Sample
 from onethinker.core.sources import FrameFolder
 from onethinker.evaluation.benchmarks.readers.files import Bad, load_lines, refuse
+from onethinker.storage.strict_json import to_json
 from onethinker.tasks.tracking import MAX_KEY
 
 FPS = 10
@@ -99,7 +99,7 @@ def _read_video(folder: Path) -> Sample:
         "tracking",
         "video",
         media,
-        truth=json.dumps({"boxes": by_key}, allow_nan=False),
+        truth=to_json({"boxes": by_key}),
         source="GOT-10k",
         extra=frames,
     )

@@ -2,7 +2,6 @@
 when needed.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from onethinker.core.grammar import show
 from onethinker.core.masks import Mask, decode_rle
 from onethinker.core.sample import Sample
 from onethinker.media.pictures import open_picture
+from onethinker.storage.strict_json import to_json
 from onethinker.tasks.segmentation import NUM_POINTS
 
 PICTURE = "image"
@@ -104,7 +104,7 @@ def with_truth_from_masks(sample: Sample) -> Sample:
     answer = selection_of(masks[key])
     if sample.data_type == "video":
         answer = {"time": round(frame_times(sample)[key], 3), **answer}
-    return replace(sample, truth=json.dumps(answer, allow_nan=False))
+    return replace(sample, truth=to_json(answer))
 
 
 def selection_of(mask: Mask) -> dict[str, Any]:

@@ -6,7 +6,6 @@ refs        [{"ref_id", "ann_id", "image_id", "split": "testA", "sentences": [{"
 h], "segmentation"}]}
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from onethinker.core.sample import Sample
 from onethinker.evaluation.benchmarks.readers.files import Bad, field, find_folder, load_json, refuse
 from onethinker.evaluation.benchmarks.readers.masks import with_truth_from_masks
 from onethinker.evaluation.benchmarks.readers.pickles import load_plain_pickle
+from onethinker.storage.strict_json import to_json
 
 IMAGE_FOLDERS = ("train2014", "images/mscoco/images/train2014", "coco/train2014")
 """Where COCO's pictures may lie, below the data folder."""
@@ -92,7 +92,7 @@ def _box_sample(image: Any, item: Any, folder: Path) -> Sample:
         raise DataError(f"'bbox' must be [x, y, width, height] with an area, got {show(sides)}")
     x, y, w, h = sides
     box = box_from_px((x, y, x + w, y + h), width_px=width, height_px=height)
-    truth = json.dumps({"boxes": [round(min(max(side, 0), FULL), 3) for side in box]}, allow_nan=False)
+    truth = to_json({"boxes": [round(min(max(side, 0), FULL), 3) for side in box]})
     return Sample(
         "", "", "spatial grounding", "image", (folder / field(image, "file_name", str, "an image"),), truth=truth
     )

@@ -5,7 +5,6 @@ ActivityNet    {"v_uqiMw7tQ1Cc": {"duration": 55.1, "timestamps": [[0.3, 12.8], 
 …}
 """
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from onethinker.evaluation.benchmarks.readers.files import (
     number_field,
     refuse,
 )
+from onethinker.storage.strict_json import to_json
 
 _CHARADES = re.compile(r"(\S+) ([0-9.]+) ([0-9.]+)##(.+)")
 
@@ -98,5 +98,5 @@ def _sample(name: str, video: Path, sentence: str, span: list[float] | list[str]
         "temporal grounding",
         "video",
         (video,),
-        truth=json.dumps({"time": [start, end]}, allow_nan=False),
+        truth=to_json({"time": [start, end]}),
     )
