@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tyro
 
-from onethinker.cli import EXAMPLES, find_command, tyro_settings
+from onethinker.commands.dispatch import EXAMPLES, find_command, tyro_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])

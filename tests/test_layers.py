@@ -42,8 +42,6 @@ ROOMS = (
 HEIGHT = {name: height for height, name in enumerate(ROOMS)}
 
 STILL_UPWARD = {
-    ("commands/ranks.py", "cli"),
-    ("evaluation/runner.py", "report"),
     ("segmenters/sam2.py", "inference"),
 }
 """Imports that wait for their owner to turn them round; whoever does deletes the row."""

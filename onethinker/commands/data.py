@@ -32,7 +32,7 @@ def data(
         world: What they show: shapes, or named things; the others are for tests: drawing styles or things that training
             never shows, and longer clips.
     """
-    from onethinker.commands.evaluate import progress_bar
+    from onethinker.commands.console import progress_bar
     from onethinker.data.synthetic import write_dataset
     from onethinker.storage.atomic import check_writable
 

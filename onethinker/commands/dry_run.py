@@ -64,7 +64,7 @@ def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[list[str], Length |
     """Return what the recipe's data are, every record and the header of every medium looked at, and the most tokens
     that they take.
     """
-    from onethinker.commands.evaluate import progress_bar
+    from onethinker.commands.console import progress_bar
     from onethinker.inference.loading import load_processor
     from onethinker.training.inputs import Inputs, check_data, choose_inputs, measure, open_mixture, unused_weights
     from onethinker.training.lengths import Length

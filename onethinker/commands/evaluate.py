@@ -1,8 +1,7 @@
 """`onethinker evaluate`: a model's answers to many samples, graded, in a folder that a kill cannot harm."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
@@ -115,11 +114,11 @@ def evaluate(
     if list:
         show_list(data, as_json=json)
         return
+    from onethinker.evaluation.examples import draw_examples
     from onethinker.evaluation.runner import check_samples
     from onethinker.inference.loading import check_model, load_engine
     from onethinker.media.prefetch import Decoders
     from onethinker.report.page import write_report
-    from onethinker.report.pictures import draw_examples
     from onethinker.storage.atomic import check_writable
     from onethinker.tasks.template import Wording
 
@@ -180,6 +179,7 @@ def ask(
     decoders: "Decoders",
 ) -> Failures:
     """Have a model answer what has no answer yet; return which samples still have none."""
+    from onethinker.commands.console import progress_bar
     from onethinker.evaluation.runner import answer
 
     with progress_bar(f"asking {part.folder.name}") as on_progress:
@@ -201,6 +201,7 @@ def grade(part: Part, *, profile: Profile, judge: "Judge | None", segmenter: "Se
     """Return the results of a part's answers, graded anew, with masks where there is a segmenter or masks were made
     before.
     """
+    from onethinker.commands.console import progress_bar
     from onethinker.evaluation.masking import measure_masks
     from onethinker.evaluation.runner import score
 
@@ -440,18 +441,6 @@ def held_out_scenes(count: int, seed: int, limit: int | None = None, world: Worl
     from onethinker.data.synthetic import make_sample
 
     return [make_sample(seed, index, split=HELD_OUT, world=world) for index in range(min(count, limit or count))]
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function of (done, total) that moves a bar with the time left, on stderr."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
 def scores_as_json(scores: "Sequence[Score]") -> str:

@@ -22,7 +22,7 @@ def export(
         results: Folders of `onethinker evaluate` whose scores the card shows.
         dtype: Kind of number of the weights; by default as they were trained.
     """
-    from onethinker.report.export import check_export, export_model
+    from onethinker.report.model_export import check_export, export_model
 
     check_export(source, output, results)
     # What can be said without torch has been said.

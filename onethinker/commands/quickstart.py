@@ -209,7 +209,8 @@ def _write_data(records: Path, num_samples: int) -> None:
                 f"{records} holds {written} questions, --num-samples says {num_samples}; give another --output"
             )
         return
-    from onethinker.commands.evaluate import HELD_OUT, progress_bar
+    from onethinker.commands.console import progress_bar
+    from onethinker.commands.evaluate import HELD_OUT
     from onethinker.data.synthetic import write_dataset
 
     with progress_bar("painting") as on_progress:
@@ -217,7 +218,8 @@ def _write_data(records: Path, num_samples: int) -> None:
 
 
 def _evaluate(model: Path, records: Path, folder: Path) -> "tuple[Score, ...]":
-    from onethinker.commands.evaluate import progress_bar, read_file
+    from onethinker.commands.console import progress_bar
+    from onethinker.commands.evaluate import read_file
     from onethinker.core.request import SamplingParams
     from onethinker.evaluation.metrics import score_tasks
     from onethinker.evaluation.runner import evaluate

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onethinker.cli import BROKEN_PIPE, describe, dispatch
+from onethinker.commands.dispatch import BROKEN_PIPE, describe, dispatch
 from onethinker.core.errors import ConfigError, OneThinkerError
 from onethinker.processes.endings import SECONDS, WORKER_SECONDS, Ended, end_with_parent, ending_on_signals
 from onethinker.storage.strict_json import json_line

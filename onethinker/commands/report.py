@@ -29,8 +29,8 @@ def report(
             NAME.model-index.yaml to paste at the top of its model card.
     """
     from onethinker.core.errors import ConfigError
+    from onethinker.report.exports import write_exports
     from onethinker.report.page import write_report
-    from onethinker.report.tables import write_exports
 
     if not runs:
         raise ConfigError("give at least one run folder")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from onethinker.commands.evaluate import progress_bar
+from onethinker.commands.console import progress_bar
 from onethinker.storage.strict_json import to_json
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from onethinker.storage.strict_json import to_json
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from onethinker.commands.console import Progress
+    from onethinker.report.terminal import Progress
 
 LOOK_EVERY_S = 1.0
 
@@ -90,7 +90,8 @@ def _print_last(journal: Journal) -> None:
 
 
 def _follow(journal: Journal, console: "Console") -> None:
-    from onethinker.commands.console import Progress, draw, watching
+    from onethinker.commands.console import watching
+    from onethinker.report.terminal import Progress, draw
 
     rows = journal.new_rows()
     progress = Progress(_name(journal, rows), journal.steps, rows)

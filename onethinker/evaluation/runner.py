@@ -11,6 +11,7 @@ from onethinker.core.errors import AnswerError, CheckpointError, DataError
 from onethinker.core.request import SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.evaluation.answering import Recorder, answer_samples
+from onethinker.evaluation.examples import draw_examples
 from onethinker.evaluation.frame_metrics import with_frame_metrics
 from onethinker.evaluation.judge import Judge, judge_results
 from onethinker.evaluation.masking import with_stored_masks
@@ -29,7 +30,6 @@ from onethinker.evaluation.results import (
 from onethinker.inference.chat import plain_text
 from onethinker.inference.loading import LoadedEngine
 from onethinker.media.prefetch import Decoders
-from onethinker.report.pictures import draw_examples
 from onethinker.storage.hashing import Digests
 from onethinker.tasks import find_task, grade_response
 from onethinker.tasks.base import Profile

@@ -10,10 +10,10 @@ from typing import Literal
 
 from onethinker.core.errors import AnswerError
 from onethinker.core.grammar import find_answer, parse_response
+from onethinker.evaluation.examples import answer_picture, is_sheet, masks_by_result, truth_picture
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.runs import Evaluation, Run
 from onethinker.evaluation.scoring import unparsable
-from onethinker.report.pictures import answer_picture, is_sheet, masks_by_result, truth_picture
 
 RIGHT = 0.5
 """The accuracy from which on an answer counts as right among the samples; it is not used for any number."""

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from onethinker.commands.console import Lines, Progress, draw, sparkline, watching, watching_training
+from onethinker.commands.console import Lines, watching, watching_training
 from onethinker.commands.watch import Journal, watch
 from onethinker.core.errors import CheckpointError
 from onethinker.evaluation.runs import Training
+from onethinker.report.terminal import Progress, draw, sparkline
 from onethinker.training.metrics.alarms import Alarm
 from onethinker.training.metrics.records import RlRow, SftRow, TaskRow, read_journal, scalars
 

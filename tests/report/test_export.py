@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from onethinker.cli import dispatch
+from onethinker.commands.dispatch import dispatch
 from onethinker.core.errors import CheckpointError, ConfigError
 from onethinker.core.request import SamplingParams
 from onethinker.data.synthetic import make_sample
@@ -15,7 +15,7 @@ from onethinker.evaluation.runs import Training
 from onethinker.families.folder import ModelSettings, load_adapters, read_settings
 from onethinker.families.tiny import save_tiny
 from onethinker.inference.loading import load_engine, load_local
-from onethinker.report.export import export_model, find_source, model_card
+from onethinker.report.model_export import export_model, find_source, model_card
 from onethinker.rl.loop import train_rl
 from onethinker.training.adapters import choose_trained
 from onethinker.training.config import SftRecipe

@@ -17,6 +17,12 @@ from onethinker.core.masks import encode_rle
 from onethinker.core.sample import Sample
 from onethinker.data.synthetic import make_sample
 from onethinker.evaluation.benchmarks.readers.masks import selection_of
+from onethinker.evaluation.examples import (
+    answer_picture,
+    choose_examples,
+    draw_examples,
+    truth_picture,
+)
 from onethinker.evaluation.masking import MASKS_FILE, AnswerMasks
 from onethinker.evaluation.results import SETTINGS_FILE, Result, write_results
 from onethinker.evaluation.runs import Run, load_evaluation
@@ -24,12 +30,6 @@ from onethinker.media.budget import MediaBudget
 from onethinker.report import gallery as browsing
 from onethinker.report.gallery import make_gallery, outcome_of
 from onethinker.report.page import write_report
-from onethinker.report.pictures import (
-    answer_picture,
-    choose_examples,
-    draw_examples,
-    truth_picture,
-)
 from onethinker.tasks import find_task, grade_response
 from onethinker.tasks.base import Grade
 

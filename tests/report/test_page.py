@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 
 from onethinker.core.errors import CheckpointError, StorageError
+from onethinker.evaluation.examples import answer_picture, truth_picture
 from onethinker.evaluation.results import RESULTS_FILE, SETTINGS_FILE, Result, append_records
 from onethinker.evaluation.runs import find_runs, load_training
 from onethinker.processes.machine import about_this_machine
 from onethinker.report.page import write_report
-from onethinker.report.pictures import answer_picture, truth_picture
 from onethinker.tasks.base import Grade
 
 ABOUT = {

@@ -11,8 +11,8 @@ from onethinker.core.errors import StorageError
 from onethinker.evaluation.benchmarks.table import find_benchmark
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.runs import load_runs
+from onethinker.report.exports import model_index, write_exports
 from onethinker.report.page import published_rows, write_report
-from onethinker.report.tables import model_index, write_exports
 from onethinker.tasks.base import Grade
 from tests.report.test_gallery import SETTINGS, result, store
 

@@ -27,7 +27,7 @@ from onethinker.data.synthetic.dataset import write_dataset
 from onethinker.evaluation.runner import evaluate
 from onethinker.families.tiny import save_tiny
 from onethinker.inference.loading import load_engine
-from onethinker.report.export import export_model
+from onethinker.report.model_export import export_model
 from onethinker.training.config import SftRecipe
 from onethinker.training.sft import train_sft
 from onethinker.training.state.checkpoint import RunFolder, find_damage, load_optimizer, optimizer_tensors

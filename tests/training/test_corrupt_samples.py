@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from onethinker.commands.console import Progress, watching_training
+from onethinker.commands.console import watching_training
 from onethinker.core.errors import DataError
 from onethinker.data.formats.released import write_records
 from onethinker.data.mixture import Mixture
+from onethinker.report.terminal import Progress
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.sft import train_sft

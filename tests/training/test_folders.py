@@ -24,7 +24,7 @@ from onethinker.inference.loading import load_local
 from onethinker.inference.thinker import Thinker
 from onethinker.media.budget import MediaBudget
 from onethinker.media.writing import write_video
-from onethinker.report.export import export_model
+from onethinker.report.model_export import export_model
 from onethinker.training.config import SftRecipe
 from onethinker.training.sft import train_sft
 from tests.training.test_runs import SFT

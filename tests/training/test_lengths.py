@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from onethinker.cli import dispatch
+from onethinker.commands.dispatch import dispatch
 from onethinker.core.errors import ConfigError, DataError
 from onethinker.data.formats.released import write_records
 from onethinker.data.synthetic import write_dataset

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from onethinker.cli import dispatch
+from onethinker.commands.dispatch import dispatch
 from onethinker.core.errors import ConfigError, DataError, EngineError
 from onethinker.data.formats.released import write_records
 from onethinker.data.validate import check_files

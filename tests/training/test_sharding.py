@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from onethinker.cli import dispatch
+from onethinker.commands.dispatch import dispatch
 from onethinker.core.errors import ConfigError
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import BUILT_IN, Recipe, RlRecipe, SftRecipe

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from onethinker.cli import dispatch
+from onethinker.commands.dispatch import dispatch
 from onethinker.core.errors import ConfigError
 from onethinker.core.request import Request
 from onethinker.data.formats.released import write_records

@@ -1,0 +1,139 @@
+"""From words on the command line to a command: one function each, made into flags by tyro when it is asked for."""
+
+import ast
+import difflib
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from onethinker.core.errors import OneThinkerError, StorageError
+
+EXAMPLES: dict[str, str] = {
+    "ask": (
+        'onethinker ask photo.jpg "Where is the cat?" --task "spatial grounding" --model runs/quickstart/model --draw'
+        " cat.png"
+    ),
+    "segment": "onethinker segment clip.mp4 --box 330 360 470 990 --time 8.8 --draw cut.mp4 --masks cut.json",
+    "inspect": "onethinker inspect clip.mp4 --sheet frames.png",
+    "tasks": "onethinker tasks",
+    "grade": "onethinker grade --input answers.jsonl --output graded.jsonl",
+    "data": "onethinker data synthetic --output runs/scenes --num-samples 1000",
+    "sft": "onethinker sft tiny_sft --output runs/sft --set steps=200",
+    "rl": "onethinker rl tiny_rl --output runs/rl --set model=runs/sft/model steps=20",
+    "watch": "onethinker watch runs/rl",
+    "evaluate": "onethinker evaluate --model runs/rl/model --synthetic 120 --output runs/scores",
+    "report": "onethinker report runs/scores --output report.html",
+    "export": "onethinker export runs/rl --output my-thinker --results runs/scores",
+    "quickstart": "onethinker quickstart",
+    "doctor": "onethinker doctor",
+}
+"""The commands in the order of the road, each with a line to copy; `commands/NAME.py` holds the function NAME."""
+
+USAGE_ERROR = 2
+BROKEN_PIPE = 141
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""What no program can do anything about, whoever was writing: a full disk, a quota, a limit, a disk that is read-only
+or broken.
+"""
+
+
+def read_docstring(command: str) -> str:
+    """Return the docstring of a command's function without importing it, so that the list of commands stays fast."""
+    path = Path(__file__).with_name(f"{command}.py")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == command)
+    return ast.get_docstring(function) or ""
+
+
+def list_commands() -> str:
+    """Return the help of `onethinker` itself: every command, what it does in a sentence, and a line to copy."""
+    width = max(map(len, EXAMPLES))
+    rows = [f"  {name:<{width}}  {read_docstring(name).splitlines()[0]}" for name in EXAMPLES]
+    return "\n".join(
+        [
+            "usage: onethinker COMMAND [OPTIONS]",
+            "",
+            "One vision-language model that reasons about images and video and answers ten tasks.",
+            "",
+            "commands:",
+            *rows,
+            "",
+            "examples:",
+            *(f"  {EXAMPLES[name]}" for name in ("quickstart", "ask", "inspect", "grade")),
+            "",
+            (
+                "`onethinker COMMAND --help` shows the options of a command. Results go to stdout, everything else to"
+                " stderr;"
+            ),
+            "the exit code is 0 when all went well, 1 for an error and 2 for wrong usage.",
+        ]
+    )
+
+
+def find_command(name: str) -> Callable[..., Any]:
+    """Return the function behind a command; only its module is imported."""
+    return getattr(import_module(f"onethinker.commands.{name}"), name)  # type: ignore[no-any-return]
+
+
+def run_command(name: str, arguments: Sequence[str]) -> None:
+    """Parse the flags of one command and run it; leaves with 2 when they do not fit."""
+    import tyro
+
+    about = read_docstring(name).split("\nArgs:")[0].strip()
+    tyro.cli(
+        find_command(name),
+        prog=f"onethinker {name}",
+        description=f"{about}\n\nExample: {EXAMPLES[name]}",
+        args=arguments,
+        config=tyro_settings(),
+    )
+
+
+def tyro_settings() -> tuple[Any, ...]:
+    """Return how flags look: `--json` without a `--no-json`, no "None" to type, positional words by their name."""
+    from tyro.conf import DisallowNone, FlagCreatePairsOff, PositionalMetavarFromFieldName
+
+    return FlagCreatePairsOff, DisallowNone, PositionalMetavarFromFieldName
+
+
+def dispatch(arguments: Sequence[str]) -> int:
+    """Answer one command line and return the exit code."""
+    if not arguments:
+        print(list_commands(), file=sys.stderr)
+        return USAGE_ERROR
+    name, *rest = arguments
+    if name in ("-h", "--help", "help"):
+        print(list_commands())
+        return 0
+    if name == "--version":
+        from importlib.metadata import version
+
+        print(version("onethinker"))
+        return 0
+    if name not in EXAMPLES:
+        near = difflib.get_close_matches(name, EXAMPLES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the commands are {', '.join(EXAMPLES)}"
+        complain(f"onethinker has no command {name!r}; {hint}")
+        return USAGE_ERROR
+    run_command(name, rest)
+    return 0
+
+
+def complain(text: str) -> None:
+    """Print an error on stderr, in red where that is a terminal."""
+    from rich.console import Console
+
+    Console(stderr=True, soft_wrap=True).print(f"error: {text}", style="red", markup=False, highlight=False)
+
+
+def describe(error: BaseException) -> str | None:
+    """Return what to say of an error, None where it is a mistake of ours and its traceback is wanted."""
+    if isinstance(error, StorageError):
+        return f"{error}. Make that possible and run the same command again: it goes on"
+    if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
+        where = error.filename or "the output, or a file of a library"
+        return f"{where}: cannot be written: {error.strerror}. Make that possible and run the same command again"
+    return str(error) if isinstance(error, OneThinkerError) else None
