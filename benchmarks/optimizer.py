@@ -21,7 +21,7 @@ import torch
 
 from onethinker.commands.doctor import describe_processor
 from onethinker.training.config import SftRecipe
-from onethinker.training.packing.forest import Tree
+from onethinker.training.packing.prefix_group import Tree
 from onethinker.training.session import Run, open_run
 
 BAR = 1.5

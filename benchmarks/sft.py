@@ -23,7 +23,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from onethinker.training.loss import token_logps
-from onethinker.training.packing.forest import Prompt, Tree, pack, rows_of, use_forest_attention
+from onethinker.training.packing.attention import use_packed_attention
+from onethinker.training.packing.prefix_group import Prompt, Tree, rows_of
+from onethinker.training.packing.row import pack
 from onethinker.training.session import score
 
 SAMPLES, BATCH, ROW = 32, 8, 4096
@@ -115,7 +117,7 @@ def padded(model, samples: list[Tree], *, masked: bool, grouped: bool) -> float:
 
 def packed(model, samples: list[Tree]) -> float:
     """Run forward and backward over packed rows, as `onethinker sft` does, and return the loss."""
-    use_forest_attention(model)
+    use_packed_attention(model)
     tokens, loss = sum(sample.num_scored for sample in samples), 0.0
     for members in rows_of(samples, ROW):
         part = -score(model, pack(members))[0].sum() / tokens
@@ -132,7 +134,7 @@ def main() -> None:
     torch.set_num_threads(1)
     model, processor = build()
     # Every way takes in patches alike, so that what is compared is padding.
-    use_forest_attention(model)
+    use_packed_attention(model)
     samples = make_samples(model, processor)
     print(f"{sum(sample.num_tokens for sample in samples)} tokens in {SAMPLES} samples")
     compare(

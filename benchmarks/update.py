@@ -22,7 +22,9 @@ from small_model import QUESTION, build, encode, pictures
 from torch import Tensor
 
 from onethinker.training.loss import token_logps
-from onethinker.training.packing.forest import Prompt, Tree, pack, use_forest_attention
+from onethinker.training.packing.attention import use_packed_attention
+from onethinker.training.packing.prefix_group import Prompt, Tree
+from onethinker.training.packing.row import pack
 from onethinker.training.session import score
 
 PICTURES = {300: (512, 1), 1000: (1024, 1)}
@@ -103,7 +105,7 @@ def compare(model, processor, tree: Tree, rounds: int) -> tuple[float, float, fl
         return seconds(model, lambda: naive_logps(model, tree))
 
     def packed() -> float:
-        use_forest_attention(model)
+        use_packed_attention(model)
         return seconds(model, lambda: score(model, row)[0])
 
     times = [(naive(), packed()) for _ in range(rounds + 1)][1:]
@@ -126,7 +128,7 @@ def measure_peak(kind: str, length: int) -> float:
     tree = make_tree(make_prompt(model, processor, length, seen=False), [64] * 8)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if kind == "packed":
-        use_forest_attention(model)
+        use_packed_attention(model)
         score(model, pack([tree]))[0].mean().backward()
     else:
         naive_logps(model, tree).mean().backward()

@@ -161,7 +161,7 @@ def measure_step(processes: int) -> float:
     import torch
 
     from onethinker.training.config import SftRecipe
-    from onethinker.training.packing.forest import Tree
+    from onethinker.training.packing.prefix_group import Tree
     from onethinker.training.session import open_run
 
     recipe, threads = SftRecipe.load("tiny_sight"), torch.get_num_threads()

@@ -23,7 +23,7 @@ from onethinker.training.config import RlRecipe, RolloutSettings
 from onethinker.training.inputs import too_long_text
 from onethinker.training.lengths import Length
 from onethinker.training.metrics.records import Summary, covers_whole_frame, note_answer
-from onethinker.training.packing.forest import Prompt
+from onethinker.training.packing.prefix_group import Prompt
 from onethinker.training.session import Run
 
 

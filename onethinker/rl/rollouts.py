@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from onethinker.training.packing.decoding import GroupCache
-from onethinker.training.packing.forest import Prompt
+from onethinker.training.packing.prefix_group import Prompt
 
 COMPACT_BELOW = 0.7
 """Finished answers leave the batch when less than this share of it is still under way."""

@@ -18,7 +18,9 @@ from onethinker.training.config import RlRecipe
 from onethinker.training.loss import clipped_policy_loss, kl_k3, token_weights
 from onethinker.training.metrics.bad_steps import BadStep
 from onethinker.training.metrics.records import MEASURED, Measured
-from onethinker.training.packing.forest import Row, Tree, deal, use_forest_attention
+from onethinker.training.packing.attention import use_packed_attention
+from onethinker.training.packing.prefix_group import Tree, deal
+from onethinker.training.packing.row import Row
 from onethinker.training.session import Run, score
 
 Reference = Callable[[Row], Tensor]
@@ -51,7 +53,7 @@ def open_reference(run: Run, recipe: RlRecipe) -> Reference | None:
     else:
         dtype = "float32" if recipe.dtype == "float32" else "bfloat16"
         start = load_local(recipe.model, seed=recipe.seed, dtype=dtype).model
-        use_forest_attention(start)
+        use_packed_attention(start)
         start.to(run.accelerator.device).eval().requires_grad_(False)
 
     def reference(row: Row) -> Tensor:

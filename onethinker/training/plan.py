@@ -15,7 +15,7 @@ from onethinker.training.adapters import Count, choose_trained, count_parameters
 from onethinker.training.config import Dealing, Part, Recipe, RlRecipe, SftRecipe
 from onethinker.training.lengths import Length
 from onethinker.training.loss import LOGITS_AT_ONCE
-from onethinker.training.packing.forest import check_packing
+from onethinker.training.packing.attention import check_packing
 
 TEXT_TOKENS = 1024
 """What question, options and instructions take at most in an estimate; a time before each pair of frames comes on

@@ -38,16 +38,9 @@ from onethinker.training.metrics.bad_steps import BadStep, Taken, first_not_fini
 from onethinker.training.metrics.records import Stopwatch
 from onethinker.training.metrics.trackers import Trackers, check_trackers
 from onethinker.training.optimizer import learning_rate, make_optimizer
-from onethinker.training.packing.forest import (
-    Prompt,
-    Row,
-    Tree,
-    check_packing,
-    pack,
-    rows_of,
-    split_prompts,
-    use_forest_attention,
-)
+from onethinker.training.packing.attention import check_packing, use_packed_attention
+from onethinker.training.packing.prefix_group import Prompt, Tree, rows_of, split_prompts
+from onethinker.training.packing.row import Row, pack
 from onethinker.training.parallel.fsdp2 import (
     average_whole_gradients,
     gathered,
@@ -476,7 +469,7 @@ def open_run(
         digests["model"] = digest_model(recipe.model)
         changed += folder.check_inputs({"model": digests["model"]}, allow_changes=allow_changes)
     model = engine.model.to(accelerator.device)
-    use_forest_attention(model)
+    use_packed_attention(model)
     model.train()
     choose_trained(model, recipe)
     if checkpoint and lora is not None:

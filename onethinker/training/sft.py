@@ -19,7 +19,8 @@ from onethinker.training.metrics.alarms import Watch
 from onethinker.training.metrics.bad_steps import bad_step_rows
 from onethinker.training.metrics.records import SftRow
 from onethinker.training.optimizer import learning_rate
-from onethinker.training.packing.forest import Prompt, Row, Tree, deal
+from onethinker.training.packing.prefix_group import Prompt, Tree, deal
+from onethinker.training.packing.row import Row
 from onethinker.training.session import OnStep, Run, open_run
 from onethinker.training.state.checkpoint import Progress
 

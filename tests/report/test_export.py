@@ -19,7 +19,7 @@ from onethinker.report.model_export import export_model, find_source, model_card
 from onethinker.rl.loop import train_rl
 from onethinker.training.adapters import choose_trained
 from onethinker.training.config import SftRecipe
-from onethinker.training.packing.forest import pack
+from onethinker.training.packing.row import pack
 from onethinker.training.sft import train_sft
 from tests.training.test_adapters import rl_recipe
 from tests.training.test_packing import some_trees
@@ -50,7 +50,7 @@ def test_an_exported_checkpoint_of_adapters_loads_in_transformers_with_the_same_
     load_adapters(checkpoint / "model", adapted)
 
     row = pack(some_trees(prompts)[:1])
-    inputs = {name: value for name, value in row.inputs.items() if name != "forest"}
+    inputs = {name: value for name, value in row.inputs.items() if name != "layout"}
     with torch.no_grad():
         expected, found, before = (network(**inputs).logits for network in (adapted, model, base.model))
     # Weights and change of weights are added once, not their products.

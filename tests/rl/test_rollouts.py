@@ -8,7 +8,8 @@ import torch
 from onethinker.rl.loop import train_rl
 from onethinker.rl.rollouts import sample_answers
 from onethinker.training.config import RlRecipe
-from onethinker.training.packing.forest import Tree, pack
+from onethinker.training.packing.prefix_group import Tree
+from onethinker.training.packing.row import pack
 from onethinker.training.session import score
 
 LIMIT = 12

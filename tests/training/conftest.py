@@ -11,7 +11,8 @@ from onethinker.data.synthetic import make_sample
 from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
 from onethinker.inference.encode import build_request, encode_requests
 from onethinker.training.config import SftRecipe
-from onethinker.training.packing.forest import Prompt, split_prompts, use_forest_attention
+from onethinker.training.packing.attention import use_packed_attention
+from onethinker.training.packing.prefix_group import Prompt, split_prompts
 from onethinker.training.sft import train_sft
 
 
@@ -27,7 +28,7 @@ def one_thread():
 def tiny():
     """An untrained tiny model whose random weights are large enough that every token matters, and its processor."""
     model, processor = build_tiny(seed=3)
-    use_forest_attention(model)
+    use_packed_attention(model)
     return model, processor
 
 

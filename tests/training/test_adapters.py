@@ -1,4 +1,4 @@
-"""Adapters and frozen parts: what is trained is what was named, the forest stays exact, checkpoints are small and
+"""Adapters and frozen parts: what is trained is what was named, packed rows stay exact, checkpoints are small and
 resume bit for bit.
 """
 
@@ -17,7 +17,8 @@ from onethinker.inference.loading import load_local
 from onethinker.rl.loop import train_rl
 from onethinker.training.adapters import base_weights, choose_trained, count_parameters, is_adapter, part_of
 from onethinker.training.config import LoraSettings, RlRecipe, SftRecipe
-from onethinker.training.packing.forest import pack, use_forest_attention
+from onethinker.training.packing.attention import use_packed_attention
+from onethinker.training.packing.row import pack
 from onethinker.training.session import score
 from onethinker.training.sft import train_sft
 from onethinker.training.state.checkpoint import RunFolder
@@ -31,7 +32,7 @@ LORA = {"rank": 4, "alpha": 8.0, "parts": ALL}
 def with_adapters(parts=ALL, **settings):
     """Return a tiny model whose adapters are no longer nothing."""
     model, _ = build_tiny(seed=3)
-    use_forest_attention(model)
+    use_packed_attention(model)
     choose_trained(model, SftRecipe(lora=LoraSettings(rank=4, parts=parts), **settings))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -131,7 +132,7 @@ def test_packing_is_exact_under_adapters_and_gradient_checkpointing(prompts):
 
 def test_the_model_without_its_adapters_is_the_one_that_training_began_with(prompts):
     base, _ = build_tiny(seed=3)
-    use_forest_attention(base)
+    use_packed_attention(base)
     model, row = with_adapters(), pack(some_trees(prompts))
     with torch.no_grad():
         expected, adapted = score(base, row)[0], score(model, row)[0]

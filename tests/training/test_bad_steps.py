@@ -19,7 +19,8 @@ from onethinker.rl.loop import train_rl
 from onethinker.rl.update import GradedTree, PolicyLoss
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.metrics.bad_steps import BadStep, first_not_finite
-from onethinker.training.packing.forest import Prompt, Row
+from onethinker.training.packing.prefix_group import Prompt
+from onethinker.training.packing.row import Row
 from onethinker.training.sft import train_sft
 from onethinker.training.state.checkpoint import Progress, RunFolder, Streak, load_progress, save_progress
 from tests.training.test_runs import StopRunError, journal, stop_after

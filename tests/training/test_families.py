@@ -22,7 +22,9 @@ from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny, buil
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.loss import token_logps
-from onethinker.training.packing.forest import FOREST_ATTENTION, Prompt, Tree, check_packing, pack
+from onethinker.training.packing.attention import PACKED_ATTENTION, check_packing
+from onethinker.training.packing.prefix_group import Prompt, Tree
+from onethinker.training.packing.row import pack
 from onethinker.training.plan import make_plan
 from onethinker.training.session import score
 from onethinker.training.sft import train_sft
@@ -107,7 +109,7 @@ def one_by_one(model: Any, trees: list[Tree]) -> torch.Tensor:
 
 
 def packed(model: Any, trees: list[Tree]) -> torch.Tensor:
-    model.config.text_config._attn_implementation = FOREST_ATTENTION
+    model.config.text_config._attn_implementation = PACKED_ATTENTION
     return score(model, pack(trees))[0]
 
 

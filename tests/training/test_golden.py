@@ -19,7 +19,8 @@ from onethinker.rl.rollouts import Rollout
 from onethinker.rl.update import open_reference, update_policy
 from onethinker.tasks import find_task, grade_response
 from onethinker.training.config import RlRecipe, SftRecipe
-from onethinker.training.packing.forest import Tree, pack
+from onethinker.training.packing.prefix_group import Tree
+from onethinker.training.packing.row import pack
 from onethinker.training.session import open_run, score
 from onethinker.training.sft import train_sft
 from onethinker.training.state.checkpoint import RunFolder

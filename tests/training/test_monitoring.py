@@ -31,7 +31,8 @@ from onethinker.training.metrics.records import (
     task_rows,
 )
 from onethinker.training.metrics.trackers import check_trackers
-from onethinker.training.packing.forest import Prompt, Row
+from onethinker.training.packing.prefix_group import Prompt
+from onethinker.training.packing.row import Row
 from onethinker.training.sft import train_sft
 from onethinker.training.state.checkpoint import RunFolder
 

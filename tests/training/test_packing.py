@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from onethinker.training.loss import token_logps
-from onethinker.training.packing import forest as packing
-from onethinker.training.packing.forest import Tree, joined_branches, pack, rows_of
+from onethinker.training.packing import attention
+from onethinker.training.packing.attention import joined_branches
+from onethinker.training.packing.prefix_group import Tree, rows_of
+from onethinker.training.packing.row import pack
 from onethinker.training.session import score
 
 SHORT = ((7,), (5, 9, 3), (1, 4), (12, 2, 2, 6))
@@ -38,7 +40,7 @@ def one_by_one(model, trees: list[Tree]) -> Tensor:
                 input_ids=ids, mm_token_type_ids=types, attention_mask=torch.ones_like(ids), **tree.prompt.pixels
             ).logits[0]
             logps.append(token_logps(logits[len(tree.prompt.input_ids) - 1 : -1], answer)[0])
-    model.config.text_config._attn_implementation = "onethinker_forest"
+    model.config.text_config._attn_implementation = "onethinker_packed"
     model.model.visual.patch_embed.proj.forward = patches
     return torch.cat(logps)
 
@@ -50,7 +52,7 @@ def test_packed_log_probabilities_and_gradients_equal_one_by_one_ones(tiny, prom
     model, _ = tiny
     if road == "joined":
         # What other devices than the CPU do.
-        monkeypatch.setattr(packing, "_merged_branches", joined_branches)
+        monkeypatch.setattr(attention, "_merged_branches", joined_branches)
     trees = [some_trees(prompts, lengths)[kind] for kind in kinds]
     weights = torch.linspace(-1, 1, sum(len(answer) for tree in trees for answer in tree.answers))
 
@@ -142,14 +144,14 @@ def test_a_tree_longer_than_a_row_gets_one_of_its_own(prompts):
 
 def test_padding_is_a_small_share_of_what_is_attended_however_unequal_the_answers(prompts):
     [tree] = some_trees(prompts[:1], ((400, 1, 2, 30, 31, 350, 3, 3),))
-    [branches] = pack([tree]).inputs["forest"].branches
+    [branches] = pack([tree]).inputs["layout"].branches
     assert sorted(map(len, branches.groups)) == [1, 2, 2, 3]
     assert sum(group.numel() for group in branches.groups) < 1.3 * branches.num_tokens
 
 
 def test_a_layout_grows_with_the_tokens_of_a_row_and_not_with_their_square(prompts):
     def places(length: int) -> int:
-        layout = pack(some_trees(prompts, ((length, 5), (3, length), (length,), (9, 9)))).inputs["forest"]
+        layout = pack(some_trees(prompts, ((length, 5), (3, length), (length,), (9, 9)))).inputs["layout"]
         return sum(
             t.numel() for t in [layout.gather_N, *layout.stems, *(g for tree in layout.branches for g in tree.groups)]
         )

@@ -18,7 +18,8 @@ from onethinker.inference.loading import load_outline
 from onethinker.media.budget import MediaBudget
 from onethinker.training.adapters import choose_trained, count_parameters
 from onethinker.training.config import RlRecipe, SftRecipe
-from onethinker.training.packing.forest import pack, use_forest_attention
+from onethinker.training.packing.attention import use_packed_attention
+from onethinker.training.packing.row import pack
 from onethinker.training.plan import Shape, estimate_memory, largest_visual_tokens, make_plan, peak, plan_batch
 from onethinker.training.session import score
 from onethinker.training.sft import train_sft
@@ -111,7 +112,7 @@ def test_the_estimate_of_activations_is_near_what_torch_keeps(prompts, settings)
     recipe = SftRecipe(max_row_tokens=64, **settings)
     model, _ = build_tiny()
     model.to(getattr(torch, recipe.weights_dtype)).train()
-    use_forest_attention(model)
+    use_packed_attention(model)
     choose_trained(model, recipe)
     if recipe.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})

@@ -19,7 +19,8 @@ from onethinker.inference.encode import encode_requests, split_questions
 from onethinker.media.reading import read_clip
 from onethinker.training import session as training_run
 from onethinker.training.config import SftRecipe
-from onethinker.training.packing.forest import Prompt, Tree, pack, split_prompts
+from onethinker.training.packing.prefix_group import Prompt, Tree, split_prompts
+from onethinker.training.packing.row import pack
 from onethinker.training.session import score
 from onethinker.training.sft import train_sft
 from onethinker.training.state.checkpoint import RunFolder

@@ -21,7 +21,9 @@ from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
 from onethinker.inference.encode import build_request, encode_requests
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import SftRecipe
-from onethinker.training.packing.forest import Tree, pack, split_prompts, use_forest_attention
+from onethinker.training.packing.attention import use_packed_attention
+from onethinker.training.packing.prefix_group import Tree, split_prompts
+from onethinker.training.packing.row import pack
 from onethinker.training.parallel.zero2 import VisionLast, wants_zero
 from onethinker.training.session import score
 from onethinker.training.sft import train_sft
@@ -141,7 +143,7 @@ def test_training_loads_deepspeed_only_when_it_is_asked_for():
 
 def test_gradients_arrive_in_one_order_whatever_a_row_shows():
     model, processor = build_tiny(seed=3)
-    use_forest_attention(model)
+    use_packed_attention(model)
     order: list[str] = []
     for name, parameter in model.named_parameters():
         parameter.register_post_accumulate_grad_hook(lambda _, name=name: order.append(name))

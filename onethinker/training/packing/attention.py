@@ -1,0 +1,216 @@
+"""The attention of a packed row, which transformers calls under a name of ours; the rest of the model stays its own.
+
+Dimensions: A answers, R tokens of an answer, M tokens of all answers of a group, N tokens of a row, H heads, D head
+size.
+"""
+
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention.bias import causal_lower_right
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+from onethinker.core.errors import ConfigError
+from onethinker.training.packing.decoding import GroupCache
+from onethinker.training.packing.row import Layout
+
+PACKED_ATTENTION = "onethinker_packed"
+"""The name under which transformers knows our attention."""
+PROVEN_FAMILIES = frozenset(f"transformers.models.{name}.modeling_{name}" for name in ("qwen3_vl", "qwen3_vl_moe"))
+"""Where the layers are defined for which tests show that a packed row gives what each sample by itself gives."""
+
+
+def check_packing(model: Any) -> None:
+    """Do nothing where packed rows are proven to be exact for every layer of the language model.
+
+    Gated delta nets, state spaces and convolutions read on from one sample into the next, and windows and chunks of
+    attention would be counted over a whole row; nothing would say so.
+
+    Raises: ConfigError: there are layers of another kind; it names them.
+    """
+    network = getattr(model, "model", model)
+    language = getattr(network, "language_model", network)
+    kinds = getattr(language.config, "layer_types", None) or ()
+    strange = [f"layer {number}: {kind}" for number, kind in enumerate(kinds) if kind != "full_attention"]
+    unproven: dict[str, list[str]] = {}
+    for name, module in (("model", model), *language.named_modules(prefix="language_model")):
+        if not _is_proven(module):
+            unproven.setdefault(type(module).__name__, []).append(name)
+    strange += [
+        f"{kind} ({places[0]}{f' and {len(places) - 1} more' if places[1:] else ''})"
+        for kind, places in unproven.items()
+    ]
+    if strange:
+        raise ConfigError(
+            f"{type(model).__name__}: training packs samples side by side, which is proven to be exact for Qwen3-VL"
+            " models only. This one has layers of other kinds, which may read on from one sample into the next:"
+            f" {', '.join(strange)}. Train a Qwen3-VL model; `onethinker ask` and `evaluate` pack nothing"
+        )
+
+
+def _is_proven(module: nn.Module) -> bool:
+    """Return whether a layer takes each token by itself, or is of a family that is proven."""
+    if isinstance(module, nn.Linear | nn.Embedding | nn.ModuleList | nn.Dropout):
+        return True
+    where = type(module).__module__
+    return where in PROVEN_FAMILIES or where in ("torch.nn.modules.activation", "transformers.activations")
+
+
+def use_packed_attention(model: Any) -> None:
+    """Let the language model read packed rows; without a layout it attends as before. The weights are untouched.
+
+    The vision tower also takes its patches in by one matrix product, which the convolution over patches that do not
+    overlap is, and many times slower.
+    """
+    model.config.text_config._attn_implementation = PACKED_ATTENTION
+    for module in model.model.visual.patch_embed.modules():
+        if isinstance(module, nn.Conv3d):
+            assert module.kernel_size == module.stride, "patches overlap"
+            setattr(module, "forward", MethodType(_whole_patches, module))  # noqa: B010 (a method to mypy)
+
+
+def _whole_patches(convolution: nn.Conv3d, patches: Tensor) -> Tensor:
+    """Return what a convolution gives for patches of its kernel's size, (patches, features)."""
+    return nn.functional.linear(patches.flatten(1), convolution.weight.flatten(1), convolution.bias)
+
+
+def packed_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    layout: Layout | None = None,
+    decoding: GroupCache | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Return the attention output (1, N, heads, D) of a packed row, or (B, 1, heads, D) of the next token of answers
+    under way.
+
+    Without a layout or a cache of groups this is transformers' own sdpa.
+
+    Stems are causal calls without a mask. The answers of a tree look at its prompt and at themselves; nothing has the
+    size of a prompt's square.
+    """
+    scale = module.head_dim**-0.5 if scaling is None else scaling
+    if decoding is not None:
+        return decoding.attend(module.layer_idx, query, key, value, scale), None
+    if layout is None:
+        output: Tensor = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)[0]
+        return output, None
+    repeats = module.num_key_value_groups
+    # Under autocast the norms of queries and keys leave float32 behind; attention wants one kind.
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    # The row of zeros at the end is what padding points at; causal attention never sees it from a token that counts.
+    q, k, v = (
+        nn.functional.pad(states[0].transpose(0, 1), (0, 0, 0, 0, 0, 1))
+        for states in (query, key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1))
+    )
+    outputs = []
+    for stem in layout.stems:
+        q_stem, k_stem, v_stem = (states[stem].transpose(1, 2) for states in (q, k, v))
+        outputs.append(
+            scaled_dot_product_attention(q_stem, k_stem, v_stem, is_causal=True, scale=scale)
+            .transpose(1, 2)
+            .flatten(0, 1)
+        )
+    branches = _merged_branches if query.device.type == "cpu" else joined_branches
+    for tree in layout.branches:
+        first = tree.start + tree.prompt_length
+        prompt, answers = slice(tree.start, first), slice(first, first + tree.num_tokens)
+        outputs.append(branches(q[answers], k[answers], v[answers], k[prompt], v[prompt], scale, tree.groups))
+    return torch.cat(outputs)[layout.gather_N][None], None
+
+
+def joined_branches(
+    q: Tensor, k: Tensor, v: Tensor, prompt_k: Tensor, prompt_v: Tensor, scale: float, groups: tuple[Tensor, ...]
+) -> Tensor:
+    """Return the attention of a tree's answers (M, H, D), each over its prompt joined by itself: a copy of the prompt
+    for each answer.
+    """
+    outputs = torch.empty_like(torch.cat([q, q[:1]]))
+    q, k, v = (nn.functional.pad(states, (0, 0, 0, 0, 0, 1)) for states in (q, k, v))
+    for group_AR in groups:
+        keys, values = (
+            torch.cat([prompt.expand(len(group_AR), *prompt.shape), states[group_AR]], 1).transpose(1, 2)
+            for prompt, states in ((prompt_k, k), (prompt_v, v))
+        )
+        queries = q[group_AR].transpose(1, 2)
+        seen = causal_lower_right(queries.shape[2], keys.shape[2])
+        output = scaled_dot_product_attention(queries, keys, values, attn_mask=seen, scale=scale)
+        outputs = outputs.index_put((group_AR,), output.transpose(1, 2))
+    return outputs[:-1]
+
+
+def _merged_branches(
+    q: Tensor, k: Tensor, v: Tensor, prompt_k: Tensor, prompt_v: Tensor, scale: float, groups: tuple[Tensor, ...]
+) -> Tensor:
+    output: Tensor = _MergedBranches.apply(q, k, v, prompt_k, prompt_v, scale, *groups)
+    return output
+
+
+class _MergedBranches(torch.autograd.Function):
+    """What `joined_branches` gives, on CPU: all answers look at the one prompt in a single call, each at itself in
+    another.
+
+    The two outputs are averaged with the softmax sums of the two calls as weights, which is exact. In backward each
+    call gets the merged output and sum, with which its own formula is that of the whole. Source: ring attention, arXiv
+    2310.01889.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, prompt_k: Tensor, prompt_v: Tensor, scale: float, *groups: Tensor
+    ) -> Tensor:
+        flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        output, norm = flash(*map(_heads_first, (q, prompt_k, prompt_v)), scale=scale)
+        output_MHD, norm_MH = output[0].transpose(0, 1).float(), norm[0].T
+        own_MHD, own_norm_MH = (torch.cat([states, states[:1]]) for states in (output_MHD, norm_MH))
+        padded = [nn.functional.pad(states, (0, 0, 0, 0, 0, 1)) for states in (q, k, v)]
+        for group_AR in groups:
+            output, norm = flash(*(states[group_AR].transpose(1, 2) for states in padded), is_causal=True, scale=scale)
+            own_MHD[group_AR], own_norm_MH[group_AR] = output.transpose(1, 2).float(), norm.transpose(1, 2)
+        total_MH = torch.logaddexp(norm_MH, own_norm_MH[:-1])
+        shares = [(part - total_MH).exp()[..., None] for part in (norm_MH, own_norm_MH[:-1])]
+        merged_MHD: Tensor = (output_MHD * shares[0] + own_MHD[:-1] * shares[1]).to(q.dtype)
+        ctx.save_for_backward(q, k, v, prompt_k, prompt_v, merged_MHD, total_MH, *groups)
+        ctx.scale = scale
+        return merged_MHD
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, prompt_k, prompt_v, merged_MHD, total_MH, *groups = ctx.saved_tensors
+        flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+        states = [*map(_heads_first, (gradients[0], q, prompt_k, prompt_v, merged_MHD)), total_MH.T[None].contiguous()]
+        q_gradient, *prompt_gradients = (
+            part[0].transpose(0, 1) for part in flash(*states, 0.0, False, scale=ctx.scale)
+        )
+        sums = [
+            nn.functional.pad(q_gradient, (0, 0, 0, 0, 0, 1)),
+            *(part.new_zeros(len(q) + 1, *part.shape[1:]) for part in prompt_gradients),
+        ]
+        padded = [nn.functional.pad(part, (0, 0, 0, 0, 0, 1)) for part in (gradients[0], q, k, v, merged_MHD)]
+        padded_norm = nn.functional.pad(total_MH, (0, 0, 0, 1))
+        for group_AR in groups:
+            states = [
+                *(part[group_AR].transpose(1, 2) for part in padded),
+                padded_norm[group_AR].transpose(1, 2).contiguous(),
+            ]
+            for total, part in zip(sums, flash(*states, 0.0, True, scale=ctx.scale), strict=True):
+                total[group_AR] += part.transpose(1, 2)
+        return (*(total[:-1] for total in sums), *prompt_gradients, None, *(None for _ in groups))
+
+
+def _heads_first(states_LHD: Tensor) -> Tensor:
+    return states_LHD.transpose(0, 1)[None]
+
+
+AttentionInterface.register(PACKED_ATTENTION, packed_attention)
+AttentionMaskInterface.register(PACKED_ATTENTION, sdpa_mask)

@@ -1,0 +1,120 @@
+"""A prompt with the answers that share it, and how such groups are dealt to rows.
+
+Dimensions: P tokens of a prompt, R tokens of an answer.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor
+
+from onethinker.core.request import Request
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One encoded request: token ids and types (P,), M-RoPE positions (3, P), pixels and grids of its media."""
+
+    input_ids: Tensor
+    mm_token_type_ids: Tensor
+    positions: Tensor
+    pixels: dict[str, Tensor]
+
+    @property
+    def visual_tokens(self) -> int:
+        """Tokens that stand for pictures and frames."""
+        return int((self.mm_token_type_ids > 0).sum())
+
+    def beginning(self, length: int) -> "Prompt":
+        """Return its first tokens, with all media, which must lie among them."""
+        return Prompt(self.input_ids[:length], self.mm_token_type_ids[:length], self.positions[:, :length], self.pixels)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A prompt with one or several answers; an answer is token ids with the end token, of shape (R,).
+
+    The first `unscored` tokens of an answer, by default none, are read and not learned: a question of its own about the
+    media of the prompt. `samples` are the ids of what it was made from, for messages.
+    """
+
+    prompt: Prompt
+    answers: tuple[Tensor, ...]
+    unscored: tuple[int, ...] = field(default=(), kw_only=True)
+    samples: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that the tree takes in a row."""
+        return len(self.prompt.input_ids) + sum(len(answer) for answer in self.answers)
+
+    @property
+    def num_scored(self) -> int:
+        """Tokens that are learned."""
+        return sum(len(answer) for answer in self.answers) - sum(self.unscored)
+
+
+def split_prompts(batch: Mapping[str, Tensor], requests: Sequence[Request], model: Any) -> list[Prompt]:
+    """Return the single prompts of a padded batch that `encode_requests` made, with their media and the model's
+    positions.
+    """
+    grids = {name: batch[name] for name in ("image_grid_thw", "video_grid_thw") if name in batch}
+    positions, _ = model.model.get_rope_index(
+        batch["input_ids"], batch["mm_token_type_ids"], attention_mask=batch["attention_mask"], **grids
+    )
+    prompts, places = [], {"image": [0, 0], "video": [0, 0]}
+    for row, request in enumerate(requests):
+        kept = batch["attention_mask"][row].bool()
+        pixels: dict[str, Tensor] = {}
+        for kind, values, grid_name in (
+            ("image", "pixel_values", "image_grid_thw"),
+            ("video", "pixel_values_videos", "video_grid_thw"),
+        ):
+            count = sum(clip.kind == kind for clip in request.media)
+            if count:
+                first, patch = places[kind]
+                grid = batch[grid_name][first : first + count]
+                patches = int(grid.prod(-1).sum())
+                pixels[values], pixels[grid_name] = batch[values][patch : patch + patches], grid
+                places[kind] = [first + count, patch + patches]
+        prompts.append(
+            Prompt(
+                batch["input_ids"][row][kept], batch["mm_token_type_ids"][row][kept], positions[:, row, kept], pixels
+            )
+        )
+    return prompts
+
+
+def deal(lengths: Sequence[int], room: int) -> list[range]:
+    """Return the numbers of answers in parts of at most `room` tokens each; an answer that is longer is a part of its
+    own.
+
+    >>> deal([3, 4, 2, 9, 1], 8)
+    [range(0, 2), range(2, 3), range(3, 4), range(4, 5)]
+    """
+    firsts, taken = [0], 0
+    for number, length in enumerate(lengths):
+        if number > firsts[-1] and taken + length > room:
+            firsts.append(number)
+            taken = 0
+        taken += length
+    return [range(first, end) for first, end in pairwise([*firsts, len(lengths)])]
+
+
+def rows_of(trees: Sequence[Tree], max_tokens: int) -> list[list[Tree]]:
+    """Return the trees dealt to rows of at most `max_tokens` tokens, longest first; a longer tree gets a row of its
+    own.
+    """
+    rows: list[list[Tree]] = []
+    room: list[int] = []
+    for tree in sorted(trees, key=lambda tree: tree.num_tokens, reverse=True):
+        fitting = next((n for n, free in enumerate(room) if free >= tree.num_tokens), None)
+        if fitting is None:
+            rows.append([])
+            room.append(max_tokens)
+            fitting = len(rows) - 1
+        rows[fitting].append(tree)
+        room[fitting] -= tree.num_tokens
+    return rows

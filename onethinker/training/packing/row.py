@@ -1,0 +1,144 @@
+"""A packed row: prompts side by side, each with its answers, every answer seeing its own prompt and itself.
+
+Dimensions: N tokens of a row, A answers, R tokens of an answer, M tokens of all answers of a group, B runs in one call,
+L tokens of a run, S scored tokens.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from onethinker.training.packing.prefix_group import Tree
+
+LARGEST_PADDING = 1.3
+"""Runs of tokens share one attention call while padding them to one length costs at most this factor."""
+
+
+@dataclass(frozen=True)
+class Branches:
+    """The answers of one tree: its prompt starts at place `start` of the row, and its answers follow without gaps.
+
+    Each of `groups` holds answers of similar length, (A, R): numbers of tokens, counted from the first answer's first;
+    M is padding.
+    """
+
+    start: int
+    prompt_length: int
+    num_tokens: int
+    groups: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything of a row is.
+
+    Each of `stems` holds places of runs of similar length that see nothing but themselves, (B, L), with N as padding:
+    prompts, and prompts with their only answer. `gather_N` gives for each place its own in the outputs of stems and
+    branches, joined.
+    """
+
+    stems: tuple[Tensor, ...]
+    branches: tuple[Branches, ...]
+    gather_N: Tensor
+
+
+@dataclass(frozen=True)
+class Row:
+    """Everything for one forward pass over a packed row.
+
+    `scored_S` are the places whose logits predict the learned tokens of the answers, `targets_S`, answer after answer;
+    `answer_S` numbers the answer of each scored token, in the order of the trees. `inputs` go to the model as they are.
+    """
+
+    inputs: dict[str, Any]
+    scored_S: Tensor
+    targets_S: Tensor
+    answer_S: Tensor
+    num_answers: int
+
+
+def pack(trees: Sequence[Tree]) -> Row:
+    """Return the row that holds these trees, on the device of their tensors.
+
+    M-RoPE positions are the model's own for the prompt; every answer continues at the largest of them plus one, on all
+    three axes. Raises: ValueError: for no tree at all.
+    """
+    if not trees:
+        raise ValueError("a row needs at least one tree")
+    ids, types, positions, scored, targets, owner = [], [], [], [], [], []
+    spans: list[tuple[int, int, list[int]]] = []
+    place = num_answers = 0
+    for tree in trees:
+        length = len(tree.prompt.input_ids)
+        after = int(tree.prompt.positions.max()) + 1
+        ids.append(tree.prompt.input_ids)
+        types.append(tree.prompt.mm_token_type_ids)
+        positions.append(tree.prompt.positions)
+        last, start = place + length - 1, place + length
+        for answer, question in zip(tree.answers, tree.unscored or (0,) * len(tree.answers), strict=True):
+            steps = torch.arange(len(answer), device=answer.device)
+            ids.append(answer)
+            types.append(torch.zeros_like(answer))
+            positions.append((steps + after).expand(3, -1))
+            scored.append(torch.where(steps == 0, last, start + steps - 1)[question:])
+            targets.append(answer[question:])
+            owner.append(torch.full_like(targets[-1], num_answers))
+            start += len(answer)
+            num_answers += 1
+        spans.append((place, length, [len(answer) for answer in tree.answers]))
+        place = start
+    inputs = {
+        "input_ids": torch.cat(ids)[None],
+        "mm_token_type_ids": torch.cat(types)[None],
+        "position_ids": torch.cat(positions, 1)[:, None],
+        "layout": _layout(spans, place, ids[0].device),
+        "use_cache": False,
+    }
+    for name in ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw"):
+        parts = [tree.prompt.pixels[name] for tree in trees if name in tree.prompt.pixels]
+        if parts:
+            inputs[name] = torch.cat(parts)
+    return Row(inputs, torch.cat(scored), torch.cat(targets), torch.cat(owner), num_answers)
+
+
+def _layout(spans: list[tuple[int, int, list[int]]], num_tokens: int, device: torch.device) -> Layout:
+    """Return the layout of trees given as first place, length of the prompt and lengths of the answers."""
+    runs, branches = [], []
+    for place, length, answers in spans:
+        if len(answers) == 1:
+            runs.append((place, length + answers[0]))
+            continue
+        runs.append((place, length))
+        if answers:
+            starts = torch.tensor([0, *answers]).cumsum(0).tolist()
+            groups = tuple(
+                group.to(device) for group in _padded(list(zip(starts[:-1], answers, strict=True)), starts[-1])
+            )
+            branches.append(Branches(place, length, starts[-1], groups))
+    stems = list(_padded(runs, num_tokens))
+    after = [torch.arange(tree.num_tokens) + tree.start + tree.prompt_length for tree in branches]
+    gather_N = torch.empty(num_tokens + 1, dtype=torch.long)
+    joined = torch.cat([*(stem.reshape(-1) for stem in stems), *after])
+    gather_N[joined] = torch.arange(len(joined))
+    return Layout(tuple(stem.to(device) for stem in stems), tuple(branches), gather_N[:num_tokens].to(device))
+
+
+def _padded(runs: list[tuple[int, int]], padding: int) -> Iterator[Tensor]:
+    """Yield runs of places, given as start and length, in groups that padding to one length makes little larger."""
+    group: list[tuple[int, int]] = []
+    for run in sorted(runs, key=lambda run: run[1]):
+        if group and (len(group) + 1) * run[1] > LARGEST_PADDING * (run[1] + sum(length for _, length in group)):
+            yield _places(group, padding)
+            group = []
+        group.append(run)
+    if group:
+        yield _places(group, padding)
+
+
+def _places(runs: list[tuple[int, int]], padding: int) -> Tensor:
+    steps = torch.arange(max(length for _, length in runs))
+    starts, lengths = torch.tensor(runs).T
+    return torch.where(steps < lengths[:, None], starts[:, None] + steps, padding)
