@@ -19,7 +19,7 @@ from onethinker.core.sample import Sample
 from onethinker.data.synthetic import make_sample
 from onethinker.inference.encode import build_request
 from onethinker.inference.loading import load_local
-from onethinker.tasks import find_task, grade_response
+from onethinker.tasks import grade_response, task_of
 
 COUNTS = {"multiple choice": 1200, "numerical": 128, "spatial grounding": 128, "math": 128, "OCR": 128}
 """Questions of each problem type; a third of the first are about colours."""
@@ -65,7 +65,7 @@ def main() -> None:
 
 def accuracy_of(sample: Sample, text: str) -> float:
     """Return the accuracy of an answer in the paper profile."""
-    task = find_task(sample.problem_type, sample.data_type)
+    task = task_of(sample)
     return grade_response(text, sample.truth, task=task, options=sample.options, profile="paper").accuracy
 
 

@@ -228,7 +228,7 @@ def check_tasks() -> str:
         task = find_task(problem_type, data_type)
         grade = grade_response(sample.response or "", sample.truth, task=task, options=sample.options)
         if grade.reward != max_reward(task, "paper"):
-            wrong.append(f"{problem_type} ({data_type}): reward {grade.reward:g}, {'; '.join(grade.problems)}")
+            wrong.append(f"{problem_type} ({data_type}): reward {grade.reward:g}, {'; '.join(grade.reasons)}")
     if wrong:
         raise OneThinkerError("; ".join(wrong))
     return f"the truth gets the full reward in all {len(KINDS)} kinds of questions"

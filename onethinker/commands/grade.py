@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onethinker.core.errors import DataError
-from onethinker.tasks.base import Grade, Profile, grade_response
+from onethinker.tasks.base import Profile
+from onethinker.tasks.grading import Grade, grade_response
 
 if TYPE_CHECKING:
     from onethinker.data.formats.released import Record

@@ -244,13 +244,13 @@ def _ask_everything(model: Path, records: Path, folder: Path) -> None:
     from onethinker.commands.evaluate import read_file
     from onethinker.core.request import SamplingParams
     from onethinker.inference.thinker import Thinker
-    from onethinker.tasks import find_task
+    from onethinker.tasks import task_of
 
     thinker, tries = Thinker.load(str(model), sampling=SamplingParams(max_new_tokens=160)), Counter[str]()
     with writing(folder):
         folder.mkdir(exist_ok=True)
     for sample in read_file(records, None, None):
-        task = find_task(sample.problem_type, sample.data_type)
+        task = task_of(sample)
         name = f"{task.problem_type.replace(' ', '_')}_{sample.data_type}"
         if tries[name] >= MOST_TRIES:
             continue

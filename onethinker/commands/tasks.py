@@ -1,7 +1,7 @@
 """`onethinker tasks`: what can be asked."""
 
 from onethinker.storage.strict_json import to_json
-from onethinker.tasks import TASKS
+from onethinker.tasks import all_tasks
 
 
 def tasks(*, json: bool = False) -> None:
@@ -12,13 +12,13 @@ def tasks(*, json: bool = False) -> None:
     """
     if json:
         names = ("problem_type", "statistics", "data_types", "instructions", "example")
-        print(to_json([{name: getattr(task, name) for name in names} for task in TASKS], ensure_ascii=False, indent=2))
+        print(to_json([{name: getattr(task, name) for name in names} for task in all_tasks()], ensure_ascii=False, indent=2))
         return
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table("problem type", "asked about", "an answer")
-    for task in TASKS:
+    for task in all_tasks():
         table.add_row(task.problem_type, ", ".join(task.data_types), Text(task.example))
     Console().print(table)

@@ -13,7 +13,7 @@ from onethinker.core.sample import Medium, Sample
 from onethinker.data.formats.released import read_samples
 from onethinker.data.synthetic import KINDS, make_sample
 from onethinker.data.synthetic.worlds import WorldName
-from onethinker.tasks import TASKS, find_task
+from onethinker.tasks import all_tasks, find_task
 
 Places = np.ndarray[tuple[int], np.dtype[np.int64]]
 """Places of records in their pool."""
@@ -80,7 +80,7 @@ class Mixture:
                 )
         if not kinds:
             raise DataError(f"{_places(files)}: no sample of any problem type")
-        order = [task.statistics for task in TASKS]
+        order = [task.statistics for task in all_tasks()]
         media: dict[str, dict[str, int]] = {}
         tasks: dict[str, int] = {}
         for task, medium in sorted(kinds, key=lambda kind: (order.index(kind[0]), kind[1])):
@@ -128,7 +128,7 @@ def known_names(names: Iterable[str]) -> list[str]:
 def _known(name: str) -> str:
     """Return a name of samples as the tasks write it. Raises: DataError: there is no such problem type or medium."""
     problem_type, slash, medium = (part.strip() for part in name.lower().partition("/"))
-    known = sorted({task.problem_type for task in TASKS})
+    known = sorted({task.problem_type for task in all_tasks()})
     if problem_type not in known or (slash and medium not in ("image", "video")):
         raise DataError(
             f"unknown problem types {name!r}; known are {known}, each with or without /image or /video behind it"

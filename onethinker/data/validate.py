@@ -16,7 +16,6 @@ from onethinker.core.grammar import find_answer, parse_response, show
 from onethinker.core.sample import Sample
 from onethinker.data.formats.released import (
     Record,
-    boxes_of,
     check_answer,
     media_paths,
     read_line,
@@ -24,7 +23,7 @@ from onethinker.data.formats.released import (
     sample_from_record,
 )
 from onethinker.media.headers import Header, read_headers
-from onethinker.tasks import find_task
+from onethinker.tasks import parse_truth, task_of
 
 Need = Literal["response", "truth"]
 NEEDS: Mapping[Need, str] = {
@@ -246,9 +245,7 @@ def _check_response(sample: Sample) -> list[tuple[str, str]]:
             f"the response has no <answer>…</answer>, without which every answer scores 0 ({error}), got {show(text)};"
             " write it as <think>…</think><answer>…</answer>"
         ) from error
-    check_answer(
-        answer, find_task(sample.problem_type, sample.data_type), sample.options, what="the response's answer block"
-    )
+    check_answer(answer, task_of(sample), sample.options, what="the response's answer block")
     try:
         parse_response(text)
     except AnswerError as error:
@@ -338,7 +335,7 @@ def _last_moment(sample: Sample) -> tuple[float | None, str]:
     """Return the last second that the reference answer speaks of, and how it does; None for a task without times."""
     answer: Any = None
     if sample.truth:
-        answer = find_task(sample.problem_type, sample.data_type).parse(sample.truth, sample.options)
+        answer = parse_truth(sample.truth, task_of(sample), sample.options)
     span = answer if isinstance(answer, Span) else getattr(answer, "span", None)
     moments = [(span.end, "'time' ends at")] if span is not None else []
     boxes = getattr(answer, "boxes", None)
@@ -407,7 +404,8 @@ def _pixels(records: Sequence[Usable], headers: Mapping[Path, Header]) -> list[P
         header = headers.get(sample.media[0]) if sample.media and isinstance(sample.media[0], Path) else None
         if header is None or min(header.width, header.height) > SMALL_PX or not sample.truth:
             continue
-        boxes = boxes_of(find_task(sample.problem_type, sample.data_type).parse(sample.truth, sample.options))
+        task = task_of(sample)
+        boxes = task.boxes(parse_truth(sample.truth, task, sample.options)).values()
         if boxes:
             count += 1
             if all(box.x2 <= header.width and box.y2 <= header.height for box in boxes):

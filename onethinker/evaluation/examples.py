@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
-from onethinker.core.grammar import find_answer
 from onethinker.core.masks import Mask, decode_rle, resize_mask
 from onethinker.core.sample import Sample
 from onethinker.drawing.draw import draw_masks
@@ -21,7 +19,7 @@ from onethinker.evaluation.scoring import unparsable
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.storage.atomic import write_atomically, writing
-from onethinker.tasks import find_task
+from onethinker.tasks import parse_truth, read_response, task_of
 
 EXAMPLES_FOLDER = "examples"
 MOST_EXAMPLES = 96
@@ -108,22 +106,19 @@ def draw_example(
     )
     if not sample.media or (truth_path.exists() and (masks is None or answer_path.exists())):
         return
-    task = find_task(sample.problem_type, sample.data_type)
+    task = task_of(sample)
     clip = for_sheet(read_clip(sample.media[0], budget))
     with writing(truth_path.parent):
         truth_path.parent.mkdir(parents=True, exist_ok=True)
     if not task.structured:
         write_atomically(truth_path, sheet_webp(clip))
         return
-    try:
-        answer = task.parse(find_answer(result.response), sample.options)
-    except AnswerError:
-        pass
-    else:
+    answer = read_response(result.response, task, sample.options).answer
+    if answer is not None:
         cut = {key: decode_rle(rle) for key, rle in masks.masks.items()} if masks and masks.masks else {}
         write_atomically(answer_path, sheet_webp(task.draw(_with_masks(clip, sample, cut), answer)))
     true_masks = truth_masks(sample) if "segmentation_output" in sample.extra else {}
-    truth = task.parse(sample.truth, sample.options)
+    truth = parse_truth(sample.truth, task, sample.options)
     write_atomically(truth_path, sheet_webp(task.draw(_with_masks(clip, sample, true_masks), truth)))
 
 

@@ -10,13 +10,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from onethinker.core.errors import AnswerError
 from onethinker.core.geometry import Box, box_iou
-from onethinker.core.grammar import find_answer
 from onethinker.core.sample import Sample
 from onethinker.evaluation.benchmarks.readers.got10k import frame_boxes
-from onethinker.tasks import find_task
-from onethinker.tasks.base import Grade
+from onethinker.tasks import read_response, task_of
+from onethinker.tasks.grading import Grade
 from onethinker.tasks.tracking import Track
 
 
@@ -29,10 +27,7 @@ def with_frame_metrics(grade: Grade, sample: Sample, response: str) -> Grade:
     truth = frame_boxes(sample)
     if not truth:
         return grade
-    try:
-        answer = find_task(sample.problem_type, sample.data_type).parse(find_answer(response))
-    except AnswerError:
-        answer = None
+    answer = read_response(response, task_of(sample), sample.options).answer
     return replace(grade, metrics={**grade.metrics, **frame_overlaps(answer, truth)})
 
 

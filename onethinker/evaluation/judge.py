@@ -12,16 +12,16 @@ from typing import Any
 
 import httpx
 
-from onethinker.core.errors import AnswerError, CheckpointError, EngineError
-from onethinker.core.grammar import find_answer
+from onethinker.core.errors import CheckpointError, EngineError
 from onethinker.core.sample import Sample
 from onethinker.evaluation.results import Result
 from onethinker.rewards.config import RewardModelSettings
 from onethinker.rewards.reward_model import TRIAL, judge_body, open_endpoint, read_verdict
 from onethinker.storage.atomic import append, writing
 from onethinker.storage.strict_json import json_line, to_json
-from onethinker.tasks import find_task
-from onethinker.tasks.base import Profile, judged_grade
+from onethinker.tasks import read_response, task_of
+from onethinker.tasks.base import Profile
+from onethinker.tasks.grading import judged_grade
 
 CACHE_FILE = "judge.jsonl"
 METRIC = "judge"
@@ -139,9 +139,10 @@ def judge_results(judge: Judge, results: Sequence[Result], samples: Sequence[Sam
     """
     questions: dict[int, Question] = {}
     for position, (result, sample) in enumerate(zip(results, samples, strict=True)):
-        task = find_task(sample.problem_type, sample.data_type)
-        if task.judged and result.grade is not None and (answer := _answer_of(result, sample)) is not None:
-            questions[position] = Question(sample.problem, sample.truth, answer)
+        task = task_of(sample)
+        answer = read_response(result.response, task, sample.options).answer if task.judged and result.grade else None
+        if answer is not None:
+            questions[position] = Question(sample.problem, sample.truth, str(answer))
     verdicts = dict(zip(questions, judge.score(list(questions.values())), strict=True))
     return [
         _judged(result, sample, verdicts.get(position), judge, profile)
@@ -152,7 +153,7 @@ def judge_results(judge: Judge, results: Sequence[Result], samples: Sequence[Sam
 def _judged(
     result: Result, sample: Sample, verdict: Verdict | EngineError | None, judge: Judge, profile: Profile
 ) -> Result:
-    task = find_task(sample.problem_type, sample.data_type)
+    task = task_of(sample)
     if result.grade is None or not task.judged:
         return result
     if isinstance(verdict, EngineError):
@@ -164,13 +165,6 @@ def _judged(
         else result.grade
     )
     return replace(result, grade=replace(grade, metrics={METRIC: score, **grade.metrics}))
-
-
-def _answer_of(result: Result, sample: Sample) -> str | None:
-    try:
-        return str(find_task(sample.problem_type, sample.data_type).parse(find_answer(result.response), sample.options))
-    except AnswerError:
-        return None
 
 
 def _read(key: str, reply: dict[str, Any]) -> Verdict:

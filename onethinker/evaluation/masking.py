@@ -11,9 +11,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from onethinker.core.errors import AnswerError, DataError, EngineError, MediaError
+from onethinker.core.errors import DataError, EngineError, MediaError
 from onethinker.core.frames import Clip
-from onethinker.core.grammar import find_answer
 from onethinker.core.masks import decode_rle
 from onethinker.core.sample import Sample
 from onethinker.core.sources import Source
@@ -33,7 +32,7 @@ from onethinker.media.reading import read_clip
 from onethinker.media.sampling import choose_frames
 from onethinker.segmenters.base import MASK_BUDGET, Segmenter, cut_out
 from onethinker.storage.strict_json import to_json
-from onethinker.tasks import find_task
+from onethinker.tasks import read_response, task_of
 from onethinker.tasks.segmentation import Selection
 
 MASKS_FILE = "masks.jsonl"
@@ -167,9 +166,8 @@ def _is_answered(result: Result) -> bool:
 
 
 def _make(segmenter: Segmenter, sample: Sample, result: Result, nothing: AnswerMasks, read: Reader) -> AnswerMasks:
-    try:
-        selection = find_task(sample.problem_type, sample.data_type).parse(find_answer(result.response), sample.options)
-    except AnswerError:
+    selection = read_response(result.response, task_of(sample), sample.options).answer
+    if selection is None:
         return replace(nothing, metrics=sample_mask_metrics(sample, None))
     try:
         masks = _cut(segmenter, sample, selection, read)

@@ -23,7 +23,7 @@ from onethinker.processes.machine import about_this_machine
 from onethinker.storage.atomic import append, differences, write_atomically, writing
 from onethinker.storage.hashing import Digests
 from onethinker.storage.strict_json import json_line, to_json
-from onethinker.tasks.base import Grade
+from onethinker.tasks.grading import Grade
 
 ANSWERS_FILE = "answers.jsonl"
 """What the model said, a line an answer, in the order in which they came; only ever appended to."""
@@ -231,7 +231,7 @@ def read_results(folder: Path) -> dict[str, Result]:
 def _result(fields: dict[str, Any]) -> Result:
     grade = fields.pop("grade")
     options = tuple(fields.pop("options", ()))
-    return Result(grade=grade and Grade(**{**grade, "problems": tuple(grade["problems"])}), options=options, **fields)
+    return Result(grade=grade and Grade(**grade), options=options, **fields)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

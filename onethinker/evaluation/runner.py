@@ -7,7 +7,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from onethinker.core.errors import AnswerError, CheckpointError, DataError
+from onethinker.core.errors import CheckpointError, DataError
 from onethinker.core.request import SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.evaluation.answering import Recorder, answer_samples
@@ -31,7 +31,7 @@ from onethinker.inference.chat import plain_text
 from onethinker.inference.loading import LoadedEngine
 from onethinker.media.prefetch import Decoders
 from onethinker.storage.hashing import Digests
-from onethinker.tasks import find_task, grade_response
+from onethinker.tasks import grade_response, parse_truth, task_of
 from onethinker.tasks.base import Profile
 
 NOT_ASKED = "not asked yet"
@@ -141,8 +141,8 @@ def check_samples(samples: Sequence[Sample]) -> None:
         raise DataError(f"sample ids must differ, {repeated[0]!r} stands for more than one sample")
     for sample in samples:
         try:
-            find_task(sample.problem_type, sample.data_type).parse(sample.truth, sample.options)
-        except (AnswerError, DataError) as error:
+            parse_truth(sample.truth, task_of(sample), sample.options)
+        except DataError as error:
             raise DataError(f"sample {sample.id!r}: {error}") from error
 
 
@@ -178,7 +178,7 @@ def _check_same_samples(keyed: Mapping[str, Sample], found: Iterable[Answer], ou
 
 
 def _result(key: str, sample: Sample, answer: Answer | None, profile: Profile) -> Result:
-    task = find_task(sample.problem_type, sample.data_type)
+    task = task_of(sample)
     asked: dict[str, Any] = {
         "key": key,
         "sample_id": sample.id,

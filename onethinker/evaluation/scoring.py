@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from onethinker.evaluation.benchmarks.table import Benchmark, groups_of, published_values
 from onethinker.evaluation.metrics import Estimate, estimate, score_tasks
 from onethinker.evaluation.results import Result
-from onethinker.tasks.base import ANSWER_PROBLEM
 
 
 @dataclass(frozen=True)
@@ -41,11 +40,7 @@ def score_benchmark(benchmark: Benchmark, results: Sequence[Result]) -> tuple[Be
 
 def unparsable(results: Sequence[Result]) -> list[str]:
     """Return the ids of the samples whose answer could not be read, and counts as the worst."""
-    return [
-        result.sample_id
-        for result in results
-        if result.grade is not None and any(problem.startswith(ANSWER_PROBLEM) for problem in result.grade.problems)
-    ]
+    return [result.sample_id for result in results if result.grade is not None and "answer" in result.grade.problems]
 
 
 def circular_accuracy(groups: Sequence[str], accuracies: Sequence[float]) -> Estimate:

@@ -11,7 +11,7 @@ from pydantic_core import to_jsonable_python
 from onethinker.core.errors import AnswerError, ConfigError
 from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box
-from onethinker.core.grammar import Response, find_answer, parse_response, show
+from onethinker.core.grammar import show
 from onethinker.core.request import SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.core.sources import Source
@@ -22,7 +22,7 @@ from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.segmenters.base import MASK_BUDGET, ObjectMasks, Segmenter, cut_out
 from onethinker.storage.strict_json import to_json
-from onethinker.tasks import find_task
+from onethinker.tasks import Reading, find_task, read_response, task_of
 from onethinker.tasks.segmentation import Selection
 from onethinker.tasks.template import Wording
 
@@ -134,7 +134,8 @@ class Thought:
 
         Raises: AnswerError: the answer has no boxes, or there is no answer.
         """
-        boxes = boxes_by_time(self.answer)
+        task = find_task(self.task, self.clip.kind)
+        boxes = task.boxes(self.answer) if self.answer is not None else {}
         if not boxes:
             raise AnswerError(
                 f"a {self.task} answer without boxes cannot become detections:"
@@ -206,14 +207,14 @@ class Thinker:
         built_s = time.perf_counter()
         [reply] = self.engine.answer([request], self.sampling)
         timing = Timing(decoded_s - started_s, built_s - decoded_s, time.perf_counter() - built_s)
-        response, answer, problems = understand(reply, sample)
+        reading, problems = understand(reply, sample)
         return Thought(
             question=sample.problem,
             task=sample.problem_type,
             text=reply.text,
-            thinking=response.thinking,
-            answer_text=response.answer,
-            answer=answer,
+            thinking=reading.thinking,
+            answer_text=reading.text,
+            answer=reading.answer,
             problems=problems,
             timing=timing,
             reply=reply,
@@ -241,38 +242,11 @@ def with_first_box(question: str, box: Box) -> str:
     return f"{question.strip().removesuffix('.')} at [{','.join(f'{side:g}' for side in box)}]."
 
 
-def understand(reply: Completion, sample: Sample) -> tuple[Response, Any, tuple[str, ...]]:
-    """Return the blocks of a reply ("" for one that is missing), its typed answer (None if unusable) and all that is
-    wrong.
-
-    As in grading, an answer block that can be read is an answer, also in a text that breaks the grammar around it.
-    """
+def understand(reply: Completion, sample: Sample) -> tuple[Reading, tuple[str, ...]]:
+    """Return a reply as its task reads it, and all that is wrong."""
     problems = [f"the answer was cut at {reply.completion_tokens} tokens"] if reply.finish_reason == "length" else []
-    response, answer = Response("", ""), None
-    try:
-        response = parse_response(reply.text)
-    except AnswerError as error:
-        problems.append(f"format: {error}")
-    try:
-        response = Response(response.thinking, find_answer(reply.text))
-        answer = find_task(sample.problem_type, sample.data_type).parse(response.answer, sample.options)
-    except AnswerError as error:
-        problems.append(f"answer: {error}")
-    return response, answer, tuple(problems)
-
-
-def boxes_by_time(answer: Any) -> dict[float, Box]:
-    """Return the boxes of any task's answer by their second (a picture: 0), in order; {} if it has none.
-
-    >>> boxes_by_time(Box(1, 2, 3, 4))
-    {0.0: Box(x1=1, y1=2, x2=3, y2=4)}
-    """
-    if isinstance(answer, Box):
-        return {0.0: answer}
-    if isinstance(boxes := getattr(answer, "boxes", None), Mapping):
-        return {float(second): box for second, box in sorted(boxes.items())}
-    box = getattr(answer, "box", None)
-    return {float(getattr(answer, "time_s", 0.0)): box} if isinstance(box, Box) else {}
+    reading = read_response(reply.text, task_of(sample), sample.options)
+    return reading, (*problems, *reading.reasons)
 
 
 def check_box(box: Sequence[float]) -> Box:

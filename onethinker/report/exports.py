@@ -72,7 +72,7 @@ def sample_records(run: Run) -> list[Record]:
             "accuracy": result.grade.accuracy if result.grade else None,
             "format": result.grade.format if result.grade else None,
             "reward": result.grade.reward if result.grade else None,
-            "reasons": "; ".join(result.grade.problems) if result.grade else result.error,
+            "reasons": "; ".join(result.grade.reasons) if result.grade else result.error,
         }
         for evaluation in run.evaluations
         for result in evaluation.results

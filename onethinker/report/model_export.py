@@ -16,7 +16,7 @@ from onethinker.inference.loading import check_model, load_local
 from onethinker.media.budget import TOKEN_SIDE_PX
 from onethinker.storage.atomic import check_writable
 from onethinker.storage.strict_json import to_json
-from onethinker.tasks import TASKS
+from onethinker.tasks import all_tasks
 from onethinker.tasks.template import Wording
 from onethinker.training.state.checkpoint import RunFolder
 
@@ -124,7 +124,7 @@ def _python_words(wording: Wording) -> dict[str, Any]:
     """Return what the card's Python needs to build the text of a question, as Python writes it: all tasks have their
     instructions.
     """
-    words = {task.statistics: wording.instructions.get(task.statistics, task.instructions) for task in TASKS}
+    words = {task.statistics: wording.instructions.get(task.statistics, task.instructions) for task in all_tasks()}
     return {
         "system": repr(wording.system),
         "template": repr(wording.template),

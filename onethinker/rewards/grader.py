@@ -14,15 +14,14 @@ from typing import Any, Literal
 
 import onethinker
 from onethinker.core import errors
-from onethinker.core.errors import AnswerError, ConfigError, EngineError
-from onethinker.core.grammar import find_answer
+from onethinker.core.errors import ConfigError, EngineError
 from onethinker.core.sample import Sample
 from onethinker.processes.line_process import LineProcess, ProcessLostError, TooSlowError
 from onethinker.rewards.config import GradingSettings
 from onethinker.rewards.reward_model import RewardModel
 from onethinker.storage.strict_json import to_json
-from onethinker.tasks import Grade, Profile, Task, find_task, grade_response
-from onethinker.tasks.base import judged_grade
+from onethinker.tasks import Grade, Profile, Task, grade_response, read_response, task_of
+from onethinker.tasks.grading import judged_grade
 
 START_SECONDS = 60.0
 TRIES = 3
@@ -82,14 +81,13 @@ class Grader:
         """Begin to grade the responses to a sample; without workers the tasks' own grading is done when this
         returns.
         """
-        task = find_task(sample.problem_type, sample.data_type)
+        task = task_of(sample)
         scores: Future[list[float]] | None = None
         answers: dict[int, str] = {}
         if task.judged and self._model is not None:
+            readings = [read_response(response, task, sample.options) for response in responses]
             answers = {
-                place: answer
-                for place, response in enumerate(responses)
-                if (answer := _readable_answer(task, response)) is not None
+                index: str(reading.answer) for index, reading in enumerate(readings) if reading.answer is not None
             }
             if answers:
                 scores = self._model.submit(sample.problem, sample.truth, list(answers.values()))
@@ -238,13 +236,4 @@ def _read_grade(reply: dict[str, Any]) -> Grade:
         raise getattr(errors, kind)(text)
     if "crash" in reply:
         raise RuntimeError(f"grading failed in a worker process:\n{reply['crash']}")
-    grade = reply["grade"]
-    return Grade(**{**grade, "problems": tuple(grade["problems"])})
-
-
-def _readable_answer(task: Task[Any], response: str) -> str | None:
-    """Return the answer that a response gives in free text, or None when it gives none."""
-    try:
-        return str(task.parse(find_answer(response)))
-    except AnswerError:
-        return None
+    return Grade(**reply["grade"])

@@ -18,7 +18,7 @@ from onethinker.drawing.sheets import for_sheet, sheet_webp
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.storage.atomic import write_atomically
-from onethinker.tasks import Grade, Task, find_task
+from onethinker.tasks import Grade, Task, task_of
 
 ANSWERS_FOLDER = "answers"
 
@@ -60,7 +60,7 @@ def write_answers(folder: Path, step: int, groups: Sequence[Sampled], budget: Me
 
 def _shown(group: Sampled, budget: MediaBudget) -> dict[str, Any]:
     sample = group.sample
-    task = find_task(sample.problem_type, sample.data_type)
+    task = task_of(sample)
     clip = for_sheet(read_clip(sample.media[0], budget)) if sample.media else None
     return {
         "task": task.statistics,

@@ -17,8 +17,8 @@ from onethinker.inference.chat import plain_text, spelled_tokens
 from onethinker.inference.encode import answer_opening
 from onethinker.rewards.grader import Failure, Grader, Grading, Ungraded
 from onethinker.rl.rollouts import Rollout, sample_answers
-from onethinker.tasks import find_task
-from onethinker.tasks.base import Grade
+from onethinker.tasks import task_of
+from onethinker.tasks.grading import Grade
 from onethinker.training.config import RlRecipe, RolloutSettings
 from onethinker.training.inputs import too_long_text
 from onethinker.training.lengths import Length
@@ -190,7 +190,7 @@ def _answer(run: Run, recipe: RlRecipe, grader: Grader, numbers: Sequence[int]) 
     asked, begun = [], answer_opening(run.processor)
     for number, (sample, _), prompt, answers in zip(numbers, read, prompts, rollouts, strict=True):
         texts = tuple(begun + tokenizer.decode(answer.ids[:-1] if answer.ended else answer.ids) for answer in answers)
-        task = find_task(sample.problem_type, sample.data_type)
+        task = task_of(sample)
         with run.clock.phase("grading"):
             grading = grader.submit(_as_read(sample, spelled), [plain_text(text, spelled) for text in texts])
         asked.append((Group(number, task.statistics, sample, prompt, tuple(answers), texts, ()), grading))
@@ -222,7 +222,7 @@ def _as_read(sample: Sample, spelled: Sequence[str]) -> Sample:
 
 def _summary(group: Group, recipe: RlRecipe) -> Summary:
     settings, sample, size = recipe.rollout, group.sample, len(group.grades)
-    task = find_task(sample.problem_type, sample.data_type)
+    task = task_of(sample)
     return Summary(
         number=group.number,
         task=group.task,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from onethinker.inference.loading import load_local
 from onethinker.rl.groups import Group
-from onethinker.tasks import TASKS
+from onethinker.tasks import all_tasks
 from onethinker.training.adapters import base_weights
 from onethinker.training.config import RlRecipe
 from onethinker.training.loss import clipped_policy_loss, kl_k3, token_weights
@@ -25,7 +25,7 @@ from onethinker.training.session import Run, score
 
 Reference = Callable[[Row], Tensor]
 """Gives the log-probabilities (S,) of a row's scored tokens under the model that RL started from."""
-TASK_NUMBERS = {task.statistics: number for number, task in enumerate(TASKS)}
+TASK_NUMBERS = {task.statistics: number for number, task in enumerate(all_tasks())}
 """The row of each task in what a loss measures, the same in every process."""
 
 

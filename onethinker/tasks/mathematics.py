@@ -1,6 +1,6 @@
 r"""Mathematics: a number or an expression, right when math-verify finds it equal to the reference.
 
->>> Mathematics().accuracy(r"$\frac{1}{2}$", r"\frac{1}{2}", "paper")
+>>> Mathematics().score(r"$\frac{1}{2}$", r"\frac{1}{2}", "paper").accuracy
 1.0
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.drawing.draw import draw_caption
-from onethinker.tasks.base import Profile, Task
+from onethinker.tasks.base import Profile, Score, Task
 from onethinker.tasks.math.expressions import PERCENT, Expression, attached_unit, find_difference, fold_expression
 from onethinker.tasks.math.sandbox import MathSandbox, Verdict
 from onethinker.tasks.notation import without_space
@@ -50,6 +50,7 @@ class Mathematics(Task[str]):
         "Give a fraction or root in exact form unless the question asks for decimals."
     )
     example = r"$\frac{3}{4}$"
+    metrics = ("accuracy",)
     sandbox: MathSandbox = field(default_factory=MathSandbox, repr=False, compare=False)
 
     def parse(self, text: str, options: tuple[str, ...] = ()) -> str:
@@ -60,10 +61,6 @@ class Mathematics(Task[str]):
         if len(text) > LONGEST:
             raise AnswerError(f"the expression has {len(text)} characters; at most {LONGEST} are read")
         return text
-
-    def accuracy(self, answer: str, truth: str, profile: Profile) -> float:
-        """Return 1 for an expression equal to the reference, else 0; one that takes too long to compare is 0."""
-        return float(self.compare(answer, truth)[0])
 
     def compare(self, answer: str, truth: str) -> Verdict:
         """Return whether two expressions are equal once both are spelled alike, and why they could not be compared if
@@ -83,13 +80,10 @@ class Mathematics(Task[str]):
             meant, said = _with_percent(meant), _with_percent(said)
         return self.sandbox.compare(meant.value, said.value)
 
-    def explain(self, answer: str, truth: str, accuracy: float) -> str:
-        """Return what math-verify, or the limits of its process, have to say."""
-        return self.compare(answer, truth)[1] or "not equal"
-
-    def metrics(self, answer: str | None, truth: str) -> dict[str, float]:
-        """Return the share of right answers."""
-        return {"accuracy": 0.0 if answer is None else self.accuracy(answer, truth, "paper")}
+    def score(self, answer: str, truth: str, profile: Profile) -> Score:
+        """Return 1 for an expression equal to the reference, else 0; one that takes too long to compare is 0."""
+        is_equal, problem = self.compare(answer, truth)
+        return Score(float(is_equal), {"accuracy": float(is_equal)}, problem or "not equal")
 
     def draw(self, clip: Clip, answer: str) -> Clip:
         """Return the clip with the expression written below."""

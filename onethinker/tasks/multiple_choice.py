@@ -11,7 +11,7 @@ from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.core.grammar import show
 from onethinker.drawing.draw import draw_caption
-from onethinker.tasks.base import Profile, Task
+from onethinker.tasks.base import Profile, Score, Task
 from onethinker.tasks.notation import fold_characters, undress
 
 LONGEST = 2000
@@ -121,6 +121,7 @@ class MultipleChoice(Task[str]):
     statistics = problem_type
     instructions = "Answer with the letter of the one option that is right, and nothing else."
     example = "B"
+    metrics = ("accuracy",)
 
     def parse(self, text: str, options: tuple[str, ...] = ()) -> str:
         """Return the letter, upper case. Raises: AnswerError: no letter, one that no option has, or several."""
@@ -135,13 +136,10 @@ class MultipleChoice(Task[str]):
             raise AnswerError(f"expected one of the letters {', '.join(letters)}, got {letter}")
         return letter
 
-    def accuracy(self, answer: str, truth: str, profile: Profile) -> float:
+    def score(self, answer: str, truth: str, profile: Profile) -> Score:
         """Return 1 for the right letter, else 0."""
-        return float(answer == truth)
-
-    def metrics(self, answer: str | None, truth: str) -> dict[str, float]:
-        """Return the share of right answers."""
-        return {"accuracy": float(answer == truth)}
+        accuracy = float(answer == truth)
+        return Score(accuracy, {"accuracy": accuracy})
 
     def draw(self, clip: Clip, answer: str) -> Clip:
         """Return the clip with the letter written below."""

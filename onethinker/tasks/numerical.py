@@ -10,7 +10,7 @@ from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.core.grammar import MAX_NUMBER_CHARS, show
 from onethinker.drawing.draw import draw_caption
-from onethinker.tasks.base import Profile, Task
+from onethinker.tasks.base import Profile, Score, Task
 from onethinker.tasks.notation import undress
 from onethinker.tasks.units import MULTIPLIERS, read_unit
 
@@ -122,18 +122,16 @@ class Numerical(Task[float]):
     statistics = problem_type
     instructions = "Answer with one number in digits, without words or unit."
     example = "12"
+    metrics = ("accuracy",)
 
     def parse(self, text: str, options: tuple[str, ...] = ()) -> float:
         """Return the number, with its unit if it has one. Raises: AnswerError."""
         return parse_number(text)
 
-    def accuracy(self, answer: float, truth: float, profile: Profile) -> float:
+    def score(self, answer: float, truth: float, profile: Profile) -> Score:
         """Return 1 where both numbers are the same to two decimals, and not in two different units, else 0."""
-        return float(round(answer, 2) == round(truth, 2) and units_agree(answer, truth))
-
-    def metrics(self, answer: float | None, truth: float) -> dict[str, float]:
-        """Return the share of right answers."""
-        return {"accuracy": 0.0 if answer is None else self.accuracy(answer, truth, "paper")}
+        accuracy = float(round(answer, 2) == round(truth, 2) and units_agree(answer, truth))
+        return Score(accuracy, {"accuracy": accuracy})
 
     def draw(self, clip: Clip, answer: float) -> Clip:
         """Return the clip with the number written below."""

@@ -6,7 +6,7 @@
 from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.drawing.draw import draw_caption
-from onethinker.tasks.base import Profile, Task
+from onethinker.tasks.base import Profile, Score, Task
 
 LONGEST = 20_000
 """Characters; a dense page has 5,000."""
@@ -32,6 +32,7 @@ class Ocr(Task[str]):
     statistics = problem_type
     instructions = "Answer with the text exactly as it is written in the picture or video, and nothing else."
     example = "No entry after 10 pm"
+    metrics = ("1-WER",)
 
     def parse(self, text: str, options: tuple[str, ...] = ()) -> str:
         """Return the text. Raises: AnswerError: there is none, or too much."""
@@ -41,13 +42,10 @@ class Ocr(Task[str]):
             raise AnswerError(f"expected at most {LONGEST} characters, got {len(text)}")
         return text.strip()
 
-    def accuracy(self, answer: str, truth: str, profile: Profile) -> float:
+    def score(self, answer: str, truth: str, profile: Profile) -> Score:
         """Return 1 − word error rate."""
-        return word_accuracy(answer, truth)
-
-    def metrics(self, answer: str | None, truth: str) -> dict[str, float]:
-        """Return 1 − word error rate."""
-        return {"1-WER": 0.0 if answer is None else word_accuracy(answer, truth)}
+        accuracy = word_accuracy(answer, truth)
+        return Score(accuracy, {"1-WER": accuracy})
 
     def draw(self, clip: Clip, answer: str) -> Clip:
         """Return the clip with the text written below."""

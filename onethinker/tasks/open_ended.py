@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.drawing.draw import draw_caption
-from onethinker.tasks.base import Profile, Task
+from onethinker.tasks.base import Profile, Score, Task
 
 if TYPE_CHECKING:
     from rouge_score.rouge_scorer import RougeScorer
@@ -49,6 +49,7 @@ class OpenEnded(Task[str]):
     statistics = problem_type
     instructions = "Answer in plain sentences, and say no more than was asked for."
     example = "A red ball rolls across the floor and hits a blue box."
+    metrics = tuple(KINDS)
     judged = True
 
     def parse(self, text: str, options: tuple[str, ...] = ()) -> str:
@@ -59,13 +60,10 @@ class OpenEnded(Task[str]):
             raise AnswerError(f"expected at most {LONGEST} characters, got {len(text)}")
         return text.strip()
 
-    def accuracy(self, answer: str, truth: str, profile: Profile) -> float:
-        """Return the mean of ROUGE-1, ROUGE-2 and ROUGE-L."""
-        return sum(rouge(answer, truth).values()) / len(KINDS)
-
-    def metrics(self, answer: str | None, truth: str) -> dict[str, float]:
-        """Return the three ROUGE values."""
-        return dict.fromkeys(KINDS, 0.0) if answer is None else rouge(answer, truth)
+    def score(self, answer: str, truth: str, profile: Profile) -> Score:
+        """Return the three ROUGE values, and their mean as the accuracy."""
+        values = rouge(answer, truth)
+        return Score(sum(values.values()) / len(values), values)
 
     def draw(self, clip: Clip, answer: str) -> Clip:
         """Return the clip with the text written below."""

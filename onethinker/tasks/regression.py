@@ -5,7 +5,7 @@
 
 from onethinker.core.frames import Clip
 from onethinker.drawing.draw import draw_caption
-from onethinker.tasks.base import Profile, Task
+from onethinker.tasks.base import Profile, Score, Task
 from onethinker.tasks.numerical import parse_number, units_agree
 
 TOLERANCES = tuple(twentieths / 20 for twentieths in range(1, 11))
@@ -36,18 +36,16 @@ class Regression(Task[float]):
         " or unit."
     )
     example = "2.4"
+    metrics = ("MRA",)
 
     def parse(self, text: str, options: tuple[str, ...] = ()) -> float:
         """Return the number. Raises: AnswerError."""
         return parse_number(text)
 
-    def accuracy(self, answer: float, truth: float, profile: Profile) -> float:
+    def score(self, answer: float, truth: float, profile: Profile) -> Score:
         """Return the mean relative accuracy; nothing where both are in different units."""
-        return mean_relative_accuracy(answer, truth) if units_agree(answer, truth) else 0.0
-
-    def metrics(self, answer: float | None, truth: float) -> dict[str, float]:
-        """Return the mean relative accuracy."""
-        return {"MRA": 0.0 if answer is None else self.accuracy(answer, truth, "paper")}
+        accuracy = mean_relative_accuracy(answer, truth) if units_agree(answer, truth) else 0.0
+        return Score(accuracy, {"MRA": accuracy})
 
     def draw(self, clip: Clip, answer: float) -> Clip:
         """Return the clip with the number written below."""

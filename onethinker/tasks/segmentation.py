@@ -14,7 +14,7 @@ from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box, Point, box_iou, mean_distance
 from onethinker.core.grammar import as_box, as_points, as_second, parse_fields
 from onethinker.drawing.draw import NEGATIVE_COLOR, POSITIVE_COLOR, draw_around, draw_box, draw_points
-from onethinker.tasks.base import Profile, Task, recalls
+from onethinker.tasks.base import Profile, Score, Task, recalls
 
 NUM_POINTS = 3
 """Points of either kind. Source: paper."""
@@ -52,24 +52,22 @@ class _Segmentation(Task[Selection]):
     release_weights: ClassVar[Mapping[str, float]]
     """What each part counts in the release; the paper counts all the same."""
 
-    def accuracy(self, answer: Selection, truth: Selection, profile: Profile) -> float:
-        """Return the mean of the parts; the release weighs them, and its time kernel is another."""
-        parts = closeness(answer, truth)
-        if profile == "paper":
-            return sum(parts[name] for name in self.release_weights) / self.terms
-        parts["time"] = math.exp(-abs(answer.time_s - truth.time_s) / RELEASE_TIME_SCALE_S)
-        return sum(weight * parts[name] for name, weight in self.release_weights.items())
+    def score(self, answer: Selection, truth: Selection, profile: Profile) -> Score:
+        """Return the mean of the parts; the release weighs them, and its time kernel is another.
 
-    def metrics(self, answer: Selection | None, truth: Selection) -> dict[str, float]:
-        """Return the box IoU, whether it reaches 0.5, and how close points and time are; masks are measured in
-        `masks`.
+        The metrics are the box IoU, whether it reaches 0.5, and how close points and time are; `mask_metrics` measures
+        masks.
         """
-        parts = (
-            closeness(answer, truth)
-            if answer
-            else dict.fromkeys(("IoU", "positive_points", "negative_points", "time"), 0.0)
-        )
-        return {**{name: parts[name] for name in self.release_weights}, **recalls(parts["IoU"], 0.5)}
+        parts = closeness(answer, truth)
+        metrics = {**{name: parts[name] for name in self.release_weights}, **recalls(parts["IoU"], 0.5)}
+        if profile == "paper":
+            return Score(sum(parts[name] for name in self.release_weights) / self.terms, metrics)
+        parts["time"] = math.exp(-abs(answer.time_s - truth.time_s) / RELEASE_TIME_SCALE_S)
+        return Score(sum(weight * parts[name] for name, weight in self.release_weights.items()), metrics)
+
+    def boxes(self, answer: Selection) -> Mapping[float, Box]:
+        """Return the box by its moment."""
+        return {answer.time_s: answer.box}
 
 
 class ImageSegmentation(_Segmentation):
@@ -84,6 +82,7 @@ class ImageSegmentation(_Segmentation):
     )
     terms = 3
     release_weights: ClassVar[Mapping[str, float]] = {"IoU": 0.5, "positive_points": 0.25, "negative_points": 0.25}
+    metrics = (*release_weights, "R@0.5")
 
     def parse(self, text: str, options: tuple[str, ...] = ()) -> Selection:
         """Return the box and the points. Raises: AnswerError."""
@@ -115,6 +114,7 @@ class VideoSegmentation(_Segmentation):
         "positive_points": 0.2,
         "negative_points": 0.2,
     }
+    metrics = (*release_weights, "R@0.5")
 
     def parse(self, text: str, options: tuple[str, ...] = ()) -> Selection:
         """Return the box, the points and their moment. Raises: AnswerError."""

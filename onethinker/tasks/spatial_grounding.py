@@ -3,11 +3,13 @@
 "Where is the cat on the left?" -> {"boxes": [112, 240, 398, 771]}
 """
 
+from collections.abc import Mapping
+
 from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box, box_iou
 from onethinker.core.grammar import as_box, parse_fields
 from onethinker.drawing.draw import draw_box
-from onethinker.tasks.base import Profile, Task, recalls
+from onethinker.tasks.base import Profile, Score, Task, recalls
 
 
 class SpatialGrounding(Task[Box]):
@@ -22,20 +24,21 @@ class SpatialGrounding(Task[Box]):
         " left and y thousandths of its height from the top, so every number lies between 0 and 1000."
     )
     example = '{"boxes": [112, 240, 398, 771]}'
+    metrics = ("IoU", "R@0.5")
     structured = True
 
     def parse(self, text: str, options: tuple[str, ...] = ()) -> Box:
         """Return the box. Raises: AnswerError."""
         return as_box(parse_fields(text, "boxes")["boxes"], "'boxes'")
 
-    def accuracy(self, answer: Box, truth: Box, profile: Profile) -> float:
-        """Return the IoU."""
-        return box_iou(answer, truth)
+    def score(self, answer: Box, truth: Box, profile: Profile) -> Score:
+        """Return the IoU, and whether it reaches 0.5."""
+        iou = box_iou(answer, truth)
+        return Score(iou, {"IoU": iou, **recalls(iou, 0.5)})
 
-    def metrics(self, answer: Box | None, truth: Box) -> dict[str, float]:
-        """Return the IoU and whether it reaches 0.5."""
-        iou = box_iou(answer, truth) if answer else 0.0
-        return {"IoU": iou, **recalls(iou, 0.5)}
+    def boxes(self, answer: Box) -> Mapping[float, Box]:
+        """Return the box by second."""
+        return {0.0: answer}
 
     def draw(self, clip: Clip, answer: Box) -> Clip:
         """Return the picture with the box."""

@@ -13,7 +13,7 @@ from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box, Span, box_iou, span_iou
 from onethinker.core.grammar import as_numbered_boxes, as_span, parse_fields
 from onethinker.drawing.draw import draw_span, draw_track
-from onethinker.tasks.base import Profile, Task, recalls
+from onethinker.tasks.base import Profile, Score, Task, recalls
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class SpatiotemporalGrounding(Task[Tube]):
         " 1000."
     )
     example = '{"time": [4.2, 6.5], "boxes": {"5": [310, 402, 560, 780], "6": [322, 399, 571, 776]}}'
+    metrics = ("tIoU", "tIoU@0.5", "sIoU", "sIoU@0.5", "vIoU", "vIoU@0.3", "vIoU@0.5")
     structured = True
     terms = 2
 
@@ -57,19 +58,14 @@ class SpatiotemporalGrounding(Task[Tube]):
         """Return 0.25 for the form and up to 0.25 for the share of the truth's seconds that have a box."""
         return 0.25 + 0.25 * len(answer.boxes.keys() & truth.boxes.keys()) / len(truth.boxes)
 
-    def accuracy(self, answer: Tube, truth: Tube, profile: Profile) -> float:
-        """Return the mean of tIoU and sIoU; the release takes sIoU over the common seconds only."""
-        siou = union_siou(answer, truth) if profile == "paper" else common_siou(answer, truth)
-        return (span_iou(answer.span, truth.span) + siou) / 2
+    def score(self, answer: Tube, truth: Tube, profile: Profile) -> Score:
+        """Return the mean of tIoU and sIoU; the release takes sIoU over the common seconds only.
 
-    def metrics(self, answer: Tube | None, truth: Tube) -> dict[str, float]:
-        """Return tIoU, the paper's sIoU (common seconds), whether they reach 0.5, and the literature's vIoU (all
+        The metrics are tIoU, the paper's sIoU (common seconds), whether they reach 0.5, and the literature's vIoU (all
         seconds).
         """
-        tiou = span_iou(answer.span, truth.span) if answer else 0.0
-        common = common_siou(answer, truth) if answer else 0.0
-        union = union_siou(answer, truth) if answer else 0.0
-        return {
+        tiou, common, union = span_iou(answer.span, truth.span), common_siou(answer, truth), union_siou(answer, truth)
+        metrics = {
             "tIoU": tiou,
             **recalls(tiou, 0.5, name="tIoU"),
             "sIoU": common,
@@ -77,6 +73,11 @@ class SpatiotemporalGrounding(Task[Tube]):
             "vIoU": union,
             **recalls(union, 0.3, 0.5, name="vIoU"),
         }
+        return Score((tiou + (union if profile == "paper" else common)) / 2, metrics)
+
+    def boxes(self, answer: Tube) -> Mapping[float, Box]:
+        """Return the boxes by second."""
+        return {float(second): box for second, box in answer.boxes.items()}
 
     def draw(self, clip: Clip, answer: Tube) -> Clip:
         """Return the video with a bar of its time, the box and the trail that it leaves."""

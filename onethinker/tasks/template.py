@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from onethinker.core.errors import ConfigError
 from onethinker.core.sample import Sample
-from onethinker.tasks import find_task
+from onethinker.tasks import task_of
 
 
 class Wording(BaseModel):
@@ -48,7 +48,7 @@ class Wording(BaseModel):
 
     def text(self, sample: Sample) -> str:
         """Return the complete text of the user message for a sample, media not included."""
-        task = find_task(sample.problem_type, sample.data_type)
+        task = task_of(sample)
         options = "\nOptions:\n" + "\n".join(sample.options) if sample.options else ""
         return self.template.format(
             question=sample.problem,

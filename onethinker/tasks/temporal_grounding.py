@@ -7,7 +7,7 @@ from onethinker.core.frames import Clip
 from onethinker.core.geometry import Span, span_iou
 from onethinker.core.grammar import as_span, parse_fields
 from onethinker.drawing.draw import draw_span
-from onethinker.tasks.base import Profile, Task, recalls
+from onethinker.tasks.base import Profile, Score, Task, recalls
 
 
 class TemporalGrounding(Task[Span]):
@@ -21,20 +21,17 @@ class TemporalGrounding(Task[Span]):
         " allowed, and start comes before end."
     )
     example = '{"time": [12.3, 25.7]}'
+    metrics = ("tIoU", "R@0.3", "R@0.5", "R@0.7")
     structured = True
 
     def parse(self, text: str, options: tuple[str, ...] = ()) -> Span:
         """Return the span. Raises: AnswerError."""
         return as_span(parse_fields(text, "time")["time"], "'time'")
 
-    def accuracy(self, answer: Span, truth: Span, profile: Profile) -> float:
-        """Return the tIoU."""
-        return span_iou(answer, truth)
-
-    def metrics(self, answer: Span | None, truth: Span) -> dict[str, float]:
-        """Return the tIoU and whether it reaches 0.3, 0.5 and 0.7."""
-        tiou = span_iou(answer, truth) if answer else 0.0
-        return {"tIoU": tiou, **recalls(tiou, 0.3, 0.5, 0.7)}
+    def score(self, answer: Span, truth: Span, profile: Profile) -> Score:
+        """Return the tIoU, and whether it reaches 0.3, 0.5 and 0.7."""
+        tiou = span_iou(answer, truth)
+        return Score(tiou, {"tIoU": tiou, **recalls(tiou, 0.3, 0.5, 0.7)})
 
     def draw(self, clip: Clip, answer: Span) -> Clip:
         """Return the video with a bar of its time and the span in it."""

@@ -11,7 +11,7 @@ from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box, box_iou
 from onethinker.core.grammar import as_numbered_boxes, parse_fields
 from onethinker.drawing.draw import draw_track
-from onethinker.tasks.base import Profile, Task, recalls
+from onethinker.tasks.base import Profile, Score, Task, recalls
 
 MAX_KEY = 32
 """The last key an answer may have: the first 32 seconds are tracked. Source: paper, GOT-10k evaluation."""
@@ -38,6 +38,7 @@ class Tracking(Task[Track]):
         " every number lies between 0 and 1000."
     )
     example = '{"boxes": {"1": [537, 403, 768, 703], "2": [520, 400, 749, 698]}}'
+    metrics = ("AO", "R@0.3", "R@0.5", "R@0.7")
     structured = True
 
     def parse(self, text: str, options: tuple[str, ...] = ()) -> Track:
@@ -51,14 +52,14 @@ class Tracking(Task[Track]):
         """Return 0.25 for the form and up to 0.25 for the share of the truth's seconds that have a box."""
         return 0.25 + 0.25 * len(answer.boxes.keys() & truth.boxes.keys()) / len(truth.boxes)
 
-    def accuracy(self, answer: Track, truth: Track, profile: Profile) -> float:
-        """Return the mean IoU over the truth's seconds."""
-        return average_overlap(answer, truth)
+    def score(self, answer: Track, truth: Track, profile: Profile) -> Score:
+        """Return the mean IoU over the truth's seconds, and whether it reaches 0.3, 0.5 and 0.7."""
+        overlap = average_overlap(answer, truth)
+        return Score(overlap, {"AO": overlap, **recalls(overlap, 0.3, 0.5, 0.7)})
 
-    def metrics(self, answer: Track | None, truth: Track) -> dict[str, float]:
-        """Return the average overlap and whether it reaches 0.3, 0.5 and 0.7, as the paper counts."""
-        overlap = average_overlap(answer, truth) if answer else 0.0
-        return {"AO": overlap, **recalls(overlap, 0.3, 0.5, 0.7)}
+    def boxes(self, answer: Track) -> Mapping[float, Box]:
+        """Return the boxes by second."""
+        return {float(second): box for second, box in answer.boxes.items()}
 
     def draw(self, clip: Clip, answer: Track) -> Clip:
         """Return the video with the box and the trail that it leaves."""

@@ -8,18 +8,18 @@ import pytest
 from onethinker.core.errors import DataError
 from onethinker.data.formats.released import write_records, write_samples
 from onethinker.data.mixture import Mixture
-from onethinker.tasks import TASKS, find_task
+from onethinker.tasks import all_tasks, task_of
 
 
 def statistics(sample) -> str:
-    return find_task(sample.problem_type, sample.data_type).statistics
+    return task_of(sample).statistics
 
 
 def test_every_stretch_of_as_many_samples_as_tasks_holds_each_task_once():
     mixture = Mixture.open((), (), {}, seed=3)
     for turn in range(3):
-        names = [statistics(mixture.sample(turn * len(TASKS) + place)) for place in range(len(TASKS))]
-        assert sorted(names) == sorted(task.statistics for task in TASKS)
+        names = [statistics(mixture.sample(turn * len(all_tasks()) + place)) for place in range(len(all_tasks()))]
+        assert sorted(names) == sorted(task.statistics for task in all_tasks())
 
 
 def test_a_sample_is_a_function_of_seed_and_number():

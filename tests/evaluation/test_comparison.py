@@ -17,7 +17,7 @@ from onethinker.evaluation.comparison import (
 )
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.runs import Evaluation, Run
-from onethinker.tasks.base import Grade
+from onethinker.tasks.grading import Grade
 
 
 def run_of(values, *, name="run", benchmark=None, task="numerical", problem="How many?"):

@@ -167,7 +167,7 @@ def test_the_judges_score_is_the_accuracy_of_free_text_and_of_nothing_else(tmp_p
         "number": 1.0,
     }
     assert [grades[name].metrics["judge"] for name in ("right", "wrong", "silent")] == [1.0, 0.25, 0.0]
-    assert "0.25 of 1 by judge sage" in grades["wrong"].problems[-1]
+    assert "0.25 of 1 by judge sage" in grades["wrong"].problems["accuracy"]
     assert "judge" not in grades["number"].metrics
     assert sorted(item["answer"] for item in asked) == ["It is blue.", "It is red."]
     [free, _] = score_tasks(results.values())

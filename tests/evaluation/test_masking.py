@@ -34,7 +34,7 @@ from onethinker.evaluation.metrics import score_tasks
 from onethinker.evaluation.results import RESULTS_FILE, Result, read_results
 from onethinker.evaluation.scoring import score_benchmark, unparsable
 from onethinker.segmenters.base import load_segmenter
-from onethinker.tasks import find_task, grade_response
+from onethinker.tasks import grade_response, task_of
 from onethinker.tasks.segmentation import Selection
 from tests.segmenters.tiny_sam2 import save_tiny_sam2
 
@@ -97,7 +97,7 @@ def answered(samples: list[Sample], *texts: str) -> list[Result]:
     """The results of the answer stage; the last text is said to all further samples."""
     results = []
     for number, sample in enumerate(samples):
-        task = find_task(sample.problem_type, sample.data_type)
+        task = task_of(sample)
         response = f"<think>x</think><answer>{texts[min(number, len(texts) - 1)]}</answer>"
         grade = grade_response(response, sample.truth, task=task)
         results.append(

@@ -4,7 +4,7 @@ from scipy.stats import bootstrap
 
 from onethinker.evaluation.metrics import Estimate, estimate, estimate_ratio, mean_accuracy, score_tasks
 from onethinker.evaluation.results import Result
-from onethinker.tasks.base import Grade
+from onethinker.tasks.grading import Grade
 
 
 def result(

@@ -30,8 +30,8 @@ from onethinker.media.budget import MediaBudget
 from onethinker.report import gallery as browsing
 from onethinker.report.gallery import make_gallery, outcome_of
 from onethinker.report.page import write_report
-from onethinker.tasks import find_task, grade_response
-from onethinker.tasks.base import Grade
+from onethinker.tasks import find_task, grade_response, task_of
+from onethinker.tasks.grading import Grade
 
 SETTINGS = {
     "model": "tiny",
@@ -42,11 +42,11 @@ SETTINGS = {
     "wording": {"template": "{question}"},
 }
 ABOUT = {"date": "2026-01-01", "machine": "a laptop", "python": "3.11", "versions": {"torch": "2.14"}}
-UNREADABLE = Grade(0.0, 0.0, 0.0, 0.0, {}, ("answer: there is no answer block",))
+UNREADABLE = Grade(0.0, 0.0, 0.0, 0.0, {}, {"answer": "there is no answer block"})
 
 
 def graded(sample: Sample, response: str) -> Result:
-    task = find_task(sample.problem_type, sample.data_type)
+    task = task_of(sample)
     grade = grade_response(response, sample.truth, task=task, options=sample.options)
     return Result(
         f"key-{sample.id}",

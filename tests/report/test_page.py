@@ -18,7 +18,7 @@ from onethinker.evaluation.results import RESULTS_FILE, SETTINGS_FILE, Result, a
 from onethinker.evaluation.runs import find_runs, load_training
 from onethinker.processes.machine import about_this_machine
 from onethinker.report.page import write_report
-from onethinker.tasks.base import Grade
+from onethinker.tasks.grading import Grade
 
 ABOUT = {
     "command": "onethinker evaluate --model tiny --synthetic 2 --output before",
@@ -53,7 +53,7 @@ def write_evaluation(
     """One task; the first sample has pictures; keys are those of no other folder."""
     folder.mkdir(parents=True)
     (folder / SETTINGS_FILE).write_text(json.dumps({"settings": settings, "about": about}))
-    grades = [Grade(value + 1, value, 1.0, 0.5, {}, ("expected 2, got 4",)) for value in accuracies]
+    grades = [Grade(value + 1, value, 1.0, 0.5, {}, {"accuracy": "expected 2, got 4"}) for value in accuracies]
     results = [
         Result(f"{ord(folder.name[0])}-{i}", f"{sample_id}{i}", "numerical", problem, truth, text, grade)
         for i, grade in enumerate(grades)

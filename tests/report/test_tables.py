@@ -13,7 +13,7 @@ from onethinker.evaluation.results import Result
 from onethinker.evaluation.runs import load_runs
 from onethinker.report.exports import model_index, write_exports
 from onethinker.report.page import published_rows, write_report
-from onethinker.tasks.base import Grade
+from onethinker.tasks.grading import Grade
 from tests.report.test_gallery import SETTINGS, result, store
 
 

@@ -25,7 +25,7 @@ from onethinker.rewards.reward_model import JUDGE_INSTRUCTIONS, polar_text, read
 from onethinker.rl.groups import collect
 from onethinker.rl.loop import train_rl
 from onethinker.tasks import find_task, grade_response
-from onethinker.tasks.base import judged_grade
+from onethinker.tasks.grading import judged_grade
 from onethinker.training.config import RlRecipe
 from onethinker.training.session import open_run
 from onethinker.training.state.checkpoint import RunFolder
@@ -143,8 +143,8 @@ def test_a_judge_sees_question_reference_and_answer_as_data_and_its_score_is_the
         grades = graded(settings, says("A red ball."), says("ed"))
     assert [grade.accuracy for grade in grades] == [1.0, 2 / 8]
     assert [grade.reward for grade in grades] == [2.0, 1 + 2 / 8]
-    assert grades[0].problems == ()
-    assert grades[1].problems == ("accuracy: 0.25 of 1 by judge tester",)
+    assert grades[0].problems == {}
+    assert grades[1].problems == {"accuracy": "0.25 of 1 by judge tester"}
     assert seen.paths == ["/v1/chat/completions"] * 2
     body = next(body for body in seen.bodies if asked_of_judge(body)["answer"] == "ed")
     assert asked_of_judge(body) == {"question": "What is it?", "reference": "A red ball.", "answer": "ed"}
@@ -193,7 +193,7 @@ def test_an_accuracy_given_from_outside_is_worth_what_the_tasks_own_would_be(pro
     assert judged_grade(own, own.accuracy, task=task, profile=profile, by="x").reward == own.reward
     best = grade_response(says("A red ball."), "A red ball.", task=task, profile=profile)
     given = judged_grade(own, 1.0, task=task, profile=profile, by="x")
-    assert (given.reward, given.accuracy, given.problems) == (best.reward, 1.0, ())
+    assert (given.reward, given.accuracy, given.problems) == (best.reward, 1.0, {})
 
 
 @pytest.mark.parametrize(

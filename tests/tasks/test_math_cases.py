@@ -324,14 +324,14 @@ def is_right_to_math_verify(answer: str, truth: str) -> bool:
 def test_an_answer_is_right_or_wrong_and_each_difference_from_math_verify_has_its_reason(
     task, answer, truth, right, reason
 ):
-    assert task.accuracy(answer, truth, "paper") == right
-    assert task.metrics(answer, truth) == {"accuracy": right}
+    assert task.score(answer, truth, "paper").accuracy == right
+    assert task.score(answer, truth, "paper").metrics == {"accuracy": right}
     assert (is_right_to_math_verify(answer, truth) != bool(right)) == bool(reason), reason
 
 
 @pytest.mark.parametrize("text", sorted({text for case in CASES for text in case[:2]}), ids=lambda text: text[:30])
 def test_an_answer_is_always_equal_to_itself(task, text):
-    assert task.accuracy(text, text, "release") == 1
+    assert task.score(text, text, "release").accuracy == 1
 
 
 @pytest.mark.parametrize(
@@ -348,5 +348,5 @@ def test_an_answer_is_always_equal_to_itself(task, text):
     ids=["unit", "brackets", "words", "order", "formula", "triangle", "value"],
 )
 def test_what_sets_an_answer_apart_is_said(task, answer, truth, reason):
-    assert task.accuracy(answer, truth, "paper") == 0
-    assert re.search(reason, task.explain(answer, truth, 0.0))
+    assert task.score(answer, truth, "paper").accuracy == 0
+    assert re.search(reason, task.score(answer, truth, "paper").reason)

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from onethinker.core.errors import AnswerError
-from onethinker.tasks import TASKS, grade_response
+from onethinker.tasks import all_tasks, grade_response
 from onethinker.tasks.math.sandbox import MathSandbox
 from onethinker.tasks.mathematics import LONGEST, Mathematics
 
@@ -53,14 +53,14 @@ def task():
 
 def verdicts(task) -> list[float]:
     try:
-        return [task.accuracy(answer, truth, "paper") for answer, truth, _ in PAIRS]
+        return [task.score(answer, truth, "paper").accuracy for answer, truth, _ in PAIRS]
     finally:
         task.sandbox.close()
 
 
 CHILD = """
 def send_verdicts(task, pairs, pipe):
-    pipe.send([task.accuracy(answer, truth, "paper") for answer, truth, _ in pairs])
+    pipe.send([task.score(answer, truth, "paper").accuracy for answer, truth, _ in pairs])
     task.sandbox.close()
 """
 
@@ -75,22 +75,22 @@ def is_running(pid: int) -> bool:
 
 @pytest.mark.parametrize(("answer", "truth", "right"), PAIRS)
 def test_equal_expressions_are_right(task, answer, truth, right):
-    assert task.accuracy(answer, truth, "paper") == right
+    assert task.score(answer, truth, "paper").accuracy == right
 
 
 @pytest.mark.parametrize("text", IDENTICAL, ids=lambda text: text[:20])
 def test_identical_texts_are_always_right(task, text):
-    assert task.accuracy(task.parse(text), task.parse(text), "release") == 1
+    assert task.score(task.parse(text), task.parse(text), "release").accuracy == 1
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:20])
 def test_hostile_texts_are_wrong_within_six_seconds_and_grading_goes_on(task, text):
-    task.accuracy("1", "2", "paper")
+    task.score("1", "2", "paper")
     start = time.perf_counter()
     grade = grade_response(f"<think>so</think><answer>{text}</answer>", "4", task=task)
     assert grade.accuracy == 0
     assert time.perf_counter() - start < 6
-    assert task.accuracy(r"\frac{1}{2}", "0.5", "paper") == 1
+    assert task.score(r"\frac{1}{2}", "0.5", "paper").accuracy == 1
 
 
 def test_three_thousand_parentheses_are_refused_unread(task):
@@ -100,7 +100,7 @@ def test_three_thousand_parentheses_are_refused_unread(task):
 
 def test_code_in_an_answer_does_not_run(task, tmp_path):
     trace = tmp_path / "trace"
-    assert task.accuracy(f"__import__('os').system('touch {trace}')", "4", "paper") == 0
+    assert task.score(f"__import__('os').system('touch {trace}')", "4", "paper").accuracy == 0
     assert not trace.exists()
 
 
@@ -128,21 +128,21 @@ def test_verdicts_are_equal_in_a_thread_and_in_daemonic_processes_of_every_kind(
 
 
 def test_a_fork_does_not_talk_to_its_parents_process(task):
-    task.accuracy("1", "2", "paper")
+    task.score("1", "2", "paper")
     pid = os.fork()
     if pid == 0:
-        right = task.accuracy(r"\frac{1}{4}", "0.25", "paper") == 1
+        right = task.score(r"\frac{1}{4}", "0.25", "paper").accuracy == 1
         task.sandbox.close()
         os._exit(0 if right else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert task.accuracy(r"\frac{1}{8}", "0.125", "paper") == 1
+    assert task.score(r"\frac{1}{8}", "0.125", "paper").accuracy == 1
 
 
 def test_a_process_that_dies_while_idle_is_replaced_unseen(task):
-    task.accuracy("1", "3", "paper")
+    task.score("1", "3", "paper")
     os.kill(task.sandbox._worker.pid, signal.SIGKILL)
     time.sleep(0.1)
-    assert task.accuracy(r"\frac{3}{4}", "0.75", "paper") == 1
+    assert task.score(r"\frac{3}{4}", "0.75", "paper").accuracy == 1
 
 
 def test_memory_is_limited():
@@ -212,21 +212,21 @@ def test_the_process_ends_with_a_parent_that_is_killed():
 
 
 def test_a_warm_comparison_takes_milliseconds(task):
-    task.accuracy("1", "2", "paper")
+    task.score("1", "2", "paper")
     times = []
     for number in range(100):
         start = time.perf_counter()
-        task.accuracy(f"{number}.5", f"{number + 1}", "paper")
+        task.score(f"{number}.5", f"{number + 1}", "paper")
         times.append(time.perf_counter() - start)
     assert statistics.median(times) < 0.02  # 2 ms alone; the test machine is shared
 
 
 def test_reward_and_metrics_of_one_answer_cost_its_time_once():
-    (task,) = (task for task in TASKS if task.problem_type == "math")
+    (task,) = (task for task in all_tasks() if task.problem_type == "math")
     sandbox = MathSandbox(seconds=0.5)
     start = time.perf_counter()
     for _ in range(20):
         sandbox.compare("4", "9^{9^{9^{9}}}")
     assert time.perf_counter() - start < 5
     sandbox.close()
-    assert task.metrics(None, "4") == {"accuracy": 0}
+    assert grade_response("", "4", task=task).metrics == {"accuracy": 0}

@@ -249,8 +249,8 @@ def test_a_letter_that_no_option_has_is_refused():
 
 
 def test_only_the_right_letter_is_right():
-    assert (task.accuracy("A", "A", "paper"), task.accuracy("B", "A", "release"), task.metrics(None, "A")) == (
+    assert (task.score("A", "A", "paper").accuracy, task.score("B", "A", "release").accuracy, task.metrics) == (
         1,
         0,
-        {"accuracy": 0},
+        ("accuracy",),
     )

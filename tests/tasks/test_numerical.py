@@ -202,7 +202,7 @@ def test_a_comma_that_may_be_either_has_its_reason():
     ids=lambda value: str(value),
 )
 def test_units_may_be_left_out_but_not_be_others(answer, truth, right):
-    assert task.accuracy(parse_number(answer), parse_number(truth), "paper") == right
+    assert task.score(parse_number(answer), parse_number(truth), "paper").accuracy == right
 
 
 def test_a_number_stays_a_number_in_json_and_in_another_process():
@@ -216,5 +216,5 @@ def test_a_number_stays_a_number_in_json_and_in_another_process():
     ("answer", "truth", "right"), [(3.141, 3.142, 1), (3.14, 3.15, 0), (1000.0, 1000, 1), (-1, 1, 0), (0.004, 0, 1)]
 )
 def test_numbers_are_compared_to_two_decimals(answer, truth, right):
-    assert task.accuracy(answer, truth, "paper") == task.accuracy(answer, truth, "release") == right
-    assert task.metrics(answer, truth) == {"accuracy": right}
+    assert task.score(answer, truth, "paper").accuracy == task.score(answer, truth, "release").accuracy == right
+    assert task.score(answer, truth, "paper").metrics == {"accuracy": right}

@@ -1,5 +1,6 @@
 import pytest
 
+from onethinker.tasks import grade_response
 from onethinker.tasks.regression import Regression, mean_relative_accuracy
 
 
@@ -29,7 +30,7 @@ def test_zero_is_met_by_zero_alone():
 
 
 def test_nothing_parsable_is_the_worst_value():
-    assert Regression().metrics(None, 3.0) == {"MRA": 0.0}
+    assert grade_response("", "3", task=Regression()).metrics == {"MRA": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -45,5 +46,5 @@ def test_nothing_parsable_is_the_worst_value():
 )
 def test_numbers_are_read_as_in_numerical_questions(answer, truth, value):
     task = Regression()
-    assert task.accuracy(task.parse(answer), task.parse(truth), "paper") == value
-    assert task.metrics(task.parse(answer), task.parse(truth)) == {"MRA": value}
+    assert task.score(task.parse(answer), task.parse(truth), "paper").accuracy == value
+    assert task.score(task.parse(answer), task.parse(truth), "paper").metrics == {"MRA": value}

@@ -19,7 +19,7 @@ def test_half_a_box_is_worth_half_in_both_profiles() -> None:
     assert (paper.reward, paper.accuracy, paper.format, paper.structure) == (1.5, 0.5, 1.0, 0.5)
     assert release.reward == pytest.approx(0.9 * 0.5 + 0.1 + 0.5)
     assert paper.metrics == {"IoU": 0.5, "R@0.5": 1.0}
-    assert paper.problems == (f"accuracy: 0.5 of 1; the truth is {TRUTH!r}",)
+    assert paper.problems == {"accuracy": f"0.5 of 1; the truth is {TRUTH!r}"}
 
 
 def test_a_wrong_schema_loses_the_format_of_the_paper_and_the_structure_of_the_release() -> None:
@@ -27,13 +27,13 @@ def test_a_wrong_schema_loses_the_format_of_the_paper_and_the_structure_of_the_r
     paper, release = (grade_response(response, TRUTH, task=TASK, profile=profile) for profile in ("paper", "release"))
     assert (paper.reward, paper.format, paper.structure) == (0.0, 0.0, 0.0)
     assert (release.reward, release.format, release.structure) == (0.1, 1.0, 0.0)
-    assert paper.problems == ("answer: expected a JSON object with \"boxes\", 'boxes' is missing",)
+    assert paper.problems == {"answer": "expected a JSON object with \"boxes\", 'boxes' is missing"}
 
 
 def test_a_right_answer_without_thinking_keeps_its_accuracy_only() -> None:
     grade = grade_response(f"<answer>{TRUTH}</answer>", TRUTH, task=TASK)
     assert (grade.reward, grade.accuracy, grade.format, grade.structure) == (1.0, 1.0, 0.0, 0.0)
-    assert grade.problems == ("format: expected <think> exactly once, got it 0 times",)
+    assert grade.problems == {"format": "expected <think> exactly once, got it 0 times"}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from onethinker.rl.advantages import ema_grpo
 from onethinker.rl.groups import Group
 from onethinker.rl.rollouts import Rollout
 from onethinker.rl.update import open_reference, update_policy
-from onethinker.tasks import find_task, grade_response
+from onethinker.tasks import grade_response, task_of
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.packing.prefix_group import Tree
 from onethinker.training.packing.row import pack
@@ -92,7 +92,7 @@ def update_on_given_answers(recipe: RlRecipe, folder: Path) -> list[dict[str, An
     for number in range(4):
         sample, request = run.read(number)
         (prompt,) = run.prompts([request])
-        task = find_task(sample.problem_type, sample.data_type)
+        task = task_of(sample)
         answers = [run.answer_ids(text) for text in texts]
         with torch.no_grad():
             logps = [score(run.model, pack([Tree(prompt, (ids,))]))[0] for ids in answers]

@@ -253,7 +253,7 @@ def test_a_page_of_answers_shows_truth_answers_reasons_and_pictures(tmp_path, pr
     assert content.count(b"<img") == (2 if problem == "spatial grounding" else 1)
     assert b"<script>" not in content
     assert b"&lt;script&gt;" in content
-    assert grades[1].problems[0].split(":")[0].encode() in content
+    assert grades[1].reasons[0].split(":")[0].encode() in content
     assert write_answers(tmp_path, 7, [Sampled(sample, texts, grades)], TINY_BUDGET).read_bytes() == content
 
 

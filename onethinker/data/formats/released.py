@@ -12,18 +12,17 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from onethinker.core.errors import AnswerError, DataError
-from onethinker.core.geometry import Box
 from onethinker.core.grammar import find_answer, show
 from onethinker.core.sample import Sample
 from onethinker.storage.atomic import write_atomically, writing
 from onethinker.storage.strict_json import to_json
-from onethinker.tasks import TASKS, Task, find_task
+from onethinker.tasks import Task, all_tasks, find_task
 
 Record = dict[str, Any]
 
@@ -39,7 +38,6 @@ _MEDIA_FIELDS = ("images", "videos", "path", "additional_path")
 _QUESTION_FIELDS = ("problem", "messages")
 _TRUTH_FIELDS = ("answer", "solution")
 _TEXT_FIELDS = (*_QUESTION_FIELDS, *_TRUTH_FIELDS, "response", "options")
-_PROBLEM_TYPES = frozenset(task.problem_type for task in TASKS)
 _READ = frozenset(("problem_id", "problem_type", "data_type", "data_source", *_MEDIA_FIELDS, *_TEXT_FIELDS))
 _MISSPELT = 0.8
 """Likeness from which on an unknown field is taken for a known one that is not there."""
@@ -241,26 +239,13 @@ def check_answer(text: str, task: Task[Any], options: tuple[str, ...], *, what: 
     except AnswerError as error:
         unit = "; places are thousandths of the frame, 0 to 1000, not pixels" if '"boxes"' in task.example else ""
         raise DataError(f"{what} is not an answer to {task.problem_type!r}: {error}{unit}") from error
-    boxes = boxes_of(answer)
+    boxes = list(task.boxes(answer).values())
     if boxes and all(max(box) <= 1 for box in boxes):
         raise DataError(
             f"{what} has boxes from 0 to 1, the first {show([*boxes[0]])}; they must be thousandths of the frame:"
             " multiply them by 1000"
         )
     return answer
-
-
-def boxes_of(answer: Any) -> list[Box]:
-    """Return the boxes of any task's typed answer.
-
-    >>> boxes_of(Box(1, 2, 3, 4)), boxes_of("B")
-    ([Box(x1=1, y1=2, x2=3, y2=4)], [])
-    """
-    if isinstance(answer, Box):
-        return [answer]
-    if isinstance(many := getattr(answer, "boxes", None), Mapping):
-        return list(many.values())
-    return [one] if isinstance(one := getattr(answer, "box", None), Box) else []
 
 
 def _reference(record: Record, name: str) -> str:
@@ -358,7 +343,11 @@ def _misspelt(record: Record) -> tuple[str, str] | None:
     for name, value in record.items():
         if name in _READ or name in _NO_MISTAKE or not _has(record, name):
             continue
-        if "problem_type" in plain.values() and isinstance(value, str) and value.strip().lower() in _PROBLEM_TYPES:
+        if (
+            "problem_type" in plain.values()
+            and isinstance(value, str)
+            and value.strip().lower() in {task.problem_type for task in all_tasks()}
+        ):
             return name, "problem_type"
         near = get_close_matches(_letters(name), plain, n=1, cutoff=_MISSPELT)
         if near:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from onethinker.core.errors import AnswerError, CheckpointError
 from onethinker.core.grammar import find_answer
-from onethinker.tasks.base import Task
+from onethinker.tasks import Task, read_response
 
 Phase = Literal["data", "rollout", "grading", "reference", "update", "checkpoint"]
 """Media and words made into prompts; answers sampled; answers graded, or waited for; the divergence's other model;
@@ -289,14 +289,10 @@ def covers_whole_frame(response: str, task: Task[Any], options: tuple[str, ...] 
     >>> covers_whole_frame('<think></think><answer>{"boxes": [0, 0, 1000, 1000]}</answer>', task)
     True
     """
-    from onethinker.inference.thinker import boxes_by_time
-
     if not task.structured:
         return False
-    try:
-        boxes = boxes_by_time(task.parse(find_answer(response), options))
-    except AnswerError:
-        return False
+    answer = read_response(response, task, options).answer
+    boxes = task.boxes(answer) if answer is not None else {}
     shares = [(box.x2 - box.x1) * (box.y2 - box.y1) / 1_000_000 for box in boxes.values()]
     return bool(shares) and sum(shares) / len(shares) > WHOLE_FRAME
 

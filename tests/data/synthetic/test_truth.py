@@ -14,5 +14,5 @@ def test_truth_graded_against_itself_is_the_maximum(problem_type, data_type, pro
         sample = make_sample(7, index, problem_type=problem_type, data_type=data_type)
         assert sample.response is not None
         grade = grade_response(sample.response, sample.truth, task=task, options=sample.options, profile=profile)
-        assert (grade.problems, grade.format) == ((), 1.0), sample.response
+        assert (grade.problems, grade.format) == ({}, 1.0), sample.response
         assert grade.reward == pytest.approx(max_reward(task, profile))

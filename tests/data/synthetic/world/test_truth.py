@@ -39,7 +39,7 @@ def test_truth_graded_against_itself_is_the_maximum(kind, profile):
     task = find_task(*kind)
     for question in asked(*kind, 40):
         grade = grade_response(question.response, question.answer, task=task, options=question.options, profile=profile)
-        assert (grade.problems, grade.format) == ((), 1.0), question.response
+        assert (grade.problems, grade.format) == ({}, 1.0), question.response
         assert grade.reward == pytest.approx(max_reward(task, profile))
 
 

@@ -1,0 +1,145 @@
+"""From a response to its grade: read it once, compare it once with a truth that is read once."""
+
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, Literal
+
+from onethinker.core.errors import AnswerError, DataError
+from onethinker.core.grammar import find_answer, parse_response, show
+from onethinker.tasks.base import Profile, Score, Task
+
+Part = Literal["format", "answer", "accuracy"]
+"""What can be wrong: the tags, an answer that cannot be read, an answer that is not wholly right."""
+ROUNDING = 1e-9
+"""Sums of thirds may miss 1 by less than this."""
+REMEMBERED = 64
+"""Truths kept as the tasks read them: the answers of a group come one after the other, and share theirs."""
+
+
+@dataclass(frozen=True)
+class Grade:
+    """What a response is worth and why.
+
+    `reward` follows the profile; `accuracy` (0 to 1), `format` (0 or 1) and `structure` (0 to 0.5) are its parts before
+    weighting; `metrics` are what papers report; `problems` are the reasons why something was lost.
+    """
+
+    reward: float
+    accuracy: float
+    format: float
+    structure: float
+    metrics: dict[str, float] = field(default_factory=dict)
+    problems: dict[Part, str] = field(default_factory=dict)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The problems as texts that say what they are about."""
+        return _reasons(self.problems)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A response as a task reads it.
+
+    `thinking` is "" where the tags are wrong, `text` the inside of the answer block that counts ("" without one), and
+    `answer` the task's own type, None where `problems` says under "answer" why there is none.
+    """
+
+    thinking: str = ""
+    text: str = ""
+    answer: Any = None
+    problems: dict[Part, str] = field(default_factory=dict)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The problems as texts that say what they are about."""
+        return _reasons(self.problems)
+
+
+def read_response(response: str, task: Task[Any], options: tuple[str, ...] = ()) -> Reading:
+    """Return any text whatsoever as a task reads it; an answer block counts also in a text that breaks the grammar.
+
+    >>> from onethinker.tasks.spatial_grounding import SpatialGrounding
+    >>> read_response("<think>Two cats.</think><answer>2</answer>", SpatialGrounding()).problems
+    {'answer': 'expected a JSON object with "boxes", got 2'}
+    """
+    thinking, text, answer = "", "", None
+    problems: dict[Part, str] = {}
+    try:
+        thinking = parse_response(response).thinking
+    except AnswerError as error:
+        problems["format"] = str(error)
+    try:
+        text = find_answer(response)
+        answer = task.parse(text, options)
+    except AnswerError as error:
+        problems["answer"] = str(error)
+    return Reading(thinking, text, answer, problems)
+
+
+@lru_cache(REMEMBERED)
+def parse_truth(truth: str, task: Task[Any], options: tuple[str, ...] = ()) -> Any:
+    """Return a reference answer in the task's own type. Raises: DataError: it is none."""
+    try:
+        return task.parse(truth, options)
+    except AnswerError as error:
+        raise DataError(f"the truth {show(truth)} is not an answer to {task.problem_type!r}: {error}") from error
+
+
+def grade_response(
+    response: str, truth: str, *, task: Task[Any], options: tuple[str, ...] = (), profile: Profile = "paper"
+) -> Grade:
+    """Return the grade of any text whatsoever; `truth` is the inside of the reference answer block.
+
+    A response that breaks the grammar loses its format reward; its last answer block after the last `</think>`, if it
+    has one, still counts.
+
+    Raises: DataError: the truth itself is not an answer of the task.
+    """
+    meant, reading = parse_truth(truth, task, options), read_response(response, task, options)
+    problems = dict(reading.problems)
+    has_answer, has_tags = "answer" not in problems, "format" not in problems
+    score = task.score(reading.answer, meant, profile) if has_answer else Score(0.0, dict.fromkeys(task.metrics, 0.0))
+    if has_answer and score.accuracy < 1 - ROUNDING:
+        problems["accuracy"] = f"{score.reason or f'{score.accuracy:.3g} of 1'}; the truth is {show(truth)}"
+    has_form = has_answer or not task.structured
+    structure = 0.0
+    if has_tags and has_form:
+        structure = task.structure(reading.answer, meant) if has_answer else 0.5
+    has_format = has_tags and (has_form or profile == "release")
+    return Grade(
+        reward=_reward(task, profile, accuracy=score.accuracy, has_format=has_format, structure=structure),
+        accuracy=score.accuracy,
+        format=float(has_format),
+        structure=structure,
+        metrics=score.metrics,
+        problems=problems,
+    )
+
+
+def judged_grade(grade: Grade, accuracy: float, *, task: Task[Any], profile: Profile, by: str) -> Grade:
+    """Return a grade whose accuracy somebody else has given: the reward follows, form and metrics stay as they are.
+
+    `by` says who, and how; it becomes a problem of an answer that is not wholly right.
+    """
+    problems: dict[Part, str] = {part: problem for part, problem in grade.problems.items() if part != "accuracy"}
+    if accuracy < 1 - ROUNDING:
+        problems["accuracy"] = f"{accuracy:.3g} of 1 by {by}"
+    reward = _reward(task, profile, accuracy=accuracy, has_format=bool(grade.format), structure=grade.structure)
+    return replace(grade, reward=reward, accuracy=accuracy, problems=problems)
+
+
+def max_reward(task: Task[Any], profile: Profile) -> float:
+    """Return the reward of a perfect response."""
+    return _reward(task, profile, accuracy=1.0, has_format=True, structure=0.5)
+
+
+def _reasons(problems: dict[Part, str]) -> tuple[str, ...]:
+    return tuple(f"{part}: {problem}" for part, problem in problems.items())
+
+
+def _reward(task: Task[Any], profile: Profile, *, accuracy: float, has_format: bool, structure: float) -> float:
+    """Return the whole reward. Source: paper, R = R_acc + R_format; release, onethinker_reward.py."""
+    if profile == "paper":
+        return task.terms * accuracy + has_format
+    return 0.9 * accuracy + 0.1 * has_format + structure
