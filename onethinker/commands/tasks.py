@@ -12,7 +12,8 @@ def tasks(*, json: bool = False) -> None:
     """
     if json:
         names = ("problem_type", "statistics", "data_types", "instructions", "example")
-        print(to_json([{name: getattr(task, name) for name in names} for task in all_tasks()], ensure_ascii=False, indent=2))
+        rows = [{name: getattr(task, name) for name in names} for task in all_tasks()]
+        print(to_json(rows, ensure_ascii=False, indent=2))
         return
     from rich.console import Console
     from rich.table import Table

@@ -372,21 +372,15 @@ def mask_problem(sample: Sample, width: int, height: int) -> str | None:
 
 def _mask_sides(sample: Sample) -> list[tuple[str, tuple[int, int]]]:
     """Return the width and height of every run-length mask and of 'resolution', once each, with the field's name."""
-    output, resolution = sample.extra.get("segmentation_output"), sample.extra.get("resolution")
-    rles = output.get("segmentation_rle") if isinstance(output, dict) else None
-    sizes: list[tuple[str, Any]] = []
-    if isinstance(rles, dict) and "size" not in rles:
-        rles = list(rles.values())
-    for item in rles if isinstance(rles, list) else [rles]:
-        for rle in item if isinstance(item, list) else [item]:
-            if isinstance(rle, dict) and isinstance(rle.get("size"), list):
-                sizes.append(("a mask's 'size' (height, width) in 'segmentation_output'", rle["size"][::-1]))
-    if isinstance(resolution, dict):
-        sizes.append(("'resolution'", [resolution.get("width"), resolution.get("height")]))
-    whole = [
-        (name, size) for name, size in sizes if len(size) == 2 and all(type(side) is int and side > 0 for side in size)
+    name = "a mask's 'size' (height, width) in 'segmentation_output'"
+    marks = [mark for marks in sample.masks.frames.values() for mark in marks] if sample.masks else []
+    sizes = [mark.get("size") for mark in marks if not isinstance(mark, Path)]
+    sides = [
+        (name, (size[1], size[0]))
+        for size in sizes
+        if isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)
     ]
-    return list(dict.fromkeys((name, (size[0], size[1])) for name, size in whole))
+    return list(dict.fromkeys(sides + ([("'resolution'", sample.resolution)] if sample.resolution else [])))
 
 
 def _is_like(a: tuple[int, ...], b: tuple[int, ...]) -> bool:

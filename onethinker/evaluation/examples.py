@@ -12,7 +12,7 @@ from onethinker.core.masks import Mask, decode_rle, resize_mask
 from onethinker.core.sample import Sample
 from onethinker.drawing.draw import draw_masks
 from onethinker.drawing.sheets import for_sheet, sheet_webp
-from onethinker.evaluation.benchmarks.readers.masks import PICTURE, frame_times, truth_masks
+from onethinker.evaluation.benchmarks.readers.masks import truth_masks
 from onethinker.evaluation.masking import AnswerMasks, newest_masks
 from onethinker.evaluation.results import Result, read_settings
 from onethinker.evaluation.scoring import unparsable
@@ -117,7 +117,7 @@ def draw_example(
     if answer is not None:
         cut = {key: decode_rle(rle) for key, rle in masks.masks.items()} if masks and masks.masks else {}
         write_atomically(answer_path, sheet_webp(task.draw(_with_masks(clip, sample, cut), answer)))
-    true_masks = truth_masks(sample) if "segmentation_output" in sample.extra else {}
+    true_masks = truth_masks(sample) if sample.masks is not None else {}
     truth = parse_truth(sample.truth, task, sample.options)
     write_atomically(truth_path, sheet_webp(task.draw(_with_masks(clip, sample, true_masks), truth)))
 
@@ -126,8 +126,8 @@ def _with_masks(clip: Clip, sample: Sample, masks: Mapping[str, Mask]) -> Clip:
     """Return the clip with masks by frame key laid over it, on each frame the one nearest in time; untouched where
     there are none.
     """
-    if not masks:
+    if not masks or sample.masks is None:
         return clip
-    times_s = {PICTURE: 0.0} if sample.data_type == "image" else frame_times(sample)
+    times_s = sample.masks.times_s
     keys = [min(masks, key=lambda key: abs(times_s[key] - shown_s)) for shown_s in clip.times_s]
     return draw_masks(clip, np.stack([resize_mask(masks[key], (clip.width, clip.height)) for key in keys]))

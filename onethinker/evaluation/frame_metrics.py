@@ -12,7 +12,6 @@ from typing import Any
 
 from onethinker.core.geometry import Box, box_iou
 from onethinker.core.sample import Sample
-from onethinker.evaluation.benchmarks.readers.got10k import frame_boxes
 from onethinker.tasks import read_response, task_of
 from onethinker.tasks.grading import Grade
 from onethinker.tasks.tracking import Track
@@ -21,14 +20,11 @@ from onethinker.tasks.tracking import Track
 def with_frame_metrics(grade: Grade, sample: Sample, response: str) -> Grade:
     """Return the grade of a response, with the parts of GOT-10k's own numbers where the sample has a box for every
     frame.
-
-    Raises: DataError: the boxes of the frames are not of the form that the reader gives them.
     """
-    truth = frame_boxes(sample)
-    if not truth:
+    if not sample.frame_boxes:
         return grade
     answer = read_response(response, task_of(sample), sample.options).answer
-    return replace(grade, metrics={**grade.metrics, **frame_overlaps(answer, truth)})
+    return replace(grade, metrics={**grade.metrics, **frame_overlaps(answer, sample.frame_boxes)})
 
 
 def frame_overlaps(answer: Track | None, truth: Mapping[float, Box]) -> dict[str, float]:

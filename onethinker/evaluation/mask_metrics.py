@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from onethinker.core.masks import Mask, boundary_f, mask_iou, outline, resize_mask
-from onethinker.core.sample import Sample
-from onethinker.evaluation.benchmarks.readers.masks import PICTURE, truth_masks, unmarked_frames
+from onethinker.core.sample import PICTURE, Sample
+from onethinker.evaluation.benchmarks.readers.masks import truth_masks
 
 PAPER_TOLERANCE = 0.0075
 """How far outlines may lie apart in the paper's F, as a share of the frame's diagonal. Source: release, by reading."""
@@ -29,8 +29,9 @@ def sample_mask_metrics(sample: Sample, answers: Mapping[str, Mask] | None) -> d
     truths = truth_masks(sample)
     height, width = next(iter(truths.values())).shape
     shown = {key: resize_mask(mask, (width, height)) for key, mask in answers.items()} if answers is not None else None
-    if sample.data_type == "video":
-        return video_mask_metrics(shown, truths, unmarked=unmarked_frames(sample))
+    if sample.data_type == "video" and sample.masks is not None:
+        unmarked = [key for key, marks in sample.masks.frames.items() if not marks]
+        return video_mask_metrics(shown, truths, unmarked=unmarked)
     return image_mask_metrics(shown.get(PICTURE) if shown is not None else None, truths[PICTURE])
 
 

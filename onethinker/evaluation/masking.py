@@ -14,10 +14,9 @@ from typing import Any
 from onethinker.core.errors import DataError, EngineError, MediaError
 from onethinker.core.frames import Clip
 from onethinker.core.masks import decode_rle
-from onethinker.core.sample import Sample
+from onethinker.core.sample import PICTURE, Sample
 from onethinker.core.sources import Source
 from onethinker.data.validate import mask_problem
-from onethinker.evaluation.benchmarks.readers.masks import PICTURE, frame_times
 from onethinker.evaluation.mask_metrics import sample_mask_metrics
 from onethinker.evaluation.results import (
     Result,
@@ -69,7 +68,7 @@ def has_segmentation(samples: Sequence[Sample]) -> bool:
     """
     asked = [sample for sample in samples if sample.problem_type == _PROBLEM_TYPE]
     for sample in asked:
-        if "segmentation_output" not in sample.extra:
+        if sample.masks is None:
             raise DataError(
                 f"sample {sample.id!r} has no masks to compare with: give them in 'segmentation_output', or leave"
                 " --segmenter out"
@@ -186,12 +185,12 @@ def _cut(segmenter: Segmenter, sample: Sample, selection: Selection, read: Reade
         picture = read(sample.media[0], MASK_BUDGET)
         _check_shape(sample, picture)
         return {PICTURE: cut_out(segmenter, picture, selection).rles[0]}
-    times_s = frame_times(sample)
-    budget = MASK_BUDGET.model_copy(update={"fps": float(sample.extra["fps"]), "max_frames": MAX_FRAMES})
+    assert sample.masks is not None
+    budget = MASK_BUDGET.model_copy(update={"fps": sample.masks.fps, "max_frames": MAX_FRAMES})
     clip = read(sample.media[0], budget)
     _check_shape(sample, clip)
     rles = cut_out(segmenter, clip, selection).rles
-    return {name: rles[choose_frames(clip.times_s, [time_s])[0]] for name, time_s in times_s.items()}
+    return {name: rles[choose_frames(clip.times_s, [time_s])[0]] for name, time_s in sample.masks.times_s.items()}
 
 
 def _check_shape(sample: Sample, clip: Clip) -> None:

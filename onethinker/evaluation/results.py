@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from onethinker.core.errors import CheckpointError
 from onethinker.core.frames import Clip
 from onethinker.core.request import SamplingParams
-from onethinker.core.sample import Sample
+from onethinker.core.sample import Masks, Sample
 from onethinker.core.sources import Source
 from onethinker.inference.loading import LoadedEngine
 from onethinker.processes.machine import about_this_machine
@@ -115,27 +115,25 @@ def result_key(sample: Sample, settings: Mapping[str, Any], digests: Digests | N
         sample.truth,
     ]
     media = [digests.of(medium) for medium in sample.media]
-    content = to_json([*asked, _with_mask_bytes(sample.extra, digests), media], sort_keys=True)
+    truth = [_masks(sample.masks, digests), sample.resolution, list(sample.frame_boxes.items())]
+    content = to_json([*asked, truth, media], sort_keys=True)
     return blake2b(content.encode(), digest_size=16).hexdigest()
 
 
 def media_and_masks(sample: Sample) -> list[Path | Clip | Source]:
     """Return everything outside its record that decides a sample's answer or grade."""
-    return [*sample.media, *(path for paths in _mask_files(sample.extra).values() for path in paths)]
+    return [*sample.media, *(sample.masks.files if sample.masks is not None else ())]
 
 
-def _mask_files(extra: Mapping[str, Any]) -> dict[str, list[Path]]:
-    output = extra.get("segmentation_output")
-    named = output.get("mask_files") if isinstance(output, dict) else None
-    return {key: [Path(path) for path in paths] for key, paths in named.items()} if isinstance(named, dict) else {}
-
-
-def _with_mask_bytes(extra: Mapping[str, Any], digests: Digests) -> Mapping[str, Any]:
-    files = _mask_files(extra)
-    if not files:
-        return extra
-    by_bytes = {key: [digests.of_file(path) for path in paths] for key, paths in files.items()}
-    return {**extra, "segmentation_output": {**extra["segmentation_output"], "mask_files": by_bytes}}
+def _masks(masks: Masks | None, digests: Digests) -> object:
+    """Return what decides the worth of masks; files of them count by their bytes."""
+    if masks is None:
+        return None
+    marks = {
+        key: [digests.of_file(mark) if isinstance(mark, Path) else mark for mark in frame]
+        for key, frame in masks.frames.items()
+    }
+    return [list(marks.items()), masks.fps, masks.objects]
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import pytest
 
 from onethinker.core.errors import DataError, StorageError
 from onethinker.core.frames import Clip
-from onethinker.core.sample import Sample
+from onethinker.core.sample import PICTURE, Masks, Sample
 from onethinker.data.formats.released import read_records, read_samples, write_records, write_samples
 
 RL = {
@@ -70,7 +70,7 @@ def test_the_evaluation_form_is_read_with_its_extra_fields(tmp_path):
         "B",
     )
     assert sample.options == ("A. yes", "B. no")
-    assert sample.extra == {"resolution": {"width": 10, "height": 20}}
+    assert (sample.resolution, sample.extra) == ((10, 20), {})
 
 
 def test_a_video_image_record_has_the_video_first_and_is_a_video(tmp_path):
@@ -228,7 +228,7 @@ def test_a_bad_record_names_file_row_and_field(tmp_path, change, message):
 
 def test_fields_that_nothing_reads_are_kept_unless_they_look_like_one_that_is_missing(tmp_path):
     extra = {
-        "resolution": {"width": 1, "height": 2},
+        "resolution": "large",
         "image": "x",
         "video_id": "y",
         "task": "ocr",
@@ -237,6 +237,17 @@ def test_fields_that_nothing_reads_are_kept_unless_they_look_like_one_that_is_mi
     }
     (sample,) = read_samples(write(tmp_path / "f.jsonl", {**RL, **extra}))
     assert sample.extra == {"problem_reserved_text": "Where is the cat?", **extra}
+
+
+@pytest.mark.parametrize("data_type", ["image", "video"])
+def test_masks_survive_a_round_trip_and_nothing_of_them_is_left_over(tmp_path, data_type):
+    rle = {"size": [2, 2], "counts": "22"}
+    frames = {PICTURE: (rle, rle)} if data_type == "image" else {"0": (rle,), "5": (), "6": (rle, rle)}
+    masks = Masks(frames, 1.0 if data_type == "image" else 6.0)
+    media = (tmp_path / ("a.png" if data_type == "image" else "a.mp4"),)
+    sample = Sample("7", "Where?", "segmentation", data_type, media, masks=masks, resolution=(2, 2))
+    write_samples(tmp_path / "f.jsonl", [sample])
+    assert list(read_samples(tmp_path / "f.jsonl")) == [sample]
 
 
 def test_a_multiple_choice_question_may_list_its_options_itself(tmp_path):

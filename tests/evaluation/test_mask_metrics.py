@@ -6,8 +6,7 @@ import pytest
 from PIL import Image
 
 from onethinker.core.masks import decode_rle, encode_rle
-from onethinker.core.sample import Sample
-from onethinker.evaluation.benchmarks.readers.masks import unmarked_frames
+from onethinker.core.sample import PICTURE, Masks, Sample
 from onethinker.evaluation.mask_metrics import (
     image_mask_metrics,
     paper_boundary_f,
@@ -74,15 +73,10 @@ def test_the_papers_tolerance_is_a_square_around_the_outline():
 
 def test_a_samples_masks_are_measured_by_its_frames():
     box, still = rectangle(10, 10, 30, 30), rectangle(40, 10, 50, 30)
-    output = {
-        "frames": ["5", "6"],
-        "segmentation_rle": {"5": encode_rle(box), "6": [encode_rle(box), encode_rle(still)]},
-    }
-    video = Sample("v", "?", "segmentation", "video", (), extra={"segmentation_output": output, "fps": 2})
+    masks = Masks({"5": (encode_rle(box),), "6": (encode_rle(box), encode_rle(still))}, fps=2)
+    video = Sample("v", "?", "segmentation", "video", (), masks=masks)
     assert sample_mask_metrics(video, {"5": box, "6": box})["J (official)"] == pytest.approx((1 + 400 / 600) / 2)
-    image = Sample(
-        "i", "?", "segmentation", "image", (), extra={"segmentation_output": {"segmentation_rle": encode_rle(box)}}
-    )
+    image = Sample("i", "?", "segmentation", "image", (), masks=Masks({PICTURE: (encode_rle(box),)}))
     assert sample_mask_metrics(image, {"image": box}) == {"gIoU": 1, "intersection_px": 400, "union_px": 400}
     assert sample_mask_metrics(image, None)["union_px"] == 400
 
@@ -90,15 +84,8 @@ def test_a_samples_masks_are_measured_by_its_frames():
 def test_frames_for_which_the_record_has_no_mask_are_left_out_by_the_paper_and_empty_for_davis(tmp_path):
     box = rectangle(10, 10, 30, 30)
     Image.fromarray(box.astype(np.uint8)).save(tmp_path / "a.png")
-    rles = {"frames": ["a", "b", "c"], "segmentation_rle": {"a": encode_rle(box), "b": None}}
-    files = {
-        "frames": ["a", "b", "c"],
-        "mask_files": {"a": [str(tmp_path / "a.png")], "b": [], "c": []},
-        "objects": None,
-    }
-    for output in (rles, files):
-        video = Sample("v", "?", "segmentation", "video", (), extra={"segmentation_output": output, "fps": 2})
-        assert unmarked_frames(video) == {"b", "c"}
+    for mark in (encode_rle(box), tmp_path / "a.png"):
+        video = Sample("v", "?", "segmentation", "video", (), masks=Masks({"a": (mark,), "b": (), "c": ()}, fps=2))
         metrics = sample_mask_metrics(video, {"a": box, "b": box, "c": box & False})
         assert (metrics["J"], metrics["F"]) == (1, 1)
         assert (metrics["J (official)"], metrics["F (official)"]) == (pytest.approx(2 / 3), pytest.approx(2 / 3))

@@ -16,7 +16,7 @@ from onethinker.core.errors import CheckpointError, DataError, EngineError
 from onethinker.core.frames import Clip
 from onethinker.core.geometry import box_to_px
 from onethinker.core.masks import Mask, decode_rle, encode_rle
-from onethinker.core.sample import Sample
+from onethinker.core.sample import PICTURE, Masks, Sample
 from onethinker.core.sources import FrameFolder
 from onethinker.data.formats.released import read_samples, write_samples
 from onethinker.data.synthetic import make_sample
@@ -86,9 +86,9 @@ def pictures(folder: Path, count: int) -> list[Sample]:
     samples = []
     for number in range(count):
         Image.new("RGB", (60, 40)).save(folder / f"{number}.png")
-        extra = {"segmentation_output": {"segmentation_rle": encode_rle(SQUARE)}}
+        masks = Masks({PICTURE: (encode_rle(SQUARE),)})
         samples.append(
-            Sample(f"s{number}", "?", "segmentation", "image", (folder / f"{number}.png",), truth=ANSWER, extra=extra)
+            Sample(f"s{number}", "?", "segmentation", "image", (folder / f"{number}.png",), truth=ANSWER, masks=masks)
         )
     return samples
 
@@ -231,7 +231,7 @@ def test_samples_without_true_masks_are_named_before_anything_is_asked(tmp_path)
     assert has_segmentation([sample])
     assert not has_segmentation([make_sample(0, 0, problem_type="numerical", data_type="image")])
     with pytest.raises(DataError, match=r"'s0' has no masks .* 'segmentation_output'"):
-        has_segmentation([replace(sample, extra={})])
+        has_segmentation([replace(sample, masks=None)])
 
 
 def video(folder: Path, *, shown: int) -> Sample:
@@ -245,14 +245,11 @@ def video(folder: Path, *, shown: int) -> Sample:
     for number, key in enumerate(keys[:shown]):
         mask = np.zeros((60, 100), bool)
         mask[:, :number] = True
-        masks[key] = encode_rle(mask)
-    masks |= {"00005": None, "00006": []} if shown > 6 else {}
-    output = {"frames": keys[:shown], "segmentation_rle": masks}
+        masks[key] = (encode_rle(mask),)
+    masks |= {"00005": (), "00006": ()} if shown > 6 else {}
     answer = json.dumps({"time": 1, **json.loads(ANSWER)})
     media = (FrameFolder(folder, tuple(f"{key}.png" for key in keys), 6),)
-    return Sample(
-        "v", "?", "segmentation", "video", media, truth=answer, extra={"fps": 6, "segmentation_output": output}
-    )
+    return Sample("v", "?", "segmentation", "video", media, truth=answer, masks=Masks(masks, fps=6))
 
 
 def test_each_frame_of_a_videos_truth_is_compared_with_the_mask_of_its_moment(tmp_path):

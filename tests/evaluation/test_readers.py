@@ -10,15 +10,12 @@ from PIL import Image
 
 from onethinker.core.errors import DataError
 from onethinker.core.masks import encode_rle
-from onethinker.core.sample import Sample
 from onethinker.evaluation.benchmarks.readers.expressions import DAVIS_FPS, read_mevis, read_palettes, read_reasonvos
 from onethinker.evaluation.benchmarks.readers.got10k import read_got10k
 from onethinker.evaluation.benchmarks.readers.masks import (
-    frame_times,
     load_mask,
     selection_of,
     truth_masks,
-    with_truth_from_masks,
 )
 from onethinker.evaluation.benchmarks.readers.pickles import load_plain_pickle, read_plain_pickle
 from onethinker.evaluation.benchmarks.readers.refcoco import read_refcoco
@@ -278,7 +275,7 @@ def test_mevis_masks_are_those_of_all_objects_of_an_expression(tmp_path):
     assert [mask.tolist() for mask in truth_masks(one).values()] == [mask.tolist() for mask in MOVING]
     assert [int(mask.sum()) for mask in truth_masks(both).values()] == [400, 500, 400]
     assert json.loads(both.truth)["time"] == round(1 / 6, 3)
-    assert frame_times(one) == {"00000": 0.0, "00001": 1 / 6, "00002": 2 / 6}
+    assert one.masks.times_s == {"00000": 0.0, "00001": 1 / 6, "00002": 2 / 6}
     assert (one.id, '"the moving box"' in one.problem) == ("clip-0", True)
     assert read_clip(both.media[0], MediaBudget(fps=6)).times_s == pytest.approx((0, 1 / 6, 2 / 6))
     check_samples([one, both])
@@ -296,7 +293,7 @@ def test_davis_and_youtube_vos_palettes_number_the_objects(tmp_path):
         np.zeros((64, 96), bool).tolist(),
     ]
     assert [int(mask.sum()) for mask in truth_masks(stone).values()] == [100, 100, 0]
-    assert list(frame_times(stone).values()) == [0, 1 / 24, 2 / 24]
+    assert list(stone.masks.times_s.values()) == [0, 1 / 24, 2 / 24]
     check_samples([dancer, stone])
 
 
@@ -395,17 +392,19 @@ def test_paths_from_the_root_are_meant_below_the_data_folder_when_they_are_only_
     ("output", "complaint"),
     [
         (None, "'segmentation_output'"),
+        (3, "'segmentation_output'"),
         ({"segmentation_rle": {}}, "'frames'"),
         ({"frames": ["0"], "segmentation_rle": {"1": encode_rle(STILL)}}, "'1'"),
         ({"frames": ["0"], "segmentation_rle": {}}, "'resolution'"),
         ({"frames": ["0", "1"], "segmentation_rle": {"0": encode_rle(STILL), "1": encode_rle(STILL.T)}}, "one size"),
     ],
-    ids=["none", "frames", "unknown frame", "size", "sizes"],
+    ids=["none", "number", "frames", "unknown frame", "size", "sizes"],
 )
-def test_bad_masks_name_their_sample(output, complaint):
-    sample = Sample("s7", "x", "segmentation", "video", (), extra={"segmentation_output": output, "fps": 2})
-    with pytest.raises(DataError, match=f"'s7'.*{complaint}"):
-        with_truth_from_masks(sample)
+def test_bad_masks_name_their_record(tmp_path, output, complaint):
+    record = {"problem": "x", "problem_type": "segmentation", "data_type": "video", "path": "a.mp4", "fps": 2}
+    path = write(tmp_path / "eval_seg.json", [{**record, "segmentation_output": output}])
+    with pytest.raises(DataError, match=f"row 1.*{complaint}"):
+        list(read_released(path))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from PIL import Image
 
 from onethinker.core.errors import CheckpointError
 from onethinker.core.frames import Clip
-from onethinker.core.sample import Sample
+from onethinker.core.geometry import Box
+from onethinker.core.sample import Masks, Sample
 from onethinker.core.sources import FrameFolder
 from onethinker.evaluation.results import (
     ANSWERS_FILE,
@@ -27,9 +28,8 @@ SETTINGS = {"model": "m", "sampling": {"seed": 0}, "budget": {"fps": 2.0}}
 def sample(tmp_path: Path) -> Sample:
     Image.new("RGB", (64, 64), (1, 2, 3)).save(tmp_path / "a.png")
     Image.new("L", (64, 64), 1).save(tmp_path / "mask.png")
-    output = {"frames": ["0"], "mask_files": {"0": [str(tmp_path / "mask.png")]}}
-    extra = {"fps": 6.0, "segmentation_output": output}
-    return Sample("one", "Which?", "segmentation", "video", (tmp_path / "a.png",), truth="{}", extra=extra)
+    masks = Masks({"0": (tmp_path / "mask.png",)}, fps=6.0)
+    return Sample("one", "Which?", "segmentation", "video", (tmp_path / "a.png",), truth="{}", masks=masks)
 
 
 def rewritten(path: Path, content: bytes) -> None:
@@ -49,9 +49,25 @@ def rewritten(path: Path, content: bytes) -> None:
         lambda sample: replace(sample, truth="{} "),
         lambda sample: replace(sample, media=sample.media * 2),
         lambda sample: replace(sample, media=(FrameFolder(sample.media[0].parent, ("a.png",), 2.0),)),
-        lambda sample: replace(sample, extra={**sample.extra, "fps": 5.0}),
+        lambda sample: replace(sample, masks=replace(sample.masks, fps=5.0)),
+        lambda sample: replace(sample, masks=replace(sample.masks, objects=(1,))),
+        lambda sample: replace(sample, masks=None),
+        lambda sample: replace(sample, resolution=(64, 64)),
+        lambda sample: replace(sample, frame_boxes={0.0: Box(0, 0, 1, 1)}),
     ],
-    ids=["id", "question", "options", "truth", "media twice", "frames", "mask times"],
+    ids=[
+        "id",
+        "question",
+        "options",
+        "truth",
+        "media twice",
+        "frames",
+        "mask times",
+        "objects",
+        "no masks",
+        "resolution",
+        "boxes",
+    ],
 )
 def test_everything_that_can_change_an_answer_or_its_grade_changes_the_key(sample, change):
     assert result_key(change(sample), SETTINGS) != result_key(sample, SETTINGS)

@@ -10,7 +10,6 @@ from PIL import Image
 from onethinker.core.errors import DataError
 from onethinker.core.geometry import Box
 from onethinker.core.sample import Sample
-from onethinker.evaluation.benchmarks.readers.got10k import FRAME_BOXES, frame_boxes
 from onethinker.evaluation.benchmarks.table import find_benchmark, read_benchmark
 from onethinker.evaluation.frame_metrics import box_at, frame_overlaps, with_frame_metrics
 from onethinker.evaluation.results import Result
@@ -113,14 +112,14 @@ RELEASED |= {
 def test_the_released_file_gets_every_frame_where_the_videos_are_there(tmp_path):
     (tmp_path / "eval_got10k.json").write_text(json.dumps([RELEASED]))
     [alone] = read_benchmark(find_benchmark("GOT-10k"), tmp_path)
-    assert frame_boxes(alone) == {}
+    assert alone.frame_boxes == {}
     rows = score_benchmark(find_benchmark("GOT-10k"), answered([alone], '{"boxes": {"1": [0, 0, 200, 200]}}'))
     assert {row.metric: row.missing for row in rows if row.estimate is None} == dict.fromkeys(
         ("AO (official)", "SR@0.5 (official)", "SR@0.75 (official)"), "needs GOT-10k/val"
     )
     video(tmp_path, "GOT-10k_Val_000001", [(0, 0, 20, 20), (0, 0, 20, 20), (0, 0, 20, 10)])
     [sample] = read_benchmark(find_benchmark("GOT-10k"), tmp_path)
-    assert frame_boxes(sample) == {0.0: Box(0, 0, 200, 200), 0.1: Box(0, 0, 200, 200), 0.2: Box(0, 0, 200, 100)}
+    assert sample.frame_boxes == {0.0: Box(0, 0, 200, 200), 0.1: Box(0, 0, 200, 200), 0.2: Box(0, 0, 200, 100)}
     assert values(answered([sample], '{"boxes": {"1": [0, 0, 200, 200]}}'))["AO (official)"] == 0.75
 
 
@@ -134,22 +133,11 @@ def test_a_released_video_that_the_folder_does_not_have_is_named(tmp_path):
         list(read_benchmark(find_benchmark("GOT-10k"), tmp_path))
 
 
-@pytest.mark.parametrize(
-    "boxes", [3, [[0, 0, 1]], ["x"], [[0, 0, "1", 1]]], ids=["number", "three sides", "text", "text side"]
-)
-def test_boxes_of_frames_that_are_none_are_an_error_of_the_data(boxes):
-    sample = Sample(
-        "s", "?", "tracking", "video", (), truth='{"boxes": {"1": [0, 0, 1, 1]}}', extra={FRAME_BOXES: boxes}
-    )
-    with pytest.raises(DataError, match=f"'s': '{FRAME_BOXES}' must hold a box or null a frame"):
-        frame_boxes(sample)
-
-
 def test_a_grade_of_a_sample_without_frames_stays_as_it_is():
     sample = Sample("s", "?", "tracking", "video", (), truth='{"boxes": {"1": [0, 0, 1, 1]}}')
     grade = grade_response("<answer>x</answer>", sample.truth, task=TASK)
     assert with_frame_metrics(grade, sample, "<answer>x</answer>") is grade
     counted = with_frame_metrics(
-        grade, replace(sample, extra={FRAME_BOXES: [[0, 0, 9, 9], None, [0, 0, 9, 9]]}), "<answer>x</answer>"
+        grade, replace(sample, frame_boxes={0.0: Box(0, 0, 9, 9), 0.2: Box(0, 0, 9, 9)}), "<answer>x</answer>"
     )
     assert (counted.metrics["frames"], counted.metrics["overlaps"]) == (1, 0)

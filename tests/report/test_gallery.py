@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from onethinker.core.masks import encode_rle
-from onethinker.core.sample import Sample
+from onethinker.core.sample import PICTURE, Masks, Sample
 from onethinker.data.synthetic import make_sample
 from onethinker.evaluation.benchmarks.readers.masks import selection_of
 from onethinker.evaluation.examples import (
@@ -127,8 +127,8 @@ def test_masks_are_drawn_once_they_are_there(tmp_path):
     mask[10:30, 20:40] = True
     Image.new("RGB", (60, 40)).save(tmp_path / "a.png")
     truth = json.dumps(selection_of(mask))
-    extra = {"segmentation_output": {"segmentation_rle": encode_rle(mask)}}
-    sample = Sample("s", "?", "segmentation", "image", (tmp_path / "a.png",), truth=truth, extra=extra)
+    masks = Masks({PICTURE: (encode_rle(mask),)})
+    sample = Sample("s", "?", "segmentation", "image", (tmp_path / "a.png",), truth=truth, masks=masks)
     own = graded(sample, f"<think>x</think><answer>{truth}</answer>")
     store(tmp_path, [own])
     draw_examples([sample], [own], tmp_path)

@@ -20,6 +20,8 @@ from typing import Any, Literal, NoReturn
 from onethinker.core.errors import AnswerError, DataError
 from onethinker.core.grammar import find_answer, show
 from onethinker.core.sample import Sample
+from onethinker.data.formats.masks import FIELDS as MASK_FIELDS
+from onethinker.data.formats.masks import mask_fields, read_masks, read_resolution
 from onethinker.storage.atomic import write_atomically, writing
 from onethinker.storage.strict_json import to_json
 from onethinker.tasks import Task, all_tasks, find_task
@@ -156,6 +158,9 @@ def sample_from_record(record: Record, *, root: Path, default_id: str) -> Sample
         raise DataError(
             "'options' is missing for a multiple choice question, and 'problem' lists none either, as 'A. …' and 'B. …'"
         )
+    masks = read_masks(record, data_type) if task.problem_type == "segmentation" else None
+    resolution = read_resolution(record)
+    read = {*_READ, *(MASK_FIELDS if masks else ()), *(("resolution",) if resolution else ())}
     return Sample(
         id=_read_id(record, default_id),
         problem=problem,
@@ -166,7 +171,9 @@ def sample_from_record(record: Record, *, root: Path, default_id: str) -> Sample
         options=options,
         response=response,
         source=_read_text(record, "data_source", default=""),
-        extra={name: value for name, value in record.items() if name not in _READ},
+        masks=masks,
+        resolution=resolution,
+        extra={name: value for name, value in record.items() if name not in read},
     )
 
 
@@ -192,7 +199,7 @@ def record_from_sample(sample: Sample, *, root: Path) -> Record:
     }
     if sample.response is not None:
         record["response"] = sample.response
-    return {**sample.extra, **record}
+    return {**sample.extra, **mask_fields(sample), **record}
 
 
 def read_task(record: Record) -> Task[Any]:

@@ -13,7 +13,7 @@ from onethinker.data.synthetic.questions import (
     corner_name,
     count_aloud,
     list_aloud,
-    mask_record,
+    masks_of,
     seen_box,
     segmentation_answer,
     with_article,
@@ -190,7 +190,7 @@ def _segment(rng: np.random.Generator, paint: Painter) -> Question:
         f"Segment the {name}.",
         f"It is at the {corner_name(box)}.",
         compact_json(segmentation_answer(box)),
-        extra=mask_record(painting, 0),
+        masks=masks_of(painting, 0),
     )
 
 

@@ -1,14 +1,15 @@
 """What is asked about a scene: the question, a short true reasoning and the exact answer, in the released form."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from onethinker.core.geometry import Box, Span
 from onethinker.core.masks import encode_rle
-from onethinker.data.synthetic.painting import Painting
+from onethinker.core.sample import PICTURE, Masks
+from onethinker.data.synthetic.painting import FPS, Painting
 from onethinker.data.synthetic.scene import Scene
 from onethinker.storage.strict_json import to_json
 
@@ -25,7 +26,7 @@ class Question:
     reasoning: str
     answer: str
     options: tuple[str, ...] = ()
-    extra: dict[str, Any] = field(default_factory=dict)
+    masks: Masks | None = None
 
     @property
     def response(self) -> str:
@@ -132,15 +133,7 @@ OUTSIDE = 40
 """Thousandths from a box to the points beside it."""
 
 
-def mask_record(painting: Painting, thing: int) -> dict[str, Any]:
-    """Return the fields with which a released segmentation record carries its masks, frame by frame for a clip."""
-    clip = painting.clip
-    frames = [str(index) for index in clip.indices]
-    masks = [encode_rle(painting.mask(thing, frame)) for frame in range(len(frames))]
-    return {
-        "resolution": {"width": clip.width, "height": clip.height},
-        "segmentation_output": {
-            "frames": frames,
-            "segmentation_rle": masks[0] if clip.kind == "image" else dict(zip(frames, masks, strict=True)),
-        },
-    }
+def masks_of(painting: Painting, thing: int) -> Masks:
+    """Return the masks of a thing, frame by frame for a clip."""
+    keys = [PICTURE] if painting.clip.kind == "image" else [str(index) for index in painting.clip.indices]
+    return Masks({key: (encode_rle(painting.mask(thing, frame)),) for frame, key in enumerate(keys)}, FPS)

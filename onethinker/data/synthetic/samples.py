@@ -86,5 +86,6 @@ def make_sample(
         options=asked.options,
         response=asked.response,
         source="synthetic",
-        extra=asked.extra,
+        masks=asked.masks,
+        resolution=(asked.painting.clip.width, asked.painting.clip.height) if asked.masks else None,
     )

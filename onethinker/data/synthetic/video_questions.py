@@ -6,7 +6,7 @@ import numpy as np
 
 from onethinker.core.geometry import Span
 from onethinker.data.synthetic.motion import Motion, at_rest
-from onethinker.data.synthetic.painting import FPS, Painting
+from onethinker.data.synthetic.painting import Painting
 from onethinker.data.synthetic.questions import (
     Builder,
     Painter,
@@ -16,7 +16,7 @@ from onethinker.data.synthetic.questions import (
     corner_name,
     count_aloud,
     list_aloud,
-    mask_record,
+    masks_of,
     seen_box,
     segmentation_answer,
     with_article,
@@ -272,7 +272,7 @@ def _segment(rng: np.random.Generator, paint: Painter) -> Question:
         f"Segment the {name}.",
         _first_seen(span),
         compact_json(answer),
-        extra={"fps": FPS, **mask_record(painting, 0)},
+        masks=masks_of(painting, 0),
     )
 
 

@@ -11,7 +11,7 @@ from pycocotools import mask as coco
 
 from onethinker.core.errors import DataError
 from onethinker.core.frames import Clip
-from onethinker.core.sample import Sample
+from onethinker.core.sample import PICTURE, Sample
 from onethinker.data.synthetic import KINDS, make_sample
 from onethinker.data.synthetic.painting import FPS
 from onethinker.data.synthetic.scene import COLORS
@@ -65,11 +65,11 @@ def test_every_problem_type_is_asked():
 def test_a_sample_is_the_same_every_time_and_in_any_order(problem_type, data_type):
     for index, sample in reversed(list(enumerate(samples_of(problem_type, data_type, 4)))):
         again = make_sample(7, index, problem_type=problem_type, data_type=data_type)
-        assert (sample.problem, sample.truth, sample.response, sample.extra) == (
+        assert (sample.problem, sample.truth, sample.response, sample.masks) == (
             again.problem,
             again.truth,
             again.response,
-            again.extra,
+            again.masks,
         )
         assert (clip_of(sample).frames == clip_of(again).frames).all()
 
@@ -144,8 +144,8 @@ def test_a_box_lies_around_the_pixels_of_the_colour_asked_about():
 def test_a_segmentation_answer_agrees_with_its_mask(data_type):
     for sample in samples_of("segmentation", data_type, 100):
         answer, clip = json.loads(sample.truth), clip_of(sample)
-        masks = sample.extra["segmentation_output"]["segmentation_rle"]
-        mask = coco.decode(masks if data_type == "image" else masks[str(round(answer["time"] * FPS))]).astype(bool)
+        key = PICTURE if data_type == "image" else str(round(answer["time"] * FPS))
+        mask = coco.decode(*sample.masks.frames[key]).astype(bool)
         rows, columns = np.nonzero(mask)
         extent_px = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         assert answer["boxes"] == [round(1000 * int(edge) / clip.width) for edge in extent_px]
@@ -159,9 +159,7 @@ def test_a_segmentation_answer_agrees_with_its_mask(data_type):
 def test_masks_of_a_clip_are_empty_where_the_thing_is_not_seen():
     for sample in samples_of("segmentation", "video", 30):
         color, clip = color_asked_about(sample), clip_of(sample)
-        for frame, rle in zip(
-            clip.frames, sample.extra["segmentation_output"]["segmentation_rle"].values(), strict=True
-        ):
+        for frame, (rle,) in zip(clip.frames, sample.masks.frames.values(), strict=True):
             assert bool(coco.area(rle)) == pixels_of(color, frame).any()
 
 

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from onethinker.core.geometry import Span
-from onethinker.data.synthetic.painting import FPS
 from onethinker.data.synthetic.questions import (
     Question,
     boxes_by_second,
     compact_json,
     corner_name,
-    mask_record,
+    masks_of,
     with_options,
 )
 from onethinker.data.synthetic.world import clip_scenes as scenes
@@ -402,10 +401,11 @@ def segment(asker: Asker) -> Question | None:
     middle_s = round(span.start + span.end) / 2
     frame = shot.frame_at(middle_s)
     answer = {"time": middle_s, "boxes": list(asker.box(n, frame)), **inner_and_outer_points(asker, n, frame)}
-    extra = {"fps": FPS, **mask_record(shot, n)}
     words = thing.name if asker.rng.random() < 0.5 else thing.kind.name
     reasoning = f"{_comes(thing.kind.name, span)} it is at the {corner_name(asker.box(n, frame))}."
-    return Question(shot, say(asker.rng, "segment", thing=words), reasoning, compact_json(answer), extra=extra)
+    return Question(
+        shot, say(asker.rng, "segment", thing=words), reasoning, compact_json(answer), masks=masks_of(shot, n)
+    )
 
 
 CLIP_QUESTIONS: dict[str, tuple[tuple[Family, tuple[Ask, ...]], ...]] = {

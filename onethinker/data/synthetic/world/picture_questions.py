@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from onethinker.data.synthetic.questions import Question, compact_json, corner_name, mask_record, with_options
+from onethinker.data.synthetic.questions import Question, compact_json, corner_name, masks_of, with_options
 from onethinker.data.synthetic.world import picture_scenes as scenes
 from onethinker.data.synthetic.world.asking import (
     CLEARLY,
@@ -412,7 +412,7 @@ def segment(asker: Asker) -> Question | None:
     n, words, reasoning = referred
     answer = compact_json({"boxes": list(asker.box(n)), **inner_and_outer_points(asker, n)})
     problem = say(asker.rng, "segment", thing=words)
-    return Question(asker.shot, problem, reasoning, answer, extra=mask_record(asker.shot, n))
+    return Question(asker.shot, problem, reasoning, answer, masks=masks_of(asker.shot, n))
 
 
 PICTURE_QUESTIONS: dict[str, tuple[tuple[Family, tuple[Ask, ...]], ...]] = {

@@ -14,7 +14,7 @@ from typing import Any
 
 from onethinker.core.errors import DataError
 from onethinker.core.grammar import show
-from onethinker.core.sample import Sample
+from onethinker.core.sample import Masks, RunLengths, Sample
 from onethinker.core.sources import FrameFolder
 from onethinker.evaluation.benchmarks.readers.files import Bad, field, load_json, refuse
 from onethinker.evaluation.benchmarks.readers.masks import with_truth_from_masks
@@ -32,7 +32,7 @@ def read_mevis(root: Path, bad: Bad = refuse) -> Iterator[Sample]:
     masks = load_json(masks_path)
     for video, names, expression, where in _expressions(root / "meta_expressions.json", bad):
         try:
-            rles: dict[str, list[object]] = {name: [] for name in names}
+            rles: dict[str, tuple[RunLengths, ...]] = dict.fromkeys(names, ())
             for number in _numbers(expression, "anno_id", where):
                 own = masks.get(str(number)) if isinstance(masks, dict) else None
                 if not isinstance(own, list) or len(own) != len(names):
@@ -42,9 +42,8 @@ def read_mevis(root: Path, bad: Bad = refuse) -> Iterator[Sample]:
                     )
                 for name, rle in zip(names, own, strict=True):
                     if rle is not None:
-                        rles[name].append(rle)
-            output = {"frames": list(names), "segmentation_rle": rles}
-            sample = _sample(root, video, names, expression, output, FRAMES_PER_SECOND)
+                        rles[name] += (rle,)
+            sample = _sample(root, video, names, expression, Masks(rles, FRAMES_PER_SECOND))
         except DataError as error:
             bad(error)
             continue
@@ -61,8 +60,7 @@ def read_palettes(
         try:
             objects = _numbers(expression, "obj_id", where)
             files = {name: _existing(root / "Annotations" / video / f"{name}.png") for name in names}
-            output = {"frames": list(names), "mask_files": files, "objects": objects}
-            sample = _sample(root, video, names, expression, output, fps)
+            sample = _sample(root, video, names, expression, Masks(files, fps, tuple(objects)))
         except DataError as error:
             bad(error)
             continue
@@ -80,9 +78,8 @@ def read_reasonvos(root: Path, bad: Bad = refuse) -> Iterator[Sample]:
             for folder in folders:
                 if not folder.is_dir():
                     raise DataError(f"{where}: there is no folder of masks {folder}")
-            files = {name: [path for folder in folders for path in _existing(folder / f"{name}.png")] for name in names}
-            output = {"frames": list(names), "mask_files": files, "objects": None}
-            sample = _sample(root, video, names, expression, output, FRAMES_PER_SECOND)
+            files = {name: _existing(*(folder / f"{name}.png" for folder in folders)) for name in names}
+            sample = _sample(root, video, names, expression, Masks(files, FRAMES_PER_SECOND))
         except DataError as error:
             bad(error)
             continue
@@ -121,14 +118,12 @@ def _numbers(expression: Mapping[str, Any], name: str, where: str) -> list[int]:
     return [int(text) for text in texts]
 
 
-def _existing(path: Path) -> list[str]:
-    """Return the path where there is such a file: a frame without one has no mask of the object."""
-    return [str(path)] if path.is_file() else []
+def _existing(*paths: Path) -> tuple[Path, ...]:
+    """Return the paths at which there is a file: a frame without one has no mask of the object."""
+    return tuple(path for path in paths if path.is_file())
 
 
-def _sample(
-    root: Path, video: str, names: tuple[str, ...], expression: Mapping[str, Any], output: dict[str, Any], fps: float
-) -> Sample:
+def _sample(root: Path, video: str, names: tuple[str, ...], expression: Mapping[str, Any], masks: Masks) -> Sample:
     folder = root / "JPEGImages" / video
     suffix = next((suffix for suffix in (".jpg", ".png") if (folder / f"{names[0]}{suffix}").is_file()), ".jpg")
     return with_truth_from_masks(
@@ -137,8 +132,8 @@ def _sample(
             problem=f'Cut out what this describes in the video: "{expression["exp"]}"',
             problem_type="segmentation",
             data_type="video",
-            media=(FrameFolder(folder, tuple(f"{name}{suffix}" for name in names), fps),),
+            media=(FrameFolder(folder, tuple(f"{name}{suffix}" for name in names), masks.fps),),
             source=str(expression["source"]),
-            extra={"fps": fps, "segmentation_output": output},
+            masks=masks,
         )
     )

@@ -9,13 +9,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
-from onethinker.core.errors import AnswerError, DataError
+from onethinker.core.errors import DataError
 from onethinker.core.geometry import FULL, Box, box_from_px
-from onethinker.core.grammar import as_box, show
+from onethinker.core.grammar import show
 from onethinker.core.sample import Sample
 from onethinker.core.sources import FrameFolder
 from onethinker.evaluation.benchmarks.readers.files import Bad, load_lines, refuse
@@ -24,15 +23,13 @@ from onethinker.tasks.tracking import MAX_KEY
 
 FPS = 10
 """Frames a second of all videos. Source: GOT-10k."""
-FRAME_BOXES = "frame_boxes"
-"""The field of a record with the box of every frame, in thousandths, null where the object is hidden."""
 
 
 def read_got10k(folder: Path, bad: Bad = refuse) -> Iterator[Sample]:
     """Yield a sample for every video of a subset: its box at each whole second, the first 32 at most, where it can be
     seen.
 
-    The boxes of all frames are in `extra`, for the numbers that count frames.
+    The boxes of all frames are in `frame_boxes`, for the numbers that count frames.
 
     Source: got10k toolkit, which leaves frames out whose object is hidden ("cover" 0); the paper for 32 seconds.
 
@@ -61,24 +58,12 @@ def with_frames(samples: Iterable[Sample], folder: Path) -> Iterator[Sample]:
         name = re.search(r"GOT-10k_\w+_[0-9]+", str(sample.media[0]))
         if name is None:
             raise DataError(f"sample {sample.id!r}: {sample.media[0]} does not name a video of {folder}")
-        yield replace(sample, extra={**sample.extra, **_frames(_read_boxes(folder / name[0])[0])})
+        yield replace(sample, frame_boxes=_by_second(_read_boxes(folder / name[0])[0]))
 
 
-def frame_boxes(sample: Sample) -> dict[float, Box]:
-    """Return the box of every frame in which the object can be seen, by its second; {} for a sample without. Raises:
-    DataError.
-    """
-    if FRAME_BOXES not in sample.extra:
-        return {}
-    boxes = sample.extra[FRAME_BOXES]
-    try:
-        return {number / FPS: as_box(box, f"box {number}") for number, box in enumerate(boxes) if box is not None}
-    except (TypeError, AnswerError) as error:
-        raise DataError(f"sample {sample.id!r}: {FRAME_BOXES!r} must hold a box or null a frame: {error}") from error
-
-
-def _frames(boxes: Sequence[Box | None]) -> dict[str, Any]:
-    return {FRAME_BOXES: [box and [round(side, 3) for side in box] for box in boxes]}
+def _by_second(boxes: Sequence[Box | None]) -> dict[float, Box]:
+    """Return the boxes of the frames in which the object can be seen, by their second."""
+    return {index / FPS: Box(*(round(side, 3) for side in box)) for index, box in enumerate(boxes) if box is not None}
 
 
 def _read_video(folder: Path) -> Sample:
@@ -87,10 +72,8 @@ def _read_video(folder: Path) -> Sample:
     boxes, names = _read_boxes(folder)
     if boxes[0] is None:
         raise DataError(f"{folder}: the object is hidden in the first frame, where its box is given to the model")
-    frames = _frames(boxes)
-    by_key = {
-        str(second + 1): box for second, box in enumerate(frames[FRAME_BOXES][::FPS][:MAX_KEY]) if box is not None
-    }
+    by_second = _by_second(boxes)
+    by_key = {str(second + 1): by_second[second] for second in range(MAX_KEY) if second in by_second}
     problem = with_first_box("Track the object that in the first frame is", boxes[0])
     media = (FrameFolder(folder, names, FPS),)
     return Sample(
@@ -101,7 +84,7 @@ def _read_video(folder: Path) -> Sample:
         media,
         truth=to_json({"boxes": by_key}),
         source="GOT-10k",
-        extra=frames,
+        frame_boxes=by_second,
     )
 
 

@@ -12,15 +12,12 @@ from PIL import Image
 
 from onethinker.core.errors import DataError
 from onethinker.core.geometry import FULL, Box, box_from_px
-from onethinker.core.grammar import show
 from onethinker.core.masks import Mask, decode_rle
-from onethinker.core.sample import Sample
+from onethinker.core.sample import RunLengths, Sample
 from onethinker.media.pictures import open_picture
 from onethinker.storage.strict_json import to_json
 from onethinker.tasks.segmentation import NUM_POINTS
 
-PICTURE = "image"
-"""The key of a picture's one mask."""
 LOOKED_AT = 5
 """Moments of a video among which the largest mask gives the box and the points."""
 _BESIDE = 0.08
@@ -28,59 +25,23 @@ _BESIDE = 0.08
 
 
 def truth_masks(sample: Sample) -> dict[str, Mask]:
-    """Return a segmentation sample's masks by frame key, in order of time; a picture's only one under "image".
-
-    A frame of the record without a mask has an empty one: the object is not in it.
+    """Return a segmentation sample's masks by frame, in order of time; an empty one where nothing is marked.
 
     Raises: DataError: the sample has no masks, or they cannot be read.
     """
     try:
-        output = sample.extra.get("segmentation_output")
-        if not isinstance(output, dict):
-            raise DataError(f"'segmentation_output' must hold the masks, got {show(output)}")
-        if sample.data_type == "image":
-            return {PICTURE: _union(_rles(output.get("segmentation_rle")))}
-        keys = frame_keys(sample)
-        return (
-            _from_files(output, keys)
-            if "mask_files" in output
-            else _from_rles(output.get("segmentation_rle"), keys, sample)
-        )
+        if sample.masks is None:
+            raise DataError("it has no masks: give them in 'segmentation_output'")
+        objects = sample.masks.objects
+        found = {key: _union(marks, objects) for key, marks in sample.masks.frames.items() if marks}
+        if not found and sample.resolution is None:
+            raise DataError("where no frame has a mask, 'resolution' must be a width and a height")
+        shape = next(iter(found.values())).shape if found else (sample.resolution or ())[::-1]
+        if other := [key for key, mask in found.items() if mask.shape != shape]:
+            raise DataError(f"all masks must have one size, that of frame {other[0]!r} differs")
+        return {key: found[key] if key in found else np.zeros(shape, bool) for key in sample.masks.frames}
     except DataError as error:
         raise DataError(f"sample {sample.id!r}: {error}") from error
-
-
-def unmarked_frames(sample: Sample) -> frozenset[str]:
-    """Return the keys of a video's frames for which its record has no mask, not even an empty one. Raises:
-    DataError.
-    """
-    keys = frame_keys(sample)
-    output = sample.extra["segmentation_output"]
-    marks = (
-        output["mask_files"]
-        if "mask_files" in output
-        else {str(key): _rles(value) for key, value in output["segmentation_rle"].items()}
-    )
-    return frozenset(key for key in keys if not marks.get(key))
-
-
-def frame_keys(sample: Sample) -> list[str]:
-    """Return the keys of a video's frames, in order of time. Raises: DataError."""
-    output = sample.extra.get("segmentation_output")
-    keys = output.get("frames") if isinstance(output, dict) else None
-    if not isinstance(keys, list) or not keys:
-        raise DataError(f"'segmentation_output' must name its 'frames', got {show(keys)}")
-    return [str(key) for key in keys]
-
-
-def frame_times(sample: Sample) -> dict[str, float]:
-    """Return the second of every frame with a truth mask: its place among them, by the record's own "fps". Raises:
-    DataError.
-    """
-    fps = sample.extra.get("fps")
-    if isinstance(fps, bool) or not isinstance(fps, int | float) or fps <= 0:
-        raise DataError(f"sample {sample.id!r}: 'fps' must be a number above 0, got {show(fps)}")
-    return {key: number / fps for number, key in enumerate(frame_keys(sample))}
 
 
 def with_truth_from_masks(sample: Sample) -> Sample:
@@ -103,7 +64,8 @@ def with_truth_from_masks(sample: Sample) -> Sample:
         raise DataError(f"sample {sample.id!r}: its masks are empty in every frame, so that there is nothing to find")
     answer = selection_of(masks[key])
     if sample.data_type == "video":
-        answer = {"time": round(frame_times(sample)[key], 3), **answer}
+        assert sample.masks is not None
+        answer = {"time": round(sample.masks.times_s[key], 3), **answer}
     return replace(sample, truth=to_json(answer))
 
 
@@ -166,49 +128,12 @@ def _around(mask: Mask) -> Mask:
     return near
 
 
-def _from_rles(rles: object, keys: list[str], sample: Sample) -> dict[str, Mask]:
-    if not isinstance(rles, Mapping):
-        raise DataError(f"'segmentation_rle' must hold the masks by frame, got {show(rles)}")
-    by_key = {str(key): _rles(value) for key, value in rles.items()}
-    if unknown := [key for key in by_key if key not in keys]:
-        raise DataError(f"'segmentation_rle' has a mask for {unknown[0]!r}, which is not among the 'frames'")
-    found = {key: _union(by_key[key]) for key in keys if by_key.get(key)}
-    shape = next(iter(found.values())).shape if found else _resolution(sample)
-    if other := [key for key, mask in found.items() if mask.shape != shape]:
-        raise DataError(f"all masks must have one size, that of frame {other[0]!r} differs")
-    return {key: found[key] if key in found else np.zeros(shape, bool) for key in keys}
-
-
-def _resolution(sample: Sample) -> tuple[int, int]:
-    size = sample.extra.get("resolution")
-    if not isinstance(size, dict) or not all(
-        type(size.get(side)) is int and size[side] > 0 for side in ("width", "height")
-    ):
-        raise DataError(f"'resolution' must be a width and a height, got {show(size)}")
-    return size["height"], size["width"]
-
-
-def _rles(value: object) -> list[object]:
-    """Return the run lengths of a field: one or a list of them, nulls left out."""
-    return [rle for rle in (value if isinstance(value, list) else [value]) if rle is not None]
-
-
-def _union(rles: Iterable[object]) -> Mask:
-    masks = [decode_rle(rle) for rle in rles]
-    if not masks or any(mask.shape != masks[0].shape for mask in masks):
-        raise DataError("the masks of one frame must be there and have one size")
+def _union(marks: Iterable[RunLengths | Path], objects: Iterable[int] | None) -> Mask:
+    masks = [load_mask(mark, objects) if isinstance(mark, Path) else decode_rle(mark) for mark in marks]
+    if any(mask.shape != masks[0].shape for mask in masks):
+        raise DataError("the masks of one frame must have one size")
     union: Mask = np.logical_or.reduce(masks)
     return union
-
-
-def _from_files(output: Mapping[str, Any], keys: list[str]) -> dict[str, Mask]:
-    """Return masks out of PNG files: where the palette has one of the objects, or anything where none is named."""
-    objects = output.get("objects")
-    groups = {key: [load_mask(Path(path), objects) for path in output["mask_files"][key]] for key in keys}
-    shape = next((masks[0].shape for masks in groups.values() if masks), None)
-    if shape is None:
-        raise DataError(f"there are no mask files for frames {show(keys)}")
-    return {key: np.logical_or.reduce(masks) if masks else np.zeros(shape, bool) for key, masks in groups.items()}
 
 
 def load_mask(path: Path, objects: Iterable[int] | None) -> Mask:

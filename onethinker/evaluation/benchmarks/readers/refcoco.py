@@ -14,7 +14,7 @@ from typing import Any
 from onethinker.core.errors import DataError
 from onethinker.core.geometry import FULL, box_from_px
 from onethinker.core.grammar import show
-from onethinker.core.sample import Sample
+from onethinker.core.sample import PICTURE, Masks, Sample
 from onethinker.evaluation.benchmarks.readers.files import Bad, field, find_folder, load_json, refuse
 from onethinker.evaluation.benchmarks.readers.masks import with_truth_from_masks
 from onethinker.evaluation.benchmarks.readers.pickles import load_plain_pickle
@@ -100,10 +100,10 @@ def _box_sample(image: Any, item: Any, folder: Path) -> Sample:
 
 def _mask_sample(image: Any, item: Any, folder: Path) -> Sample:
     width, height = _size(image)
-    output = {"segmentation_rle": _rle(item.get("segmentation"), width, height)}
-    extra = {"resolution": {"width": width, "height": height}, "segmentation_output": output}
+    masks = Masks({PICTURE: (_rle(item.get("segmentation"), width, height),)})
     path = folder / field(image, "file_name", str, "an image")
-    return with_truth_from_masks(Sample("annotation", "", "segmentation", "image", (path,), extra=extra))
+    sample = Sample("annotation", "", "segmentation", "image", (path,), masks=masks, resolution=(width, height))
+    return with_truth_from_masks(sample)
 
 
 def _size(image: Any) -> tuple[int, int]:

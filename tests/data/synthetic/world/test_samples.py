@@ -29,10 +29,10 @@ def test_a_sample_is_the_same_every_time_and_in_any_order(problem_type, data_typ
     samples = [make_sample(7, index, **kind) for index in range(25)]
     for index in (20, 3, 0):  # by now the last scenes only are remembered
         again = make_sample(7, index, **kind)
-        assert (samples[index].problem, samples[index].response, samples[index].extra) == (
+        assert (samples[index].problem, samples[index].response, samples[index].masks) == (
             again.problem,
             again.response,
-            again.extra,
+            again.masks,
         )
         assert (samples[index].media[0].frames == again.media[0].frames).all()
 

@@ -11,6 +11,7 @@ import pytest
 from pycocotools import mask as coco
 
 from onethinker.core.geometry import Box, Span
+from onethinker.core.sample import PICTURE
 from onethinker.data.synthetic import KINDS
 from onethinker.data.synthetic.painting import FPS
 from onethinker.data.synthetic.questions import Question
@@ -81,8 +82,8 @@ def test_boxes_hold_exactly_the_mask():
 def test_points_of_a_segmentation_lie_on_the_thing_and_beside_it(data_type):
     for question in asked("segmentation", data_type, 80):
         answer, clip = json.loads(question.answer), question.painting.clip
-        masks = question.extra["segmentation_output"]["segmentation_rle"]
-        mask = coco.decode(masks if data_type == "image" else masks[str(round(answer["time"] * FPS))]).astype(bool)
+        key = PICTURE if data_type == "image" else str(round(answer["time"] * FPS))
+        mask = coco.decode(*question.masks.frames[key]).astype(bool)
         rows, columns = np.nonzero(mask)
         extent = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
         assert answer["boxes"] == [round(1000 * int(edge) / clip.width) for edge in extent]
