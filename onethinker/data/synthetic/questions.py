@@ -135,5 +135,7 @@ OUTSIDE = 40
 
 def masks_of(painting: Painting, thing: int) -> Masks:
     """Return the masks of a thing, frame by frame for a clip."""
-    keys = [PICTURE] if painting.clip.kind == "image" else [str(index) for index in painting.clip.indices]
-    return Masks({key: (encode_rle(painting.mask(thing, frame)),) for frame, key in enumerate(keys)}, FPS)
+    clip = painting.clip
+    if clip.kind == "image":
+        return Masks({PICTURE: (encode_rle(painting.mask(thing, 0)),)})
+    return Masks({str(key): (encode_rle(painting.mask(thing, frame)),) for frame, key in enumerate(clip.indices)}, FPS)
