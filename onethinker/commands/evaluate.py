@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from onethinker.core.errors import ConfigError, DataError, EngineError
 from onethinker.data.synthetic.worlds import WorldName
+from onethinker.storage.folders import JUDGE_FILE, REPORT_FILE
 from onethinker.storage.strict_json import to_json
 from onethinker.tasks.base import Profile
 
@@ -159,7 +160,7 @@ def evaluate(
         if stage in ("all", "report"):
             for part, results in zip(parts, all_results, strict=True):
                 draw_examples(part.samples, results, part.folder)
-            write_report(output / "report.html", [part.folder for part in parts])
+            write_report(output / REPORT_FILE, [part.folder for part in parts])
             print(f"wrote {output / 'report.html'}: open it in a browser", file=sys.stderr)
         print_results(parts, all_results, as_json=json)
         if grader is not None:
@@ -343,12 +344,12 @@ def open_judge(address: str | None, model: str, output: Path) -> "Judge | None":
     """Return the judge at an address, tried out, its memory in the output folder. Raises: ConfigError, EngineError."""
     if address is None:
         return None
-    from onethinker.evaluation.judge import CACHE_FILE, Judge
+    from onethinker.evaluation.judge import Judge
     from onethinker.rewards.config import RewardModelSettings
 
     if not address.startswith(("http://", "https://")):
         raise ConfigError(f"--judge must be an address such as http://host:8000/v1, got {address!r}")
-    judge = Judge(RewardModelSettings(kind="judge", address=address, model=model), output / CACHE_FILE)
+    judge = Judge(RewardModelSettings(kind="judge", address=address, model=model), output / JUDGE_FILE)
     judge.try_out()
     return judge
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from onethinker.core.errors import ConfigError
 from onethinker.storage.atomic import write_atomically, writing
+from onethinker.storage.folders import REPORT_FILE
 from onethinker.storage.strict_json import to_json
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def quickstart(
     with writing(output / "model"):
         shutil.copytree(rl_model, output / "model", dirs_exist_ok=True)
     timed("ask", lambda: _ask_everything(output / "model", records, output / "pictures"))
-    report = output / "report.html"
+    report = output / REPORT_FILE
     timed(
         "report",
         lambda: write_report(

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from hashlib import blake2b
-from io import FileIO
 from itertools import islice
 from typing import Any
 
@@ -14,12 +13,13 @@ from onethinker.core.errors import EngineError, MediaError
 from onethinker.core.frames import Clip
 from onethinker.core.request import Request, SamplingParams
 from onethinker.core.sample import Sample
-from onethinker.evaluation.results import Answer, append_records
+from onethinker.evaluation.results import Answer
 from onethinker.inference.encode import request_about
 from onethinker.inference.engine import Completion, ConcurrentEngine
 from onethinker.inference.loading import LoadedEngine
 from onethinker.media.budget import TOKEN_SIDE_PX
 from onethinker.media.prefetch import Decoders, read_ahead
+from onethinker.storage.jsonl_log import Log
 
 MAX_FAILURES_IN_A_ROW = 8
 """So many requests that fail one after the other mean that the engine is gone, not that samples are bad."""
@@ -31,17 +31,17 @@ Outcome = Completion | MediaError | EngineError
 
 
 class Recorder:
-    """Puts outcomes into the journal, says how far it is, and gives up when the engine is gone."""
+    """Puts outcomes into the log, says how far it is, and gives up when the engine is gone."""
 
     def __init__(
         self,
-        journal: FileIO,
+        log: Log,
         samples: Mapping[str, Sample],
         done: set[str],
         on_progress: Callable[[int, int], None] | None,
     ) -> None:
         self.done, self.failed = done, list[Answer]()
-        self._journal, self._samples, self._on_progress = journal, samples, on_progress
+        self._log, self._samples, self._on_progress = log, samples, on_progress
         self._failures_in_a_row = 0
 
     def record(self, outcomes: Mapping[str, Outcome]) -> None:
@@ -49,7 +49,7 @@ class Recorder:
         again and again.
         """
         fresh = [_answer(key, self._samples[key], outcome) for key, outcome in outcomes.items() if key not in self.done]
-        append_records(self._journal, fresh)
+        self._log.append(fresh)
         self.done |= {answer.key for answer in fresh if answer.error is None}
         self.failed += [answer for answer in fresh if answer.error is not None]
         for outcome in outcomes.values():

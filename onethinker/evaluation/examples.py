@@ -19,9 +19,9 @@ from onethinker.evaluation.scoring import unparsable
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.storage.atomic import write_atomically, writing
+from onethinker.storage.folders import EXAMPLES_FOLDER
 from onethinker.tasks import parse_truth, read_response, task_of
 
-EXAMPLES_FOLDER = "examples"
 MOST_EXAMPLES = 96
 """Samples of an evaluation that are drawn, shared out among its tasks."""
 

@@ -3,27 +3,25 @@ counted.
 """
 
 import asyncio
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from onethinker.core.errors import CheckpointError, EngineError
+from onethinker.core.errors import EngineError
 from onethinker.core.sample import Sample
 from onethinker.evaluation.results import Result
 from onethinker.rewards.config import RewardModelSettings
 from onethinker.rewards.reward_model import TRIAL, judge_body, open_endpoint, read_verdict
-from onethinker.storage.atomic import append, writing
-from onethinker.storage.strict_json import json_line, to_json
+from onethinker.storage.jsonl_log import append_to_log, read_log
+from onethinker.storage.strict_json import to_json
 from onethinker.tasks import read_response, task_of
 from onethinker.tasks.base import Profile
 from onethinker.tasks.grading import judged_grade
 
-CACHE_FILE = "judge.jsonl"
 METRIC = "judge"
 
 
@@ -58,7 +56,7 @@ class Judge:
         self.settings = settings
         self.asked = self.remembered = self.prompt_tokens = self.answer_tokens = 0
         self._cache = cache
-        self._known = _read_cache(cache)
+        self._known = {verdict.key: verdict for verdict in read_log(cache, lambda fields: Verdict(**fields))}
 
     @property
     def name(self) -> str:
@@ -121,15 +119,7 @@ class Judge:
         self.asked += len(verdicts)
         self.prompt_tokens += sum(verdict.prompt_tokens for verdict in verdicts)
         self.answer_tokens += sum(verdict.answer_tokens for verdict in verdicts)
-        with writing(self._cache):
-            self._cache.parent.mkdir(parents=True, exist_ok=True)
-            with self._cache.open("a+b", buffering=0) as file:
-                file.seek(0)
-                file.truncate(file.read().rfind(b"\n") + 1)
-                append(
-                    file,
-                    b"".join(json_line(asdict(verdict)) for verdict in verdicts),
-                )
+        append_to_log(self._cache, verdicts)
 
 
 def judge_results(judge: Judge, results: Sequence[Result], samples: Sequence[Sample], profile: Profile) -> list[Result]:
@@ -176,23 +166,3 @@ def _read(key: str, reply: dict[str, Any]) -> Verdict:
 
 def _digest(body: dict[str, Any]) -> str:
     return blake2b(to_json(body, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-def _read_cache(path: Path) -> dict[str, Verdict]:
-    """Return what is remembered; a last line that a kill cut short is left out. Raises: CheckpointError."""
-    known = {}
-    try:
-        lines = path.read_bytes().split(b"\n")[:-1]
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
-    for number, line in enumerate(lines, 1):
-        try:
-            verdict = Verdict(**json.loads(line))
-        except (ValueError, TypeError) as error:
-            raise CheckpointError(
-                f"{path}, line {number}: not a verdict of a judge: {error}; remove the file to ask anew"
-            ) from error
-        known[verdict.key] = verdict
-    return known

@@ -20,9 +20,6 @@ from onethinker.data.validate import mask_problem
 from onethinker.evaluation.mask_metrics import sample_mask_metrics
 from onethinker.evaluation.results import (
     Result,
-    append_records,
-    open_journal,
-    read_records,
     weights_digest,
     write_results,
 )
@@ -30,11 +27,12 @@ from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.media.sampling import choose_frames
 from onethinker.segmenters.base import MASK_BUDGET, Segmenter, cut_out
+from onethinker.storage.folders import MASKS_FILE
+from onethinker.storage.jsonl_log import open_log, read_log
 from onethinker.storage.strict_json import to_json
 from onethinker.tasks import read_response, task_of
 from onethinker.tasks.segmentation import Selection
 
-MASKS_FILE = "masks.jsonl"
 MAX_FRAMES = 4096
 """Frames of a video at most that are looked at for masks: every frame of the truth of any benchmark is among them."""
 _PROBLEM_TYPE = "segmentation"
@@ -100,7 +98,7 @@ def measure_masks(
     weights = weights_digest(Path(segmenter.name).expanduser())
     read = lru_cache(maxsize=1)(read_clip)  # the expressions of one video follow each other
     measured: dict[str, AnswerMasks] = {}
-    with open_journal(output / MASKS_FILE) as journal:
+    with open_log(output / MASKS_FILE) as log:
         done = {made.key: made for made in read_masks(output) if made.error is None}
         for number, (sample, result) in enumerate(asked, 1):
             key = _key(result, segmenter.name, weights)
@@ -110,7 +108,7 @@ def measure_masks(
                     key, result.key, sample.id, segmenter.name, weights, segmenter.for_benchmarks, None, None
                 )
                 made = _make(segmenter, sample, result, nothing, read)
-                append_records(journal, [made])
+                log.append([made])
             measured[result.key] = made
             if on_progress is not None:
                 on_progress(number, len(asked))
@@ -147,8 +145,7 @@ def newest_masks(folder: Path) -> list[AnswerMasks]:
 
 def read_masks(folder: Path) -> list[AnswerMasks]:
     """Return all that was made in a folder, in order; [] where the stage has not run. Raises: CheckpointError."""
-    path = folder / MASKS_FILE
-    return read_records(path, lambda fields: AnswerMasks(**fields)) if path.exists() else []
+    return read_log(folder / MASKS_FILE, lambda fields: AnswerMasks(**fields))
 
 
 def _with_masks(result: Result, made: AnswerMasks) -> Result:

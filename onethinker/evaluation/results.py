@@ -2,16 +2,13 @@
 hold for.
 """
 
-import fcntl
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
-from io import FileIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from onethinker.core.errors import CheckpointError
 from onethinker.core.frames import Clip
@@ -20,20 +17,14 @@ from onethinker.core.sample import Masks, Sample
 from onethinker.core.sources import Source
 from onethinker.inference.loading import LoadedEngine
 from onethinker.processes.machine import about_this_machine
-from onethinker.storage.atomic import append, differences, write_atomically, writing
+from onethinker.storage.atomic import differences, write_atomically
+from onethinker.storage.folders import ANSWERS_FILE, RESULTS_FILE, SETTINGS_FILE
 from onethinker.storage.hashing import Digests
-from onethinker.storage.strict_json import json_line, to_json
+from onethinker.storage.jsonl_log import Log, open_log, read_log, write_log
+from onethinker.storage.strict_json import to_json
 from onethinker.tasks.grading import Grade
 
-ANSWERS_FILE = "answers.jsonl"
-"""What the model said, a line an answer, in the order in which they came; only ever appended to."""
-RESULTS_FILE = "results.jsonl"
-"""Answers with their grades, a line a sample, in the samples' order; written anew by every scoring."""
-SETTINGS_FILE = "settings.json"
-MEDIA_FILE = "media.json"
-"""Digests of the media's files, so that they are read for that once."""
 _WEIGHT_EDGE_BYTES = 1 << 20
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -137,78 +128,26 @@ def _masks(masks: Masks | None, digests: Digests) -> object:
 
 
 @contextmanager
-def open_run(folder: Path, settings: Mapping[str, Any]) -> Iterator[FileIO]:
-    """Yield the journal of answers of an evaluation, ready to append; while it is open no other process can work in the
-    folder.
+def open_run(folder: Path, settings: Mapping[str, Any]) -> Iterator[Log]:
+    """Yield the log of answers of an evaluation; while it is open no other process can work in the folder.
 
     A judge may join later, since no answer depends on it.
 
     Raises: CheckpointError: other settings, or the folder is in use. StorageError: it cannot be written to.
     """
-    with open_journal(folder / ANSWERS_FILE) as journal:
-        _match_settings(folder, settings, is_new=journal.tell() == 0)
-        yield journal
-
-
-@contextmanager
-def open_journal(path: Path) -> Iterator[FileIO]:
-    """Yield a file of JSON lines, ready to append, locked against a second process; a last line that a kill cut short
-    is removed.
-
-    Raises: CheckpointError: it is in use. StorageError: it cannot be written to.
-    """
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b", buffering=0)  # what could not be written is not tried again when it is closed
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise CheckpointError(
-                f"{path}: another process is evaluating into this folder; choose another --output"
-            ) from error
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
-        file.seek(0, os.SEEK_END)
-        yield file
-
-
-def append_records(journal: FileIO, records: Sequence[Any]) -> None:
-    """Write dataclasses at the end of a journal, a line each, and return when they are on the disk. Raises:
-    StorageError.
-    """
-    append(journal, _lines(records))
-
-
-def _lines(records: Sequence[Any]) -> bytes:
-    return b"".join(json_line(asdict(record)) for record in records)
-
-
-def read_records(path: Path, make: Callable[[dict[str, Any]], T]) -> list[T]:
-    """Return what `make` makes of every whole line of a journal. Raises: CheckpointError: there is no journal, or a
-    line is damaged.
-    """
-    try:
-        lines = path.read_bytes().split(b"\n")[:-1]
-    except OSError as error:
-        raise CheckpointError(f"{path}: expected what `onethinker evaluate` writes: {error.strerror}") from error
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            records.append(make(json.loads(line)))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise CheckpointError(f"{path}, line {number}: not written by this version: {error}") from error
-    return records
+    with open_log(folder / ANSWERS_FILE) as log:
+        _match_settings(folder, settings, is_new=log.is_empty)
+        yield log
 
 
 def read_answers(folder: Path) -> dict[str, Answer]:
     """Return the answers of an evaluation folder by key: the last line that is an answer, else the last that says why
     there is none.
 
-    Raises: CheckpointError: there is no journal, or a whole line of it is damaged.
+    Raises: CheckpointError: a whole line is damaged.
     """
     answers: dict[str, Answer] = {}
-    for answer in read_records(folder / ANSWERS_FILE, lambda fields: Answer(**fields)):
+    for answer in read_log(folder / ANSWERS_FILE, lambda fields: Answer(**fields)):
         if answer.error is None or answer.key not in answers or answers[answer.key].error is not None:
             answers[answer.key] = answer
     return answers
@@ -216,14 +155,17 @@ def read_answers(folder: Path) -> dict[str, Answer]:
 
 def write_results(folder: Path, results: Sequence[Result]) -> None:
     """Write the results of an evaluation, whole or not at all."""
-    write_atomically(folder / RESULTS_FILE, _lines(results))
+    write_log(folder / RESULTS_FILE, results)
 
 
 def read_results(folder: Path) -> dict[str, Result]:
     """Return the results of an evaluation folder by key, in the samples' order. Raises: CheckpointError: there are
     none, or damaged.
     """
-    return {result.key: result for result in read_records(folder / RESULTS_FILE, _result)}
+    path = folder / RESULTS_FILE
+    if not path.is_file():
+        raise CheckpointError(f"{path}: expected what `onethinker evaluate` writes, and there is no such file")
+    return {result.key: result for result in read_log(path, _result)}
 
 
 def _result(fields: dict[str, Any]) -> Result:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from onethinker.evaluation.frame_metrics import with_frame_metrics
 from onethinker.evaluation.judge import Judge, judge_results
 from onethinker.evaluation.masking import with_stored_masks
 from onethinker.evaluation.results import (
-    MEDIA_FILE,
     Answer,
     Result,
     evaluation_settings,
@@ -30,7 +28,9 @@ from onethinker.evaluation.results import (
 from onethinker.inference.chat import plain_text
 from onethinker.inference.loading import LoadedEngine
 from onethinker.media.prefetch import Decoders
+from onethinker.storage.folders import MEDIA_FILE
 from onethinker.storage.hashing import Digests
+from onethinker.storage.jsonl_log import Log
 from onethinker.tasks import grade_response, parse_truth, task_of
 from onethinker.tasks.base import Profile
 
@@ -154,16 +154,16 @@ def _grading(profile: Profile, judge: Judge | None) -> dict[str, Any]:
 @contextmanager
 def _opened(
     samples: Sequence[Sample], asking: Mapping[str, Any], grading: Mapping[str, Any], output: Path
-) -> Iterator[tuple[FileIO, dict[str, Sample], dict[str, Answer]]]:
-    """Yield the journal, the samples by their keys, in order, and what was answered; the folder is locked meanwhile."""
+) -> Iterator[tuple[Log, dict[str, Sample], dict[str, Answer]]]:
+    """Yield the log of answers, the samples by key, in order, and what was answered; the folder is locked meanwhile."""
     check_samples(samples)
-    with open_run(output, {**asking, **grading}) as journal:
+    with open_run(output, {**asking, **grading}) as log:
         digests = Digests(output / MEDIA_FILE)
         digests.read_all(medium for sample in samples for medium in media_and_masks(sample))
         keyed = {result_key(sample, asking, digests): sample for sample in samples}
         found = read_answers(output)
         _check_same_samples(keyed, found.values(), output)
-        yield journal, keyed, found
+        yield log, keyed, found
 
 
 def _check_same_samples(keyed: Mapping[str, Sample], found: Iterable[Answer], output: Path) -> None:

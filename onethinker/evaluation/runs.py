@@ -14,13 +14,12 @@ from typing import Any
 from onethinker.core.errors import CheckpointError
 from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER, Benchmark
 from onethinker.evaluation.metrics import Score, mean_accuracy, score_tasks
-from onethinker.evaluation.results import RESULTS_FILE, Result, read_results, read_settings
+from onethinker.evaluation.results import Result, read_results, read_settings
 from onethinker.evaluation.scoring import BenchmarkRow, score_benchmark, unparsable
+from onethinker.storage.folders import JOURNAL_FILE, RECIPE_FILE, RESULTS_FILE, SETTINGS_FILE
 from onethinker.storage.strict_json import to_json
 from onethinker.tasks import find_task
-from onethinker.training.metrics.records import JOURNAL_FILE, read_journal
-
-RECIPE_FILE = "recipe.json"
+from onethinker.training.metrics.records import read_journal
 
 
 @dataclass(frozen=True)
@@ -224,5 +223,5 @@ def _benchmark_of(name: str, results: Sequence[Result]) -> Benchmark | None:
 
 def _started(folder: Path) -> float:
     """Return when a run began: its settings are written once, first."""
-    files = [folder / name for name in ("settings.json", RECIPE_FILE, RESULTS_FILE, JOURNAL_FILE)]
+    files = [folder / name for name in (SETTINGS_FILE, RECIPE_FILE, RESULTS_FILE, JOURNAL_FILE)]
     return min(path.stat().st_mtime for path in files if path.exists())

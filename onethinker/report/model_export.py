@@ -10,11 +10,12 @@ from typing import Any
 from safetensors import SafetensorError
 
 from onethinker.core.errors import CheckpointError, ConfigError
-from onethinker.evaluation.runs import RECIPE_FILE, Evaluation, Training, load_evaluation, load_training
+from onethinker.evaluation.runs import Evaluation, Training, load_evaluation, load_training
 from onethinker.families.folder import ADAPTER_SETTINGS_FILE, ModelSettings, save_model
 from onethinker.inference.loading import check_model, load_local
 from onethinker.media.budget import TOKEN_SIDE_PX
 from onethinker.storage.atomic import check_writable
+from onethinker.storage.folders import RECIPE_FILE
 from onethinker.storage.strict_json import to_json
 from onethinker.tasks import all_tasks
 from onethinker.tasks.template import Wording

@@ -18,9 +18,8 @@ from onethinker.drawing.sheets import for_sheet, sheet_webp
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.storage.atomic import write_atomically
+from onethinker.storage.folders import ANSWERS_FOLDER
 from onethinker.tasks import Grade, Task, task_of
-
-ANSWERS_FOLDER = "answers"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +41,6 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-def append(file: FileIO, content: bytes) -> None:
-    """Write at the end of a file that is open without a buffer, and return when that is on the disk. Raises:
-    StorageError.
-    """
-    with writing(Path(str(file.name))):
-        rest = memoryview(content)
-        while rest:
-            rest = rest[file.write(rest) :]
-        os.fsync(file.fileno())
 
 
 def digest_file(path: Path) -> str:

@@ -16,8 +16,9 @@ from PIL import Image
 from onethinker.cli import main
 from onethinker.core.errors import StorageError
 from onethinker.data.synthetic import write_dataset
-from onethinker.evaluation.results import Answer, append_records, open_journal, read_answers
+from onethinker.evaluation.results import Answer, read_answers
 from onethinker.media.writing import write_video
+from onethinker.storage.jsonl_log import open_log
 
 PAGE = 4096
 
@@ -84,16 +85,16 @@ def test_a_journal_on_a_full_disk_keeps_what_was_in_it_and_takes_more_when_there
     journal, kept = small_disk / "answers.jsonl", []
 
     def fill() -> None:
-        with open_journal(journal) as file:
+        with open_log(journal) as file:
             for number in range(100):
-                append_records(file, [Answer(str(number), str(number), "x" * 3000)])
+                file.append([Answer(str(number), str(number), "x" * 3000)])
                 kept.append(str(number))
 
     with full(small_disk, but=10 * PAGE), pytest.raises(StorageError, match=r"answers\.jsonl: .*No space left"):
         fill()
     assert len(kept) > 10
-    with open_journal(journal) as file:
-        append_records(file, [Answer("more", "more")])
+    with open_log(journal) as file:
+        file.append([Answer("more", "more")])
     assert list(read_answers(small_disk)) == [*kept, "more"]
 
 

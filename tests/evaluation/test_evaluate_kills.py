@@ -20,11 +20,13 @@ from onethinker.core.request import Request, SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.data.formats.released import read_samples
 from onethinker.data.synthetic import write_dataset
-from onethinker.evaluation.results import ANSWERS_FILE, RESULTS_FILE, open_journal, read_answers
+from onethinker.evaluation.results import read_answers
 from onethinker.evaluation.runner import evaluate
 from onethinker.inference.engine import Completion
 from onethinker.media.budget import MediaBudget
 from onethinker.media.prefetch import Decoders
+from onethinker.storage.folders import ANSWERS_FILE, RESULTS_FILE
+from onethinker.storage.jsonl_log import open_log
 from onethinker.tasks.template import Wording
 
 SAMPLES, BATCH = 14, 2
@@ -151,7 +153,7 @@ def test_a_journal_cut_at_any_byte_of_its_last_record_recovers_all_others(sample
     others = {json.loads(line)["key"] for line in content[:last].splitlines()}
     for cut in range(last, len(content)):
         journal.write_bytes(content[:cut])
-        with open_journal(journal):
+        with open_log(journal):
             assert read_answers(tmp_path / "run").keys() == others
     for cut in (last, last + 1, len(content) - 1):
         journal.write_bytes(content[:cut])

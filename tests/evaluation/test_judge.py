@@ -12,13 +12,14 @@ import pytest
 
 from onethinker.core.errors import CheckpointError, EngineError
 from onethinker.core.sample import Sample
-from onethinker.evaluation.judge import CACHE_FILE, Judge, Question
+from onethinker.evaluation.judge import Judge, Question
 from onethinker.evaluation.metrics import score_tasks
 from onethinker.evaluation.results import read_settings
 from onethinker.evaluation.runner import evaluate, score
 from onethinker.inference.engine import Completion
 from onethinker.media.budget import MediaBudget
 from onethinker.rewards.config import RewardModelSettings
+from onethinker.storage.folders import JUDGE_FILE
 from onethinker.tasks.template import Wording
 
 Script = Callable[[dict[str, str]], tuple[int, Any]]
@@ -72,10 +73,10 @@ RED, BLUE = (
 
 def test_every_answer_is_judged_once_and_remembered_over_runs(tmp_path):
     with server() as (settings, asked):
-        judge = Judge(settings, tmp_path / CACHE_FILE)
+        judge = Judge(settings, tmp_path / JUDGE_FILE)
         assert [verdict.score for verdict in judge.score([RED, BLUE, RED])] == [1.0, 0.25, 1.0]
         assert [verdict.score for verdict in judge.score([BLUE])] == [0.25]
-        again = Judge(settings, tmp_path / CACHE_FILE)
+        again = Judge(settings, tmp_path / JUDGE_FILE)
         assert [verdict.score for verdict in again.score([BLUE, RED])] == [0.25, 1.0]
     assert len(asked) == 2
     assert judge.cost() == "judge sage: 2 answers judged for 200 tokens read and 14 written, 2 remembered"
@@ -84,14 +85,14 @@ def test_every_answer_is_judged_once_and_remembered_over_runs(tmp_path):
 
 def test_another_model_or_another_answer_is_another_question(tmp_path):
     with server() as (settings, asked):
-        Judge(settings, tmp_path / CACHE_FILE).score([RED])
-        Judge(settings.model_copy(update={"model": "fool"}), tmp_path / CACHE_FILE).score([RED])
-        Judge(settings, tmp_path / CACHE_FILE).score([Question(RED.question, "A blue ball.", RED.answer)])
+        Judge(settings, tmp_path / JUDGE_FILE).score([RED])
+        Judge(settings.model_copy(update={"model": "fool"}), tmp_path / JUDGE_FILE).score([RED])
+        Judge(settings, tmp_path / JUDGE_FILE).score([Question(RED.question, "A blue ball.", RED.answer)])
     assert len(asked) == 3
 
 
 def test_a_memory_that_a_kill_cut_short_keeps_all_whole_lines(tmp_path):
-    cache = tmp_path / CACHE_FILE
+    cache = tmp_path / JUDGE_FILE
     with server() as (settings, asked):
         Judge(settings, cache).score([RED])
         Judge(settings, cache).score([BLUE])
@@ -112,17 +113,17 @@ def test_a_memory_that_a_kill_cut_short_keeps_all_whole_lines(tmp_path):
 )
 def test_a_judge_that_says_nothing_usable_is_an_error_and_not_remembered(tmp_path, answer):
     with server(lambda _: answer) as (settings, _):
-        judge = Judge(settings, tmp_path / CACHE_FILE)
+        judge = Judge(settings, tmp_path / JUDGE_FILE)
         [said] = judge.score([RED])
         assert isinstance(said, EngineError)
         with pytest.raises(EngineError, match="a first try with judge sage failed"):
             judge.try_out()
-    assert not (tmp_path / CACHE_FILE).exists()
+    assert not (tmp_path / JUDGE_FILE).exists()
 
 
 def test_a_server_that_does_not_count_costs_nothing_that_is_known(tmp_path):
     with server(lambda _: verdict(1, usage=None)) as (settings, _):
-        judge = Judge(settings, tmp_path / CACHE_FILE)
+        judge = Judge(settings, tmp_path / JUDGE_FILE)
         judge.score([RED])
     assert (judge.asked, judge.prompt_tokens) == (1, 0)
 
@@ -158,7 +159,7 @@ def run(judge: Judge, output: Path) -> dict[str, Any]:
 
 def test_the_judges_score_is_the_accuracy_of_free_text_and_of_nothing_else(tmp_path):
     with server() as (settings, asked):
-        results = run(Judge(settings, tmp_path / CACHE_FILE), tmp_path / "run")
+        results = run(Judge(settings, tmp_path / JUDGE_FILE), tmp_path / "run")
     grades = {name: result.grade for name, result in results.items()}
     assert {name: grade.accuracy for name, grade in grades.items()} == {
         "right": 1.0,
@@ -177,12 +178,12 @@ def test_the_judges_score_is_the_accuracy_of_free_text_and_of_nothing_else(tmp_p
 
 def test_a_judge_that_fails_leaves_no_grade_and_the_next_run_asks_again(tmp_path):
     with server(lambda asked: (400, {}) if "blue" in asked["answer"] else verdict(1)) as (settings, _):
-        results = run(Judge(settings, tmp_path / CACHE_FILE), tmp_path / "run")
+        results = run(Judge(settings, tmp_path / JUDGE_FILE), tmp_path / "run")
     assert results["wrong"].grade is None
     assert "judge sage" in results["wrong"].error
     assert results["right"].grade.accuracy == 1
     with server() as (settings, asked):
-        healed = run(Judge(settings, tmp_path / CACHE_FILE), tmp_path / "run")
+        healed = run(Judge(settings, tmp_path / JUDGE_FILE), tmp_path / "run")
     assert healed["wrong"].grade.accuracy == 0.25
     assert [item["answer"] for item in asked] == ["It is blue."]
 
@@ -190,7 +191,7 @@ def test_a_judge_that_fails_leaves_no_grade_and_the_next_run_asks_again(tmp_path
 def test_a_judge_may_join_later_and_no_answer_is_asked_for_again(tmp_path):
     before = evaluate(ENGINE, SAMPLES, output=tmp_path / "run")
     with server() as (settings, asked):
-        after = score(SAMPLES, output=tmp_path / "run", judge=Judge(settings, tmp_path / CACHE_FILE))
+        after = score(SAMPLES, output=tmp_path / "run", judge=Judge(settings, tmp_path / JUDGE_FILE))
     assert [result.key for result in after] == [result.key for result in before]
     assert [result.grade.accuracy for result in after] == [1.0, 0.25, 0.0, 1.0]
     assert sorted(item["answer"] for item in asked) == ["It is blue.", "It is red."]
@@ -201,6 +202,6 @@ def test_a_judge_may_join_later_and_no_answer_is_asked_for_again(tmp_path):
 
 def test_a_run_with_a_judge_is_not_continued_without_one(tmp_path):
     with server() as (settings, _):
-        run(Judge(settings, tmp_path / CACHE_FILE), tmp_path / "run")
+        run(Judge(settings, tmp_path / JUDGE_FILE), tmp_path / "run")
     with pytest.raises(CheckpointError, match="judge"):
         evaluate(ENGINE, SAMPLES, output=tmp_path / "run")

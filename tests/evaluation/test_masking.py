@@ -23,7 +23,6 @@ from onethinker.data.synthetic import make_sample
 from onethinker.evaluation.benchmarks.readers.masks import selection_of, truth_masks
 from onethinker.evaluation.benchmarks.table import find_benchmark
 from onethinker.evaluation.masking import (
-    MASKS_FILE,
     has_segmentation,
     measure_masks,
     newest_masks,
@@ -31,9 +30,10 @@ from onethinker.evaluation.masking import (
     with_stored_masks,
 )
 from onethinker.evaluation.metrics import score_tasks
-from onethinker.evaluation.results import RESULTS_FILE, Result, read_results
+from onethinker.evaluation.results import Result, read_results
 from onethinker.evaluation.scoring import score_benchmark, unparsable
 from onethinker.segmenters.base import load_segmenter
+from onethinker.storage.folders import MASKS_FILE, RESULTS_FILE
 from onethinker.tasks import grade_response, task_of
 from onethinker.tasks.segmentation import Selection
 from tests.segmenters.tiny_sam2 import save_tiny_sam2

@@ -11,15 +11,14 @@ from onethinker.core.geometry import Box
 from onethinker.core.sample import Masks, Sample
 from onethinker.core.sources import FrameFolder
 from onethinker.evaluation.results import (
-    ANSWERS_FILE,
     Answer,
-    append_records,
-    open_journal,
     open_run,
     read_answers,
     result_key,
 )
+from onethinker.storage.folders import ANSWERS_FILE
 from onethinker.storage.hashing import NOTHING, Digests
+from onethinker.storage.jsonl_log import open_log
 
 SETTINGS = {"model": "m", "sampling": {"seed": 0}, "budget": {"fps": 2.0}}
 
@@ -134,10 +133,10 @@ def test_a_file_that_changed_just_now_is_not_remembered_yet(sample, tmp_path):
 
 def test_an_answer_is_never_replaced_by_a_failure(tmp_path):
     failed, said = Answer("k", "one", error="no file"), Answer("k", "one", "yes", "stop", 3, 1)
-    with open_journal(tmp_path / ANSWERS_FILE) as journal:
-        append_records(journal, [failed, Answer("l", "two", error="first"), Answer("l", "two", error="second")])
-        append_records(journal, [said])
-        append_records(journal, [failed])
+    with open_log(tmp_path / ANSWERS_FILE) as journal:
+        journal.append([failed, Answer("l", "two", error="first"), Answer("l", "two", error="second")])
+        journal.append([said])
+        journal.append([failed])
     answers = read_answers(tmp_path)
     assert answers["k"] == said
     assert answers["l"].error == "second"
@@ -145,7 +144,7 @@ def test_an_answer_is_never_replaced_by_a_failure(tmp_path):
 
 def test_changed_settings_are_refused_with_the_difference_and_a_new_folder_takes_any(tmp_path):
     with open_run(tmp_path, SETTINGS) as journal:
-        append_records(journal, [Answer("k", "one", "yes")])
+        journal.append([Answer("k", "one", "yes")])
     with (
         pytest.raises(CheckpointError, match=r"model: 'm' → 'n'\n  sampling.seed: 0 → 1"),
         open_run(tmp_path, {**SETTINGS, "model": "n", "sampling": {"seed": 1}}),

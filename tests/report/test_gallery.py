@@ -23,13 +23,14 @@ from onethinker.evaluation.examples import (
     draw_examples,
     truth_picture,
 )
-from onethinker.evaluation.masking import MASKS_FILE, AnswerMasks
-from onethinker.evaluation.results import SETTINGS_FILE, Result, write_results
+from onethinker.evaluation.masking import AnswerMasks
+from onethinker.evaluation.results import Result, write_results
 from onethinker.evaluation.runs import Run, load_evaluation
 from onethinker.media.budget import MediaBudget
 from onethinker.report import gallery as browsing
 from onethinker.report.gallery import make_gallery, outcome_of
 from onethinker.report.page import write_report
+from onethinker.storage.folders import MASKS_FILE, SETTINGS_FILE
 from onethinker.tasks import find_task, grade_response, task_of
 from onethinker.tasks.grading import Grade
 

@@ -14,10 +14,12 @@ from PIL import Image
 
 from onethinker.core.errors import CheckpointError, StorageError
 from onethinker.evaluation.examples import answer_picture, truth_picture
-from onethinker.evaluation.results import RESULTS_FILE, SETTINGS_FILE, Result, append_records
+from onethinker.evaluation.results import Result
 from onethinker.evaluation.runs import find_runs, load_training
 from onethinker.processes.machine import about_this_machine
 from onethinker.report.page import write_report
+from onethinker.storage.folders import RESULTS_FILE, SETTINGS_FILE
+from onethinker.storage.jsonl_log import append_to_log
 from onethinker.tasks.grading import Grade
 
 ABOUT = {
@@ -58,8 +60,7 @@ def write_evaluation(
         Result(f"{ord(folder.name[0])}-{i}", f"{sample_id}{i}", "numerical", problem, truth, text, grade)
         for i, grade in enumerate(grades)
     ]
-    with (folder / RESULTS_FILE).open("ab") as file:
-        append_records(file, results)
+    append_to_log(folder / RESULTS_FILE, results)
     truth_picture(folder, results[0].key).parent.mkdir()
     for path in (truth_picture(folder, results[0].key), answer_picture(folder, results[0].key)):
         Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path)
@@ -222,8 +223,9 @@ def test_report_works_with_evaluations_only_and_with_training_only(tmp_path):
 
 def test_a_task_with_unasked_samples_shows_no_number(tmp_path):
     folder = write_evaluation(tmp_path / "part", [1.0])
-    with (folder / RESULTS_FILE).open("ab") as file:
-        append_records(file, [Result("k", "sample9", "numerical", "How many?", "2", "", None, error="no such file")])
+    append_to_log(
+        folder / RESULTS_FILE, [Result("k", "sample9", "numerical", "How many?", "2", "", None, error="no such file")]
+    )
     write_report(tmp_path / "a.html", [folder])
     page = (tmp_path / "a.html").read_text()
     assert "1 not asked" in page

@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from onethinker.core.errors import CheckpointError, ConfigError
 from onethinker.storage.atomic import write_atomically
+from onethinker.storage.folders import TRACKERS_FILE
 from onethinker.storage.strict_json import to_json
 from onethinker.training.config import LogSettings
 from onethinker.training.metrics.records import scalars
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-TRACKERS_FILE = "trackers.json"
-"""What a run keeps of its trackers: the name that they know it by, and the last step that each has been told."""
 
 
 def check_trackers(settings: LogSettings) -> None:
