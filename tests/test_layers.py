@@ -121,7 +121,9 @@ def test_importing_a_light_part_loads_nothing_heavy(module: str) -> None:
 
 
 FORBIDDEN = {
-    "pickle": re.compile(r"^\s*(import|from)\s+(pickle|dill|cloudpickle|shelve|marshal)\b", re.MULTILINE),
+    "a pickle that may name classes": re.compile(
+        r"^\s*(import|from)\s+(pickle|dill|cloudpickle|shelve|marshal)\b", re.MULTILINE
+    ),
     "eval or exec": re.compile(r"(?<![\w.])(eval|exec)\("),
     "a shell": re.compile(r"shell\s*=\s*True|os\.(system|popen)\("),
     "code from a model folder": re.compile(r"trust_remote_code\s*=\s*True"),
@@ -135,6 +137,7 @@ def test_the_package_never_uses(name: str) -> None:
     found = [
         f"{path.relative_to(ROOT)}: {match[0].strip()}"
         for path in MODULES
+        if (name, path.name) != ("a pickle that may name classes", "pickles.py")
         for match in FORBIDDEN[name].finditer(path.read_text("utf-8"))
     ]
     assert found == []
@@ -143,7 +146,7 @@ def test_the_package_never_uses(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "code"),
     [
-        ("pickle", "import pickle"),
+        ("a pickle that may name classes", "import pickle"),
         ("eval or exec", "x = eval(text)"),
         ("a shell", "run(command, shell=True)"),
         ("torch.load of more than weights", "torch.load(path)"),

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import tyro
 
-DRAWN_SUFFIXES = (".png", ".jpg", ".jpeg", ".mp4")
+from onethinker.core.suffixes import WRITTEN_PICTURES, WRITTEN_VIDEO
+
+DRAWN_SUFFIXES = (*WRITTEN_PICTURES, WRITTEN_VIDEO)
 
 
 def ask(

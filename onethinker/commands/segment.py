@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from onethinker.commands.console import progress_bar
+from onethinker.core.suffixes import WRITTEN_PICTURES, WRITTEN_VIDEO
 from onethinker.storage.strict_json import to_json
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 QUIET_S = 2.0
 """Work that takes longer shows how much is left."""
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def segment(
@@ -151,7 +151,7 @@ def check_targets(kind: str, draw: Path | None, masks: Path | None) -> None:
     from onethinker.core.errors import ConfigError
     from onethinker.drawing.mask_files import read_meta
 
-    drawn = PICTURE_SUFFIXES if kind == "image" else (".mp4",)
+    drawn = (*WRITTEN_PICTURES,) if kind == "image" else (WRITTEN_VIDEO,)
     if draw is not None and draw.suffix.lower() not in drawn:
         raise ConfigError(f"--draw {draw}: expected a name that ends in {' or '.join(drawn)} for this {kind}")
     if (

@@ -1,7 +1,8 @@
 """Boxes, spans and points: thousandths of the frame and seconds, and how much two of them share."""
 
 import math
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 from typing import NamedTuple
 
@@ -104,6 +105,35 @@ def point_to_px(point: Point, *, width_px: int, height_px: int) -> tuple[float, 
     (320.0, 240.0)
     """
     return point.x * width_px / FULL, point.y * height_px / FULL
+
+
+def box_at(
+    boxes: Mapping[int, Box],
+    time_s: float,
+    *,
+    glide_s: float = math.inf,
+    hold_before_s: float = 0.0,
+    hold_after_s: float = math.inf,
+) -> Box | None:
+    """Return where a track of boxes by second is at a moment; None where nothing says so.
+
+    Between two seconds that are at most `glide_s` apart the box moves on a straight line. Else it stays where it was
+    for `hold_after_s`, and is where it will be `hold_before_s` ahead.
+
+    >>> box_at({0: Box(0, 0, 10, 10), 2: Box(4, 0, 14, 10)}, 0.5)
+    Box(x1=1.0, y1=0.0, x2=11.0, y2=10.0)
+    >>> box_at({1: Box(0, 0, 10, 10)}, 2.0, hold_after_s=0.5)
+    """
+    seconds = sorted(boxes)
+    index = bisect_right(seconds, time_s)
+    before = seconds[index - 1] if index else None
+    after = seconds[index] if index < len(seconds) else None
+    if before is not None and after is not None and before < time_s and after - before <= glide_s:
+        share = (time_s - before) / (after - before)
+        return Box(*(a + share * (b - a) for a, b in zip(boxes[before], boxes[after], strict=True)))
+    if before is not None and time_s - before <= hold_after_s:
+        return boxes[before]
+    return boxes[after] if after is not None and after - time_s <= hold_before_s else None
 
 
 def _length(start: float, end: float) -> float:

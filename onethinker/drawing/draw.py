@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onethinker.core.frames import Clip
-from onethinker.core.geometry import Box, Point, Span, box_to_px, point_to_px
+from onethinker.core.geometry import Box, Point, Span, box_at, box_to_px, point_to_px
 
 if TYPE_CHECKING:
     from PIL import ImageFont
@@ -42,7 +42,7 @@ def draw_track(clip: Clip, boxes: Mapping[int, Box]) -> Clip:
 
     def draw(frame: Frame, time_s: float) -> Frame:
         frame = _with_trail(frame, boxes, time_s)
-        box = box_at(boxes, time_s)
+        box = _shown_box(boxes, time_s)
         return _with_boxes(frame, [box] if box else [])
 
     return _on_frames(clip, draw)
@@ -143,23 +143,6 @@ def draw_caption(clip: Clip, text: str) -> Clip:
     return _on_frames(clip, draw) if lines else clip
 
 
-def box_at(boxes: Mapping[int, Box], time_s: float) -> Box | None:
-    """Return where a box is at any moment, from its places by second; None where it is not known to be.
-
-    >>> box_at({1: Box(0, 0, 10, 10), 2: Box(10, 0, 20, 10)}, 1.5)
-    Box(x1=5.0, y1=0.0, x2=15.0, y2=10.0)
-    >>> box_at({1: Box(0, 0, 10, 10)}, 2.0)
-    """
-    second = int(time_s // 1)
-    before, after = boxes.get(second), boxes.get(second + 1)
-    share = time_s - second
-    if before and after:
-        return Box(*(a + (b - a) * share for a, b in zip(before, after, strict=True)))
-    if before:
-        return before if share <= HOLD_S else None
-    return after if share >= 1 - HOLD_S else None
-
-
 def wrap_text(
     text: str, font: "ImageFont.ImageFont | ImageFont.FreeTypeFont", *, width_px: int, max_lines: int
 ) -> list[str]:
@@ -187,6 +170,10 @@ def _pieces(text: str, font: "ImageFont.ImageFont | ImageFont.FreeTypeFont", wid
                 end += 1
             yield word[start:end]
             start = end
+
+
+def _shown_box(boxes: Mapping[int, Box], time_s: float) -> Box | None:
+    return box_at(boxes, time_s, glide_s=1, hold_before_s=HOLD_S, hold_after_s=HOLD_S)
 
 
 def _on_frames(clip: Clip, draw: Callable[[Frame, float], Frame]) -> Clip:
@@ -225,7 +212,7 @@ def _with_trail(frame: Frame, boxes: Mapping[int, Box], time_s: float) -> Frame:
     import supervision as sv
 
     moments = [time_s - back for back in np.linspace(TRAIL_S, 0, 20) if time_s >= back]
-    places = [box for box in (box_at(boxes, moment) for moment in moments) if box]
+    places = [box for box in (_shown_box(boxes, moment) for moment in moments) if box]
     centers = [Point((box.x1 + box.x2) / 2, (box.y1 + box.y2) / 2) for box in places]
     corners = [point_to_px(center, width_px=frame.shape[1], height_px=frame.shape[0]) for center in centers]
     scene = np.ascontiguousarray(frame[..., ::-1])

@@ -5,12 +5,11 @@ answered second there is none, and without an answer there is none at all: such 
 """
 
 import math
-from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from onethinker.core.geometry import Box, box_iou
+from onethinker.core.geometry import Box, box_at, box_iou
 from onethinker.core.sample import Sample
 from onethinker.tasks import read_response, task_of
 from onethinker.tasks.grading import Grade
@@ -45,21 +44,3 @@ def frame_overlaps(answer: Track | None, truth: Mapping[float, Box]) -> dict[str
         f"frames_above_{threshold:g}": float(sum(iou > threshold for iou in ious)) for threshold in (0.5, 0.75)
     }
     return {"frames": float(len(ious)), "overlaps": math.fsum(ious), **above}
-
-
-def box_at(boxes: Mapping[int, Box], time_s: float) -> Box | None:
-    """Return where a track is at a moment; None before its first second.
-
-    >>> box_at({0: Box(0, 0, 10, 10), 2: Box(4, 0, 14, 10)}, 0.5)
-    Box(x1=1.0, y1=0.0, x2=11.0, y2=10.0)
-    """
-    seconds = sorted(boxes)
-    place = bisect_right(seconds, time_s)
-    if place == 0:
-        return None
-    before = seconds[place - 1]
-    if place == len(seconds) or before == time_s:
-        return boxes[before]
-    after = seconds[place]
-    share = (time_s - before) / (after - before)
-    return Box(*(a + share * (b - a) for a, b in zip(boxes[before], boxes[after], strict=True)))

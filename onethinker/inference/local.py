@@ -23,6 +23,7 @@ from onethinker.core.request import Request, SamplingParams
 from onethinker.families.folder import ModelSettings
 from onethinker.inference.encode import answer_opening, encode_requests
 from onethinker.inference.engine import Completion
+from onethinker.inference.sampling import draw_tokens
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import Wording
 
@@ -123,13 +124,8 @@ class _OwnDraw(LogitsProcessor):  # type: ignore[misc]
         self.uniforms_BT, self.num_prompt = uniforms_BT, num_prompt
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        cumulated_BV = torch.softmax(scores.double(), -1).cumsum(-1)
         uniform_B = self.uniforms_BT[:, input_ids.shape[1] - self.num_prompt].to(scores.device)
-        # Scaled by the last value, so that rounding can never leave the uniform above all of them.
-        token_B1 = torch.searchsorted(cumulated_BV, (uniform_B * cumulated_BV[:, -1])[:, None], right=True).clamp(
-            max=scores.shape[1] - 1
-        )
-        return torch.full_like(scores, -torch.inf).scatter(1, token_B1, 0.0)
+        return torch.full_like(scores, -torch.inf).scatter(1, draw_tokens(scores, uniform_B)[:, None], 0.0)
 
 
 def _drawing(sampling: SamplingParams, seeds: Sequence[int], num_prompt: int) -> LogitsProcessorList:

@@ -14,11 +14,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from onethinker.core.errors import MediaError
 from onethinker.core.frames import Clip
+from onethinker.core.suffixes import WRITTEN_PICTURES, WRITTEN_VIDEO
 from onethinker.storage.atomic import check_writable, write_atomically
 
 Frame = npt.NDArray[np.uint8]
 
-PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 SHEET_PX, LABEL_PX = 1600, 18
 """Width of a contact sheet, and height of the line below each frame."""
 MIN_TILE_PX, MAX_TILE_PX, MANY_TILES = 128, 400, 256
@@ -46,12 +46,12 @@ def save_clip(clip: Clip, path: Path) -> None:
 def check_target(kind: str, path: Path) -> None:
     """Do nothing where an image or a video can be written at `path`. Raises: MediaError, ConfigError."""
     suffix = path.suffix.lower()
-    if kind == "image" and suffix not in PICTURES:
+    if kind == "image" and suffix not in WRITTEN_PICTURES:
         raise MediaError(
-            f"{path}: a picture is written as {', '.join(PICTURES)}, not as {suffix or 'a file without suffix'}"
+            f"{path}: a picture is written as {', '.join(WRITTEN_PICTURES)}, not as {suffix or 'a file without suffix'}"
         )
-    if kind == "video" and suffix != ".mp4":
-        raise MediaError(f"{path}: a video is written as .mp4, not as {suffix or 'a file without suffix'}")
+    if kind == "video" and suffix != WRITTEN_VIDEO:
+        raise MediaError(f"{path}: a video is written as {WRITTEN_VIDEO}, not as {suffix or 'a file without suffix'}")
     if not path.absolute().parent.is_dir():
         raise MediaError(f"{path}: cannot be written, because there is no folder {path.parent}")
     check_writable(path)
@@ -59,10 +59,11 @@ def check_target(kind: str, path: Path) -> None:
 
 def save_picture(frame: Frame, path: Path) -> None:
     """Write an RGB array as a picture of the kind that the suffix names. Raises: MediaError, StorageError."""
-    kind = PICTURES.get(path.suffix.lower())
+    kind = WRITTEN_PICTURES.get(path.suffix.lower())
     if kind is None:
         raise MediaError(
-            f"{path}: a picture is written as {', '.join(PICTURES)}, not as {path.suffix or 'a file without suffix'}"
+            f"{path}: a picture is written as {', '.join(WRITTEN_PICTURES)}, not as"
+            f" {path.suffix or 'a file without suffix'}"
         )
     buffer = io.BytesIO()
     Image.fromarray(frame).save(buffer, kind, **({"quality": 95} if kind == "JPEG" else {}))

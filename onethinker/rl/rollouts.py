@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from onethinker.inference.sampling import draw_tokens
 from onethinker.training.packing.decoding import GroupCache
 from onethinker.training.packing.prefix_group import Prompt
 
@@ -121,12 +122,7 @@ def _draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> Tensor:
 
     The logits are divided by the temperature already.
     """
-    if temperature == 0:
-        return logits_BV.argmax(-1)
-    cumulated_BV = torch.softmax(logits_BV.double(), -1).cumsum(-1)
-    # Scaled by the last value, so that rounding can never leave the uniform above all of them.
-    tokens = torch.searchsorted(cumulated_BV, (uniform_B.double() * cumulated_BV[:, -1])[:, None], right=True)[:, 0]
-    return tokens.clamp(max=logits_BV.shape[1] - 1)
+    return logits_BV.argmax(-1) if temperature == 0 else draw_tokens(logits_BV, uniform_B)
 
 
 def _left_padded(prompts: Sequence[Prompt]) -> tuple[dict[str, Any], Tensor]:

@@ -7,9 +7,9 @@ import pytest
 from PIL import ImageFont
 
 from onethinker.core.frames import Clip
-from onethinker.core.geometry import Box, Point, Span
+from onethinker.core.geometry import Box, Point, Span, box_at
 from onethinker.drawing.draw import (
-    box_at,
+    HOLD_S,
     draw_around,
     draw_box,
     draw_caption,
@@ -75,13 +75,11 @@ def test_a_track_follows_its_box_and_shows_nothing_where_there_is_none() -> None
 
 def test_a_box_glides_between_seconds_and_stays_for_half_a_second_alone() -> None:
     boxes = {2: Box(0, 0, 10, 10)}
-    assert [box_at(boxes, time_s) is not None for time_s in (1.4, 1.5, 2.0, 2.5, 2.6)] == [
-        False,
-        True,
-        True,
-        True,
-        False,
-    ]
+    hold = {"hold_before_s": HOLD_S, "hold_after_s": HOLD_S}
+    shown = [box_at(boxes, time_s, glide_s=1, **hold) is not None for time_s in (1.4, 1.5, 2.0, 2.5, 2.6)]
+    assert shown == [False, True, True, True, False]
+    far = {0: Box(0, 0, 10, 10), 4: Box(40, 0, 50, 10)}
+    assert [box_at(far, time_s, glide_s=1, **hold) for time_s in (0.5, 2, 3.5)] == [far[0], None, far[4]]
     assert box_at({0: Box(0, 0, 10, 10), 1: Box(10, 10, 20, 20)}, 0.25) == Box(2.5, 2.5, 12.5, 12.5)
 
 

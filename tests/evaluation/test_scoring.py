@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from onethinker.core.errors import DataError
-from onethinker.core.geometry import Box
+from onethinker.core.geometry import Box, box_at
 from onethinker.core.sample import Sample
 from onethinker.evaluation.benchmarks.table import find_benchmark, read_benchmark
-from onethinker.evaluation.frame_metrics import box_at, frame_overlaps, with_frame_metrics
+from onethinker.evaluation.frame_metrics import frame_overlaps, with_frame_metrics
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.scoring import score_benchmark
 from onethinker.tasks import find_task, grade_response

@@ -20,6 +20,7 @@ from typing import Any, Literal, NoReturn
 from onethinker.core.errors import AnswerError, DataError
 from onethinker.core.grammar import find_answer, show
 from onethinker.core.sample import Sample
+from onethinker.core.suffixes import PICTURE_SUFFIXES
 from onethinker.data.formats.masks import FIELDS as MASK_FIELDS
 from onethinker.data.formats.masks import mask_fields, read_masks, read_resolution
 from onethinker.storage.atomic import write_atomically, writing
@@ -30,7 +31,6 @@ Record = dict[str, Any]
 
 RELEASED_NAMES = {"ocr": "OCR"}
 """Problem types that the released files, and programs that read them, spell with capitals."""
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 _PLACEHOLDER = re.compile(r"<(image|video)>")
 _LEADING = re.compile(r"\s*(?:<(?:image|video)>\s*)*")
 _OWN_LINE = re.compile(r"^[ \t]*(?:<(?:image|video)>[ \t]*)+$\n?", re.MULTILINE)
@@ -184,7 +184,7 @@ def record_from_sample(sample: Sample, *, root: Path) -> Record:
     for item in sample.media:
         if not isinstance(item, Path):
             raise DataError(f"sample {sample.id!r}: {item.name!r} is no file of its own; save it to one first")
-        kind = "image" if sample.data_type == "image" or item.suffix.lower() in IMAGE_SUFFIXES else "video"
+        kind = "image" if sample.data_type == "image" or item.suffix.lower() in PICTURE_SUFFIXES else "video"
         media[f"{kind}s"].append(str(item.relative_to(root) if item.is_relative_to(root) else item))
         placeholders += f"<{kind}>"
     record: Record = {

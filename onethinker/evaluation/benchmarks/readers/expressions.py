@@ -16,6 +16,7 @@ from onethinker.core.errors import DataError
 from onethinker.core.grammar import show
 from onethinker.core.sample import Masks, RunLengths, Sample
 from onethinker.core.sources import FrameFolder
+from onethinker.core.suffixes import PICTURE_SUFFIXES
 from onethinker.evaluation.benchmarks.readers.files import Bad, field, load_json, refuse
 from onethinker.evaluation.benchmarks.readers.masks import with_truth_from_masks
 
@@ -125,7 +126,7 @@ def _existing(*paths: Path) -> tuple[Path, ...]:
 
 def _sample(root: Path, video: str, names: tuple[str, ...], expression: Mapping[str, Any], masks: Masks) -> Sample:
     folder = root / "JPEGImages" / video
-    suffix = next((suffix for suffix in (".jpg", ".png") if (folder / f"{names[0]}{suffix}").is_file()), ".jpg")
+    suffix = next((suffix for suffix in PICTURE_SUFFIXES if (folder / f"{names[0]}{suffix}").is_file()), ".jpg")
     return with_truth_from_masks(
         Sample(
             id=f"{video}-{expression['id']}",

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 from onethinker.core.errors import DataError
 from onethinker.core.grammar import show
+from onethinker.core.suffixes import VIDEO_SUFFIXES
 
 T = TypeVar("T")
 Bad = Callable[[DataError], None]
 """What a reader does about a record that cannot be used: it goes on with the next one when this returns."""
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov")
 
 
 def refuse(error: DataError) -> None:
@@ -62,9 +62,8 @@ def number_field(record: object, name: str, where: str) -> float:
 
 def find_video(folder: Path, name: str) -> Path:
     """Return the file of a video that is known by its bare name: the first that is there, ".mp4" where none is."""
-    return next(
-        (path for suffix in VIDEO_SUFFIXES if (path := folder / f"{name}{suffix}").is_file()), folder / f"{name}.mp4"
-    )
+    paths = [folder / f"{name}{suffix}" for suffix in VIDEO_SUFFIXES]
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def find_folder(root: Path, *names: str) -> Path:
