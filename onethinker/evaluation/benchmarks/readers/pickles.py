@@ -3,7 +3,7 @@
 import io
 import pickle
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from onethinker.core.errors import DataError
 
@@ -15,7 +15,9 @@ class _PlainUnpickler(pickle._Unpickler):
     """
 
     # The one instruction that reserves what the file claims before it is there.
-    dispatch = {code: do for code, do in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]}
+    dispatch: ClassVar[dict[int, Any]] = {
+        code: do for code, do in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
+    }
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise DataError(f"expected lists, dictionaries, texts and numbers only, got {module}.{name}")
