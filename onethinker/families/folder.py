@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from onethinker.core.errors import EngineError
-from onethinker.media.budget import FRAMES_PER_TOKEN, TOKEN_SIDE_PX, MediaBudget
+from onethinker.families.registry import family_of_processor
+from onethinker.media.budget import MediaBudget
 from onethinker.storage.atomic import grant_as, sync_tree
 from onethinker.tasks.template import Wording
 
@@ -72,31 +73,6 @@ def save_model(
     shutil.rmtree(old, ignore_errors=True)
 
 
-def has_our_grid(processor: Any) -> bool:
-    """Return whether a visual token of this picture or video processor is the square of pixels that the media budget
-    counts in.
-    """
-    return getattr(processor, "patch_size", 0) * getattr(processor, "merge_size", 0) == TOKEN_SIDE_PX
-
-
-def _set_budget(processor: Any, budget: MediaBudget) -> None:
-    """Let a processor of Qwen3-VL size media by itself as the budget does; we hand it media that have their size
-    already.
-
-    Its least size of a video counts all frames together and, 5 % more, as the room of one frame. So it cannot say that
-    each frame is enlarged to `frame_min_pixels`, and must stay below `frame_max_pixels`.
-    """
-    images, videos = processor.image_processor, getattr(processor, "video_processor", None)
-    if has_our_grid(images):
-        images.size = type(images.size)(shortest_edge=budget.image_min_pixels, longest_edge=budget.image_max_pixels)
-    if videos is not None and has_our_grid(videos):
-        least = min(budget.frame_min_pixels, int(budget.frame_max_pixels / 1.05))
-        videos.size = type(videos.size)(shortest_edge=least, longest_edge=budget.video_max_pixels)
-        videos.cap_pixels_per_frame, videos.max_video_tokens = True, budget.frame_max_pixels // TOKEN_SIDE_PX**2
-        videos.fps, videos.num_frames = budget.fps, None
-        videos.min_frames, videos.max_frames = FRAMES_PER_TOKEN, max(FRAMES_PER_TOKEN, budget.max_frames)
-
-
 def _forget_origin(model: Any) -> None:
     """Leave the kind of number that the weights have, and nothing of how a model came here or of how its base drew
     answers.
@@ -113,7 +89,8 @@ def _forget_origin(model: Any) -> None:
 
 def _save_processor(folder: Path, processor: Any, budget: MediaBudget) -> None:
     """Write a processor with our sizes and without what its last batch or its origin left in it. Raises: OSError."""
-    _set_budget(processor, budget)
+    if (family := family_of_processor(processor)) is not None:
+        family.set_budget(processor, budget)
     for name in ("is_local", "local_files_only"):
         processor.tokenizer.init_kwargs.pop(name, None)
     if processor.tokenizer.is_fast:

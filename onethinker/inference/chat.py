@@ -14,9 +14,10 @@ from onethinker.core.errors import EngineError
 from onethinker.core.frames import Clip
 from onethinker.core.grammar import TAGS
 from onethinker.core.request import Request, SamplingParams
+from onethinker.families.processing import video_times
 
 _SPECIAL_TOKEN = re.compile(r"<(?=\|\w+\|>)")
-"""The start of a special token as every Qwen model spells them: <|im_end|>, <|image_pad|>, …"""
+"""The start of a special token as tokenizers of chat models spell them: <|im_end|>, <|image_pad|>, …"""
 
 
 def chat_request(request: Request, sampling: SamplingParams, *, model: str, seed: int) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def plain_text(text: str, special_tokens: Iterable[str] = ()) -> str:
     """Return a user's text in which what spells a special token is broken by a space, so that every engine reads it as
     text.
 
-    `special_tokens` are those of a tokenizer at hand, for models that spell them in another way than Qwen.
+    `special_tokens` are those of a tokenizer at hand, for models that spell them in another way.
 
     >>> plain_text("What does <|im_end|> mean, and </s>?", ["</s>"])
     'What does < |im_end|> mean, and < /s>?'
@@ -72,28 +73,6 @@ def spelled_tokens(tokenizer: Any) -> tuple[str, ...]:
     """
     added = {str(token) for token in tokenizer.added_tokens_decoder.values()} | set(tokenizer.all_special_tokens)
     return tuple(sorted(token for token in added - set(TAGS) if len(token) > 1 and not token.isspace()))
-
-
-def video_times(clip: Clip) -> dict[str, Any]:
-    """Return vLLM's description of frames that were sampled by us: a video of 1000 fps, numbered in milliseconds.
-
-    So every frame keeps its true time, whatever the frame rate of the source does.
-
-    >>> frames = np.zeros((3, 32, 32, 3), np.uint8)
-    >>> clip = Clip("video", frames, (0.0, 0.5, 1.25), (0, 15, 31), 32, 32, 2.0, "clip.mp4")
-    >>> video_times(clip)["frames_indices"], video_times(clip)["duration"]
-    ([0, 500, 1250, 1250], 2.0)
-    """
-    milliseconds = [round(time_s * 1000) for time_s in clip.times_s]
-    milliseconds += milliseconds[-1:] * (len(milliseconds) % 2)
-    return {
-        "num_frames": -1,
-        "fps": 1000.0,
-        "frames_indices": milliseconds,
-        "total_num_frames": max(milliseconds[-1] + 1, round(clip.duration_s * 1000), len(milliseconds)),
-        "duration": clip.duration_s,
-        "do_sample_frames": False,
-    }
 
 
 def _media_part(clip: Clip) -> dict[str, Any]:

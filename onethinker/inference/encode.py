@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from onethinker.core.errors import EngineError, MediaError
 from onethinker.core.frames import Clip
 from onethinker.core.request import Request
 from onethinker.core.sample import Sample
-from onethinker.families.folder import has_our_grid
-from onethinker.inference.chat import plain_text, spelled_tokens, video_times
+from onethinker.families.processing import encode, placeholder_texts, placeholder_tokens
+from onethinker.families.registry import family_of_processor
+from onethinker.inference.chat import plain_text, spelled_tokens
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.tasks.template import Wording
@@ -66,39 +65,14 @@ def check_kinds(sample: Sample, media: Sequence[Clip]) -> None:
 def encode_requests(processor: Any, requests: Sequence[Request]) -> "BatchFeature":
     """Return the model's inputs for a batch of requests, padded on the left, as CPU tensors.
 
-    For a Qwen3-VL processor that is `input_ids`, `attention_mask`, `mm_token_type_ids` (rows in the order of the
-    requests) and, where there are such media, `pixel_values` with `image_grid_thw` and `pixel_values_videos` with
-    `video_grid_thw` (media in the order of the requests). Frames keep their size; an odd video shows its last frame
-    twice. A model whose visual token is not our 32 pixels wide sizes the frames again, in its own way.
+    Rows and media are in the order of the requests; `families.processing.encode` says what they are.
 
     Raises: EngineError: the processor cannot take such media, or places and features of the media differ in number.
     """
     if not requests:
         raise EngineError("expected at least one request to encode, got none")
-    images = [[clip.frames[0] for clip in request.media if clip.kind == "image"] for request in requests]
-    videos = [clip for request in requests for clip in request.media if clip.kind == "video"]
-    if videos and getattr(processor, "video_processor", None) is None:
-        raise EngineError(
-            f"{type(processor).__name__} takes no videos, only pictures; load a model that reads video, such as a"
-            " Qwen3-VL"
-        )
-    texts = prompt_texts(processor, requests)
-    media: dict[str, Any] = {}
-    if any(images):
-        media |= {"images": images, "images_kwargs": {"do_resize": not has_our_grid(processor.image_processor)}}
-    if videos:
-        media |= {
-            "videos": [_even_frames(clip) for clip in videos],
-            "videos_kwargs": _video_kwargs(processor.video_processor, videos),
-        }
-    try:
-        batch = processor(
-            text=texts, text_kwargs={"padding": True, "padding_side": "left"}, return_tensors="pt", **media
-        )
-    except (ValueError, TypeError, IndexError, StopIteration) as error:
-        raise EngineError(f"{type(processor).__name__} cannot take the media of this batch: {error}") from error
-    _check_places(processor, batch, requests)
-    return batch
+    family = family_of_processor(processor)
+    return (family.encode if family else encode)(processor, prompt_texts(processor, requests), requests)
 
 
 def answer_opening(processor: Any) -> str:
@@ -130,8 +104,7 @@ def split_questions(processor: Any, requests: Sequence[Request]) -> "list[torch.
     tokenizer = processor.tokenizer
     prompts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in prompt_texts(processor, requests)]
     shared = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*prompts, strict=False)))
-    places = {getattr(processor, f"{kind}_token_id", None) for kind in ("image", "video")}
-    if any(token in places for token in prompts[0][shared:]):
+    if not set(placeholder_tokens(processor).values()).isdisjoint(prompts[0][shared:]):
         return None
     import torch
 
@@ -148,10 +121,9 @@ def prompt_texts(processor: Any, requests: Sequence[Request]) -> list[str]:
     if "</think>" in written:
         texts = [text.removesuffix(written) for text in texts]
     for number, (text, request) in enumerate(zip(texts, requests, strict=True)):
-        for kind in ("image", "video"):
-            token = getattr(processor, f"{kind}_token", None)
-            places, count = text.count(token) if token else 0, sum(clip.kind == kind for clip in request.media)
-            if token and places != count:
+        for kind, token in placeholder_texts(processor).items():
+            places, count = text.count(token), sum(clip.kind == kind for clip in request.media)
+            if places != count:
                 raise EngineError(
                     f"request {number}: the chat template makes {places} places for {count} {kind}s; is it this model's"
                     " own?"
@@ -169,42 +141,3 @@ def _messages(request: Request, special_tokens: Sequence[str]) -> list[dict[str,
         else []
     )
     return [*system, {"role": "user", "content": content}]
-
-
-def _even_frames(clip: Clip) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    return np.concatenate([clip.frames, clip.frames[-1:]]) if len(clip.frames) % 2 else clip.frames
-
-
-def _video_kwargs(video_processor: Any, videos: Sequence[Clip]) -> dict[str, Any]:
-    times = [video_times(clip) for clip in videos]
-    names = ("fps", "frames_indices", "total_num_frames", "duration")
-    metadata = [
-        {**{name: time[name] for name in names}, "width": clip.width, "height": clip.height}
-        for time, clip in zip(times, videos, strict=True)
-    ]
-    ours = has_our_grid(video_processor)
-    return {"do_sample_frames": False, "do_resize": not ours, "video_metadata": metadata} | (
-        {"cap_pixels_per_frame": False} if ours else {}
-    )
-
-
-def _check_places(processor: Any, batch: "BatchFeature", requests: Sequence[Request]) -> None:
-    """Raise an EngineError unless every request has as many media tokens as its media have features."""
-    import torch
-
-    for kind in ("image", "video"):
-        if (grids := batch.get(f"{kind}_grid_thw")) is None:
-            continue
-        merge = getattr(processor, "image_processor" if kind == "image" else "video_processor").merge_size
-        features = grids.prod(-1) // merge**2
-        owners = torch.tensor(
-            [row for row, request in enumerate(requests) for clip in request.media if clip.kind == kind]
-        )
-        if len(owners) != len(features):
-            raise EngineError(f"the processor made features for {len(features)} {kind}s out of {len(owners)}")
-        expected_B = torch.zeros(len(requests), dtype=torch.long).index_add_(0, owners, features)
-        places_B = (batch["input_ids"] == getattr(processor, f"{kind}_token_id")).sum(1)
-        for row in (places_B != expected_B).nonzero()[:1, 0].tolist():
-            raise EngineError(
-                f"request {row}: {places_B[row]} {kind} tokens in the prompt for {expected_B[row]} visual features"
-            )

@@ -3,21 +3,15 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import nn
 
 from onethinker.core.errors import ConfigError
-from onethinker.training.config import LoraSettings, Part, Recipe
-
-PARTS: tuple[Part, ...] = get_args(Part)
-_MERGER = ("model.visual.merger.", "model.visual.deepstack_merger_list.")
-_VISION = "model.visual."
-_HEAD = "lm_head"
-"""Neither head nor embeddings get adapters: where their weights are tied, a change of one would not be one of the
-other.
-"""
+from onethinker.families.base import PARTS, ModelFamily, Part, head_of
+from onethinker.families.registry import FAMILIES, family_of
+from onethinker.training.config import Recipe
 
 
 @dataclass(frozen=True)
@@ -30,16 +24,8 @@ class Count:
 
 
 def part_of(name: str) -> Part:
-    """Return the part that a parameter or module belongs to, by its name; embeddings and head belong to the language
-    model.
-
-    >>> names = "model.visual.blocks.0.attn.qkv.weight", "model.visual.merger.norm.weight", "lm_head.weight"
-    >>> [part_of(name) for name in names]
-    ['vision', 'merger', 'language']
-    """
-    if name.startswith(_MERGER):
-        return "merger"
-    return "vision" if name.startswith(_VISION) else "language"
+    """Return the part that a parameter belongs to, by its name."""
+    return FAMILIES[0].part_of(name)
 
 
 def choose_trained(model: nn.Module, recipe: Recipe) -> None:
@@ -51,7 +37,7 @@ def choose_trained(model: nn.Module, recipe: Recipe) -> None:
 
     Raises: ConfigError: `frozen` names nothing in the model, or nothing is left to train.
     """
-    names = [name for name, _ in model.named_parameters()]
+    family, names = family_of(model), [name for name, _ in model.named_parameters()]
     for beginning in recipe.frozen:
         if beginning not in PARTS and not any(name.startswith(beginning) for name in names):
             raise ConfigError(
@@ -59,35 +45,34 @@ def choose_trained(model: nn.Module, recipe: Recipe) -> None:
                 f" it; names look like {names[0]!r}, {names[-1]!r}"
             )
     if recipe.lora is not None:
-        _add_adapters(model, recipe.lora, recipe.frozen, recipe.seed)
+        _add_adapters(model, family, recipe)
     else:
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(not is_frozen(name, recipe.frozen))
+            parameter.requires_grad_(not is_frozen(name, family, recipe.frozen))
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(f"frozen: {', '.join(recipe.frozen)} leave nothing to train")
 
 
-def is_frozen(name: str, frozen: Sequence[str]) -> bool:
-    """Return whether a parameter belongs to one of the parts in `frozen`, or begins with one of the names in it.
-
-    >>> is_frozen("model.visual.pos_embed.weight", ["vision"]), is_frozen("model.visual.merger.norm.weight", ["vision"])
-    (True, False)
-    """
-    return part_of(name) in frozen or name.startswith(tuple(frozen))
+def is_frozen(name: str, family: ModelFamily, frozen: Sequence[str]) -> bool:
+    """Return whether a parameter belongs to one of the parts in `frozen`, or begins with one of the names in it."""
+    return family.part_of(name) in frozen or name.startswith(tuple(frozen))
 
 
-def _add_adapters(model: nn.Module, lora: LoraSettings, frozen: Sequence[str], seed: int) -> None:
+def _add_adapters(model: nn.Module, family: ModelFamily, recipe: Recipe) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
+    lora, head = recipe.lora, head_of(model)
+    assert lora is not None
+    # Neither head nor embeddings get adapters: where their weights are tied, a change of one is none of the other.
     places = [
         name
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear)
-        and name != _HEAD
-        and part_of(name) in lora.parts
-        and not is_frozen(name, frozen)
+        and module is not head
+        and family.part_of(name) in lora.parts
+        and not is_frozen(name, family, recipe.frozen)
     ]
-    without = sorted(set(lora.parts) - {part_of(name) for name in places})
+    without = sorted(set(lora.parts) - {family.part_of(name) for name in places})
     if without:
         raise ConfigError(
             f"lora.parts: nothing of {', '.join(without)} can have an adapter; it is frozen, or the model has no such"
@@ -95,7 +80,7 @@ def _add_adapters(model: nn.Module, lora: LoraSettings, frozen: Sequence[str], s
         )
     settings = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=places)
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(recipe.seed)
         inject_adapter_in_model(settings, model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(is_adapter(name))
@@ -127,9 +112,9 @@ def base_weights(model: nn.Module) -> Iterator[None]:
 
 def count_parameters(model: Any) -> dict[Part, Count]:
     """Return how many parameters each part has and how many of them are trained; tied weights count once."""
-    counts = dict.fromkeys(PARTS, Count(0, 0, 0))
+    family, counts = family_of(model), dict.fromkeys(PARTS, Count(0, 0, 0))
     for name, parameter in model.named_parameters():
-        part, size = part_of(name), number_of_elements(parameter)
+        part, size = family.part_of(name), number_of_elements(parameter)
         before = counts[part]
         if is_adapter(name):
             counts[part] = Count(before.total, before.trained, before.adapters + size)

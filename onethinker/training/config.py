@@ -12,14 +12,11 @@ from onethinker.core.errors import ConfigError
 from onethinker.core.settings import Settings
 from onethinker.data.synthetic.worlds import WorldName
 from onethinker.data.validate import Need
+from onethinker.families.base import Part
 from onethinker.media.budget import MediaBudget
 from onethinker.rewards.config import GradingSettings
 
 R = TypeVar("R", bound="Recipe")
-Part = Literal["language", "vision", "merger"]
-"""The language model with its embeddings and head, the vision tower, and the mergers that lead from one to the
-other.
-"""
 Algorithm = Literal["ema_grpo", "grpo", "dr_grpo", "rloo"]
 Guard = Literal["clip", "group_std"]
 Aggregate = Literal["token_mean", "sequence_mean", "constant_length"]

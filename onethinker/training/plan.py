@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from onethinker.core.errors import ConfigError
+from onethinker.families.base import Part, Widths
+from onethinker.families.packing import check_packing
+from onethinker.families.registry import family_of
 from onethinker.media.budget import FRAMES_PER_TOKEN, TOKEN_SIDE_PX, MediaBudget
 from onethinker.training.adapters import Count, choose_trained, count_parameters
-from onethinker.training.config import Dealing, Part, Recipe, RlRecipe, SftRecipe
+from onethinker.training.config import Dealing, Recipe, RlRecipe, SftRecipe
 from onethinker.training.lengths import Length
 from onethinker.training.loss import LOGITS_AT_ONCE
-from onethinker.training.packing.attention import check_packing
 
 TEXT_TOKENS = 1024
 """What question, options and instructions take at most in an estimate; a time before each pair of frames comes on
@@ -23,7 +25,6 @@ top.
 """
 TOKENS_OF_A_TIME = 9
 """A time such as <12.5 seconds> with the marks around a pair of frames."""
-PATCHES_PER_TOKEN = 4
 FOUR_BIT_BYTES = 0.53
 """Half a byte a weight, and its scales."""
 ADAPTER_BYTES = 4
@@ -31,50 +32,6 @@ BUCKET = 500_000_000
 """Gradients that DeepSpeed gathers, in float32, before it sends each to the process that keeps it."""
 CACHE_ROOM = 1.5
 """Room for the keys and values of answers grows by halves, so that there may be so much more of it than tokens."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The widths of a model that decide what it keeps of a token: of the language model, and of the vision tower."""
-
-    layers: int
-    hidden: int
-    queries: int
-    keys: int
-    inner: int
-    vocabulary: int
-    vision_layers: int
-    vision_hidden: int
-    vision_inner: int
-
-    @classmethod
-    def of(cls, config: Any) -> "Shape":
-        """Return the widths in the config of a Qwen3-VL. Raises: ConfigError: it is of another kind of model."""
-        try:
-            text, vision = config.text_config, config.vision_config
-            return cls(
-                layers=text.num_hidden_layers,
-                hidden=text.hidden_size,
-                queries=text.num_attention_heads * text.head_dim,
-                keys=text.num_key_value_heads * text.head_dim,
-                inner=text.intermediate_size,
-                vocabulary=text.vocab_size,
-                vision_layers=vision.depth,
-                vision_hidden=vision.hidden_size,
-                vision_inner=vision.intermediate_size,
-            )
-        except AttributeError as error:
-            raise ConfigError(f"training knows Qwen3-VL models, and this config is of another kind: {error}") from error
-
-    @property
-    def kept_per_token(self) -> int:
-        """Numbers that the backward pass of one layer of the language model needs of each token."""
-        return 7 * self.hidden + 10 * self.queries + 2 * self.keys + 4 * self.inner
-
-    @property
-    def kept_per_patch(self) -> int:
-        """Numbers that the backward pass of one block of the vision tower needs of each patch."""
-        return 11 * self.vision_hidden + 2 * self.vision_inner
 
 
 @dataclass(frozen=True)
@@ -177,7 +134,7 @@ ALWAYS, ROLLOUT, UPDATE = "always", "rollout", "update"
 
 
 def estimate_memory(
-    recipe: Recipe, counts: Mapping[Part, Count], shape: Shape, batch: Batch, *, dealing: Dealing | None = None
+    recipe: Recipe, counts: Mapping[Part, Count], widths: Widths, batch: Batch, *, dealing: Dealing | None = None
 ) -> list[Term]:
     """Return what one GPU must hold of what is not dealt to other processes."""
     total, trained, adapters = (
@@ -216,7 +173,7 @@ def estimate_memory(
     if sharded or (recipe.dtype == "mixed" and not four_bit):
         what = "whole during a step, gathered from all processes" if sharded else "a copy to multiply with"
         terms.append(Term("weights in use", ALWAYS, total * used, f"{what}: {total:,} parameters x {used} bytes"))
-    terms += _activations(recipe, counts, shape, batch, used)
+    terms += _activations(recipe, counts, widths, batch, used)
     if isinstance(recipe, RlRecipe):
         if recipe.loss.kl and recipe.lora is None:
             terms.append(
@@ -227,24 +184,24 @@ def estimate_memory(
                     f"{total:,} parameters x {used} bytes; 0 with loss.kl = 0 or with lora",
                 )
             )
-        terms.append(_cache(recipe, shape, batch, used))
+        terms.append(_cache(recipe, widths, batch, used))
     return terms
 
 
-def _activations(recipe: Recipe, counts: Mapping[Part, Count], shape: Shape, batch: Batch, used: int) -> list[Term]:
+def _activations(recipe: Recipe, counts: Mapping[Part, Count], widths: Widths, batch: Batch, used: int) -> list[Term]:
     """Return what the backward pass needs of the longest row, and the logits that are computed at a time."""
-    tokens, patches = batch.row_tokens, PATCHES_PER_TOKEN * batch.visual_tokens * batch.trees_per_row
+    tokens, patches = batch.row_tokens, widths.patches_per_token * batch.visual_tokens * batch.trees_per_row
     through_vision = counts["vision"].trained or counts["vision"].adapters
-    layer, block = shape.kept_per_token * used, shape.kept_per_patch * used
+    layer, block = widths.kept_per_token * used, widths.kept_per_patch * used
     terms = []
     if recipe.gradient_checkpointing:
-        kept = tokens * shape.hidden * used * shape.layers + tokens * layer
+        kept = tokens * widths.hidden * used * widths.layers + tokens * layer
         terms.append(
             Term(
                 "activations",
                 UPDATE,
                 kept,
-                f"{tokens:,} tokens x ({shape.layers} layers x {shape.hidden:,} x {used} bytes + one layer of"
+                f"{tokens:,} tokens x ({widths.layers} layers x {widths.hidden:,} x {used} bytes + one layer of"
                 f" {layer:,})",
             )
         )
@@ -253,28 +210,28 @@ def _activations(recipe: Recipe, counts: Mapping[Part, Count], shape: Shape, bat
             Term(
                 "activations",
                 UPDATE,
-                tokens * layer * shape.layers,
-                f"{tokens:,} tokens x {shape.layers} layers x {layer:,} bytes",
+                tokens * layer * widths.layers,
+                f"{tokens:,} tokens x {widths.layers} layers x {layer:,} bytes",
             )
         )
     if through_vision:
-        each = shape.vision_hidden * used if recipe.gradient_checkpointing else block
+        each = widths.vision_hidden * used if recipe.gradient_checkpointing else block
         once = block if recipe.gradient_checkpointing else 0
         terms.append(
             Term(
                 "activations of vision",
                 UPDATE,
-                patches * (each * shape.vision_layers + once),
-                f"{patches:,} patches x {shape.vision_layers} blocks x"
+                patches * (each * widths.vision_layers + once),
+                f"{patches:,} patches x {widths.vision_layers} blocks x"
                 f" {each:,} bytes{f', and one block of {once:,}' if once else ''}",
             )
         )
     return terms
 
 
-def _cache(recipe: RlRecipe, shape: Shape, batch: Batch, used: int) -> Term:
+def _cache(recipe: RlRecipe, widths: Widths, batch: Batch, used: int) -> Term:
     prompts = min(recipe.rollout.prompts_at_once, batch.prompts_per_process)
-    answers, each = batch.answers * batch.answer_tokens * CACHE_ROOM, 2 * shape.layers * shape.keys * used
+    answers, each = batch.answers * batch.answer_tokens * CACHE_ROOM, 2 * widths.layers * widths.keys * used
     formula = (
         f"{prompts} prompts x ({batch.prompt_tokens:,} tokens + {batch.answers} answers x {batch.answer_tokens:,} x"
         f" {CACHE_ROOM} for room to grow) x {each:,} bytes"
@@ -379,12 +336,12 @@ def make_plan(
     `longest` are the most tokens of prompt, media and answer that its records have; without it they are estimated out
     of the budget.
 
-    Raises: ConfigError: the batch does not divide, nothing would be trained, or the model is no Qwen3-VL.
+    Raises: ConfigError: the batch does not divide, nothing would be trained, or the model is of no known family.
     """
     batch = plan_batch(recipe, budget, processes, longest)
     if model is None:
         return Plan(recipe, batch, {}, ())
     check_packing(model)
     choose_trained(model, recipe)
-    counts, shape = count_parameters(model), Shape.of(model.config)
-    return Plan(recipe, batch, counts, tuple(estimate_memory(recipe, counts, shape, batch, dealing=dealing)))
+    counts, widths = count_parameters(model), family_of(model).widths(model.config)
+    return Plan(recipe, batch, counts, tuple(estimate_memory(recipe, counts, widths, batch, dealing=dealing)))

@@ -24,6 +24,7 @@ from onethinker.data.formats.released import write_records
 from onethinker.data.mixture import Mixture
 from onethinker.data.validate import Checked
 from onethinker.families.folder import ModelSettings, load_adapters, save_model
+from onethinker.families.packing import check_packing
 from onethinker.inference.chat import plain_text, spelled_tokens
 from onethinker.inference.encode import answer_opening, encode_requests, request_about
 from onethinker.inference.loading import load_local
@@ -38,7 +39,7 @@ from onethinker.training.metrics.bad_steps import BadStep, Taken, first_not_fini
 from onethinker.training.metrics.records import Stopwatch
 from onethinker.training.metrics.trackers import Trackers, check_trackers
 from onethinker.training.optimizer import learning_rate, make_optimizer
-from onethinker.training.packing.attention import check_packing, use_packed_attention
+from onethinker.training.packing.attention import use_packed_attention
 from onethinker.training.packing.prefix_group import Prompt, Tree, rows_of, split_prompts
 from onethinker.training.packing.row import Row, pack
 from onethinker.training.parallel.fsdp2 import (

@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import load_file
 
 from onethinker.core.errors import ConfigError
+from onethinker.families.registry import family_of
 from onethinker.families.tiny import build_tiny, save_tiny
 from onethinker.inference.loading import load_local
 from onethinker.rl.loop import train_rl
-from onethinker.training.adapters import base_weights, choose_trained, count_parameters, is_adapter, part_of
+from onethinker.training.adapters import base_weights, choose_trained, count_parameters, is_adapter
 from onethinker.training.config import LoraSettings, RlRecipe, SftRecipe
 from onethinker.training.packing.attention import use_packed_attention
 from onethinker.training.packing.row import pack
@@ -47,7 +48,7 @@ def test_adapters_are_added_to_the_parts_that_are_named_and_nothing_else_is_trai
     model = with_adapters(parts)
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     assert all(is_adapter(name) for name in trained)
-    assert {part_of(name) for name in trained} == set(parts)
+    assert {family_of(model).part_of(name) for name in trained} == set(parts)
     counts = count_parameters(model)
     assert sum(count.total for count in counts.values()) == sum(p.numel() for p in build_tiny()[0].parameters())
     assert {part for part, count in counts.items() if count.adapters} == set(parts)

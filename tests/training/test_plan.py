@@ -13,6 +13,7 @@ from onethinker.commands.dispatch import dispatch
 from onethinker.core.errors import ConfigError, DataError, EngineError
 from onethinker.data.formats.released import write_records
 from onethinker.data.validate import check_files
+from onethinker.families.registry import family_of
 from onethinker.families.tiny import TINY_BUDGET, build_tiny, save_tiny
 from onethinker.inference.loading import load_outline
 from onethinker.media.budget import MediaBudget
@@ -20,7 +21,7 @@ from onethinker.training.adapters import choose_trained, count_parameters
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.packing.attention import use_packed_attention
 from onethinker.training.packing.row import pack
-from onethinker.training.plan import Shape, estimate_memory, largest_visual_tokens, make_plan, peak, plan_batch
+from onethinker.training.plan import estimate_memory, largest_visual_tokens, make_plan, peak, plan_batch
 from onethinker.training.session import score
 from onethinker.training.sft import train_sft
 from tests.training.test_packing import some_trees
@@ -122,9 +123,10 @@ def test_the_estimate_of_activations_is_near_what_torch_keeps(prompts, settings)
     tokens = row.inputs["input_ids"].shape[1]
     patches = sum(len(row.inputs[name]) for name in ("pixel_values", "pixel_values_videos"))
     batch = plan_batch(recipe, TINY_BUDGET, 1)
-    terms = estimate_memory(recipe, count_parameters(model), Shape.of(model.config), batch)
+    widths = family_of(model).widths(model.config)
+    terms = estimate_memory(recipe, count_parameters(model), widths, batch)
     size = {term.name: term.size for term in terms}
-    one_layer = tokens * Shape.of(model.config).kept_per_token * 4 if recipe.gradient_checkpointing else 0
+    one_layer = tokens * widths.kept_per_token * 4 if recipe.gradient_checkpointing else 0
     expected = size["activations"] / batch.row_tokens * tokens - one_layer
     expected += size.get("activations of vision", 0) / (4 * batch.visual_tokens) * patches
     # An estimate: what other widths or another version of transformers keep differs by as much.

@@ -4,7 +4,6 @@ Dimensions: A answers, R tokens of an answer, M tokens of all answers of a group
 size.
 """
 
-from types import MethodType
 from typing import Any
 
 import torch
@@ -15,68 +14,17 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from onethinker.core.errors import ConfigError
+from onethinker.families.registry import family_of
 from onethinker.training.packing.decoding import GroupCache
 from onethinker.training.packing.row import Layout
 
 PACKED_ATTENTION = "onethinker_packed"
 """The name under which transformers knows our attention."""
-PROVEN_FAMILIES = frozenset(f"transformers.models.{name}.modeling_{name}" for name in ("qwen3_vl", "qwen3_vl_moe"))
-"""Where the layers are defined for which tests show that a packed row gives what each sample by itself gives."""
-
-
-def check_packing(model: Any) -> None:
-    """Do nothing where packed rows are proven to be exact for every layer of the language model.
-
-    Gated delta nets, state spaces and convolutions read on from one sample into the next, and windows and chunks of
-    attention would be counted over a whole row; nothing would say so.
-
-    Raises: ConfigError: there are layers of another kind; it names them.
-    """
-    network = getattr(model, "model", model)
-    language = getattr(network, "language_model", network)
-    kinds = getattr(language.config, "layer_types", None) or ()
-    strange = [f"layer {number}: {kind}" for number, kind in enumerate(kinds) if kind != "full_attention"]
-    unproven: dict[str, list[str]] = {}
-    for name, module in (("model", model), *language.named_modules(prefix="language_model")):
-        if not _is_proven(module):
-            unproven.setdefault(type(module).__name__, []).append(name)
-    strange += [
-        f"{kind} ({places[0]}{f' and {len(places) - 1} more' if places[1:] else ''})"
-        for kind, places in unproven.items()
-    ]
-    if strange:
-        raise ConfigError(
-            f"{type(model).__name__}: training packs samples side by side, which is proven to be exact for Qwen3-VL"
-            " models only. This one has layers of other kinds, which may read on from one sample into the next:"
-            f" {', '.join(strange)}. Train a Qwen3-VL model; `onethinker ask` and `evaluate` pack nothing"
-        )
-
-
-def _is_proven(module: nn.Module) -> bool:
-    """Return whether a layer takes each token by itself, or is of a family that is proven."""
-    if isinstance(module, nn.Linear | nn.Embedding | nn.ModuleList | nn.Dropout):
-        return True
-    where = type(module).__module__
-    return where in PROVEN_FAMILIES or where in ("torch.nn.modules.activation", "transformers.activations")
 
 
 def use_packed_attention(model: Any) -> None:
-    """Let the language model read packed rows; without a layout it attends as before. The weights are untouched.
-
-    The vision tower also takes its patches in by one matrix product, which the convolution over patches that do not
-    overlap is, and many times slower.
-    """
-    model.config.text_config._attn_implementation = PACKED_ATTENTION
-    for module in model.model.visual.patch_embed.modules():
-        if isinstance(module, nn.Conv3d):
-            assert module.kernel_size == module.stride, "patches overlap"
-            setattr(module, "forward", MethodType(_whole_patches, module))  # noqa: B010 (a method to mypy)
-
-
-def _whole_patches(convolution: nn.Conv3d, patches: Tensor) -> Tensor:
-    """Return what a convolution gives for patches of its kernel's size, (patches, features)."""
-    return nn.functional.linear(patches.flatten(1), convolution.weight.flatten(1), convolution.bias)
+    """Let a model read packed rows; without a layout it attends as before. Raises: ConfigError: of no known family."""
+    family_of(model).read_packed_rows(model, attention=PACKED_ATTENTION)
 
 
 def packed_attention(

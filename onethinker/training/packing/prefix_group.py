@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from onethinker.core.request import Request
+from onethinker.families.registry import family_of
 
 
 @dataclass(frozen=True)
@@ -60,30 +61,22 @@ def split_prompts(batch: Mapping[str, Tensor], requests: Sequence[Request], mode
     """Return the single prompts of a padded batch that `encode_requests` made, with their media and the model's
     positions.
     """
-    grids = {name: batch[name] for name in ("image_grid_thw", "video_grid_thw") if name in batch}
-    positions, _ = model.model.get_rope_index(
-        batch["input_ids"], batch["mm_token_type_ids"], attention_mask=batch["attention_mask"], **grids
-    )
-    prompts, places = [], {"image": [0, 0], "video": [0, 0]}
+    family = family_of(model)
+    positions = family.positions(model, batch)
+    prompts, taken = [], dict.fromkeys(family.media_inputs, (0, 0))
     for row, request in enumerate(requests):
         kept = batch["attention_mask"][row].bool()
         pixels: dict[str, Tensor] = {}
-        for kind, values, grid_name in (
-            ("image", "pixel_values", "image_grid_thw"),
-            ("video", "pixel_values_videos", "video_grid_thw"),
-        ):
+        for kind, (values, grids) in family.media_inputs.items():
             count = sum(clip.kind == kind for clip in request.media)
             if count:
-                first, patch = places[kind]
-                grid = batch[grid_name][first : first + count]
+                first, patch = taken[kind]
+                grid = batch[grids][first : first + count]
                 patches = int(grid.prod(-1).sum())
-                pixels[values], pixels[grid_name] = batch[values][patch : patch + patches], grid
-                places[kind] = [first + count, patch + patches]
-        prompts.append(
-            Prompt(
-                batch["input_ids"][row][kept], batch["mm_token_type_ids"][row][kept], positions[:, row, kept], pixels
-            )
-        )
+                pixels[values], pixels[grids] = batch[values][patch : patch + patches], grid
+                taken[kind] = first + count, patch + patches
+        ids, types = batch["input_ids"][row][kept], batch["mm_token_type_ids"][row][kept]
+        prompts.append(Prompt(ids, types, positions[:, row, kept], pixels))
     return prompts
 
 

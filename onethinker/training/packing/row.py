@@ -63,8 +63,8 @@ class Row:
 def pack(trees: Sequence[Tree]) -> Row:
     """Return the row that holds these trees, on the device of their tensors.
 
-    M-RoPE positions are the model's own for the prompt; every answer continues at the largest of them plus one, on all
-    three axes. Raises: ValueError: for no tree at all.
+    Positions are the model's own for the prompt; every answer continues at the largest of
+    them plus one, on all axes. Raises: ValueError: for no tree at all.
     """
     if not trees:
         raise ValueError("a row needs at least one tree")
@@ -82,7 +82,7 @@ def pack(trees: Sequence[Tree]) -> Row:
             steps = torch.arange(len(answer), device=answer.device)
             ids.append(answer)
             types.append(torch.zeros_like(answer))
-            positions.append((steps + after).expand(3, -1))
+            positions.append((steps + after).expand(len(tree.prompt.positions), -1))
             scored.append(torch.where(steps == 0, last, start + steps - 1)[question:])
             targets.append(answer[question:])
             owner.append(torch.full_like(targets[-1], num_answers))
@@ -97,10 +97,8 @@ def pack(trees: Sequence[Tree]) -> Row:
         "layout": _layout(spans, place, ids[0].device),
         "use_cache": False,
     }
-    for name in ("pixel_values", "image_grid_thw", "pixel_values_videos", "video_grid_thw"):
-        parts = [tree.prompt.pixels[name] for tree in trees if name in tree.prompt.pixels]
-        if parts:
-            inputs[name] = torch.cat(parts)
+    for name in dict.fromkeys(name for tree in trees for name in tree.prompt.pixels):
+        inputs[name] = torch.cat([tree.prompt.pixels[name] for tree in trees if name in tree.prompt.pixels])
     return Row(inputs, torch.cat(scored), torch.cat(targets), torch.cat(owner), num_answers)
 
 

@@ -1,0 +1,126 @@
+"""What a family of models is asked for; a file beside this one answers for each family, and no
+other file knows its names.
+
+Dimensions: B requests, T tokens.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+
+from onethinker.core.request import Request
+from onethinker.families.processing import encode
+from onethinker.media.budget import MediaBudget
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import BatchFeature
+
+Part = Literal["language", "vision", "merger"]
+"""The language model with its embeddings and head, the vision tower, and the mergers that lead from one to the
+other.
+"""
+PARTS: tuple[Part, ...] = get_args(Part)
+Block = Part | Literal["embeddings", "head"]
+"""Parts, with the two tables of the language model apart from its layers."""
+
+
+@dataclass(frozen=True)
+class Widths:
+    """The widths of a model that decide what it keeps of a token: of the language model, and of the vision
+    tower, of whose patches several become one visual token.
+    """
+
+    layers: int
+    hidden: int
+    queries: int
+    keys: int
+    inner: int
+    vocabulary: int
+    vision_layers: int
+    vision_hidden: int
+    vision_inner: int
+    patches_per_token: int
+
+    @property
+    def kept_per_token(self) -> int:
+        """Numbers that the backward pass of one layer of the language model needs of each token."""
+        return 7 * self.hidden + 10 * self.queries + 2 * self.keys + 4 * self.inner
+
+    @property
+    def kept_per_patch(self) -> int:
+        """Numbers that the backward pass of one block of the vision tower needs of each patch."""
+        return 11 * self.vision_hidden + 2 * self.vision_inner
+
+
+class ModelFamily(ABC):
+    """All that the package knows of one family. A new one is a subclass in a file of its own and a row in
+    `families.registry`.
+    """
+
+    name: str
+    """What a reader calls it."""
+    model_types: tuple[str, ...]
+    """What config.json says in "model_type"."""
+    processors: tuple[str, ...]
+    """The classes of transformers that make its inputs."""
+    media_inputs: ClassVar[Mapping[str, tuple[str, str]]]
+    """For "image" and "video" the model's inputs that hold all patches, and the grid of each medium: frames, rows and
+    columns of patches.
+    """
+    packed_modules: tuple[str, ...]
+    """The modules of transformers whose layers a test has shown to be exact in a packed row."""
+    packed_layer_types: tuple[str, ...] = ("full_attention",)
+    """The same of the words in the config's `layer_types`; a family with recurrent layers names theirs here once its
+    `read_packed_rows` keeps prompts and answers apart in them.
+    """
+
+    def encode(self, processor: Any, texts: Sequence[str], requests: Sequence[Request]) -> "BatchFeature":
+        """Return the model's inputs for requests whose prompts have these texts. Raises: EngineError."""
+        return encode(processor, texts, requests)
+
+    @abstractmethod
+    def positions(self, model: Any, batch: Mapping[str, "Tensor"]) -> "Tensor":
+        """Return the positions of every token of an encoded batch, (axes, B, T); an answer goes on after the largest of
+        its prompt, on all axes.
+        """
+
+    @abstractmethod
+    def set_budget(self, processor: Any, budget: MediaBudget) -> None:
+        """Let a processor size media by itself as the budget does, for programs that do not size them first."""
+
+    def part_of(self, name: str) -> Part:
+        """Return the part that a parameter or module belongs to, by its name; embeddings and head belong to the
+        language model.
+        """
+        block = self.block_of(name)
+        return "language" if block == "embeddings" or block == "head" else block
+
+    @abstractmethod
+    def block_of(self, name: str) -> Block:
+        """Return the block that a parameter belongs to, by its name; adapters belong to the block they are on."""
+
+    @abstractmethod
+    def layers(self, model: Any) -> "Sequence[nn.Module]":
+        """Return the layers of the language model, each of which is sharded by itself."""
+
+    @abstractmethod
+    def widths(self, config: Any) -> Widths:
+        """Return the widths that a config names."""
+
+    @abstractmethod
+    def read_packed_rows(self, model: Any, *, attention: str) -> None:
+        """Let a model read packed rows: its language model attends by what transformers knows under this name. The
+        weights are untouched.
+        """
+
+
+def head_of(model: Any) -> "nn.Linear | None":
+    """Return the layer that gives the logits, of a model of transformers or of what wraps one; None where there is
+    none.
+    """
+    networks = (module for module in model.modules() if hasattr(module, "get_output_embeddings"))
+    network = next(networks, None)
+    head: nn.Linear | None = network.get_output_embeddings() if network is not None else None
+    return head

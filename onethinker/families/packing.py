@@ -1,0 +1,53 @@
+"""Which models may be trained on packed rows: those of whose layers a test shows that rows are exact."""
+
+from typing import Any
+
+from torch import nn
+
+from onethinker.core.errors import ConfigError
+from onethinker.families.registry import FAMILIES, family_of, known
+
+_TOKEN_BY_TOKEN = (nn.Linear, nn.Embedding, nn.ModuleList, nn.Dropout)
+_ACTIVATIONS = ("torch.nn.modules.activation", "transformers.activations")
+
+
+def check_packing(model: Any) -> None:
+    """Do nothing where packed rows are proven to be exact for every layer of the language model.
+
+    Gated delta nets, state spaces and convolutions read on from one sample into the next, and windows and chunks of
+    attention would be counted over a whole row; nothing would say so.
+
+    Raises: ConfigError: the model is of no known family, or there are layers of another kind; it names them.
+    """
+    kind = getattr(model.config, "model_type", None)
+    families = [family for family in FAMILIES if kind in family.model_types] or FAMILIES
+    strange = _unproven_types(model, {word for family in families for word in family.packed_layer_types})
+    strange += _unproven_modules(model, {module for family in families for module in family.packed_modules})
+    if strange:
+        raise ConfigError(
+            f"{type(model).__name__}: training packs samples side by side, which is proven to be exact for {known()}."
+            " This model has layers of other kinds, which may read on from one sample into the next:"
+            f" {', '.join(strange)}. Train a model of these families; `onethinker ask` and `evaluate` pack nothing"
+        )
+    family_of(model)
+
+
+def _unproven_types(model: Any, proven: set[str]) -> list[str]:
+    kinds = getattr(_language(model).config, "layer_types", None) or ()
+    return [f"layer {index}: {kind}" for index, kind in enumerate(kinds) if kind not in proven]
+
+
+def _unproven_modules(model: Any, proven: set[str]) -> list[str]:
+    """Return the kinds of modules that neither take each token by itself nor are proven, each with where it stands."""
+    found: dict[str, list[str]] = {}
+    for name, module in (("model", model), *_language(model).named_modules(prefix="language_model")):
+        home = type(module).__module__
+        if not isinstance(module, _TOKEN_BY_TOKEN) and home not in proven and home not in _ACTIVATIONS:
+            found.setdefault(type(module).__name__, []).append(name)
+    return [f"{kind} ({names[0]}{f' and {len(names) - 1} more' if names[1:] else ''})" for kind, names in found.items()]
+
+
+def _language(model: Any) -> Any:
+    """Return the language model of a vision-language model, or what is there in its place."""
+    network = getattr(model, "model", model)
+    return getattr(network, "language_model", network)

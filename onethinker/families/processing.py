@@ -1,0 +1,134 @@
+"""How a processor of transformers makes inputs of frames that have their size and times already; it says itself what
+its visual tokens are.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from onethinker.core.errors import EngineError
+from onethinker.core.frames import Clip
+from onethinker.core.request import Request
+from onethinker.media.budget import FRAMES_PER_TOKEN, TOKEN_SIDE_PX
+
+if TYPE_CHECKING:
+    from transformers import BatchFeature
+
+KINDS = ("image", "video")
+
+
+def placeholder_tokens(processor: Any) -> dict[str, int]:
+    """Return for "image" and "video" the token that stands in a prompt for each visual feature; no answer may hold
+    one.
+    """
+    tokens = {kind: getattr(processor, f"{kind}_token_id", None) for kind in KINDS}
+    return {kind: token for kind, token in tokens.items() if token is not None}
+
+
+def placeholder_texts(processor: Any) -> dict[str, str]:
+    """Return for "image" and "video" the text that a chat template writes in place of a medium."""
+    texts = {kind: getattr(processor, f"{kind}_token", None) for kind in KINDS}
+    return {kind: text for kind, text in texts.items() if text}
+
+
+def has_our_grid(processor: Any) -> bool:
+    """Return whether a visual token of this picture or video processor is the square of pixels that the media budget
+    counts in.
+    """
+    return getattr(processor, "patch_size", 0) * getattr(processor, "merge_size", 0) == TOKEN_SIDE_PX
+
+
+def video_times(clip: Clip) -> dict[str, Any]:
+    """Return the description of frames that were sampled by us, as vLLM takes it: a video of 1000 fps, numbered in
+    milliseconds.
+
+    So every frame keeps its true time, whatever the frame rate of the source does.
+
+    >>> frames = np.zeros((3, 32, 32, 3), np.uint8)
+    >>> clip = Clip("video", frames, (0.0, 0.5, 1.25), (0, 15, 31), 32, 32, 2.0, "clip.mp4")
+    >>> video_times(clip)["frames_indices"], video_times(clip)["duration"]
+    ([0, 500, 1250, 1250], 2.0)
+    """
+    milliseconds = [round(time_s * 1000) for time_s in clip.times_s]
+    milliseconds += milliseconds[-1:] * (-len(milliseconds) % FRAMES_PER_TOKEN)
+    return {
+        "num_frames": -1,
+        "fps": 1000.0,
+        "frames_indices": milliseconds,
+        "total_num_frames": max(milliseconds[-1] + 1, round(clip.duration_s * 1000), len(milliseconds)),
+        "duration": clip.duration_s,
+        "do_sample_frames": False,
+    }
+
+
+def encode(processor: Any, texts: Sequence[str], requests: Sequence[Request]) -> "BatchFeature":
+    """Return the model's inputs for a batch of requests, padded on the left, as CPU tensors.
+
+    Those are `input_ids`, `attention_mask`, `mm_token_type_ids` (rows in the order of the requests) and patches and
+    grids of pictures and of videos, where there are any (media in the order of the requests). Frames keep their size; a
+    video whose frames do not fill their tokens shows its last frame again. A processor whose visual token is not the
+    budget's sizes the frames again, in its own way.
+
+    Raises: EngineError: the processor cannot take such media, or places and features of the media differ in number.
+    """
+    images = [[clip.frames[0] for clip in request.media if clip.kind == "image"] for request in requests]
+    videos = [clip for request in requests for clip in request.media if clip.kind == "video"]
+    if videos and getattr(processor, "video_processor", None) is None:
+        raise EngineError(f"{type(processor).__name__} takes no videos, only pictures; load a model that reads video")
+    media: dict[str, Any] = {}
+    if any(images):
+        media |= {"images": images, "images_kwargs": {"do_resize": not has_our_grid(processor.image_processor)}}
+    if videos:
+        media |= {
+            "videos": [_full_frames(clip) for clip in videos],
+            "videos_kwargs": _video_kwargs(processor.video_processor, videos),
+        }
+    try:
+        batch: BatchFeature = processor(
+            text=texts, text_kwargs={"padding": True, "padding_side": "left"}, return_tensors="pt", **media
+        )
+    except (ValueError, TypeError, IndexError, StopIteration) as error:
+        raise EngineError(f"{type(processor).__name__} cannot take the media of this batch: {error}") from error
+    _check_places(processor, batch, requests)
+    return batch
+
+
+def _full_frames(clip: Clip) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    missing = -len(clip.frames) % FRAMES_PER_TOKEN
+    return np.concatenate([clip.frames, *[clip.frames[-1:]] * missing]) if missing else clip.frames
+
+
+def _video_kwargs(video_processor: Any, videos: Sequence[Clip]) -> dict[str, Any]:
+    times = [video_times(clip) for clip in videos]
+    names = ("fps", "frames_indices", "total_num_frames", "duration")
+    metadata = [
+        {**{name: time[name] for name in names}, "width": clip.width, "height": clip.height}
+        for time, clip in zip(times, videos, strict=True)
+    ]
+    ours = has_our_grid(video_processor)
+    return {"do_sample_frames": False, "do_resize": not ours, "video_metadata": metadata} | (
+        {"cap_pixels_per_frame": False} if ours else {}
+    )
+
+
+def _check_places(processor: Any, batch: "BatchFeature", requests: Sequence[Request]) -> None:
+    """Raise an EngineError unless every request has as many media tokens as its media have features."""
+    import torch
+
+    for kind, token in placeholder_tokens(processor).items():
+        if (grids := batch.get(f"{kind}_grid_thw")) is None:
+            continue
+        merge = getattr(processor, "image_processor" if kind == "image" else "video_processor").merge_size
+        features = grids.prod(-1) // merge**2
+        owners = torch.tensor(
+            [row for row, request in enumerate(requests) for clip in request.media if clip.kind == kind]
+        )
+        if len(owners) != len(features):
+            raise EngineError(f"the processor made features for {len(features)} {kind}s out of {len(owners)}")
+        expected_B = torch.zeros(len(requests), dtype=torch.long).index_add_(0, owners, features)
+        places_B = (batch["input_ids"] == token).sum(1)
+        for row in (places_B != expected_B).nonzero()[:1, 0].tolist():
+            raise EngineError(
+                f"request {row}: {places_B[row]} {kind} tokens in the prompt for {expected_B[row]} visual features"
+            )

@@ -1,0 +1,107 @@
+"""Qwen3-VL: all that is known of it."""
+
+from collections.abc import Mapping, Sequence
+from types import MethodType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from onethinker.families.base import Block, ModelFamily, Widths
+from onethinker.families.processing import has_our_grid
+from onethinker.media.budget import FRAMES_PER_TOKEN, TOKEN_SIDE_PX, MediaBudget
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_BLOCKS: tuple[tuple[str, Block], ...] = (
+    ("model.visual.merger.", "merger"),
+    ("model.visual.deepstack_merger_list.", "merger"),
+    ("model.visual.", "vision"),
+    ("model.language_model.embed_tokens.", "embeddings"),
+    ("lm_head.", "head"),
+)
+"""Where names begin; all others belong to the layers of the language model."""
+
+
+class Qwen3VL(ModelFamily):
+    """Patches of 16 pixels, four to a visual token, frames in pairs; 3D positions; softmax attention in every layer."""
+
+    name = "Qwen3-VL"
+    model_types = ("qwen3_vl",)
+    processors = ("Qwen3VLProcessor",)
+    media_inputs: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "image": ("pixel_values", "image_grid_thw"),
+        "video": ("pixel_values_videos", "video_grid_thw"),
+    }
+    packed_modules: tuple[str, ...] = ("transformers.models.qwen3_vl.modeling_qwen3_vl",)
+
+    def set_budget(self, processor: Any, budget: MediaBudget) -> None:
+        """Let a processor size media by itself as the budget does.
+
+        Its least size of a video counts all frames together and, 5 % more, as the room of one frame. So it cannot say
+        that each frame is enlarged to `frame_min_pixels`, and must stay below `frame_max_pixels`.
+        """
+        images, videos = processor.image_processor, getattr(processor, "video_processor", None)
+        if has_our_grid(images):
+            images.size = type(images.size)(shortest_edge=budget.image_min_pixels, longest_edge=budget.image_max_pixels)
+        if videos is not None and has_our_grid(videos):
+            least = min(budget.frame_min_pixels, int(budget.frame_max_pixels / 1.05))
+            videos.size = type(videos.size)(shortest_edge=least, longest_edge=budget.video_max_pixels)
+            videos.cap_pixels_per_frame, videos.max_video_tokens = True, budget.frame_max_pixels // TOKEN_SIDE_PX**2
+            videos.fps, videos.num_frames = budget.fps, None
+            videos.min_frames, videos.max_frames = FRAMES_PER_TOKEN, max(FRAMES_PER_TOKEN, budget.max_frames)
+
+    def positions(self, model: Any, batch: Mapping[str, "Tensor"]) -> "Tensor":
+        """Return time, row and column of every token, (3, B, T), as the model itself counts them."""
+        grids = {name: batch[name] for _, name in self.media_inputs.values() if name in batch}
+        positions: Tensor
+        positions, _ = model.model.get_rope_index(
+            batch["input_ids"], batch["mm_token_type_ids"], attention_mask=batch["attention_mask"], **grids
+        )
+        return positions
+
+    def block_of(self, name: str) -> Block:
+        """Return the block that a parameter belongs to, by its name.
+
+        >>> names = "model.visual.blocks.0.attn.qkv.weight", "model.visual.merger.norm.weight", "lm_head.weight"
+        >>> [Qwen3VL().block_of(name) for name in names]
+        ['vision', 'merger', 'head']
+        """
+        return next((block for beginning, block in _BLOCKS if name.startswith(beginning)), "language")
+
+    def layers(self, model: Any) -> "Sequence[nn.Module]":
+        """Return the layers of the language model."""
+        layers: Sequence[nn.Module] = model.model.language_model.layers
+        return layers
+
+    def widths(self, config: Any) -> Widths:
+        """Return the widths that a config names."""
+        text, vision = config.text_config, config.vision_config
+        return Widths(
+            layers=text.num_hidden_layers,
+            hidden=text.hidden_size,
+            queries=text.num_attention_heads * text.head_dim,
+            keys=text.num_key_value_heads * text.head_dim,
+            inner=text.intermediate_size,
+            vocabulary=text.vocab_size,
+            vision_layers=vision.depth,
+            vision_hidden=vision.hidden_size,
+            vision_inner=vision.intermediate_size,
+            patches_per_token=vision.spatial_merge_size**2,
+        )
+
+    def read_packed_rows(self, model: Any, *, attention: str) -> None:
+        """Let the language model attend by what transformers knows under this name.
+
+        The vision tower also takes its patches in by one matrix product, which the convolution over patches that do not
+        overlap is, and many times slower.
+        """
+        model.config.text_config._attn_implementation = attention
+        patches = model.model.visual.patch_embed.proj
+        assert patches.kernel_size == patches.stride, "patches overlap"
+        patches.forward = MethodType(_whole_patches, patches)
+
+
+def _whole_patches(convolution: "nn.Conv3d", patches: "Tensor") -> "Tensor":
+    """Return what a convolution gives for patches of its kernel's size, (patches, features)."""
+    from torch.nn.functional import linear
+
+    return linear(patches.flatten(1), convolution.weight.flatten(1), convolution.bias)

@@ -1,0 +1,37 @@
+"""Which family a model is of."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from onethinker.core.errors import ConfigError
+from onethinker.families.base import ModelFamily
+from onethinker.families.qwen3_vl import Qwen3VL
+from onethinker.families.qwen3_vl_moe import Qwen3VLMoe
+
+FAMILIES: Sequence[ModelFamily] = (Qwen3VL(), Qwen3VLMoe())
+"""A row for each family that can be trained."""
+
+
+def family_of(model: Any) -> ModelFamily:
+    """Return the family of a model, or of its config. Raises: ConfigError: it is of none that is known."""
+    kind = getattr(getattr(model, "config", model), "model_type", None)
+    for family in FAMILIES:
+        if kind in family.model_types:
+            return family
+    raise ConfigError(f"{type(model).__name__}: expected a model of a family that is known, {known()}; got {kind!r}")
+
+
+def family_of_processor(processor: Any) -> ModelFamily | None:
+    """Return a family whose inputs this processor makes, None where none is known: it can be asked, and not trained."""
+    kinds = {kind.__name__ for kind in type(processor).__mro__}
+    return next((family for family in FAMILIES if kinds & set(family.processors)), None)
+
+
+def known() -> str:
+    """Return the names of the known families for a sentence.
+
+    >>> known()
+    'Qwen3-VL or Qwen3-VL-MoE'
+    """
+    *others, last = (family.name for family in FAMILIES)
+    return f"{', '.join(others)} or {last}" if others else last
