@@ -23,7 +23,7 @@ from pathlib import Path
 from benchmarks.video import RARE, camera, write_clip
 from onethinker.core.request import Request, SamplingParams
 from onethinker.core.sample import Sample
-from onethinker.evaluation.runner import answer
+from onethinker.evaluation.stages import answer
 from onethinker.inference.engine import Completion
 from onethinker.media.budget import MediaBudget
 from onethinker.media.prefetch import Decoders, read_ahead

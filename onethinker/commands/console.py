@@ -1,4 +1,4 @@
-"""What commands show while they work, on stderr: bars, the rows of a training run, and tables of numbers."""
+"""What commands show while they work, on stderr: bars, notes, and the rows of a training run."""
 
 import os
 import sys
@@ -32,6 +32,16 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(bar, completed=done, total=total)
+
+
+class StderrListener:
+    """Tells of an evaluation on stderr."""
+
+    progress = staticmethod(progress_bar)
+
+    def say(self, text: str) -> None:
+        """Print a note."""
+        print(text, file=sys.stderr)
 
 
 @contextmanager

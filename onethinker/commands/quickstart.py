@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -35,6 +35,8 @@ REFERENCE_S: dict[str, tuple[int, float]] = {
 }
 """Steps, or questions, and seconds of each stage in docs/results/quickstart.md: how long one is beside the other is
 taken from there, how long they are here from the first steps."""
+MAX_NEW_TOKENS = 160
+"""Longest answer, in tokens: the tiny model has none that is longer."""
 MOST_TRIES = 3
 """Questions of a task that are asked until one has an answer that can be drawn."""
 
@@ -73,6 +75,7 @@ def quickstart(
     import torch
     from transformers.utils.logging import disable_progress_bar
 
+    from onethinker.commands.options import TrainingOptions
     from onethinker.commands.training import check_processes, launch
     from onethinker.report.page import write_report
 
@@ -80,14 +83,9 @@ def quickstart(
     processes = processes if processes is not None else torch.cuda.device_count() or SHORTEST_PROCESSES
     check_processes(processes)
 
-    def train(stage: "Stage", name: str, recipe: str, overrides: Sequence[str]) -> None:
-        after = timed.steps_after(name)
-        timed(
-            name,
-            lambda: launch(
-                stage, recipe, output=output / name, overrides=overrides, processes=processes, steps_after=after
-            ),
-        )
+    def train(stage: "Stage", name: str, recipe: str, overrides: tuple[str, ...]) -> None:
+        options = TrainingOptions(recipe=recipe, output=output / name, set=overrides, processes=processes)
+        timed(name, lambda: launch(stage, options, steps_after=timed.steps_after(name)))
 
     sight_model, sft_model, rl_model = (output / stage / "model" for stage in ("sight", "sft", "rl"))
     timed("data", lambda: _write_data(records, num_samples))
@@ -211,46 +209,41 @@ def _write_data(records: Path, num_samples: int) -> None:
             )
         return
     from onethinker.commands.console import progress_bar
-    from onethinker.commands.evaluate import HELD_OUT
     from onethinker.data.synthetic import write_dataset
+    from onethinker.evaluation.parts import HELD_OUT
 
     with progress_bar("painting") as on_progress:
         write_dataset(records.parent, num_samples=num_samples, split=HELD_OUT, on_progress=on_progress)
 
 
 def _evaluate(model: Path, records: Path, folder: Path) -> "tuple[Score, ...]":
-    from onethinker.commands.console import progress_bar
-    from onethinker.commands.evaluate import read_file
-    from onethinker.core.request import SamplingParams
+    from onethinker.commands.console import StderrListener
+    from onethinker.evaluation.config import AskingConfig, EvaluationConfig, SamplesConfig
     from onethinker.evaluation.metrics import score_tasks
-    from onethinker.evaluation.runner import evaluate
-    from onethinker.inference.loading import load_engine
+    from onethinker.evaluation.runner import run_evaluation
 
-    with progress_bar("asking") as on_progress:
-        results = evaluate(
-            load_engine(str(model)),
-            read_file(records, None, None),
-            output=folder,
-            sampling=SamplingParams(max_new_tokens=160),
-            batch_size=32,
-            on_progress=on_progress,
-        )
-    return score_tasks(results)
+    config = EvaluationConfig(
+        output=folder,
+        samples=SamplesConfig(data=records),
+        asking=AskingConfig(model=str(model), max_new_tokens=MAX_NEW_TOKENS, batch_size=32),
+    )
+    [done] = run_evaluation(config, StderrListener())
+    return score_tasks(done.results)
 
 
 def _ask_everything(model: Path, records: Path, folder: Path) -> None:
     """Ask one question of every task and draw each answer that can be read; beside the pictures lie the answers as
     JSON.
     """
-    from onethinker.commands.evaluate import read_file
     from onethinker.core.request import SamplingParams
+    from onethinker.data.formats.released import read_samples
     from onethinker.inference.thinker import Thinker
     from onethinker.tasks import task_of
 
-    thinker, tries = Thinker.load(str(model), sampling=SamplingParams(max_new_tokens=160)), Counter[str]()
+    thinker, tries = Thinker.load(str(model), sampling=SamplingParams(max_new_tokens=MAX_NEW_TOKENS)), Counter[str]()
     with writing(folder):
         folder.mkdir(exist_ok=True)
-    for sample in read_file(records, None, None):
+    for sample in read_samples(records):
         task = task_of(sample)
         name = f"{task.problem_type.replace(' ', '_')}_{sample.data_type}"
         if tries[name] >= MOST_TRIES:
@@ -265,14 +258,15 @@ def _ask_everything(model: Path, records: Path, folder: Path) -> None:
 
 
 def _say_where(output: Path, records: Path, scores: "tuple[Score, ...]", seconds: dict[str, float]) -> None:
-    from onethinker.commands.evaluate import print_scores, read_file
+    from onethinker.commands.tables import print_scores
+    from onethinker.data.formats.released import read_samples
 
     print_scores(scores)
     print(f"Done in {sum(seconds.values()) / 60:.1f} minutes.")
     print(f"  report    {output / 'report.html'}  (open it in a browser)")
     print(f"  pictures  {output / 'pictures'}")
     print(f"  model     {output / 'model'}")
-    for sample in read_file(records, None, None):
+    for sample in read_samples(records):
         if sample.problem_type == "spatial grounding":
             words = ["onethinker", "ask", str(sample.media[0]), sample.problem, "--task", sample.problem_type]
             print("Ask it:    ", shlex.join([*words, "--model", str(output / "model"), "--draw", "out.png"]))

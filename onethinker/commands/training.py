@@ -1,27 +1,19 @@
 """What `onethinker sft` and `onethinker rl` share: the recipe with its overrides, and processes."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from onethinker.commands.options import TrainingOptions
 from onethinker.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from onethinker.training.config import Recipe
 
 Stage = Literal["sft", "rl"]
 
 
-def run_training(
-    stage: Stage,
-    recipe: str,
-    *,
-    output: Path | None,
-    overrides: Sequence[str],
-    processes: int,
-    allow_changes: bool,
-    dry_run: bool,
-    config: Path | None,
-    accelerate_config: str | None,
-) -> None:
+def run_training(stage: Stage, options: TrainingOptions) -> None:
     """Run a stage to its end and print where the model lies; with several processes, in child processes that share the
     work.
 
@@ -31,47 +23,59 @@ def run_training(
     said why.
     """
     from onethinker.training.config import RlRecipe, SftRecipe
-    from onethinker.training.preflight import check_recipe, check_start
 
-    kind = SftRecipe if stage == "sft" else RlRecipe
-    settings = kind.load(recipe, overrides)
-    check_count(processes)
-    if dry_run:
-        if config is not None and not config.is_file():
-            raise ConfigError(f"--config {config}: there is no such file")
-        check_recipe(settings, accelerate_config=accelerate_config)
-        from onethinker.commands.dry_run import print_plan
-
-        print_plan(settings, processes=processes, config=config, accelerate_config=accelerate_config)
+    recipe = (SftRecipe if stage == "sft" else RlRecipe).load(options.recipe, options.set)
+    check_count(options.processes)
+    if options.dry_run:
+        _dry_run(recipe, options)
         return
-    if config is not None:
+    output, is_rank = _check_options(options), "LOCAL_RANK" in os.environ
+    if not is_rank:
+        from onethinker.training.preflight import check_start
+
+        check_start(
+            recipe,
+            output,
+            processes=options.processes,
+            allow_changes=options.allow_changes,
+            accelerate_config=options.accelerate_config,
+        )
+    # What can be said without torch has been said.
+    check_processes(options.processes)
+    if options.processes > 1 and not is_rank:
+        launch(stage, options)
+    else:
+        _train(stage, recipe, output, options)
+
+
+def _dry_run(recipe: "Recipe", options: TrainingOptions) -> None:
+    from onethinker.commands.dry_run import print_plan
+    from onethinker.training.preflight import check_recipe
+
+    if options.config is not None and not options.config.is_file():
+        raise ConfigError(f"--config {options.config}: there is no such file")
+    check_recipe(recipe, accelerate_config=options.accelerate_config)
+    print_plan(recipe, processes=options.processes, config=options.config, accelerate_config=options.accelerate_config)
+
+
+def _check_options(options: TrainingOptions) -> Path:
+    """Return the folder of a run that trains. Raises: ConfigError: flags are missing, or do not go together."""
+    if options.config is not None:
         raise ConfigError(
             "--config is for a --dry-run of a model that is not at hand; to train, name the model in the recipe"
         )
-    if output is None:
+    if options.output is None:
         raise ConfigError(
             "--output FOLDER is needed: the run's journal, checkpoints and model go there (or --dry-run to train"
             " nothing)"
         )
-    if accelerate_config is not None and processes == 1:
+    if options.accelerate_config is not None and options.processes == 1:
         raise ConfigError("--accelerate-config deals a model to several processes; give --processes, one for each GPU")
-    if "LOCAL_RANK" not in os.environ:
-        check_start(
-            settings, output, processes=processes, allow_changes=allow_changes, accelerate_config=accelerate_config
-        )
-    # What can be said without torch has been said.
-    check_processes(processes)
-    if processes > 1 and "LOCAL_RANK" not in os.environ:
-        launch(
-            stage,
-            recipe,
-            output=output,
-            overrides=overrides,
-            processes=processes,
-            allow_changes=allow_changes,
-            accelerate_config=accelerate_config,
-        )
-        return
+    return options.output
+
+
+def _train(stage: Stage, recipe: Any, output: Path, options: TrainingOptions) -> None:
+    """Train in this process, and print where the model lies."""
     import torch
     from transformers.utils.logging import disable_progress_bar
 
@@ -79,12 +83,12 @@ def run_training(
     from onethinker.rl.loop import train_rl
     from onethinker.training.sft import train_sft
 
-    if processes > 1 and not torch.cuda.is_available():
+    if options.processes > 1 and not torch.cuda.is_available():
         torch.set_num_threads(1)
     disable_progress_bar()  # ours is the one to watch; theirs come from every process
     train: Any = {"sft": train_sft, "rl": train_rl}[stage]
-    with watching_training(stage.upper(), settings.steps, output) as on_step:
-        model = train(settings, output, on_step=on_step, on_check=say_checked(), allow_changes=allow_changes)
+    with watching_training(stage.upper(), recipe.steps, output) as on_step:
+        model = train(recipe, output, on_step=on_step, on_check=say_checked(), allow_changes=options.allow_changes)
     if os.environ.get("RANK", "0") == "0":
         print(model)
 
@@ -107,17 +111,7 @@ def check_processes(processes: int) -> None:
         )
 
 
-def launch(
-    stage: Stage,
-    recipe: str,
-    *,
-    output: Path,
-    overrides: Sequence[str],
-    processes: int,
-    allow_changes: bool = False,
-    accelerate_config: str | None = None,
-    steps_after: float = 0.0,
-) -> None:
+def launch(stage: Stage, options: TrainingOptions, *, steps_after: float = 0.0) -> None:
     """Run this very command in as many processes, which share the work as torch's and accelerate's launchers would have
     it.
 
@@ -139,18 +133,12 @@ def launch(
         STEPS_AFTER: f"{steps_after:g}",
     }
     environment = {**calm, **os.environ}
-    if accelerate_config is not None:
-        file = find_accelerate_config(accelerate_config)
+    if options.accelerate_config is not None:
+        file = find_accelerate_config(options.accelerate_config)
         if read_dealing(file) == "zero2":
             check_installed()
         environment |= accelerate_environment(file)
-    words = [
-        stage,
-        recipe,
-        "--output",
-        str(output),
-        "--processes",
-        str(processes),
-        *(["--allow-changes"] if allow_changes else []),
-    ]
-    run_ranks([*words, *(["--set", *overrides] if overrides else [])], processes, environment)
+    words = [stage, options.recipe, "--output", str(options.output), "--processes", str(options.processes)]
+    words += ["--allow-changes"] if options.allow_changes else []
+    words += ["--set", *options.set] if options.set else []
+    run_ranks(words, options.processes, environment)

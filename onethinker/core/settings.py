@@ -9,3 +9,9 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class FlagSettings(Settings):
+    """Base of settings that a command line is made from: the sentences below the fields are the help of the flags."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)

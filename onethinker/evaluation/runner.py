@@ -1,203 +1,132 @@
-"""Ask a model about samples and grade what it says, in stages that can each be stopped, taken up and done again."""
+"""The one road of an evaluation: its parts are read, answered, graded, given masks and pictures, stage by stage."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from onethinker.core.errors import CheckpointError, DataError
-from onethinker.core.request import SamplingParams
-from onethinker.core.sample import Sample
-from onethinker.evaluation.answering import Recorder, answer_samples
+from onethinker.core.errors import ConfigError
+from onethinker.evaluation.config import EvaluationConfig, GradingConfig
 from onethinker.evaluation.examples import draw_examples
-from onethinker.evaluation.frame_metrics import with_frame_metrics
-from onethinker.evaluation.judge import Judge, judge_results
-from onethinker.evaluation.masking import with_stored_masks
-from onethinker.evaluation.results import (
-    Answer,
-    Result,
-    evaluation_settings,
-    media_and_masks,
-    open_run,
-    read_answers,
-    read_settings,
-    result_key,
-    write_results,
-)
-from onethinker.inference.chat import plain_text
-from onethinker.inference.loading import LoadedEngine
+from onethinker.evaluation.judge import Judge
+from onethinker.evaluation.masking import has_segmentation, measure_masks
+from onethinker.evaluation.parts import Part, read_parts
+from onethinker.evaluation.results import Result
+from onethinker.evaluation.stages import answer, score
+from onethinker.inference.loading import check_model, load_engine
 from onethinker.media.prefetch import Decoders
-from onethinker.storage.folders import MEDIA_FILE
-from onethinker.storage.hashing import Digests
-from onethinker.storage.jsonl_log import Log
-from onethinker.tasks import grade_response, parse_truth, task_of
-from onethinker.tasks.base import Profile
-
-NOT_ASKED = "not asked yet"
-"""The error of a sample that the journal has nothing about."""
+from onethinker.rewards.config import RewardModelSettings
+from onethinker.segmenters.base import Segmenter, load_segmenter
+from onethinker.storage.atomic import check_writable
+from onethinker.storage.folders import JUDGE_FILE
+from onethinker.tasks.template import Wording
 
 
-def evaluate(
-    engine: LoadedEngine,
-    samples: Sequence[Sample],
-    *,
-    output: Path,
-    profile: Profile = "paper",
-    sampling: SamplingParams | None = None,
-    batch_size: int = 8,
-    decoders: Decoders | None = None,
-    judge: Judge | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> list[Result]:
-    """Return one result per sample, in order: all stages, each of which does only what is not done yet in `output`.
+class Listener(Protocol):
+    """Who is told how an evaluation goes."""
 
-    Stop it at any time and call it again: it goes on where it was, and the numbers are those of a run that was never
-    stopped. A sample whose media cannot be read, or that the engine refuses, has a result without a grade, and is tried
-    again next time.
+    def say(self, text: str) -> None:
+        """Take what a reader of the numbers must know."""
+
+    def progress(self, what: str) -> AbstractContextManager[Callable[[int, int], None]]:
+        """Return a context with a function of (done, total)."""
+
+
+@dataclass(frozen=True)
+class PartResults:
+    """What became of a part: its results, none where it was only asked, and which samples have no grade, and why."""
+
+    part: Part
+    results: Sequence[Result]
+    failed: Sequence[tuple[str, str | None]]
+
+
+def run_evaluation(config: EvaluationConfig, listener: Listener) -> list[PartResults]:
+    """Return what became of every part once the stages that the settings name are done.
+
+    Stopped at any time, the same call goes on where it was, and the numbers are those of a run that was never stopped.
+    All that can be known to be wrong is said before the model is loaded.
+
+    Raises: ConfigError, DataError, EngineError, CheckpointError.
     """
-    answer(
-        engine,
-        samples,
-        output=output,
-        profile=profile,
-        sampling=sampling,
-        batch_size=batch_size,
-        decoders=decoders,
-        judge=judge,
-        on_progress=on_progress,
+    config.check()
+    assert config.output is not None
+    wording = Wording.load(config.asking.wording) if config.asking.wording is not None else None
+    check_writable(config.output)
+    if config.asks and config.asking.model is not None:
+        check_model(config.asking.model, settings=config.asking.settings)
+    parts = read_parts(config.samples, config.output, say=listener.say)
+    segmenter = _open_segmenter(config.grading.segmenter, parts)
+    judge = _open_judge(config.grading, config.output)
+    answered = _answer(config, parts, wording, judge, listener) if config.asks else []
+    if config.stage == "answer":
+        return answered
+    done = [_grade(config, part, segmenter, judge, listener) for part in parts]
+    if config.draws:
+        for graded in done:
+            draw_examples(graded.part.samples, graded.results, graded.part.folder)
+    if judge is not None:
+        listener.say(judge.cost())
+    return done
+
+
+def _answer(
+    config: EvaluationConfig, parts: Sequence[Part], wording: Wording | None, judge: Judge | None, listener: Listener
+) -> list[PartResults]:
+    """Have the model answer what has no answer yet."""
+    asking, done = config.asking, []
+    assert asking.model is not None
+    with Decoders() as decoders:
+        if config.samples.synthetic is None:
+            decoders.warm_up()
+        engine = load_engine(asking.model, wording=wording, settings=asking.settings)
+        for part in parts:
+            with listener.progress(f"asking {part.folder.name}") as on_progress:
+                failed = answer(
+                    engine,
+                    part.samples,
+                    output=part.folder,
+                    profile=config.grading.rewards,
+                    sampling=asking.sampling(),
+                    batch_size=asking.batch_size,
+                    judge=judge,
+                    decoders=decoders,
+                    on_progress=on_progress,
+                )
+            done.append(PartResults(part, (), [(one.sample_id, one.error) for one in failed]))
+    return done
+
+
+def _grade(
+    config: EvaluationConfig, part: Part, segmenter: Segmenter | None, judge: Judge | None, listener: Listener
+) -> PartResults:
+    """Grade a part's answers anew, with masks where there is a segmenter or masks were made before."""
+    results = score(part.samples, output=part.folder, profile=config.grading.rewards, judge=judge)
+    if segmenter is not None:
+        with listener.progress(f"masks of {part.folder.name}") as on_progress:
+            results = measure_masks(segmenter, part.samples, results, output=part.folder, on_progress=on_progress)
+    return PartResults(part, results, [(one.sample_id, one.error) for one in results if one.grade is None])
+
+
+def _open_judge(config: GradingConfig, output: Path) -> Judge | None:
+    """Return the judge, tried out, its memory in the output folder. Raises: ConfigError, EngineError."""
+    if config.judge is None:
+        return None
+    if not config.judge.startswith(("http://", "https://")):
+        raise ConfigError(f"--judge must be an address such as http://host:8000/v1, got {config.judge!r}")
+    judge = Judge(
+        RewardModelSettings(kind="judge", address=config.judge, model=config.judge_model), output / JUDGE_FILE
     )
-    results = score(samples, output=output, profile=profile, judge=judge)
-    draw_examples(samples, results, output)
-    return results
+    judge.try_out()
+    return judge
 
 
-def answer(
-    engine: LoadedEngine,
-    samples: Sequence[Sample],
-    *,
-    output: Path,
-    profile: Profile = "paper",
-    sampling: SamplingParams | None = None,
-    batch_size: int = 8,
-    decoders: Decoders | None = None,
-    judge: Judge | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> list[Answer]:
-    """Ask the model about every sample that has no answer in the journal in `output` yet; return those that got none,
-    with their errors.
-
-    `batch_size` is for engines that answer batches; one behind a server has its own number of requests under way.
-    `decoders` may have been started while the model was loaded; else they are started here. `on_progress` gets the
-    samples done and all of them.
-
-    Raises: DataError: a sample without a usable truth, or two with one id, before anything is asked or written.
-    CheckpointError: `output` holds answers for other settings or samples. EngineError: the engine does not answer at
-    all.
-    """
-    sampling = sampling or SamplingParams()
-    with _opened(samples, evaluation_settings(engine, sampling), _grading(profile, judge), output) as (
-        journal,
-        keyed,
-        found,
-    ):
-        done = {key for key in keyed if key in found and found[key].error is None}
-        recorder = Recorder(journal, keyed, done, on_progress)
-        recorder.tell()
-        with nullcontext(decoders) if decoders is not None else Decoders() as reading:
-            answer_samples(engine, keyed, recorder, sampling=sampling, batch_size=batch_size, decoders=reading)
-    return recorder.failed
-
-
-def score(
-    samples: Sequence[Sample], *, output: Path, profile: Profile = "paper", judge: Judge | None = None
-) -> list[Result]:
-    """Return one result per sample, in order, graded out of the journal in `output`, without the model; and write them
-    there.
-
-    The same journals give the same results, byte for byte; masks that were made of the answers before count. A `judge`
-    says how right answers in free text are, in place of ROUGE.
-
-    Raises: DataError. CheckpointError: there are no answers in `output`, or for other settings or samples.
-    """
-    asking = {
-        name: value for name, value in read_settings(output)["settings"].items() if name not in ("profile", "judge")
-    }
-    with _opened(samples, asking, _grading(profile, judge), output) as (_, keyed, found):
-        results = [_result(key, sample, found.get(key), profile) for key, sample in keyed.items()]
-        if judge is not None:
-            results = judge_results(judge, results, samples, profile)
-        results = with_stored_masks(results, output)
-        write_results(output, results)
-    return results
-
-
-def check_samples(samples: Sequence[Sample]) -> None:
-    """Raise DataError, which names the sample, unless every one can be graded: before anything is spent on them."""
-    if not samples:
-        raise DataError("there are no samples to evaluate")
-    repeated = [name for name, count in Counter(sample.id for sample in samples).items() if count > 1]
-    if repeated:
-        raise DataError(f"sample ids must differ, {repeated[0]!r} stands for more than one sample")
-    for sample in samples:
-        try:
-            parse_truth(sample.truth, task_of(sample), sample.options)
-        except DataError as error:
-            raise DataError(f"sample {sample.id!r}: {error}") from error
-
-
-def _grading(profile: Profile, judge: Judge | None) -> dict[str, Any]:
-    """Return the settings that decide a grade, but not an answer."""
-    return {"profile": profile} | ({"judge": judge.describe()} if judge is not None else {})
-
-
-@contextmanager
-def _opened(
-    samples: Sequence[Sample], asking: Mapping[str, Any], grading: Mapping[str, Any], output: Path
-) -> Iterator[tuple[Log, dict[str, Sample], dict[str, Answer]]]:
-    """Yield the log of answers, the samples by key, in order, and what was answered; the folder is locked meanwhile."""
-    check_samples(samples)
-    with open_run(output, {**asking, **grading}) as log:
-        digests = Digests(output / MEDIA_FILE)
-        digests.read_all(medium for sample in samples for medium in media_and_masks(sample))
-        keyed = {result_key(sample, asking, digests): sample for sample in samples}
-        found = read_answers(output)
-        _check_same_samples(keyed, found.values(), output)
-        yield log, keyed, found
-
-
-def _check_same_samples(keyed: Mapping[str, Sample], found: Iterable[Answer], output: Path) -> None:
-    """Raise CheckpointError if a sample was answered here under the same name with another question, truth or media."""
-    key_of = {answer.sample_id: answer.key for answer in found if answer.error is None}
-    for key, sample in keyed.items():
-        if key_of.get(sample.id, key) != key:
-            raise CheckpointError(
-                f"{output}: sample {sample.id!r} has changed since it was answered there (its question, truth or"
-                " media); choose another --output"
-            )
-
-
-def _result(key: str, sample: Sample, answer: Answer | None, profile: Profile) -> Result:
-    task = task_of(sample)
-    asked: dict[str, Any] = {
-        "key": key,
-        "sample_id": sample.id,
-        "task": task.statistics,
-        "problem": sample.problem,
-        "truth": sample.truth,
-        "options": sample.options,
-    }
-    if answer is None or answer.error is not None:
-        return Result(**asked, response="", grade=None, error=answer.error if answer is not None else NOT_ASKED)
-    # The prompt shows special tokens broken up, and so may an answer that repeats one.
-    text, truth, options = plain_text(answer.text), plain_text(sample.truth), tuple(map(plain_text, sample.options))
-    return Result(
-        **asked,
-        response=answer.text,
-        grade=with_frame_metrics(
-            grade_response(text, truth, task=task, options=options, profile=profile), sample, answer.text
-        ),
-        finish_reason=answer.finish_reason,
-        prompt_tokens=answer.prompt_tokens,
-        answer_tokens=answer.answer_tokens,
-    )
+def _open_segmenter(name: str | None, parts: Sequence[Part]) -> Segmenter | None:
+    """Return the segmenter of a name, for samples with work for it. Raises: ConfigError, DataError, EngineError."""
+    if name is None:
+        return None
+    work = [has_segmentation(part.samples) for part in parts]  # each is looked at, and may be refused
+    if not any(work):
+        raise ConfigError(f"--segmenter {name}: there is no question of segmentation among the samples; leave it out")
+    return load_segmenter(name)

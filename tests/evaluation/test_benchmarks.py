@@ -23,8 +23,8 @@ from onethinker.evaluation.benchmarks.table import (
     statistics_of,
 )
 from onethinker.evaluation.metrics import RATIOS
+from onethinker.evaluation.parts import check_samples
 from onethinker.evaluation.results import Result
-from onethinker.evaluation.runner import check_samples
 from onethinker.evaluation.scoring import circular_accuracy, score_benchmark
 from onethinker.tasks import find_task, grade_response
 

@@ -21,13 +21,13 @@ from onethinker.core.sample import Sample
 from onethinker.data.formats.released import read_samples
 from onethinker.data.synthetic import write_dataset
 from onethinker.evaluation.results import read_answers
-from onethinker.evaluation.runner import evaluate
 from onethinker.inference.engine import Completion
 from onethinker.media.budget import MediaBudget
 from onethinker.media.prefetch import Decoders
 from onethinker.storage.folders import ANSWERS_FILE, RESULTS_FILE
 from onethinker.storage.jsonl_log import open_log
 from onethinker.tasks.template import Wording
+from tests.evaluation.asking import evaluate
 
 SAMPLES, BATCH = 14, 2
 PAUSE_S = 0.03

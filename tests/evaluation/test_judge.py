@@ -15,12 +15,13 @@ from onethinker.core.sample import Sample
 from onethinker.evaluation.judge import Judge, Question
 from onethinker.evaluation.metrics import score_tasks
 from onethinker.evaluation.results import read_settings
-from onethinker.evaluation.runner import evaluate, score
+from onethinker.evaluation.stages import score
 from onethinker.inference.engine import Completion
 from onethinker.media.budget import MediaBudget
 from onethinker.rewards.config import RewardModelSettings
 from onethinker.storage.folders import JUDGE_FILE
 from onethinker.tasks.template import Wording
+from tests.evaluation.asking import evaluate
 
 Script = Callable[[dict[str, str]], tuple[int, Any]]
 

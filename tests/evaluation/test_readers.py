@@ -22,7 +22,7 @@ from onethinker.evaluation.benchmarks.readers.pickles import load_plain_pickle, 
 from onethinker.evaluation.benchmarks.readers.refcoco import read_refcoco
 from onethinker.evaluation.benchmarks.readers.released import read_released
 from onethinker.evaluation.benchmarks.readers.temporal import read_activitynet_captions, read_charades_sta
-from onethinker.evaluation.runner import check_samples
+from onethinker.evaluation.parts import check_samples
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.tasks import find_task

@@ -9,7 +9,7 @@ from PIL import Image
 
 from onethinker.core.errors import DataError
 from onethinker.evaluation.benchmarks.readers.tables import Form, circle_of, read_rows, read_table
-from onethinker.evaluation.runner import check_samples
+from onethinker.evaluation.parts import check_samples
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 

@@ -14,13 +14,14 @@ from onethinker.data.synthetic import make_sample
 from onethinker.evaluation.answering import MAX_FAILURES_IN_A_ROW
 from onethinker.evaluation.metrics import mean_accuracy, score_tasks
 from onethinker.evaluation.results import read_answers, read_results, read_settings
-from onethinker.evaluation.runner import NOT_ASKED, answer, evaluate, score
+from onethinker.evaluation.stages import NOT_ASKED, answer, score
 from onethinker.inference.engine import Completion
 from onethinker.inference.openai import RemoteEngine
 from onethinker.media.budget import MediaBudget
 from onethinker.storage.folders import ANSWERS_FILE, RESULTS_FILE
 from onethinker.tasks import all_tasks
 from onethinker.tasks.template import Wording
+from tests.evaluation.asking import evaluate
 
 SCENES = [make_sample(5, index, split="test") for index in range(22)]
 TEXTS = {sample.id: sample.response for sample in SCENES}

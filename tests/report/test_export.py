@@ -10,7 +10,6 @@ from onethinker.commands.dispatch import dispatch
 from onethinker.core.errors import CheckpointError, ConfigError
 from onethinker.core.request import SamplingParams
 from onethinker.data.synthetic import make_sample
-from onethinker.evaluation.runner import evaluate
 from onethinker.evaluation.runs import Training
 from onethinker.families.folder import ModelSettings, load_adapters, read_settings
 from onethinker.families.tiny import save_tiny
@@ -21,6 +20,7 @@ from onethinker.training.adapters import choose_trained
 from onethinker.training.config import SftRecipe
 from onethinker.training.packing.row import pack
 from onethinker.training.sft import train_sft
+from tests.evaluation.asking import evaluate
 from tests.training.test_adapters import rl_recipe
 from tests.training.test_packing import some_trees
 from tests.training.test_runs import SFT, StopRunError, stop_after

@@ -19,12 +19,12 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from onethinker.commands.options import TrainingOptions
 from onethinker.commands.sft import sft
 from onethinker.core.errors import CheckpointError
 from onethinker.core.request import SamplingParams
 from onethinker.data.formats.released import read_samples
 from onethinker.data.synthetic.dataset import write_dataset
-from onethinker.evaluation.runner import evaluate
 from onethinker.families.tiny import save_tiny
 from onethinker.inference.loading import load_engine
 from onethinker.report.model_export import export_model
@@ -32,6 +32,7 @@ from onethinker.training.config import SftRecipe
 from onethinker.training.sft import train_sft
 from onethinker.training.state.checkpoint import RunFolder, find_damage, load_optimizer, optimizer_tensors
 from onethinker.training.state.provenance import digest_model
+from tests.evaluation.asking import evaluate
 
 SFT = {"steps": 3, "batch_size": 2, "save_every": 1, "max_row_tokens": 512, "optimizer": {"learning_rate": 1e-3}}
 
@@ -202,10 +203,10 @@ def test_moments_are_kept_of_what_had_a_gradient_and_belong_to_one_model(tmp_pat
 
 def test_the_command_refuses_changes_and_goes_on_with_them_when_told_to(tmp_path):
     settings = ("model=tiny", "steps=1", "batch_size=2", "max_row_tokens=512")
-    sft("tiny_sft", output=tmp_path, set=settings)
+    sft(TrainingOptions(recipe="tiny_sft", output=tmp_path, set=settings))
     with pytest.raises(CheckpointError, match="steps: 1 → 2"):
-        sft("tiny_sft", output=tmp_path, set=(*settings, "steps=2"))
-    sft("tiny_sft", output=tmp_path, set=(*settings, "steps=2"), allow_changes=True)
+        sft(TrainingOptions(recipe="tiny_sft", output=tmp_path, set=(*settings, "steps=2")))
+    sft(TrainingOptions(recipe="tiny_sft", output=tmp_path, set=(*settings, "steps=2"), allow_changes=True))
     assert [row["step"] for row in RunFolder(tmp_path).rows()] == [1, 2]
 
 
@@ -213,7 +214,11 @@ def test_the_command_refuses_changes_and_goes_on_with_them_when_told_to(tmp_path
 def test_processes_that_the_command_starts_are_told_that_changes_are_allowed(tmp_path):
     settings = ("model=tiny", "batch_size=2", "max_row_tokens=512")
     for steps in (1, 2):
-        sft("tiny_sft", output=tmp_path, set=(*settings, f"steps={steps}"), processes=2, allow_changes=True)
+        sft(
+            TrainingOptions(
+                "tiny_sft", output=tmp_path, set=(*settings, f"steps={steps}"), processes=2, allow_changes=True
+            )
+        )
     assert [row["step"] for row in RunFolder(tmp_path).rows()] == [1, 2]
 
 

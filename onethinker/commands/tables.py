@@ -1,0 +1,114 @@
+"""Numbers on stdout, as tables or as JSON: scores of tasks, rows of benchmarks, and what data are there."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Column, Table
+
+from onethinker.evaluation.benchmarks.table import (
+    BASE_MODEL,
+    BENCHMARKS,
+    BEYOND_THE_PAPER,
+    DATA_FOLDER,
+    PAPER_MODEL,
+    describe,
+    look_for,
+)
+from onethinker.evaluation.masking import newest_masks
+from onethinker.evaluation.metrics import Estimate, Score, mean_accuracy, score_tasks
+from onethinker.evaluation.runner import PartResults
+from onethinker.evaluation.scoring import BenchmarkRow, score_benchmark, unparsable
+from onethinker.storage.strict_json import to_json
+
+MOST_NAMED = 10
+"""Samples that a line names."""
+
+
+def print_results(done: Sequence[PartResults], *, as_json: bool, say: Callable[[str], None]) -> None:
+    """Print the numbers, those of benchmarks beside the published ones; and say what a reader of them must know."""
+    unread = {own.part.benchmark.name if own.part.benchmark else "": unparsable(own.results) for own in done}
+    rows = [row for own in done if own.part.benchmark for row in score_benchmark(own.part.benchmark, own.results)]
+    if rows:
+        record: dict[str, object] = {"benchmarks": [asdict(row) for row in rows], "unparsable": unread}
+        print(to_json(record, ensure_ascii=False)) if as_json else print_rows(rows)
+    else:
+        scores = score_tasks(done[0].results)
+        record = {"mean_accuracy": mean_accuracy(scores), "tasks": [asdict(score) for score in scores]}
+        print(to_json(record)) if as_json else print_scores(scores)
+    for name, ids in unread.items():
+        if ids:
+            listed = ", ".join(ids[:MOST_NAMED]) + (", …" if len(ids) > MOST_NAMED else "")
+            say(f"{name}{': ' if name else ''}{len(ids)} answers could not be read and count 0: {listed}")
+    newest = [made for own in done for made in newest_masks(own.part.folder)[-1:]]
+    for name in sorted({made.segmenter for made in newest if not made.for_benchmarks}):
+        say(f"masks are by {name}: their numbers are for trying things out, not to stand beside the paper's")
+
+
+def print_rows(rows: Sequence[BenchmarkRow]) -> None:
+    """Print the numbers of benchmarks, in percent, beside the published ones."""
+    table = Table("benchmark", "metric", "here", "95 %", f"{PAPER_MODEL} (paper)", f"{BASE_MODEL} (paper)")
+    for row in rows:
+        found, ours = row.estimate, (row.missing, "")
+        if found:
+            ours = f"{100 * found.mean:.1f}", f"{100 * found.low:.1f}–{100 * found.high:.1f}"
+        printed = [row.published.get(model) for model in (PAPER_MODEL, BASE_MODEL)]
+        table.add_row(row.benchmark, row.metric, *ours, *("" if value is None else f"{value:.1f}" for value in printed))
+    Console().print(table)
+
+
+def print_scores(scores: Sequence[Score]) -> None:
+    """Print a table of all tasks."""
+    narrow = [Column(name, no_wrap=True) for name in ("n", "accuracy (95 %)", "format (95 %)")]
+    table = Table(Column("task"), *narrow, Column("metrics (95 %)"))
+    for score in scores:
+        if score.accuracy is None or score.format is None:
+            table.add_row(score.task, str(score.num_samples), f"{score.num_failed} not asked", "", "")
+            continue
+        # A space at which a line does not break keeps a number beside its name.
+        metrics = ", ".join(f"{name} {in_words(value)}".replace(" ", "\u00a0") for name, value in score.metrics.items())
+        table.add_row(score.task, str(score.num_samples), in_words(score.accuracy), in_words(score.format), metrics)
+    console, mean = Console(), mean_accuracy(scores)
+    console.print(table)
+    console.print(
+        "no mean accuracy: some samples could not be asked"
+        if mean is None
+        else f"mean accuracy of the tasks {mean:.3f}"
+    )
+
+
+def in_words(value: Estimate) -> str:
+    """Return a mean with its interval.
+
+    >>> in_words(Estimate(0.5, 0.25, 0.75))
+    '0.500 (0.25–0.75)'
+    """
+    return f"{value.mean:.3f} ({value.low:.2f}–{value.high:.2f})"
+
+
+def print_benchmarks(data: Path | None, *, as_json: bool) -> None:
+    """Print all benchmarks with what is measured and published, and which of their data are in a folder."""
+    root = data or DATA_FOLDER
+    records = [describe(look_for(benchmark, root)) for benchmark in (*BENCHMARKS, *BEYOND_THE_PAPER)]
+    if as_json:
+        print(to_json({"data": str(root), "benchmarks": records}, ensure_ascii=False))
+        return
+    table = Table(
+        "benchmark", f"metrics: {PAPER_MODEL} / base", Column(f"data in {root}", overflow="fold"), show_lines=True
+    )
+    for record in records:
+        values = [record["published"].get(name, {}) for name in record["metrics"]]
+        known = [f": {own[PAPER_MODEL]:.1f} / {own[BASE_MODEL]:.1f}" if own else "" for own in values]
+        metrics = "\n".join(name + numbers for name, numbers in zip(record["metrics"], known, strict=True))
+        missing = "\nor ".join(", ".join(names) for names in record["missing"])
+        where = "found: " + ", ".join(record["files"]) if record["found"] else f"missing: {missing}"
+        samples = f"{record['num_samples']} samples" if record["num_samples"] else "number of samples unknown"
+        table.add_row(f"{record['name']}\n{record['group']}\n{samples}", metrics, where)
+    console = Console()
+    console.print(table)
+    found = sum(record["found"] for record in records)
+    console.print(
+        f"the data of {found} of {len(records)} are there; --benchmark takes any of the names, or paper for all of the"
+        " paper's that are"
+    )

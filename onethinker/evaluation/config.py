@@ -1,0 +1,131 @@
+"""All settings of an evaluation in one typed model; the flags of `onethinker evaluate` are made from it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from onethinker.core.errors import ConfigError
+from onethinker.core.request import SamplingParams
+from onethinker.core.settings import FlagSettings
+from onethinker.data.synthetic.worlds import WorldName
+from onethinker.tasks.base import Profile
+
+Stage = Literal["all", "answer", "score", "masks", "report"]
+Mode = Literal["greedy", "release"]
+MODES: Mapping[Mode, tuple[float, float]] = {"greedy": (0.0, 1.0), "release": (0.1, 0.001)}
+"""Temperature and top_p. Source: paper, greedy; release, by reading."""
+
+
+class SamplesConfig(FlagSettings):
+    """Which samples are asked about."""
+
+    benchmark: tuple[str, ...] = ()
+    """Benchmarks by name, or "paper" for all of the paper's whose data are there."""
+    data: Path | None = None
+    """Samples in the released form (JSON or JSONL); with --benchmark or --list the folder of the benchmarks' data
+    (data/benchmarks unless named)."""
+    media_root: Path | None = None
+    """Folder that the paths in the data are relative to; by default the data's own folder."""
+    synthetic: int | None = None
+    """In place of data: so many held-out synthetic scenes."""
+    synthetic_seed: int = 0
+    """Which scenes."""
+    world: WorldName = "shapes"
+    """What the scenes show."""
+    limit: int | None = None
+    """Only so many samples, the first ones."""
+
+    def check(self) -> None:
+        """Raise ConfigError for settings that do not go together, and for numbers that are too small."""
+        if self.benchmark and (self.synthetic is not None or self.media_root is not None):
+            raise ConfigError(
+                "--benchmark stands without --synthetic and --media-root: its data lie in the folder that --data names"
+            )
+        if not self.benchmark and (self.data is None) == (self.synthetic is None):
+            raise ConfigError("give either --data FILE or --synthetic NUMBER, or --benchmark NAME")
+        for name, number in (("--synthetic", self.synthetic), ("--limit", self.limit)):
+            _check_positive(name, number)
+
+
+class AskingConfig(FlagSettings):
+    """How the model is asked."""
+
+    model: str | None = None
+    """A Hugging Face id, a model folder, "tiny", or the address of a server such as http://host:8000/v1."""
+    wording: Path | None = None
+    """TOML file with the words around a question, for weights trained with other ones."""
+    settings: Path | None = None
+    """Model folder whose words and media budget to use, for a model that a server serves."""
+    batch_size: int = 8
+    """Samples that a model loaded here is asked together; a server gets as many as it takes."""
+    max_new_tokens: int = 4096
+    """Longest answer, in tokens."""
+    mode: Mode = "greedy"
+    """ "greedy" takes the most likely token each time, as the paper says; "release" draws as its code does, at
+    temperature 0.1 with top_p 0.001."""
+    temperature: float | None = None
+    """In place of a mode: draw answers at this temperature; more gives variety."""
+    seed: int = 0
+    """Seed of the drawing."""
+
+    def sampling(self) -> SamplingParams:
+        """Return how answers are drawn. Raises: ConfigError: a temperature below 0 or beside a mode."""
+        if self.temperature is not None and (self.mode != "greedy" or self.temperature < 0):
+            raise ConfigError(
+                f"--temperature must be 0 or more, and stands without --mode {self.mode}; got {self.temperature:g}"
+            )
+        temperature, top_p = MODES[self.mode] if self.temperature is None else (self.temperature, 1.0)
+        return SamplingParams(self.max_new_tokens, temperature, top_p, self.seed)
+
+
+class GradingConfig(FlagSettings):
+    """How the answers are graded."""
+
+    rewards: Profile = "paper"
+    """The reward profile: "paper" or "release"."""
+    judge: str | None = None
+    """Address of a chat model (OpenAI-compatible) that says how right answers in free text are."""
+    judge_model: str = "judge"
+    """Its name on the server."""
+    segmenter: str | None = None
+    """Makes masks of the answers to segmentation, for gIoU, cIoU, J and F: SAM 2 (facebook/sam2.1-hiera-large, which
+    the paper's numbers are by, or a folder), or "grabcut" (no download, not for benchmark numbers)."""
+
+
+class EvaluationConfig(FlagSettings):
+    """What is evaluated, how the model is asked, how its answers are graded, and how much of that is done now."""
+
+    output: Path | None = None
+    """Folder for answers.jsonl, results.jsonl, settings.json, example pictures and report.html; each benchmark has its
+    own in it."""
+    stage: Stage = "all"
+    """Only that much: "answer" asks the model, "score" grades what it said before, "masks" makes the masks of its
+    answers, "report" writes report.html. All but "answer" do without the model."""
+    samples: SamplesConfig = SamplesConfig()
+    asking: AskingConfig = AskingConfig()
+    grading: GradingConfig = GradingConfig()
+
+    @property
+    def asks(self) -> bool:
+        """Whether the model is needed."""
+        return self.stage in ("all", "answer")
+
+    @property
+    def draws(self) -> bool:
+        """Whether pictures and a report are made."""
+        return self.stage in ("all", "report")
+
+    def check(self) -> None:
+        """Raise ConfigError unless the settings are enough and go together: before anything is spent or written."""
+        if self.output is None or (self.asking.model is None and self.asks):
+            raise ConfigError("give a --model to ask and an --output folder for its results; or only --list")
+        if self.stage == "masks" and self.grading.segmenter is None:
+            raise ConfigError("--stage masks needs a --segmenter")
+        self.samples.check()
+        _check_positive("--batch-size", self.asking.batch_size)
+        self.asking.sampling()
+
+
+def _check_positive(name: str, number: int | None) -> None:
+    if number is not None and number < 1:
+        raise ConfigError(f"{name} must be at least 1, got {number}")

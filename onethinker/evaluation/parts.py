@@ -1,0 +1,114 @@
+"""What an evaluation asks about: the samples of benchmarks, of a file, or held-out scenes, each into a folder."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from onethinker.core.errors import ConfigError, DataError
+from onethinker.core.sample import Sample
+from onethinker.evaluation.benchmarks.table import (
+    BENCHMARKS,
+    DATA_FOLDER,
+    Benchmark,
+    find_benchmark,
+    look_for,
+    read_benchmark,
+)
+from onethinker.evaluation.config import SamplesConfig
+from onethinker.tasks import parse_truth, task_of
+
+HELD_OUT = "test"
+"""The split of the synthetic scenes that training never draws from."""
+ALL_OF_THE_PAPER = "paper"
+"""In place of names: the paper's benchmarks whose data are there."""
+MOST_BAD = 0.1
+"""A benchmark of which a larger share of records cannot be used is not what it should be, and is not asked."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Samples that are evaluated into one folder: those of a benchmark, or a user's own."""
+
+    benchmark: Benchmark | None
+    samples: Sequence[Sample]
+    folder: Path
+
+
+def read_parts(config: SamplesConfig, output: Path, *, say: Callable[[str], None]) -> list[Part]:
+    """Return what is asked about, every sample of which can be graded; `say` gets what a reader of numbers must know.
+
+    Raises: ConfigError: there is no such benchmark. DataError: samples cannot be read, or not be graded.
+    """
+    if config.benchmark:
+        root = config.data or DATA_FOLDER
+        chosen = choose_benchmarks(config.benchmark, root)
+        parts = [Part(row, _read_benchmark(row, root, config.limit, say), output / row.key) for row in chosen]
+    elif config.data is not None:
+        from onethinker.data.formats.released import read_samples
+
+        parts = [Part(None, list(islice(read_samples(config.data, config.media_root), config.limit)), output)]
+    else:
+        parts = [Part(None, _held_out_scenes(config), output)]
+    for part in parts:
+        check_samples(part.samples)
+    return parts
+
+
+def choose_benchmarks(names: Sequence[str], root: Path) -> list[Benchmark]:
+    """Return the benchmarks of these names, once each. Raises: ConfigError: there is no such one, or no data of any."""
+    chosen: dict[str, Benchmark] = {}
+    for name in names:
+        if name != ALL_OF_THE_PAPER:
+            rows = [find_benchmark(name)]
+        elif not (rows := [row for row in BENCHMARKS if look_for(row, root).layout is not None]):
+            raise ConfigError(
+                f"{root}: there are no data of any benchmark; `onethinker evaluate --list --data {root}` says which"
+            )
+        chosen |= {row.key: row for row in rows}
+    return list(chosen.values())
+
+
+def check_samples(samples: Sequence[Sample]) -> None:
+    """Raise DataError, which names the sample, unless every one can be graded: before anything is spent on them."""
+    if not samples:
+        raise DataError("there are no samples to evaluate")
+    repeated = [name for name, count in Counter(sample.id for sample in samples).items() if count > 1]
+    if repeated:
+        raise DataError(f"sample ids must differ, {repeated[0]!r} stands for more than one sample")
+    for sample in samples:
+        try:
+            parse_truth(sample.truth, task_of(sample), sample.options)
+        except DataError as error:
+            raise DataError(f"sample {sample.id!r}: {error}") from error
+
+
+def _read_benchmark(benchmark: Benchmark, root: Path, limit: int | None, say: Callable[[str], None]) -> list[Sample]:
+    """Return a benchmark's samples; say which records cannot be used, and when there are not as many as there should
+    be.
+
+    Raises: DataError: its data cannot be read, or more than a tenth of its records cannot be used.
+    """
+    bad: list[DataError] = []
+    samples = list(islice(read_benchmark(benchmark, root, bad=bad.append), limit))
+    count = len(samples) + len(bad)
+    name, unusable = benchmark.name, f"{len(bad)} of {count} records cannot be used"
+    if not samples or len(bad) > max(1, MOST_BAD * count):
+        raise DataError(f"{name}: {unusable}; the first: {next(iter(bad), 'there is none')}")
+    if bad:
+        named = "".join(f"\n  {error}" for error in bad[:10]) + ("\n  …" if bad[10:] else "")
+        say(f"{name}: {unusable} and are missing from its numbers:{named}")
+    expected = benchmark.num_samples if limit is None else None
+    if expected is not None and len(samples) != expected:
+        say(f"{name}: {len(samples)} samples, {expected} are expected; numbers are over those that are there")
+    return samples
+
+
+def _held_out_scenes(config: SamplesConfig) -> list[Sample]:
+    """Return synthetic scenes that no training has seen, all tasks in turn."""
+    from onethinker.data.synthetic import make_sample
+
+    assert config.synthetic is not None
+    count = min(config.synthetic, config.limit or config.synthetic)
+    return [make_sample(config.synthetic_seed, index, split=HELD_OUT, world=config.world) for index in range(count)]

@@ -1,0 +1,154 @@
+"""The stages `answer` and `score`: a model is asked, and what it said is graded, each taken up where it was stopped."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from onethinker.core.errors import CheckpointError
+from onethinker.core.request import SamplingParams
+from onethinker.core.sample import Sample
+from onethinker.evaluation.answering import Recorder, answer_samples
+from onethinker.evaluation.frame_metrics import with_frame_metrics
+from onethinker.evaluation.judge import Judge, judge_results
+from onethinker.evaluation.masking import with_stored_masks
+from onethinker.evaluation.parts import check_samples
+from onethinker.evaluation.results import (
+    Answer,
+    Result,
+    evaluation_settings,
+    media_and_masks,
+    open_run,
+    read_answers,
+    read_settings,
+    result_key,
+    write_results,
+)
+from onethinker.inference.chat import plain_text
+from onethinker.inference.loading import LoadedEngine
+from onethinker.media.prefetch import Decoders
+from onethinker.storage.folders import MEDIA_FILE
+from onethinker.storage.hashing import Digests
+from onethinker.storage.jsonl_log import Log
+from onethinker.tasks import grade_response, task_of
+from onethinker.tasks.base import Profile
+
+NOT_ASKED = "not asked yet"
+"""The error of a sample that the journal has nothing about."""
+
+
+def answer(
+    engine: LoadedEngine,
+    samples: Sequence[Sample],
+    *,
+    output: Path,
+    profile: Profile = "paper",
+    sampling: SamplingParams | None = None,
+    batch_size: int = 8,
+    decoders: Decoders | None = None,
+    judge: Judge | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Answer]:
+    """Ask the model about every sample that has no answer in the journal in `output` yet; return those that got none,
+    with their errors.
+
+    `batch_size` is for engines that answer batches; one behind a server has its own number of requests under way.
+    `decoders` may have been started while the model was loaded; else they are started here. `on_progress` gets the
+    samples done and all of them.
+
+    Raises: DataError: a sample without a usable truth, or two with one id, before anything is asked or written.
+    CheckpointError: `output` holds answers for other settings or samples. EngineError: the engine does not answer at
+    all.
+    """
+    sampling = sampling or SamplingParams()
+    with _opened(samples, evaluation_settings(engine, sampling), _grading(profile, judge), output) as (
+        log,
+        keyed,
+        found,
+    ):
+        done = {key for key in keyed if key in found and found[key].error is None}
+        recorder = Recorder(log, keyed, done, on_progress)
+        recorder.tell()
+        with nullcontext(decoders) if decoders is not None else Decoders() as reading:
+            answer_samples(engine, keyed, recorder, sampling=sampling, batch_size=batch_size, decoders=reading)
+    return recorder.failed
+
+
+def score(
+    samples: Sequence[Sample], *, output: Path, profile: Profile = "paper", judge: Judge | None = None
+) -> list[Result]:
+    """Return one result per sample, in order, graded out of the journal in `output`, without the model; and write them
+    there.
+
+    The same journals give the same results, byte for byte; masks that were made of the answers before count. A `judge`
+    says how right answers in free text are, in place of ROUGE.
+
+    Raises: DataError. CheckpointError: there are no answers in `output`, or for other settings or samples.
+    """
+    asking = {
+        name: value for name, value in read_settings(output)["settings"].items() if name not in ("profile", "judge")
+    }
+    with _opened(samples, asking, _grading(profile, judge), output) as (_, keyed, found):
+        results = [_result(key, sample, found.get(key), profile) for key, sample in keyed.items()]
+        if judge is not None:
+            results = judge_results(judge, results, samples, profile)
+        results = with_stored_masks(results, output)
+        write_results(output, results)
+    return results
+
+
+def _grading(profile: Profile, judge: Judge | None) -> dict[str, Any]:
+    """Return the settings that decide a grade, but not an answer."""
+    return {"profile": profile} | ({"judge": judge.describe()} if judge is not None else {})
+
+
+@contextmanager
+def _opened(
+    samples: Sequence[Sample], asking: Mapping[str, Any], grading: Mapping[str, Any], output: Path
+) -> Iterator[tuple[Log, dict[str, Sample], dict[str, Answer]]]:
+    """Yield the log of answers, the samples by key, in order, and what was answered; the folder is locked meanwhile."""
+    check_samples(samples)
+    with open_run(output, {**asking, **grading}) as log:
+        digests = Digests(output / MEDIA_FILE)
+        digests.read_all(medium for sample in samples for medium in media_and_masks(sample))
+        keyed = {result_key(sample, asking, digests): sample for sample in samples}
+        found = read_answers(output)
+        _check_same_samples(keyed, found.values(), output)
+        yield log, keyed, found
+
+
+def _check_same_samples(keyed: Mapping[str, Sample], found: Iterable[Answer], output: Path) -> None:
+    """Raise CheckpointError if a sample was answered here under the same name with another question, truth or media."""
+    key_of = {answer.sample_id: answer.key for answer in found if answer.error is None}
+    for key, sample in keyed.items():
+        if key_of.get(sample.id, key) != key:
+            raise CheckpointError(
+                f"{output}: sample {sample.id!r} has changed since it was answered there (its question, truth or"
+                " media); choose another --output"
+            )
+
+
+def _result(key: str, sample: Sample, answer: Answer | None, profile: Profile) -> Result:
+    task = task_of(sample)
+    asked: dict[str, Any] = {
+        "key": key,
+        "sample_id": sample.id,
+        "task": task.statistics,
+        "problem": sample.problem,
+        "truth": sample.truth,
+        "options": sample.options,
+    }
+    if answer is None or answer.error is not None:
+        return Result(**asked, response="", grade=None, error=answer.error if answer is not None else NOT_ASKED)
+    # The prompt shows special tokens broken up, and so may an answer that repeats one.
+    text, truth, options = plain_text(answer.text), plain_text(sample.truth), tuple(map(plain_text, sample.options))
+    return Result(
+        **asked,
+        response=answer.text,
+        grade=with_frame_metrics(
+            grade_response(text, truth, task=task, options=options, profile=profile), sample, answer.text
+        ),
+        finish_reason=answer.finish_reason,
+        prompt_tokens=answer.prompt_tokens,
+        answer_tokens=answer.answer_tokens,
+    )
