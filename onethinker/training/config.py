@@ -138,6 +138,8 @@ class RunAlarmSettings(Settings):
     """bad_steps: at least this share of the steps had an optimizer step that could not be taken."""
     skipped_samples: float = Field(0.05, gt=0, le=1)
     """skipped_samples: at least this share of the samples could not be read."""
+    slow: float = Field(4.0, gt=1)
+    """slow: a token takes so many times as long as in as many steps before, or as in the first ones."""
     rounding: float = Field(4e-5, ge=0)
     """rounding: weights are stored in bfloat16 and optimizer.learning_rate is below this, so that most steps are
     rounded away.
@@ -157,6 +159,8 @@ class SftAlarmSettings(RunAlarmSettings):
     """… the mean loss of the last 50 steps is at least this share of that of the first ones."""
     rising: float = Field(1.5, gt=1)
     """rising_loss: the mean loss is this many times that of the first steps."""
+    empty_responses: float = Field(3.0, ge=1)
+    """empty_responses: responses have fewer tokens than this in the mean, their end included."""
 
 
 class AlarmSettings(RunAlarmSettings):
@@ -182,6 +186,8 @@ class AlarmSettings(RunAlarmSettings):
     """
     kl: float = Field(1.0, gt=0)
     """kl: the mean divergence from the reference is at least this, in nats a token."""
+    clipped: float = Field(0.5, gt=0, le=1)
+    """clipped: at least this share of the loss's weight is on tokens outside the clip range."""
     ungraded: float = Field(0.25, gt=0, le=1)
     """ungraded: at least this share of the groups could not be graded."""
 

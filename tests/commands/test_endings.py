@@ -96,6 +96,7 @@ class Command:
         code = self.process.wait(timeout=ENDS_WITHIN_S)
         assert await_(lambda: not running(self.mark), deadline - time.monotonic()), running(self.mark)
         assert "Traceback" not in self.said()
+        assert "Warning" not in self.said()
         assert code == CODES[number]
         if number != signal.SIGKILL:
             assert self.said().count("error: ") == 1
@@ -136,6 +137,11 @@ def sft(folder: Path) -> tuple[list, Path]:
         "steps=500",
         *SMALL_SFT,
     ], folder / "run/journal.jsonl"
+
+
+def sharded_sft(folder: Path) -> tuple[list, Path]:
+    arguments, journal = sft(folder)
+    return [*arguments[:4], "--accelerate-config", "fsdp2", *arguments[4:]], journal
 
 
 def rl(folder: Path) -> tuple[list, Path]:
@@ -180,6 +186,7 @@ LONG = pytest.mark.long  # each start of a command imports torch, several times 
     [
         pytest.param(sft, (signal.SIGTERM, signal.SIGKILL), 2, id="sft"),
         pytest.param(sft, (*ALL, signal.SIGTERM), 2, id="sft, all signals", marks=LONG),
+        pytest.param(sharded_sft, (signal.SIGTERM, signal.SIGKILL), 2, id="sft with FSDP2", marks=LONG),
         pytest.param(rl, (signal.SIGINT,), 2, id="rl"),
         pytest.param(rl, (*ALL, signal.SIGTERM), 2, id="rl, all signals", marks=LONG),
         pytest.param(rl_of_two, (*ALL, signal.SIGTERM), 6, id="rl of two processes", marks=LONG),

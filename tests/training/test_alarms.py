@@ -43,6 +43,11 @@ RL_STEP = {
     "updates": 1,
     "groups": 2,
 }
+RL_STEP |= {
+    "seconds": 2.0,
+    "seconds_by_phase": {"rollout": 1.2, "update": 0.7},
+    "tokens_by_phase": {"rollout": 900, "update": 800},
+}
 RL_STEP |= {"dropped_groups": 0, "surplus_groups": 0, "ungraded": [], "skipped_samples": [], "bad_steps": []}
 """A step of RL that learns, without its tasks."""
 Policy = Callable[[Sample, random.Random], str]
@@ -277,11 +282,14 @@ RUNS: dict[str, tuple[list[dict], RlRecipe | SftRecipe]] = {
     "no_gradient": (sft(grad_norm=0.0), SFT),
     "bad_steps": (sft(loss=None, grad_norm=None, bad_steps=BAD), SFT),
     "skipped_samples": (sft(skipped_samples=UNREAD * 4), SFT),
+    "slow": (sft(seconds=9.0, seconds_by_phase={"data": 8.0, "update": 1.0}), SFT),
     "rising_loss": (sft(loss=9.0), SFT),
     "no_progress": (sft(320, loss=2.7), SFT),
+    "empty_responses": (sft(answer_tokens=2 * SFT.batch_size), SFT),
     "no_signal": (learning(updates=0, loss=None, grad_norm=None), RL),
     "entropy": (learning(entropy=0.003), RL),
     "kl": (learning(kl=1.4), RL),
+    "clipped": (learning(clipped_share=0.6), RL),
     "ungraded": (learning(ungraded=[LOST]), RL),
     "warmup": (
         sft(3),
@@ -304,13 +312,37 @@ def test_a_run_that_learns_nothing_is_named(sign):
         # Each of them once is no sign: a bad batch, a file that is gone, a group that is lost, a step without a signal.
         ([*sft(29), {**sft(30)[-1], "skipped_samples": UNREAD}], SFT),
         ([*sft(29), {**sft(30)[-1], "grad_norm": 0.0}], SFT),
+        ([*sft(27), *({**row, "seconds": 60.0} for row in sft(29)[-2:])], SFT),
+        (sft(seconds=20.0, tokens_by_phase={"update": 90000}), SFT),
+        (sft(seconds=5.0), SFT),
         ([*learning()[:-1], {**learning()[-1], "ungraded": [LOST]}], RL),
         ([*learning()[:-1], {**learning()[-1], "updates": 0, "grad_norm": None, "entropy": None, "kl": None}], RL),
     ],
-    ids=["sft", "rl", "one file", "one step without gradient", "one group lost", "one step without signal"],
+    ids=[
+        "sft",
+        "rl",
+        "one file",
+        "one step without gradient",
+        "two slow steps",
+        "long rows",
+        "half the pace",
+        "one group lost",
+        "one step without signal",
+    ],
 )
 def test_a_run_that_learns_is_silent(rows, recipe):
     assert all_names(rows, recipe) == []
+
+
+def test_a_run_that_becomes_slow_little_by_little_is_seen_with_its_phase():
+    rows = [
+        {**row, "seconds": 2.0 * 1.1 ** row["step"], "seconds_by_phase": {"data": 1.1 ** row["step"], "update": 0.9}}
+        for row in sft(40)
+    ]
+    (alarm,) = find_alarms(rows[-20:], SFT, rows[:10])
+    assert alarm.name == "slow"
+    assert "most of it in the phase data" in alarm.text
+    assert find_alarms(rows[:15], SFT, rows[:10]) == ()
 
 
 def test_an_old_journal_without_the_new_fields_is_read():

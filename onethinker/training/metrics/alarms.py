@@ -4,7 +4,7 @@ journal.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import fmean
+from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 from onethinker.core.errors import TrainingError
@@ -214,6 +214,33 @@ def _skipped_samples(view: View) -> str | None:
     )
 
 
+def _seconds_a_token(rows: Rows) -> float | None:
+    """Return the median time that a token takes in a step, or None where no step has any."""
+    paces = [row["seconds"] / tokens for row in rows if (tokens := max(row["tokens_by_phase"].values(), default=0))]
+    return median(paces) if paces else None
+
+
+def _slow(view: View) -> str | None:
+    # Against the beginning and against the steps just before: a run that begins slowly, or becomes slow little by
+    # little, is seen.
+    is_later = len(view.first) == FIRST_STEPS and view.first[-1]["step"] < view.rows[0]["step"]
+    compared = [view.first if is_later else [], view.before if len(view.before) == view.settings.window else []]
+    now, usual = (
+        _seconds_a_token(view.rows),
+        [pace for rows in compared if (pace := _seconds_a_token(rows)) is not None],
+    )
+    if now is None or not usual or now < view.settings.slow * min(usual):
+        return None
+    phases = sorted({phase for row in view.rows for phase in row["seconds_by_phase"]})
+    longest = max(
+        phases, key=lambda phase: fmean(row["seconds_by_phase"].get(phase, 0.0) for row in view.rows), default="unknown"
+    )
+    return (
+        f"a token takes {now / min(usual):.1f} times as long as before ({now * 1e3:.3g} ms), most of it in the phase"
+        f" {longest}"
+    )
+
+
 def _losses(rows: Rows) -> list[float]:
     return [row["loss"] for row in rows if row["loss"] is not None and not row.get("bad_steps")]
 
@@ -243,6 +270,13 @@ def _no_progress(view: View) -> str | None:
     )
 
 
+def _empty_responses(view: View) -> str | None:
+    tokens = view.sum("answer_tokens") / _drawn(view)
+    if tokens >= view.settings.empty_responses:
+        return None
+    return f"responses have {tokens:.1f} tokens in the mean, their end included: there is hardly anything to learn"
+
+
 def _all_dropped(view: View) -> str | None:
     if any(row["updates"] or row.get("bad_steps") for row in view.rows):
         return None
@@ -269,6 +303,16 @@ def _kl(view: View) -> str | None:
     return (
         f"the divergence from the model that RL started with is {kl:.3g} nats a token: what it could do before is being"
         " lost"
+    )
+
+
+def _clipped(view: View) -> str | None:
+    clipped = view.mean("clipped_share")
+    if clipped is None or clipped < view.settings.clipped:
+        return None
+    return (
+        f"{clipped:.0%} of the tokens are outside the clip range: the policy has moved too far from the one that"
+        " sampled"
     )
 
 
@@ -382,6 +426,11 @@ RUN_RULES = (
     Rule(
         "skipped_samples", _skipped_samples, "skipped_samples in the journal names them: mend the files or their disk"
     ),
+    Rule(
+        "slow",
+        _slow,
+        "See whether another process shares this machine, a disk or server has become slow, or memory is swapped",
+    ),
 )
 SFT_RULES = (
     Rule("rising_loss", _rising_loss, SLOWER),
@@ -390,6 +439,7 @@ SFT_RULES = (
         _no_progress,
         "Raise optimizer.learning_rate, look at what is frozen and whether responses follow from questions",
     ),
+    Rule("empty_responses", _empty_responses, "Look at the field response of the data"),
 )
 RL_RULES = (
     Rule(
@@ -399,6 +449,7 @@ RL_RULES = (
     ),
     Rule("entropy", _entropy, f"Raise loss.clip_high or loss.kl, lower optimizer.learning_rate, {BACK}"),
     Rule("kl", _kl, f"Raise loss.kl, lower optimizer.learning_rate, {BACK}"),
+    Rule("clipped", _clipped, "Lower optimizer.learning_rate or loss.updates_per_batch"),
     Rule("ungraded", _ungraded, "See to the reward model, or raise grading.seconds"),
 )
 TASK_RULES = (

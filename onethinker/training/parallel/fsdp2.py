@@ -9,6 +9,7 @@ step, like those of all weights where nothing is dealt out.
 """
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -63,6 +64,8 @@ def shard(model: Any, *, mixed: bool) -> None:
     """Deal the weights of each layer to all processes, in place; `mixed` gathers them in bfloat16 and keeps them in
     float32.
     """
+    # Every process would warn of changes in place to what the model returns; nothing here makes any.
+    warnings.filterwarnings("ignore", r"FSDP2-wrapped module .* returned a view tensor", UserWarning)
     policy = (
         MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
         if mixed
