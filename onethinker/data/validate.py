@@ -39,6 +39,8 @@ SMALL_PX, MOST_LIKELY_PX = 800, 10
 """So many boxes, all inside the pixels of pictures or clips with a side of at most that, are taken for pixels:
 thousandths would not be.
 """
+_EXACT = frozenset({"multiple choice", "numerical"})
+"""Tasks whose answers are right or wrong, and compared in microseconds."""
 _LIKE = 0.02
 """Shapes that differ by less are one shape."""
 SHORT_BYTES = 2**21
@@ -189,9 +191,24 @@ def _glance(file: Path, row: int, record: Record, need: Need) -> Problem | None:
     if isinstance(found, Problem):
         return found
     absent = next(
-        (medium for medium in found[1].sample.media if isinstance(medium, Path) and not medium.exists()), None
+        (said for medium in found[1].sample.media if isinstance(medium, Path) and (said := _no_file(medium))), None
     )
-    return None if absent is None else Problem(file, row, f"there is no file {absent}")
+    return None if absent is None else Problem(file, row, absent)
+
+
+def _no_file(medium: Path) -> str | None:
+    """Return why a path is no file that can be opened; None where it is one."""
+    try:
+        if medium.is_file():
+            return None
+        is_other = medium.exists()
+    except OSError as error:  # a folder that may not be searched, a name that is too long
+        return f"{show(str(medium))} cannot be opened: {error.strerror or error}"
+    return (
+        f"{medium} is a folder or device; a picture or video must be one file"
+        if is_other
+        else f"there is no file {medium}"
+    )
 
 
 def check_sample(sample: Sample, *, need: Need) -> list[tuple[str, str]]:
@@ -245,17 +262,26 @@ def _check_response(sample: Sample) -> list[tuple[str, str]]:
             f"the response has no <answer>…</answer>, without which every answer scores 0 ({error}), got {show(text)};"
             " write it as <think>…</think><answer>…</answer>"
         ) from error
-    check_answer(answer, task_of(sample), sample.options, what="the response's answer block")
+    task = task_of(sample)
+    said = check_answer(answer, task, sample.options, what="the response's answer block")
+    warnings = []
+    if (
+        sample.truth
+        and sample.problem_type in _EXACT
+        and not task.score(said, task.parse(sample.truth, sample.options), "paper").accuracy
+    ):
+        text_of_both = f"the response answers {show(answer)}, the record's own reference is {show(sample.truth)}"
+        warnings.append(("contradiction", text_of_both))
     try:
         parse_response(text)
     except AnswerError as error:
-        return [
+        warnings.append(
             (
                 "grammar",
                 f"the response is not one think block and one answer block, so the form of its like scores 0: {error}",
             )
-        ]
-    return []
+        )
+    return warnings
 
 
 def _check_media(fields: Record, record: Usable, headers: Mapping[Path, Header | MediaError]) -> list[tuple[str, str]]:
@@ -268,9 +294,8 @@ def _check_media(fields: Record, record: Usable, headers: Mapping[Path, Header |
     warnings = []
     for medium in dict.fromkeys(sample.media):
         assert isinstance(medium, Path)  # a file names nothing else
-        if not medium.is_file():
-            what = f"{medium} is a folder; a picture or video must be one file"
-            raise DataError(what if medium.exists() else f"there is no file {medium}")
+        if absent := _no_file(medium):
+            raise DataError(absent)
         header = headers[medium]
         if isinstance(header, MediaError):
             raise header

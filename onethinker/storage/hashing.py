@@ -70,6 +70,8 @@ class Digests:
     def of_file(self, path: Path) -> str:
         """Return the digest of a file's bytes; `NOTHING` for one that cannot be read."""
         try:
+            if not path.is_file():
+                return NOTHING  # a pipe would wait for a writer, a device may have no end
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
                 stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]

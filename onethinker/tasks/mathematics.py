@@ -56,7 +56,7 @@ class Mathematics(Task[str]):
     def parse(self, text: str, options: tuple[str, ...] = ()) -> str:
         """Return the expression as it stands. Raises: AnswerError."""
         text = text.strip()
-        if not text:
+        if not text.strip("$ "):
             raise AnswerError("the answer is empty; expected a number or an expression")
         if len(text) > LONGEST:
             raise AnswerError(f"the expression has {len(text)} characters; at most {LONGEST} are read")

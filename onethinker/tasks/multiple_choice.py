@@ -22,12 +22,15 @@ _GLOSSED = re.compile(r"([A-Z])\s*(?=\([^()]*\)$)")
 _LETTER = re.compile(r"[A-Za-z]")
 _CHOICE = re.compile(
     r"(?:so|thus|therefore|hence)?,?\s*"
-    r"(?:i(?:'d|\s+would)?\s+(?:choose|pick|select|say|go\s+with)|it(?:'s|\s+is)|(?:choose|select))\s+(?:option\s+)?"
-    r"|(?:因此|所以|故|我)?(?:应|應)?[选選](?:择|擇)?(?:项|項)?:?\s*",
+    r"(?:i(?:'d|\s+would)?\s+(?:choose|pick|select|say|go\s+with)|i\s+(?:think|believe)(?:\s+(?:it(?:'s|\s+is)|that))?"
+    r"|it(?:'s|\s+is)|(?:choose|select))\s+(?:option\s+)?"
+    r"|(?:因此|所以|故|我|本题|本題)?(?:应|應)?[选選](?:择|擇)?(?:项|項)?:?\s*",
     re.IGNORECASE | re.ASCII,
 )
 _TAIL = re.compile(
-    r"(?:\s+is)?(?:\s+the)?\s+(?:right|correct)(?:\s+(?:answer|option|choice|one))?|\s*(?:项|項|选项|選項|です|である|だ)",
+    r"(?:\s+is)?(?:\s+the)?\s+(?:right|correct)(?:\s+(?:answer|option|choice|one))?"
+    r"|\s+is\s+(?:the|my)\s+(?:final\s+)?(?:answer|option|choice|one)"
+    r"|\s*(?:项|項|选项|選項)?(?:是?(?:正确|正確|对|對)的?(?:答案|选项|選項)?|[がは]正解)?(?:です|である|だ)?",
     re.IGNORECASE,
 )
 _REASON = re.compile(r"[,;:]?\s*(?:-\s*)?(?:because|since)\b|[,;:]?\s*(?:因为|因為|なぜなら)", re.IGNORECASE)
@@ -35,7 +38,9 @@ _HEDGES = frozenset(
     ("or", "and", "not", "no", "option", "answer", "maybe", "perhaps", "possibly", "actually", "rather", "wait")
 )
 _HEDGES |= {"either", "neither", "nor", "also", "but", "both", "或", "和", "と", "か"}
-_MARKS = re.compile(r"\*\*|__|`")
+_MARKS = re.compile(
+    r"\*\*|__|`|</?(?:b|i|u|em|strong|p|span|code|br)\s*/?>|^\s*(?:#{1,6}|[->•])\s+(?=[A-Za-z*(\[])", re.IGNORECASE
+)
 
 
 def find_letter(text: str) -> str | None:
@@ -167,7 +172,13 @@ def _letter_of_lead(first: str, rest: list[str], names: dict[str, str]) -> str |
 
 
 def _read_line(text: str, names: dict[str, str]) -> str | None:
-    """Return the letter that a text says by itself, by a label, by an option's text, or by both if they agree."""
+    """Return the letter that a text says by itself, by a label, by an option's text, or by both if they agree.
+
+    A letter alone is one, whatever the texts of options are: in "A. B" and "B. A" the answer A is the first.
+    """
+    alone = _plain(text).upper()
+    if alone in names.values():
+        return alone
     if letter := names.get(_plain(text)):
         return letter
     text = undress(_MARKS.sub("", fold_characters(text)), stops=".,;!")
@@ -176,13 +187,24 @@ def _read_line(text: str, names: dict[str, str]) -> str | None:
     if letter := names.get(_plain(text)) if len(text) > 1 else None:
         return letter
     letter = find_letter(text)
+    if (meant := _text_before_letter(text, names)) is not None:
+        return meant if text.rstrip(")]")[-1:].upper() == meant else None
     start = re.match(r"[(\[]?([A-Za-z])[)\]]?(?![A-Za-z])", text)
     if start is None:
         return letter
-    behind = re.sub(r"^\s*[-.,:;)=]*\s*", "", text[start.end() :])
+    behind = re.sub(r"^\s*[-.,:;)=>|]*\s*", "", text[start.end() :])
     said = names.get(_plain(behind.removeprefix("(").removesuffix(")") if behind.startswith("(") else behind))
     if said is not None:
         return said if said == start[1].upper() else None
     if letter is None and (_TAIL.fullmatch(text[start.end() :]) or _REASON.match(text[start.end() :])):
         letter = start[1].upper() if _is_explanation(behind, start[1].upper()) else None
     return letter
+
+
+def _text_before_letter(text: str, names: dict[str, str]) -> str | None:
+    """Return the letter of the option whose text stands before one last letter, as in "dog (B)"; None where none
+    does.
+    """
+    last = re.search(r"(?<![A-Za-z])[A-Za-z][)\]]?$", text)
+    before = _plain(text[: last.start()].rstrip(" ,:([-")) if last else ""
+    return names.get(before) if len(before) > 1 else None

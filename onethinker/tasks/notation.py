@@ -4,10 +4,18 @@ Every function takes time in proportion to the length of its text.
 """
 
 import re
+import unicodedata
 
 _CHARACTERS = {
     **{0xFF01 + n: chr(0x21 + n) for n in range(94)},  # full-width ASCII
-    **{0x24B6 + n: chr(0x41 + n) for n in range(26)},  # letters in circles
+    **{
+        start + n: chr(0x41 + n) for start in (0x24B6, 0x24D0, 0x1F130, 0x1F170) for n in range(26)
+    },  # letters in circles and squares
+    **{
+        code: plain for code in range(0x1D400, 0x1D800) if (plain := unicodedata.normalize("NFKC", chr(code))).isascii()
+    },  # bold and italic
+    **{zero + n: str(n) for zero in (0x660, 0x6F0, 0x966) for n in range(10)},  # digits of Arabic, Persian and Hindi
+    **dict(zip(map(ord, "٫٬٪،"), ".,%,", strict=True)),
     **dict.fromkeys(map(ord, "−‐‑‒–—﹣"), "-"),
     **dict.fromkeys(map(ord, "“”„«»「」『』"), '"'),
     **dict.fromkeys(map(ord, "‘’"), "'"),
@@ -26,19 +34,28 @@ _PAIRS = (
     ("**", "**"),
     ("__", "__"),
     ("*", "*"),
+    ("_", "_"),
+    ("```", "```"),
     ("`", "`"),
     ('"', '"'),
     ("'", "'"),
 )
-_STARTS = ("\\", *(opening for opening, _ in _PAIRS))
-_COMMAND = re.compile(r"\\(?:boxed|fbox|text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|operatorname)\s*\{")
+_STARTS = ("\\", "<", *(opening for opening, _ in _PAIRS))
+_TAGS = re.compile(r"<(b|i|u|em|strong|p|span|code)>([^<>]*)</\1>", re.IGNORECASE)
+_COMMAND = re.compile(
+    r"\\(?:boxed|fbox|text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|operatorname|underline|bm|boldsymbol)\s*\{"
+)
 _MOST_WRAPPERS = 8
 _LEAD = re.compile(
-    r"(?P<bold>\*\*|__)?(?:(?:(?:so|thus|therefore|hence)\b,?\s*)?(?:(?:the|my|our)\s+)?(?:(?:final|correct|right|best)\s+)*"
-    r"(?:answer|option|choice)\b(?:\s+(?:is|should be|would be)\b)?\s*[:=]?\s*(?:(?:option|choice)\b\s*:?\s*)?"
-    r"|(?:因此|所以|故|综上)?,?\s*(?:最终|最后)?(?:正确|正確)?的?(?:答案|选项|選項|答え|正解|回答)(?:应该|應該)?(?:是|为|為|は|:)?\s*:?\s*(?:选项|選項)?\s*)(?(bold)(?:\*\*|__)?)\s*",
+    r"(?P<bold>\*\*|__)?(?:(?:(?:so|thus|therefore|hence)\b[,:]?\s*|(?:∴|\\therefore\b)\s*)?(?:(?:the|my|our)\s+)?(?:(?:final|correct|right|best)\s+)*"
+    r"(?:answer|option|choice|letter)\b(?:\s+(?:is|should be|would be)\b)?\s*[:=]?\s*(?:(?:option|choice)\b\s*:?\s*)?"
+    r"|(?:(?:so|thus|therefore|hence)\b[,:]?\s+|(?:∴|\\therefore\b)\s*)"
+    r"|(?:(?:la|die|il|a)\s+)?(?:respuesta|réponse|antwort|risposta|resposta|[Оо]твет|정답|답|الإجابة|الجواب)"
+    r"(?:\s+(?:correcta|correcte|richtige|corretta|الصحيحة|الصحيح))?(?:\s+(?:es|est|ist|è|é|هي|هو)(?=[\s:])|은|는)?\s*:?"
+    r"|(?:因此|所以|故|综上)?,?\s*(?:最终|最后)?(?:正确|正確)?的?(?:答案|选项|選項|選択肢|答え|正解|回答)(?:应该|應該)?(?:是|为|為|は|:)?\s*:?\s*(?:选项|選項)?\s*)(?(bold)(?:\*\*|__)?)\s*",
     re.IGNORECASE | re.ASCII,
 )
+_COPULA = re.compile(r"\s*(?:です|である|だ|입니다|이다)$")
 
 
 def fold_characters(text: str) -> str:
@@ -73,6 +90,8 @@ def _inside(text: str) -> str | None:
     if command := _COMMAND.match(text):
         inside = text[command.end() : -1]
         return inside if text.endswith("}") and _is_balanced(inside) else None
+    if tags := _TAGS.fullmatch(text):
+        return tags[2]
     for opening, closing in _PAIRS:
         inside = text[len(opening) : -len(closing)]
         is_held = text.startswith(opening) and text.endswith(closing) and inside.strip() and not inside.endswith("\\")
@@ -118,7 +137,7 @@ def undress(text: str, stops: str = ".,;") -> str:
     """
     text = fold_characters(text).strip()
     for _ in range(_MOST_WRAPPERS):
-        shorter = unwrap(without_lead(unwrap(text).rstrip(stops + " ")).strip())
+        shorter = unwrap(without_lead(_COPULA.sub("", unwrap(text).rstrip(stops + " "))).strip())
         if shorter in ("", text):
             break
         text = shorter

@@ -16,7 +16,7 @@ from onethinker.tasks.units import MULTIPLIERS, read_unit
 
 LONGEST = 200
 """Characters of a number with all that is around it."""
-_SPACES = "\u00a0\u2009\u202f"
+_SPACES = " \u00a0\u2009\u202f"
 _FORMS = (
     (re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"), "", ""),
     (re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?"), ",", ""),
@@ -29,7 +29,7 @@ that fits counts.
 """
 _NUMBER = re.compile(
     rf"""(?:[A-Za-z]\s*)?(?:[=≈~]|\\approx)?\s*
-    (?P<sign>[+-]?)\s*(?P<currency>US\$|\\?\$|€|£|¥|₹)?\s*(?P<minus>-?)
+    (?P<sign>[+-]?)\s*(?P<currency>US\$|\\?\$|€|£|¥|₹|(?:USD|EUR|GBP|RMB|CNY|JPY|INR)(?=\s*-?[0-9.]))?\s*(?P<minus>-?)
     (?P<digits>[0-9.](?:[0-9.,]|[{_SPACES}](?=[0-9]))*)
     (?:[eE](?P<e>[+-]?[0-9]{{1,3}})|\s*(?:×|·|\*|x|\\times|\\cdot)\s*10\s*\^\s*(?:\{{\s*(?P<braced>[+-]?[0-9]{{1,3}})\s*\}}|(?P<power>[+-]?[0-9]{{1,3}})))?
     (?P<unit>.*)""",

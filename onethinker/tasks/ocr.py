@@ -3,6 +3,8 @@
 "What does the sign say?" -> No entry after 10 pm
 """
 
+import unicodedata
+
 from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.drawing.draw import draw_caption
@@ -21,8 +23,8 @@ def word_accuracy(answer: str, truth: str) -> float:
     """
     from rapidfuzz.distance import Levenshtein
 
-    words = truth.split()
-    return max(0.0, 1 - Levenshtein.distance(answer.split(), words) / len(words))
+    said, words = (unicodedata.normalize("NFC", text).split() for text in (answer, truth))
+    return max(0.0, 1 - Levenshtein.distance(said, words) / len(words))
 
 
 class Ocr(Task[str]):
@@ -36,7 +38,7 @@ class Ocr(Task[str]):
 
     def parse(self, text: str, options: tuple[str, ...] = ()) -> str:
         """Return the text. Raises: AnswerError: there is none, or too much."""
-        if not text.strip():
+        if not any(letter.isprintable() and not letter.isspace() for letter in text):
             raise AnswerError("expected a transcription, got nothing")
         if len(text) > LONGEST:
             raise AnswerError(f"expected at most {LONGEST} characters, got {len(text)}")

@@ -5,6 +5,7 @@ r"""Units behind a value: centimetres, degrees, dollars, students. They are reco
 """
 
 import re
+import unicodedata
 from collections import Counter
 
 _SPELLINGS = """
@@ -18,6 +19,7 @@ day days 天|week weeks|month months|year years yr yrs 年|l liter liters litre 
 ml milliliter milliliters millilitre millilitres 毫升|gal gallon gallons|° degree degrees deg 度|°C ℃|°F ℉
 rad radian radians|N newton newtons|Pa pascal pascals|kPa|J joule joules|kJ|W watt watts|kW|V volt volts
 A amp amps ampere amperes|mA|ohm ohms Ω|Hz hertz|kHz|mol mole moles|cent cents ¢|$ dollar dollars USD US$
+person persons people|child children|man men|woman women
 € euro euros EUR|¥ yen yuan CNY RMB JPY 元 円|₹ rupee rupees INR Rs|% percent pct percentage
 """
 _CANONICAL = {
@@ -85,6 +87,7 @@ _LATEX = (
     (re.compile(r"\^\s*\{\s*(-?[0-9])\s*\}"), r"^\1"),
     (re.compile("²"), "^2"),
     (re.compile("³"), "^3"),
+    (re.compile(r"\bUS(?=\s+dollar)"), ""),
 )
 _TOKEN = re.compile(
     r"US\$|°[CF]?|[%$€£¥₹¢℃℉]|[A-Za-zµ]+(?:[23](?![0-9]))?\.?|[\u4e00-\u9fff]+|\^-?[0-9]|/|·|(?<=/)\(|\)"
@@ -101,6 +104,7 @@ def read_unit(text: str) -> str | None:
     """
     if len(text) > LONGEST:
         return None
+    text = re.sub("[\u3371-\u33df]", lambda square: unicodedata.normalize("NFKC", square[0]), text)
     for pattern, replacement in _LATEX:
         text = pattern.sub(replacement, text)
     tokens = _TOKEN.findall(text)
@@ -137,7 +141,7 @@ def _multiply(tokens: list[str]) -> str | None:
 
 def _name(word: str) -> str | None:
     """Return one spelling of a word that is a unit, "" for a word that only counts ("units"), None where it is none."""
-    for spelling in (word, word.lower()):
+    for spelling in (word, word.lower()) if len(word) > 1 or word == "L" else (word,):  # 12 M are millions, not metres
         if known := _CANONICAL.get(spelling) or _COMPOUND.get(spelling):
             return known
         if spelling[-1:] in ("2", "3") and (known := _CANONICAL.get(spelling[:-1])):

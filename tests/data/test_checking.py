@@ -96,7 +96,15 @@ WRONG = {
         about("clip.mp4", "ocr", "x", videos=None, path="b.jpg"),
         r"'path' names .*b\.jpg as a video, but it is a picture",
     ),
-    "a folder": (about("a.png", "ocr", "x", images=["."]), "is a folder; a picture or video must be one file"),
+    "a folder": (
+        about("a.png", "ocr", "x", images=["."]),
+        "is a folder or device; a picture or video must be one file",
+    ),
+    "a device": (about("a.png", "ocr", "x", images=["/dev/null"]), "/dev/null is a folder or device"),
+    "a name that is too long": (
+        about("a.png", "ocr", "x", images=["a" * 5000]),
+        "cannot be opened: File name too long",
+    ),
     "a span that ends after the clip": (
         about("clip.mp4", "temporal grounding", {"time": [1, 10]}),
         r"'time' ends at 10 s, but .*clip\.mp4 ends at 2\.00 s",
@@ -231,6 +239,14 @@ def test_doubtful_records_are_said_once_a_kind_with_their_rows(media):
         "2 of 4 records: " in line and "not one think block" in line and "data.jsonl row 3" in line for line in said
     )
     assert any("1 of 4 records: " in line and "no picture or video to the question" in line for line in said)
+
+
+@pytest.mark.parametrize(("task", "said", "truth"), [("multiple choice", "(B) dog", "A"), ("numerical", "12", "13")])
+def test_a_response_that_its_own_reference_contradicts_is_doubtful(media, task, said, truth):
+    more = {"options": ["A. cat", "B. dog"]} if task == "multiple choice" else {}
+    [line] = check(media, GOOD["picture"], about("a.png", task, truth, response=TAGGED.format(said), **more)).lines()
+    assert f"row 2: the response answers {said!r}, the record's own reference is {truth!r}" in line
+    assert check(media, about("a.png", task, said, **more)).lines() == []
 
 
 def test_boxes_that_look_like_pixels_are_doubtful(media):

@@ -1,3 +1,4 @@
+import gzip
 import json
 from pathlib import Path
 
@@ -168,6 +169,16 @@ def test_numbers_as_reference_answers_are_read(tmp_path):
         ({"data_type": "audio"}, "'data_type' must be image, video or video-image, got 'audio'"),
         ({"images": "a.jpg"}, r"'images' must be a list of paths, got 'a.jpg'"),
         ({"images": [1]}, r"'images' must be a list of paths, got \[1\]"),
+        ({"images": ["https://a.org/b.jpg"]}, r"'images' must name files, got 'https://a.org/b.jpg'; save it"),
+        ({"images": ["data:image/png;base64,AAAA"]}, r"'images' must name files, got 'data:image"),
+        ({"problem": "<image>What \ud83d?"}, r"'problem' has half of a character, '\\ud83d'"),
+        ({"response": "\udc00"}, r"'response' has half of a character"),
+        ({"answer": "<answer>1</answer><answer>2</answer>"}, r"'answer' must be one answer, got several"),
+        ({"problem_type": "math", "answer": "$$"}, r"'answer' is not an answer to 'math': the answer is empty"),
+        (
+            {"problem_type": "ocr", "answer": "\u200b"},
+            r"'answer' is not an answer to 'ocr': expected a transcription, got nothing",
+        ),
         ({"path": "b.jpg"}, "'path' must not stand beside 'images' or 'videos'"),
         ({"options": "A"}, "'options' must be a list of texts, got 'A'"),
         (
@@ -373,3 +384,14 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"file/out\.jsonl: cannot be written"):
         write_records(tmp_path / "file" / "out.jsonl", [])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(gzip.compress(b"{}"), "it is gzip: unpack it"), ("{}".encode("utf-16"), "UTF-16 or UTF-32: save it as UTF-8")],
+    ids=["gzip", "UTF-16"],
+)
+def test_a_file_that_is_packed_or_in_another_encoding_is_called_so(tmp_path, content, said):
+    (tmp_path / "f.jsonl").write_bytes(content)
+    with pytest.raises(DataError, match=f"f.jsonl, row 1: not UTF-8 .*{said}"):
+        list(read_samples(tmp_path / "f.jsonl"))

@@ -16,6 +16,7 @@ from PIL import Image
 from onethinker.core.errors import MediaError
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
+from onethinker.storage.hashing import NOTHING, Digests
 
 EVEN = [40 * n for n in range(50)]
 
@@ -193,3 +194,9 @@ def test_flipped_bytes_give_frames_or_a_media_error(tmp_path: Path, codec: str, 
             assert len(clip.frames) == len(clip.times_s) == len(clip.indices) > 0
     assert reasons
     assert all(reason.startswith(f"{path}: ") for reason in reasons)
+
+
+def test_a_pipe_and_a_device_have_no_digest_and_nothing_waits_for_them(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    digests = Digests()
+    assert digests.of_file(tmp_path / "pipe.jpg") == digests.of_file(Path("/dev/zero")) == NOTHING

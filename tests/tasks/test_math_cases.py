@@ -25,6 +25,7 @@ DEGREES = "math-verify takes degrees under a sine for radians"
 GROUPS = "math-verify reads digits in groups without commas as several numbers"
 REPEATING = "math-verify cannot read repeating decimals"
 PLAIN_WORDS = "math-verify cannot read a command without its backslash, Python, Markdown, or this bracket or symbol"
+SEVERAL = "math-verify reads the last of several formulas, whatever stands around it"
 UNICODE = "math-verify cannot read this character"
 
 CASES = [
@@ -264,7 +265,31 @@ CASES = [
     ("f(x)=2x", "2x", 1, AGREED),
     (r"\boxed{5}\boxed{6}", "5", 0, AGREED),
     ("5, 5", "5", 1, AGREED),
-    ("$5$ $6$", "6", 1, AGREED),
+    ("$5$ $6$", "6", 0, SEVERAL),
+    ("$5$ $6$", "5, 6", 1, SEVERAL),
+    ("$5$; $6$", "6", 0, SEVERAL),
+    ("$5$\n\n$6$", "6", 0, SEVERAL),
+    (r"\(5\) \(6\)", "6", 0, SEVERAL),
+    ("5 $6$", "6", 0, SEVERAL),
+    ("$6$ (or 5)", "6", 0, AGREED),
+    ("$1$ $2$ $3$ $6$", "6", 0, SEVERAL),
+    ("not $6$", "6", 0, SEVERAL),
+    ("$6$ is wrong", "6", 0, SEVERAL),
+    ("$5$ $\\text{cm}$", "5", 1, UNIT),
+    ("so $x = 6$.", "6", 1, AGREED),
+    ("Thus the length is $6$ cm.", "6", 1, AGREED),
+    ("Therefore, $6$", "6", 1, AGREED),
+    ("∴ x = 6", "6", 1, AGREED),
+    ("答えは6です", "6", 1, UNICODE),
+    ("Respuesta: 6", "6", 1, PLAIN_WORDS),
+    ("```\n6\n```", "6", 1, AGREED),
+    ("<b>6</b>", "6", 1, PLAIN_WORDS),
+    (r"\underline{6}", "6", 1, PLAIN_WORDS),
+    ("USD 6", "6", 1, UNIT),
+    ("USD 6", "€6", 0, AGREED),
+    ("$x$ = 5", "5", 1, AGREED),
+    ("$1$: $2$", "1:2", 1, SEVERAL),
+    ("6M", "6", 0, AGREED),
     ("$6$ $5$", "6", 0, AGREED),
     (r"\boxed{A}, \boxed{B}", "B", 0, AGREED),
     ("1 2 3 4 5", "5", 0, AGREED),

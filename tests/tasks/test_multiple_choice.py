@@ -97,9 +97,50 @@ DRESSED = [
     "B\nB",
     "B. dog\nB. dog",
     "B\n\nThe dog barks; A dog it is.",
+    "(B",
+    "<b>B</b>",
+    "<strong>B</strong>. dog",
+    "B<br>",
+    "_B_",
+    "```\nB\n```",
+    "## Answer\nB",
+    "- B",
+    "> **B**",
+    "ⓑ",
+    "𝐁",
+    "🅱",
+    "Therefore, B",
+    "Hence B.",
+    "B is the answer",
+    "The letter is B",
+    "I think it's B",
+    "本题选B",
+    "B是正确的",
+    "B正确",
+    "Bが正解です",
+    "選択肢B",
+    "정답: B",
+    "정답은 B입니다",
+    "الإجابة: B",
+    "الجواب هو B",
+    "Ответ: B",
+    "Réponse : B",
+    "La respuesta es B",
+    "Die Antwort ist B",
 ]
-WITH_ITS_TEXT = ["B dog", "dog", "Dog.", "B - dog", "B – dog", "The answer is dog"]
-CONTRADICTORY = ["B. cat", "B (cat)", "B\ncat"]
+WITH_ITS_TEXT = [
+    "B dog",
+    "dog",
+    "Dog.",
+    "B - dog",
+    "B – dog",
+    "The answer is dog",
+    "dog (B)",
+    "dog, B",
+    "B -> dog",
+    "B | dog",
+]
+CONTRADICTORY = ["B. cat", "B (cat)", "B\ncat", "cat (B)", "cat, B"]
 NO_LETTER = [
     "not B",
     "A or B",
@@ -161,6 +202,15 @@ NO_LETTER = [
     "cat\ndog",
     "cat, dog",
     "A. cat\nor B. dog",
+    "Bは正解ではない",
+    "B不正确",
+    "B不是正确答案",
+    "La respuesta no es B",
+    "정답은 B가 아니다",
+    "الجواب ليس B",
+    "I think A or B",
+    "- A\n- B",
+    "<b>A</b> <b>B</b>",
 ]
 
 
@@ -237,6 +287,14 @@ def test_an_option_that_looks_like_a_label_is_a_text():
 )
 def test_the_text_of_an_option_stands_for_its_letter(text, letter):
     assert task.parse(text, OPTIONS) == letter
+
+
+@pytest.mark.parametrize("options", [("A. B", "B. A", "C. C"), ("B", "A", "C")], ids=["labelled", "bare"])
+def test_a_letter_alone_is_one_whatever_the_texts_of_options_are(options):
+    assert [task.parse(text, options) for text in ("A", "(A)", "The answer is A", "A. B", "A (B)", "C")] == [
+        *"AAAAA",
+        "C",
+    ]
 
 
 def test_options_without_labels_are_lettered_in_order():

@@ -15,13 +15,14 @@ from onethinker.tasks.ocr import Ocr, word_accuracy
         ("a b c d e f", "x", 0.0),  # six errors in one word: not below 0
         ("one   two\nthree", "one two three", 1.0),
         ("出口 左", "出口 右", 0.5),
+        ("cafe\u0301", "café", 1.0),  # the accent as a character of its own
     ],
 )
 def test_each_wrong_word_costs_its_share(answer, truth, value):
     assert word_accuracy(answer, truth) == value
 
 
-@pytest.mark.parametrize("text", ["", " \n", "x" * 20_001])
+@pytest.mark.parametrize("text", ["", " \n", "\u200b", "x" * 20_001])
 def test_no_text_and_too_much_text_are_refused(text):
     with pytest.raises(AnswerError, match="expected"):
         Ocr().parse(text)

@@ -36,6 +36,8 @@ _LEADING = re.compile(r"\s*(?:<(?:image|video)>\s*)*")
 _OWN_LINE = re.compile(r"^[ \t]*(?:<(?:image|video)>[ \t]*)+$\n?", re.MULTILINE)
 _LABEL = re.compile(r"\s*[(\[]?([A-Za-z])(?:[)\].:]+(?:\s+|$)|$)")
 _LETTERED = tuple(re.compile(rf"(?:^|\s)[(\[]?{letter}[)\].:：、）．]", re.MULTILINE) for letter in "AB")
+_HALF = re.compile("[\ud800-\udfff]")
+_ADDRESS = re.compile(r"(?:https?|s3|gs|hf|file|ftp)://|data:[a-z]+/", re.IGNORECASE)
 _MEDIA_FIELDS = ("images", "videos", "path", "additional_path")
 _QUESTION_FIELDS = ("problem", "messages")
 _TRUTH_FIELDS = ("answer", "solution")
@@ -43,6 +45,11 @@ _TEXT_FIELDS = (*_QUESTION_FIELDS, *_TRUTH_FIELDS, "response", "options")
 _READ = frozenset(("problem_id", "problem_type", "data_type", "data_source", *_MEDIA_FIELDS, *_TEXT_FIELDS))
 _MISSPELT = 0.8
 """Likeness from which on an unknown field is taken for a known one that is not there."""
+_OTHER_FILES = {
+    b"\x1f\x8b": "gzip: unpack it",
+    b"\xff\xfe": "UTF-16 or UTF-32: save it as UTF-8",
+    b"\xfe\xff": "UTF-16: save it as UTF-8",
+}
 _NO_MISTAKE = frozenset({"resolution"})
 """Fields of the released files that only look like others."""
 
@@ -133,6 +140,12 @@ def sample_from_record(record: Record, *, root: Path, default_id: str) -> Sample
     """Return the sample that a record of any released form describes. Raises: DataError: names the field."""
     if misspelt := _misspelt(record):
         raise DataError(f"there is no field {misspelt[0]!r}; did you mean {misspelt[1]!r}? Rename it, or remove it")
+    for name in _TEXT_FIELDS:
+        if half := _HALF.search(json.dumps(record.get(name), ensure_ascii=False)):
+            raise DataError(
+                f"{name!r} has half of a character, {half[0]!r}, which no tokenizer takes; write both halves, or"
+                " neither"
+            )
     problem, response = _texts(record)
     images, videos = media_paths(record, root)
     problem, media = _place_media(problem, images, videos, is_tagged=not _has(record, "path"))
@@ -261,6 +274,8 @@ def _reference(record: Record, name: str) -> str:
         value = str(value)
     if not isinstance(value, str):
         raise DataError(f"{name!r} must be a text such as '<answer>…</answer>', got {show(value)}")
+    if value[value.rfind("</think>") + 1 :].count("<answer>") > 1:
+        raise DataError(f"{name!r} must be one answer, got several: {show(value)}")
     return _answer_inside(value, otherwise=value.strip())
 
 
@@ -297,6 +312,8 @@ def media_paths(record: Record, root: Path) -> tuple[list[Path], list[Path]]:
         items = record.get(name) or []
         if not isinstance(items, list) or not all(isinstance(item, str) and item for item in items):
             raise DataError(f"{name!r} must be a list of paths, got {show(items)}")
+        if addresses := [item for item in items if _ADDRESS.match(item)]:
+            raise DataError(f"{name!r} must name files, got {show(addresses[0])}; save it as a file and name that")
         named[name] = [root / item for item in items]
     if _has(record, "path"):
         if any(named.values()):
@@ -409,7 +426,8 @@ def _load(content: bytes, where: str) -> object:
     try:
         return json.loads(content.decode("utf-8-sig"), parse_constant=_refuse, parse_float=_finite)
     except UnicodeDecodeError as error:
-        raise DataError(f"{where}: not UTF-8: byte {error.start} is {content[error.start]:#04x}") from error
+        kind = next((f" (it is {name})" for magic, name in _OTHER_FILES.items() if content.startswith(magic)), "")
+        raise DataError(f"{where}: not UTF-8{kind}: byte {error.start} is {content[error.start]:#04x}") from error
     except (json.JSONDecodeError, _NumberError) as error:
         raise DataError(f"{where}: not JSON: {error}") from error
     except (RecursionError, ValueError) as error:

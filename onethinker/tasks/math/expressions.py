@@ -84,8 +84,12 @@ _REWRITTEN = (
     (re.compile(r"\binfinity\b"), r"\\infty "),
 )
 _MATHS_INSIDE = re.compile(r"(?<!\\)\$[^$]+(?<!\\)\$|\\\(|\\\[|\\boxed")
+_INSIDE = r"[^\\]*(?:\\(?![()\[\]])[^\\]*)*"
+_FORMULA = re.compile(rf"(?<!\\)\$\$?([^$]+?)(?<!\\)\$\$?|\\\(({_INSIDE})\\\)|\\\[({_INSIDE})\\\]")
+_JOINTS = re.compile(r"(?:[\s.,;|&0-9=:<>+*/()-]|\b(?:and|or)\b|[和或と])*", re.IGNORECASE)
+_DENIAL = re.compile(r"\b(?:not|never|wrong|incorrect|false)\b|n't\b|≠|[不非]|ではない", re.IGNORECASE)
 _STARTS = re.compile(r"(?:(?:=|≈|\\approx|~)\s*)+")
-_CURRENCY = re.compile(r"([+-]?)\s*(US\\?\$|\\?\$|€|£|¥|₹|Rs\.?\s)\s*(?=[+-]?[0-9.])")
+_CURRENCY = re.compile(r"([+-]?)\s*(US\\?\$|\\?\$|€|£|¥|₹|(?:Rs\.?|USD|EUR|GBP|RMB|CNY|JPY|INR)\s)\s*(?=[+-]?[0-9.])")
 _VALUE_ENDS = re.compile(r"[0-9.)}\]!]|\\pi\b")
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
 _ANGLE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*\^\s*\{?\s*\\circ\s*\}?")
@@ -149,15 +153,37 @@ def fold_expression(text: str) -> Expression:
     if (start := _STARTS.match(text)) and start.end() < len(text):
         text = undress(text[start.end() :])
     if _MATHS_INSIDE.search(text):
-        return Expression(text)  # prose around LaTeX; math-verify finds it
+        if (formulas := _only_formulas(text)) is None:
+            return Expression(text)  # prose around LaTeX; math-verify finds it
+        text = formulas
     text = _fold_symbols(text)
     if _TRIGONOMETRY.search(text):
         text = _ANGLE.sub(r"(\\frac{\1\\pi}{180})", text)
     if currency := _CURRENCY.match(text):
-        unit = read_unit(currency[2].replace("\\", "").replace("US", "").rstrip())
+        unit = read_unit(currency[2].replace("\\", "").replace("US$", "$").rstrip())
         value = _split_unit(text[currency.end() :])
         return Expression(currency[1] + value.value, unit or "")
     return _split_unit(text)
+
+
+def _only_formulas(text: str) -> str | None:
+    r"""Return the list that several formulas without any word between them are; None for prose.
+
+    >>> _only_formulas("$12$ $13$"), _only_formulas("$12$ cm")
+    ('12, 13', None)
+    """
+    formulas = [
+        next(group for group in found.groups() if group is not None).strip() for found in _FORMULA.finditer(text)
+    ]
+    between = _FORMULA.sub(" ", text)
+    if not formulas or not _JOINTS.fullmatch(between):
+        return None
+    if re.search("[0-9=:<>+*/()-]", between):
+        return re.sub(r"\$|\\[()\[\]]", " ", text)
+    joined = formulas[0]
+    for formula in formulas[1:]:
+        joined += f" {formula}" if read_unit(formula) else f", {formula}"
+    return joined
 
 
 def attached_unit(answer: Expression, truth: Expression) -> Expression:
@@ -174,6 +200,8 @@ def find_difference(truth: Expression, answer: Expression) -> str | None:
     """Return what sets two expressions apart whatever their values are: units, brackets, words, names; None for
     nothing.
     """
+    if _MATHS_INSIDE.search(answer.value) and _DENIAL.search(_FORMULA.sub(" ", answer.value)):
+        return "the words around the formula deny something"
     if truth.unit and answer.unit and truth.unit != answer.unit:
         return f"the answer is in {answer.unit}, the truth in {truth.unit}"
     if (said := answer.says()) is not None or truth.says() is not None:
