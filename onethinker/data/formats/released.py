@@ -141,7 +141,7 @@ def sample_from_record(record: Record, *, root: Path, default_id: str) -> Sample
     if misspelt := _misspelt(record):
         raise DataError(f"there is no field {misspelt[0]!r}; did you mean {misspelt[1]!r}? Rename it, or remove it")
     for name in _TEXT_FIELDS:
-        if half := _HALF.search(json.dumps(record.get(name), ensure_ascii=False)):
+        if half := _HALF.search(to_json(record.get(name), ensure_ascii=False)):
             raise DataError(
                 f"{name!r} has half of a character, {half[0]!r}, which no tokenizer takes; write both halves, or"
                 " neither"
