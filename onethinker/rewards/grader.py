@@ -3,31 +3,23 @@ configured.
 """
 
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from queue import LifoQueue
 from types import TracebackType
 from typing import Any, Literal
 
-import onethinker
 from onethinker.core import errors
 from onethinker.core.errors import ConfigError, EngineError
 from onethinker.core.sample import Sample
-from onethinker.processes.line_process import LineProcess, ProcessLostError, TooSlowError
+from onethinker.processes.line_process import NotStartedError, ProcessLostError, TooSlowError, start_module
+from onethinker.processes.pool import TRIES, Pool
 from onethinker.rewards.config import GradingSettings
 from onethinker.rewards.reward_model import RewardModel
-from onethinker.storage.strict_json import to_json
+from onethinker.storage.strict_json import json_line
 from onethinker.tasks import Grade, Profile, Task, grade_response, read_response, task_of
 from onethinker.tasks.grading import judged_grade
 
-START_SECONDS = 60.0
-TRIES = 3
-"""So often an answer is graded whose worker dies, at work or while it starts; what kills three of them is not tried
-again.
-"""
 Failure = Literal["grading_failed", "reward_failed"]
 """Why a group has no grades: a worker was too slow or died over it, or the reward model has no score for it."""
 
@@ -144,89 +136,44 @@ class Grading:
 
 
 class Workers:
-    """Processes that grade one answer each at a time; one that dies or takes too long is replaced."""
+    """Processes that grade one answer each at a time."""
 
     def __init__(self, count: int, seconds: float) -> None:
         """Set the number of processes and the time for one answer; a process starts when there is an answer for it."""
         self.seconds = seconds
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="grading")
-        self._processes: list[LineProcess | None] = [None] * count
-        # The one that was used last is warm.
-        self._free: LifoQueue[int] = LifoQueue()
-        for place in reversed(range(count)):
-            self._free.put(place)
-        self._is_closed = False
+        environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self._pool = Pool(count, lambda: start_module("onethinker.rewards.worker", environment=environment))
 
     @property
     def pids(self) -> list[int]:
         """The processes that have been started."""
-        return [process.pid for process in self._processes if process is not None]
+        return self._pool.pids
 
     def submit(self, question: dict[str, Any]) -> Future[Grade]:
         """Return what will hold the grade, or the error: WorkerError, or what grading in this process would raise."""
-        return self._threads.submit(self._grade, to_json(question).encode())
+        return self._threads.submit(self._grade, json_line(question))
 
     def close(self) -> None:
         """End all processes; answers that are not graded yet never will be."""
-        self._is_closed = True
-        for process in self._processes:
-            if process is not None:
-                process.kill()
+        self._pool.kill()
         self._threads.shutdown(cancel_futures=True)
-        for process in self._processes:
-            if process is not None:
-                process.close()
+        self._pool.close()
 
     def _grade(self, question: bytes) -> Grade:
-        place = self._free.get()
-        try:
-            return _read_grade(self._ask(place, question))
-        finally:
-            self._free.put(place)
-
-    def _ask(self, place: int, question: bytes) -> dict[str, Any]:
         for _ in range(TRIES):
             try:
-                process = self._processes[place] or self._start(place)
-                reply: dict[str, Any] = json.loads(process.exchange(question, self.seconds))
-                return reply
+                with self._pool.lease() as process:
+                    reply = process.exchange(question, self.seconds)
+                return _read_grade(json.loads(reply))
             except TooSlowError:
-                self._drop(place)
                 raise WorkerError(f"no grade within grading.seconds = {self.seconds:g}") from None
+            except NotStartedError as error:
+                raise ConfigError(f"grading.workers: a worker {error}; 0 grades without") from error
             except ProcessLostError:
-                self._drop(place)
-                if self._is_closed:
+                if self._pool.is_closed:
                     break
         raise WorkerError(f"the worker died {TRIES} times over an answer")
-
-    def _start(self, place: int) -> LineProcess:
-        """Return a new process once it listens.
-
-        Raises: ProcessLostError: it was killed meanwhile, so another may start. ConfigError: it left by itself or never
-        listens.
-        """
-        package = str(Path(onethinker.__file__).parents[1])
-        path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
-        environment = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        process = LineProcess(
-            ["-m", "onethinker.rewards.worker", str(os.getpid())], environment=environment, quiet=False
-        )
-        self._processes[place] = process
-        try:
-            process.receive(START_SECONDS)
-        except ProcessLostError as error:
-            self._drop(place)  # which waits for its end
-            if process.ended_by is not None and not isinstance(error, TooSlowError):
-                raise
-            raise ConfigError(
-                f"grading.workers: a worker did not start ({error}); to see why: {process.command}; 0 grades without"
-            ) from error
-        return process
-
-    def _drop(self, place: int) -> None:
-        process, self._processes[place] = self._processes[place], None
-        if process is not None:
-            process.close()
 
 
 def _read_grade(reply: dict[str, Any]) -> Grade:

@@ -35,13 +35,13 @@ def pictures(tmp_path: Path) -> list[Path]:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each file was sent to a process."""
     counts: Counter[str] = Counter()
-    decode = ahead._Process.decode
+    decode = Decoders._decode
 
-    def counting(self, medium, budget):
+    def counting(self, process, medium, budget):
         counts[str(getattr(medium, "name", medium))] += 1
-        return decode(self, medium, budget)
+        return decode(self, process, medium, budget)
 
-    monkeypatch.setattr(ahead._Process, "decode", counting)
+    monkeypatch.setattr(Decoders, "_decode", counting)
     return counts
 
 

@@ -112,7 +112,7 @@ def worker_pids() -> list[int]:
     children = [
         int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()
     ]
-    return [pid for pid in children if b"reward_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in children if b"rewards.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def recipe_for(taught: Taught, grading: dict, *files: Path, steps: int = 2, **rollout: object) -> RlRecipe:
@@ -253,7 +253,7 @@ def test_a_worker_that_cannot_start_is_an_error_that_says_how_to_see_why(monkeyp
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
     workers = Workers(1, seconds=20)
     try:
-        with pytest.raises(ConfigError, match=r"did not start.*reward_worker"):
+        with pytest.raises(ConfigError, match=r"did not start.*rewards.worker"):
             workers.submit(question()).result()
     finally:
         workers.close()

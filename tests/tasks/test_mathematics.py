@@ -140,7 +140,7 @@ def test_a_fork_does_not_talk_to_its_parents_process(task):
 
 def test_a_process_that_dies_while_idle_is_replaced_unseen(task):
     task.score("1", "3", "paper")
-    os.kill(task.sandbox._worker.pid, signal.SIGKILL)
+    os.kill(task.sandbox.pids[0], signal.SIGKILL)
     time.sleep(0.1)
     assert task.score(r"\frac{3}{4}", "0.75", "paper").accuracy == 1
 
@@ -160,19 +160,20 @@ def test_the_limit_is_processor_time_first():
         "too hard to compare: no verdict within 0.2 s of the processor",
     )
     assert sandbox.compare("0.5", r"\frac{1}{2}") == (True, None)
-    os.kill(sandbox._worker.pid, signal.SIGSTOP)  # as if the processor were elsewhere for a while
-    threading.Timer(1, os.kill, (sandbox._worker.pid, signal.SIGCONT)).start()
+    os.kill(sandbox.pids[0], signal.SIGSTOP)  # as if the processor were elsewhere for a while
+    threading.Timer(1, os.kill, (sandbox.pids[0], signal.SIGCONT)).start()
     assert sandbox.compare("0.25", r"\frac{1}{4}") == (True, None)
     sandbox.close()
 
 
 def test_a_process_that_is_killed_while_it_starts_is_replaced():
     sandbox = MathSandbox()
-    pid = sandbox._spawn().pid
+    sandbox._pool.warm_up()
+    (pid,) = sandbox.pids
     os.kill(pid, signal.SIGSTOP)  # before it listens
     threading.Timer(0.5, os.kill, (pid, signal.SIGKILL)).start()
     assert sandbox.compare("0.5", r"\frac{1}{2}") == (True, None)
-    assert sandbox._worker.pid != pid
+    assert sandbox.pids[0] != pid
     sandbox.close()
 
 
@@ -184,7 +185,7 @@ def test_no_process_is_left_behind():
             False,
             "too hard to compare: no verdict within 0.2 s",
         )
-        pids.add(sandbox._worker.pid)
+        pids.add(sandbox.pids[0])
     del sandbox
     assert len(pids) == 5
     assert not any(map(is_running, pids))
@@ -193,7 +194,7 @@ def test_no_process_is_left_behind():
 def test_the_process_ends_with_a_parent_that_is_killed():
     code = (
         "import os, sys; from onethinker.tasks.math.sandbox import MathSandbox; s = MathSandbox(); s.compare('1', '2');"
-        " print(s._worker.pid, flush=True); s.compare('4', '9^{9^{9^{9}}}')"
+        " print(s.pids[0], flush=True); s.compare('4', '9^{9^{9^{9}}}')"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     pid = int(parent.stdout.readline())

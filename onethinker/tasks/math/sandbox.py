@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from onethinker.core.errors import ConfigError
-from onethinker.processes.line_process import LineProcess, ProcessLostError, TooSlowError
-from onethinker.storage.strict_json import to_json
+from onethinker.processes.line_process import LineProcess, NotStartedError, ProcessLostError, TooSlowError
+from onethinker.processes.pool import TRIES, Pool
+from onethinker.storage.strict_json import json_line
 
 PROCESSOR_SECONDS = 1.25
 """An ordinary pair takes milliseconds, an infinite sum and its value half of this. Processor time, so that a busy
@@ -22,9 +23,6 @@ SECONDS = 4.0
 within 6 s.
 """
 MEMORY_BYTES = 2 * 1024**3
-START_SECONDS = 60.0
-TRIES = 3
-"""So often a process is started that is killed before it listens."""
 REMEMBERED = 256
 """Verdicts kept, so that a pair asked about twice (reward, then metrics) costs its time once."""
 WORKER = Path(__file__).with_name("worker.py")
@@ -32,6 +30,10 @@ WORKER = Path(__file__).with_name("worker.py")
 
 Verdict = tuple[bool, str | None]
 """Whether two texts are equal, and why they could not be compared if they could not."""
+
+
+class _TooHardError(Exception):
+    """A pair took too long, or too much memory."""
 
 
 class MathSandbox:
@@ -49,8 +51,7 @@ class MathSandbox:
         self.processor_seconds = processor_seconds
         self.memory_bytes = memory_bytes
         self._lock = threading.Lock()
-        self._worker: LineProcess | None = None
-        self._is_ready = False
+        self._pool = self._new_pool()
         self._owner = os.getpid()
         self._verdicts: dict[tuple[str, str], Verdict] = {}
 
@@ -84,65 +85,50 @@ class MathSandbox:
             return self._verdicts[truth, answer]
 
     def _ask(self, truth: str, answer: str) -> Verdict:
-        worker = self._find_worker()
+        for tries_left in reversed(range(TRIES)):
+            try:
+                with self._pool.lease() as worker:
+                    return self._exchange(worker, truth, answer)
+            except NotStartedError as error:
+                raise ConfigError(f"math-verify's process {error}") from error
+            except _TooHardError as error:
+                self._pool.warm_up()
+                return False, f"too hard to compare: {error}"
+            except ProcessLostError as error:
+                if not tries_left:
+                    raise ConfigError(f"math-verify's process {error} before it listened, {TRIES} times") from error
+        raise AssertionError("unreachable")
+
+    def _exchange(self, worker: LineProcess, truth: str, answer: str) -> Verdict:
         try:
-            reply: dict[str, Any] = json.loads(worker.exchange(to_json([truth, answer]).encode(), self.seconds))
-        except ProcessLostError as error:
-            self._stop()
-            self._spawn()
-            if isinstance(error, TooSlowError):
-                reason = f"no verdict within {self.seconds:g} s"
-            elif worker.ended_by == signal.SIGPROF:
-                reason = f"no verdict within {self.processor_seconds:g} s of the processor"
-            else:
-                reason = "the process ran out of memory or stack"
-            return False, f"too hard to compare: {reason}"
-        except BaseException:
-            self._stop()  # its verdict may still come and must not be read as the next one's
-            raise
+            reply: dict[str, Any] = json.loads(worker.exchange(json_line([truth, answer]), self.seconds))
+        except TooSlowError:
+            raise _TooHardError(f"no verdict within {self.seconds:g} s") from None
+        except ProcessLostError:
+            if worker.ended_by == signal.SIGPROF:
+                raise _TooHardError(f"no verdict within {self.processor_seconds:g} s of the processor") from None
+            raise _TooHardError("the process ran out of memory or stack") from None
         return bool(reply["equal"]), reply.get("problem")
+
+    @property
+    def pids(self) -> list[int]:
+        """The process, once it has been started."""
+        return self._pool.pids
 
     def close(self) -> None:
         """End the process, if one runs; a later comparison starts another."""
         with self._lock:
             if os.getpid() == self._owner:
-                self._stop()
+                self._pool.close()
+                self._pool = self._new_pool()
 
     def _forget(self) -> None:
         """Drop what a fork has copied from the parent: its process, its pipes and a lock that may be held for ever."""
-        inherited, self._worker = self._worker, None
-        self._lock, self._owner, self._is_ready = threading.Lock(), os.getpid(), False
-        if inherited is not None:
-            inherited.disown()
+        self._pool.disown()
+        self._pool, self._lock, self._owner = self._new_pool(), threading.Lock(), os.getpid()
 
-    def _find_worker(self) -> LineProcess:
-        """Return a process that listens; one that died while idle is replaced first."""
-        if self._worker is not None and not self._worker.is_running():
-            self._stop()
-        for tries_left in reversed(range(TRIES)):
-            worker = self._worker or self._spawn()
-            if self._is_ready:
-                break
-            try:
-                worker.receive(START_SECONDS)
-                self._is_ready = True
-            except ProcessLostError as error:
-                self._stop()
-                is_killed = worker.ended_by is not None and not isinstance(error, TooSlowError)
-                if not (is_killed and tries_left):
-                    raise ConfigError(
-                        f"math-verify's process did not start ({error}); to see why: {worker.command}"
-                    ) from error
-        return worker
-
-    def _spawn(self) -> LineProcess:
+    def _new_pool(self) -> Pool:
         # numpy under a memory limit must not reserve space for a thread per core.
         environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         limits = [str(self.memory_bytes), f"{self.seconds:g}", f"{self.processor_seconds:g}"]
-        self._worker = LineProcess([str(WORKER), *limits], environment=environment, quiet=True)
-        return self._worker
-
-    def _stop(self) -> None:
-        if self._worker is not None:
-            self._worker.close()
-        self._worker, self._is_ready = None, False
+        return Pool(1, partial(LineProcess, [str(WORKER), *limits], environment=environment, quiet=True))
