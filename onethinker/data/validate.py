@@ -6,22 +6,20 @@ Media are opened as far as their headers; what only decoding can tell is found w
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from onethinker.core.errors import AnswerError, DataError, MediaError
-from onethinker.core.geometry import Span
 from onethinker.core.grammar import find_answer, parse_response, show
 from onethinker.core.sample import Sample
 from onethinker.data.formats.released import (
     Record,
     check_answer,
-    media_paths,
     read_line,
     read_records,
     sample_from_record,
 )
+from onethinker.data.media_checks import Usable, check_media, in_pixels, no_file
 from onethinker.media.headers import Header, read_headers
 from onethinker.tasks import parse_truth, task_of
 
@@ -33,16 +31,12 @@ NEEDS: Mapping[Need, str] = {
 """What a stage learns from, and what to say of a record without it."""
 SHOWN = 5
 """Records of a kind of problem that a message names; of the rest it says how many there are."""
-BEYOND_S, BEYOND_SHARE = 0.5, 0.02
-"""A time may lie so far behind the end of a clip, in seconds or as a share of its length: lengths are rounded."""
-SMALL_PX, MOST_LIKELY_PX = 800, 10
-"""So many boxes, all inside the pixels of pictures or clips with a side of at most that, are taken for pixels:
-thousandths would not be.
-"""
 _EXACT = frozenset({"multiple choice", "numerical"})
 """Tasks whose answers are right or wrong, and compared in microseconds."""
-_LIKE = 0.02
-"""Shapes that differ by less are one shape."""
+IN_PIXELS = (
+    "the boxes look like pixels: all of them lie inside the pixels of their small pictures; they must be thousandths of"
+    " the frame"
+)
 SHORT_BYTES = 2**21
 """Files of at most so many bytes are read in well under a second."""
 
@@ -58,15 +52,6 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.file}, row {self.row}: {self.text}"
-
-
-@dataclass(frozen=True)
-class Usable:
-    """A record that can be used, and where it stands."""
-
-    file: Path
-    row: int
-    sample: Sample
 
 
 @dataclass(frozen=True)
@@ -132,7 +117,7 @@ def check_files(
             continue
         fields, record, said = found
         try:
-            said = [*said, *_check_media(fields, record, headers)]
+            said = [*said, *check_media(fields, record, headers)]
         except DataError as error:
             wrong.append(Problem(record.file, record.row, str(error)))
             continue
@@ -149,7 +134,8 @@ def check_files(
             f" {listed(unreadable, len(read))}"
         )
     whole = {path: header for path, header in headers.items() if isinstance(header, Header)}
-    return Checked(tuple(records), tuple(wrong), tuple(unreadable), (*warnings, *_pixels(records, whole)), whole)
+    warnings += [Problem(record.file, record.row, IN_PIXELS, "pixels") for record in in_pixels(records, whole)]
+    return Checked(tuple(records), tuple(wrong), tuple(unreadable), tuple(warnings), whole)
 
 
 def glance_at(files: Iterable[Path], *, need: Need, invalid: Literal["error", "skip"] = "error") -> None:
@@ -191,24 +177,9 @@ def _glance(file: Path, row: int, record: Record, need: Need) -> Problem | None:
     if isinstance(found, Problem):
         return found
     absent = next(
-        (said for medium in found[1].sample.media if isinstance(medium, Path) and (said := _no_file(medium))), None
+        (said for medium in found[1].sample.media if isinstance(medium, Path) and (said := no_file(medium))), None
     )
     return None if absent is None else Problem(file, row, absent)
-
-
-def _no_file(medium: Path) -> str | None:
-    """Return why a path is no file that can be opened; None where it is one."""
-    try:
-        if medium.is_file():
-            return None
-        is_other = medium.exists()
-    except OSError as error:  # a folder that may not be searched, a name that is too long
-        return f"{show(str(medium))} cannot be opened: {error.strerror or error}"
-    return (
-        f"{medium} is a folder or device; a picture or video must be one file"
-        if is_other
-        else f"there is no file {medium}"
-    )
 
 
 def check_sample(sample: Sample, *, need: Need) -> list[tuple[str, str]]:
@@ -268,7 +239,7 @@ def _check_response(sample: Sample) -> list[tuple[str, str]]:
     if (
         sample.truth
         and sample.problem_type in _EXACT
-        and not task.score(said, task.parse(sample.truth, sample.options), "paper").accuracy
+        and not task.score(said, parse_truth(sample.truth, task, sample.options), "paper").accuracy
     ):
         text_of_both = f"the response answers {show(answer)}, the record's own reference is {show(sample.truth)}"
         warnings.append(("contradiction", text_of_both))
@@ -282,157 +253,3 @@ def _check_response(sample: Sample) -> list[tuple[str, str]]:
             )
         )
     return warnings
-
-
-def _check_media(fields: Record, record: Usable, headers: Mapping[Path, Header | MediaError]) -> list[tuple[str, str]]:
-    """Return warnings about a record's media. Raises: DataError: they cannot be meant. MediaError: they cannot be
-    read.
-    """
-    sample, images = record.sample, set(media_paths(fields, record.file.parent)[0])
-    names = {"image": "images", "video": "videos"} if not fields.get("path") else {"image": "path", "video": "path"}
-    found: dict[Path, Header] = {}
-    warnings = []
-    for medium in dict.fromkeys(sample.media):
-        assert isinstance(medium, Path)  # a file names nothing else
-        if absent := _no_file(medium):
-            raise DataError(absent)
-        header = headers[medium]
-        if isinstance(header, MediaError):
-            raise header
-        kind = "image" if medium in images else "video"
-        if header.kind != kind:
-            raise DataError(_wrong_kind(names[kind], medium, header))
-        if header.missing_bytes:
-            text = (
-                f"{medium} is cut short: {header.missing_bytes:,} bytes are missing at its end, and their frames are"
-                " left out"
-            )
-            warnings.append(("cut", text))
-        found[medium] = header
-    _check_times(sample, found)
-    _check_masks(sample, found)
-    return warnings if found else [*warnings, ("no media", "there is no picture or video to the question")]
-
-
-def _wrong_kind(name: str, medium: Path, header: Header) -> str:
-    if header.kind == "video":
-        return (
-            f"{name!r} names {medium} as a picture, but it is a video (or an animation): name it in 'videos', with"
-            " 'data_type' video"
-        )
-    return (
-        f"{name!r} names {medium} as a video, but it is a picture: name it in 'images', with 'data_type' image; frames"
-        " of a video have to be one video file"
-    )
-
-
-@cache
-def _seen(path: Path) -> tuple[float, int, int]:
-    """Return the length in seconds and the upright size of a video, as reading it gives them. Raises: MediaError."""
-    from onethinker.media.budget import MediaBudget
-    from onethinker.media.reading import read_clip
-
-    clip = read_clip(path, MediaBudget(max_frames=1))
-    return clip.duration_s, clip.source_width, clip.source_height
-
-
-def _check_times(sample: Sample, headers: Mapping[Path, Header]) -> None:
-    """Raise DataError for an answer about a time at which the clip is over; the header's word is not enough for
-    that.
-    """
-    videos = [(path, header) for path, header in headers.items() if header.kind == "video"]
-    last, what = _last_moment(sample)
-    if len(videos) != 1 or last is None:
-        return
-    [(path, header)] = videos
-    if header.duration_s is not None and last <= _latest(header.duration_s):
-        return
-    length_s = _seen(path)[0]
-    if last > _latest(length_s):
-        raise DataError(f"{what} {last:g} s, but {path} ends at {length_s:.2f} s; times are seconds from its start")
-
-
-def _latest(length_s: float) -> float:
-    return length_s + max(BEYOND_S, BEYOND_SHARE * length_s)
-
-
-def _last_moment(sample: Sample) -> tuple[float | None, str]:
-    """Return the last second that the reference answer speaks of, and how it does; None for a task without times."""
-    answer: Any = None
-    if sample.truth:
-        answer = parse_truth(sample.truth, task_of(sample), sample.options)
-    span = answer if isinstance(answer, Span) else getattr(answer, "span", None)
-    moments = [(span.end, "'time' ends at")] if span is not None else []
-    boxes = getattr(answer, "boxes", None)
-    if isinstance(boxes, Mapping) and sample.problem_type == "tracking":
-        moments.append((float(max(boxes)), f"'boxes' has the key {max(boxes) + 1}, which stands for second"))
-    if hasattr(answer, "time_s"):
-        moments.append((answer.time_s, "'time' is"))
-    return max(moments, default=(None, ""))
-
-
-def _check_masks(sample: Sample, headers: Mapping[Path, Header]) -> None:
-    """Raise DataError for truth masks, or a resolution, of another shape than the first medium has."""
-    sides = _mask_sides(sample)
-    if not sides or not headers:
-        return
-    path, header = next(iter(headers.items()))
-    if all(_is_like(side, (header.width, header.height)) for _, side in sides):
-        return
-    size = _seen(path)[1:] if header.kind == "video" else (header.width, header.height)
-    if problem := mask_problem(sample, *size):
-        raise DataError(f"{problem} of {path}")
-
-
-def mask_problem(sample: Sample, width: int, height: int) -> str | None:
-    """Return what is wrong with the shape of a sample's truth masks beside a picture or clip of this size; None if
-    nothing is.
-    """
-    for name, side in _mask_sides(sample):
-        if not _is_like(side, (width, height)):
-            swapped = "its sides are swapped: " if _is_like(side[::-1], (width, height)) else ""
-            return f"{name}: {swapped}it is {side[0]} wide and {side[1]} high, beside the {width} x {height}"
-    return None
-
-
-def _mask_sides(sample: Sample) -> list[tuple[str, tuple[int, int]]]:
-    """Return the width and height of every run-length mask and of 'resolution', once each, with the field's name."""
-    name = "a mask's 'size' (height, width) in 'segmentation_output'"
-    marks = [mark for marks in sample.masks.frames.values() for mark in marks] if sample.masks else []
-    sizes = [mark.get("size") for mark in marks if not isinstance(mark, Path)]
-    sides = [
-        (name, (size[1], size[0]))
-        for size in sizes
-        if isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)
-    ]
-    return list(dict.fromkeys(sides + ([("'resolution'", sample.resolution)] if sample.resolution else [])))
-
-
-def _is_like(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    return abs(a[0] * b[1] - a[1] * b[0]) <= _LIKE * a[1] * b[0]
-
-
-def _pixels(records: Sequence[Usable], headers: Mapping[Path, Header]) -> list[Problem]:
-    """Return a warning where all boxes about small pictures or clips lie inside their pixels, which thousandths seldom
-    do.
-    """
-    inside: list[Usable] = []
-    count = 0
-    for record in records:
-        sample = record.sample
-        header = headers.get(sample.media[0]) if sample.media and isinstance(sample.media[0], Path) else None
-        if header is None or min(header.width, header.height) > SMALL_PX or not sample.truth:
-            continue
-        task = task_of(sample)
-        boxes = task.boxes(parse_truth(sample.truth, task, sample.options)).values()
-        if boxes:
-            count += 1
-            if all(box.x2 <= header.width and box.y2 <= header.height for box in boxes):
-                inside.append(record)
-    if count < MOST_LIKELY_PX or len(inside) < count:
-        return []
-    text = (
-        "the boxes look like pixels: all of them lie inside the pixels of their small pictures; they must be"
-        " thousandths of the frame"
-    )
-    return [Problem(record.file, record.row, text, "pixels") for record in inside]

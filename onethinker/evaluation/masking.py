@@ -16,7 +16,7 @@ from onethinker.core.frames import Clip
 from onethinker.core.masks import decode_rle
 from onethinker.core.sample import PICTURE, Sample
 from onethinker.core.sources import Source
-from onethinker.data.validate import mask_problem
+from onethinker.data.media_checks import mask_problem
 from onethinker.evaluation.mask_metrics import sample_mask_metrics
 from onethinker.evaluation.results import (
     Result,

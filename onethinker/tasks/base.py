@@ -74,6 +74,10 @@ class Task(ABC, Generic[A]):
         """Return the boxes of an answer by their second (a picture: 0), in order; {} for a task without boxes."""
         return {}
 
+    def last_moment(self, answer: A) -> tuple[float, str] | None:
+        """Return the last second that an answer speaks of, and how it does; None for a task without times."""
+        return None
+
     @abstractmethod
     def draw(self, clip: Clip, answer: A) -> Clip:
         """Return the clip with the answer drawn in."""

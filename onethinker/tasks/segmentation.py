@@ -121,6 +121,10 @@ class VideoSegmentation(_Segmentation):
         fields = parse_fields(text, "time", "boxes", "positive_points", "negative_points")
         return _selection(fields, time_s=as_second(fields["time"], "'time'"))
 
+    def last_moment(self, answer: Selection) -> tuple[float, str]:
+        """Return its moment."""
+        return answer.time_s, "'time' is"
+
     def draw(self, clip: Clip, answer: Selection) -> Clip:
         """Return the video with the box and the points around their moment."""
         return draw_around(clip, answer.time_s, lambda moment: _draw_selection(moment, answer))

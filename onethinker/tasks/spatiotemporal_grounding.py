@@ -79,6 +79,10 @@ class SpatiotemporalGrounding(Task[Tube]):
         """Return the boxes by second."""
         return {float(second): box for second, box in answer.boxes.items()}
 
+    def last_moment(self, answer: Tube) -> tuple[float, str]:
+        """Return its last second."""
+        return answer.span.end, "'time' ends at"
+
     def draw(self, clip: Clip, answer: Tube) -> Clip:
         """Return the video with a bar of its time, the box and the trail that it leaves."""
         return draw_span(draw_track(clip, answer.boxes), answer.span)

@@ -33,6 +33,10 @@ class TemporalGrounding(Task[Span]):
         tiou = span_iou(answer, truth)
         return Score(tiou, {"tIoU": tiou, **recalls(tiou, 0.3, 0.5, 0.7)})
 
+    def last_moment(self, answer: Span) -> tuple[float, str]:
+        """Return its last second."""
+        return answer.end, "'time' ends at"
+
     def draw(self, clip: Clip, answer: Span) -> Clip:
         """Return the video with a bar of its time and the span in it."""
         return draw_span(clip, answer)

@@ -61,6 +61,11 @@ class Tracking(Task[Track]):
         """Return the boxes by second."""
         return {float(second): box for second, box in answer.boxes.items()}
 
+    def last_moment(self, answer: Track) -> tuple[float, str]:
+        """Return its last second."""
+        last = max(answer.boxes)
+        return last, f"'boxes' has the key {last + 1}, which stands for second"
+
     def draw(self, clip: Clip, answer: Track) -> Clip:
         """Return the video with the box and the trail that it leaves."""
         return draw_track(clip, answer.boxes)
