@@ -9,7 +9,7 @@ from onethinker.tasks.base import Profile
 from onethinker.tasks.grading import Grade, grade_response
 
 if TYPE_CHECKING:
-    from onethinker.data.formats.released import Record
+    from onethinker.data.formats.records import Record
 
 BAR_FROM_ROWS = 1000
 """Shorter files are graded before a bar could be read."""
@@ -30,7 +30,7 @@ def grade(*, input: Path, output: Path, rewards: Profile = "paper") -> None:
     from rich.console import Console
     from rich.progress import track
 
-    from onethinker.data.formats.released import read_records, write_records
+    from onethinker.data.formats.records import read_records, write_records
     from onethinker.storage.atomic import check_writable
 
     check_writable(output)
@@ -56,7 +56,8 @@ def grade_record(record: "Record", profile: Profile, *, where: str) -> "Record":
 
 def _grade(record: "Record", profile: Profile) -> Grade:
     from onethinker.core.grammar import show
-    from onethinker.data.formats.released import read_options, read_task, read_truth
+    from onethinker.data.formats.fields import read_options
+    from onethinker.data.formats.released import read_task, read_truth
 
     task, options = read_task(record), read_options(record)
     truth = read_truth(record, task, options)

@@ -8,7 +8,8 @@ from pathlib import Path
 from onethinker.core.errors import DataError, MediaError
 from onethinker.core.grammar import show
 from onethinker.core.sample import Sample
-from onethinker.data.formats.released import Record, media_paths
+from onethinker.data.formats.forms import read_form
+from onethinker.data.formats.records import Record
 from onethinker.media.headers import Header
 from onethinker.tasks import parse_truth, task_of
 
@@ -35,7 +36,7 @@ def check_media(fields: Record, record: Usable, headers: Mapping[Path, Header | 
     """Return warnings about a record's media. Raises: DataError: they cannot be meant. MediaError: they cannot be
     read.
     """
-    sample, images = record.sample, set(media_paths(fields, record.file.parent)[0])
+    sample, images = record.sample, set(read_form(fields, record.file.parent).images)
     names = {"image": "images", "video": "videos"} if not fields.get("path") else {"image": "path", "video": "path"}
     found: dict[Path, Header] = {}
     warnings = []

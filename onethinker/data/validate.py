@@ -12,13 +12,8 @@ from typing import Literal
 from onethinker.core.errors import AnswerError, DataError, MediaError
 from onethinker.core.grammar import find_answer, parse_response, show
 from onethinker.core.sample import Sample
-from onethinker.data.formats.released import (
-    Record,
-    check_answer,
-    read_line,
-    read_records,
-    sample_from_record,
-)
+from onethinker.data.formats.records import Record, read_line, read_records
+from onethinker.data.formats.released import check_answer, sample_from_record
 from onethinker.data.media_checks import Usable, check_media, in_pixels, no_file
 from onethinker.media.headers import Header, read_headers
 from onethinker.tasks import parse_truth, task_of

@@ -20,7 +20,7 @@ from onethinker.core.frames import Clip
 from onethinker.core.grammar import without_opening
 from onethinker.core.request import Request
 from onethinker.core.sample import Medium, Sample
-from onethinker.data.formats.released import write_records
+from onethinker.data.formats.records import write_records
 from onethinker.data.mixture import Mixture
 from onethinker.data.validate import Checked
 from onethinker.families.folder import ModelSettings, load_adapters, save_model

@@ -11,7 +11,8 @@ from PIL import Image
 
 from onethinker.cli import main
 from onethinker.core.sample import Sample
-from onethinker.data.formats.released import write_records, write_samples
+from onethinker.data.formats.records import write_records
+from onethinker.data.formats.released import write_samples
 from onethinker.media.writing import write_video
 
 

@@ -38,7 +38,7 @@ def test_each_line_comes_back_with_its_grade(tmp_path):
             "format": 1.0,
             "structure": 0.5,
             "metrics": {"accuracy": 1.0},
-            "problems": [],
+            "problems": {},
         },
     }
     assert {name: value for name, value in wrong.items() if name != "grade"} == WRONG

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from onethinker.core.errors import DataError
-from onethinker.data.formats.released import write_records
+from onethinker.data.formats.records import write_records
 from onethinker.data.validate import check_files
 
 TAGGED = "<think>I see.</think><answer>{}</answer>"

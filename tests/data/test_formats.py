@@ -8,7 +8,8 @@ import pytest
 from onethinker.core.errors import DataError, StorageError
 from onethinker.core.frames import Clip
 from onethinker.core.sample import PICTURE, Masks, Sample
-from onethinker.data.formats.released import read_records, read_samples, write_records, write_samples
+from onethinker.data.formats.records import read_records, write_records
+from onethinker.data.formats.released import read_samples, write_samples
 
 RL = {
     "problem_id": 7,

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from onethinker.core.errors import DataError
-from onethinker.data.formats.released import write_records, write_samples
+from onethinker.data.formats.records import write_records
+from onethinker.data.formats.released import write_samples
 from onethinker.data.mixture import Mixture
 from onethinker.tasks import all_tasks, task_of
 

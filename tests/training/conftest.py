@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from onethinker.core.request import Request
-from onethinker.data.formats.released import write_records
+from onethinker.data.formats.records import write_records
 from onethinker.data.synthetic import make_sample
 from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
 from onethinker.inference.encode import build_request, encode_requests

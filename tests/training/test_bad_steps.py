@@ -12,7 +12,7 @@ from torch import nn
 
 from onethinker.cli import main
 from onethinker.core.errors import ConfigError, TrainingError
-from onethinker.data.formats.released import write_records
+from onethinker.data.formats.records import write_records
 from onethinker.families.folder import ModelSettings, save_model
 from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
 from onethinker.rl.loop import train_rl

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from onethinker.commands.console import watching_training
 from onethinker.core.errors import DataError
-from onethinker.data.formats.released import write_records
+from onethinker.data.formats.records import write_records
 from onethinker.data.mixture import Mixture
 from onethinker.report.terminal import Progress
 from onethinker.rl.loop import train_rl

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from onethinker.data.formats.released import write_records
+from onethinker.data.formats.records import write_records
 from onethinker.rl.advantages import ema_grpo
 from onethinker.rl.groups import Group
 from onethinker.rl.rollouts import Rollout

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from onethinker.data.formats.released import write_records
+from onethinker.data.formats.records import write_records
 from onethinker.families.tiny import save_tiny
 from onethinker.training.state.checkpoint import RunFolder, find_damage
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from onethinker.commands.dispatch import dispatch
 from onethinker.core.errors import ConfigError, DataError
-from onethinker.data.formats.released import write_records
+from onethinker.data.formats.records import write_records
 from onethinker.data.synthetic import write_dataset
 from onethinker.data.validate import check_files
 from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny_processor

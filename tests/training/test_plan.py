@@ -11,7 +11,7 @@ from PIL import Image
 
 from onethinker.commands.dispatch import dispatch
 from onethinker.core.errors import ConfigError, DataError, EngineError
-from onethinker.data.formats.released import write_records
+from onethinker.data.formats.records import write_records
 from onethinker.data.validate import check_files
 from onethinker.families.registry import family_of
 from onethinker.families.tiny import TINY_BUDGET, build_tiny, save_tiny

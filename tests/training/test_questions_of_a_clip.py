@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from onethinker.core.frames import Clip
 from onethinker.core.request import Request
-from onethinker.data.formats.released import write_records
+from onethinker.data.formats.records import write_records
 from onethinker.data.synthetic import write_dataset
 from onethinker.families.tiny import TINY_BUDGET
 from onethinker.inference.encode import encode_requests, split_questions

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from onethinker.data.formats.released import write_records
+from onethinker.data.formats.records import write_records
 from onethinker.data.mixture import Mixture
 from onethinker.data.synthetic import write_dataset
 from onethinker.inference.encode import build_request

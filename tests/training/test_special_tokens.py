@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from onethinker.core.sample import Sample
-from onethinker.data.formats.released import write_records
+from onethinker.data.formats.records import write_records
 from onethinker.families.tiny import SPECIAL_TOKENS
 from onethinker.rl.groups import _as_read
 from onethinker.training.config import SftRecipe

@@ -11,7 +11,7 @@ from PIL import Image
 
 from onethinker import Thinker
 from onethinker.core.request import Request, SamplingParams
-from onethinker.data.formats.released import write_records
+from onethinker.data.formats.records import write_records
 from onethinker.families.folder import ModelSettings, save_model
 from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny, build_tiny_processor
 from onethinker.inference.encode import answer_opening, encode_requests

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from onethinker.commands.dispatch import dispatch
 from onethinker.core.errors import ConfigError
 from onethinker.core.request import Request
-from onethinker.data.formats.released import write_records
+from onethinker.data.formats.records import write_records
 from onethinker.data.synthetic import make_sample
 from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
 from onethinker.inference.encode import build_request, encode_requests

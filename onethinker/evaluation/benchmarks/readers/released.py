@@ -7,7 +7,8 @@ from pathlib import Path
 
 from onethinker.core.errors import DataError
 from onethinker.core.sample import Sample
-from onethinker.data.formats.released import read_records, sample_from_record
+from onethinker.data.formats.records import read_records
+from onethinker.data.formats.released import sample_from_record
 from onethinker.evaluation.benchmarks.readers.files import Bad, refuse
 from onethinker.evaluation.benchmarks.readers.masks import with_truth_from_masks
 

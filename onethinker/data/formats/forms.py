@@ -1,0 +1,128 @@
+"""The forms in which the release writes a sample: what each says in fields of its own.
+
+RL          {"problem": "<image>Where is the cat?", "answer": "<answer>…</answer>", "images": ["a.jpg"], …}
+evaluation  {"problem": "Where is the cat?", "solution": "<answer>…</answer>", "path": "a.jpg", …}
+SFT         {"messages": [{"role": "user", "content": "<image>…"}, {"role": "assistant", "content": "<think>…"}],
+             "images": ["a.jpg"], …}
+
+Another form is one more function, and one more row of `FORMS`.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from onethinker.core.errors import DataError
+from onethinker.core.grammar import show
+from onethinker.data.formats.fields import has, read_text
+from onethinker.data.formats.records import Record
+
+_PLACEHOLDER = re.compile(r"<(image|video)>")
+_LEADING = re.compile(r"\s*(?:<(?:image|video)>\s*)*")
+_OWN_LINE = re.compile(r"^[ \t]*(?:<(?:image|video)>[ \t]*)+$\n?", re.MULTILINE)
+_ADDRESS = re.compile(r"(?:https?|s3|gs|hf|file|ftp)://|data:[a-z]+/", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The question as it is written, a whole model text if there is one, and the media by kind.
+
+    `is_tagged` says whether the question places its media with <image> and <video>.
+    """
+
+    problem: str
+    response: str | None
+    images: list[Path]
+    videos: list[Path]
+    is_tagged: bool = True
+
+
+def read_form(record: Record, root: Path) -> Parts:
+    """Return what a record of any form says. Raises: DataError: names the field."""
+    return next(read for field, read in FORMS if field is None or has(record, field))(record, root)
+
+
+def read_sft(record: Record, root: Path) -> Parts:
+    """Return a conversation of one turn each. Raises: DataError."""
+    messages = record["messages"]
+    turns = messages if isinstance(messages, list) else []
+    roles = [turn.get("role") if isinstance(turn, dict) else None for turn in turns]
+    contents = [turn.get("content") if isinstance(turn, dict) else None for turn in turns]
+    if roles != ["user", "assistant"] or not all(isinstance(content, str) and content.strip() for content in contents):
+        raise DataError(
+            f"'messages' must be one user and one assistant turn with texts as 'content', got roles {show(roles)}"
+        )
+    if has(record, "path"):
+        raise DataError("'path' must not stand beside 'messages'; name files in 'images' or 'videos'")
+    return Parts(str(contents[0]), str(contents[1]), *_listed(record, root))
+
+
+def read_evaluation(record: Record, root: Path) -> Parts:
+    """Return a question about the one file in "path", or about that video and the picture in "additional_path"."""
+    images, videos = _listed(record, root)
+    if images or videos:
+        raise DataError("'path' must not stand beside 'images' or 'videos'")
+    (images if str(record.get("data_type")).strip().lower() == "image" else videos).append(
+        root / read_text(record, "path")
+    )
+    if has(record, "additional_path"):
+        images.append(root / read_text(record, "additional_path"))
+    return Parts(read_text(record, "problem"), _response(record), images, videos, is_tagged=False)
+
+
+def read_rl(record: Record, root: Path) -> Parts:
+    """Return a question about the files in "images" and "videos". Raises: DataError."""
+    return Parts(read_text(record, "problem"), _response(record), *_listed(record, root))
+
+
+FORMS: tuple[tuple[str | None, Callable[[Record, Path], Parts]], ...] = (
+    ("messages", read_sft),
+    ("path", read_evaluation),
+    (None, read_rl),
+)
+"""The field by which a record is known to be of a form, and what reads it; the first that fits counts."""
+
+
+def _response(record: Record) -> str | None:
+    return read_text(record, "response") if has(record, "response") else None
+
+
+def _listed(record: Record, root: Path) -> tuple[list[Path], list[Path]]:
+    named: dict[str, list[Path]] = {}
+    for name in ("images", "videos"):
+        items = record.get(name) or []
+        if not isinstance(items, list) or not all(isinstance(item, str) and item for item in items):
+            raise DataError(f"{name!r} must be a list of paths, got {show(items)}")
+        if addresses := [item for item in items if _ADDRESS.match(item)]:
+            raise DataError(f"{name!r} must name files, got {show(addresses[0])}; save it as a file and name that")
+        named[name] = [root / item for item in items]
+    return named["images"], named["videos"]
+
+
+def place_media(parts: Parts) -> tuple[str, tuple[Path, ...]]:
+    """Return the question and the media in the order of their placeholders, videos first where there are none.
+
+    Placeholders before the question, and those that have lines of their own, are taken out; one among the words is left
+    there, because a question may be about the tag itself. Where those before the question stand for all media, and in
+    the evaluation form, which needs none (`is_tagged` false), what comes later is only words.
+    """
+    problem, images, videos, is_tagged = parts.problem, parts.images, parts.videos, parts.is_tagged
+    start = _LEADING.match(problem)
+    leading = _PLACEHOLDER.findall(start[0] if start else "")
+    kinds = (
+        leading if not is_tagged or _counts(leading) == (len(images), len(videos)) else _PLACEHOLDER.findall(problem)
+    )
+    in_order = (*videos, *images)
+    if kinds and is_tagged:
+        for kind, paths in (("image", images), ("video", videos)):
+            if kinds.count(kind) != len(paths):
+                raise DataError(f"'problem' has {kinds.count(kind)} times <{kind}>, but there are {len(paths)} {kind}s")
+        queues = {"image": iter(images), "video": iter(videos)}
+        in_order = tuple(next(queues[kind]) for kind in kinds)
+    question = _LEADING.sub("", problem, count=1)
+    return (_OWN_LINE.sub("", question) if len(kinds) > len(leading) else question).strip(), in_order
+
+
+def _counts(kinds: Sequence[str]) -> tuple[int, int]:
+    return kinds.count("image"), kinds.count("video")
