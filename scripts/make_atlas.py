@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 import resvg_py
-from onethinker.synthetic.world.things import KINDS_OF_THINGS, STYLES
 from PIL import Image
+
+from onethinker.data.synthetic.world.things import KINDS_OF_THINGS, STYLES
 
 PACKAGES = {"noto": "noto", "fluent": "fluent-emoji-flat", "twemoji": "twemoji", "openmoji": "openmoji"}
 COLUMNS = 16

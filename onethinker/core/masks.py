@@ -1,11 +1,10 @@
-"""Masks: COCO run-length coding, and how well one mask covers another (IoU, J, F, J&F, cIoU).
+"""Masks: COCO run-length coding, and how well one mask covers another (IoU, which DAVIS calls J, and F).
 
 A mask is a boolean array (height, width); a video's masks are a sequence of them, one a frame.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,18 +18,6 @@ BOUNDARY_TOLERANCE = 0.008
 """How far two outlines may lie apart and still match, as a share of the frame's diagonal. Source: DAVIS."""
 MAX_MASK_PIXELS = 2**27
 """Larger masks are refused: sixteen times an 8K frame is a mistake, or an attack on memory."""
-
-
-class VideoScore(NamedTuple):
-    """A video's region overlap (J) and outline agreement (F), each the mean over its frames."""
-
-    j: float
-    f: float
-
-    @property
-    def j_and_f(self) -> float:
-        """The mean of both (J&F)."""
-        return (self.j + self.f) / 2
 
 
 def encode_rle(mask: Mask) -> dict[str, Any]:
@@ -98,23 +85,6 @@ def mask_iou(a: Mask, b: Mask) -> float:
     return int(np.count_nonzero(a & b)) / union if union else 1.0
 
 
-def cumulative_iou(pairs: Iterable[tuple[Mask, Mask]]) -> float:
-    """Return the overlap of all pairs together as a share of what they cover together (cIoU); large objects count more.
-
-    Pairs that are all empty give 1. Source: the referring segmentation benchmarks (RefCOCO).
-
-    >>> full, half = np.ones((1, 4), bool), np.array([[True, True, False, False]])
-    >>> cumulative_iou([(full, full), (half, full)])
-    0.75
-    """
-    shared = union = 0
-    for a, b in pairs:
-        _check_shapes(a, b)
-        shared += int(np.count_nonzero(a & b))
-        union += int(np.count_nonzero(a | b))
-    return shared / union if union else 1.0
-
-
 def boundary_f(answer: Mask, truth: Mask) -> float:
     """Return how well the outlines of two masks agree, 0 to 1: the F of precision and recall within a tolerance.
 
@@ -129,22 +99,6 @@ def boundary_f(answer: Mask, truth: Mask) -> float:
     precision = np.count_nonzero(answer_edge & _grown(truth_edge, radius_px)) / np.count_nonzero(answer_edge)
     recall = np.count_nonzero(truth_edge & _grown(answer_edge, radius_px)) / np.count_nonzero(truth_edge)
     return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
-
-
-def score_video(answers: Sequence[Mask], truths: Sequence[Mask]) -> VideoScore:
-    """Return J and F of a video, each the mean over its frames.
-
-    Raises: ValueError: there are no frames, or not as many of one as of the other.
-    """
-    if not truths or len(answers) != len(truths):
-        raise ValueError(
-            f"expected one answer mask for each of at least one frame, got {len(answers)} for {len(truths)}"
-        )
-    pairs = list(zip(answers, truths, strict=True))
-    return VideoScore(
-        sum(mask_iou(answer, truth) for answer, truth in pairs) / len(pairs),
-        sum(boundary_f(answer, truth) for answer, truth in pairs) / len(pairs),
-    )
 
 
 def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:

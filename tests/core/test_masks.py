@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from onethinker.core.errors import DataError
-from onethinker.core.masks import boundary_f, cumulative_iou, decode_rle, encode_rle, mask_iou, outline, score_video
+from onethinker.core.masks import boundary_f, decode_rle, encode_rle, mask_iou, outline
 
 
 def square(top: int, left: int, side: int, *, size: int = 100) -> np.ndarray:
@@ -83,12 +83,6 @@ def test_two_empty_masks_agree_and_one_empty_mask_does_not() -> None:
     assert mask_iou(empty, square(0, 0, 10)) == boundary_f(empty, square(10, 10, 10)) == 0
 
 
-def test_cumulative_iou_counts_pixels_not_pictures() -> None:
-    large, small = square(0, 0, 90), square(0, 0, 10)
-    assert cumulative_iou([(large, large), (np.zeros_like(small), small)]) == 8100 / 8200
-    assert cumulative_iou([]) == 1
-
-
 def test_f_forgives_two_pixels_of_a_100_pixel_frame_and_not_three() -> None:
     assert boundary_f(square(20, 20, 40), square(22, 20, 40)) == 1
     assert boundary_f(square(20, 20, 40), square(23, 20, 40)) < 1
@@ -108,14 +102,6 @@ def test_a_mask_that_fills_the_frame_has_no_outline() -> None:
     assert not outline(np.ones((5, 5), dtype=bool)).any()
 
 
-def test_a_video_is_scored_by_the_mean_over_its_frames() -> None:
-    truth, wrong = square(20, 20, 40), np.zeros((100, 100), dtype=bool)
-    score = score_video([truth, wrong], [truth, truth])
-    assert (score.j, score.f, score.j_and_f) == (0.5, 0.5, 0.5)
-
-
-def test_masks_of_another_size_or_number_are_our_mistake() -> None:
+def test_masks_of_another_size_are_our_mistake() -> None:
     with pytest.raises(ValueError, match="same size"):
         mask_iou(np.ones((2, 2), bool), np.ones((2, 3), bool))
-    with pytest.raises(ValueError, match="got 0 for 0"):
-        score_video([], [])

@@ -20,7 +20,6 @@ from onethinker.evaluation.benchmarks.table import (
     published,
     published_values,
     read_benchmark,
-    statistics_of,
 )
 from onethinker.evaluation.metrics import RATIOS
 from onethinker.evaluation.parts import check_samples
@@ -203,7 +202,7 @@ def results(benchmark_name: str, *answers: str, truth: str, ids: tuple[str, ...]
         Result(
             key=str(number),
             sample_id=ids[number] if ids else str(number),
-            task=statistics_of(benchmark),
+            task=task.statistics,
             problem="?",
             truth=truth,
             response=answer,
@@ -299,7 +298,7 @@ def test_each_released_file_is_read(tmp_path, benchmark):
     (tmp_path / benchmark.layouts[0].files[0]).write_text(json.dumps(record) + "\n")
     [sample] = read_benchmark(benchmark, tmp_path)
     check_samples([sample])
-    assert (sample.id, sample.media, statistics_of(benchmark)) == ("3", (tmp_path / "media/a",), task.statistics)
+    assert (sample.id, sample.media) == ("3", (tmp_path / "media/a",))
 
 
 @pytest.mark.parametrize("benchmark", TABLES, ids=lambda benchmark: benchmark.key)

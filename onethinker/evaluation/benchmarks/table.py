@@ -16,7 +16,6 @@ from onethinker.evaluation.benchmarks.readers import expressions, got10k, refcoc
 from onethinker.evaluation.benchmarks.readers.files import Bad, refuse
 from onethinker.evaluation.benchmarks.readers.released import read_released, with_own_ids
 from onethinker.evaluation.benchmarks.readers.tables import Form, read_table
-from onethinker.tasks import find_task
 
 PUBLISHED_FILE = Path(__file__).with_name("published.csv")
 PAPER_MODEL, BASE_MODEL = "OneThinker-8B", "Qwen3-VL-8B-Instruct"
@@ -190,11 +189,6 @@ def describe(found: Found) -> dict[str, Any]:
         "layouts": [list(layout.files) for layout in benchmark.layouts],
         "note": benchmark.note,
     }
-
-
-def statistics_of(benchmark: Benchmark) -> str:
-    """Return the statistics name of a benchmark's task, as in results and in wording files."""
-    return find_task(benchmark.tasks[0], benchmark.data_type).statistics
 
 
 _PLAIN = Form()

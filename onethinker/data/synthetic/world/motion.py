@@ -52,10 +52,6 @@ class Track:
         times, rows = (*self.times_s, *(time_s for time_s, _ in stretch)), (*self._rows(), *(row for _, row in stretch))
         return Track(times, *(tuple(row[k] for row in rows) for k in range(4)))
 
-    def ends_at(self, time_s: float) -> "Track":
-        """Return this track with a last keyframe of the same pose at a second."""
-        return self.then(time_s, time_s) if time_s > self.times_s[-1] else self
-
     def sized(self, scale: float) -> "Track":
         """Return this track of a thing that is larger throughout."""
         return replace(self, sizes=tuple(size * scale for size in self.sizes))
