@@ -80,6 +80,18 @@ def find_answer(text: str) -> str:
     return text[opened + len("<answer>") : close].strip()
 
 
+def answer_text(text: str) -> str | None:
+    """Return the inside of the answer block that counts, None where there is none.
+
+    >>> answer_text("<answer> 2 </answer>"), answer_text("2")
+    ('2', None)
+    """
+    try:
+        return find_answer(text)
+    except AnswerError:
+        return None
+
+
 def without_opening(response: str, opening: str) -> str:
     r"""Return what a model has left to say of a whole response when its chat template has written the beginning.
 

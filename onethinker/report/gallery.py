@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from onethinker.core.errors import AnswerError
-from onethinker.core.grammar import find_answer, parse_response
+from onethinker.core.grammar import answer_text, parse_response
 from onethinker.evaluation.examples import answer_picture, is_sheet, masks_by_result, truth_picture
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.runs import Evaluation, Run
@@ -171,10 +171,8 @@ def _said(number: int, name: str, result: Result, picture: Path | None) -> Said:
         thinking = parse_response(result.response).thinking
     except AnswerError:
         thinking = ""
-    try:
-        answer = find_answer(result.response)
-    except AnswerError:
-        answer = result.response
+    answer = answer_text(result.response)
+    answer = result.response if answer is None else answer
     return Said(number, name, result, outcome_of(result), thinking, answer, _data_address(picture) if picture else None)
 
 

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from onethinker.core.errors import AnswerError, CheckpointError
 from onethinker.core.frames import Clip
-from onethinker.core.grammar import find_answer
+from onethinker.core.grammar import answer_text
 from onethinker.core.sample import Sample
 from onethinker.drawing.sheets import for_sheet, sheet_webp
 from onethinker.media.budget import MediaBudget
@@ -70,17 +70,10 @@ def _shown(group: Sampled, budget: MediaBudget) -> dict[str, Any]:
         "picture": _picture(clip, task, sample.truth, sample.options) or (_data_address(clip) if clip else None),
         "is_wide": clip is not None and len(clip.frames) > 1,
         "answers": [
-            {"text": text, "grade": grade, "picture": _picture(clip, task, _answer_in(text), sample.options)}
+            {"text": text, "grade": grade, "picture": _picture(clip, task, answer_text(text), sample.options)}
             for text, grade in zip(group.texts, group.grades, strict=True)
         ],
     }
-
-
-def _answer_in(text: str) -> str | None:
-    try:
-        return find_answer(text)
-    except AnswerError:
-        return None
 
 
 def _picture(clip: Clip | None, task: Task[Any], answer: str | None, options: tuple[str, ...]) -> str | None:

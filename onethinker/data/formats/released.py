@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from onethinker.core.errors import AnswerError, DataError
-from onethinker.core.grammar import find_answer, show
+from onethinker.core.grammar import answer_text, show
 from onethinker.core.sample import Sample
 from onethinker.core.suffixes import PICTURE_SUFFIXES
 from onethinker.data.formats.fields import READ, check_names_and_texts, has, read_id, read_options, read_text
@@ -147,9 +147,7 @@ def read_truth(record: Record, task: Task[Any], options: tuple[str, ...]) -> str
     if name is None:
         return ""
     truth = (
-        _answer_inside(read_form(record, Path()).response or "", otherwise="")
-        if name == "messages"
-        else _reference(record, name)
+        answer_text(read_form(record, Path()).response or "") or "" if name == "messages" else _reference(record, name)
     )
     if truth:
         check_answer(truth, task, options, what=repr(name))
@@ -182,7 +180,8 @@ def _reference(record: Record, name: str) -> str:
         raise DataError(f"{name!r} must be a text such as '<answer>…</answer>', got {show(value)}")
     if value[value.rfind("</think>") + 1 :].count("<answer>") > 1:
         raise DataError(f"{name!r} must be one answer, got several: {show(value)}")
-    return _answer_inside(value, otherwise=value.strip())
+    inside = answer_text(value)
+    return value.strip() if inside is None else inside
 
 
 def _task_and_data_type(record: Record, *, has_video: bool) -> tuple[Task[Any], Literal["image", "video"]]:
@@ -194,11 +193,3 @@ def _task_and_data_type(record: Record, *, has_video: bool) -> tuple[Task[Any], 
         raise DataError(f"'data_type' must be image, video or video-image, got {data_type!r}")
     kind: Literal["image", "video"] = "image" if data_type == "image" else "video"
     return find_task(problem_type, kind), kind
-
-
-def _answer_inside(text: str, *, otherwise: str) -> str:
-    """Return the inside of a text's answer block, or something else where it has none."""
-    try:
-        return find_answer(text)
-    except AnswerError:
-        return otherwise

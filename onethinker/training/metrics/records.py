@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from onethinker.core.errors import AnswerError, CheckpointError
-from onethinker.core.grammar import find_answer
+from onethinker.core.errors import CheckpointError
+from onethinker.core.grammar import answer_text
 from onethinker.tasks import Task, read_response
 
 Phase = Literal["data", "rollout", "grading", "reference", "update", "checkpoint"]
@@ -271,10 +271,7 @@ def note_answer(response: str) -> str:
     >>> note_answer("<think>a</think><answer> A </answer>"), note_answer("A")
     ('a', '')
     """
-    try:
-        said = " ".join(find_answer(response).lower().split())
-    except AnswerError:
-        return ""
+    said = " ".join((answer_text(response) or "").lower().split())
     if len(said) <= LONGEST_NOTE:
         return said
     return f"{said[: LONGEST_NOTE - 10]}… {hashlib.sha256(said.encode(errors='replace')).hexdigest()[:8]}"

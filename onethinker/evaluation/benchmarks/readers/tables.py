@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onethinker.core.errors import AnswerError, DataError
+from onethinker.core.errors import DataError
 from onethinker.core.grammar import show
 from onethinker.core.sample import Sample
 from onethinker.core.sources import REFERENCE_CHARS, TablePicture, picture_texts
 from onethinker.evaluation.benchmarks.readers.files import Bad, find_video, refuse
-from onethinker.tasks import find_task
+from onethinker.tasks import find_task, parse_truth
 
 CIRCLE = 1_000_000
 """A row whose index is so much larger than another's asks the same with its options turned. Source: VLMEvalKit."""
@@ -69,7 +69,7 @@ def read_table(path: Path, form: Form, bad: Bad = refuse) -> Iterator[Sample]:
                 continue
             kept += 1
             sample = _sample(row, path, form, media)
-        except (DataError, AnswerError) as error:
+        except DataError as error:
             bad(DataError(f"{where}: {error}"))
             continue
         yield sample
@@ -152,7 +152,7 @@ def _sample(row: Row, path: Path, form: Form, media: tuple[Path | TablePicture, 
     problem_type = "multiple choice" if is_choice else form.free_form
     data_type: Any = "video" if media and isinstance(media[0], Path) else "image"
     truth = _truth(row.fields, options)
-    find_task(problem_type, data_type).parse(truth, options)
+    parse_truth(truth, find_task(problem_type, data_type), options)
     used = {"index", "image", "question", "answer", *_OPTION_NAMES}
     return Sample(
         id=_get(row.fields, "index"),
