@@ -9,14 +9,14 @@ from typing import Protocol
 from onethinker.core.errors import ConfigError
 from onethinker.evaluation.config import EvaluationConfig, GradingConfig
 from onethinker.evaluation.examples import draw_examples
-from onethinker.evaluation.judge import Judge
 from onethinker.evaluation.masking import has_segmentation, measure_masks
 from onethinker.evaluation.parts import Part, read_parts
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.stages import answer, score
 from onethinker.inference.loading import check_model, load_engine
 from onethinker.media.prefetch import Decoders
-from onethinker.rewards.config import RewardModelSettings
+from onethinker.rewards.config import JudgeSettings
+from onethinker.rewards.judge import Judge
 from onethinker.segmenters.base import Segmenter, load_segmenter
 from onethinker.storage.atomic import check_writable
 from onethinker.storage.folders import JUDGE_FILE
@@ -115,9 +115,7 @@ def _open_judge(config: GradingConfig, output: Path) -> Judge | None:
         return None
     if not config.judge.startswith(("http://", "https://")):
         raise ConfigError(f"--judge must be an address such as http://host:8000/v1, got {config.judge!r}")
-    judge = Judge(
-        RewardModelSettings(kind="judge", address=config.judge, model=config.judge_model), output / JUDGE_FILE
-    )
+    judge = Judge(JudgeSettings(address=config.judge, model=config.judge_model), output / JUDGE_FILE)
     judge.try_out()
     return judge
 

@@ -10,7 +10,7 @@ from onethinker.core.request import SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.evaluation.answering import Recorder, answer_samples
 from onethinker.evaluation.frame_metrics import with_frame_metrics
-from onethinker.evaluation.judge import Judge, judge_results
+from onethinker.evaluation.judging import judge_results
 from onethinker.evaluation.masking import with_stored_masks
 from onethinker.evaluation.parts import check_samples
 from onethinker.evaluation.results import (
@@ -27,6 +27,7 @@ from onethinker.evaluation.results import (
 from onethinker.inference.chat import plain_text
 from onethinker.inference.loading import LoadedEngine
 from onethinker.media.prefetch import Decoders
+from onethinker.rewards.judge import Judge
 from onethinker.storage.folders import MEDIA_FILE
 from onethinker.storage.hashing import Digests
 from onethinker.storage.jsonl_log import Log

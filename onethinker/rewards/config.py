@@ -1,19 +1,18 @@
 """Settings of grading: workers, time limits, the served model for free text."""
 
-from typing import Literal
+from pydantic import Field, model_validator
 
-from pydantic import Field
-
+from onethinker.core.plugins import load_plugins
 from onethinker.core.settings import Settings
 
+OWN_GRADERS = ("judge", "polar")
+GRADERS = "onethinker.graders"
+"""The group under which other distributions name what makes an `AnswerGrader` of `RewardModelSettings`."""
 
-class RewardModelSettings(Settings):
-    """A served model that says how right answers in free text are."""
 
-    kind: Literal["judge", "polar"]
-    """judge: any chat model behind an OpenAI-compatible address, asked by us for a score of 0 to 1 for each answer.
-    polar: POLAR served by vLLM or LMDeploy (POST /pooling), which compares each answer with the reference; scores are
-    spread over 0 to 1 inside a group."""
+class JudgeSettings(Settings):
+    """A served chat model that says how right answers in free text are, and how patiently it is asked."""
+
     address: str
     """Where it answers: "http://host:8000/v1" for a judge, "http://host:8000" for polar."""
     model: str
@@ -32,6 +31,28 @@ class RewardModelSettings(Settings):
     """A try that takes longer has failed."""
     max_tokens: int = Field(1024, ge=16)
     """Tokens that a judge may write, those of its reasoning included."""
+
+
+class RewardModelSettings(JudgeSettings):
+    """What says how right answers in free text are while a model is trained."""
+
+    kind: str
+    """judge: any chat model behind an OpenAI-compatible address, asked by us for a score of 0 to 1 for each answer.
+    polar: POLAR served by vLLM or LMDeploy (POST /pooling), which compares each answer with the reference; scores are
+    spread over 0 to 1 inside a group. Or the name of an entry point of the group onethinker.graders."""
+    address: str = ""
+    """Where it answers: "http://host:8000/v1" for a judge, "http://host:8000" for polar."""
+    model: str = ""
+    """Its name on the server."""
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> "RewardModelSettings":
+        if self.kind in OWN_GRADERS:
+            if not (self.address and self.model):
+                raise ValueError(f"a {self.kind} needs an address and a model")
+        elif self.kind not in (known := [plugin.name for plugin in load_plugins(GRADERS)]):
+            raise ValueError(f"kind must be one of {', '.join((*OWN_GRADERS, *known))}, got {self.kind!r}")
+        return self
 
 
 class GradingSettings(Settings):

@@ -11,11 +11,14 @@ from typing import Any, Literal
 
 from onethinker.core import errors
 from onethinker.core.errors import ConfigError, EngineError
+from onethinker.core.plugins import load_plugins
 from onethinker.core.sample import Sample
 from onethinker.processes.line_process import NotStartedError, ProcessLostError, TooSlowError, start_module
 from onethinker.processes.pool import TRIES, Pool
-from onethinker.rewards.config import GradingSettings
-from onethinker.rewards.reward_model import RewardModel
+from onethinker.rewards.base import AnswerGrader
+from onethinker.rewards.config import GRADERS, GradingSettings, RewardModelSettings
+from onethinker.rewards.judge import Judge
+from onethinker.rewards.polar import Polar
 from onethinker.storage.strict_json import json_line
 from onethinker.tasks import Grade, Profile, Task, grade_response, read_response, task_of
 from onethinker.tasks.grading import judged_grade
@@ -36,6 +39,17 @@ class WorkerError(Exception):
     """An answer got no grade from the workers; the text says why."""
 
 
+def open_answer_grader(settings: RewardModelSettings) -> AnswerGrader:
+    """Return what the settings name: a judge, POLAR, or what an entry point of another distribution makes of them."""
+    if settings.kind == "judge":
+        return Judge(settings)
+    if settings.kind == "polar":
+        return Polar(settings)
+    [make] = [plugin.value for plugin in load_plugins(GRADERS) if plugin.name == settings.kind]
+    grader: AnswerGrader = make(settings)
+    return grader
+
+
 class Grader:
     """Grades groups of answers in the background; what comes back is the same for any number of workers."""
 
@@ -46,13 +60,13 @@ class Grader:
         """
         self.profile = profile
         self._workers = Workers(settings.workers, settings.seconds) if settings.workers else None
-        self._model = RewardModel(settings.reward_model) if settings.reward_model is not None else None
+        self._model = open_answer_grader(settings.reward_model) if settings.reward_model is not None else None
         if self._model is not None:
             try:
                 self._model.try_out()
-            except EngineError:
+            except EngineError as error:
                 self.close()
-                raise
+                raise EngineError(f"grading.reward_model: {error}") from error
 
     def __enter__(self) -> "Grader":
         return self

@@ -6,10 +6,10 @@ from typing import Any
 
 from onethinker.core.sample import Sample
 from onethinker.evaluation.examples import draw_examples
-from onethinker.evaluation.judge import Judge
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.stages import answer, score
 from onethinker.inference.loading import LoadedEngine
+from onethinker.rewards.judge import Judge
 
 
 def evaluate(

@@ -12,13 +12,13 @@ import pytest
 
 from onethinker.core.errors import CheckpointError, EngineError
 from onethinker.core.sample import Sample
-from onethinker.evaluation.judge import Judge, Question
 from onethinker.evaluation.metrics import score_tasks
 from onethinker.evaluation.results import read_settings
 from onethinker.evaluation.stages import score
 from onethinker.inference.engine import Completion
 from onethinker.media.budget import MediaBudget
-from onethinker.rewards.config import RewardModelSettings
+from onethinker.rewards.config import JudgeSettings
+from onethinker.rewards.judge import Judge, Question
 from onethinker.storage.folders import JUDGE_FILE
 from onethinker.tasks.template import Wording
 from tests.evaluation.asking import evaluate
@@ -40,7 +40,7 @@ def by_colour(asked: dict[str, str]) -> tuple[int, Any]:
 
 
 @contextmanager
-def server(script: Script = by_colour) -> Iterator[tuple[RewardModelSettings, list[dict[str, str]]]]:
+def server(script: Script = by_colour) -> Iterator[tuple[JudgeSettings, list[dict[str, str]]]]:
     asked: list[dict[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -61,7 +61,7 @@ def server(script: Script = by_colour) -> Iterator[tuple[RewardModelSettings, li
         thread = threading.Thread(target=http.serve_forever, daemon=True)
         thread.start()
         address = f"http://127.0.0.1:{http.server_address[1]}/v1"
-        yield RewardModelSettings(kind="judge", address=address, model="sage", max_tries=2, first_wait_s=0.01), asked
+        yield JudgeSettings(address=address, model="sage", max_tries=2, first_wait_s=0.01), asked
         http.shutdown()
         thread.join()
 

@@ -21,7 +21,8 @@ from onethinker.data.formats.released import write_samples
 from onethinker.inference.endpoint import RubbishError
 from onethinker.rewards.config import GradingSettings, RewardModelSettings
 from onethinker.rewards.grader import Grader, Ungraded
-from onethinker.rewards.reward_model import JUDGE_INSTRUCTIONS, polar_text, read_rewards, read_verdict, spread
+from onethinker.rewards.judge import JUDGE_INSTRUCTIONS, read_verdict
+from onethinker.rewards.polar import polar_text, read_rewards, spread
 from onethinker.rl.groups import collect
 from onethinker.rl.loop import train_rl
 from onethinker.tasks import find_task, grade_response

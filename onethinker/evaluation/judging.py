@@ -1,0 +1,49 @@
+"""The judge's scores as accuracies of answers in free text."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from onethinker.core.errors import EngineError
+from onethinker.core.sample import Sample
+from onethinker.evaluation.results import Result
+from onethinker.rewards.judge import Judge, Question, Verdict
+from onethinker.tasks import read_response, task_of
+from onethinker.tasks.base import Profile
+from onethinker.tasks.grading import judged_grade
+
+METRIC = "judge"
+
+
+def judge_results(judge: Judge, results: Sequence[Result], samples: Sequence[Sample], profile: Profile) -> list[Result]:
+    """Return results in which the judge's score is the accuracy of every answer in free text, and its metric "judge".
+
+    An answer that cannot be read has 0 and is not asked about; one about which the judge says nothing has no grade.
+    """
+    questions: dict[int, Question] = {}
+    for position, (result, sample) in enumerate(zip(results, samples, strict=True)):
+        task = task_of(sample)
+        answer = read_response(result.response, task, sample.options).answer if task.judged and result.grade else None
+        if answer is not None:
+            questions[position] = Question(sample.problem, sample.truth, str(answer))
+    verdicts = dict(zip(questions, judge.score(list(questions.values())), strict=True))
+    return [
+        _judged(result, sample, verdicts.get(position), judge, profile)
+        for position, (result, sample) in enumerate(zip(results, samples, strict=True))
+    ]
+
+
+def _judged(
+    result: Result, sample: Sample, verdict: Verdict | EngineError | None, judge: Judge, profile: Profile
+) -> Result:
+    task = task_of(sample)
+    if result.grade is None or not task.judged:
+        return result
+    if isinstance(verdict, EngineError):
+        return replace(result, grade=None, error=f"{judge.name}: {verdict}")
+    score = verdict.score if verdict is not None else 0.0
+    grade = (
+        judged_grade(result.grade, score, task=task, profile=profile, by=judge.name)
+        if verdict is not None
+        else result.grade
+    )
+    return replace(result, grade=replace(grade, metrics={METRIC: score, **grade.metrics}))

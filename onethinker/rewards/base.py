@@ -1,0 +1,78 @@
+"""What every grader of free text outside this process is: asked in the background, closed, and failing closed.
+
+It sees the question, the reference and the answers, never the media; a group of answers has a score for each, or an
+EngineError that says why there is none.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Future
+from functools import cached_property
+from typing import Protocol
+
+import httpx
+
+from onethinker.inference.chat import plain_text
+from onethinker.inference.endpoint import Background, Endpoint
+from onethinker.rewards.config import JudgeSettings
+
+TRIAL = ("What colour is the ball?", "The ball is red.", ("It is a red ball.", "The ball is green."))
+"""What the model is asked before a run begins, so that a wrong address, name or key stops it while nothing is lost."""
+
+
+class AnswerGrader(Protocol):
+    """Scores answers in free text; entry points of the group `onethinker.graders` name what makes one of settings."""
+
+    @property
+    def name(self) -> str:
+        """What is said of scores in grades and errors."""
+
+    def submit(self, question: str, truth: str, answers: Sequence[str]) -> Future[list[float]]:
+        """Return what will hold a score of 0 to 1 for each answer to a question, in order, or the EngineError why there
+        is none.
+        """
+
+    def try_out(self) -> None:
+        """Do nothing where it can be used. Raises: EngineError."""
+
+    def close(self) -> None:
+        """Give up what is under way."""
+
+
+class Served:
+    """A model behind an address, asked in a thread that starts with the first question."""
+
+    def __init__(self, settings: JudgeSettings) -> None:
+        self.settings = settings
+        self._endpoint = Endpoint(
+            settings.address.rstrip("/"),
+            key_variable=settings.key_variable,
+            max_concurrent=settings.max_concurrent,
+            max_tries=settings.max_tries,
+            first_wait_s=settings.first_wait_s,
+            timeout_s=settings.timeout_s,
+        )
+
+    @cached_property
+    def _background(self) -> Background:
+        return Background("reward model")
+
+    @cached_property
+    def _client(self) -> httpx.AsyncClient:
+        return self._endpoint.client()
+
+    @cached_property
+    def _free(self) -> asyncio.Semaphore:
+        return asyncio.Semaphore(self.settings.max_concurrent)
+
+    def close(self) -> None:
+        """Give up what is under way and end the thread."""
+        if "_background" in self.__dict__:
+            self._background.close(self._client)
+
+
+def sendable(text: str) -> str:
+    """Return a text in which nothing spells a special token and halves of characters, which no server reads, are
+    question marks.
+    """
+    return plain_text(text.encode("utf-8", "replace").decode())

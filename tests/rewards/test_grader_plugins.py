@@ -1,0 +1,63 @@
+"""Graders of other distributions, installed as pip would leave them: a module and its dist-info folder on the path."""
+
+from pathlib import Path
+
+import pytest
+
+from onethinker.core.errors import ConfigError
+from onethinker.core.sample import Sample
+from onethinker.rewards.config import GradingSettings, RewardModelSettings
+from onethinker.rewards.grader import Grader
+from onethinker.training.config import RlRecipe
+
+LENGTHS = """
+from concurrent.futures import Future
+
+
+class Lengths:
+    def __init__(self, settings):
+        self.name = f"{settings.kind} {settings.model}"
+
+    def submit(self, question, truth, answers):
+        scores = Future()
+        scores.set_result([min(1.0, len(answer) / len(truth)) for answer in answers])
+        return scores
+
+    def try_out(self):
+        pass
+
+    def close(self):
+        pass
+"""
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "answer_lengths.py").write_text(LENGTHS)
+    info = tmp_path / "thinker_lengths-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: thinker-lengths\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[onethinker.graders]\nlengths = answer_lengths:Lengths\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_grader_from_outside_gives_the_accuracy_of_free_text() -> None:
+    settings = GradingSettings(workers=0, reward_model=RewardModelSettings(kind="lengths", model="v1"))
+    caption = Sample("caption", "What is it?", "open-ended", "image", (), truth="A ball.")
+    with Grader(settings, "paper") as grader:
+        responses = [f"<think>x</think><answer>{text}</answer>" for text in ("A ball.", "A")]
+        grades = grader.submit(caption, responses).result()
+    assert [grade.accuracy for grade in grades] == [1.0, 1 / 7]
+    assert "by lengths v1" in grades[1].problems["accuracy"]
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_grader_that_nothing_offers_is_an_error_that_names_those_that_are_there() -> None:
+    with pytest.raises(ConfigError, match=r"one of judge, polar, lengths, got 'length'"):
+        RlRecipe.load("tiny_rl", ["grading.reward_model.kind=length"])
+
+
+def test_a_judge_without_an_address_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="a judge needs an address and a model"):
+        RlRecipe.load("tiny_rl", ["grading.reward_model.kind=judge"])
