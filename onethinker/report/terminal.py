@@ -126,13 +126,9 @@ class Progress:
         """Return the last row in one line."""
         row = self.rows[-1]
         said = [f"{self.name} step {self.step}/{self.steps}"]
-        for label, name, form in (
-            ("loss", "loss", ".3f"),
-            ("reward", "reward", ".3f"),
-            ("accuracy", "accuracy", ".3f"),
-        ):
+        for name in ("loss", "reward", "accuracy"):
             value = _value(row, name)
-            said += [f"{label} {value:{form}}"] if value is not None else []
+            said += [f"{name} {value:.3f}"] if value is not None else []
         said += [f"alarms {len(row['alarms'])}"] if row.get("alarms") else []
         said += [f"unread {self.unread}"] if self.unread else []
         return "  ".join([*said, f"{self.seconds_a_step:.1f} s a step", self.left])
