@@ -77,6 +77,10 @@ class Checked:
         return said + [_alike(problems, self.count) for problems in by_kind.values()]
 
 
+Read = tuple[Record, Usable, list[tuple[str, str]]]
+"""A record that can be used, its sample, and the kinds and texts of what is odd about it."""
+
+
 def check_files(
     files: Iterable[Path],
     *,
@@ -102,6 +106,20 @@ def check_files(
         if isinstance(medium, Path)
     ]
     headers = read_headers(paths, on_progress=on_progress)
+    checked = _with_media(read, headers)
+    if checked.invalid and (invalid == "error" or not checked.records):
+        raise DataError(_refusal(checked.invalid, len(read)))
+    if len(checked.unreadable) > max_corrupt_share * len(read):
+        raise DataError(
+            f"media of {len(checked.unreadable)} of {len(read)} records cannot be read, more than"
+            f" data.max_corrupt_share = {max_corrupt_share:g} allows. Mend or remove them, or allow a larger share:"
+            f" {listed(checked.unreadable, len(read))}"
+        )
+    return checked
+
+
+def _with_media(read: Sequence[Problem | Read], headers: Mapping[Path, Header | MediaError]) -> Checked:
+    """Return what was read, sorted by what is wrong with it once its media are looked at."""
     records: list[Usable] = []
     wrong: list[Problem] = []
     unreadable: list[Problem] = []
@@ -120,14 +138,6 @@ def check_files(
             unreadable.append(Problem(record.file, record.row, str(error)))
         records.append(record)
         warnings += [Problem(record.file, record.row, text, kind) for kind, text in said]
-    if wrong and (invalid == "error" or not records):
-        raise DataError(_refusal(wrong, len(read)))
-    if len(unreadable) > max_corrupt_share * len(read):
-        raise DataError(
-            f"media of {len(unreadable)} of {len(read)} records cannot be read, more than data.max_corrupt_share ="
-            f" {max_corrupt_share:g} allows. Mend or remove them, or allow a larger share:"
-            f" {listed(unreadable, len(read))}"
-        )
     whole = {path: header for path, header in headers.items() if isinstance(header, Header)}
     warnings += [Problem(record.file, record.row, IN_PIXELS, "pixels") for record in in_pixels(records, whole)]
     return Checked(tuple(records), tuple(wrong), tuple(unreadable), tuple(warnings), whole)
@@ -207,7 +217,7 @@ def _refusal(wrong: Sequence[Problem], count: int) -> str:
     return f'{wrong[0]}{more}{others}\nMend them, or leave them out with data.invalid = "skip"'
 
 
-def _read(file: Path, row: int, record: Record, need: Need) -> Problem | tuple[Record, Usable, list[tuple[str, str]]]:
+def _read(file: Path, row: int, record: Record, need: Need) -> Problem | Read:
     try:
         sample = sample_from_record(record, root=file.parent, default_id=f"{file.stem}-{row}")
         warnings = check_sample(sample, need=need)
