@@ -16,7 +16,7 @@ import time
 
 import torch
 
-from onethinker.training.loss import scored_by_head, token_logps
+from onethinker.training.scoring import scored_by_head, token_logps
 
 VOCABULARY = 151_936
 

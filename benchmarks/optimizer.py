@@ -21,19 +21,20 @@ import torch
 
 from onethinker.commands.doctor import describe_processor
 from onethinker.training.config import SftRecipe
+from onethinker.training.opening import open_session
 from onethinker.training.packing.prefix_group import Tree
-from onethinker.training.session import Run, open_run
+from onethinker.training.session import TrainingSession
 
 BAR = 1.5
 """Wanted: a whole step with Muon takes at most so many times as long as one with AdamW."""
 
 
-def make_trees(run: Run, count: int) -> list[Tree]:
+def make_trees(run: TrainingSession, count: int) -> list[Tree]:
     """Return the first samples of the lesson."""
-    read = [run.read(number) for number in range(count)]
-    prompts = run.prompts([request for _, request in read])
+    read = [run.data.read(number) for number in range(count)]
+    prompts = run.data.prompts([request for _, request in read])
     return [
-        Tree(prompt, (run.answer_ids(sample.response or ""),))
+        Tree(prompt, (run.data.answer_ids(sample.response or ""),))
         for prompt, (sample, _) in zip(prompts, read, strict=True)
     ]
 
@@ -45,10 +46,17 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def whole_step(run: Run, trees: list[Tree]) -> float:
+def whole_step(run: TrainingSession, trees: list[Tree]) -> float:
     """Return the time of forward, backward and optimizer on one batch."""
     tokens = sum(tree.num_scored for tree in trees)
-    return seconds(lambda: run.update(trees, 100, lambda row, members, logps, entropy: -logps.sum() / tokens))
+
+    def step() -> None:
+        optimizer_step = run.optimization.begin(trees, 100)
+        for scored in optimizer_step.rows():
+            optimizer_step.backward(scored, -scored.logps_S.sum() / tokens)
+        optimizer_step.finish()
+
+    return seconds(step)
 
 
 def optimizer_alone(optimizer: torch.optim.Optimizer) -> float:
@@ -73,12 +81,12 @@ def main() -> None:
         runs = {}
         for kind in ("adamw", "muon"):
             recipe = SftRecipe.load("tiny_sight", [f"optimizer.kind={kind}"])
-            runs[kind] = open_run(recipe, Path(folder) / kind, batch=recipe.batch_size)
+            runs[kind] = open_session(recipe, Path(folder) / kind, batch=recipe.batch_size)
         trees = make_trees(runs["muon"], recipe.batch_size)
         whole = [{kind: whole_step(run, trees) for kind, run in runs.items()} for _ in range(rounds + 1)][1:]
-        matrices = runs["muon"].optimizer.param_groups[0]["params"]
+        matrices = runs["muon"].backend.optimizer.param_groups[0]["params"]
         of_torch = torch.optim.Muon([torch.nn.Parameter(matrix.detach().clone()) for matrix in matrices])
-        optimizers = {**{kind: run.optimizer for kind, run in runs.items()}, "torch's Muon": of_torch}
+        optimizers = {**{kind: run.backend.optimizer for kind, run in runs.items()}, "torch's Muon": of_torch}
         alone = [{kind: optimizer_alone(optimizer) for kind, optimizer in optimizers.items()} for _ in range(4)][1:]
     print("optimizer      alone    whole step")
     for kind in optimizers:

@@ -40,12 +40,12 @@ def run_ours(side: int, steps: int) -> dict[str, object]:
     from onethinker.families.folder import ModelSettings, save_model
     from onethinker.media.budget import MediaBudget
     from onethinker.media.reading import read_clip
-    from onethinker.rl.advantages import compute_advantages
-    from onethinker.rl.rollouts import sample_answers
-    from onethinker.rl.update import GradedTree, PolicyLoss
+    from onethinker.rl.advantages import find_estimator
+    from onethinker.rl.in_process import sample_answers
+    from onethinker.rl.loss import GradedTree, PolicyLoss
     from onethinker.tasks.template import Wording
     from onethinker.training.config import RlRecipe
-    from onethinker.training.session import open_run
+    from onethinker.training.opening import open_session
 
     with tempfile.TemporaryDirectory() as folder:
         start, budget = Path(folder) / "model", MediaBudget(image_max_pixels=side * side)
@@ -61,12 +61,12 @@ def run_ours(side: int, steps: int) -> dict[str, object]:
             loss={"kl": 0},
             optimizer={"learning_rate": RATE},
         )
-        run = open_run(recipe, Path(folder) / "run", batch=PROMPTS)
+        run = open_session(recipe, Path(folder) / "run", batch=PROMPTS)
         settings, tokenizer, times, parts, length, ema = recipe.advantage, run.processor.tokenizer, [], [], 0, {}
         for step in range(steps):
             parts = [time.process_time()]
             asked = [Request(QUESTION, (read_clip(paths[(PROMPTS * step + n) % 8], budget),)) for n in range(PROMPTS)]
-            prompts = run.prompts(asked)
+            prompts = run.data.prompts(asked)
             length = len(prompts[0].input_ids)
             parts.append(time.process_time())
             uniforms = torch.rand(PROMPTS, GROUP, TOKENS, generator=torch.Generator().manual_seed(step))
@@ -83,16 +83,7 @@ def run_ours(side: int, steps: int) -> dict[str, object]:
                 [[reward(tokenizer.decode(answer.ids)) for answer in answers] for answers in groups],
                 dtype=torch.float64,
             )
-            advantages, ema = compute_advantages(
-                settings.algorithm,
-                rewards,
-                ["tracking"] * PROMPTS,
-                ema,
-                decay=settings.decay,
-                floor=settings.floor,
-                limit=settings.limit,
-                guard=settings.guard,
-            )
+            advantages, ema = find_estimator(settings.algorithm)(rewards, ["tracking"] * PROMPTS, ema, settings)
             trees = [
                 GradedTree(
                     prompt,
@@ -104,7 +95,11 @@ def run_ours(side: int, steps: int) -> dict[str, object]:
                 )
                 for n, (prompt, answers) in enumerate(zip(prompts, groups, strict=True))
             ]
-            run.update(trees, step, PolicyLoss(recipe, None, PROMPTS * GROUP * TOKENS, PROMPTS * GROUP))
+            loss = PolicyLoss(recipe, None, PROMPTS * GROUP * TOKENS, PROMPTS * GROUP)
+            optimizer_step = run.optimization.begin(trees, step)
+            for scored in optimizer_step.rows():
+                optimizer_step.backward(scored, loss(scored))
+            optimizer_step.finish()
             parts.append(time.process_time())
             times.append(parts[-1] - parts[0])
         names = ("media and text", "rollout", "update")

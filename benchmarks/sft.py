@@ -22,11 +22,10 @@ from small_model import build, encode, pictures
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from onethinker.training.loss import token_logps
 from onethinker.training.packing.attention import use_packed_attention
 from onethinker.training.packing.prefix_group import Prompt, Tree, rows_of
 from onethinker.training.packing.row import pack
-from onethinker.training.session import score
+from onethinker.training.scoring import score, token_logps
 
 SAMPLES, BATCH, ROW = 32, 8, 4096
 CLIPS, QUESTIONS = 8, 4

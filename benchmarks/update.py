@@ -21,11 +21,10 @@ import torch
 from small_model import QUESTION, build, encode, pictures
 from torch import Tensor
 
-from onethinker.training.loss import token_logps
 from onethinker.training.packing.attention import use_packed_attention
 from onethinker.training.packing.prefix_group import Prompt, Tree
 from onethinker.training.packing.row import pack
-from onethinker.training.session import score
+from onethinker.training.scoring import score, token_logps
 
 PICTURES = {300: (512, 1), 1000: (1024, 1)}
 """Side and number of the pictures that make prompts of about so many tokens."""

@@ -161,33 +161,37 @@ def measure_step(processes: int) -> float:
     import torch
 
     from onethinker.training.config import SftRecipe
+    from onethinker.training.opening import open_session
     from onethinker.training.packing.prefix_group import Tree
-    from onethinker.training.session import open_run
 
     recipe, threads = SftRecipe.load("tiny_sight"), torch.get_num_threads()
     share = recipe.batch_size // processes
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            run = open_run(recipe, Path(folder) / "run", batch=share)
+            session = open_session(recipe, Path(folder) / "run", batch=share)
+            data, optimizer = session.data, session.backend.optimizer
             whole_s, optimizer_s = [], []
             for step in range(MEASURED_STEPS + 1):
                 started = time.perf_counter()
-                read = [run.read(step * share + number) for number in range(share)]
-                prompts = run.prompts([request for _, request in read])
+                read = [data.read(step * share + number) for number in range(share)]
+                prompts = data.prompts([request for _, request in read])
                 trees = [
-                    Tree(prompt, (run.answer_ids(sample.response or ""),))
+                    Tree(prompt, (data.answer_ids(sample.response or ""),))
                     for prompt, (sample, _) in zip(prompts, read, strict=True)
                 ]
-                run.update(trees, step, lambda row, members, logps_S, entropy_S: -logps_S.mean())
+                optimizer_step = session.optimization.begin(trees, step)
+                for scored in optimizer_step.rows():
+                    optimizer_step.backward(scored, -scored.logps_S.mean())
+                optimizer_step.finish()
                 whole_s.append(time.perf_counter() - started)
-                for group in run.optimizer.param_groups:
+                for group in optimizer.param_groups:
                     for parameter in group["params"]:
                         parameter.grad = torch.ones_like(parameter)
                 started = time.perf_counter()
-                run.optimizer.step()
+                optimizer.step()
                 optimizer_s.append(time.perf_counter() - started)
-                run.optimizer.zero_grad()
+                optimizer.zero_grad()
     finally:
         torch.set_num_threads(threads)
     # Processes share the optimizer's work; the first step also pays for what is made once, and others for what runs

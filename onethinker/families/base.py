@@ -102,6 +102,10 @@ class ModelFamily(ABC):
         """Return the block that a parameter belongs to, by its name; adapters belong to the block they are on."""
 
     @abstractmethod
+    def media_tokens(self, config: Any) -> tuple[int, ...]:
+        """Return the tokens that stand for pictures and frames, which no answer may hold."""
+
+    @abstractmethod
     def layers(self, model: Any) -> "Sequence[nn.Module]":
         """Return the layers of the language model, each of which is sharded by itself."""
 

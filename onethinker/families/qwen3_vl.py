@@ -67,6 +67,10 @@ class Qwen3VL(ModelFamily):
         """
         return next((block for beginning, block in _BLOCKS if name.startswith(beginning)), "language")
 
+    def media_tokens(self, config: Any) -> tuple[int, ...]:
+        """Return the tokens of a picture and of a video."""
+        return config.image_token_id, config.video_token_id
+
     def layers(self, model: Any) -> "Sequence[nn.Module]":
         """Return the layers of the language model."""
         layers: Sequence[nn.Module] = model.model.language_model.layers

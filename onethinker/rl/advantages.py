@@ -3,12 +3,15 @@
 Dimensions: P prompts, G answers per prompt.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from onethinker.training.config import Algorithm, Guard
+from onethinker.core.errors import ConfigError
+from onethinker.training.config import ESTIMATORS_GROUP, AdvantageSettings, Guard, unknown_estimator
 from onethinker.training.state.ema import EmaState, Moments
 
 SMALLEST_STD = 1e-6
@@ -103,21 +106,87 @@ def rloo(rewards_PG: Tensor) -> Tensor:
     return dr_grpo(rewards_PG) * group / (group - 1)
 
 
+class AdvantageEstimator(Protocol):
+    """Turns the rewards of one batch into advantages; `state` is what it remembers from the batches before."""
+
+    def __call__(
+        self, rewards_PG: Tensor, tasks: Sequence[str], state: EmaState, settings: AdvantageSettings
+    ) -> tuple[Tensor, EmaState]:
+        """Return advantages of the shape of the rewards, and the state after them; `tasks` are those of the prompts."""
+
+
+def _ema_grpo(
+    rewards_PG: Tensor, tasks: Sequence[str], state: EmaState, settings: AdvantageSettings
+) -> tuple[Tensor, EmaState]:
+    return ema_grpo(
+        rewards_PG,
+        tasks,
+        state,
+        decay=settings.decay,
+        floor=settings.floor,
+        limit=settings.limit,
+        guard=settings.guard,
+    )
+
+
+def _within_groups(formula: Callable[[Tensor], Tensor]) -> AdvantageEstimator:
+    """Return the estimator of a formula that looks at one batch alone; the averages are kept all the same."""
+
+    def estimator(
+        rewards_PG: Tensor, tasks: Sequence[str], state: EmaState, settings: AdvantageSettings
+    ) -> tuple[Tensor, EmaState]:
+        after = update_moments(state, rewards_PG, tasks, decay=settings.decay)
+        return formula(rewards_PG), after
+
+    return estimator
+
+
+ESTIMATORS: dict[str, AdvantageEstimator] = {
+    "ema_grpo": _ema_grpo,
+    "grpo": _within_groups(grpo),
+    "dr_grpo": _within_groups(dr_grpo),
+    "rloo": _within_groups(rloo),
+}
+"""Those that come with OneThinker; `advantage.algorithm` names one of them, or an entry point of another package."""
+
+
+def find_estimator(name: str) -> AdvantageEstimator:
+    """Return the estimator of this name: ours, or one that an installed package offers as an entry point of the group
+    `onethinker.estimators`.
+
+    Raises: ConfigError: there is none, with the names of those there are, or it cannot be loaded.
+    """
+    if name in ESTIMATORS:
+        return ESTIMATORS[name]
+    outside = {point.name: point for point in entry_points(group=ESTIMATORS_GROUP)}
+    if name not in outside:
+        raise ConfigError(f"advantage.algorithm: {unknown_estimator(name)}")
+    try:
+        estimator: AdvantageEstimator = outside[name].load()
+    except Exception as error:
+        # Whatever another package's module raises while it is imported: the user has to know whose it is.
+        raise ConfigError(
+            f"advantage.algorithm: the entry point {name} = {outside[name].value!r} cannot be loaded:"
+            f" {type(error).__name__}: {error}. Mend or uninstall its package"
+        ) from error
+    return estimator
+
+
 def compute_advantages(
-    algorithm: Algorithm,
+    estimator: AdvantageEstimator,
     rewards_PG: Tensor,
     tasks: Sequence[str],
     state: EmaState,
-    *,
-    decay: float,
-    floor: float,
-    limit: float,
-    guard: Guard,
+    settings: AdvantageSettings,
 ) -> tuple[Tensor, EmaState]:
-    """Return the advantages of one batch by the named algorithm, and the state after it (moments are kept for all of
-    them).
+    """Return the advantages of one batch and the state after it.
+
+    Raises: ConfigError: the estimator gave something else than a number for each answer.
     """
-    if algorithm == "ema_grpo":
-        return ema_grpo(rewards_PG, tasks, state, decay=decay, floor=floor, limit=limit, guard=guard)
-    after = update_moments(state, rewards_PG, tasks, decay=decay)
-    return {"grpo": grpo, "dr_grpo": dr_grpo, "rloo": rloo}[algorithm](rewards_PG), after
+    advantages_PG, after = estimator(rewards_PG, tasks, state, settings)
+    if advantages_PG.shape != rewards_PG.shape or not bool(advantages_PG.isfinite().all()):
+        raise ConfigError(
+            f"advantage.algorithm = {settings.algorithm!r} must give a finite advantage for each of"
+            f" {tuple(rewards_PG.shape)} rewards, got {advantages_PG.tolist()} of shape {tuple(advantages_PG.shape)}"
+        )
+    return advantages_PG, after

@@ -10,7 +10,7 @@ from torch import nn
 
 from onethinker.core.errors import ConfigError
 from onethinker.families.base import PARTS, ModelFamily, Part, head_of
-from onethinker.families.registry import FAMILIES, family_of
+from onethinker.families.registry import family_of
 from onethinker.training.config import Recipe
 
 
@@ -21,11 +21,6 @@ class Count:
     total: int
     trained: int
     adapters: int
-
-
-def part_of(name: str) -> Part:
-    """Return the part that a parameter belongs to, by its name."""
-    return FAMILIES[0].part_of(name)
 
 
 def choose_trained(model: nn.Module, recipe: Recipe) -> None:

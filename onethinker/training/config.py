@@ -3,10 +3,11 @@
 import re
 import tomllib
 from collections.abc import Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from onethinker.core.errors import ConfigError
 from onethinker.core.settings import Settings
@@ -17,9 +18,11 @@ from onethinker.media.budget import MediaBudget
 from onethinker.rewards.config import GradingSettings
 
 R = TypeVar("R", bound="Recipe")
-Algorithm = Literal["ema_grpo", "grpo", "dr_grpo", "rloo"]
 Guard = Literal["clip", "group_std"]
 Aggregate = Literal["token_mean", "sequence_mean", "constant_length"]
+BUILT_IN_ESTIMATORS = ("ema_grpo", "grpo", "dr_grpo", "rloo")
+ESTIMATORS_GROUP = "onethinker.estimators"
+"""The group of entry points under which other packages offer advantage estimators."""
 Dealing = Literal["fsdp2", "zero2"]
 """What processes share: weights, gradients and moments of the language model, or gradients and moments of all that is
 trained.
@@ -365,8 +368,10 @@ class RolloutSettings(Settings):
 class AdvantageSettings(Settings):
     """How rewards become advantages."""
 
-    algorithm: Algorithm = "ema_grpo"
-    """ema_grpo, or its relatives for comparison."""
+    algorithm: str = "ema_grpo"
+    """ema_grpo, its relatives grpo, dr_grpo and rloo for comparison, or an estimator of another package by the name of
+    its entry point in the group onethinker.estimators.
+    """
     decay: float = Field(0.99, ge=0, lt=1)
     """Beta of the moving averages."""
     floor: float = Field(1e-3, gt=0)
@@ -375,6 +380,27 @@ class AdvantageSettings(Settings):
     """Advantages beyond it are treated by the guard."""
     guard: Guard = "clip"
     """clip (the paper), or group_std (the released code)."""
+
+    @field_validator("algorithm")
+    @classmethod
+    def _check_algorithm(cls, name: str) -> str:
+        if name not in known_estimators():
+            raise ValueError(unknown_estimator(name))
+        return name
+
+
+def known_estimators() -> list[str]:
+    """Return the names of the advantage estimators that there are, those of other packages last; nothing is loaded."""
+    outside = sorted({point.name for point in entry_points(group=ESTIMATORS_GROUP)} - set(BUILT_IN_ESTIMATORS))
+    return [*BUILT_IN_ESTIMATORS, *outside]
+
+
+def unknown_estimator(name: str) -> str:
+    """Return what to say of a name that no estimator has."""
+    return (
+        f"there is no estimator {name!r}, only {', '.join(known_estimators())}; another package offers one by an entry"
+        f" point in the group {ESTIMATORS_GROUP}"
+    )
 
 
 class LossSettings(Settings):

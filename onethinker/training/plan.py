@@ -17,7 +17,7 @@ from onethinker.media.budget import FRAMES_PER_TOKEN, TOKEN_SIDE_PX, MediaBudget
 from onethinker.training.adapters import Count, choose_trained, count_parameters
 from onethinker.training.config import Dealing, Recipe, RlRecipe, SftRecipe
 from onethinker.training.lengths import Length
-from onethinker.training.loss import LOGITS_AT_ONCE
+from onethinker.training.scoring import LOGITS_AT_ONCE
 
 TEXT_TOKENS = 1024
 """What question, options and instructions take at most in an estimate; a time before each pair of frames comes on

@@ -18,10 +18,11 @@ from onethinker.training.lengths import Length
 from onethinker.training.metrics.alarms import Watch
 from onethinker.training.metrics.bad_steps import bad_step_rows
 from onethinker.training.metrics.records import SftRow
+from onethinker.training.opening import open_session
 from onethinker.training.optimizer import learning_rate
+from onethinker.training.outputs import OnStep
 from onethinker.training.packing.prefix_group import Prompt, Tree, deal
-from onethinker.training.packing.row import Row
-from onethinker.training.session import OnStep, Run, open_run
+from onethinker.training.session import TrainingSession
 from onethinker.training.state.checkpoint import Progress
 
 
@@ -40,34 +41,27 @@ def train_sft(
 
     Raises: CheckpointError, ConfigError, DataError, EngineError, MediaError.
     """
-    run = open_run(recipe, folder, batch=recipe.batch_size, allow_changes=allow_changes, on_check=on_check)
-    watch = Watch(recipe, run.folder.rows())
-    for step in range(run.progress.step, recipe.steps):
+    session = open_session(recipe, folder, batch=recipe.batch_size, allow_changes=allow_changes, on_check=on_check)
+    watch = Watch(recipe, session.outputs.folder.rows())
+    for step in range(session.progress.step, recipe.steps):
         started = time.perf_counter()
-        with run.clock.phase("data"):
-            trees = _trees(run, run.my_numbers(step * recipe.batch_size, recipe.batch_size))
-        tokens, row_tokens, shared_tokens = run.total(
+        first = step * recipe.batch_size
+        with session.clock.phase("data"):
+            trees = _trees(session, session.data.my_indices(first, recipe.batch_size))
+        tokens, row_tokens, shared_tokens = session.collectives.total(
             sum(tree.num_scored for tree in trees),
             sum(tree.num_tokens for tree in trees),
             sum(len(tree.prompt.input_ids) * (len(tree.answers) - 1) for tree in trees),
         )
-        entropies: list[float] = []
-
-        def row_loss(
-            row: Row,
-            members: list[Tree],
-            logps_S: Tensor,
-            entropy_S: Tensor,
-            tokens: float = tokens,
-            entropies: list[float] = entropies,
-        ) -> Tensor:
-            entropies.append(float(entropy_S.detach().sum()) / tokens)
-            return -logps_S.sum() / tokens
-
-        with run.clock.phase("update"):
-            stepped = run.update(trees, step, row_loss)
-        (entropy,) = run.total(sum(entropies))
-        skipped = run.take_skipped()
+        entropy = 0.0
+        with session.clock.phase("update"):
+            optimizer_step = session.optimization.begin(trees, step)
+            for scored in optimizer_step.rows():
+                entropy += float(scored.entropy_S.detach().sum()) / tokens
+                optimizer_step.backward(scored, -scored.logps_S.sum() / tokens)
+            stepped = optimizer_step.finish()
+        (entropy,) = session.collectives.total(entropy)
+        skipped = session.data.take_skipped()
         row = SftRow(
             step=step + 1,
             stage="sft",
@@ -77,59 +71,60 @@ def train_sft(
             learning_rate=learning_rate(recipe.optimizer, step, recipe.steps),
             answer_tokens=int(tokens),
             seconds=time.perf_counter() - started,
-            seconds_by_phase=run.clock.take(),
+            seconds_by_phase=session.clock.take(),
             tokens_by_phase={"data": int(row_tokens - tokens), "update": int(row_tokens)},
             shared_prompt_tokens={"update": int(shared_tokens)},
             skipped_samples=skipped,
             bad_steps=bad_step_rows([stepped.bad] if stepped.bad else []),
         )
-        run.record(watch.complete(row), on_step)
+        session.outputs.record(watch.complete(row), on_step)
         watch.check()
-        run.advance(
-            Progress(step + 1, cursor=(step + 1) * recipe.batch_size, skipped=run.progress.skipped + len(skipped))
-        )
-    return run.finish()
+        session.advance(Progress(step + 1, first + recipe.batch_size, skipped=session.progress.skipped + len(skipped)))
+    return session.finish()
 
 
-def _trees(run: Run, numbers: Iterable[int]) -> list[Tree]:
+def _trees(session: TrainingSession, numbers: Iterable[int]) -> list[Tree]:
     """Return samples as trees; those about the same media are one, in which each goes on with its own question."""
     opened: dict[Medium, Clip] = {}
     about: dict[tuple[Medium, ...], list[tuple[Sample, Request]]] = {}
     for number in numbers:
-        sample, request = run.read(number, opened)
+        sample, request = session.data.read(number, opened)
         about.setdefault(sample.media, []).append((sample, request))
-    most = run.recipe.data.questions_per_clip
+    most = session.recipe.data.questions_per_clip
     parts: list[tuple[list[tuple[Sample, Request]], list[Tensor]]] = []
     for about_one in about.values():
         for first in range(0, len(about_one), most):
             members = about_one[first : first + most]
             questions = (
-                split_questions(run.processor, [request for _, request in members]) if len(members) > 1 else None
+                split_questions(session.processor, [request for _, request in members]) if len(members) > 1 else None
             )
             parts += (
                 [(members, questions)]
                 if questions
                 else [([member], [torch.empty(0, dtype=torch.long)]) for member in members]
             )
-    prompts = run.prompts([members[0][1] for members, _ in parts])
+    prompts = session.data.prompts([members[0][1] for members, _ in parts])
     return [
         tree
         for prompt, (members, questions) in zip(prompts, parts, strict=True)
-        for tree in _grown(run, prompt, members, questions)
+        for tree in _grown(session, prompt, members, questions)
     ]
 
 
-def _grown(run: Run, prompt: Prompt, members: list[tuple[Sample, Request]], questions: list[Tensor]) -> list[Tree]:
+def _grown(
+    session: TrainingSession, prompt: Prompt, members: list[tuple[Sample, Request]], questions: list[Tensor]
+) -> list[Tree]:
     """Return a tree of what the first member's prompt shares, or several with the same where one would be longer than a
     row.
     """
     asked = [question.to(prompt.input_ids.device) for question in questions]
     answers = [
-        torch.cat([ask, run.answer_ids(sample.response or "")]) for ask, (sample, _) in zip(asked, members, strict=True)
+        torch.cat([ask, session.data.answer_ids(sample.response or "")])
+        for ask, (sample, _) in zip(asked, members, strict=True)
     ]
     shared = prompt.beginning(len(prompt.input_ids) - len(asked[0]))
     answers = [
-        _fitted(run, shared, answer, len(ask), sample)
+        _fitted(session, shared, answer, len(ask), sample)
         for answer, ask, (sample, _) in zip(answers, asked, members, strict=True)
     ]
     return [
@@ -139,23 +134,23 @@ def _grown(run: Run, prompt: Prompt, members: list[tuple[Sample, Request]], ques
             unscored=tuple(len(asked[n]) for n in part),
             samples=tuple(members[n][0].id for n in part),
         )
-        for part in deal([len(answer) for answer in answers], run.recipe.max_row_tokens - len(shared.input_ids))
+        for part in deal([len(answer) for answer in answers], session.recipe.max_row_tokens - len(shared.input_ids))
     ]
 
 
-def _fitted(run: Run, shared: Prompt, answer: Tensor, question: int, sample: Sample) -> Tensor:
+def _fitted(session: TrainingSession, shared: Prompt, answer: Tensor, question: int, sample: Sample) -> Tensor:
     """Return what goes on from a shared prompt, its end cut where the recipe says so and it is longer than a row.
 
     Raises: DataError: it is longer, and the recipe says nothing of the kind: a scene, or media that are not as their
     headers promised.
     """
-    room = run.recipe.max_row_tokens - len(shared.input_ids)
+    room = session.recipe.max_row_tokens - len(shared.input_ids)
     if len(answer) <= room:
         return answer
-    if run.recipe.data.too_long == "truncate" and room > question:
+    if session.recipe.data.too_long == "truncate" and room > question:
         return answer[:room]
     length = Length(len(shared.input_ids) + question, shared.visual_tokens, len(answer) - question)
     raise DataError(
-        f"sample {sample.id!r}: {too_long_text(length, run.recipe)}; raise max_row_tokens, or lower the [budget] of"
+        f"sample {sample.id!r}: {too_long_text(length, session.recipe)}; raise max_row_tokens, or lower the [budget] of"
         " media"
     )

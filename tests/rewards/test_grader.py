@@ -22,11 +22,12 @@ from onethinker.data.formats.released import write_samples
 from onethinker.data.synthetic import make_sample
 from onethinker.rewards.config import GradingSettings
 from onethinker.rewards.grader import Grader, Ungraded, Workers
-from onethinker.rl.groups import collect
+from onethinker.rl.filter import collect
+from onethinker.rl.in_process import InProcessSampler
 from onethinker.rl.loop import train_rl
 from onethinker.tasks import all_tasks
 from onethinker.training.config import RlRecipe
-from onethinker.training.session import open_run
+from onethinker.training.opening import open_session
 from onethinker.training.state.checkpoint import RunFolder
 
 
@@ -298,7 +299,7 @@ def test_grading_goes_on_while_the_next_groups_are_decoded(tmp_path, taught):
     prompts.
     """
     recipe = recipe_for(taught, {"workers": 1, "seconds": 20}, min_accuracy=-1, max_accuracy=2)
-    run = open_run(recipe, tmp_path / "run", batch=4)
+    run = open_session(recipe, tmp_path / "run", batch=4)
     events = []
 
     def on_media(*_: object) -> None:
@@ -310,7 +311,7 @@ def test_grading_goes_on_while_the_next_groups_are_decoded(tmp_path, taught):
         grader.submit(open_ended(), [says("A")]).result()
         os.kill(grader._workers.pids[0], signal.SIGSTOP)
         run.model.model.visual.register_forward_pre_hook(on_media)
-        batch = collect(run, recipe, grader)
+        batch = collect(run, recipe, InProcessSampler(run), grader)
     assert events == ["prompts are read"] * 2
     assert (len(batch.summaries), batch.lost) == (4, ())
 
@@ -385,10 +386,10 @@ def test_a_step_encodes_the_media_of_each_prompt_once_to_sample_once_to_learn_an
         loss={"kl": kl},
         grading={"workers": 0},
     )
-    run = open_run(recipe, tmp_path / "other", batch=4)
+    run = open_session(recipe, tmp_path / "other", batch=4)
     patches = sum(
         len(pixels)
-        for prompt in run.prompts([run.read(number)[1] for number in range(4)])
+        for prompt in run.data.prompts([run.data.read(number)[1] for number in range(4)])
         for name, pixels in prompt.pixels.items()
         if name.startswith("pixel_values")
     )

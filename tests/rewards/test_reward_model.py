@@ -23,12 +23,13 @@ from onethinker.rewards.config import GradingSettings, RewardModelSettings
 from onethinker.rewards.grader import Grader, Ungraded
 from onethinker.rewards.judge import JUDGE_INSTRUCTIONS, read_verdict
 from onethinker.rewards.polar import polar_text, read_rewards, spread
-from onethinker.rl.groups import collect
+from onethinker.rl.filter import collect
+from onethinker.rl.in_process import InProcessSampler
 from onethinker.rl.loop import train_rl
 from onethinker.tasks import find_task, grade_response
 from onethinker.tasks.grading import judged_grade
 from onethinker.training.config import RlRecipe
-from onethinker.training.session import open_run
+from onethinker.training.opening import open_session
 from onethinker.training.state.checkpoint import RunFolder
 
 Answer = tuple[int, Any]
@@ -477,8 +478,8 @@ def test_the_judge_is_asked_while_the_next_group_is_decoded(tmp_path, taught):
         recipe = recipe_for(
             taught, settings, tmp_path, rollout={"prompts_per_step": 2, "min_accuracy": -1, "max_accuracy": 2}
         )
-        run = open_run(recipe, tmp_path / "run", batch=2)
+        run = open_session(recipe, tmp_path / "run", batch=2)
         run.model.model.visual.register_forward_pre_hook(on_media)
         with Grader(recipe.grading, recipe.rewards) as grader:
-            batch = collect(run, recipe, grader)
+            batch = collect(run, recipe, InProcessSampler(run), grader)
     assert (len(batch.summaries), batch.lost) == (2, ())

@@ -1,4 +1,4 @@
-"""The taught tiny model of the training tests, for runs here."""
+"""The models of the tests of training, also here."""
 
 from tests.training.conftest import one_thread, prompts, taught, tiny
 

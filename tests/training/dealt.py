@@ -14,10 +14,11 @@ from torch.distributed.tensor import DTensor
 
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import RlRecipe, SftRecipe
-from onethinker.training.parallel.fsdp2 import whole
-from onethinker.training.session import open_run
+from onethinker.training.opening import open_session
+from onethinker.training.parallel.collectives import full_tensors
+from onethinker.training.parallel.zero2 import Zero2
 from onethinker.training.sft import train_sft
-from onethinker.training.state.checkpoint import RunFolder, optimizer_tensors
+from onethinker.training.state.checkpoint import RunFolder
 
 
 def contents(checkpoint: Path) -> dict[str, bytes]:
@@ -37,16 +38,15 @@ def main() -> None:
         shutil.rmtree(last)
     barrier()
     train(recipe, folder.path)
-    run = open_run(recipe, folder.path, batch=4)
-    weights = whole(dict(run.model.named_parameters()), keep=True)
-    if run.zero is None:
+    run = open_session(recipe, folder.path, batch=4)
+    weights = full_tensors(dict(run.model.named_parameters()), keep=True)
+    moments = run.backend.moments(keep=True)
+    if not isinstance(run.backend, Zero2):
         dealt = [parameter for parameter in run.model.parameters() if isinstance(parameter, DTensor)]
         held = sum(parameter.to_local().numel() for parameter in dealt)
-        moments = whole(optimizer_tensors(run.optimizer, run.model), keep=True)
     else:
         dealt = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
-        held = sum(share.numel() for group in run.zero.engine.optimizer.param_groups for share in group["params"])
-        moments = run.zero.moments(keep=True)
+        held = sum(share.numel() for group in run.backend.engine.optimizer.param_groups for share in group["params"])
     saved, saved_moments = load_file(folder.model / "model.safetensors"), load_file(last / "optimizer.safetensors")
     report = {
         "dealt": sum(parameter.numel() for parameter in dealt),
@@ -57,7 +57,7 @@ def main() -> None:
             moments.keys() == saved_moments.keys() and all(moments[name].equal(saved_moments[name]) for name in moments)
         ),
     }
-    (folder.path / f"report-{run.accelerator.process_index}.json").write_text(json.dumps(report))
+    (folder.path / f"report-{run.collectives.index}.json").write_text(json.dumps(report))
 
 
 if __name__ == "__main__":

@@ -188,13 +188,13 @@ def watch(order: Order) -> Places:
     from transformers import modeling_utils
 
     from onethinker.rewards import grader as rewards
-    from onethinker.rl import groups
+    from onethinker.rl import in_process
     from onethinker.rl import loop as rl
-    from onethinker.training import session as run
+    from onethinker.training import outputs
     from onethinker.training.state import checkpoint
 
     places = Places(order)
-    places.wrap(groups, "sample_answers", "rollout")
+    places.wrap(in_process, "sample_answers", "rollout")
     places.wrap(rewards.Grader, "submit", "grading")
     places.wrap(rewards.Grading, "result", "reward")
     places.wrap(rl, "compute_advantages", "averages")
@@ -203,7 +203,7 @@ def watch(order: Order) -> Places:
     places.wrap(checkpoint.RunFolder, "append", "journal row")
     places.wrap_fsync()
     places.wrap_append(checkpoint, "_append")
-    for module, name in ((run, "save_file"), (modeling_utils, "safe_save_file")):
+    for module, name in ((outputs, "save_file"), (modeling_utils, "safe_save_file")):
         places.wrap_save_file(module, name)
     for name in ("rename", "replace", "unlink", "rmdir", "mkdir"):
         places.wrap_change(name)

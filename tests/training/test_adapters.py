@@ -20,7 +20,7 @@ from onethinker.training.adapters import base_weights, choose_trained, count_par
 from onethinker.training.config import LoraSettings, RlRecipe, SftRecipe
 from onethinker.training.packing.attention import use_packed_attention
 from onethinker.training.packing.row import pack
-from onethinker.training.session import score
+from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft
 from onethinker.training.state.checkpoint import RunFolder
 from tests.training.test_packing import one_by_one, some_trees

@@ -16,13 +16,14 @@ from onethinker.data.formats.records import write_records
 from onethinker.families.folder import ModelSettings, save_model
 from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
 from onethinker.rl.loop import train_rl
-from onethinker.rl.update import GradedTree, PolicyLoss
+from onethinker.rl.loss import GradedTree, PolicyLoss
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.metrics.bad_steps import BadStep, first_not_finite
 from onethinker.training.packing.prefix_group import Prompt
 from onethinker.training.packing.row import Row
 from onethinker.training.sft import train_sft
 from onethinker.training.state.checkpoint import Progress, RunFolder, Streak, load_progress, save_progress
+from onethinker.training.step import ScoredRow
 from tests.training.test_runs import StopRunError, journal, stop_after
 from tests.training.test_sharding import train_dealt
 from tests.training.test_zero import needs_deepspeed
@@ -299,7 +300,7 @@ def test_a_loss_of_rl_that_is_not_finite_names_its_cause(logp, old, reference, c
     tree = GradedTree(prompt, (ids[:1],), "math", torch.tensor([old]), torch.tensor([-1.0]), torch.ones(1))
     row = Row({}, ids[:1], ids[:1], ids[:1], 1)
     loss = PolicyLoss(RlRecipe(loss={"kl": 0.1}), lambda _: torch.tensor([reference]), num_tokens=1, num_answers=1)
-    assert not loss(row, [tree], torch.tensor([logp], requires_grad=True), torch.zeros(1)).isfinite()
+    assert not loss(ScoredRow(row, [tree], torch.tensor([logp], requires_grad=True), torch.zeros(1))).isfinite()
     assert loss.not_finite == {cause}
 
 

@@ -29,8 +29,9 @@ from onethinker.families.tiny import save_tiny
 from onethinker.inference.loading import load_engine
 from onethinker.report.model_export import export_model
 from onethinker.training.config import SftRecipe
+from onethinker.training.parallel.moments import load_optimizer, optimizer_tensors
 from onethinker.training.sft import train_sft
-from onethinker.training.state.checkpoint import RunFolder, find_damage, load_optimizer, optimizer_tensors
+from onethinker.training.state.checkpoint import RunFolder, find_damage
 from onethinker.training.state.provenance import digest_model
 from tests.evaluation.asking import evaluate
 

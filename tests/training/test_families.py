@@ -22,12 +22,11 @@ from onethinker.families.packing import check_packing
 from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny, build_tiny_processor
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import RlRecipe, SftRecipe
-from onethinker.training.loss import token_logps
 from onethinker.training.packing.attention import PACKED_ATTENTION
 from onethinker.training.packing.prefix_group import Prompt, Tree
 from onethinker.training.packing.row import pack
 from onethinker.training.plan import make_plan
-from onethinker.training.session import score
+from onethinker.training.scoring import score, token_logps
 from onethinker.training.sft import train_sft
 
 TEXT: dict[str, Any] = {

@@ -15,13 +15,15 @@ from PIL import Image
 from onethinker.data.formats.records import write_records
 from onethinker.rl.advantages import ema_grpo
 from onethinker.rl.groups import Group
-from onethinker.rl.rollouts import Rollout
-from onethinker.rl.update import open_reference, update_policy
+from onethinker.rl.reference import open_reference
+from onethinker.rl.sampler import Rollout
+from onethinker.rl.update import update_policy
 from onethinker.tasks import grade_response, task_of
 from onethinker.training.config import RlRecipe, SftRecipe
+from onethinker.training.opening import open_session
 from onethinker.training.packing.prefix_group import Tree
 from onethinker.training.packing.row import pack
-from onethinker.training.session import open_run, score
+from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft
 from onethinker.training.state.checkpoint import RunFolder
 
@@ -81,7 +83,7 @@ def update_on_given_answers(recipe: RlRecipe, folder: Path) -> list[dict[str, An
     """Return what each step measures that learns from the same four groups: some right, some wrong, one without the
     right form.
     """
-    run = open_run(recipe, folder, batch=4)
+    run = open_session(recipe, folder, batch=4)
     texts = (
         "<think>x</think><answer>A</answer>",
         "<think>it is</think><answer>B</answer>",
@@ -90,13 +92,13 @@ def update_on_given_answers(recipe: RlRecipe, folder: Path) -> list[dict[str, An
     )
     groups: dict[int, Group] = {}
     for number in range(4):
-        sample, request = run.read(number)
-        (prompt,) = run.prompts([request])
+        sample, request = run.data.read(number)
+        (prompt,) = run.data.prompts([request])
         task = task_of(sample)
-        answers = [run.answer_ids(text) for text in texts]
+        answers = [run.data.answer_ids(text) for text in texts]
         with torch.no_grad():
             logps = [score(run.model, pack([Tree(prompt, (ids,))]))[0] for ids in answers]
-        rollouts = tuple(Rollout(ids, own, True) for ids, own in zip(answers, logps, strict=True))
+        rollouts = tuple(Rollout(ids, own, truncated=False) for ids, own in zip(answers, logps, strict=True))
         grades = tuple(grade_response(text, sample.truth, task=task, options=sample.options) for text in texts)
         groups[number] = Group(number, task.statistics, sample, prompt, rollouts, texts, grades)
     rewards_PG = torch.tensor(

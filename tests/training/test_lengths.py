@@ -20,7 +20,7 @@ from onethinker.inference.encode import build_request, encode_requests
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.lengths import Lengths
-from onethinker.training.session import open_run
+from onethinker.training.opening import open_session
 from onethinker.training.sft import train_sft
 from onethinker.training.state.checkpoint import RunFolder
 
@@ -141,7 +141,7 @@ def test_records_that_are_too_long_can_be_left_out_and_are_named(tmp_path, caplo
     file = records(tmp_path, [3, 200, 3])
     recipe = SftRecipe(steps=2, batch_size=2, max_row_tokens=512, data={"files": [file], "too_long": "skip"})
     train_sft(recipe, tmp_path / "run")
-    assert {open_run(recipe, tmp_path / "run", batch=2).data.sample(n).id for n in range(8)} == {"n0", "n2"}
+    assert {open_session(recipe, tmp_path / "run", batch=2).data.mixture.sample(n).id for n in range(8)} == {"n0", "n2"}
     assert "1 of 3 records are too long (left out, data.too_long)" in caplog.text
     [left_out] = map(json.loads, (tmp_path / "run/left_out.jsonl").read_text().splitlines())
     assert (left_out["file"], left_out["row"]) == (str(file), 2)

@@ -5,15 +5,9 @@ import math
 import pytest
 import torch
 
+from onethinker.rl.loss import clipped_policy_loss, kl_k3, token_weights
 from onethinker.training.config import RlRecipe
-from onethinker.training.loss import (
-    LOGITS_AT_ONCE,
-    clipped_policy_loss,
-    kl_k3,
-    scored_by_head,
-    token_logps,
-    token_weights,
-)
+from onethinker.training.scoring import LOGITS_AT_ONCE, scored_by_head, token_logps
 
 
 @pytest.mark.parametrize(

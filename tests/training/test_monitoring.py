@@ -15,7 +15,7 @@ from onethinker.data.synthetic import make_sample
 from onethinker.families.tiny import TINY_BUDGET
 from onethinker.rl.answers import Sampled, answers_page, write_answers
 from onethinker.rl.loop import train_rl
-from onethinker.rl.update import TASK_NUMBERS, GradedTree, PolicyLoss
+from onethinker.rl.loss import TASK_NUMBERS, GradedTree, PolicyLoss
 from onethinker.tasks import find_task, grade_response
 from onethinker.training.config import LogSettings, RlRecipe, SftRecipe
 from onethinker.training.metrics.records import (
@@ -35,6 +35,7 @@ from onethinker.training.packing.prefix_group import Prompt
 from onethinker.training.packing.row import Row
 from onethinker.training.sft import train_sft
 from onethinker.training.state.checkpoint import RunFolder
+from onethinker.training.step import ScoredRow
 
 PROMPT = Prompt(
     torch.zeros(5, dtype=torch.long), torch.zeros(5, dtype=torch.long), torch.zeros(3, 5, dtype=torch.long), {}
@@ -85,7 +86,7 @@ def measure(kl_weight: float) -> dict[str, dict[str, float]]:
     # The reference finds the last token twice as likely, so k3 is 2 - ln 2 - 1 there and 0 elsewhere.
     reference_S = torch.tensor([-1.0, -1.0, -1.0, -1.0 + math.log(2)])
     loss = PolicyLoss(RlRecipe(loss={"kl": kl_weight}), lambda _: reference_S, num_tokens=4, num_answers=2)
-    loss(row, trees, logps_S, torch.tensor([0.1, 0.3, 0.5, 0.7]))
+    loss(ScoredRow(row, trees, logps_S, torch.tensor([0.1, 0.3, 0.5, 0.7])))
     return {
         task: dict(zip(MEASURED, loss.measured[TASK_NUMBERS[task]].tolist(), strict=True))
         for task in ("tracking", "math")

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from onethinker.families.tiny import build_tiny
 from onethinker.training.config import OptimizerSettings
 from onethinker.training.optimizer import make_optimizer, orthogonalized
-from onethinker.training.state.checkpoint import load_optimizer, optimizer_tensors
+from onethinker.training.parallel.moments import load_optimizer, optimizer_tensors
 
 MUON = OptimizerSettings(kind="muon", learning_rate=0.1)
 

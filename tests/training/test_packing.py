@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from onethinker.training.loss import token_logps
 from onethinker.training.packing import attention
 from onethinker.training.packing.attention import joined_branches
 from onethinker.training.packing.prefix_group import Tree, rows_of
 from onethinker.training.packing.row import pack
-from onethinker.training.session import score
+from onethinker.training.scoring import score, token_logps
 
 SHORT = ((7,), (5, 9, 3), (1, 4), (12, 2, 2, 6))
 VERY_UNEQUAL = ((1,), (150, 1, 3, 40), (2, 90), (1, 1))

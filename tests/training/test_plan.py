@@ -22,7 +22,7 @@ from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.packing.attention import use_packed_attention
 from onethinker.training.packing.row import pack
 from onethinker.training.plan import estimate_memory, largest_visual_tokens, make_plan, peak, plan_batch
-from onethinker.training.session import score
+from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft
 from tests.training.test_packing import some_trees
 

@@ -17,11 +17,12 @@ from onethinker.data.synthetic import write_dataset
 from onethinker.families.tiny import TINY_BUDGET
 from onethinker.inference.encode import encode_requests, split_questions
 from onethinker.media.reading import read_clip
-from onethinker.training import session as training_run
+from onethinker.training import data_source
+from onethinker.training import step as optimizer_step
 from onethinker.training.config import SftRecipe
 from onethinker.training.packing.prefix_group import Prompt, Tree, split_prompts
 from onethinker.training.packing.row import pack
-from onethinker.training.session import score
+from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft
 from onethinker.training.state.checkpoint import RunFolder
 
@@ -221,8 +222,8 @@ def test_a_clip_is_opened_once_and_encoded_once_in_a_step(tmp_path, questions, m
             )
         return score(model, row, **settings)
 
-    monkeypatch.setattr(training_run, "read_clip", counted_read)
-    monkeypatch.setattr(training_run, "score", counted_score)
+    monkeypatch.setattr(data_source, "read_clip", counted_read)
+    monkeypatch.setattr(optimizer_step, "score", counted_score)
     train(tmp_path / "shared", questions, 4)
     shared, patches[:] = sum(patches), []
     assert set(opened.values()) == {2}  # two steps

@@ -10,11 +10,12 @@ from safetensors.torch import load_file
 from onethinker.core.errors import CheckpointError, ConfigError, DataError, EngineError
 from onethinker.families.tiny import build_tiny, save_tiny
 from onethinker.rewards.grader import Grader
-from onethinker.rl.groups import collect
+from onethinker.rl.filter import collect
+from onethinker.rl.in_process import InProcessSampler
 from onethinker.rl.loop import train_rl
 from onethinker.rl.update import update_policy
 from onethinker.training.config import RlRecipe, SftRecipe
-from onethinker.training.session import open_run
+from onethinker.training.opening import open_session
 from onethinker.training.sft import train_sft
 from onethinker.training.state.checkpoint import RunFolder
 
@@ -242,10 +243,10 @@ def test_a_later_step_without_any_signal_goes_on_without_an_update(tmp_path):
     recipe = RlRecipe(**{**RL, "steps": 1})
     train_rl(recipe, tmp_path / "run")
     assert RunFolder(tmp_path / "run").rows()[0]["updates"] == 2
-    run = open_run(recipe, tmp_path / "run", batch=4)
+    run = open_session(recipe, tmp_path / "run", batch=4)
     strict = RlRecipe(**{**RL, "steps": 1, "rollout": {**RL["rollout"], "min_accuracy": 0.9, "max_accuracy": 0.95}})
     with Grader(strict.grading, strict.rewards) as grader:
-        batch = collect(run, strict, grader)
+        batch = collect(run, strict, InProcessSampler(run), grader)
     assert batch.dropped == {"all_wrong": 4}
     assert batch.cursor == run.progress.cursor + 4
     before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}

@@ -8,9 +8,10 @@ from PIL import Image
 from onethinker.core.sample import Sample
 from onethinker.data.formats.records import write_records
 from onethinker.families.tiny import SPECIAL_TOKENS
-from onethinker.rl.groups import _as_read
+from onethinker.rl.groups import as_read
 from onethinker.training.config import SftRecipe
-from onethinker.training.session import Run, open_run
+from onethinker.training.opening import open_session
+from onethinker.training.session import TrainingSession
 from onethinker.training.sft import train_sft
 from onethinker.training.state.checkpoint import RunFolder
 
@@ -35,13 +36,13 @@ def questions(tmp_path) -> Path:
 
 
 @pytest.fixture
-def run(tmp_path, questions) -> Run:
-    return open_run(SftRecipe(batch_size=1, steps=1, data={"files": [questions]}), tmp_path / "run", batch=1)
+def run(tmp_path, questions) -> TrainingSession:
+    return open_session(SftRecipe(batch_size=1, steps=1, data={"files": [questions]}), tmp_path / "run", batch=1)
 
 
 def test_an_answer_to_learn_has_one_special_token_which_is_its_end(run):
-    (sample,) = {sample.id: sample for sample in map(run.data.sample, range(1))}.values()
-    ids = run.answer_ids(sample.response or "").tolist()
+    (sample,) = {sample.id: sample for sample in map(run.data.mixture.sample, range(1))}.values()
+    ids = run.data.answer_ids(sample.response or "").tolist()
     tokenizer = run.processor.tokenizer
     special = {tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
     assert [token for token in ids if token in special] == [tokenizer.eos_token_id] == ids[-1:]
@@ -62,5 +63,5 @@ def test_answers_that_spell_special_tokens_are_trained_on(tmp_path, questions):
 
 def test_a_reference_that_spells_a_special_token_is_what_a_model_taught_on_it_says():
     sample = Sample("1", "?", "ocr", "image", (), "<|im_end|> [IMG]", ("A. <|im_end|>",))
-    plain = _as_read(sample, ["[IMG]"])
+    plain = as_read(sample, ["[IMG]"])
     assert (plain.truth, plain.options) == ("< |im_end|> [ IMG]", ("A. < |im_end|>",))

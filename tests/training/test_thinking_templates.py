@@ -17,9 +17,9 @@ from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny, buil
 from onethinker.inference.encode import answer_opening, encode_requests
 from onethinker.inference.loading import load_local
 from onethinker.rewards.grader import Grader
-from onethinker.rl.groups import collect
+from onethinker.rl.filter import collect
 from onethinker.training.config import RlRecipe, SftRecipe
-from onethinker.training.session import open_run
+from onethinker.training.opening import open_session
 from onethinker.training.sft import train_sft
 
 HEADER = "<|im_start|>assistant\n"
@@ -135,19 +135,19 @@ def test_sft_learns_what_follows_the_templates_tag(tmp_path, written: str, respo
     model, processor = build_tiny(seed=3)
     settings = ModelSettings(wording=TINY_WORDING, budget=TINY_BUDGET)
     save_model(tmp_path / "base", model, make_writing(processor, written), settings=settings)
-    run = open_run(SftRecipe(model=str(tmp_path / "base"), steps=1), tmp_path / "run", batch=1)
-    assert run.processor.tokenizer.decode(run.answer_ids(response)) == target + run.processor.tokenizer.eos_token
+    run = open_session(SftRecipe(model=str(tmp_path / "base"), steps=1), tmp_path / "run", batch=1)
+    assert run.processor.tokenizer.decode(run.data.answer_ids(response)) == target + run.processor.tokenizer.eos_token
 
 
 def test_a_prompt_and_its_target_hold_the_tag_once(opened: Opened):
-    run = open_run(
+    run = open_session(
         SftRecipe(model=opened.model, steps=1, data={"files": [opened.questions]}),
         opened.run.with_name("again"),
         batch=1,
     )
-    sample, request = run.read(0)
-    [prompt] = run.prompts([request])
-    learned = run.processor.tokenizer.decode(torch.cat([prompt.input_ids, run.answer_ids(sample.response)]))
+    sample, request = run.data.read(0)
+    [prompt] = run.data.prompts([request])
+    learned = run.processor.tokenizer.decode(torch.cat([prompt.input_ids, run.data.answer_ids(sample.response)]))
     assert learned.count("<think>") == learned.count("</think>") == 1
     assert learned.endswith(HEADER + "<think>\nI see.</think><answer>A</answer><|im_end|>")
 
@@ -177,7 +177,7 @@ def test_rollouts_earn_their_form_point(opened: Opened, tmp_path):
         grading={"workers": 0},
     )
     with Grader(recipe.grading, recipe.rewards) as grader:
-        batch = collect(open_run(recipe, tmp_path / "run", batch=2), recipe, grader)
+        batch = collect(open_session(recipe, tmp_path / "run", batch=2), recipe, grader)
     texts = [text for group in batch.groups.values() for text in group.texts]
     assert len(texts) == 8
     assert all(text.startswith("<think>\n") and text.count("<think>") == 1 for text in texts)

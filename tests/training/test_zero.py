@@ -25,7 +25,7 @@ from onethinker.training.packing.attention import use_packed_attention
 from onethinker.training.packing.prefix_group import Tree, split_prompts
 from onethinker.training.packing.row import pack
 from onethinker.training.parallel.zero2 import VisionLast, wants_zero
-from onethinker.training.session import score
+from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft
 from onethinker.training.state.checkpoint import RunFolder
 from tests.training.test_adapters import rl_recipe

@@ -3,7 +3,7 @@ checkpoint.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from onethinker.core.grammar import show
-from onethinker.training.adapters import part_of
 
 SHOWN_SAMPLES = 5
 """Samples that a sentence names; the journal has all of them."""
@@ -64,33 +63,19 @@ class Taken:
     last_good_step: int
 
 
-def gradient_part(name: str) -> str:
-    """Return the part of the model that a weight's gradient is counted to, by its name; adapters belong to the part
-    they are on.
-
-    >>> gradient_part("model.language_model.embed_tokens.weight"), gradient_part("lm_head.weight")
-    ('embeddings', 'head')
-    >>> gradient_part("model.language_model.layers.0.mlp.up_proj.lora_A.default.weight")
-    'language'
-    """
-    if name.startswith("lm_head."):
-        return "head"
-    return "embeddings" if ".embed_tokens." in name else part_of(name)
-
-
-def largest_by_part(gradients: Iterable[tuple[str, Tensor | None]]) -> dict[str, float]:
-    """Return the largest |gradient| of each part, infinite where one is not finite; of dealt gradients, this process's
-    share.
+def largest_by_part(gradients: Iterable[tuple[str, Tensor | None]], block_of: Callable[[str], str]) -> dict[str, float]:
+    """Return the largest |gradient| of each part that `block_of` gives for a weight's name, infinite where one is not
+    finite; of sharded gradients, this process's share.
 
     >>> head, merger = torch.tensor([1.0, -3.0]), torch.tensor([1.0, torch.nan])
-    >>> largest_by_part([("lm_head.weight", head), ("model.visual.merger.a", merger)])
+    >>> largest_by_part([("head.weight", head), ("merger.weight", merger)], lambda name: name.partition(".")[0])
     {'head': 3.0, 'merger': inf}
     """
     norms: dict[str, list[Tensor]] = {}
     for name, gradient in gradients:
         if gradient is not None:
             mine = gradient.to_local() if isinstance(gradient, DTensor) else gradient
-            norms.setdefault(gradient_part(name), []).append(
+            norms.setdefault(block_of(name), []).append(
                 torch.linalg.vector_norm(mine.float(), math.inf)
                 if mine.numel()
                 else torch.zeros((), device=mine.device)
@@ -114,7 +99,7 @@ def together(found: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
 
 @torch.no_grad()
 def first_not_finite(tensors: Iterable[tuple[str, Any]]) -> str | None:
-    """Return the name of the first tensor with a number that is not finite, or None; of dealt tensors this process's
+    """Return the name of the first tensor with a number that is not finite, or None; of sharded tensors this process's
     share is looked at.
 
     >>> first_not_finite([("a", torch.ones(2)), ("b", torch.tensor([1.0, torch.inf]))])

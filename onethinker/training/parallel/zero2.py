@@ -8,19 +8,22 @@ language model it is. What belongs to vision is handed over last and together, w
 import importlib.util
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from onethinker.core.errors import ConfigError
-from onethinker.training.adapters import part_of
+from onethinker.families.registry import family_of
 from onethinker.training.config import Recipe
-from onethinker.training.state.checkpoint import read_moments
+from onethinker.training.optimizer import make_optimizer
+from onethinker.training.parallel.base import NamedTensors
+from onethinker.training.parallel.moments import read_moments
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's two moving averages, as torch names them."""
@@ -73,18 +76,21 @@ def _settings() -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Zero:
-    """A model whose gradients and optimizer are dealt out by DeepSpeed's engine."""
+class Zero2:
+    """A model whose gradients and optimizer are sharded by DeepSpeed's engine."""
 
-    model: nn.Module
+    model: Any
+    optimizer: torch.optim.Optimizer
     engine: Any
+    rows_in_step: ClassVar[bool] = True
 
     @classmethod
-    def deal(cls, model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe) -> "Zero":
-        """Deal out the gradients and the optimizer of a model, in place."""
+    def wrap(cls, model: Any, recipe: Recipe) -> Self:
+        """Make the optimizer of a model and shard it with the gradients."""
         import deepspeed
         from deepspeed.utils.mixed_precision_linkage import lazy_init_hp_params_optimizer_state
 
+        optimizer = make_optimizer(model, recipe.optimizer)
         config = {
             "train_micro_batch_size_per_gpu": 1,
             "gradient_accumulation_steps": 1,
@@ -109,26 +115,29 @@ class Zero:
                 **{kind: torch.zeros_like(share) for kind in MOMENTS},
             }
             lazy_init_hp_params_optimizer_state(parameters, share, state)
-        return cls(model, engine)
+        return cls(model, optimizer, engine)
+
+    @property
+    def callee(self) -> Any:
+        """DeepSpeed's engine, which is to see every forward pass that it gets the gradients of."""
+        return self.engine
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
-        """Add a row's gradients to this process's share; all processes take part, and `last` says that a step
-        follows.
-        """
+        """Add a row's gradients to this process's share."""
         self.engine.set_gradient_accumulation_boundary(last)
         self.engine.backward(loss)
 
-    def norm(self) -> float:
-        """Return the norm of the gradient, all processes together; NaN where it is not finite, which DeepSpeed says by
-        a negative one.
+    def reduce_gradients(self) -> Tensor:
+        """Return the norm of the gradient, which is averaged already; NaN where it is not finite, which DeepSpeed says
+        by a negative one.
         """
         norm = float(self.engine.optimizer.scaled_global_norm())
-        return norm if norm >= 0 else math.nan
+        return torch.tensor(norm if norm >= 0 else math.nan, dtype=torch.float64)
 
-    def step(self, rate: float) -> None:
-        """Take a step at this learning rate, the gradient scaled down."""
+    def step(self, learning_rate: float, norm: Tensor) -> None:
+        """Take a step; DeepSpeed scales the gradient down itself."""
         for group in self.engine.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = learning_rate
         self.engine.step()
 
     def drop(self) -> None:
@@ -138,38 +147,49 @@ class Zero:
                 gradient.fill_(torch.nan)
         self.engine.step()
         assert self.engine.optimizer.overflow, "DeepSpeed has taken a step with a gradient that is not finite"
+        self.optimizer.zero_grad()
+
+    def own_gradients(self) -> Iterable[tuple[str, Tensor | None]]:
+        """Return none: the shares are cut across parameters."""
+        return ()
 
     def gradients(self) -> Iterator[tuple[str, Tensor | None]]:
-        """Yield each trained parameter's name and whole gradient; every process must take all of them."""
+        """Yield each trained parameter's name and full gradient; every process must take all of them."""
         from deepspeed.utils import safe_get_full_grad
 
         for name, parameter in self._trained().items():
             yield name, safe_get_full_grad(parameter)
 
+    def unsharded(self) -> AbstractContextManager[None]:
+        """Do nothing: the weights are there."""
+        return nullcontext()
+
+    def weights(self, *, keep: bool) -> dict[str, Tensor] | None:
+        """Return None: the model holds its weights."""
+        return None
+
+    def own_moments(self) -> NamedTensors:
+        """Yield this process's share of the optimizer's moments, one vector for each group of parameters."""
+        for share in _shares(self.engine):
+            for kind in MOMENTS:
+                yield f"the optimizer's {kind}", self.engine.optimizer.optimizer.state[share][kind]
+
     def moments(self, *, keep: bool) -> dict[str, Tensor]:
-        """Return the optimizer's tensors under the names of their parameters; every process must call it, those that
-        `keep` get them.
-        """
+        """Return the optimizer's tensors under the names of their parameters, where they are kept."""
         from deepspeed.utils import safe_get_full_optimizer_state
 
         steps = self.engine.optimizer.optimizer.state[_shares(self.engine)[0]]["step"]
         kept = {}
         for name, parameter in self._trained().items():
             for kind in MOMENTS:
-                whole = safe_get_full_optimizer_state(parameter, kind)
+                full = safe_get_full_optimizer_state(parameter, kind)
                 if keep:
-                    kept[f"{name}/{kind}"] = whole.cpu()
+                    kept[f"{name}/{kind}"] = full.cpu()
             kept[f"{name}/step"] = steps.cpu().clone()
         return kept if keep else {}
 
-    def own_moments(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield this process's share of the optimizer's moving averages, one vector for each group of parameters."""
-        for share in _shares(self.engine):
-            for kind in MOMENTS:
-                yield f"the optimizer's {kind}", self.engine.optimizer.optimizer.state[share][kind]
-
     def load_moments(self, path: Path) -> None:
-        """Read a file of `moments`, or of an optimizer that was not dealt out: the most steps of any parameter then
+        """Read a file of `moments`, or of an optimizer that was not sharded: the most steps of any parameter then
         count for all.
 
         Raises: CheckpointError: the file is damaged or belongs to another model.
@@ -213,13 +233,12 @@ class VisionLast(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.model, self._part_of = model, family_of(model).part_of
 
     def forward(self, **inputs: Any) -> Any:
         """Return what the model returns."""
-        seeing = {
-            name: p for name, p in self.model.named_parameters() if p.requires_grad and part_of(name) != "language"
-        }
+        trained = ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
+        seeing = {name: p for name, p in trained if self._part_of(name) != "language"}
         if not seeing:
             return self.model(**inputs)
         # Autograd takes what was made first last; nothing waits behind it then.

@@ -23,7 +23,6 @@ from onethinker.training.state.ema import EmaState, Moments
 from onethinker.training.state.provenance import Digests, changed_files
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 KEPT_CHECKPOINTS = 2
@@ -413,47 +412,6 @@ def find_damage(checkpoint: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{error}" if isinstance(error, OSError) else f"{MANIFEST_FILE} is no list of files ({error})"
     return None
-
-
-def optimizer_tensors(optimizer: "torch.optim.Optimizer", model: "nn.Module") -> "dict[str, torch.Tensor]":
-    """Return the optimizer's tensors under the names of their parameters; one that never had a gradient has none."""
-    states = ((name, optimizer.state.get(parameter, {})) for name, parameter in model.named_parameters())
-    return {f"{name}/{key}": value for name, state in states for key, value in state.items()}
-
-
-def load_optimizer(optimizer: "torch.optim.Optimizer", model: "nn.Module", path: Path) -> None:
-    """Read a file of `optimizer_tensors`, for the parameters that are trained now.
-
-    Raises: CheckpointError: the file is damaged or belongs to another model.
-    """
-    from onethinker.training.parallel.fsdp2 import dealt_like
-
-    for parameter, kind, value in read_moments(model, path):
-        if kind == "step":
-            optimizer.state[parameter][kind] = value.to(parameter.device)
-        else:
-            optimizer.state[parameter][kind] = dealt_like(value.to(parameter.dtype), parameter)
-
-
-def read_moments(model: "nn.Module", path: Path) -> "Iterator[tuple[nn.Parameter, str, torch.Tensor]]":
-    """Yield each tensor in a file of `optimizer_tensors` with the parameter it belongs to and its name, of those that
-    are trained now.
-
-    Raises: CheckpointError: the file is damaged or belongs to another model.
-    """
-    from safetensors.torch import load_file
-
-    parameters = dict(model.named_parameters())
-    try:
-        for key, value in load_file(path).items():
-            name, _, kind = key.rpartition("/")
-            parameter = parameters[name]
-            if kind != "step" and value.shape != parameter.shape:
-                raise ValueError(f"{key} has the shape {tuple(value.shape)}, the parameter {tuple(parameter.shape)}")
-            if parameter.requires_grad:
-                yield parameter, kind, value
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: not the optimizer of this model: {error}") from error
 
 
 def save_progress(progress: Progress, path: Path) -> None:

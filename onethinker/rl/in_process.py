@@ -1,4 +1,4 @@
-"""Sampling: a group of answers to each prompt, with its media encoded once and its prompt read once.
+"""Our own sampler: a group of answers to each prompt, with its media encoded once and its prompt read once.
 
 Dimensions: P prompts, G answers per prompt, B = P·G answers under way, T tokens, V vocabulary.
 """
@@ -11,21 +11,47 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from onethinker.core.request import SamplingParams
+from onethinker.families.registry import family_of
 from onethinker.inference.sampling import draw_tokens
+from onethinker.rl.sampler import Rollout, RolloutRequest
 from onethinker.training.packing.decoding import GroupCache
 from onethinker.training.packing.prefix_group import Prompt
+from onethinker.training.session import TrainingSession
 
 COMPACT_BELOW = 0.7
 """Finished answers leave the batch when less than this share of it is still under way."""
 
 
 @dataclass(frozen=True)
-class Rollout:
-    """One sampled answer: token ids (with the end token if it ended), their log-probabilities, and whether it ended."""
+class InProcessSampler:
+    """Samples with the model in training itself, which always has the newest weights."""
 
-    ids: Tensor
-    logps: Tensor
-    ended: bool
+    session: TrainingSession
+
+    def sample(
+        self, requests: Sequence[RolloutRequest], params: SamplingParams, group_size: int
+    ) -> Sequence[Sequence[Rollout]]:
+        """Return a group of completions for each request; its seed alone decides what is drawn."""
+        uniforms_PGT = torch.stack(
+            [
+                torch.rand(group_size, params.max_new_tokens, generator=torch.Generator().manual_seed(seed))
+                for seed in (each.request.seed_at(index, params.seed) for index, each in enumerate(requests))
+            ]
+        )
+        model = self.session.model
+        with self.session.precision():
+            return sample_answers(
+                model,
+                [each.prompt for each in requests],
+                uniforms_PGT,
+                temperature=params.temperature,
+                end_token=self.session.processor.tokenizer.eos_token_id,
+                forbidden_tokens=family_of(model).media_tokens(model.config),
+            )
+
+    def load_weights(self, version: int) -> None:
+        """Do nothing: they are the ones in training."""
 
 
 def sample_answers(
@@ -110,7 +136,7 @@ def _sample(
         )
         logits, position_B = out.logits[:, -1], position_B + 1
     rollouts = [
-        Rollout(ids_BT[n, :length], logps_BT[n, :length], not bool(under_way[n]))
+        Rollout(ids_BT[n, :length], logps_BT[n, :length], bool(under_way[n]))
         for n, length in enumerate(length_B.tolist())
     ]
     return [rollouts[first : first + group] for first in range(0, num_answers, group)]

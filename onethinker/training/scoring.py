@@ -1,18 +1,59 @@
-"""From scored tokens to one number: the losses of SFT and RL, as sums over tokens with their weights.
+"""What a model says of the tokens of a packed row: log-probability and entropy, without all logits at once.
 
-Dimensions: S scored tokens, A answers, H hidden size, V vocabulary, C words of one block of it.
+Dimensions: S scored tokens, H hidden size, V vocabulary, C words of one block of it.
 """
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from onethinker.training.config import Aggregate
+from onethinker.families.base import head_of
+from onethinker.training.config import Recipe
+from onethinker.training.packing.row import Row
 
 LOGITS_AT_ONCE = 2**24
 """Logits that exist at any moment while tokens are scored: 64 MiB in float32, a few times."""
+
+
+def precision(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
+    """Return the context in which a model in training is called: it multiplies in bfloat16 where the recipe says
+    "mixed".
+    """
+    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.dtype == "mixed")
+
+
+def score(model: nn.Module, row: Row, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Return log-probability and entropy of every scored token of a row, each of shape (S,), of logits divided by the
+    temperature.
+    """
+    head = head_of(model)
+    assert head is not None, "a model in training gives logits"
+    with _scoring(head, row.targets_S, temperature):
+        scored_S2 = model(**row.inputs, logits_to_keep=row.scored_S).logits[0]
+    return scored_S2[:, 0], scored_S2[:, 1]
+
+
+@contextmanager
+def _scoring(head: nn.Linear, targets_S: Tensor, temperature: float) -> Iterator[None]:
+    """Let the head, while this is open, give log-probability and entropy of the targets, (1, S, 2), in place of all
+    logits.
+
+    It stays inside the model's own forward, where whatever wraps the model gathers its weights and counts its
+    gradients.
+    """
+
+    def forward(hidden_1SH: Tensor) -> Tensor:
+        logps_S, entropy_S = scored_by_head(hidden_1SH[0], head.weight, targets_S, temperature)
+        return torch.stack([logps_S[None], entropy_S[None]], -1)
+
+    setattr(head, "forward", forward)  # noqa: B010 (a method to mypy)
+    try:
+        yield
+    finally:
+        del head.forward
 
 
 def token_logps(logits_SV: Tensor, targets_S: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -93,63 +134,3 @@ def _places(targets_S: Tensor, first: int, size: int) -> tuple[Tensor, Tensor]:
     """Return which targets lie in a block, and the place of each in it, (S, 1); that of the others is any."""
     place_S = targets_S - first
     return (place_S >= 0) & (place_S < size), place_S.clamp(0, size - 1)[:, None]
-
-
-def clipped_policy_loss(
-    logps_S: Tensor, old_logps_S: Tensor, advantages_S: Tensor, *, clip_low: float, clip_high: float
-) -> Tensor:
-    """Return the clipped surrogate loss of each token; its gradient is zero where the ratio has left the clip range the
-    good way.
-
-    Source: paper, equation 12; `clip_low` and `clip_high` are the distances of the bounds from a ratio of 1.
-
-    >>> ratio_two = torch.tensor([2.0]).log()
-    >>> clipped_policy_loss(ratio_two, torch.zeros(1), torch.ones(1), clip_low=0.2, clip_high=0.3)
-    tensor([-1.3000])
-    """
-    ratio_S = torch.exp(logps_S - old_logps_S)
-    clipped_S = ratio_S.clamp(1 - clip_low, 1 + clip_high)
-    return -torch.minimum(ratio_S * advantages_S, clipped_S * advantages_S)
-
-
-def kl_k3(logps_S: Tensor, reference_logps_S: Tensor) -> Tensor:
-    """Return the k3 estimate of the KL divergence from the reference, at each token, never negative.
-
-    >>> kl_k3(torch.tensor([0.0]), torch.tensor([0.0]))
-    tensor([0.])
-    """
-    difference_S = reference_logps_S - logps_S
-    return torch.exp(difference_S) - difference_S - 1
-
-
-def token_weights(
-    answer_S: Tensor,
-    *,
-    num_answers_in_row: int,
-    num_tokens: int,
-    num_answers: int,
-    aggregate: Aggregate,
-    max_tokens: int,
-) -> Tensor:
-    """Return each token's share of the loss, so that the weighted sum over all rows of all processes is the mean asked
-    for.
-
-    `token_mean` gives all `num_tokens` tokens of the batch one weight; `sequence_mean` gives all `num_answers` answers
-    one weight, shared among an answer's tokens; `constant_length` gives every token the weight that it would have if
-    all answers were as long as they may become, `max_tokens`, so that a long answer counts by its length and not by
-    those of the others.
-
-    Source: `constant_length` is the loss of Dr. GRPO (arXiv 2503.20783).
-
-    >>> one = torch.tensor([0, 0, 1])
-    >>> two = {"num_answers_in_row": 2, "num_tokens": 3, "num_answers": 2, "max_tokens": 10}
-    >>> token_weights(one, aggregate="sequence_mean", **two)
-    tensor([0.2500, 0.2500, 0.5000])
-    >>> token_weights(one, aggregate="constant_length", **two)
-    tensor([0.0500, 0.0500, 0.0500])
-    """
-    if aggregate == "sequence_mean":
-        lengths_A = torch.bincount(answer_S, minlength=num_answers_in_row)
-        return 1.0 / (lengths_A[answer_S] * num_answers)
-    divisor = num_tokens if aggregate == "token_mean" else max_tokens * num_answers
-    return torch.full(answer_S.shape, 1.0 / divisor, device=answer_S.device)

@@ -1,0 +1,128 @@
+"""Which groups of answers give a signal, and how often others are sampled in place of those that give none."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+from onethinker.core.errors import ConfigError
+from onethinker.rewards.grader import Grader
+from onethinker.rl.groups import Group, LostGroup, ask_groups
+from onethinker.rl.sampler import Sampler
+from onethinker.tasks import task_of
+from onethinker.training.config import RlRecipe, RolloutSettings
+from onethinker.training.metrics.records import Summary, covers_whole_frame, note_answer
+from onethinker.training.session import TrainingSession
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step has sampled: this process's groups by number, and of everybody's in order the summaries and the lost
+    ones.
+
+    `cursor` is the number of the next prompt. `broken` are the ids of samples to which the model gave answers whose
+    log-probabilities are not finite; there are no groups then.
+    """
+
+    groups: dict[int, Group]
+    summaries: tuple[Summary, ...]
+    lost: tuple[LostGroup, ...]
+    cursor: int
+    broken: tuple[str, ...] = ()
+
+    @property
+    def with_signal(self) -> list[Summary]:
+        """The groups whose answers differ enough to be learned from, also those beyond what a step takes."""
+        return [summary for summary in self.summaries if summary.kept]
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many groups were dropped for which reason."""
+        reasons = [summary.dropped for summary in self.summaries if summary.dropped is not None]
+        return dict(sorted(Counter([*reasons, *(lost.reason for lost in self.lost)]).items()))
+
+
+def collect(session: TrainingSession, recipe: RlRecipe, sampler: Sampler, grader: Grader) -> Batch:
+    """Return the groups of a step: prompts are sampled in batches until enough of them give a signal or the refills are
+    used up.
+
+    Then the step has fewer groups, none even, unless there never was a signal or the recipe wants a full batch.
+
+    Raises: ConfigError: with the tasks that gave no signal. DataError: a sample cannot be read, nor those that could
+    stand in.
+    """
+    wanted, cursor = recipe.rollout.prompts_per_step, session.progress.cursor
+    groups: dict[int, Group] = {}
+    summaries: list[Summary] = []
+    lost: list[LostGroup] = []
+    for _ in range(1 + recipe.rollout.max_refills):
+        asked = list(ask_groups(session, recipe, sampler, grader, session.data.my_indices(cursor, wanted)))
+        cursor += wanted
+        broken = session.collectives.gather([each.group.sample.id for each in asked if not each.group.is_finite])
+        if broken:
+            return Batch({}, (), (), cursor, tuple(broken))
+        with session.clock.phase("grading"):
+            graded = [each.graded() for each in asked]
+        groups |= {each.group.number: each.group for each in asked}
+        groups |= {group.number: group for group in graded if isinstance(group, Group)}
+        summaries += session.collectives.gather([_summary(each, recipe) for each in graded if isinstance(each, Group)])
+        lost += session.collectives.gather([each for each in graded if isinstance(each, LostGroup)])
+        if sum(summary.kept for summary in summaries) >= wanted:
+            break
+    summaries.sort(key=lambda group: group.number)
+    lost.sort(key=lambda group: group.number)
+    batch = Batch(groups, tuple(summaries), tuple(lost), cursor)
+    _check_signal(batch, recipe.rollout, is_first=not session.progress.ema)
+    return batch
+
+
+def drop_reason(accuracy: float, settings: RolloutSettings) -> Literal["all_wrong", "all_right"] | None:
+    """Return why a group with this mean accuracy gives no signal, or None where it gives one.
+
+    >>> [drop_reason(accuracy, RolloutSettings()) for accuracy in (0.0, 0.5, 1.0)]
+    ['all_wrong', None, 'all_right']
+    """
+    if accuracy <= settings.min_accuracy:
+        return "all_wrong"
+    return "all_right" if accuracy >= settings.max_accuracy else None
+
+
+def _check_signal(batch: Batch, settings: RolloutSettings, *, is_first: bool) -> None:
+    """Raises: ConfigError: there are too few groups with a signal to go on."""
+    kept = len(batch.with_signal)
+    if kept >= settings.prompts_per_step or (settings.unfilled == "smaller" and (kept or not is_first)):
+        return
+    reasons: dict[str, Counter[str]] = {}
+    for summary in batch.summaries:
+        reasons.setdefault(summary.task, Counter())[summary.dropped or "kept"] += 1
+    for lost in batch.lost:
+        reasons.setdefault(lost.task, Counter())[lost.reason] += 1
+    tasks = "; ".join(
+        f"{task}: {', '.join(f'{count} {reason}' for reason, count in sorted(counts.items()))}"
+        for task, counts in sorted(reasons.items())
+        if "kept" not in counts
+    )
+    failure = f" Not graded: {batch.lost[-1].text}." if batch.lost else ""
+    raise ConfigError(
+        f"{kept or 'none'} of {len(batch.summaries) + len(batch.lost)} groups gave a signal,"
+        f" {settings.prompts_per_step} are needed. Tasks without any: {tasks or 'none'}.{failure} Train longer by SFT"
+        " first, choose other data, widen rollout.min_accuracy and rollout.max_accuracy, allow more"
+        ' rollout.max_refills, or go on with smaller batches by rollout.unfilled = "smaller"'
+    )
+
+
+def _summary(group: Group, recipe: RlRecipe) -> Summary:
+    sample = group.sample
+    task = task_of(sample)
+    return Summary(
+        number=group.number,
+        task=group.task,
+        rewards=tuple(grade.reward for grade in group.grades),
+        accuracy=group.accuracy,
+        format=sum(grade.format for grade in group.grades) / len(group.grades),
+        dropped=drop_reason(group.accuracy, recipe.rollout),
+        prompt_tokens=len(group.prompt.input_ids),
+        lengths=tuple(len(rollout.ids) for rollout in group.rollouts),
+        cut=sum(rollout.truncated for rollout in group.rollouts),
+        answers=tuple(map(note_answer, group.texts)),
+        whole_frames=tuple(covers_whole_frame(text, task, sample.options) for text in group.texts),
+    )

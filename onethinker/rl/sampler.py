@@ -1,0 +1,44 @@
+"""The socket of whatever samples answers in RL: the model in training itself, or a server that is sent its weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from onethinker.core.request import Request, SamplingParams
+from onethinker.training.packing.prefix_group import Prompt
+
+
+@dataclass(frozen=True)
+class RolloutRequest:
+    """A prompt to be answered: as a request, whose seed decides the answers, and encoded for the model in training."""
+
+    request: Request
+    prompt: Prompt
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One sampled completion: token ids, which end with the end token unless it is truncated, and the log-probability
+    of each under the model that sampled it.
+
+    Log-probabilities are of the logits divided by the temperature, before any token is forbidden, as the loss computes
+    them again.
+    """
+
+    ids: Tensor
+    logps: Tensor
+    truncated: bool
+
+
+class Sampler(Protocol):
+    """What answers prompts in RL; each process of a run has its own."""
+
+    def sample(
+        self, requests: Sequence[RolloutRequest], params: SamplingParams, group_size: int
+    ) -> Sequence[Sequence[Rollout]]:
+        """Return a group of completions for each request, in their order, on the device of the prompts."""
+
+    def load_weights(self, version: int) -> None:
+        """Sample from now on with the weights after so many steps; all processes call it after each step."""

@@ -1,0 +1,104 @@
+"""Where a run's samples come from: drawn in an endless order, opened, sized and encoded for the model in training."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from onethinker.core.errors import DataError, MediaError
+from onethinker.core.frames import Clip
+from onethinker.core.grammar import without_opening
+from onethinker.core.request import Request
+from onethinker.core.sample import Medium, Sample
+from onethinker.data.mixture import Mixture
+from onethinker.inference.chat import plain_text, spelled_tokens
+from onethinker.inference.encode import answer_opening, encode_requests, request_about
+from onethinker.media.budget import MediaBudget
+from onethinker.media.reading import read_clip
+from onethinker.tasks.template import Wording
+from onethinker.training.packing.prefix_group import Prompt, split_prompts
+from onethinker.training.parallel.collectives import Collectives
+
+FEWEST_SAMPLES = 1000
+"""Shares are of at least so many samples, or of all records if they are fewer: one bad file among the first draws stops
+no long run.
+"""
+
+
+@dataclass
+class DataSource:
+    """The samples of a run, by their index in the endless order; `skipped` could not be read by this process."""
+
+    mixture: Mixture
+    model: Any
+    processor: Any
+    wording: Wording
+    budget: MediaBudget
+    max_corrupt_share: float
+    collectives: Collectives
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+
+    def my_indices(self, first: int, count: int) -> list[int]:
+        """Return this process's share of the samples `first` to `first + count`.
+
+        Those that come together because they are about one clip go to one process, if there are enough for every
+        process.
+        """
+        processes, together = self.collectives.count, self.mixture.together
+        size, mine = together if count >= together * processes else 1, self.collectives.index
+        return [index for index in range(first, first + count) if (index // size - first // size) % processes == mine]
+
+    def read(
+        self, index: int, opened: dict[Medium, Clip] | None = None, *, seed: int | None = None
+    ) -> tuple[Sample, Request]:
+        """Return a sample and its request, media opened and sized as the budget says; one that cannot be read is noted
+        and another stands in.
+
+        `opened` keeps what was read, for others that are about the same; `seed` is what an answer is drawn with.
+
+        Raises: DataError: nor can the others, as many as are tried before there are too many of them.
+        """
+        opened = {} if opened is None else opened
+        for sample in itertools.islice(self.mixture.candidates(index), int(self.allowed_skips(index)) + 2):
+            try:
+                opened.update(
+                    {medium: read_clip(medium, self.budget) for medium in sample.media if medium not in opened}
+                )
+                media = tuple(opened[medium] for medium in sample.media)
+                return sample, request_about(sample, media, self.wording, seed=seed)
+            except MediaError as error:
+                self.skipped.append({"number": index, "id": sample.id, "reason": str(error)})
+        tried = [skipped for skipped in self.skipped if skipped["number"] == index]
+        raise DataError(
+            f"{len(tried)} samples, one after the other, cannot be read; the last is {tried[-1]['id']}:"
+            f" {tried[-1]['reason']}"
+        )
+
+    def allowed_skips(self, drawn: int) -> float:
+        """Return how many of so many samples may be unreadable."""
+        records = self.mixture.num_records
+        return self.max_corrupt_share * max(drawn, FEWEST_SAMPLES if records is None else min(FEWEST_SAMPLES, records))
+
+    def take_skipped(self) -> list[dict[str, Any]]:
+        """Return what no process could read since this was last called: index, id and reason of each sample."""
+        mine, self.skipped = self.skipped, []
+        return sorted(self.collectives.gather(mine), key=lambda skipped: int(skipped["number"]))
+
+    def prompts(self, requests: Sequence[Request]) -> list[Prompt]:
+        """Return requests as encoded prompts on this process's device."""
+        batch = encode_requests(self.processor, requests)
+        return split_prompts(batch.to(self.collectives.device), requests, self.model)
+
+    def answer_ids(self, text: str) -> Tensor:
+        """Return the tokens of a whole response with the end token, on this process's device; no other special token is
+        among them.
+
+        What the chat template has already written of it stands in the prompt, and is not learned twice.
+        """
+        tokenizer = self.processor.tokenizer
+        learned = plain_text(without_opening(text, answer_opening(self.processor)), spelled_tokens(tokenizer))
+        ids = tokenizer(learned, add_special_tokens=False)["input_ids"]
+        return torch.tensor([*ids, tokenizer.eos_token_id], device=self.collectives.device)

@@ -1,0 +1,199 @@
+"""How a training session begins: what is checked and loaded, in which order, before anything is written."""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import ProjectConfiguration
+
+from onethinker.data.formats.records import write_records
+from onethinker.data.validate import Checked
+from onethinker.families.folder import load_adapters
+from onethinker.families.packing import check_packing
+from onethinker.inference.loading import load_local
+from onethinker.storage.folders import LEFT_OUT_FILE, MODEL_FOLDER, OPTIMIZER_FILE, PROGRESS_FILE, TENSORBOARD_FOLDER
+from onethinker.training.adapters import choose_trained
+from onethinker.training.config import FREE_SETTINGS, Recipe
+from onethinker.training.data_source import DataSource
+from onethinker.training.inputs import Inputs, check_data, choose_inputs, measure, open_mixture, unused_weights
+from onethinker.training.metrics.records import Stopwatch
+from onethinker.training.metrics.trackers import Trackers, check_trackers
+from onethinker.training.outputs import Outputs, size_of_checkpoint
+from onethinker.training.packing.attention import use_packed_attention
+from onethinker.training.parallel.base import ParallelBackend
+from onethinker.training.parallel.choice import choose_backend
+from onethinker.training.parallel.collectives import Collectives
+from onethinker.training.preflight import check_share
+from onethinker.training.session import TrainingSession
+from onethinker.training.state.checkpoint import Progress, RunFolder, Start, load_progress
+from onethinker.training.state.provenance import Digests, about_start, digest_data, digest_model
+from onethinker.training.step import Optimization
+
+_log = logging.getLogger(__name__)
+
+
+def open_session(
+    recipe: Recipe,
+    path: Path,
+    *,
+    batch: int,
+    allow_changes: bool = False,
+    on_check: Callable[[int, int], None] | None = None,
+) -> TrainingSession:
+    """Return a session that is new, or that goes on from the last whole checkpoint in its folder; `batch` samples are a
+    step.
+
+    Before anything else all records are checked, and the headers of their media; `on_check` gets how many of these have
+    been.
+
+    Settings that decide what is learned may differ from those that the run began with only if changes are allowed.
+
+    Raises: CheckpointError: the folder holds a run of another recipe, its checkpoints are damaged, or the disk has no
+    room for new ones. EngineError: the model cannot be loaded. ConfigError: the parts to freeze are not there, or the
+    batch is smaller than the processes.
+    """
+    check_trackers(recipe.log)
+    kind = choose_backend(recipe)
+    collectives = _start_processes(recipe, path)
+    check_share(batch, collectives.count)
+    past = _Past.find(recipe, RunFolder(path), collectives, allow_changes=allow_changes, on_check=on_check)
+    loaded = _load(recipe, past.start.checkpoint)
+    past.check_model(recipe)
+    model = _prepare(loaded.model.to(collectives.device), recipe, past.start.checkpoint)
+    backend = kind.wrap(model, recipe)
+    progress = past.restore(backend)
+    processor, wording, budget = loaded.processor, loaded.wording, recipe.budget or loaded.budget
+    inputs = Inputs()
+    if collectives.is_main:
+        lengths = measure(recipe, past.checked, processor=processor, wording=wording, budget=budget)
+        inputs = choose_inputs(recipe, past.checked, lengths)
+    inputs = collectives.from_main(inputs)
+    mixture = open_mixture(recipe, inputs)
+    clock = Stopwatch(torch.cuda.synchronize if collectives.device.type == "cuda" else None)
+    outputs = Outputs(recipe, past.folder, backend, collectives, processor, wording, budget, clock)
+    # Only now is anything written: a recipe that cannot start leaves no folder behind.
+    if collectives.is_main:
+        past.begin(outputs, progress)
+        _write_inputs(outputs, inputs, unused_weights(mixture))
+        if recipe.log.trackers:
+            settings = recipe.model_dump(mode="json")
+            outputs.trackers = Trackers(collectives.accelerator, recipe.log, path, recipe=settings, step=progress.step)
+            outputs.trackers.tell(past.folder.rows())
+    collectives.wait()
+    return TrainingSession(
+        recipe,
+        collectives,
+        backend,
+        DataSource(mixture, model, processor, wording, budget, recipe.data.max_corrupt_share, collectives),
+        Optimization(recipe, backend, collectives, progress.streak),
+        outputs,
+        clock,
+        progress,
+    )
+
+
+def _start_processes(recipe: Recipe, path: Path) -> Collectives:
+    return Collectives(
+        Accelerator(
+            cpu=not torch.cuda.is_available(),
+            log_with=list(recipe.log.trackers) or None,
+            project_config=ProjectConfiguration(logging_dir=str(path / TENSORBOARD_FOLDER)),
+        )
+    )
+
+
+@dataclass
+class _Past:
+    """What a run's folder says of it, where it goes on, and what the main process has found to be different."""
+
+    folder: RunFolder
+    start: Start
+    allow_changes: bool
+    is_main: bool
+    changed: list[str]
+    checked: Checked
+    digests: dict[str, Digests] = field(default_factory=dict)
+
+    @classmethod
+    def find(
+        cls,
+        recipe: Recipe,
+        folder: RunFolder,
+        collectives: Collectives,
+        *,
+        allow_changes: bool,
+        on_check: Callable[[int, int], None] | None,
+    ) -> "_Past":
+        """Return where a run goes on; the main process reads data and checkpoints, and tells the others."""
+        changed = folder.check(recipe.model_dump(mode="json"), free=FREE_SETTINGS, allow_changes=allow_changes)
+        is_main = collectives.is_main
+        checked = check_data(recipe, on_check) if is_main else Checked()
+        start = collectives.from_main(folder.find_start() if is_main else Start(None, {}))
+        past = cls(folder, start, allow_changes, is_main, changed, checked)
+        if is_main:
+            step = int(start.checkpoint.name.partition("-")[2]) if start.checkpoint else 0
+            past.changed += folder.check_records(step, allow_changes=allow_changes)
+            past._check_digests("data", digest_data(recipe.data.files))
+        return past
+
+    def check_model(self, recipe: Recipe) -> None:
+        """Compare the model with that of the last start; after it was loaded, because only then is one of the hub here
+        for certain.
+        """
+        if self.is_main:
+            self._check_digests("model", digest_model(recipe.model))
+
+    def _check_digests(self, group: str, digests: Digests) -> None:
+        self.digests[group] = digests
+        self.changed += self.folder.check_inputs({group: digests}, allow_changes=self.allow_changes)
+
+    def restore(self, backend: ParallelBackend) -> Progress:
+        """Load moments and progress of the checkpoint, if there is one; another kind of optimizer begins afresh."""
+        if self.start.checkpoint is None:
+            return Progress()
+        if not any(change.startswith("optimizer.kind:") for change in self.changed):
+            backend.load_moments(self.start.checkpoint / OPTIMIZER_FILE)
+        return load_progress(self.start.checkpoint / PROGRESS_FILE)
+
+    def begin(self, outputs: Outputs, progress: Progress) -> None:
+        """Make the folder, and note how the run starts."""
+        recipe = outputs.recipe
+        saves = math.ceil((recipe.steps - progress.step) / recipe.save_every)
+        self.folder.check_room(size_of_checkpoint(outputs.backend.model, recipe), saves)
+        about = {"inputs": self.digests, **about_start(outputs.collectives.count)}
+        settings = recipe.model_dump(mode="json")
+        self.folder.begin(settings, progress.step, changed=self.changed, torn=self.start.torn, about=about)
+
+
+def _write_inputs(outputs: Outputs, inputs: Inputs, lines: list[str]) -> None:
+    for line in (*inputs.lines, *lines):
+        _log.warning("%s", line)
+    left_out = [{"file": str(each.file), "row": each.row, "reason": each.text} for each in inputs.left_out]
+    write_records(outputs.folder.path / LEFT_OUT_FILE, left_out)
+
+
+def _load(recipe: Recipe, checkpoint: Path | None) -> Any:
+    """Return the model of a checkpoint, or the one that the recipe names: adapters are loaded onto that one later."""
+    lora = recipe.lora
+    weights = str(checkpoint / MODEL_FOLDER) if checkpoint and lora is None else recipe.model
+    four_bit = lora is not None and lora.four_bit
+    engine = load_local(weights, seed=recipe.seed, dtype=recipe.weights_dtype, four_bit=four_bit)
+    check_packing(engine.model)
+    return engine
+
+
+def _prepare(model: Any, recipe: Recipe, checkpoint: Path | None) -> Any:
+    """Return a model, changed in place, that reads packed rows and of which is trained what the recipe says."""
+    use_packed_attention(model)
+    model.train()
+    choose_trained(model, recipe)
+    if checkpoint and recipe.lora is not None:
+        load_adapters(checkpoint / MODEL_FOLDER, model)
+    if recipe.gradient_checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    return model

@@ -1,0 +1,175 @@
+"""An optimizer step: rows are scored, their gradients added up, and the step is taken unless something is not finite.
+
+Dimensions: S scored tokens of a row.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from onethinker.families.registry import family_of
+from onethinker.training.config import Recipe
+from onethinker.training.metrics.bad_steps import BadStep, Taken, first_not_finite, largest_by_part, together
+from onethinker.training.optimizer import learning_rate
+from onethinker.training.packing.prefix_group import Tree, rows_of
+from onethinker.training.packing.row import Row, pack
+from onethinker.training.parallel.base import ParallelBackend
+from onethinker.training.parallel.collectives import Collectives
+from onethinker.training.scoring import precision, score
+from onethinker.training.state.checkpoint import Streak
+
+
+@dataclass(frozen=True)
+class ScoredRow:
+    """A packed row, its trees, and log-probability and entropy of each scored token under the model in training."""
+
+    row: Row
+    trees: list[Tree]
+    logps_S: Tensor
+    entropy_S: Tensor
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """What an optimizer step has measured, all processes together; `bad` says why it was not taken where it was not."""
+
+    loss: float
+    norm: float
+    bad: BadStep | None = None
+
+
+@dataclass
+class Optimization:
+    """The optimizer steps of a run.
+
+    `streak` counts those that were not taken, `last_bad` is the last of them, and `taken` is the last one that was.
+    """
+
+    recipe: Recipe
+    backend: ParallelBackend
+    collectives: Collectives
+    streak: Streak = field(default_factory=Streak)
+    last_bad: BadStep | None = None
+    taken: Taken | None = None
+
+    def begin(self, trees: Sequence[Tree], step: int, *, temperature: float = 1.0) -> "OptimizerStep":
+        """Begin an optimizer step on this process's trees; the temperature divides all logits."""
+        processes = self.collectives
+        # Only the dropout of adapters draws from this; which step it is decides what is left out, so a resumed run
+        # equals a whole one.
+        torch.manual_seed((self.recipe.seed * 1_000_003 + step) * processes.count + processes.index)
+        return OptimizerStep(self, trees, step, temperature)
+
+    def bad_step(
+        self, what: str, samples: Sequence[str], step: int, largest: Mapping[str, float | None] | None = None
+    ) -> BadStep:
+        """Count an optimizer step that is not taken, and return what led there; all processes take part, each with its
+        samples.
+        """
+        rate = learning_rate(self.recipe.optimizer, step, self.recipe.steps)
+        named = tuple(sorted(set(self.collectives.gather(samples))))
+        self.last_bad = BadStep(what, named, largest or {}, self.streak.last_good_step, rate)
+        self.streak = replace(self.streak, bad=self.streak.bad + 1)
+        return self.last_bad
+
+    def score(self, row: Row, model: Any, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Return log-probability and entropy of a row's scored tokens, in the precision of the recipe."""
+        with precision(self.recipe, self.collectives.device):
+            return score(model, row, temperature=temperature)
+
+    def find_not_finite(self) -> BadStep | None:
+        """Return what is not finite after the last step that was taken, or None; all processes take part.
+
+        That is a weight, one of the optimizer's moments, or what the model says of a batch that it has just learned
+        from: weights that are finite can be too large for anything to be computed with them. Nothing is where this
+        process has taken no step yet.
+        """
+        if self.taken is None:
+            return None
+        model = self.backend.model
+        mine = first_not_finite((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
+        if mine is None:
+            mine = first_not_finite(self.backend.own_moments())
+        with self.backend.unsharded(), torch.no_grad():
+            logps_S, _ = self.score(self.taken.row, model)
+        if mine is None and not bool(logps_S.isfinite().all()):
+            mine = "what the model says of the batch that it has just learned from"
+        found = [each for each in self.collectives.gather([mine]) if each is not None]
+        if not found:
+            return None
+        step = self.streak.last_good_step
+        samples = tuple(sorted(set(self.collectives.gather(self.taken.samples))))
+        largest = together(self.collectives.gather([self.taken.largest_gradients]))
+        rate = learning_rate(self.recipe.optimizer, step - 1, self.recipe.steps)
+        return BadStep(f"{found[0]}, after step {step},", samples, largest, self.taken.last_good_step, rate)
+
+
+class OptimizerStep:
+    """One optimizer step under way: each of `rows` needs a call of `backward` with its loss, then comes `finish`."""
+
+    def __init__(self, optimization: Optimization, trees: Sequence[Tree], step: int, temperature: float) -> None:
+        """Pack the trees into rows."""
+        self._owner, self._backend, self._processes = optimization, optimization.backend, optimization.collectives
+        self._step, self._temperature = step, temperature
+        self._block_of = family_of(self._backend.model).block_of
+        self._rows = rows_of(trees, optimization.recipe.max_row_tokens)
+        count = len(self._rows)
+        self._num_rows = max(self._processes.gather([count])) if self._backend.rows_in_step else count
+        self._samples = [sample for tree in trees for sample in tree.samples]
+        self._losses: list[float] = []
+        self._suspects: list[str] = []
+        self._first: Row | None = None
+
+    def rows(self) -> Iterator[ScoredRow]:
+        """Yield this process's rows, each scored when the one before it has been learned from."""
+        for trees in self._rows:
+            yield self._scored(trees)
+
+    def _scored(self, trees: list[Tree]) -> ScoredRow:
+        row = pack(trees)
+        self._first = self._first or row
+        logps_S, entropy_S = self._owner.score(row, self._backend.callee, temperature=self._temperature)
+        if not logps_S.requires_grad:
+            logps_S.requires_grad_()  # a row without media, where all is frozen but the vision tower
+        return ScoredRow(row, trees, logps_S, entropy_S)
+
+    def backward(self, scored: ScoredRow, loss: Tensor) -> None:
+        """Add the gradients of a row's loss, which is its part of a sum over all rows of all processes."""
+        self._losses.append(float(loss.detach()))
+        if not math.isfinite(self._losses[-1]):
+            self._suspects += [sample for tree in scored.trees for sample in tree.samples]
+        # Processes average their gradients; the loss is a sum over all of them.
+        self._backend.backward(loss * self._processes.count, last=len(self._losses) == self._num_rows)
+
+    def finish(self) -> Stepped:
+        """Take the step and return what it measured, all processes together.
+
+        Where the loss or the gradient is not finite no step is taken: weights and moments stay.
+        """
+        # A process with fewer rows than another repeats some of its own, and they count nothing.
+        for index in range(len(self._rows), self._num_rows):
+            scored = self._scored(self._rows[index % len(self._rows)])
+            self.backward(scored, scored.logps_S.sum() * 0.0)
+        norm = self._backend.reduce_gradients()
+        # Summed up, so that all processes see the same and do the same.
+        loss, not_finite = self._processes.total(sum(self._losses), not math.isfinite(norm))
+        if not math.isfinite(loss):
+            return self._drop(f"the loss ({loss})", self._suspects, loss, norm)
+        if not_finite:
+            return self._drop(f"the norm of the gradient ({float(norm)})", self._samples, loss, norm)
+        owner = self._owner
+        largest = largest_by_part(self._backend.own_gradients(), self._block_of)
+        owner.taken = Taken(self._first, tuple(self._samples), largest, owner.streak.last_good_step)
+        self._backend.step(learning_rate(owner.recipe.optimizer, self._step, owner.recipe.steps), norm)
+        owner.streak = Streak(0, self._step + 1)
+        return Stepped(loss, float(norm))
+
+    def _drop(self, what: str, samples: Sequence[str], loss: float, norm: Tensor) -> Stepped:
+        """Forget the gradients and note what they say."""
+        largest = together(self._processes.gather([largest_by_part(self._backend.gradients(), self._block_of)]))
+        self._backend.drop()
+        return Stepped(loss, float(norm), self._owner.bad_step(what, samples, self._step, largest))
