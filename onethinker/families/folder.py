@@ -162,3 +162,43 @@ def read_settings(folder: Path) -> ModelSettings:
         raise EngineError(
             f'{path}: expected {{"wording": …, "budget": …}} as `save_model` writes it: {error}'
         ) from error
+
+
+def base_of(folder: Path, settings: ModelSettings) -> str:
+    """Return which model the adapters in a folder belong to. Raises: EngineError: nothing says so."""
+    path = folder / ADAPTER_SETTINGS_FILE
+    try:
+        base = settings.base or json.loads(path.read_text()).get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError) as error:
+        raise EngineError(f"{path}: expected the settings of adapters as peft writes them: {error}") from error
+    if not base or Path(base).expanduser().resolve() == folder.resolve():
+        raise EngineError(
+            f"{path}: 'base_model_name_or_path' must name the model that the adapters belong to, got {base!r}"
+        )
+    return str(base)
+
+
+def check_weights(folder: Path) -> None:
+    """Raise EngineError unless a folder holds a model with all of its weights; they are not read."""
+    if not (folder / "config.json").is_file():
+        raise EngineError(
+            f"{folder}: the folder holds no model: there is no config.json in it. Give the folder that training wrote,"
+            " or a hub id"
+        )
+    for index in folder.glob("*.safetensors.index.json"):
+        missing = sorted(name for name in _shards(index) if not (folder / name).is_file())
+        if missing:
+            raise EngineError(
+                f"{folder}: {', '.join(missing[:3])} missing, which {index.name} names; copy the folder again"
+            )
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        raise EngineError(
+            f"{folder}: there are no weights beside its config.json; copy the folder again, or give another"
+        )
+
+
+def _shards(index: Path) -> set[str]:
+    try:
+        return {str(name) for name in json.loads(index.read_text())["weight_map"].values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EngineError(f"{index}: expected the list of a model's files of weights: {error}") from error

@@ -1,7 +1,5 @@
 """From what a user types to a model that answers: a hub id, a folder, "tiny" or an address."""
 
-import json
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,9 +9,12 @@ from onethinker.families.folder import (
     ADAPTER_SETTINGS_FILE,
     SETTINGS_FILE,
     ModelSettings,
+    base_of,
+    check_weights,
     merge_adapters,
     read_settings,
 )
+from onethinker.families.hub import HUB_ID, hub_answers
 from onethinker.inference.engine import Engine
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import Wording
@@ -25,7 +26,6 @@ TINY = "tiny"
 """The model that needs no download: a small Qwen3-VL with random weights, which shows that the road is open and knows
 nothing.
 """
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class LoadedEngine(Engine, Protocol):
@@ -129,29 +129,8 @@ def check_model(model: str, *, settings: Path | None = None) -> bool:
     own = read_settings(folder)
     if (folder / ADAPTER_SETTINGS_FILE).is_file():
         return check_model(base_of(folder, own))
-    if not (folder / "config.json").is_file():
-        raise EngineError(
-            f"{model}: the folder holds no model: there is no config.json in it. Give the folder that training wrote,"
-            " or a hub id"
-        )
-    for index in folder.glob("*.safetensors.index.json"):
-        missing = sorted(name for name in _shards(index) if not (folder / name).is_file())
-        if missing:
-            raise EngineError(
-                f"{model}: {', '.join(missing[:3])} missing, which {index.name} names; copy the folder again"
-            )
-    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
-        raise EngineError(
-            f"{model}: there are no weights beside its config.json; copy the folder again, or give another"
-        )
+    check_weights(folder)
     return True
-
-
-def _shards(index: Path) -> set[str]:
-    try:
-        return {str(name) for name in json.loads(index.read_text())["weight_map"].values()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EngineError(f"{index}: expected the list of a model's files of weights: {error}") from error
 
 
 def load_outline(model: str, *, config: Path | None = None) -> Any:
@@ -227,20 +206,6 @@ def budget_of(model: str) -> MediaBudget:
     return read_settings(Path(model).expanduser()).budget
 
 
-def base_of(folder: Path, settings: ModelSettings) -> str:
-    """Return which model the adapters in a folder belong to. Raises: EngineError: nothing says so."""
-    path = folder / ADAPTER_SETTINGS_FILE
-    try:
-        base = settings.base or json.loads(path.read_text()).get("base_model_name_or_path")
-    except (OSError, ValueError, AttributeError) as error:
-        raise EngineError(f"{path}: expected the settings of adapters as peft writes them: {error}") from error
-    if not base or Path(base).expanduser().resolve() == folder.resolve():
-        raise EngineError(
-            f"{path}: 'base_model_name_or_path' must name the model that the adapters belong to, got {base!r}"
-        )
-    return str(base)
-
-
 def check_four_bit(model: str) -> None:
     """Raise ConfigError where a model cannot be stored in 4 bits, whatever the machine, or bitsandbytes is missing."""
     from importlib.util import find_spec
@@ -279,39 +244,6 @@ def _build_tiny(seed: int, device: str, dtype: str) -> "LocalEngine":
 
     model, processor = build_tiny(seed)
     return LocalEngine(model.to(device, getattr(torch, dtype)), processor, TINY_WORDING, TINY_BUDGET, name=TINY)
-
-
-def hub_answers(model: str) -> bool:
-    """Return whether the hub has the model; False when it cannot be reached but the model was downloaded before.
-
-    Asked first and once, because transformers asks a hub that is not there for every file, six times each: minutes.
-
-    Raises: EngineError: the hub has no such model for us, or it cannot be reached and the model is not here either.
-    """
-    import httpx
-    from huggingface_hub import constants, get_token, try_to_load_from_cache
-
-    cached = isinstance(try_to_load_from_cache(model, "config.json"), str)
-    if not constants.is_offline_mode():
-        token = get_token()
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        try:
-            response = httpx.head(f"{constants.ENDPOINT}/{model}/resolve/main/config.json", headers=headers, timeout=10)
-        except httpx.TransportError:
-            pass
-        else:
-            if response.status_code in (401, 403, 404):
-                raise EngineError(
-                    f"{model}: no such folder here, and the hub shows no such model. Check the spelling; for a private"
-                    " or gated one accept its terms and log in with `hf auth login`"
-                )
-            return True
-    if not cached:
-        raise EngineError(
-            f"{model}: no such folder here, and the hub at {constants.ENDPOINT} cannot be reached. Check the path and"
-            " the network, or give a folder that holds the model"
-        )
-    return False
 
 
 def _from_pretrained(source: str, *, local_files_only: bool, **settings: Any) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from onethinker.core.errors import EngineError
 from onethinker.core.frames import Clip
 from onethinker.core.geometry import box_to_px, point_to_px
 from onethinker.core.masks import Mask
-from onethinker.inference.loading import HUB_ID, hub_answers
+from onethinker.families.hub import HUB_ID, hub_answers
 from onethinker.media.sampling import choose_frames
 from onethinker.tasks.segmentation import Selection
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from onethinker.core.errors import CheckpointError
-from onethinker.families.folder import ADAPTER_SETTINGS_FILE, read_settings
-from onethinker.inference.loading import HUB_ID, TINY, base_of
+from onethinker.families.folder import ADAPTER_SETTINGS_FILE, base_of, read_settings
+from onethinker.families.hub import HUB_ID
+from onethinker.inference.loading import TINY
 from onethinker.processes.machine import about_this_machine
 from onethinker.storage.atomic import digest_file
 

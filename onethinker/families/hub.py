@@ -1,0 +1,40 @@
+"""Models on the Hugging Face hub: what their ids look like, and whether one can be had."""
+
+import re
+
+from onethinker.core.errors import EngineError
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def hub_answers(model: str) -> bool:
+    """Return whether the hub has the model; False when it cannot be reached but the model was downloaded before.
+
+    Asked first and once, because transformers asks a hub that is not there for every file, six times each: minutes.
+
+    Raises: EngineError: the hub has no such model for us, or it cannot be reached and the model is not here either.
+    """
+    import httpx
+    from huggingface_hub import constants, get_token, try_to_load_from_cache
+
+    cached = isinstance(try_to_load_from_cache(model, "config.json"), str)
+    if not constants.is_offline_mode():
+        token = get_token()
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            response = httpx.head(f"{constants.ENDPOINT}/{model}/resolve/main/config.json", headers=headers, timeout=10)
+        except httpx.TransportError:
+            pass
+        else:
+            if response.status_code in (401, 403, 404):
+                raise EngineError(
+                    f"{model}: no such folder here, and the hub shows no such model. Check the spelling; for a private"
+                    " or gated one accept its terms and log in with `hf auth login`"
+                )
+            return True
+    if not cached:
+        raise EngineError(
+            f"{model}: no such folder here, and the hub at {constants.ENDPOINT} cannot be reached. Check the path and"
+            " the network, or give a folder that holds the model"
+        )
+    return False
