@@ -25,6 +25,7 @@ from onethinker.core.request import Request, SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.evaluation.stages import answer
 from onethinker.inference.engine import Completion
+from onethinker.inference.scheduler import BatchedEngine
 from onethinker.media.budget import MediaBudget
 from onethinker.media.prefetch import Decoders, read_ahead
 from onethinker.media.reading import read_clip
@@ -34,19 +35,20 @@ OVERLAPPED = "onethinker evaluate, stage answer"
 FIRST = "  of it until the engine is first asked"
 
 
-@dataclass
-class WaitingEngine:
+@dataclass(frozen=True)
+class WaitingEngine(BatchedEngine):
     """Waits for each request, and says the same about all."""
 
     seconds: float
     name: str = "waiting engine"
     wording: Wording = field(default_factory=Wording)
     budget: MediaBudget = field(default_factory=MediaBudget)
-    first_asked: float | None = None
+    max_in_flight: int = 1
+    asked_at: list[float] = field(default_factory=list)
 
-    def answer(self, requests: Sequence[Request], sampling: SamplingParams) -> list[Completion]:
-        """Return a reply for each request."""
-        self.first_asked = self.first_asked or time.perf_counter()
+    def complete_batch(self, requests: Sequence[Request], params: SamplingParams) -> list[Completion]:
+        """Return a completion for each request."""
+        self.asked_at.append(time.perf_counter())
         time.sleep(self.seconds * len(requests))
         return [Completion("<think>A guess.</think><answer>2</answer>", 1, 1, "stop", self.seconds) for _ in requests]
 
@@ -83,18 +85,19 @@ def measure(paths: Sequence[Path], output: Path) -> dict[str, float]:
     with warm_decoders() as decoders:
         found["reading ahead alone"] = seconds_of(lambda: [None for _ in read_ahead(media, budget, decoders)])
     found["answering alone"] = seconds_of(
-        lambda: [engine.answer([Request("How many?")], SamplingParams()) for _ in paths]
+        lambda: [engine.complete([Request("How many?")], SamplingParams()) for _ in paths]
     )
     found["read, then answer, in series"] = seconds_of(
-        lambda: [engine.answer([Request("How many?", (read_clip(path, budget),))], SamplingParams()) for path in paths]
+        lambda: [
+            engine.complete([Request("How many?", (read_clip(path, budget),))], SamplingParams()) for path in paths
+        ]
     )
     shutil.rmtree(output, ignore_errors=True)
     with warm_decoders() as decoders:
         started = time.perf_counter()
-        answer(asked, samples, output=output, batch_size=1, decoders=decoders)
+        answer(asked, samples, output=output, decoders=decoders)
         found[OVERLAPPED] = time.perf_counter() - started
-    assert asked.first_asked is not None
-    found[FIRST] = asked.first_asked - started
+    found[FIRST] = asked.asked_at[0] - started
     return found
 
 

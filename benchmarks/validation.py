@@ -47,7 +47,7 @@ def main() -> None:
         ]
         for first in range(0, count, AT_ONCE):
             some = samples[first : first + AT_ONCE]
-            replies = engine.answer(
+            replies = engine.complete(
                 [build_request(s, engine.wording, engine.budget) for s in some], SamplingParams(max_new_tokens=160)
             )
             for sample, reply in zip(some, replies, strict=True):

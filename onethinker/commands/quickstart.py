@@ -225,7 +225,7 @@ def _evaluate(model: Path, records: Path, folder: Path) -> "tuple[Score, ...]":
     config = EvaluationConfig(
         output=folder,
         samples=SamplesConfig(data=records),
-        asking=AskingConfig(model=str(model), max_new_tokens=MAX_NEW_TOKENS, batch_size=32),
+        asking=AskingConfig(model=str(model), max_new_tokens=MAX_NEW_TOKENS, batch_size=16),
     )
     [done] = run_evaluation(config, StderrListener())
     return score_tasks(done.results)

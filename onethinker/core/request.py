@@ -10,8 +10,7 @@ from onethinker.core.frames import Clip
 class Request:
     """One user message: media first, then the complete text (question, options, instructions).
 
-    `seed` is what the answer is drawn with; None takes the sampling's, plus the request's place among those asked
-    together.
+    `seed` is what the answer is drawn with, in place of the sampling parameters' own.
     """
 
     text: str
@@ -19,19 +18,23 @@ class Request:
     system: str | None = None
     seed: int | None = None
 
-    def seed_at(self, index: int, seed: int) -> int:
-        """Return the seed that the request is drawn with at this index among others, when theirs start at `seed`."""
-        return self.seed if self.seed is not None else seed + index
+    def seed_or(self, default: int) -> int:
+        """Return the seed that the answer is drawn with."""
+        return default if self.seed is None else self.seed
 
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How an answer is drawn; temperature 0 is greedy. Raises: ConfigError: a number that means nothing."""
+    """How an answer is drawn; temperature 0 is greedy. Raises: ConfigError: a number that means nothing.
+
+    `logprobs` asks for the tokens of the answer and their log-probabilities, which change nothing about it.
+    """
 
     max_new_tokens: int = 4096
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    logprobs: bool = False
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:

@@ -1,13 +1,10 @@
-"""The stage `answer`: media are read ahead, the model is asked, and what it says is in the journal before the next is
-waited for.
-"""
+"""The stage `answer`: media are read ahead, the model is kept busy, and what it says is in the journal at once."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from hashlib import blake2b
 from itertools import islice
-from typing import Any
 
 from onethinker.core.errors import EngineError, MediaError
 from onethinker.core.frames import Clip
@@ -15,8 +12,8 @@ from onethinker.core.request import Request, SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.evaluation.results import Answer
 from onethinker.inference.encode import request_about
-from onethinker.inference.engine import Completion, ConcurrentEngine
-from onethinker.inference.loading import LoadedEngine
+from onethinker.inference.engine import Completion, Engine
+from onethinker.inference.in_flight import Batch, Outcome, answers_of, batch_size
 from onethinker.media.budget import TOKEN_SIDE_PX
 from onethinker.media.prefetch import Decoders, read_ahead
 from onethinker.storage.jsonl_log import Log
@@ -25,9 +22,6 @@ MAX_FAILURES_IN_A_ROW = 8
 """So many requests that fail one after the other mean that the engine is gone, not that samples are bad."""
 BATCHES_AT_ONCE = 2
 """Batches that are read together and sorted by length, so that short requests do not wait for long ones."""
-MAX_BYTES_UNDER_WAY = 2 << 30
-"""Frames that are on their way to a server take no more memory than this, plus those of one request."""
-Outcome = Completion | MediaError | EngineError
 
 
 class Recorder:
@@ -73,116 +67,64 @@ class Recorder:
 
 
 def answer_samples(
-    engine: LoadedEngine,
-    samples: Mapping[str, Sample],
-    recorder: Recorder,
-    *,
-    sampling: SamplingParams,
-    batch_size: int,
-    decoders: Decoders,
+    engine: Engine, samples: Mapping[str, Sample], recorder: Recorder, *, params: SamplingParams, decoders: Decoders
 ) -> None:
-    """Ask an engine about all samples, by key, that are not done.
+    """Ask an engine about all samples, by key, that are not done, and keep it busy.
 
     Samples about the same media follow each other, whose frames are then decoded once. Each is drawn with a seed of its
     own id, and batches are the same whatever was done before: a run that was stopped ends like one that never was.
 
     Raises: EngineError: the engine does not answer at all.
     """
-    ordered = _by_media(samples)
-    if isinstance(engine, ConcurrentEngine):
-        _answer_each(
-            engine,
-            {key: sample for key, sample in ordered.items() if key not in recorder.done},
-            recorder,
-            sampling,
-            decoders,
-        )
-        return
-    windows = [window for window in _windows(list(ordered), batch_size) if not recorder.done.issuperset(window)]
+    size, done, ended = batch_size(engine), frozenset(recorder.done), threading.Event()
+    windows = [window for window in _windows(_by_media(samples), size) if not done.issuperset(window)]
     wanted = [samples[key].media for window in windows for key in window]
-    room = max(2 * decoders.workers, BATCHES_AT_ONCE * batch_size)
-    with closing(read_ahead(wanted, engine.budget, decoders, room=room)) as clips:
+    room = max(2 * decoders.workers, BATCHES_AT_ONCE * size)
+
+    def batches(clips: Iterator[tuple[Clip, ...] | MediaError]) -> Iterator[Batch]:
         for window in windows:
-            requests, unread = _requests(engine, {key: samples[key] for key in window}, clips, sampling)
-            if unread:
-                recorder.record(unread)
-            for batch in _batches(requests, batch_size):
-                asked = {key: requests.pop(key) for key in batch}
-                if not recorder.done.issuperset(batch):
-                    recorder.record(_ask(engine, asked, sampling))
-                del asked
+            read: dict[str, Request | MediaError] = {}
+            for key in window:
+                if ended.is_set():
+                    return
+                read[key] = _request(samples[key], next(clips), engine, params)
+            for batch in _by_length(read, size):
+                if not done.issuperset(batch):
+                    yield {key: read.pop(key) for key in batch}
 
-
-def _answer_each(
-    engine: LoadedEngine,
-    samples: Mapping[str, Sample],
-    recorder: Recorder,
-    sampling: SamplingParams,
-    decoders: Decoders,
-) -> None:
-    """Keep as many requests under way as the engine takes; the media of the next ones are read meanwhile."""
-    assert isinstance(engine, ConcurrentEngine)
-    keys = iter(samples)
-    under_way: dict[Future[Completion], tuple[str, int]] = {}
     with (
-        closing(read_ahead([sample.media for sample in samples.values()], engine.budget, decoders)) as clips,
-        ThreadPoolExecutor(1) as reader,
-        engine.asking(sampling) as send,
+        closing(read_ahead(wanted, engine.budget, decoders, room=room)) as clips,
+        closing(answers_of(engine, batches(clips), params, ended=ended)) as answered,
     ):
-        upcoming: Future[tuple[Clip, ...] | MediaError | None] | None = reader.submit(next, clips, None)
-        while upcoming is not None or under_way:
-            full = (
-                len(under_way) >= engine.max_concurrent
-                or sum(size for _, size in under_way.values()) > MAX_BYTES_UNDER_WAY
-            )
-            awaited: list[Future[Any]] = [*under_way] if full or upcoming is None else [*under_way, upcoming]
-            wait(awaited, return_when=FIRST_COMPLETED)
-            for future in [future for future in under_way if future.done()]:
-                recorder.record({under_way.pop(future)[0]: _outcome(future)})
-            if full or upcoming is None or not upcoming.done():
-                continue
-            media = upcoming.result()
-            upcoming = reader.submit(next, clips, None) if media is not None else None
-            if media is not None:
-                key = next(keys)
-                request = _request(engine, samples[key], media, sampling)
-                if isinstance(request, MediaError):
-                    recorder.record({key: request})
-                else:
-                    under_way[send(request)] = key, sum(clip.frames.nbytes for clip in request.media)
-                del request
-            del media
+        for outcomes in answered:
+            recorder.record(outcomes)
 
 
-def _outcome(future: Future[Completion]) -> Completion | EngineError:
-    try:
-        return future.result()
-    except EngineError as error:
-        return error
-
-
-def _by_media(samples: Mapping[str, Sample]) -> dict[str, Sample]:
-    """Return samples in their order, but those about the same first medium behind the first of them."""
+def _by_media(samples: Mapping[str, Sample]) -> list[str]:
+    """Return the keys of samples in their order, but those about the same first medium behind the first of them."""
     first: dict[object, int] = {}
-    place = {key: first.setdefault(sample.media[:1], len(first)) for key, sample in samples.items()}
-    return {key: samples[key] for key in sorted(samples, key=place.__getitem__)}
+    index = {key: first.setdefault(sample.media[:1], len(first)) for key, sample in samples.items()}
+    return sorted(samples, key=index.__getitem__)
 
 
-def _windows(keys: Sequence[str], batch_size: int) -> Iterator[list[str]]:
+def _windows(keys: Sequence[str], size: int) -> Iterator[list[str]]:
     """Yield what is read together: first one batch, so that the model need not wait long, then `BATCHES_AT_ONCE` at a
-    time.
+    time; single requests one by one.
     """
     rest = iter(keys)
-    window = list(islice(rest, batch_size))
+    window = list(islice(rest, size))
     while window:
         yield window
-        window = list(islice(rest, batch_size if batch_size == 1 else BATCHES_AT_ONCE * batch_size))
+        window = list(islice(rest, size if size == 1 else BATCHES_AT_ONCE * size))
 
 
-def _batches(requests: Mapping[str, Request], batch_size: int) -> list[list[str]]:
-    """Return the keys of requests, those of similar length together."""
-    keys = sorted(requests, key=lambda key: _length(requests[key]))
-    return [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
+def _by_length(read: Mapping[str, Request | MediaError], size: int) -> Iterator[Sequence[str]]:
+    """Yield the keys of batches, requests of similar length together; first of all what could not be read."""
+    lengths = {key: _length(request) for key, request in read.items() if isinstance(request, Request)}
+    if len(lengths) < len(read):
+        yield [key for key in read if key not in lengths]
+    keys = sorted(lengths, key=lengths.__getitem__)
+    yield from (keys[first : first + size] for first in range(0, len(keys), size))
 
 
 def _length(request: Request) -> int:
@@ -191,57 +133,20 @@ def _length(request: Request) -> int:
     return pixels // TOKEN_SIDE_PX**2 + len(request.text) // 4
 
 
-def _requests(
-    engine: LoadedEngine,
-    samples: Mapping[str, Sample],
-    clips: Iterator[tuple[Clip, ...] | MediaError],
-    sampling: SamplingParams,
-) -> tuple[dict[str, Request], dict[str, Outcome]]:
-    """Return the requests of samples whose media could be read, and the errors of the others."""
-    requests: dict[str, Request] = {}
-    unread: dict[str, Outcome] = {}
-    for key, sample in samples.items():
-        media = next(clips)
-        request = _request(engine, sample, media, sampling)
-        if isinstance(request, MediaError):
-            unread[key] = request
-        else:
-            requests[key] = request
-    return requests, unread
-
-
 def _request(
-    engine: LoadedEngine, sample: Sample, media: tuple[Clip, ...] | MediaError, sampling: SamplingParams
+    sample: Sample, media: tuple[Clip, ...] | MediaError, engine: Engine, params: SamplingParams
 ) -> Request | MediaError:
     """Return the request of a sample, or why there is none: its media could not be read, or are of another kind than it
     asks about.
     """
     if isinstance(media, MediaError):
         return media
+    # The seed, 31 bits, is the sample's own, whatever else is asked in whatever order.
+    digest = blake2b(f"{params.seed} {sample.id}".encode("utf-8", "surrogatepass"), digest_size=4).digest()
     try:
-        return request_about(sample, media, engine.wording, seed=_seed(sample, sampling))
+        return request_about(sample, media, engine.wording, seed=int.from_bytes(digest, "big") >> 1)
     except MediaError as error:
         return error
-
-
-def _seed(sample: Sample, sampling: SamplingParams) -> int:
-    """Return the seed of a sample's answer, 31 bits: its own, whatever else is asked in whatever order."""
-    digest = blake2b(f"{sampling.seed} {sample.id}".encode("utf-8", "surrogatepass"), digest_size=4).digest()
-    return int.from_bytes(digest, "big") >> 1
-
-
-def _ask(engine: LoadedEngine, requests: Mapping[str, Request], sampling: SamplingParams) -> dict[str, Outcome]:
-    """Return a reply per request, or the error that stood in its way; one bad sample does not take the batch with
-    it.
-    """
-    try:
-        return dict(zip(requests, engine.answer(list(requests.values()), sampling), strict=True))
-    except EngineError as error:
-        if len(requests) == 1:
-            return dict.fromkeys(requests, error)
-    return {
-        key: outcome for key, request in requests.items() for outcome in _ask(engine, {key: request}, sampling).values()
-    }
 
 
 def _answer(key: str, sample: Sample, outcome: Outcome) -> Answer:

@@ -15,7 +15,7 @@ from onethinker.core.frames import Clip
 from onethinker.core.request import SamplingParams
 from onethinker.core.sample import Masks, Sample
 from onethinker.core.sources import Source
-from onethinker.inference.loading import LoadedEngine
+from onethinker.inference.engine import Engine
 from onethinker.processes.machine import about_this_machine
 from onethinker.storage.atomic import differences, write_atomically
 from onethinker.storage.folders import ANSWERS_FILE, RESULTS_FILE, SETTINGS_FILE
@@ -60,14 +60,14 @@ class Result:
     options: tuple[str, ...] = ()
 
 
-def evaluation_settings(engine: LoadedEngine, sampling: SamplingParams) -> dict[str, Any]:
+def evaluation_settings(engine: Engine, sampling: SamplingParams) -> dict[str, Any]:
     """Return everything that decides an answer besides the sample; runs that ask and grade with equal settings may
     share a journal.
     """
     return {
         "model": engine.name,
         "weights": weights_digest(Path(engine.name)),
-        "sampling": asdict(sampling),
+        "sampling": {name: value for name, value in asdict(sampling).items() if name != "logprobs"},
         "budget": engine.budget.model_dump(mode="json"),
         "wording": engine.wording.model_dump(mode="json"),
     }

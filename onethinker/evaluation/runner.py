@@ -80,21 +80,22 @@ def _answer(
     with Decoders() as decoders:
         if config.samples.synthetic is None:
             decoders.warm_up()
-        engine = load_engine(asking.model, wording=wording, settings=asking.settings)
-        for part in parts:
-            with listener.progress(f"asking {part.folder.name}") as on_progress:
-                failed = answer(
-                    engine,
-                    part.samples,
-                    output=part.folder,
-                    profile=config.grading.rewards,
-                    sampling=asking.sampling(),
-                    batch_size=asking.batch_size,
-                    judge=judge,
-                    decoders=decoders,
-                    on_progress=on_progress,
-                )
-            done.append(PartResults(part, (), [(one.sample_id, one.error) for one in failed]))
+        with load_engine(
+            asking.model, wording=wording, settings=asking.settings, batch_size=asking.batch_size
+        ) as engine:
+            for part in parts:
+                with listener.progress(f"asking {part.folder.name}") as on_progress:
+                    failed = answer(
+                        engine,
+                        part.samples,
+                        output=part.folder,
+                        profile=config.grading.rewards,
+                        sampling=asking.sampling(),
+                        judge=judge,
+                        decoders=decoders,
+                        on_progress=on_progress,
+                    )
+                done.append(PartResults(part, (), [(one.sample_id, one.error) for one in failed]))
     return done
 
 

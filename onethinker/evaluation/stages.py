@@ -25,7 +25,7 @@ from onethinker.evaluation.results import (
     write_results,
 )
 from onethinker.inference.chat import plain_text
-from onethinker.inference.loading import LoadedEngine
+from onethinker.inference.engine import Engine
 from onethinker.media.prefetch import Decoders
 from onethinker.rewards.judge import Judge
 from onethinker.storage.folders import MEDIA_FILE
@@ -39,13 +39,12 @@ NOT_ASKED = "not asked yet"
 
 
 def answer(
-    engine: LoadedEngine,
+    engine: Engine,
     samples: Sequence[Sample],
     *,
     output: Path,
     profile: Profile = "paper",
     sampling: SamplingParams | None = None,
-    batch_size: int = 8,
     decoders: Decoders | None = None,
     judge: Judge | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -53,7 +52,6 @@ def answer(
     """Ask the model about every sample that has no answer in the journal in `output` yet; return those that got none,
     with their errors.
 
-    `batch_size` is for engines that answer batches; one behind a server has its own number of requests under way.
     `decoders` may have been started while the model was loaded; else they are started here. `on_progress` gets the
     samples done and all of them.
 
@@ -71,7 +69,7 @@ def answer(
         recorder = Recorder(log, keyed, done, on_progress)
         recorder.tell()
         with nullcontext(decoders) if decoders is not None else Decoders() as reading:
-            answer_samples(engine, keyed, recorder, sampling=sampling, batch_size=batch_size, decoders=reading)
+            answer_samples(engine, keyed, recorder, params=sampling, decoders=reading)
     return recorder.failed
 
 

@@ -20,10 +20,11 @@ _SPECIAL_TOKEN = re.compile(r"<(?=\|\w+\|>)")
 """The start of a special token as tokenizers of chat models spell them: <|im_end|>, <|image_pad|>, …"""
 
 
-def chat_request(request: Request, sampling: SamplingParams, *, model: str, seed: int) -> dict[str, Any]:
+def chat_request(request: Request, params: SamplingParams, *, model: str) -> dict[str, Any]:
     """Return the body of POST /chat/completions: media first, then the text, as every engine shows them.
 
-    `mm_processor_kwargs` and `media_io_kwargs` are vLLM's: our frames have their final size and their own times.
+    `mm_processor_kwargs`, `media_io_kwargs` and `return_token_ids` are vLLM's: our frames have their final size and
+    their own times.
 
     Raises: EngineError: for more than one video, because vLLM takes the frame times once a request.
     """
@@ -37,14 +38,16 @@ def chat_request(request: Request, sampling: SamplingParams, *, model: str, seed
     body: dict[str, Any] = {
         "model": model,
         "messages": [*system, {"role": "user", "content": content}],
-        "max_tokens": sampling.max_new_tokens,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
+        "max_tokens": params.max_new_tokens,
+        "temperature": params.temperature,
+        "top_p": params.top_p,
         # A server fills what is left out from the model's generation_config.json: other answers than a local engine's.
         "top_k": -1,
         "repetition_penalty": 1.0,
-        "seed": seed,
+        "seed": request.seed_or(params.seed),
     }
+    if params.logprobs:
+        body |= {"logprobs": True, "return_token_ids": True}
     if request.media:
         body["mm_processor_kwargs"] = {"do_resize": False}
     if videos:

@@ -36,7 +36,7 @@ class Endpoint:
 
     address: str
     key_variable: str = API_KEY_VARIABLE
-    max_concurrent: int = 32
+    max_in_flight: int = 32
     max_tries: int = 6
     first_wait_s: float = 0.5
     timeout_s: float = 600.0
@@ -47,7 +47,7 @@ class Endpoint:
         return httpx.AsyncClient(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx.Timeout(self.timeout_s, connect=10),
-            limits=httpx.Limits(max_connections=self.max_concurrent),
+            limits=httpx.Limits(max_connections=self.max_in_flight),
         )
 
     async def send(
@@ -132,38 +132,62 @@ class Endpoint:
         return (said.replace(key, "…") if key else said)[:500]
 
 
-class Background:
-    """An event loop in a thread of its own: what is submitted to it runs while the caller goes on."""
+class Connection:
+    """A server that is asked in the background: what is submitted runs in a thread with an event loop, on connections
+    that are kept.
 
-    def __init__(self, name: str) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
-        self._thread.start()
-        self._under_way: set[Future[Any]] = set()
+    Nothing is opened before the first submission, and after `close` the next one opens it anew.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._in_flight: set[Future[Any]] = set()
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Return what will hold the coroutine's result."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        self._under_way.add(future)
-        future.add_done_callback(self._under_way.discard)
+        with self._lock:
+            if self._loop is None:
+                self._open()
+            assert self._loop is not None
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        self._in_flight.add(future)
+        future.add_done_callback(self._in_flight.discard)
         return future
 
-    def close(self, client: httpx.AsyncClient) -> None:
-        """Drop what is under way, wait until all of it has ended, close the client's connections and end the thread.
+    async def send(
+        self, method: str, path: str, body: dict[str, Any] | None = None, *, read: Callable[[dict[str, Any]], T]
+    ) -> T:
+        """Return what `Endpoint.send` does; only inside what has been submitted."""
+        return await self.endpoint.send(self.client, method, path, body, read=read)
+
+    def close(self) -> None:
+        """Drop what is in flight, wait until all of it has ended, close the connections and end the thread.
 
         Only what was submitted is cancelled; it cancels the tasks that it has started itself, which may have to begin
         first.
         """
-        for future in tuple(self._under_way):
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        for future in tuple(self._in_flight):
             future.cancel()
-        asyncio.run_coroutine_threadsafe(self._finish(client), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        asyncio.run_coroutine_threadsafe(self._finish(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
         self._thread.join()
-        self._loop.close()
+        loop.close()
 
-    async def _finish(self, client: httpx.AsyncClient) -> None:
+    def _open(self) -> None:
+        self._loop, self.client = asyncio.new_event_loop(), self.endpoint.client()
+        self.free = asyncio.Semaphore(self.endpoint.max_in_flight)
+        self._thread = threading.Thread(target=self._loop.run_forever, name=self.endpoint.address, daemon=True)
+        self._thread.start()
+
+    async def _finish(self) -> None:
         await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
-        await client.aclose()
+        await self.client.aclose()
 
 
 def _retry_after_s(response: httpx.Response) -> float:

@@ -1,51 +1,91 @@
-"""Requests in, texts out: the one interface that local, remote and scripted models share."""
+"""The one interface of every model that answers, here or behind an address: requests in, completions out."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
 
 from onethinker.core.request import Request, SamplingParams
+from onethinker.media.budget import MediaBudget
+from onethinker.tasks.template import Wording
 
 
 @dataclass(frozen=True)
 class Completion:
-    """A model's text with what it cost; `seconds` is wall time of the batch that it was part of."""
+    """A model's text with what it cost, and the tokens that it is made of where the engine tells them.
+
+    `seconds` is wall time of the batch that it was part of. `logprobs` has one log-probability for each of `token_ids`,
+    the token that ends the text included, under the model's own distribution: temperature 1, nothing left out. They are
+    there when the sampling parameters ask for them and the engine can give them.
+    """
 
     text: str
     prompt_tokens: int
     completion_tokens: int
     finish_reason: Literal["stop", "length"]
     seconds: float
+    token_ids: tuple[int, ...] | None = None
+    logprobs: tuple[float, ...] | None = None
 
 
-class Engine(Protocol):
-    """A model that answers."""
+class Engine(ABC):
+    """A model that answers; leaving its context closes it.
 
-    @property
-    def name(self) -> str:
-        """What a report calls the model: hub id, folder or address."""
-        ...
+    A new kind of engine (a fleet of servers is one, too) is a subclass with these attributes and `submit`; one that
+    answers batches inherits from `scheduler.BatchedEngine`.
+    """
 
-    def answer(self, requests: Sequence[Request], sampling: SamplingParams) -> list[Completion]:
-        """Return one reply per request, in order. Raises: EngineError (never an empty text in place of a failure)."""
-        ...
+    name: str
+    """What a report calls the model: hub id, folder or address."""
+    wording: Wording
+    """How a question becomes the text of a message."""
+    budget: MediaBudget
+    """How much of a picture or video the model is shown."""
+    max_in_flight: int
+    """Requests that are worked on at once: who keeps so many submitted keeps the engine busy."""
+    answers_in_batches: ClassVar[bool] = False
+    """Whether it answers `max_in_flight` requests as one batch. Rounding then depends on which ones share it, so that
+    whoever wants the same texts again submits the same requests together.
+    """
 
+    @abstractmethod
+    def submit(self, request: Request, params: SamplingParams) -> Future[Completion]:
+        """Return at once what will hold the completion, or the EngineError why there is none (never an empty text in
+        its place).
 
-@runtime_checkable
-class ConcurrentEngine(Protocol):
-    """An engine that is kept busy by many requests under way at once, each of which is answered when it is answered."""
-
-    @property
-    def max_concurrent(self) -> int:
-        """Requests that may be under way."""
-        ...
-
-    def asking(self, sampling: SamplingParams) -> AbstractContextManager[Callable[[Request], Future[Completion]]]:
-        """Return a context with a function that sends a request and comes back at once; leaving it drops what is under
-        way.
-
-        The reply to come raises EngineError where there is none.
+        Any thread may submit. More than `max_in_flight` requests wait for their turn.
         """
-        ...
+
+    def submit_all(self, requests: Sequence[Request], params: SamplingParams) -> list[Future[Completion]]:
+        """Return at once what will hold the completions, in order; an engine that batches forms the same batches of
+        them each time.
+        """
+        return [self.submit(request, params) for request in requests]
+
+    def complete(self, requests: Sequence[Request], params: SamplingParams) -> list[Completion]:
+        """Return one completion per request, in order, once all are there; the first that fails gives up the others.
+
+        A request without a seed takes that of the parameters plus its index, so that equal requests differ.
+
+        Raises: EngineError
+        """
+        seeded = [replace(each, seed=each.seed_or(params.seed + index)) for index, each in enumerate(requests)]
+        futures = self.submit_all(seeded, params)
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+            return [future.result() for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def close(self) -> None:  # noqa: B027 (most engines hold nothing that has to be given back)
+        """Give up what is in flight, and end threads and connections."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from onethinker.core.errors import ConfigError, EngineError
 from onethinker.families.folder import (
@@ -28,27 +28,18 @@ nothing.
 """
 
 
-class LoadedEngine(Engine, Protocol):
-    """An engine with the words and the media budget that its weights expect."""
-
-    @property
-    def wording(self) -> Wording:
-        """How a question becomes the text of a message."""
-        ...
-
-    @property
-    def budget(self) -> MediaBudget:
-        """How much of a picture or video the model is shown."""
-        ...
-
-
 def load_engine(
-    model: str, *, wording: Wording | None = None, budget: MediaBudget | None = None, settings: Path | None = None
-) -> LoadedEngine:
+    model: str,
+    *,
+    wording: Wording | None = None,
+    budget: MediaBudget | None = None,
+    settings: Path | None = None,
+    batch_size: int = 8,
+) -> Engine:
     """Return the engine that `model` names; `wording` and `budget` replace those that the weights come with.
 
     `settings` is a model folder whose own wording and budget are taken: for a model that a server serves from
-    elsewhere.
+    elsewhere. `batch_size` is how many requests a model that runs here answers together.
 
     "http://host:8000/v1" is a server, an existing folder or a hub id ("OneThink/OneThinker-8B") is loaded here, and
     "tiny" is built on the spot, untrained.
@@ -64,7 +55,7 @@ def load_engine(
 
         return RemoteEngine.connect(model, wording=wording, budget=budget)
     engine = load_local(model)
-    return replace(engine, wording=wording or engine.wording, budget=budget or engine.budget)
+    return replace(engine, wording=wording or engine.wording, budget=budget or engine.budget, max_in_flight=batch_size)
 
 
 def load_local(

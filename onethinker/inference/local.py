@@ -6,6 +6,7 @@ Dimensions: B requests of a batch, T tokens of an answer, V vocabulary.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from transformers import (
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
+    StoppingCriteriaList,
+    SuppressTokensLogitsProcessor,
     TemperatureLogitsWarper,
     TopPLogitsWarper,
 )
@@ -24,54 +27,52 @@ from onethinker.families.folder import ModelSettings
 from onethinker.inference.encode import answer_opening, encode_requests
 from onethinker.inference.engine import Completion
 from onethinker.inference.sampling import draw_tokens
+from onethinker.inference.scheduler import BatchedEngine
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import Wording
 
 
 @dataclass(frozen=True)
-class LocalEngine:
-    """A model with its processor; requests are answered in batches of at most `batch_size`."""
+class LocalEngine(BatchedEngine):
+    """A model with its processor; requests are answered in batches of at most `max_in_flight`.
+
+    Each request is drawn with its own seed, so that an answer does not hang on what shares the batch with it (up to
+    rounding). torch's global random state is not touched.
+    """
 
     model: Any
     processor: Any
     wording: Wording
     budget: MediaBudget
     name: str = "local"
-    batch_size: int = 16
+    max_in_flight: int = 8
 
     @property
     def settings(self) -> ModelSettings:
         """What is written beside the weights."""
         return ModelSettings(wording=self.wording, budget=self.budget)
 
-    def answer(self, requests: Sequence[Request], sampling: SamplingParams) -> list[Completion]:
-        """Return one reply per request, in order.
+    def complete_batch(self, requests: Sequence[Request], params: SamplingParams) -> list[Completion]:
+        """Return one completion per request, in order.
 
-        Each request is drawn with its own seed, so that equal requests differ and an answer does not hang on what
-        shares the batch with it (up to rounding). torch's global random state is not touched.
-
-        Raises: EngineError: the media do not fit the model, or the memory does not suffice.
+        Raises: EngineError: the media do not fit the model, the memory does not suffice, or the engine was closed
+        meanwhile.
         """
-        replies: list[Completion] = []
-        for first in range(0, len(requests), self.batch_size):
-            batch = requests[first : first + self.batch_size]
-            seeds = [request.seed_at(first + place, sampling.seed) for place, request in enumerate(batch)]
-            replies += self._answer_batch(batch, sampling, seeds)
-        return replies
-
-    def _answer_batch(
-        self, requests: Sequence[Request], sampling: SamplingParams, seeds: Sequence[int]
-    ) -> list[Completion]:
         started = time.perf_counter()
         batch = encode_requests(self.processor, requests).to(self.model.device, self.model.dtype)
         num_prompt = batch["input_ids"].shape[1]
-        config, ends = self._generation(sampling)
+        config, ends = self._generation(params)
+        noted = _TokenLogprobs() if params.logprobs else None
+        steps = self._steps(params, [request.seed_or(params.seed) for request in requests], num_prompt, noted)
         was_training = self.model.training
         self.model.eval()
         try:
             with torch.no_grad():
-                ids = self.model.generate(
-                    **batch, generation_config=config, logits_processor=_drawing(sampling, seeds, num_prompt)
+                ids_BT = self.model.generate(
+                    **batch,
+                    generation_config=config,
+                    logits_processor=steps,
+                    stopping_criteria=StoppingCriteriaList([self._gives_up]),
                 )
         except torch.OutOfMemoryError as error:
             raise EngineError(
@@ -79,12 +80,22 @@ class LocalEngine:
             ) from error
         finally:
             self.model.train(was_training)
+        if self.is_closed:
+            raise EngineError(f"{self.name}: the engine was closed before the answer had come to its end")
+        logprobs_BT = noted.of(ids_BT) if noted is not None else [None] * len(requests)
         prompt_B, seconds = batch["attention_mask"].sum(1).tolist(), time.perf_counter() - started
-        opening = answer_opening(self.processor)
-        rows = zip(ids[:, num_prompt:].tolist(), prompt_B, strict=True)
-        return [self._reply(row, tokens, ends, seconds, opening=opening) for row, tokens in rows]
+        rows = zip(ids_BT[:, num_prompt:].tolist(), prompt_B, logprobs_BT, strict=True)
+        return [self._completion(*row, ends, seconds) for row in rows]
 
-    def _generation(self, sampling: SamplingParams) -> tuple[GenerationConfig, frozenset[int]]:
+    def _gives_up(self, ids_BT: Tensor, _: Any) -> Tensor:
+        """Return for each row that generation ends, when nobody waits for it any more."""
+        return torch.full((len(ids_BT),), self.is_closed, device=ids_BT.device)
+
+    @cached_property
+    def _opening(self) -> str:
+        return answer_opening(self.processor)
+
+    def _generation(self, params: SamplingParams) -> tuple[GenerationConfig, frozenset[int]]:
         """Return how transformers generates, with nothing left to the defaults of the weights, and the tokens that end
         an answer.
         """
@@ -92,29 +103,80 @@ class LocalEngine:
         eos = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
         ends = frozenset([eos] if isinstance(eos, int) else eos)
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends)
-        media = [getattr(self.processor, f"{kind}_token_id", None) for kind in ("image", "video")]
         config = GenerationConfig(
-            max_new_tokens=sampling.max_new_tokens,
+            max_new_tokens=params.max_new_tokens,
             do_sample=False,
             num_beams=1,
             repetition_penalty=1.0,
             no_repeat_ngram_size=0,
-            suppress_tokens=[token for token in media if token is not None] or None,
             eos_token_id=sorted(ends),
             pad_token_id=pad,
         )
         return config, ends
 
-    def _reply(
-        self, ids: list[int], prompt_tokens: int, ends: frozenset[int], seconds: float, *, opening: str
+    def _steps(
+        self, params: SamplingParams, seeds: Sequence[int], num_prompt: int, noted: "_TokenLogprobs | None"
+    ) -> LogitsProcessorList:
+        """Return what greedy generation does to the logits: nothing that stands for media is said, and above
+        temperature 0 tokens are drawn by temperature, nucleus and each row's seed.
+        """
+        media = [getattr(self.processor, f"{kind}_token_id", None) for kind in ("image", "video")]
+        forbidden = [token for token in media if token is not None]
+        steps: list[Any] = [noted] if noted is not None else []
+        if forbidden:
+            steps.append(SuppressTokensLogitsProcessor(forbidden, device=self.model.device))
+        if params.temperature > 0:
+            uniforms = [
+                torch.rand(params.max_new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+                for seed in seeds
+            ]
+            steps.append(TemperatureLogitsWarper(params.temperature))
+            if params.top_p < 1:
+                steps.append(TopPLogitsWarper(params.top_p))
+            steps.append(_OwnDraw(torch.stack(uniforms), num_prompt))
+        return LogitsProcessorList(steps)
+
+    def _completion(
+        self, ids: list[int], prompt_tokens: int, logprobs: list[float] | None, ends: frozenset[int], seconds: float
     ) -> Completion:
         """Return an answer's text, what the template wrote of it included; the token that ends it counts, as servers
         count.
         """
-        end = next((place for place, token in enumerate(ids) if token in ends), None)
+        end = next((index for index, token in enumerate(ids) if token in ends), None)
         kept = ids if end is None else ids[: end + 1]
         text = self.processor.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return Completion(opening + text, prompt_tokens, len(kept), "length" if end is None else "stop", seconds)
+        return Completion(
+            self._opening + text,
+            prompt_tokens,
+            len(kept),
+            "length" if end is None else "stop",
+            seconds,
+            tuple(kept),
+            None if logprobs is None else tuple(logprobs[: len(kept)]),
+        )
+
+
+class _TokenLogprobs(LogitsProcessor):  # type: ignore[misc]
+    """Keeps the log-probability of each token that is chosen, which shows when the next one is asked for."""
+
+    def __init__(self) -> None:
+        self._last_BV: Tensor | None = None
+        self._chosen_B1: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self._note(input_ids)
+        self._last_BV = scores.log_softmax(-1)
+        return scores
+
+    def of(self, ids_BT: Tensor) -> list[list[float]]:
+        """Return the log-probabilities of each row's tokens, once all of them have been generated."""
+        self._note(ids_BT)
+        rows: list[list[float]] = torch.cat(self._chosen_B1, 1).tolist()
+        return rows
+
+    def _note(self, ids_BT: Tensor) -> None:
+        if self._last_BV is not None:
+            self._chosen_B1.append(self._last_BV.gather(1, ids_BT[:, -1:]))
 
 
 class _OwnDraw(LogitsProcessor):  # type: ignore[misc]
@@ -126,22 +188,6 @@ class _OwnDraw(LogitsProcessor):  # type: ignore[misc]
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         uniform_B = self.uniforms_BT[:, input_ids.shape[1] - self.num_prompt].to(scores.device)
         return torch.full_like(scores, -torch.inf).scatter(1, draw_tokens(scores, uniform_B)[:, None], 0.0)
-
-
-def _drawing(sampling: SamplingParams, seeds: Sequence[int], num_prompt: int) -> LogitsProcessorList:
-    """Return what makes greedy generation draw by temperature, nucleus and each row's seed; nothing at temperature
-    0.
-    """
-    if sampling.temperature == 0:
-        return LogitsProcessorList()
-    uniforms = [
-        torch.rand(sampling.max_new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        for seed in seeds
-    ]
-    steps: list[Any] = [TemperatureLogitsWarper(sampling.temperature)]
-    if sampling.top_p < 1:
-        steps.append(TopPLogitsWarper(sampling.top_p))
-    return LogitsProcessorList([*steps, _OwnDraw(torch.stack(uniforms), num_prompt)])
 
 
 def default_device() -> str:

@@ -2,19 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
-
-import httpx
+from typing import Any
 
 from onethinker.core.errors import EngineError
 from onethinker.core.request import Request, SamplingParams
 from onethinker.inference.chat import chat_request
-from onethinker.inference.endpoint import Background, Endpoint
-from onethinker.inference.engine import Completion
+from onethinker.inference.endpoint import Connection, Endpoint
+from onethinker.inference.engine import Completion, Engine
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import Wording
 
@@ -24,26 +21,33 @@ REFUSED_MEDIA_KWARGS = (
     " it clips re-encoded at the sampled rate with your own client; then times are the server's, not those of"
     " `onethinker inspect`"
 )
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class RemoteEngine:
-    """A model that a server serves; many requests are under way at once, replies come back in order."""
+class RemoteEngine(Engine):
+    """A model that a server serves; connections are kept, and `max_in_flight` requests are with the server at once."""
 
     address: str
     model: str
     wording: Wording = field(default_factory=Wording)
     budget: MediaBudget = field(default_factory=MediaBudget)
-    max_concurrent: int = 32
+    max_in_flight: int = 32
     max_tries: int = 6
     first_wait_s: float = 0.5
     timeout_s: float = 600.0
+    name: str = field(init=False)
+    _connection: Connection = field(init=False, repr=False, compare=False)
 
-    @property
-    def name(self) -> str:
-        """The served model's name and where it is served."""
-        return f"{self.model} at {self.address}"
+    def __post_init__(self) -> None:
+        endpoint = Endpoint(
+            self.address,
+            max_in_flight=self.max_in_flight,
+            max_tries=self.max_tries,
+            first_wait_s=self.first_wait_s,
+            timeout_s=self.timeout_s,
+        )
+        object.__setattr__(self, "name", f"{self.model} at {self.address}")
+        object.__setattr__(self, "_connection", Connection(endpoint))
 
     @classmethod
     def connect(
@@ -53,100 +57,45 @@ class RemoteEngine:
 
         Raises: EngineError: when nothing answers there, or what answers lists no model.
         """
-        engine = cls(address.rstrip("/"), "", wording or Wording(), budget or MediaBudget(), max_tries=2)
-        listed = _run(engine._list_models())
+        address = address.rstrip("/")
+        with cls(address, "", max_tries=2) as engine:
+            connection = engine._connection
+            listed = connection.submit(connection.send("GET", "/models", read=dict)).result()
         try:
-            return cls(engine.address, str(listed["data"][0]["id"]), engine.wording, engine.budget)
+            return cls(address, str(listed["data"][0]["id"]), wording or Wording(), budget or MediaBudget())
         except (KeyError, IndexError, TypeError) as error:
-            raise EngineError(f"{engine.address}/models: expected a list of models, got {str(listed)[:200]}") from error
+            raise EngineError(f"{address}/models: expected a list of models, got {str(listed)[:200]}") from error
 
-    def answer(self, requests: Sequence[Request], sampling: SamplingParams) -> list[Completion]:
-        """Return one reply per request, in order; the first request that fails for good cancels the others.
+    def submit(self, request: Request, params: SamplingParams) -> Future[Completion]:
+        """Return at once what will hold the completion; its `seconds` are those since it was sent."""
+        return self._connection.submit(self._complete(request, params))
 
-        Each request is drawn with its own seed, so that equal requests differ.
+    def close(self) -> None:
+        """Drop what is in flight, and the connections."""
+        self._connection.close()
 
-        Raises: EngineError
-        """
-        return _run(self._answer_all(requests, sampling))
-
-    @contextmanager
-    def asking(self, sampling: SamplingParams) -> Iterator[Callable[[Request], Future[Completion]]]:
-        """Yield a function that sends a request and comes back at once, with the reply to come; leaving drops what is
-        under way.
-
-        The connections to the server are kept. A reply's `seconds` are those since it was sent.
-        """
-        background, client = Background("asking"), self._endpoint.client()
-        try:
-            yield lambda request: background.submit(self._answer_one(client, request, sampling))
-        finally:
-            background.close(client)
-
-    @property
-    def _endpoint(self) -> Endpoint:
-        return Endpoint(
-            self.address,
-            max_concurrent=self.max_concurrent,
-            max_tries=self.max_tries,
-            first_wait_s=self.first_wait_s,
-            timeout_s=self.timeout_s,
-        )
-
-    async def _list_models(self) -> dict[str, Any]:
-        async with self._endpoint.client() as client:
-            return await self._endpoint.send(client, "GET", "/models", None, read=dict)
-
-    async def _answer_all(self, requests: Sequence[Request], sampling: SamplingParams) -> list[Completion]:
-        started = time.perf_counter()
-        free = asyncio.Semaphore(self.max_concurrent)
-
-        async def answer_one(client: httpx.AsyncClient, position: int, request: Request) -> dict[str, Any]:
-            async with free:
-                return await self._ask(client, request, sampling, seed=request.seed_at(position, sampling.seed))
-
-        try:
-            async with self._endpoint.client() as client, asyncio.TaskGroup() as group:
-                tasks = [group.create_task(answer_one(client, n, request)) for n, request in enumerate(requests)]
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        seconds = time.perf_counter() - started
-        return [_reply(task.result(), seconds, where=self.name) for task in tasks]
-
-    async def _answer_one(self, client: httpx.AsyncClient, request: Request, sampling: SamplingParams) -> Completion:
-        started = time.perf_counter()
-        body = await self._ask(client, request, sampling, seed=request.seed_at(0, sampling.seed))
-        return _reply(body, time.perf_counter() - started, where=self.name)
-
-    async def _ask(
-        self, client: httpx.AsyncClient, request: Request, sampling: SamplingParams, *, seed: int
-    ) -> dict[str, Any]:
-        body = await asyncio.to_thread(chat_request, request, sampling, model=self.model, seed=seed)
-        try:
-            return await self._endpoint.send(client, "POST", "/chat/completions", body, read=dict)
-        except EngineError as error:
-            if "trust-request-mm-kwargs" in str(error).replace("_", "-"):
-                raise EngineError(f"{self.address}: {REFUSED_MEDIA_KWARGS} (it said: {error})") from error
-            raise
+    async def _complete(self, request: Request, params: SamplingParams) -> Completion:
+        async with self._connection.free:
+            started = time.perf_counter()
+            body = await asyncio.to_thread(chat_request, request, params, model=self.model)
+            try:
+                answer = await self._connection.send("POST", "/chat/completions", body, read=dict)
+            except EngineError as error:
+                if "trust-request-mm-kwargs" in str(error).replace("_", "-"):
+                    raise EngineError(f"{self.address}: {REFUSED_MEDIA_KWARGS} (it said: {error})") from error
+                raise
+            return _completion(answer, time.perf_counter() - started, where=self.name)
 
 
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Return what the coroutine returns; in a notebook, where a loop already runs in this thread, from another
-    thread.
-    """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        return pool.submit(asyncio.run, work).result()
-
-
-def _reply(body: dict[str, Any], seconds: float, *, where: str) -> Completion:
+def _completion(body: dict[str, Any], seconds: float, *, where: str) -> Completion:
     try:
         choice, usage = body["choices"][0], body["usage"]
         message, reason = dict(choice["message"]), choice["finish_reason"]
         tokens = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+        ids, content = choice.get("token_ids"), (choice.get("logprobs") or {}).get("content")
+        token_ids = None if ids is None else tuple(map(int, ids))
+        logprobs = None if content is None else tuple(float(token["logprob"]) for token in content)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise EngineError(f"{where}: expected a chat completion with usage, got {str(body)[:300]}") from error
     if reason not in ("stop", "length"):
         raise EngineError(
@@ -157,7 +106,7 @@ def _reply(body: dict[str, Any], seconds: float, *, where: str) -> Completion:
         raise EngineError(
             f"{where}: expected a message with 'content', 'reasoning' or 'reasoning_content', got {str(message)[:300]}"
         )
-    return Completion(text, *tokens, reason, seconds)
+    return Completion(text, *tokens, reason, seconds, token_ids, logprobs)
 
 
 def message_text(message: Mapping[str, Any]) -> str | None:

@@ -1,43 +1,46 @@
 """An engine that says what it was told to say, for tests and demonstrations without a model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import count
 
 from onethinker.core.errors import EngineError
 from onethinker.core.request import Request, SamplingParams
-from onethinker.inference.engine import Completion
+from onethinker.inference.engine import Completion, Engine
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import Wording
 
 
 @dataclass(frozen=True)
-class ScriptedEngine:
-    """Answers the first request of a batch with the first text, the second with the second, and starts again at the
-    end.
+class ScriptedEngine(Engine):
+    """Answers the first request with the first text, the second with the second, and starts again at the end; or each
+    with what a function says about it.
     """
 
-    answers: Sequence[str]
+    answers: Sequence[str] | Callable[[Request], str]
     wording: Wording = field(default_factory=Wording)
     budget: MediaBudget = field(default_factory=MediaBudget)
     name: str = "scripted"
+    max_in_flight: int = 1
+    _turns: Iterator[int] = field(init=False, repr=False, compare=False, default_factory=count)
 
     def __post_init__(self) -> None:
         if not self.answers:
             raise EngineError("a scripted engine needs at least one answer")
 
-    def answer(self, requests: Sequence[Request], sampling: SamplingParams) -> list[Completion]:
-        """Return one reply per request, in order; words count as tokens, and a text is cut at `max_new_tokens` of them.
+    def submit(self, request: Request, params: SamplingParams) -> Future[Completion]:
+        """Return the completion; words count as tokens, and a text is cut at `max_new_tokens` of them.
 
-        >>> ScriptedEngine(["yes", "no"]).answer([Request("a"), Request("b"), Request("c")], SamplingParams())[2].text
+        >>> ScriptedEngine(["yes", "no"]).complete([Request("a"), Request("b"), Request("c")], SamplingParams())[2].text
         'yes'
         """
-        return [_reply(request, self.answers[n % len(self.answers)], sampling) for n, request in enumerate(requests)]
-
-
-def _reply(request: Request, text: str, sampling: SamplingParams) -> Completion:
-    words = text.split()
-    if len(words) <= sampling.max_new_tokens:
-        return Completion(text, len(request.text.split()), len(words), "stop", 0.0)
-    return Completion(
-        " ".join(words[: sampling.max_new_tokens]), len(request.text.split()), sampling.max_new_tokens, "length", 0.0
-    )
+        said = self.answers
+        text = said(request) if callable(said) else said[next(self._turns) % len(said)]
+        words, limit = text.split(), params.max_new_tokens
+        future: Future[Completion] = Future()
+        if len(words) <= limit:
+            future.set_result(Completion(text, len(request.text.split()), len(words), "stop", 0.0))
+        else:
+            future.set_result(Completion(" ".join(words[:limit]), len(request.text.split()), limit, "length", 0.0))
+        return future

@@ -16,8 +16,8 @@ from onethinker.core.request import SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.core.sources import Source
 from onethinker.inference.encode import build_request
-from onethinker.inference.engine import Completion
-from onethinker.inference.loading import LoadedEngine, load_engine
+from onethinker.inference.engine import Completion, Engine
+from onethinker.inference.loading import load_engine
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.segmenters.base import MASK_BUDGET, ObjectMasks, Segmenter, cut_out
@@ -159,7 +159,7 @@ class Thought:
 class Thinker:
     """A model ready to be asked."""
 
-    engine: LoadedEngine
+    engine: Engine
     sampling: SamplingParams = field(default_factory=SamplingParams)
 
     @classmethod
@@ -205,7 +205,7 @@ class Thinker:
         sample = question_sample(clip, question, task=task, box=box, options=options)
         request = build_request(sample, self.engine.wording, self.engine.budget)
         built_s = time.perf_counter()
-        [reply] = self.engine.answer([request], self.sampling)
+        [reply] = self.engine.complete([request], self.sampling)
         timing = Timing(decoded_s - started_s, built_s - decoded_s, time.perf_counter() - built_s)
         reading, problems = understand(reply, sample)
         return Thought(

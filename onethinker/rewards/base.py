@@ -4,16 +4,12 @@ It sees the question, the reference and the answers, never the media; a group of
 EngineError that says why there is none.
 """
 
-import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Future
-from functools import cached_property
 from typing import Protocol
 
-import httpx
-
 from onethinker.inference.chat import plain_text
-from onethinker.inference.endpoint import Background, Endpoint
+from onethinker.inference.endpoint import Connection, Endpoint
 from onethinker.rewards.config import JudgeSettings
 
 TRIAL = ("What colour is the ball?", "The ball is red.", ("It is a red ball.", "The ball is green."))
@@ -44,31 +40,19 @@ class Served:
 
     def __init__(self, settings: JudgeSettings) -> None:
         self.settings = settings
-        self._endpoint = Endpoint(
+        endpoint = Endpoint(
             settings.address.rstrip("/"),
             key_variable=settings.key_variable,
-            max_concurrent=settings.max_concurrent,
+            max_in_flight=settings.max_concurrent,
             max_tries=settings.max_tries,
             first_wait_s=settings.first_wait_s,
             timeout_s=settings.timeout_s,
         )
-
-    @cached_property
-    def _background(self) -> Background:
-        return Background("reward model")
-
-    @cached_property
-    def _client(self) -> httpx.AsyncClient:
-        return self._endpoint.client()
-
-    @cached_property
-    def _free(self) -> asyncio.Semaphore:
-        return asyncio.Semaphore(self.settings.max_concurrent)
+        self._connection = Connection(endpoint)
 
     def close(self) -> None:
-        """Give up what is under way and end the thread."""
-        if "_background" in self.__dict__:
-            self._background.close(self._client)
+        """Give up what is in flight and end the thread."""
+        self._connection.close()
 
 
 def sendable(text: str) -> str:

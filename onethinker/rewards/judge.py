@@ -112,12 +112,15 @@ class Judge(Served):
         is none. The memory has no part in it: a policy hardly ever says the same twice.
         """
         bodies = [judge_body(question, truth, answer, settings=self.settings) for answer in answers]
-        return self._background.submit(self._judge(bodies))
+        return self._connection.submit(self._judge(bodies))
 
     async def _judge(self, bodies: Sequence[dict[str, Any]]) -> list[float]:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._verdict(self._client, self._free, body)) for body in bodies]
+                tasks = [
+                    group.create_task(self._verdict(self._connection.client, self._connection.free, body))
+                    for body in bodies
+                ]
         except ExceptionGroup as failures:
             # One answer without a score is enough: the others of its group are given up.
             raise failures.exceptions[0] from None
@@ -125,13 +128,13 @@ class Judge(Served):
 
     async def _ask(self, wanted: Mapping[str, dict[str, Any]]) -> list[Verdict | BaseException]:
         free = asyncio.Semaphore(self.settings.max_concurrent)
-        async with self._endpoint.client() as client:
+        async with self._connection.endpoint.client() as client:
             asked = (self._verdict(client, free, body) for body in wanted.values())
             return await asyncio.gather(*asked, return_exceptions=True)
 
     async def _verdict(self, client: httpx.AsyncClient, free: asyncio.Semaphore, body: dict[str, Any]) -> Verdict:
         async with free:
-            return await self._endpoint.send(
+            return await self._connection.endpoint.send(
                 client, "POST", "/chat/completions", body, read=lambda reply: _read(_digest(body), reply)
             )
 

@@ -28,7 +28,7 @@ class Polar(Served):
         """Return what will hold a score of 0 to 1 for each answer to a question, in order, or the EngineError why there
         is none.
         """
-        return self._background.submit(self._rank(question, truth, answers))
+        return self._connection.submit(self._rank(question, truth, answers))
 
     def try_out(self) -> None:
         """Have two answers scored. Raises: EngineError: the model does not answer, or not as a reward model."""
@@ -39,9 +39,9 @@ class Polar(Served):
 
     async def _rank(self, question: str, truth: str, answers: Sequence[str]) -> list[float]:
         body = {"model": self.settings.model, "input": [polar_text(question, truth, answer) for answer in answers]}
-        async with self._free:
-            scores = await self._endpoint.send(
-                self._client, "POST", "/pooling", body, read=lambda reply: read_rewards(reply, len(answers))
+        async with self._connection.free:
+            scores = await self._connection.send(
+                "POST", "/pooling", body, read=lambda reply: read_rewards(reply, len(answers))
             )
         return spread(scores)
 

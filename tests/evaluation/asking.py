@@ -8,12 +8,12 @@ from onethinker.core.sample import Sample
 from onethinker.evaluation.examples import draw_examples
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.stages import answer, score
-from onethinker.inference.loading import LoadedEngine
+from onethinker.inference.engine import Engine
 from onethinker.rewards.judge import Judge
 
 
 def evaluate(
-    engine: LoadedEngine, samples: Sequence[Sample], *, output: Path, judge: Judge | None = None, **how: Any
+    engine: Engine, samples: Sequence[Sample], *, output: Path, judge: Judge | None = None, **how: Any
 ) -> list[Result]:
     """Ask, grade and draw; return a result a sample."""
     answer(engine, samples, output=output, judge=judge, **how)

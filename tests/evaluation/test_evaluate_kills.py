@@ -8,9 +8,8 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +20,8 @@ from onethinker.core.sample import Sample
 from onethinker.data.formats.released import read_samples
 from onethinker.data.synthetic import write_dataset
 from onethinker.evaluation.results import read_answers
-from onethinker.inference.engine import Completion
+from onethinker.inference.engine import Completion, Engine
+from onethinker.inference.scheduler import BatchedEngine
 from onethinker.media.budget import MediaBudget
 from onethinker.media.prefetch import Decoders
 from onethinker.storage.folders import ANSWERS_FILE, RESULTS_FILE
@@ -33,43 +33,50 @@ SAMPLES, BATCH = 14, 2
 PAUSE_S = 0.03
 
 
-@dataclass
-class LoggingEngine:
-    """Answers with the truth and the seed that it was given, and writes to a file what it has answered before it says
-    so.
-    """
+def answer_and_log(
+    texts: dict[str, str], log: Path, requests: Sequence[Request], params: SamplingParams
+) -> list[Completion]:
+    """Return the truth with the seed that it was asked with, after writing to a file that it was answered."""
+    time.sleep(PAUSE_S * len(requests))
+    said = [texts[request.text].replace("?", str(request.seed)) for request in requests]
+    with log.open("a") as file:
+        file.write("".join("answered\n" for _ in requests))
+    return [Completion(text, 100, 10, "stop", 0.1) for text in said]
+
+
+@dataclass(frozen=True)
+class LoggingEngine(BatchedEngine):
+    """Answers in batches, in this process."""
 
     texts: dict[str, str]
     log: Path
     name: str = "logging engine"
     wording: Wording = field(default_factory=Wording)
     budget: MediaBudget = field(default_factory=MediaBudget)
+    max_in_flight: int = BATCH
 
-    def answer(self, requests: Sequence[Request], sampling: SamplingParams) -> list[Completion]:
-        time.sleep(PAUSE_S * len(requests))
-        replies = [
-            Completion(self.texts[request.text].replace("?", str(request.seed)), 100, 10, "stop", 0.1)
-            for request in requests
-        ]
-        with self.log.open("a") as log:
-            log.write("".join("answered\n" for _ in requests))
-        return replies
+    def complete_batch(self, requests: Sequence[Request], params: SamplingParams) -> list[Completion]:
+        return answer_and_log(self.texts, self.log, requests, params)
 
 
-@dataclass
-class LoggingServer(LoggingEngine):
-    """The same for three requests at once."""
+@dataclass(frozen=True)
+class LoggingServer(Engine):
+    """Answers each request when it is answered, three at once."""
 
-    max_concurrent: int = 3
+    texts: dict[str, str]
+    log: Path
+    name: str = "logging engine"
+    wording: Wording = field(default_factory=Wording)
+    budget: MediaBudget = field(default_factory=MediaBudget)
+    max_in_flight: int = 3
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(3))
 
-    @contextmanager
-    def asking(self, sampling: SamplingParams) -> Iterator[Callable[[Request], Future[Completion]]]:
-        with ThreadPoolExecutor(self.max_concurrent) as pool:
-            yield lambda request: pool.submit(lambda: self.answer([request], sampling)[0])
+    def submit(self, request: Request, params: SamplingParams) -> Future[Completion]:
+        return self.pool.submit(lambda: answer_and_log(self.texts, self.log, [request], params)[0])
 
 
 IN_FLIGHT = {LoggingEngine: BATCH, LoggingServer: 3}
-Kind = type[LoggingEngine]
+Kind = type[LoggingEngine] | type[LoggingServer]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +94,6 @@ def run(kind: Kind, samples: Sequence[Sample], output: Path) -> None:
             engine,
             samples,
             output=output,
-            batch_size=BATCH,
             decoders=decoders,
             sampling=SamplingParams(temperature=1, seed=7),
         )

@@ -15,8 +15,7 @@ from onethinker.core.sample import Sample
 from onethinker.evaluation.metrics import score_tasks
 from onethinker.evaluation.results import read_settings
 from onethinker.evaluation.stages import score
-from onethinker.inference.engine import Completion
-from onethinker.media.budget import MediaBudget
+from onethinker.inference.scripted import ScriptedEngine
 from onethinker.rewards.config import JudgeSettings
 from onethinker.rewards.judge import Judge, Question
 from onethinker.storage.folders import JUDGE_FILE
@@ -129,20 +128,6 @@ def test_a_server_that_does_not_count_costs_nothing_that_is_known(tmp_path):
     assert (judge.asked, judge.prompt_tokens) == (1, 0)
 
 
-class SayingEngine:
-    """Answers each question with the text that stands for it."""
-
-    name = "saying engine"
-    wording = Wording(template="{question}")
-    budget = MediaBudget()
-
-    def __init__(self, **texts: str) -> None:
-        self.texts = texts
-
-    def answer(self, requests, sampling):
-        return [Completion(self.texts[request.text], 100, 10, "stop", 0.1) for request in requests]
-
-
 def said(text: str) -> str:
     return f"<think>x</think><answer>{text}</answer>"
 
@@ -151,7 +136,8 @@ SAMPLES = [
     *(Sample(name, name, "open-ended", "image", (), truth="A red ball.") for name in ("right", "wrong", "silent")),
     Sample("number", "number", "numerical", "image", (), truth="4"),
 ]
-ENGINE = SayingEngine(right=said("It is red."), wrong=said("It is blue."), silent="I do not know.", number=said("4"))
+TEXTS = {"right": said("It is red."), "wrong": said("It is blue."), "silent": "I do not know.", "number": said("4")}
+ENGINE = ScriptedEngine(lambda request: TEXTS[request.text], wording=Wording(template="{question}"))
 
 
 def run(judge: Judge, output: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from onethinker.evaluation.results import read_answers, read_results, read_setti
 from onethinker.evaluation.stages import NOT_ASKED, answer, score
 from onethinker.inference.engine import Completion
 from onethinker.inference.openai import RemoteEngine
+from onethinker.inference.scheduler import BatchedEngine
 from onethinker.media.budget import MediaBudget
 from onethinker.storage.folders import ANSWERS_FILE, RESULTS_FILE
 from onethinker.tasks import all_tasks
@@ -27,27 +28,26 @@ SCENES = [make_sample(5, index, split="test") for index in range(22)]
 TEXTS = {sample.id: sample.response for sample in SCENES}
 
 
-@dataclass
-class SceneEngine:
+@dataclass(frozen=True)
+class SceneEngine(BatchedEngine):
     """Answers a scene with the text that stands for it, and remembers which scenes it was asked about."""
 
     texts: dict[str, str]
     name: str = "scene engine"
     wording: Wording = field(default_factory=Wording)
     budget: MediaBudget = field(default_factory=MediaBudget)
+    max_in_flight: int = 8
     refuses: tuple[str, ...] = ()
     stops_after: int | None = None
-    pause_s: float = 0.0
     asked: list[str] = field(default_factory=list)
 
-    def answer(self, requests: Sequence[Request], sampling: SamplingParams) -> list[Completion]:
-        time.sleep(self.pause_s)
+    def complete_batch(self, requests: Sequence[Request], params: SamplingParams) -> list[Completion]:
         names = [request.media[0].name for request in requests]
         if self.stops_after is not None and len(self.asked) >= self.stops_after:
             raise KeyboardInterrupt
         if refused := [name for name in names if name in self.refuses]:
             raise EngineError(f"no answer for {refused}")
-        self.asked += names
+        self.asked.extend(names)
         return [Completion(self.texts[name], 100, 10, "stop", 0.1) for name in names]
 
 
@@ -66,23 +66,23 @@ def test_nonsense_gets_nothing_and_says_why(tmp_path):
 
 
 def test_a_stopped_evaluation_goes_on_and_ends_like_one_that_was_never_stopped(tmp_path):
-    whole = evaluate(SceneEngine(TEXTS), SCENES, output=tmp_path / "whole", batch_size=4)
+    whole = evaluate(SceneEngine(TEXTS, max_in_flight=4), SCENES, output=tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        evaluate(SceneEngine(TEXTS, stops_after=8), SCENES, output=tmp_path / "stopped", batch_size=4)
-    again = SceneEngine(TEXTS)
-    assert evaluate(again, SCENES, output=tmp_path / "stopped", batch_size=4) == whole
+        evaluate(SceneEngine(TEXTS, stops_after=8, max_in_flight=4), SCENES, output=tmp_path / "stopped")
+    again = SceneEngine(TEXTS, max_in_flight=4)
+    assert evaluate(again, SCENES, output=tmp_path / "stopped") == whole
     assert len(again.asked) == len(SCENES) - 8
     assert [result.sample_id for result in whole] == [sample.id for sample in SCENES]
     assert (tmp_path / "stopped" / RESULTS_FILE).read_bytes() == (tmp_path / "whole" / RESULTS_FILE).read_bytes()
 
 
 def test_a_batch_that_a_kill_cut_in_two_is_asked_whole_and_written_once(tmp_path):
-    whole = evaluate(SceneEngine(TEXTS), SCENES[:8], output=tmp_path, batch_size=4)
+    whole = evaluate(SceneEngine(TEXTS, max_in_flight=4), SCENES[:8], output=tmp_path)
     journal = tmp_path / ANSWERS_FILE
     content = journal.read_bytes()
     journal.write_bytes(content[: content.index(b"\n", len(content) * 3 // 4) - 20])
-    again = SceneEngine(TEXTS)
-    assert evaluate(again, SCENES[:8], output=tmp_path, batch_size=4) == whole
+    again = SceneEngine(TEXTS, max_in_flight=4)
+    assert evaluate(again, SCENES[:8], output=tmp_path) == whole
     assert sorted(again.asked) == sorted(sample.id for sample in SCENES[4:8])
     assert journal.read_bytes() == content
 
@@ -105,9 +105,9 @@ def test_a_sample_that_changed_since_is_refused(tmp_path):
 
 
 def test_more_samples_may_join_later(tmp_path):
-    evaluate(SceneEngine(TEXTS), SCENES[:4], output=tmp_path, batch_size=4)
-    engine = SceneEngine(TEXTS)
-    assert len(evaluate(engine, SCENES[:8], output=tmp_path, batch_size=4)) == 8
+    evaluate(SceneEngine(TEXTS, max_in_flight=4), SCENES[:4], output=tmp_path)
+    engine = SceneEngine(TEXTS, max_in_flight=4)
+    assert len(evaluate(engine, SCENES[:8], output=tmp_path)) == 8
     assert sorted(engine.asked) == sorted(sample.id for sample in SCENES[4:8])
 
 
@@ -157,9 +157,8 @@ def test_bad_samples_are_refused_before_anything_is_asked_or_written(tmp_path, s
 
 
 def test_two_processes_cannot_write_one_journal(tmp_path):
-    @dataclass
     class Nested(SceneEngine):
-        def answer(self, requests, sampling):
+        def complete_batch(self, requests, params):
             evaluate(SceneEngine(TEXTS), SCENES[:2], output=tmp_path)
             raise AssertionError("the second evaluation should have been refused")
 
@@ -170,7 +169,7 @@ def test_two_processes_cannot_write_one_journal(tmp_path):
 def test_progress_is_told_in_samples(tmp_path):
     seen = []
     evaluate(
-        SceneEngine(TEXTS), SCENES[:5], output=tmp_path, batch_size=2, on_progress=lambda *state: seen.append(state)
+        SceneEngine(TEXTS, max_in_flight=2), SCENES[:5], output=tmp_path, on_progress=lambda *state: seen.append(state)
     )
     assert seen == [(0, 5), (2, 5), (4, 5), (5, 5)]
 
@@ -210,11 +209,11 @@ def test_answers_are_graded_anew_without_the_model(tmp_path):
 
 
 def test_samples_without_an_answer_are_named_by_scoring_and_asked_by_the_next_run(tmp_path):
-    answer(SceneEngine(TEXTS), SCENES[:4], output=tmp_path, batch_size=2)
+    answer(SceneEngine(TEXTS, max_in_flight=2), SCENES[:4], output=tmp_path)
     results = score(SCENES[:6], output=tmp_path)
     assert [result.error for result in results] == [None] * 4 + [NOT_ASKED] * 2
-    engine = SceneEngine(TEXTS)
-    assert answer(engine, SCENES[:6], output=tmp_path, batch_size=2) == []
+    engine = SceneEngine(TEXTS, max_in_flight=2)
+    assert answer(engine, SCENES[:6], output=tmp_path) == []
     assert sorted(engine.asked) == sorted(sample.id for sample in SCENES[4:6])
 
 
@@ -227,11 +226,11 @@ def test_samples_about_one_clip_follow_each_other_in_batches_of_similar_length(t
     batches = []
 
     class Noting(SceneEngine):
-        def answer(self, requests, sampling):
+        def complete_batch(self, requests, params):
             batches.append([(request.media[0].name, len(request.text)) for request in requests])
             return [Completion("2", 1, 1, "stop", 0.0) for _ in requests]
 
-    evaluate(Noting({}), samples, output=tmp_path, batch_size=2)
+    evaluate(Noting({}, max_in_flight=2), samples, output=tmp_path)
     names = [name for batch in batches for name, _ in batch]
     assert names == sorted(names, key=[SCENES[0].id, SCENES[1].id].index)
     lengths = [length for batch in batches for _, length in batch]
@@ -295,9 +294,10 @@ def questions(count: int, **named: str) -> list[Sample]:
 
 
 def test_a_server_is_kept_busy_and_a_slow_answer_holds_up_nothing_but_itself(tmp_path, server):
-    engine = RemoteEngine(f"http://127.0.0.1:{server.server_port}/v1", "served", max_concurrent=4, max_tries=1)
+    engine = RemoteEngine(f"http://127.0.0.1:{server.server_port}/v1", "served", max_in_flight=4, max_tries=1)
     samples = questions(24, q0="slow", q5="refuse")
-    results = evaluate(engine, samples, output=tmp_path)
+    with engine:
+        results = evaluate(engine, samples, output=tmp_path)
     assert [result.sample_id for result in results] == [sample.id for sample in samples]
     assert [result.sample_id for result in results if result.grade is None] == ["q5"]
     assert "refused" in results[5].error
@@ -305,14 +305,15 @@ def test_a_server_is_kept_busy_and_a_slow_answer_holds_up_nothing_but_itself(tmp
     assert "slow" in server.done[-1]
     assert len(set(server.seeds)) == 24
     seeds = set(server.seeds)
-    evaluate(engine, samples, output=tmp_path)
+    with engine:
+        evaluate(engine, samples, output=tmp_path)
     assert len(server.done) == 25
     assert set(server.seeds) == seeds
 
 
 def test_a_server_that_is_gone_stops_the_evaluation_and_what_was_answered_stays(tmp_path, server):
-    engine = RemoteEngine(f"http://127.0.0.1:{server.server_port}/v1", "served", max_concurrent=2, max_tries=1)
-    with pytest.raises(EngineError, match=f"{MAX_FAILURES_IN_A_ROW} samples in a row"):
+    engine = RemoteEngine(f"http://127.0.0.1:{server.server_port}/v1", "served", max_in_flight=2, max_tries=1)
+    with engine, pytest.raises(EngineError, match=f"{MAX_FAILURES_IN_A_ROW} samples in a row"):
         evaluate(engine, questions(40, **{f"q{n}": "refuse" for n in range(4, 40)}), output=tmp_path)
     said = read_answers(tmp_path).values()
     assert sum(answer.error is None for answer in said) == 4

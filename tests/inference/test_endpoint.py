@@ -57,7 +57,7 @@ def engines() -> tuple[RemoteEngine, LocalEngine]:
     ],
 )
 def test_the_server_reads_as_many_prompt_tokens_as_the_local_engine(engines, request_: Request):
-    remote, local = (engine.answer([request_], SamplingParams(max_new_tokens=1))[0] for engine in engines)
+    remote, local = (engine.complete([request_], SamplingParams(max_new_tokens=1))[0] for engine in engines)
     assert remote.prompt_tokens == local.prompt_tokens
 
 
@@ -65,7 +65,7 @@ def test_at_least_95_of_100_greedy_answers_are_the_same(engines):
     remote, local = engines
     samples = [make_sample(11, number, split="endpoint") for number in range(100)]
     requests = [build_request(sample, local.wording, local.budget) for sample in samples]
-    theirs, ours = (engine.answer(requests, SamplingParams(max_new_tokens=160)) for engine in (remote, local))
+    theirs, ours = (engine.complete(requests, SamplingParams(max_new_tokens=160)) for engine in (remote, local))
     same = [mine.text == other.text for mine, other in zip(ours, theirs, strict=True)]
     different = len({reply.text for reply in ours})
     print(f"{sum(same)} of {len(same)} answers equal; {different} different ones")

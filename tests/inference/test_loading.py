@@ -27,8 +27,8 @@ def folder(tmp_path_factory):
 def test_a_saved_model_answers_as_before_with_its_own_wording_and_budget(folder):
     built, loaded = load_local("tiny", seed=4), load_engine(str(folder))
     requests = [Request("Where is it?", (picture(),))]
-    assert [r.text for r in loaded.answer(requests, SamplingParams(8))] == [
-        r.text for r in built.answer(requests, SamplingParams(8))
+    assert [r.text for r in loaded.complete(requests, SamplingParams(8))] == [
+        r.text for r in built.complete(requests, SamplingParams(8))
     ]
     assert (loaded.wording, loaded.budget, loaded.name) == (TINY_WORDING, TINY_BUDGET, str(folder))
 
@@ -108,7 +108,7 @@ def test_wrong_settings_are_an_error_that_names_the_file(folder, tmp_path, text:
 
 def test_a_scripted_engine_says_its_texts_in_turn_and_cuts_them():
     engine = ScriptedEngine(["one two three", "four"])
-    replies = engine.answer([Request("a")] * 3, SamplingParams(max_new_tokens=2))
+    replies = engine.complete([Request("a")] * 3, SamplingParams(max_new_tokens=2))
     assert [reply.text for reply in replies] == ["one two", "four", "one two"]
     assert [reply.finish_reason for reply in replies] == ["length", "stop", "length"]
 

@@ -25,7 +25,7 @@ def engine() -> LocalEngine:
 
 
 def texts(engine: LocalEngine, requests: list[Request], sampling: SamplingParams) -> list[str]:
-    return [reply.text for reply in engine.answer(requests, sampling)]
+    return [reply.text for reply in engine.complete(requests, sampling)]
 
 
 def test_greedy_answers_are_those_of_plain_generate(engine):
@@ -46,8 +46,8 @@ def test_greedy_answers_are_those_of_plain_generate(engine):
 )
 def test_an_answer_does_not_hang_on_what_shares_the_batch(engine, sampling: SamplingParams):
     together = texts(engine, REQUESTS, sampling)
-    assert together == texts(replace(engine, batch_size=1), REQUESTS, sampling)
-    assert together == texts(replace(engine, batch_size=3), REQUESTS, sampling)
+    assert together == texts(replace(engine, max_in_flight=1), REQUESTS, sampling)
+    assert together == texts(replace(engine, max_in_flight=3), REQUESTS, sampling)
 
 
 def test_equal_requests_are_drawn_with_their_own_seeds_and_repeatably(engine):
@@ -60,7 +60,7 @@ def test_equal_requests_are_drawn_with_their_own_seeds_and_repeatably(engine):
 
 def test_drawing_leaves_the_random_state_of_torch_alone(engine):
     before = torch.random.get_rng_state()
-    engine.answer(REQUESTS[:1], SamplingParams(4, temperature=1.0))
+    engine.complete(REQUESTS[:1], SamplingParams(4, temperature=1.0))
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -73,7 +73,7 @@ def test_drawn_tokens_follow_the_models_probabilities(engine):
     logits[[engine.processor.image_token_id, engine.processor.video_token_id]] = -torch.inf
     expected = torch.softmax(logits / 0.2, -1)
     likeliest = engine.processor.tokenizer.decode([int(expected.argmax())])
-    drawn = texts(replace(engine, batch_size=500), [REQUESTS[1]] * 500, SamplingParams(1, temperature=0.2))
+    drawn = texts(replace(engine, max_in_flight=500), [REQUESTS[1]] * 500, SamplingParams(1, temperature=0.2))
     # 500 draws: three standard deviations of a share are at most 0.07.
     assert drawn.count(likeliest) / 500 == pytest.approx(float(expected.max()), abs=0.07)
 
@@ -83,15 +83,15 @@ def test_the_token_that_ends_an_answer_is_counted_and_not_shown(engine):
     first = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(texts(engine, REQUESTS[1:2], SamplingParams(1))[0])[0])
     ended = load_local("tiny", seed=3)
     ended.model.generation_config.eos_token_id = [first, tokenizer.eos_token_id]
-    reply = ended.answer(REQUESTS[1:2], SamplingParams(8))[0]
+    reply = ended.complete(REQUESTS[1:2], SamplingParams(8))[0]
     assert (reply.finish_reason, reply.completion_tokens) == ("stop", 1)
-    cut = engine.answer(REQUESTS[1:2], SamplingParams(8))[0]
+    cut = engine.complete(REQUESTS[1:2], SamplingParams(8))[0]
     assert (cut.finish_reason, cut.completion_tokens) == ("length", 8)
 
 
 def test_prompt_tokens_do_not_count_the_padding(engine):
-    counted = [reply.prompt_tokens for reply in engine.answer(REQUESTS, SamplingParams(1))]
-    assert counted == [engine.answer([request], SamplingParams(1))[0].prompt_tokens for request in REQUESTS]
+    counted = [reply.prompt_tokens for reply in engine.complete(REQUESTS, SamplingParams(1))]
+    assert counted == [engine.complete([request], SamplingParams(1))[0].prompt_tokens for request in REQUESTS]
 
 
 def test_a_penalty_that_comes_with_the_weights_does_not_change_answers(engine):
@@ -101,4 +101,4 @@ def test_a_penalty_that_comes_with_the_weights_does_not_change_answers(engine):
 
 
 def test_no_request_gives_no_reply(engine):
-    assert engine.answer([], SamplingParams()) == []
+    assert engine.complete([], SamplingParams()) == []

@@ -92,7 +92,9 @@ def server(script: Callable[[dict[str, Any], int], Answer]) -> Iterator[tuple[Re
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield RemoteEngine(f"http://127.0.0.1:{http.server_port}/v1", "tiny", max_tries=3, first_wait_s=0.01), seen
+        address = f"http://127.0.0.1:{http.server_port}/v1"
+        with RemoteEngine(address, "tiny", max_tries=3, first_wait_s=0.01) as engine:
+            yield engine, seen
     finally:
         http.shutdown()
         thread.join()
@@ -119,19 +121,20 @@ def test_replies_keep_the_order_of_the_requests_though_later_ones_are_answered_f
         return echo(body, number)
 
     with server(slow_first) as (engine, _):
-        replies = engine.answer([Request(str(n)) for n in range(20)], SamplingParams())
+        replies = engine.complete([Request(str(n)) for n in range(20)], SamplingParams())
     assert [reply.text for reply in replies] == [str(n) for n in range(20)]
     assert (replies[0].prompt_tokens, replies[0].completion_tokens, replies[0].finish_reason) == (7, 3, "stop")
 
 
-def test_many_requests_are_under_way_at_once_but_never_more_than_the_bound():
+def test_many_requests_are_in_flight_at_once_but_never_more_than_the_bound():
     def slow(body: dict[str, Any], number: int) -> Answer:
         time.sleep(0.1)
         return echo(body, number)
 
     with server(slow) as (engine, seen):
         started = time.monotonic()
-        replace(engine, max_concurrent=8).answer([Request(str(n)) for n in range(32)], SamplingParams())
+        with replace(engine, max_in_flight=8) as bounded:
+            bounded.complete([Request(str(n)) for n in range(32)], SamplingParams())
         seconds = time.monotonic() - started
     assert 5 <= seen.most <= 8
     assert seconds < 32 * 0.1
@@ -143,7 +146,7 @@ def test_a_failure_that_may_pass_is_tried_again(status: int):
         engine,
         seen,
     ):
-        assert engine.answer([Request("again")], SamplingParams())[0].text == "again"
+        assert engine.complete([Request("again")], SamplingParams())[0].text == "again"
     assert len(seen.bodies) == 3
 
 
@@ -153,7 +156,7 @@ def test_retry_after_in_seconds_is_honoured(status: int):
         engine,
         seen,
     ):
-        engine.answer([Request("later")], SamplingParams())
+        engine.complete([Request("later")], SamplingParams())
     assert seen.at_s[1] - seen.at_s[0] >= 1
 
 
@@ -163,7 +166,7 @@ def test_retry_after_as_a_date_is_honoured():
         return echo(body, number) if number else (503, {"Retry-After": later}, {})
 
     with server(script) as (engine, seen):
-        engine.answer([Request("later")], SamplingParams())
+        engine.complete([Request("later")], SamplingParams())
     assert seen.at_s[1] - seen.at_s[0] >= 0.9  # an HTTP date has whole seconds: up to one is cut off
 
 
@@ -172,7 +175,7 @@ def test_a_pause_longer_than_two_minutes_is_an_error_at_once():
         server(lambda body, number: (429, {"Retry-After": "3600"}, {})) as (engine, seen),
         pytest.raises(EngineError, match="pause of 3600 s"),
     ):
-        engine.answer([Request("never")], SamplingParams())
+        engine.complete([Request("never")], SamplingParams())
     assert len(seen.bodies) == 1
 
 
@@ -181,7 +184,7 @@ def test_it_gives_up_with_the_last_reason():
         server(lambda body, number: (503, {}, {"error": {"message": "no workers"}})) as (engine, seen),
         pytest.raises(EngineError, match=r"no answer after 3 tries.*status 503: no workers"),
     ):
-        engine.answer([Request("x")], SamplingParams())
+        engine.complete([Request("x")], SamplingParams())
     assert len(seen.bodies) == 3
 
 
@@ -190,8 +193,8 @@ def test_a_slow_answer_times_out_and_is_tried_again():
         time.sleep(0.5 if number == 0 else 0)
         return echo(body, number)
 
-    with server(script) as (engine, seen):
-        assert replace(engine, timeout_s=0.2).answer([Request("x")], SamplingParams())[0].text == "x"
+    with server(script) as (engine, seen), replace(engine, timeout_s=0.2) as hasty:
+        assert hasty.complete([Request("x")], SamplingParams())[0].text == "x"
     assert len(seen.bodies) == 2
 
 
@@ -201,7 +204,7 @@ def test_one_request_that_fails_for_good_ends_the_batch_with_the_servers_words()
         return (400, {}, {"error": {"message": "prompt too long"}}) if bad else echo(body, number)
 
     with server(script) as (engine, _), pytest.raises(EngineError, match="status 400: prompt too long"):
-        engine.answer([Request(str(n)) for n in range(8)], SamplingParams())
+        engine.complete([Request(str(n)) for n in range(8)], SamplingParams())
 
 
 def test_a_server_that_refuses_media_settings_is_explained_with_the_flag():
@@ -213,7 +216,7 @@ def test_a_server_that_refuses_media_settings_is_explained_with_the_flag():
         server(lambda body, number: (400, {}, {"error": {"message": words}})) as (engine, _),
         pytest.raises(EngineError, match="Start vLLM with --trust-request-mm-kwargs"),
     ):
-        engine.answer([Request("x", (picture(),))], SamplingParams())
+        engine.complete([Request("x", (picture(),))], SamplingParams())
 
 
 @pytest.mark.parametrize(
@@ -251,7 +254,7 @@ def test_a_server_that_refuses_media_settings_is_explained_with_the_flag():
 )
 def test_what_is_no_answer_is_an_engine_error_and_never_an_empty_text(answer: Answer, reason: str):
     with server(lambda body, number: answer) as (engine, _), pytest.raises(EngineError, match=reason):
-        engine.answer([Request("x")], SamplingParams())
+        engine.complete([Request("x")], SamplingParams())
 
 
 @pytest.mark.parametrize(
@@ -301,9 +304,7 @@ def test_what_is_no_answer_is_an_engine_error_and_never_an_empty_text(answer: An
 )
 def test_the_reasoning_that_a_server_keeps_apart_is_the_think_block_again(answer: Answer, text: str):
     with server(lambda body, number: answer) as (engine, _):
-        [reply] = engine.answer([Request("How many?")], SamplingParams())
-        with engine.asking(SamplingParams()) as ask:
-            assert ask(Request("How many?")).result().text == text
+        [reply] = engine.complete([Request("How many?")], SamplingParams())
     assert reply.text == text
 
 
@@ -337,14 +338,14 @@ def test_a_server_without_models_is_an_engine_error():
 def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ONETHINKER_API_KEY", "s3cret")
     with server(lambda body, number: (403, {}, {})) as (engine, seen), pytest.raises(EngineError) as raised:
-        engine.answer([Request("x")], SamplingParams())
+        engine.complete([Request("x")], SamplingParams())
     assert seen.keys == ["Bearer s3cret"]
     assert "s3cret" not in repr(engine) + str(raised.value)
 
 
 def test_sampling_travels_and_equal_requests_get_their_own_seeds():
     with server(echo) as (engine, seen):
-        engine.answer(
+        engine.complete(
             [Request("x", system="be brief")] * 3, SamplingParams(max_new_tokens=9, temperature=0.7, top_p=0.9, seed=5)
         )
     assert sorted(body["seed"] for body in seen.bodies) == [5, 6, 7]
@@ -358,7 +359,7 @@ def test_sampling_travels_and_equal_requests_get_their_own_seeds():
 def test_a_picture_arrives_pixel_for_pixel_before_the_text():
     clip = picture()
     with server(echo) as (engine, seen):
-        engine.answer([Request("what?", (clip,))], SamplingParams())
+        engine.complete([Request("what?", (clip,))], SamplingParams())
     image, text = seen.bodies[0]["messages"][0]["content"]
     head, _, data = image["image_url"]["url"].partition(",")
     assert head == "data:image/png;base64"
@@ -371,7 +372,7 @@ def test_a_picture_arrives_pixel_for_pixel_before_the_text():
 def test_a_video_arrives_pixel_for_pixel_with_its_true_times():
     clip = video((0.0, 0.033, 1.5, 199.967), 200.0)
     with server(echo) as (engine, seen):
-        engine.answer([Request("when?", (clip,))], SamplingParams())
+        engine.complete([Request("when?", (clip,))], SamplingParams())
     url = seen.bodies[0]["messages"][0]["content"][0]["video_url"]["url"]
     head, *frames = url.split(",")
     assert head == "data:video/jpeg;base64"
@@ -390,7 +391,7 @@ def test_a_video_arrives_pixel_for_pixel_with_its_true_times():
 def test_an_odd_number_of_frames_ends_with_the_last_one_twice(num_frames: int):
     clip = video(tuple(float(n) for n in range(num_frames)), num_frames)
     with server(echo) as (engine, seen):
-        engine.answer([Request("x", (clip,))], SamplingParams())
+        engine.complete([Request("x", (clip,))], SamplingParams())
     frames = seen.bodies[0]["messages"][0]["content"][0]["video_url"]["url"].split(",")[1:]
     indices = seen.bodies[0]["media_io_kwargs"]["video"]["frames_indices"]
     assert len(frames) == len(indices) == num_frames + 1
@@ -400,7 +401,7 @@ def test_an_odd_number_of_frames_ends_with_the_last_one_twice(num_frames: int):
 
 def test_two_videos_in_a_request_are_refused_because_their_times_cannot_both_travel():
     with server(echo) as (engine, seen), pytest.raises(EngineError, match="one video a request, got 2"):
-        engine.answer([Request("x", (video((0.0,), 1.0), video((0.0,), 1.0)))], SamplingParams())
+        engine.complete([Request("x", (video((0.0,), 1.0), video((0.0,), 1.0)))], SamplingParams())
     assert seen.bodies == []
 
 
@@ -408,7 +409,7 @@ def test_it_answers_inside_a_running_event_loop_as_in_a_notebook():
     import asyncio
 
     async def cell(engine: RemoteEngine) -> str:
-        return engine.answer([Request("hello")], SamplingParams())[0].text
+        return engine.complete([Request("hello")], SamplingParams())[0].text
 
     with server(echo) as (engine, _):
         assert asyncio.run(cell(engine)) == "hello"
@@ -416,20 +417,20 @@ def test_it_answers_inside_a_running_event_loop_as_in_a_notebook():
 
 def test_one_engine_answers_from_several_threads():
     with server(echo) as (engine, _), ThreadPoolExecutor(4) as pool:
-        texts = list(pool.map(lambda n: engine.answer([Request(str(n))], SamplingParams())[0].text, range(8)))
+        texts = list(pool.map(lambda n: engine.complete([Request(str(n))], SamplingParams())[0].text, range(8)))
     assert texts == [str(n) for n in range(8)]
 
 
-def test_leaving_at_any_moment_drops_what_is_under_way_without_a_word(monkeypatch):
+def test_leaving_at_any_moment_drops_what_is_in_flight_without_a_word(monkeypatch):
     unheard: list[str] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda said: unheard.append(str(said.exc_value)))
     rng = random.Random(0)
     with server(echo) as (engine, _):
         named = replace(engine, address=engine.address.replace("127.0.0.1", "localhost"))  # a name takes a look-up more
         for _ in range(80):
-            with named.asking(SamplingParams()) as ask:
-                under_way = [ask(Request("hi")) for _ in range(4)]
+            with named:
+                in_flight = [named.submit(Request("hi"), SamplingParams()) for _ in range(4)]
                 time.sleep(rng.uniform(0, 0.03))
-            assert all(future.done() for future in under_way)
+            assert all(future.done() for future in in_flight)
     gc.collect()
     assert not unheard

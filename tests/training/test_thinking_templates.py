@@ -111,7 +111,7 @@ def test_a_question_that_ends_with_the_tag_opens_nothing():
 def test_a_reply_begins_with_what_the_template_wrote(written: str):
     engine = load_local("tiny", seed=3)
     make_writing(engine.processor, written)
-    [reply] = engine.answer([Request("How many?")], SamplingParams(max_new_tokens=6))
+    [reply] = engine.complete([Request("How many?")], SamplingParams(max_new_tokens=6))
     assert reply.text.startswith(written)
     assert reply.completion_tokens == 6
     batch = encode_requests(engine.processor, [Request("How many?")])
