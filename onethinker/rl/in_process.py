@@ -36,7 +36,7 @@ class InProcessSampler:
         uniforms_PGT = torch.stack(
             [
                 torch.rand(group_size, params.max_new_tokens, generator=torch.Generator().manual_seed(seed))
-                for seed in (each.request.seed_at(index, params.seed) for index, each in enumerate(requests))
+                for seed in (each.request.seed_or(params.seed + index) for index, each in enumerate(requests))
             ]
         )
         model = self.session.model
