@@ -4,14 +4,14 @@ Dimensions: P prompts, G answers per prompt.
 """
 
 from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from onethinker.core.errors import ConfigError
-from onethinker.training.config import ESTIMATORS_GROUP, AdvantageSettings, Guard, unknown_estimator
+from onethinker.core.plugins import load_plugins
+from onethinker.training.config import ESTIMATORS_GROUP, AdvantageSettings, Guard
 from onethinker.training.state.ema import EmaState, Moments
 
 SMALLEST_STD = 1e-6
@@ -151,24 +151,19 @@ ESTIMATORS: dict[str, AdvantageEstimator] = {
 
 
 def find_estimator(name: str) -> AdvantageEstimator:
-    """Return the estimator of this name: ours, or one that an installed package offers as an entry point of the group
-    `onethinker.estimators`.
+    """Return the estimator of this name: ours, or the one that an installed package offers as an entry point.
 
-    Raises: ConfigError: there is none, with the names of those there are, or it cannot be loaded.
+    Raises: ConfigError: there is none, or two; or it cannot be loaded.
     """
     if name in ESTIMATORS:
         return ESTIMATORS[name]
-    outside = {point.name: point for point in entry_points(group=ESTIMATORS_GROUP)}
-    if name not in outside:
-        raise ConfigError(f"advantage.algorithm: {unknown_estimator(name)}")
-    try:
-        estimator: AdvantageEstimator = outside[name].load()
-    except Exception as error:
-        # Whatever another package's module raises while it is imported: the user has to know whose it is.
+    offered = [plugin for plugin in load_plugins(ESTIMATORS_GROUP) if plugin.name == name]
+    if len(offered) != 1:
         raise ConfigError(
-            f"advantage.algorithm: the entry point {name} = {outside[name].value!r} cannot be loaded:"
-            f" {type(error).__name__}: {error}. Mend or uninstall its package"
-        ) from error
+            f"advantage.algorithm: expected one entry point {name!r} in the group {ESTIMATORS_GROUP}, got"
+            f" {', '.join(plugin.where for plugin in offered) or 'none'}"
+        )
+    estimator: AdvantageEstimator = offered[0].value
     return estimator
 
 

@@ -80,9 +80,24 @@ def update_policy(
             continue
         norms.append(norm)
         measured_TM += loss.measured
+    return _summed(session, norms, bad, measured_TM, tokens, shared)
+
+
+def _summed(
+    session: TrainingSession,
+    norms: Sequence[float],
+    bad: Sequence[BadStep],
+    measured_TM: Tensor,
+    tokens: int,
+    shared: int,
+) -> Updated:
+    """Return what all processes have measured; norms and bad steps are the same in each."""
     total_tokens, total_shared, *totals = session.collectives.total(tokens, shared, *measured_TM.flatten().tolist())
-    sums = _by_task(totals)
-    taken = len(norms)
+    size, taken = len(MEASURED), len(norms)
+    sums = {
+        task: dict(zip(MEASURED, totals[number * size : (number + 1) * size], strict=True))
+        for task, number in TASK_NUMBERS.items()
+    }
     return Updated(
         updates=taken,
         bad=tuple(bad),
@@ -106,15 +121,6 @@ def _take_step(session: TrainingSession, trees: Sequence[GradedTree], loss: Poli
     what = f"{stepped.bad.what}{', by ' if causes else ''}{' and '.join(causes)}"
     session.optimization.last_bad = replace(stepped.bad, what=what)
     return session.optimization.last_bad
-
-
-def _by_task(totals: Sequence[float]) -> dict[str, dict[str, float]]:
-    """Return sums of all tasks, (tasks · names) in a row, by task and name."""
-    size = len(MEASURED)
-    return {
-        task: dict(zip(MEASURED, totals[number * size : (number + 1) * size], strict=True))
-        for task, number in TASK_NUMBERS.items()
-    }
 
 
 def _trees(group: Group, advantages_G: Tensor, max_tokens: int, *, weight: float = 1.0) -> list[GradedTree]:

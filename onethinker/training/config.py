@@ -3,13 +3,13 @@
 import re
 import tomllib
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from onethinker.core.errors import ConfigError
+from onethinker.core.plugins import load_plugins
 from onethinker.core.settings import Settings
 from onethinker.data.synthetic.worlds import WorldName
 from onethinker.data.validate import Need
@@ -384,23 +384,15 @@ class AdvantageSettings(Settings):
     @field_validator("algorithm")
     @classmethod
     def _check_algorithm(cls, name: str) -> str:
-        if name not in known_estimators():
-            raise ValueError(unknown_estimator(name))
+        if name in BUILT_IN_ESTIMATORS:
+            return name
+        known = [*BUILT_IN_ESTIMATORS, *(plugin.name for plugin in load_plugins(ESTIMATORS_GROUP))]
+        if name not in known:
+            raise ValueError(
+                f"there is no estimator {name!r}, only {', '.join(known)}; another package offers one by an entry point"
+                f" in the group {ESTIMATORS_GROUP}"
+            )
         return name
-
-
-def known_estimators() -> list[str]:
-    """Return the names of the advantage estimators that there are, those of other packages last; nothing is loaded."""
-    outside = sorted({point.name for point in entry_points(group=ESTIMATORS_GROUP)} - set(BUILT_IN_ESTIMATORS))
-    return [*BUILT_IN_ESTIMATORS, *outside]
-
-
-def unknown_estimator(name: str) -> str:
-    """Return what to say of a name that no estimator has."""
-    return (
-        f"there is no estimator {name!r}, only {', '.join(known_estimators())}; another package offers one by an entry"
-        f" point in the group {ESTIMATORS_GROUP}"
-    )
 
 
 class LossSettings(Settings):
