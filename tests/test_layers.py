@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from onethinker.storage import folders
 from onethinker.storage.strict_json import to_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -179,3 +180,16 @@ def test_the_one_function_that_writes_json_refuses_what_other_programs_cannot_re
     for value in (float("nan"), [float("inf")], {"a": -float("inf")}):
         with pytest.raises(ValueError, match="not JSON compliant"):
             to_json(value)
+
+
+def test_every_file_name_of_a_run_stands_in_one_place() -> None:
+    names = {name for name in vars(folders).values() if isinstance(name, str) and re.fullmatch(r"\w+\.\w+", name)}
+    assert "journal.jsonl" in names
+    written_again = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.value}"
+        for path in MODULES
+        if path != PACKAGE / "storage/folders.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in names
+    ]
+    assert written_again == [], "take it from onethinker.storage.folders"

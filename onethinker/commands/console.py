@@ -112,7 +112,7 @@ def watching_training(name: str, steps: int, folder: Path) -> "Iterator[OnStep]"
     from rich.console import Console
 
     from onethinker.report.terminal import Progress, unread_samples
-    from onethinker.training.metrics.records import JOURNAL_FILE, read_journal
+    from onethinker.training.state.run_folder import RunFolder
 
     if os.environ.get("RANK", "0") != "0":
         yield lambda row: None
@@ -123,7 +123,7 @@ def watching_training(name: str, steps: int, folder: Path) -> "Iterator[OnStep]"
         def on_step(row: dict[str, Any]) -> None:
             if not progress.rows:
                 # Of a run that is taken up again; only now is what it makes again cut from its journal.
-                earlier = [one for one in read_journal(folder / JOURNAL_FILE) if one["step"] < row["step"]]
+                earlier = [one for one in RunFolder(folder).rows() if one["step"] < row["step"]]
                 progress.rows, progress.unread = tuple(earlier), sum(map(unread_samples, earlier))
             show(row)
 

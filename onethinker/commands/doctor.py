@@ -143,7 +143,7 @@ def multiplying_rate(dtype: "torch.dtype") -> float:
 def check_quickstart() -> str:
     """Return about how long `onethinker quickstart` takes here without a GPU, from a few steps of its first lesson."""
     from onethinker.commands.quickstart import REFERENCE_S, SHORTEST_PROCESSES
-    from onethinker.training.metrics.records import in_words
+    from onethinker.core.durations import in_words
 
     step_s = measure_step(SHORTEST_PROCESSES) * max(1.0, SHORTEST_PROCESSES / count_cores())
     steps, reference_s = REFERENCE_S["sight"]

@@ -160,7 +160,7 @@ class _Stages:
 
     def __call__(self, name: str, work: Callable[[], T]) -> T:
         """Return what the work returns; its time and the highest memory so far are on disk when this returns."""
-        from onethinker.training.metrics.records import in_words
+        from onethinker.core.durations import in_words
 
         self.started += 1
         left_s = self.left_s()
@@ -263,7 +263,7 @@ def _say_where(output: Path, records: Path, scores: "tuple[Score, ...]", seconds
 
     print_scores(scores)
     print(f"Done in {sum(seconds.values()) / 60:.1f} minutes.")
-    print(f"  report    {output / 'report.html'}  (open it in a browser)")
+    print(f"  report    {output / REPORT_FILE}  (open it in a browser)")
     print(f"  pictures  {output / 'pictures'}")
     print(f"  model     {output / 'model'}")
     for sample in read_samples(records):

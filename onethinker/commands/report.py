@@ -6,11 +6,13 @@ from typing import Annotated
 
 import tyro
 
+from onethinker.storage.folders import REPORT_FILE
+
 
 def report(
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional],
     *,
-    output: Path = Path("report.html"),
+    output: Path = Path(REPORT_FILE),
     title: str = "OneThinker report",
     max_mb: float = 20.0,
     export: Path | None = None,

@@ -2,7 +2,6 @@
 settings.
 """
 
-import json
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from onethinker.evaluation.scoring import BenchmarkRow, score_benchmark, unparsa
 from onethinker.storage.folders import JOURNAL_FILE, RECIPE_FILE, RESULTS_FILE, SETTINGS_FILE
 from onethinker.storage.strict_json import to_json
 from onethinker.tasks import find_task
-from onethinker.training.metrics.records import read_journal
+from onethinker.training.state.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -178,14 +177,11 @@ def load_training(folder: Path) -> Training:
     """Return a training folder's journal, a row a step: a step that was done again counts once. Raises:
     CheckpointError.
     """
-    rows, recipe = read_journal(folder / JOURNAL_FILE), folder / RECIPE_FILE
-    try:
-        settings = json.loads(recipe.read_bytes()) if recipe.exists() else None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{recipe}: not the recipe of a training run: {error}") from error
+    run = RunFolder(folder)
+    rows = run.rows()
     if not rows:
-        raise CheckpointError(f"{folder / JOURNAL_FILE}: the run has not finished a step yet")
-    return Training(folder.name, tuple(rows), settings)
+        raise CheckpointError(f"{run.journal}: the run has not finished a step yet")
+    return Training(folder.name, tuple(rows), run.recipe())
 
 
 def distinct_names(folders: Sequence[Path]) -> list[str]:

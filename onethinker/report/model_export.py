@@ -15,11 +15,11 @@ from onethinker.families.folder import ADAPTER_SETTINGS_FILE, ModelSettings, sav
 from onethinker.inference.loading import check_model, load_local
 from onethinker.media.budget import TOKEN_SIDE_PX
 from onethinker.storage.atomic import check_writable
-from onethinker.storage.folders import RECIPE_FILE
+from onethinker.storage.folders import MODEL_FOLDER, RECIPE_FILE
 from onethinker.storage.strict_json import to_json
 from onethinker.tasks import all_tasks
 from onethinker.tasks.template import Wording
-from onethinker.training.state.checkpoint import RunFolder
+from onethinker.training.state.run_folder import RunFolder
 
 CARD_FILE = "README.md"
 FEW_STEPS = 10
@@ -42,13 +42,13 @@ def find_source(path: Path) -> Source:
     """
     if (path / RECIPE_FILE).is_file():
         run = RunFolder(path)
-        start = None if run.model.is_dir() else run.find_start().checkpoint
+        start = None if run.model.is_dir() else run.checkpoints.find_start().checkpoint
         if start is None and not run.model.is_dir():
             raise CheckpointError(
                 f"{path}: the run has saved no checkpoint yet; let it train on, or lower its save_every"
             )
-        return Source(start / "model" if start else run.model, path)
-    model = path / "model" if (path / "model").is_dir() else path
+        return Source(start / MODEL_FOLDER if start else run.model, path)
+    model = path / MODEL_FOLDER if (path / MODEL_FOLDER).is_dir() else path
     if not any((model / name).is_file() for name in ("config.json", ADAPTER_SETTINGS_FILE)):
         raise CheckpointError(f"{path}: expected the folder of a run, of a checkpoint or of a model")
     run_folder = next((folder for folder in path.resolve().parents[:2] if (folder / RECIPE_FILE).is_file()), None)

@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from onethinker.core.durations import in_words
 from onethinker.evaluation.benchmarks.table import (
     BASE_MODEL,
     BENCHMARKS,
@@ -32,7 +33,6 @@ from onethinker.report.charts import line_chart
 from onethinker.report.gallery import RIGHT, Gallery, make_gallery
 from onethinker.storage.atomic import write_atomically, writing
 from onethinker.storage.strict_json import to_json
-from onethinker.training.metrics.records import in_words
 
 MAX_MB = 20.0
 """How large a page becomes at most, about."""

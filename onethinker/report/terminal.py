@@ -5,7 +5,7 @@ from itertools import pairwise
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
-from onethinker.training.metrics.records import in_words
+from onethinker.core.durations import in_words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -10,7 +10,7 @@ from onethinker.rl.groups import Group, LostGroup, ask_groups
 from onethinker.rl.sampler import Sampler
 from onethinker.tasks import task_of
 from onethinker.training.config import RlRecipe, RolloutSettings
-from onethinker.training.metrics.records import Summary, covers_whole_frame, note_answer
+from onethinker.training.metrics.task_rows import Summary, covers_whole_frame, note_answer
 from onethinker.training.session import TrainingSession
 
 

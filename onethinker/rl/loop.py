@@ -22,7 +22,7 @@ from onethinker.training.metrics.alarms import Watch
 from onethinker.training.opening import open_session
 from onethinker.training.outputs import OnStep
 from onethinker.training.session import TrainingSession
-from onethinker.training.state.checkpoint import Progress
+from onethinker.training.state.progress import Progress
 
 
 def train_rl(

@@ -11,7 +11,7 @@ from torch import Tensor
 from onethinker.rl.reference import Reference
 from onethinker.tasks import all_tasks
 from onethinker.training.config import Aggregate, RlRecipe
-from onethinker.training.metrics.records import MEASURED
+from onethinker.training.metrics.task_rows import MEASURED
 from onethinker.training.packing.prefix_group import Tree
 from onethinker.training.packing.row import Row
 from onethinker.training.step import ScoredRow

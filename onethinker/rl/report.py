@@ -14,7 +14,9 @@ from onethinker.rl.filter import Batch
 from onethinker.rl.update import Updated
 from onethinker.training.config import RlRecipe
 from onethinker.training.metrics.bad_steps import bad_step_rows
-from onethinker.training.metrics.records import Phase, RlRow, task_rows
+from onethinker.training.metrics.records import RlRow
+from onethinker.training.metrics.stopwatch import Phase
+from onethinker.training.metrics.task_rows import task_rows
 from onethinker.training.optimizer import learning_rate
 from onethinker.training.session import TrainingSession
 from onethinker.training.state.ema import EmaState

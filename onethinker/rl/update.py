@@ -14,7 +14,7 @@ from onethinker.rl.loss import TASK_NUMBERS, GradedTree, PolicyLoss
 from onethinker.rl.reference import Reference
 from onethinker.training.config import RlRecipe
 from onethinker.training.metrics.bad_steps import BadStep
-from onethinker.training.metrics.records import MEASURED, Measured
+from onethinker.training.metrics.task_rows import MEASURED, Measured
 from onethinker.training.packing.prefix_group import deal
 from onethinker.training.session import TrainingSession
 

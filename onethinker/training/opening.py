@@ -21,7 +21,7 @@ from onethinker.training.adapters import choose_trained
 from onethinker.training.config import FREE_SETTINGS, Recipe
 from onethinker.training.data_source import DataSource
 from onethinker.training.inputs import Inputs, check_data, choose_inputs, measure, open_mixture, unused_weights
-from onethinker.training.metrics.records import Stopwatch
+from onethinker.training.metrics.stopwatch import Stopwatch
 from onethinker.training.metrics.trackers import Trackers, check_trackers
 from onethinker.training.outputs import Outputs, size_of_checkpoint
 from onethinker.training.packing.attention import use_packed_attention
@@ -30,8 +30,10 @@ from onethinker.training.parallel.choice import choose_backend
 from onethinker.training.parallel.collectives import Collectives
 from onethinker.training.preflight import check_share
 from onethinker.training.session import TrainingSession
-from onethinker.training.state.checkpoint import Progress, RunFolder, Start, load_progress
+from onethinker.training.state.checkpoint import Start
+from onethinker.training.state.progress import Progress, load_progress
 from onethinker.training.state.provenance import Digests, about_start, digest_data, digest_model
+from onethinker.training.state.run_folder import RunFolder
 from onethinker.training.step import Optimization
 
 _log = logging.getLogger(__name__)
@@ -133,7 +135,7 @@ class _Past:
         changed = folder.check(recipe.model_dump(mode="json"), free=FREE_SETTINGS, allow_changes=allow_changes)
         is_main = collectives.is_main
         checked = check_data(recipe, on_check) if is_main else Checked()
-        start = collectives.from_main(folder.find_start() if is_main else Start(None, {}))
+        start = collectives.from_main(folder.checkpoints.find_start() if is_main else Start(None, {}))
         past = cls(folder, start, allow_changes, is_main, changed, checked)
         if is_main:
             step = int(start.checkpoint.name.partition("-")[2]) if start.checkpoint else 0
@@ -164,7 +166,7 @@ class _Past:
         """Make the folder, and note how the run starts."""
         recipe = outputs.recipe
         saves = math.ceil((recipe.steps - progress.step) / recipe.save_every)
-        self.folder.check_room(size_of_checkpoint(outputs.backend.model, recipe), saves)
+        self.folder.checkpoints.check_room(size_of_checkpoint(outputs.backend.model, recipe), saves)
         about = {"inputs": self.digests, **about_start(outputs.collectives.count)}
         settings = recipe.model_dump(mode="json")
         self.folder.begin(settings, progress.step, changed=self.changed, torn=self.start.torn, about=about)

@@ -16,11 +16,13 @@ from onethinker.storage.folders import MODEL_FOLDER, OPTIMIZER_FILE, PROGRESS_FI
 from onethinker.tasks.template import Wording
 from onethinker.training.config import Recipe
 from onethinker.training.metrics.bad_steps import BadStep
-from onethinker.training.metrics.records import Stopwatch
+from onethinker.training.metrics.stopwatch import Stopwatch
 from onethinker.training.metrics.trackers import Trackers
 from onethinker.training.parallel.base import ParallelBackend
 from onethinker.training.parallel.collectives import Collectives
-from onethinker.training.state.checkpoint import Progress, RunFolder, checkpoint_bytes, save_progress
+from onethinker.training.state.checkpoint import checkpoint_bytes
+from onethinker.training.state.progress import Progress, save_progress
+from onethinker.training.state.run_folder import RunFolder
 
 OnStep = Callable[[dict[str, Any]], None]
 """Called in the main process with each row of the journal, after it is on disk."""
@@ -65,7 +67,7 @@ class Outputs:
         if keep:
             model, settings = self.backend.model, self.settings
             size = size_of_checkpoint(model, self.recipe)
-            with self.clock.phase("checkpoint"), self.folder.writing(progress.step, size=size) as partial:
+            with self.clock.phase("checkpoint"), self.folder.checkpoints.writing(progress.step, size=size) as partial:
                 save_model(partial / MODEL_FOLDER, model, self.processor, settings=settings, state=weights)
                 save_file(moments, partial / OPTIMIZER_FILE)
                 save_progress(progress, partial / PROGRESS_FILE)
@@ -79,7 +81,7 @@ class Outputs:
                 self.trackers.finish()
             model = self.backend.model
             if self.recipe.lora is not None:
-                last = self.folder.checkpoints()[-1] / MODEL_FOLDER
+                last = self.folder.checkpoints.all()[-1] / MODEL_FOLDER
                 model, weights = load_local(str(last), device="cpu", dtype=self.recipe.weights_dtype).model, None
             settings = ModelSettings(wording=self.wording, budget=self.budget)
             with self.folder.writing_model() as folder:
@@ -89,7 +91,7 @@ class Outputs:
 
     def stopped(self, what: str, bad: BadStep) -> TrainingError:
         """Return the error of a run that cannot go on, with what it has left and what to do."""
-        checkpoints = self.folder.checkpoints()
+        checkpoints = self.folder.checkpoints.all()
         last = f"{checkpoints[-1].name} is the last good checkpoint" if checkpoints else "There is no checkpoint yet"
         again = "run the command again with --allow-changes" if checkpoints else "run the command again"
         return TrainingError(

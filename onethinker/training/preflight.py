@@ -9,7 +9,7 @@ from onethinker.inference.loading import check_four_bit, check_model
 from onethinker.storage.atomic import check_writable
 from onethinker.training.config import FREE_SETTINGS, Recipe, RlRecipe, SftRecipe, find_accelerate_config
 from onethinker.training.metrics.trackers import check_trackers
-from onethinker.training.state.checkpoint import RunFolder
+from onethinker.training.state.run_folder import RunFolder
 
 
 def check_recipe(recipe: Recipe, *, accelerate_config: str | None) -> None:
@@ -43,7 +43,7 @@ def check_start(
     folder.check_free()
     check_share(samples_of(recipe), processes)
     # A run that goes on has its weights in its checkpoint; it needs the model again below adapters and as a reference.
-    if not folder.checkpoints() or recipe.lora is not None or (isinstance(recipe, RlRecipe) and recipe.loss.kl):
+    if not folder.checkpoints.all() or recipe.lora is not None or (isinstance(recipe, RlRecipe) and recipe.loss.kl):
         check_model(recipe.model)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 from onethinker.core.errors import DataError
 from onethinker.training.config import Recipe
 from onethinker.training.data_source import DataSource
-from onethinker.training.metrics.records import Stopwatch
+from onethinker.training.metrics.stopwatch import Stopwatch
 from onethinker.training.outputs import Outputs
 from onethinker.training.parallel.base import ParallelBackend
 from onethinker.training.parallel.collectives import Collectives
 from onethinker.training.scoring import precision
-from onethinker.training.state.checkpoint import Progress
+from onethinker.training.state.progress import Progress
 from onethinker.training.step import Optimization
 
 

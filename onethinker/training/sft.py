@@ -23,7 +23,7 @@ from onethinker.training.optimizer import learning_rate
 from onethinker.training.outputs import OnStep
 from onethinker.training.packing.prefix_group import Prompt, Tree, deal
 from onethinker.training.session import TrainingSession
-from onethinker.training.state.checkpoint import Progress
+from onethinker.training.state.progress import Progress
 
 
 def train_sft(

@@ -20,7 +20,7 @@ from onethinker.training.packing.row import Row, pack
 from onethinker.training.parallel.base import ParallelBackend
 from onethinker.training.parallel.collectives import Collectives
 from onethinker.training.scoring import precision, score
-from onethinker.training.state.checkpoint import Streak
+from onethinker.training.state.progress import Streak
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,13 @@ import pytest
 from rich.console import Console
 
 from onethinker.commands.console import Lines, watching, watching_training
-from onethinker.commands.watch import Journal, watch
+from onethinker.commands.watch import Watched, watch
 from onethinker.core.errors import CheckpointError
 from onethinker.evaluation.runs import Training
 from onethinker.report.terminal import Progress, draw, sparkline
 from onethinker.training.metrics.alarms import Alarm
-from onethinker.training.metrics.records import RlRow, SftRow, TaskRow, read_journal, scalars
+from onethinker.training.metrics.records import RlRow, SftRow, TaskRow, scalars
+from onethinker.training.state.run_folder import RunFolder
 
 TASKS = ("multiple choice", "segmentation/video", "spatial-temporal grounding", "tracking")
 ALARM = asdict(
@@ -260,23 +261,23 @@ def test_the_json_of_a_run_without_a_step_is_an_error(tmp_path):
 
 def test_a_growing_journal_is_read_from_where_it_was_left_and_anew_when_it_is_cut(tmp_path):
     run = make_run(tmp_path / "run", [a_row(1), a_row(2)], 9)
-    journal = Journal.open(run)
-    assert [row["step"] for row in journal.new_rows()] == [1, 2]
-    assert journal.new_rows() == []
+    journal = Watched.open(run).journal
+    assert [row["step"] for row in journal.read_new()] == [1, 2]
+    assert journal.read_new() == []
     with (run / "journal.jsonl").open("a") as file:
         file.write('{"step": 3')
-    assert journal.new_rows() == []
+    assert journal.read_new() == []
     with (run / "journal.jsonl").open("a") as file:
         file.write(', "stage": "rl"}\n')
-    assert journal.new_rows() == [{"step": 3, "stage": "rl"}]
+    assert journal.read_new() == [{"step": 3, "stage": "rl"}]
     # A resumed run replaces the file by one that ends at its checkpoint.
     (run / "new").write_text(json.dumps(a_row(1)) + "\n")
     (run / "new").replace(run / "journal.jsonl")
-    assert [row["step"] for row in journal.new_rows()] == [1]
+    assert [row["step"] for row in journal.read_new()] == [1]
     with (run / "journal.jsonl").open("a") as file:
         file.write("nonsense\n")
     with pytest.raises(CheckpointError, match=r"journal\.jsonl"):
-        journal.new_rows()
+        journal.read_new()
 
 
 def test_a_table_on_a_terminal_is_drawn_in_place():
@@ -339,11 +340,8 @@ def test_a_journal_with_numbers_that_are_not_finite_is_shown_and_told(tmp_path, 
         "bad_steps": [bad],
     }
     run = make_run(tmp_path / "run", [an_sft_row(1), null], 2)
-    # As older versions wrote it: a bare NaN, which is no JSON.
-    with (run / "journal.jsonl").open("a") as file:
-        file.write(json.dumps({**null, "step": 3, "loss": float("nan")}) + "\n")
-    rows = read_journal(run / "journal.jsonl")
-    assert [row["loss"] for row in rows] == [2.0, None, None]
+    rows = RunFolder(run).rows()
+    assert [row["loss"] for row in rows] == [2.0, None]
     assert "loss" not in scalars(rows[1])
     for width in (40, 120):
         assert "the loss (nan)" in " ".join(shown(Progress("SFT", 9, rows), width).split())

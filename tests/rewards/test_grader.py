@@ -28,7 +28,7 @@ from onethinker.rl.loop import train_rl
 from onethinker.tasks import all_tasks
 from onethinker.training.config import RlRecipe
 from onethinker.training.opening import open_session
-from onethinker.training.state.checkpoint import RunFolder
+from onethinker.training.state.run_folder import RunFolder
 
 
 class Taught(Protocol):

@@ -30,7 +30,7 @@ from onethinker.tasks import find_task, grade_response
 from onethinker.tasks.grading import judged_grade
 from onethinker.training.config import RlRecipe
 from onethinker.training.opening import open_session
-from onethinker.training.state.checkpoint import RunFolder
+from onethinker.training.state.run_folder import RunFolder
 
 Answer = tuple[int, Any]
 KEY = "s3cret-key"

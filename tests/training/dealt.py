@@ -18,7 +18,7 @@ from onethinker.training.opening import open_session
 from onethinker.training.parallel.collectives import full_tensors
 from onethinker.training.parallel.zero2 import Zero2
 from onethinker.training.sft import train_sft
-from onethinker.training.state.checkpoint import RunFolder
+from onethinker.training.state.run_folder import RunFolder
 
 
 def contents(checkpoint: Path) -> dict[str, bytes]:
@@ -31,7 +31,7 @@ def main() -> None:
     kind, train = {"sft": (SftRecipe, train_sft), "rl": (RlRecipe, train_rl)}[stage]
     recipe = kind.model_validate_json(recipe_file.read_text())
     train(recipe, folder.path)
-    last = folder.checkpoints()[-1]
+    last = folder.checkpoints.all()[-1]
     before = contents(last)
     barrier()
     if torch.distributed.get_rank() == 0:

@@ -169,15 +169,15 @@ class Places:
         inner = getattr(owner, attribute)
 
         @functools.wraps(inner)
-        def wrapped(path: Path, record: Any) -> None:
+        def wrapped(path: Path, records: Any) -> None:
             half = f"{HALF}{path.name}"
             self.times[half] += 1
             if self.due(half):
-                line = json.dumps(record)
+                line = json.dumps(records[0])
                 with path.open("a") as file:
                     file.write(line[: len(line) // 2])
                 os.kill(os.getpid(), signal.SIGKILL)
-            inner(path, record)
+            inner(path, records)
 
         setattr(owner, attribute, wrapped)
 
@@ -191,7 +191,7 @@ def watch(order: Order) -> Places:
     from onethinker.rl import in_process
     from onethinker.rl import loop as rl
     from onethinker.training import outputs
-    from onethinker.training.state import checkpoint
+    from onethinker.training.state import run_folder
 
     places = Places(order)
     places.wrap(in_process, "sample_answers", "rollout")
@@ -200,9 +200,9 @@ def watch(order: Order) -> Places:
     places.wrap(rl, "compute_advantages", "averages")
     places.wrap(torch.Tensor, "backward", "backward")
     places.wrap(torch.optim.AdamW, "step", "optimizer step")
-    places.wrap(checkpoint.RunFolder, "append", "journal row")
+    places.wrap(run_folder.RunFolder, "append", "journal row")
     places.wrap_fsync()
-    places.wrap_append(checkpoint, "_append")
+    places.wrap_append(run_folder, "append_to_log")
     for module, name in ((outputs, "save_file"), (modeling_utils, "safe_save_file")):
         places.wrap_save_file(module, name)
     for name in ("rename", "replace", "unlink", "rmdir", "mkdir"):

@@ -22,7 +22,7 @@ from onethinker.training.packing.attention import use_packed_attention
 from onethinker.training.packing.row import pack
 from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft
-from onethinker.training.state.checkpoint import RunFolder
+from onethinker.training.state.run_folder import RunFolder
 from tests.training.test_packing import one_by_one, some_trees
 from tests.training.test_runs import SFT, StopRunError, journal, stop_after
 
@@ -194,7 +194,7 @@ def test_a_stopped_run_with_adapters_equals_a_whole_one_and_ends_as_an_ordinary_
     model = train(recipe, whole)
     with pytest.raises(StopRunError):
         train(recipe, stopped, on_step=stop_after(2))
-    assert RunFolder(stopped).checkpoints()
+    assert RunFolder(stopped).checkpoints.all()
     train(recipe, stopped)
     assert journal(stopped) == journal(whole)
 

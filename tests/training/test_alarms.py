@@ -28,7 +28,8 @@ from onethinker.training.metrics.alarms import (
     Watch,
     find_alarms,
 )
-from onethinker.training.metrics.records import SftRow, Summary, as_record, covers_whole_frame, note_answer, task_rows
+from onethinker.training.metrics.records import SftRow, as_record
+from onethinker.training.metrics.task_rows import Summary, covers_whole_frame, note_answer, task_rows
 from tests.training.test_adapters import rl_recipe
 
 RL = RlRecipe(log={"alarms": {"window": 5}})

@@ -22,7 +22,8 @@ from onethinker.training.metrics.bad_steps import BadStep, first_not_finite
 from onethinker.training.packing.prefix_group import Prompt
 from onethinker.training.packing.row import Row
 from onethinker.training.sft import train_sft
-from onethinker.training.state.checkpoint import Progress, RunFolder, Streak, load_progress, save_progress
+from onethinker.training.state.progress import Progress, Streak, load_progress, save_progress
+from onethinker.training.state.run_folder import RunFolder
 from onethinker.training.step import ScoredRow
 from tests.training.test_runs import StopRunError, journal, stop_after
 from tests.training.test_sharding import train_dealt
@@ -154,7 +155,7 @@ def test_too_many_bad_steps_in_a_row_end_the_run_at_the_last_good_checkpoint(tmp
         train_sft(recipe, tmp_path / "run")
     rows = strict_rows(tmp_path / "run")
     assert [bool(row["bad_steps"]) for row in rows][-3:] == [True] * 3
-    last = RunFolder(tmp_path / "run").checkpoints()[-1]
+    last = RunFolder(tmp_path / "run").checkpoints.all()[-1]
     assert f"{last.name} is the last good checkpoint" in str(raised.value)
     assert first_not_finite(load_file(last / "optimizer.safetensors").items()) is None
     assert not (tmp_path / "run/model").exists()
@@ -169,7 +170,7 @@ def test_no_bad_step_at_all_can_be_asked_for(tmp_path):
     recipe = sft(tmp_path, bad={3}, optimizer={"learning_rate": 1e-3, "max_bad_steps": 0})
     with pytest.raises(TrainingError, match=r"step 2, .*max_bad_steps = 0: the loss \(nan\).*samples 'questions-4'"):
         train_sft(recipe, tmp_path / "run")
-    assert [path.name for path in RunFolder(tmp_path / "run").checkpoints()] == ["step-00000001"]
+    assert [path.name for path in RunFolder(tmp_path / "run").checkpoints.all()] == ["step-00000001"]
 
 
 @pytest.mark.parametrize("save_every", [1, 100], ids=["at a checkpoint", "before any"])
@@ -203,7 +204,7 @@ def test_a_rate_that_destroys_the_model_ends_the_command_with_1_and_one_line(
     assert "largest gradient by part: " in said[0]
     assert "unknown" not in said[0]
     assert len(strict_rows(tmp_path / "run")) == (1 if save_every == 1 else 5)
-    assert RunFolder(tmp_path / "run").checkpoints() == []
+    assert RunFolder(tmp_path / "run").checkpoints.all() == []
     assert not (tmp_path / "run/model").exists()
 
 
@@ -221,7 +222,7 @@ def test_a_run_that_breaks_keeps_the_checkpoint_from_before(tmp_path):
         ),
     ):
         train_sft(broken, tmp_path / "run", allow_changes=True)
-    assert [path.name for path in RunFolder(tmp_path / "run").checkpoints()] == ["step-00000002"]
+    assert [path.name for path in RunFolder(tmp_path / "run").checkpoints.all()] == ["step-00000002"]
     assert equal(state(tmp_path / "run", 2), before)
 
 

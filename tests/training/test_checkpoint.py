@@ -31,8 +31,9 @@ from onethinker.report.model_export import export_model
 from onethinker.training.config import SftRecipe
 from onethinker.training.parallel.moments import load_optimizer, optimizer_tensors
 from onethinker.training.sft import train_sft
-from onethinker.training.state.checkpoint import RunFolder, find_damage
+from onethinker.training.state.checkpoint import find_damage
 from onethinker.training.state.provenance import digest_model
+from onethinker.training.state.run_folder import RunFolder
 from tests.evaluation.asking import evaluate
 
 SFT = {"steps": 3, "batch_size": 2, "save_every": 1, "max_row_tokens": 512, "optimizer": {"learning_rate": 1e-3}}
@@ -40,12 +41,12 @@ SFT = {"steps": 3, "batch_size": 2, "save_every": 1, "max_row_tokens": 512, "opt
 
 def checkpoint(folder: RunFolder, step: int) -> Path:
     """Write a checkpoint of three small files."""
-    with folder.writing(step, size=0) as partial:
+    with folder.checkpoints.writing(step, size=0) as partial:
         (partial / "model").mkdir()
         (partial / "model/model.safetensors").write_bytes(b"weights" * 100)
         (partial / "optimizer.safetensors").write_bytes(b"moments" * 100)
         (partial / "progress.json").write_text(json.dumps({"step": step}))
-    return folder.checkpoints()[-1]
+    return folder.checkpoints.all()[-1]
 
 
 def cut(path: Path) -> None:
@@ -86,9 +87,9 @@ def test_the_last_two_checkpoints_are_kept(tmp_path):
     for step in range(1, 5):
         checkpoint(RunFolder(tmp_path), step)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir() if not path.name.startswith(".")] == [
-        path.name for path in RunFolder(tmp_path).checkpoints()
+        path.name for path in RunFolder(tmp_path).checkpoints.all()
     ]
-    assert [path.name for path in RunFolder(tmp_path).checkpoints()] == ["step-00000003", "step-00000004"]
+    assert [path.name for path in RunFolder(tmp_path).checkpoints.all()] == ["step-00000003", "step-00000004"]
 
 
 def test_a_checkpoint_of_this_name_that_is_there_already_is_not_touched(tmp_path):
@@ -104,7 +105,7 @@ def test_a_torn_checkpoint_is_passed_over_loudly_and_the_run_ends_as_if_it_had_b
     train_sft(recipe, folder.path)
     expected = {path.name: path.read_bytes() for path in (folder.path / "checkpoints/step-00000003").glob("*.*")}
     rows = [row["loss"] for row in folder.rows()]
-    cut(folder.checkpoints()[-1] / "optimizer.safetensors")
+    cut(folder.checkpoints.all()[-1] / "optimizer.safetensors")
     with caplog.at_level(logging.WARNING):
         train_sft(recipe, folder.path)
     assert (
@@ -126,7 +127,7 @@ def test_a_torn_checkpoint_is_passed_over_loudly_and_the_run_ends_as_if_it_had_b
 def test_where_no_checkpoint_is_whole_nothing_is_begun_anew_by_itself(tmp_path):
     recipe, folder = SftRecipe(**SFT), RunFolder(tmp_path / "run")
     train_sft(recipe, folder.path)
-    for path in folder.checkpoints():
+    for path in folder.checkpoints.all():
         cut(path / "model/model.safetensors")
     before = sorted(folder.path.rglob("*"))
     with pytest.raises(
@@ -178,7 +179,7 @@ def test_a_change_of_the_optimizers_kind_begins_its_moments_anew(tmp_path):
     for step, kind in ((4, "muon"), (5, "adamw")):
         optimizer = {**SFT["optimizer"], "kind": kind}
         train_sft(SftRecipe(**{**SFT, "steps": step, "optimizer": optimizer}), folder.path, allow_changes=True)
-        tensors = load_file(folder.checkpoints()[-1] / "optimizer.safetensors")
+        tensors = load_file(folder.checkpoints.all()[-1] / "optimizer.safetensors")
         assert {float(value) for key, value in tensors.items() if key.endswith("/step")} == {1.0}
         assert any(key.endswith("/momentum_buffer") for key in tensors) == (kind == "muon")
 
@@ -224,7 +225,7 @@ def test_processes_that_the_command_starts_are_told_that_changes_are_allowed(tmp
 
 
 def test_a_folder_belongs_to_one_process_until_it_is_gone(tmp_path):
-    code = "import sys, time; from pathlib import Path; from onethinker.training.state.checkpoint import RunFolder; "
+    code = "import sys, time; from pathlib import Path; from onethinker.training.state.run_folder import RunFolder; "
     code += "RunFolder(Path(sys.argv[1])).begin({}, 0); print('begun', flush=True); time.sleep(60)"
     other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None

@@ -18,7 +18,7 @@ from onethinker.report.terminal import Progress
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.sft import train_sft
-from onethinker.training.state.checkpoint import RunFolder
+from onethinker.training.state.run_folder import RunFolder
 
 SFT = {"steps": 3, "batch_size": 8, "save_every": 1, "max_row_tokens": 512}
 RL = {
@@ -124,7 +124,7 @@ def test_more_than_the_stated_share_stops_the_run_with_all_of_them_in_the_journa
         train(stage, questions, tmp_path / "run", share=0.1)
     rows = journal(tmp_path / "run")
     assert {skipped["id"] for skipped in skipped_in(rows)} == {"picture-3", "picture-11"}
-    saved = [path.name for path in RunFolder(tmp_path / "run").checkpoints()]
+    saved = [path.name for path in RunFolder(tmp_path / "run").checkpoints.all()]
     assert saved == [f"step-{step:08d}" for step in range(1, len(rows))]
     for number in (3, 11):
         Image.new("RGB", (64, 64), (16 * number, 30, 30)).save(tmp_path / f"{number}.png")

@@ -25,7 +25,7 @@ from onethinker.training.packing.prefix_group import Tree
 from onethinker.training.packing.row import pack
 from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft
-from onethinker.training.state.checkpoint import RunFolder
+from onethinker.training.state.run_folder import RunFolder
 
 GOLDEN = Path(__file__).with_name("golden.json")
 NUMBERS = {"sft": ("loss", "grad_norm"), "rl": ("loss", "kl", "entropy", "clipped_share", "grad_norm")}

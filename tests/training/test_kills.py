@@ -22,7 +22,8 @@ from safetensors.torch import load_file
 
 from onethinker.data.formats.records import write_records
 from onethinker.families.tiny import save_tiny
-from onethinker.training.state.checkpoint import RunFolder, find_damage
+from onethinker.training.state.checkpoint import find_damage
+from onethinker.training.state.run_folder import RunFolder
 
 RECIPES: dict[str, dict[str, Any]] = {
     "sft": {"steps": 5, "batch_size": 2, "save_every": 2, "max_row_tokens": 512, "optimizer": {"learning_rate": 1e-3}},
@@ -246,8 +247,8 @@ def kill(driver: Driver, stage: str, folder: Path, place: str) -> None:
 
 def look_at_what_is_left(folder: Path, outcome: Outcome) -> None:
     assert outcome.left_behind == []
-    assert {path.name: find_damage(path) for path in RunFolder(folder).checkpoints()} == {
-        path.name: None for path in RunFolder(folder).checkpoints()
+    assert {path.name: find_damage(path) for path in RunFolder(folder).checkpoints.all()} == {
+        path.name: None for path in RunFolder(folder).checkpoints.all()
     }
 
 
@@ -370,7 +371,7 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint_and_the_error_says_how_
         r"CheckpointError: .*step 4 cannot be saved: .*No space left.* MB are missing.*goes on from step-00000002",
         outcome.error,
     )
-    assert [(path.name, find_damage(path)) for path in RunFolder(folder).checkpoints()] == [("step-00000002", None)]
+    assert [(path.name, find_damage(path)) for path in RunFolder(folder).checkpoints.all()] == [("step-00000002", None)]
     assert "MB are missing" in driver.run("sft", folder).error
     (small_disk / "filler").unlink()
     finish(driver, "sft", folder, whole("sft"))

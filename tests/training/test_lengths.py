@@ -22,7 +22,7 @@ from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.lengths import Lengths
 from onethinker.training.opening import open_session
 from onethinker.training.sft import train_sft
-from onethinker.training.state.checkpoint import RunFolder
+from onethinker.training.state.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")

@@ -18,23 +18,14 @@ from onethinker.rl.loop import train_rl
 from onethinker.rl.loss import TASK_NUMBERS, GradedTree, PolicyLoss
 from onethinker.tasks import find_task, grade_response
 from onethinker.training.config import LogSettings, RlRecipe, SftRecipe
-from onethinker.training.metrics.records import (
-    MEASURED,
-    RlRow,
-    SftRow,
-    Stopwatch,
-    Summary,
-    TaskRow,
-    covers_whole_frame,
-    note_answer,
-    read_journal,
-    task_rows,
-)
+from onethinker.training.metrics.records import RlRow, SftRow, TaskRow
+from onethinker.training.metrics.stopwatch import Stopwatch
+from onethinker.training.metrics.task_rows import MEASURED, Summary, covers_whole_frame, note_answer, task_rows
 from onethinker.training.metrics.trackers import check_trackers
 from onethinker.training.packing.prefix_group import Prompt
 from onethinker.training.packing.row import Row
 from onethinker.training.sft import train_sft
-from onethinker.training.state.checkpoint import RunFolder
+from onethinker.training.state.run_folder import RunFolder
 from onethinker.training.step import ScoredRow
 
 PROMPT = Prompt(
@@ -209,13 +200,13 @@ def rl_run(tmp_path_factory):
 
 
 def test_a_row_of_rl_has_the_documented_fields(rl_run):
-    rows = read_journal(rl_run / "journal.jsonl")
+    rows = RunFolder(rl_run).rows()
     assert [set(row) for row in rows] == [{field.name for field in fields(RlRow)}] * 2
     assert all(set(task) == {field.name for field in fields(TaskRow)} for row in rows for task in row["tasks"].values())
 
 
 def test_tokens_seconds_and_shares_of_a_real_step_add_up(rl_run):
-    row = read_journal(rl_run / "journal.jsonl")[-1]
+    row = RunFolder(rl_run).rows()[-1]
     tasks = row["tasks"].values()
     prompts = sum(task["prompt_tokens"] * task["groups"] for task in tasks)
     answers = sum(task["answer_tokens"] * task["answers"] for task in tasks)

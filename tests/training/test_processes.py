@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from onethinker.training.metrics.records import scalars
-from onethinker.training.state.checkpoint import RunFolder
+from onethinker.training.state.run_folder import RunFolder
 
 SETTINGS = {
     "sft": ["steps=2", "batch_size=6", "max_row_tokens=256"],

@@ -24,7 +24,7 @@ from onethinker.training.packing.prefix_group import Prompt, Tree, split_prompts
 from onethinker.training.packing.row import pack
 from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft
-from onethinker.training.state.checkpoint import RunFolder
+from onethinker.training.state.run_folder import RunFolder
 
 PROBLEMS = ("What is it?", "How many shapes are there in all?", "Which color is the left one?", "Is there a star?")
 
@@ -152,7 +152,7 @@ def test_a_run_that_is_stopped_between_shared_clips_goes_on_bit_for_bit(tmp_path
     whole, rows = train(tmp_path / "whole", questions, 4, batch_size=8, save_every=1)
     with pytest.raises(StopRunError):
         train(tmp_path / "stopped", questions, 4, batch_size=8, save_every=1, on_step=stop)
-    assert [path.name for path in RunFolder(tmp_path / "stopped").checkpoints()] == ["step-00000001"]
+    assert [path.name for path in RunFolder(tmp_path / "stopped").checkpoints.all()] == ["step-00000001"]
     resumed, resumed_rows = train(tmp_path / "stopped", questions, 4, batch_size=8, save_every=1)
     assert all(resumed[name].equal(whole[name]) for name in whole)
     assert timeless(resumed_rows) == timeless(rows)

@@ -17,7 +17,7 @@ from onethinker.rl.update import update_policy
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.opening import open_session
 from onethinker.training.sft import train_sft
-from onethinker.training.state.checkpoint import RunFolder
+from onethinker.training.state.run_folder import RunFolder
 
 SFT = {"steps": 4, "batch_size": 6, "save_every": 2, "max_row_tokens": 512, "optimizer": {"learning_rate": 1e-3}}
 RL = {
@@ -111,7 +111,7 @@ def test_a_run_that_is_stopped_and_resumed_equals_one_that_was_not(tmp_path, kin
     train(recipe, whole)
     with pytest.raises(StopRunError):
         train(recipe, stopped, on_step=stop_after(stop))
-    assert RunFolder(stopped).checkpoints(), "the stop must come after a checkpoint, or nothing is resumed"
+    assert RunFolder(stopped).checkpoints.all(), "the stop must come after a checkpoint, or nothing is resumed"
     train(recipe, stopped)
 
     assert journal(stopped) == journal(whole)
@@ -161,7 +161,7 @@ def test_a_half_written_checkpoint_does_not_count(tmp_path):
     partial = folder.path / "checkpoints/step-00000009.partial"
     partial.mkdir()
     (partial / "progress.json").write_text("{")
-    assert [path.name for path in folder.checkpoints()] == ["step-00000002"]
+    assert [path.name for path in folder.checkpoints.all()] == ["step-00000002"]
     train_sft(recipe, folder.path)
     assert not partial.exists(), "nothing half-written stays once the run is taken up again"
 

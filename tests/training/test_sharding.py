@@ -14,7 +14,7 @@ from onethinker.rl.loop import train_rl
 from onethinker.training.config import BUILT_IN, Recipe, RlRecipe, SftRecipe
 from onethinker.training.parallel.fsdp2 import is_wanted
 from onethinker.training.sft import train_sft
-from onethinker.training.state.checkpoint import RunFolder
+from onethinker.training.state.run_folder import RunFolder
 from tests.training.test_adapters import rl_recipe
 from tests.training.test_runs import SFT
 

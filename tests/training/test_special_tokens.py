@@ -13,7 +13,7 @@ from onethinker.training.config import SftRecipe
 from onethinker.training.opening import open_session
 from onethinker.training.session import TrainingSession
 from onethinker.training.sft import train_sft
-from onethinker.training.state.checkpoint import RunFolder
+from onethinker.training.state.run_folder import RunFolder
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from onethinker.training.packing.row import pack
 from onethinker.training.parallel.zero2 import VisionLast, wants_zero
 from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft
-from onethinker.training.state.checkpoint import RunFolder
+from onethinker.training.state.run_folder import RunFolder
 from tests.training.test_adapters import rl_recipe
 from tests.training.test_runs import SFT
 from tests.training.test_sharding import LORA, train_dealt

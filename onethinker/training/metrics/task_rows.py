@@ -1,0 +1,127 @@
+"""What one step of RL says of each task, out of the groups that all processes sampled."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from onethinker.core.grammar import answer_text
+from onethinker.tasks import Task, read_response
+from onethinker.training.metrics.records import TaskRow
+
+WHOLE_FRAME = 0.95
+"""A box that covers more of its frame than this covers the whole of it."""
+LONGEST_NOTE = 60
+"""Letters of an answer that the journal keeps."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What all processes need to know of a group that one of them holds.
+
+    `answers` are the notes that `note_answer` makes of what each answer says, `whole_frames` tells which cover the
+    whole frame.
+    """
+
+    number: int
+    task: str
+    rewards: tuple[float, ...]
+    accuracy: float
+    format: float
+    dropped: Literal["all_right", "all_wrong"] | None
+    prompt_tokens: int
+    lengths: tuple[int, ...]
+    cut: int
+    answers: tuple[str, ...]
+    whole_frames: tuple[bool, ...]
+
+    @property
+    def kept(self) -> bool:
+        """Whether the group's answers differ enough to be learned from."""
+        return self.dropped is None
+
+
+MEASURED = ("loss", "kl", "entropy", "clipped_share", "weight", "pull")
+"""What a loss sums up over scored tokens, for each task, all but the last with the loss's own weights: the loss,
+divergence and entropy, clipped tokens, the weight itself, and |∂loss/∂log p|."""
+Measured = Mapping[str, Mapping[str, float]]
+"""Sums by task and by name."""
+
+
+def task_rows(
+    summaries: Sequence[Summary],
+    mean_abs_advantages: Mapping[int, float],
+    sigmas: Mapping[str, float],
+    measured: Measured,
+) -> dict[str, TaskRow]:
+    """Return what the journal says of each task in the batch.
+
+    `mean_abs_advantages` are by the number of each group that was kept, `measured` by task.
+    """
+    pull = sum(sums["pull"] for sums in measured.values())
+    rows = {}
+    for task in sorted({summary.task for summary in summaries}):
+        mine = [summary for summary in summaries if summary.task == task]
+        used = [mean_abs_advantages[summary.number] for summary in mine if summary.number in mean_abs_advantages]
+        rewards, lengths, notes, whole_frames = (
+            [value for summary in mine for value in getattr(summary, name)]
+            for name in ("rewards", "lengths", "answers", "whole_frames")
+        )
+        commonest, count = Counter(filter(None, notes)).most_common(1)[0] if any(notes) else ("", 0)
+        sums = measured.get(task, dict.fromkeys(MEASURED, 0.0))
+        kl, entropy, clipped_share = (
+            sums[name] / sums["weight"] if sums["weight"] else None for name in ("kl", "entropy", "clipped_share")
+        )
+        rows[task] = TaskRow(
+            reward=sum(rewards) / len(rewards),
+            accuracy=sum(summary.accuracy for summary in mine) / len(mine),
+            format=sum(summary.format for summary in mine) / len(mine),
+            sigma=sigmas.get(task, 0.0),
+            mean_abs_advantage=sum(used) / len(used) if used else 0.0,
+            logp_gradient_share=sums["pull"] / pull if pull and sums["weight"] else None,
+            kl=kl,
+            entropy=entropy,
+            clipped_share=clipped_share,
+            answer_tokens=sum(lengths) / len(lengths),
+            longest_answer_tokens=max(lengths),
+            prompt_tokens=sum(summary.prompt_tokens for summary in mine) / len(mine),
+            answers=len(rewards),
+            cut_answers=sum(summary.cut for summary in mine),
+            groups=len(mine),
+            dropped_groups=sum(not summary.kept for summary in mine),
+            commonest_answer=commonest,
+            same_answer_share=count / len(notes),
+            whole_frame_share=sum(whole_frames) / len(whole_frames),
+        )
+    return rows
+
+
+def note_answer(response: str) -> str:
+    """Return what an answer says, in a form in which equal answers are equal and long ones short; "" without an answer
+    block.
+
+    >>> note_answer("<think>a</think><answer> A </answer>"), note_answer("A")
+    ('a', '')
+    """
+    said = " ".join((answer_text(response) or "").lower().split())
+    if len(said) <= LONGEST_NOTE:
+        return said
+    return f"{said[: LONGEST_NOTE - 10]}… {hashlib.sha256(said.encode(errors='replace')).hexdigest()[:8]}"
+
+
+def covers_whole_frame(response: str, task: Task[Any], options: tuple[str, ...] = ()) -> bool:
+    """Tell whether the boxes of an answer cover nearly the whole frame, in the mean over them; an unusable answer has
+    none.
+
+    >>> from onethinker.tasks import find_task
+    >>> task = find_task("spatial grounding", "image")
+    >>> covers_whole_frame('<think></think><answer>{"boxes": [0, 0, 1000, 1000]}</answer>', task)
+    True
+    """
+    if not task.structured:
+        return False
+    answer = read_response(response, task, options).answer
+    boxes = task.boxes(answer) if answer is not None else {}
+    shares = [(box.x2 - box.x1) * (box.y2 - box.y1) / 1_000_000 for box in boxes.values()]
+    return bool(shares) and sum(shares) / len(shares) > WHOLE_FRAME
