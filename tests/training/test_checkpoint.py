@@ -216,11 +216,8 @@ def test_the_command_refuses_changes_and_goes_on_with_them_when_told_to(tmp_path
 def test_processes_that_the_command_starts_are_told_that_changes_are_allowed(tmp_path):
     settings = ("model=tiny", "batch_size=2", "max_row_tokens=512")
     for steps in (1, 2):
-        sft(
-            TrainingOptions(
-                "tiny_sft", output=tmp_path, set=(*settings, f"steps={steps}"), processes=2, allow_changes=True
-            )
-        )
+        options = {"set": (*settings, f"steps={steps}"), "processes": 2, "allow_changes": True}
+        sft(TrainingOptions(recipe="tiny_sft", output=tmp_path, **options))
     assert [row["step"] for row in RunFolder(tmp_path).rows()] == [1, 2]
 
 
