@@ -29,7 +29,7 @@ from onethinker.inference.scheduler import BatchedEngine
 from onethinker.media.budget import MediaBudget
 from onethinker.media.prefetch import Decoders, read_ahead
 from onethinker.media.reading import read_clip
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 
 OVERLAPPED = "onethinker evaluate, stage answer"
 FIRST = "  of it until the engine is first asked"
@@ -41,7 +41,7 @@ class WaitingEngine(BatchedEngine):
 
     seconds: float
     name: str = "waiting engine"
-    wording: Wording = field(default_factory=Wording)
+    prompt_template: PromptTemplate = field(default_factory=PromptTemplate)
     budget: MediaBudget = field(default_factory=MediaBudget)
     max_in_flight: int = 1
     asked_at: list[float] = field(default_factory=list)

@@ -43,13 +43,15 @@ def run_ours(side: int, steps: int) -> dict[str, object]:
     from onethinker.rl.advantages import find_estimator
     from onethinker.rl.in_process import sample_answers
     from onethinker.rl.loss import GradedTree, PolicyLoss
-    from onethinker.tasks.template import Wording
+    from onethinker.tasks.template import PromptTemplate
     from onethinker.training.config import RlRecipe
     from onethinker.training.opening import open_session
 
     with tempfile.TemporaryDirectory() as folder:
         start, budget = Path(folder) / "model", MediaBudget(image_max_pixels=side * side)
-        save_model(start, *build(), settings=ModelSettings(wording=Wording(template=QUESTION), budget=budget))
+        save_model(
+            start, *build(), settings=ModelSettings(prompt_template=PromptTemplate(template=QUESTION), budget=budget)
+        )
         paths = [Path(folder) / f"{number}.png" for number in range(8)]
         for path, picture in zip(paths, pictures(side, 8), strict=True):
             picture.save(path)
@@ -57,7 +59,7 @@ def run_ours(side: int, steps: int) -> dict[str, object]:
             model=str(start),
             steps=steps,
             budget=budget,
-            rollout={"prompts_per_step": PROMPTS, "answers_per_prompt": GROUP, "max_new_tokens": TOKENS},
+            rollout={"generation_batch_size": PROMPTS, "group_size": GROUP, "max_new_tokens": TOKENS},
             loss={"kl": 0},
             optimizer={"learning_rate": RATE},
         )

@@ -2,7 +2,7 @@
 
 Run: python benchmarks/validation.py runs/quickstart/sft/model
 
-Scenes are `make_sample(7, n, split="validation")`; greedy answers, accuracy in the paper profile with its standard
+Scenes are `make_sample(7, n, split="validation")`; greedy answers, accuracy in the paper scheme with its standard
 error. Of colour questions it also says how often the list of what is seen was right, and how often such a list got the
 right answer. Table: docs/results/quickstart.md.
 """
@@ -48,7 +48,8 @@ def main() -> None:
         for first in range(0, count, AT_ONCE):
             some = samples[first : first + AT_ONCE]
             replies = engine.complete(
-                [build_request(s, engine.wording, engine.budget) for s in some], SamplingParams(max_new_tokens=160)
+                [build_request(s, engine.prompt_template, engine.budget) for s in some],
+                SamplingParams(max_new_tokens=160),
             )
             for sample, reply in zip(some, replies, strict=True):
                 accuracy = accuracy_of(sample, reply.text)
@@ -64,9 +65,9 @@ def main() -> None:
 
 
 def accuracy_of(sample: Sample, text: str) -> float:
-    """Return the accuracy of an answer in the paper profile."""
+    """Return the accuracy of an answer in the paper scheme."""
     task = task_of(sample)
-    return grade_response(text, sample.truth, task=task, options=sample.options, profile="paper").accuracy
+    return grade_response(text, sample.truth, task=task, options=sample.options, reward_scheme="paper").accuracy
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from onethinker.core.request import SamplingParams
     from onethinker.inference.thinker import Thinker, Thought
     from onethinker.media.budget import MediaBudget
-    from onethinker.tasks.template import Wording
+    from onethinker.tasks.template import PromptTemplate
 
 __all__ = [
     "Box",
@@ -18,11 +18,11 @@ __all__ = [
     "MediaBudget",
     "OneThinkerError",
     "Point",
+    "PromptTemplate",
     "SamplingParams",
     "Span",
     "Thinker",
     "Thought",
-    "Wording",
 ]
 
 _HOMES = {
@@ -35,7 +35,7 @@ _HOMES = {
     "Span": "core.geometry",
     "Thinker": "inference.thinker",
     "Thought": "inference.thinker",
-    "Wording": "tasks.template",
+    "PromptTemplate": "tasks.template",
 }
 
 

@@ -20,7 +20,7 @@ def ask(
     box: tuple[float, float, float, float] | None = None,
     options: tuple[str, ...] = (),
     draw: Path | None = None,
-    wording: Path | None = None,
+    prompt_template: Path | None = None,
     settings: Path | None = None,
     max_new_tokens: int = 4096,
     temperature: float = 0.0,
@@ -41,7 +41,7 @@ def ask(
         box: Target in the first frame, for tracking: left top right bottom in thousandths of the frame.
         options: Choices of a multiple choice question, e.g. --options "A. red" "B. blue".
         draw: Write the picture (.png, .jpg) or video (.mp4) with the answer drawn in.
-        wording: TOML file with the words around a question, for weights trained with other ones.
+        prompt_template: TOML file with the words around a question, for weights trained with other ones.
         settings: Model folder whose words and media budget to use, for a model that a server serves.
         max_new_tokens: Longest answer, in tokens.
         temperature: 0 gives the most likely answer, more gives variety.
@@ -64,7 +64,7 @@ def ask(
     if draw is not None:
         check_target(seen.kind, draw)
     sampling = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed)
-    thinker = Thinker.load(model, wording=wording, settings=settings, sampling=sampling)
+    thinker = Thinker.load(model, prompt_template=prompt_template, settings=settings, sampling=sampling)
     thought = thinker.ask(source, question, task=task, box=box, options=options)
     if json:
         print(thought.to_json())

@@ -246,7 +246,7 @@ def check_model() -> str:
     from onethinker.inference.loading import TINY, load_engine
 
     engine = load_engine(TINY)
-    request = build_request(make_sample(0, 0, data_type="image"), engine.wording, engine.budget)
+    request = build_request(make_sample(0, 0, data_type="image"), engine.prompt_template, engine.budget)
     (reply,) = engine.complete([request], SamplingParams(max_new_tokens=16))
     return (
         f"the tiny model read {reply.prompt_tokens} tokens and wrote {reply.completion_tokens} in {reply.seconds:.2f} s"

@@ -72,7 +72,7 @@ def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[list[str], Length |
     with progress_bar("checking media") as on_progress:
         checked = check_data(recipe, on_progress)
     try:
-        processor, wording = load_processor(recipe.model)
+        processor, prompt_template = load_processor(recipe.model)
     except EngineError as error:
         inputs = Inputs(checked.invalid, tuple(checked.lines()))
         said = [f"longest      unknown, because the model's tokenizer could not be had: {error}"]
@@ -83,10 +83,16 @@ def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[list[str], Length |
         ], None
     if not recipe.data.files:
         return (
-            _scenes(recipe, open_mixture(recipe, Inputs()), processor=processor, wording=wording, budget=budget),
+            _scenes(
+                recipe,
+                open_mixture(recipe, Inputs()),
+                processor=processor,
+                prompt_template=prompt_template,
+                budget=budget,
+            ),
             None,
         )
-    lengths = measure(recipe, checked, processor=processor, wording=wording, budget=budget)
+    lengths = measure(recipe, checked, processor=processor, prompt_template=prompt_template, budget=budget)
     inputs = choose_inputs(recipe, checked, lengths)
     data = open_mixture(recipe, inputs)
     left_out = {n for n, record in enumerate(checked.records) if record.row in inputs.rows.get(record.file, ())}

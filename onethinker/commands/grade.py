@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onethinker.core.errors import DataError
-from onethinker.tasks.base import Profile
+from onethinker.tasks.base import RewardScheme
 from onethinker.tasks.grading import Grade, grade_response
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ BAR_FROM_ROWS = 1000
 """Shorter files are graded before a bar could be read."""
 
 
-def grade(*, input: Path, output: Path, rewards: Profile = "paper") -> None:
+def grade(*, input: Path, output: Path, rewards: RewardScheme = "paper") -> None:
     """Grade the responses in a file and write each record back with its grade.
 
     Each record is a sample in the released form ("problem_type", "data_type", "solution" or "answer") plus "response";
@@ -25,7 +25,7 @@ def grade(*, input: Path, output: Path, rewards: Profile = "paper") -> None:
     Args:
         input: JSONL, or a JSON list.
         output: The same records with their grades, as JSONL (a JSON list when the name ends in .json).
-        rewards: The reward profile: "paper" or "release".
+        rewards: The reward scheme: "paper" or "release".
     """
     from rich.console import Console
     from rich.progress import track
@@ -46,15 +46,15 @@ def grade(*, input: Path, output: Path, rewards: Profile = "paper") -> None:
     )
 
 
-def grade_record(record: "Record", profile: Profile, *, where: str) -> "Record":
+def grade_record(record: "Record", reward_scheme: RewardScheme, *, where: str) -> "Record":
     """Return a record with the grade of its response. Raises: DataError: names the place and the field."""
     try:
-        return {**record, "grade": asdict(_grade(record, profile))}
+        return {**record, "grade": asdict(_grade(record, reward_scheme))}
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
 
 
-def _grade(record: "Record", profile: Profile) -> Grade:
+def _grade(record: "Record", reward_scheme: RewardScheme) -> Grade:
     from onethinker.core.grammar import show
     from onethinker.data.formats.fields import read_options
     from onethinker.data.formats.released import read_task, read_truth
@@ -68,4 +68,4 @@ def _grade(record: "Record", profile: Profile) -> Grade:
         raise DataError(
             f"'response' must be a text, got {show(response)}" if response is not None else "'response' is missing"
         )
-    return grade_response(response, truth, task=task, options=options, profile=profile)
+    return grade_response(response, truth, task=task, options=options, reward_scheme=reward_scheme)

@@ -21,7 +21,7 @@ class TrainingOptions(FlagSettings):
     """Folder of the run: recipe.json, starts.jsonl, journal.jsonl, checkpoints/, and model/ when it is done. A dry run
     needs none."""
     set: tuple[str, ...] = ()
-    """Settings that replace the recipe's, such as steps=50 model=runs/sft/model rollout.answers_per_prompt=4
+    """Settings that replace the recipe's, such as steps=50 model=runs/sft/model rollout.group_size=4
     data.files='["a.jsonl"]'."""
     processes: int = 1
     """Processes on this machine that share each batch; one for each GPU, or for each core."""

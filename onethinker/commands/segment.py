@@ -35,7 +35,7 @@ def segment(
     fps: float = 10.0,
     draw: Path | None = None,
     masks: Path | None = None,
-    wording: Path | None = None,
+    prompt_template: Path | None = None,
     settings: Path | None = None,
     max_new_tokens: int = 4096,
     temperature: float = 0.0,
@@ -59,7 +59,7 @@ def segment(
         draw: Write the picture (.png, .jpg) or video (.mp4) with the masks drawn in.
         masks: Write the masks: COCO run lengths (.json), a palette picture (.png), or a folder as YouTube-VOS and DAVIS
             have it.
-        wording: TOML file with the words around a question, for weights trained with other ones.
+        prompt_template: TOML file with the words around a question, for weights trained with other ones.
         settings: Model folder whose words and media budget to use, for a model that a server serves.
         max_new_tokens: Longest answer, in tokens.
         temperature: 0 gives the most likely answer, more gives variety.
@@ -97,7 +97,7 @@ def segment(
             assert question is not None
             from onethinker.inference.thinker import Thinker
 
-            thinker = Thinker.load(model, wording=wording, settings=settings, sampling=sampling)
+            thinker = Thinker.load(model, prompt_template=prompt_template, settings=settings, sampling=sampling)
             thought = thinker.ask(source, question, task="segmentation")
             found = thought.segment(cutter, budget=budget, on_progress=on_progress)
     record = as_record(found, thought)

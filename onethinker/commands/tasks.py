@@ -11,7 +11,7 @@ def tasks(*, json: bool = False) -> None:
         json: Print a JSON list, with the instructions that the model gets.
     """
     if json:
-        names = ("problem_type", "statistics", "data_types", "instructions", "example")
+        names = ("problem_type", "key", "data_types", "instructions", "example")
         rows = [{name: getattr(task, name) for name in names} for task in all_tasks()]
         print(to_json(rows, ensure_ascii=False, indent=2))
         return

@@ -23,7 +23,7 @@ Places = np.ndarray[tuple[int], np.dtype[np.int64]]
 class Mixture:
     """Samples by number, in rounds: a round holds each task as often as its weight says, shuffled.
 
-    `tasks` maps a task's statistics name to its weight, `media` to the weights of "image" and "video" inside it, and
+    `tasks` maps a task's task key to its weight, `media` to the weights of "image" and "video" inside it, and
     `pools` its name and medium to its records; without pools scenes are drawn on the spot. The media of a task take
     turns in rounds of their own, and so do the records of each: every record comes once before any comes again. A turn
     is `together` numbers long, so that records about one clip may come one after the other.
@@ -80,7 +80,7 @@ class Mixture:
                 )
         if not kinds:
             raise DataError(f"{_places(files)}: no sample of any problem type")
-        order = [task.statistics for task in all_tasks()]
+        order = [task.key for task in all_tasks()]
         media: dict[str, dict[str, int]] = {}
         tasks: dict[str, int] = {}
         for task, medium in sorted(kinds, key=lambda kind: (order.index(kind[0]), kind[1])):
@@ -137,7 +137,7 @@ def _known(name: str) -> str:
 
 
 def _kind(problem_type: str, data_type: str) -> tuple[str, str]:
-    return find_task(problem_type, data_type).statistics, data_type
+    return find_task(problem_type, data_type).key, data_type
 
 
 def _names(kind: tuple[str, str]) -> set[str]:

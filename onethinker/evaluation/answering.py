@@ -144,7 +144,7 @@ def _request(
     # The seed, 31 bits, is the sample's own, whatever else is asked in whatever order.
     digest = blake2b(f"{params.seed} {sample.id}".encode("utf-8", "surrogatepass"), digest_size=4).digest()
     try:
-        return request_about(sample, media, engine.wording, seed=int.from_bytes(digest, "big") >> 1)
+        return request_about(sample, media, engine.prompt_template, seed=int.from_bytes(digest, "big") >> 1)
     except MediaError as error:
         return error
 

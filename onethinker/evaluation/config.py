@@ -8,7 +8,7 @@ from onethinker.core.errors import ConfigError
 from onethinker.core.request import SamplingParams
 from onethinker.core.settings import FlagSettings
 from onethinker.data.synthetic.worlds import WorldName
-from onethinker.tasks.base import Profile
+from onethinker.tasks.base import RewardScheme
 
 Stage = Literal["all", "answer", "score", "masks", "report"]
 Mode = Literal["greedy", "release"]
@@ -52,7 +52,7 @@ class AskingConfig(FlagSettings):
 
     model: str | None = None
     """A Hugging Face id, a model folder, "tiny", or the address of a server such as http://host:8000/v1."""
-    wording: Path | None = None
+    prompt_template: Path | None = None
     """TOML file with the words around a question, for weights trained with other ones."""
     settings: Path | None = None
     """Model folder whose words and media budget to use, for a model that a server serves."""
@@ -81,8 +81,8 @@ class AskingConfig(FlagSettings):
 class GradingConfig(FlagSettings):
     """How the answers are graded."""
 
-    rewards: Profile = "paper"
-    """The reward profile: "paper" or "release"."""
+    rewards: RewardScheme = "paper"
+    """The reward scheme: "paper" or "release"."""
     judge: str | None = None
     """Address of a chat model (OpenAI-compatible) that says how right answers in free text are."""
     judge_model: str = "judge"

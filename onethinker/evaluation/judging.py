@@ -8,13 +8,15 @@ from onethinker.core.sample import Sample
 from onethinker.evaluation.results import Result
 from onethinker.rewards.judge import Judge, Question, Verdict
 from onethinker.tasks import read_response, task_of
-from onethinker.tasks.base import Profile
+from onethinker.tasks.base import RewardScheme
 from onethinker.tasks.grading import judged_grade
 
 METRIC = "judge"
 
 
-def judge_results(judge: Judge, results: Sequence[Result], samples: Sequence[Sample], profile: Profile) -> list[Result]:
+def judge_results(
+    judge: Judge, results: Sequence[Result], samples: Sequence[Sample], reward_scheme: RewardScheme
+) -> list[Result]:
     """Return results in which the judge's score is the accuracy of every answer in free text, and its metric "judge".
 
     An answer that cannot be read has 0 and is not asked about; one about which the judge says nothing has no grade.
@@ -27,13 +29,13 @@ def judge_results(judge: Judge, results: Sequence[Result], samples: Sequence[Sam
             questions[position] = Question(sample.problem, sample.truth, str(answer))
     verdicts = dict(zip(questions, judge.score(list(questions.values())), strict=True))
     return [
-        _judged(result, sample, verdicts.get(position), judge, profile)
+        _judged(result, sample, verdicts.get(position), judge, reward_scheme)
         for position, (result, sample) in enumerate(zip(results, samples, strict=True))
     ]
 
 
 def _judged(
-    result: Result, sample: Sample, verdict: Verdict | EngineError | None, judge: Judge, profile: Profile
+    result: Result, sample: Sample, verdict: Verdict | EngineError | None, judge: Judge, reward_scheme: RewardScheme
 ) -> Result:
     task = task_of(sample)
     if result.grade is None or not task.judged:
@@ -42,7 +44,7 @@ def _judged(
         return replace(result, grade=None, error=f"{judge.name}: {verdict}")
     score = verdict.score if verdict is not None else 0.0
     grade = (
-        judged_grade(result.grade, score, task=task, profile=profile, by=judge.name)
+        judged_grade(result.grade, score, task=task, reward_scheme=reward_scheme, by=judge.name)
         if verdict is not None
         else result.grade
     )

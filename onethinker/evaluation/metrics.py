@@ -98,7 +98,7 @@ def _interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
 
 
 def score_tasks(results: Iterable[Result]) -> tuple[Score, ...]:
-    """Return one score per task, by statistics name, in order of first appearance."""
+    """Return one score per task, by task key, in order of first appearance."""
     by_task: dict[str, list[Result]] = defaultdict(list)
     for result in results:
         by_task[result.task].append(result)

@@ -69,7 +69,7 @@ def evaluation_settings(engine: Engine, sampling: SamplingParams) -> dict[str, A
         "weights": weights_digest(Path(engine.name)),
         "sampling": {name: value for name, value in asdict(sampling).items() if name != "logprobs"},
         "budget": engine.budget.model_dump(mode="json"),
-        "wording": engine.wording.model_dump(mode="json"),
+        "prompt_template": engine.prompt_template.model_dump(mode="json"),
     }
 
 

@@ -20,7 +20,7 @@ from onethinker.rewards.judge import Judge
 from onethinker.segmenters.base import Segmenter, load_segmenter
 from onethinker.storage.atomic import check_writable
 from onethinker.storage.folders import JUDGE_FILE
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 
 
 class Listener(Protocol):
@@ -52,14 +52,16 @@ def run_evaluation(config: EvaluationConfig, listener: Listener) -> list[PartRes
     """
     config.check()
     assert config.output is not None
-    wording = Wording.load(config.asking.wording) if config.asking.wording is not None else None
+    prompt_template = (
+        PromptTemplate.load(config.asking.prompt_template) if config.asking.prompt_template is not None else None
+    )
     check_writable(config.output)
     if config.asks and config.asking.model is not None:
         check_model(config.asking.model, settings=config.asking.settings)
     parts = read_parts(config.samples, config.output, say=listener.say)
     segmenter = _open_segmenter(config.grading.segmenter, parts)
     judge = _open_judge(config.grading, config.output)
-    answered = _answer(config, parts, wording, judge, listener) if config.asks else []
+    answered = _answer(config, parts, prompt_template, judge, listener) if config.asks else []
     if config.stage == "answer":
         return answered
     done = [_grade(config, part, segmenter, judge, listener) for part in parts]
@@ -72,7 +74,11 @@ def run_evaluation(config: EvaluationConfig, listener: Listener) -> list[PartRes
 
 
 def _answer(
-    config: EvaluationConfig, parts: Sequence[Part], wording: Wording | None, judge: Judge | None, listener: Listener
+    config: EvaluationConfig,
+    parts: Sequence[Part],
+    prompt_template: PromptTemplate | None,
+    judge: Judge | None,
+    listener: Listener,
 ) -> list[PartResults]:
     """Have the model answer what has no answer yet."""
     asking, done = config.asking, []
@@ -81,7 +87,7 @@ def _answer(
         if config.samples.synthetic is None:
             decoders.warm_up()
         with load_engine(
-            asking.model, wording=wording, settings=asking.settings, batch_size=asking.batch_size
+            asking.model, prompt_template=prompt_template, settings=asking.settings, batch_size=asking.batch_size
         ) as engine:
             for part in parts:
                 with listener.progress(f"asking {part.folder.name}") as on_progress:
@@ -89,7 +95,7 @@ def _answer(
                         engine,
                         part.samples,
                         output=part.folder,
-                        profile=config.grading.rewards,
+                        reward_scheme=config.grading.rewards,
                         sampling=asking.sampling(),
                         judge=judge,
                         decoders=decoders,
@@ -103,7 +109,7 @@ def _grade(
     config: EvaluationConfig, part: Part, segmenter: Segmenter | None, judge: Judge | None, listener: Listener
 ) -> PartResults:
     """Grade a part's answers anew, with masks where there is a segmenter or masks were made before."""
-    results = score(part.samples, output=part.folder, profile=config.grading.rewards, judge=judge)
+    results = score(part.samples, output=part.folder, reward_scheme=config.grading.rewards, judge=judge)
     if segmenter is not None:
         with listener.progress(f"masks of {part.folder.name}") as on_progress:
             results = measure_masks(segmenter, part.samples, results, output=part.folder, on_progress=on_progress)

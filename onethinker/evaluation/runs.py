@@ -211,7 +211,7 @@ def _runs(evaluations: Iterable[Evaluation]) -> tuple[Run, ...]:
 
 def _benchmark_of(name: str, results: Sequence[Result]) -> Benchmark | None:
     for benchmark in (*BENCHMARKS, *BEYOND_THE_PAPER):
-        tasks = {find_task(task, benchmark.data_type).statistics for task in benchmark.tasks}
+        tasks = {find_task(task, benchmark.data_type).key for task in benchmark.tasks}
         if benchmark.key == name and {result.task for result in results} <= tasks:
             return benchmark
     return None

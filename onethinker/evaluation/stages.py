@@ -32,7 +32,7 @@ from onethinker.storage.folders import MEDIA_FILE
 from onethinker.storage.hashing import Digests
 from onethinker.storage.jsonl_log import Log
 from onethinker.tasks import grade_response, task_of
-from onethinker.tasks.base import Profile
+from onethinker.tasks.base import RewardScheme
 
 NOT_ASKED = "not asked yet"
 """The error of a sample that the journal has nothing about."""
@@ -43,7 +43,7 @@ def answer(
     samples: Sequence[Sample],
     *,
     output: Path,
-    profile: Profile = "paper",
+    reward_scheme: RewardScheme = "paper",
     sampling: SamplingParams | None = None,
     decoders: Decoders | None = None,
     judge: Judge | None = None,
@@ -60,7 +60,7 @@ def answer(
     all.
     """
     sampling = sampling or SamplingParams()
-    with _opened(samples, evaluation_settings(engine, sampling), _grading(profile, judge), output) as (
+    with _opened(samples, evaluation_settings(engine, sampling), _grading(reward_scheme, judge), output) as (
         log,
         keyed,
         found,
@@ -74,7 +74,7 @@ def answer(
 
 
 def score(
-    samples: Sequence[Sample], *, output: Path, profile: Profile = "paper", judge: Judge | None = None
+    samples: Sequence[Sample], *, output: Path, reward_scheme: RewardScheme = "paper", judge: Judge | None = None
 ) -> list[Result]:
     """Return one result per sample, in order, graded out of the journal in `output`, without the model; and write them
     there.
@@ -85,20 +85,22 @@ def score(
     Raises: DataError. CheckpointError: there are no answers in `output`, or for other settings or samples.
     """
     asking = {
-        name: value for name, value in read_settings(output)["settings"].items() if name not in ("profile", "judge")
+        name: value
+        for name, value in read_settings(output)["settings"].items()
+        if name not in ("reward_scheme", "judge")
     }
-    with _opened(samples, asking, _grading(profile, judge), output) as (_, keyed, found):
-        results = [_result(key, sample, found.get(key), profile) for key, sample in keyed.items()]
+    with _opened(samples, asking, _grading(reward_scheme, judge), output) as (_, keyed, found):
+        results = [_result(key, sample, found.get(key), reward_scheme) for key, sample in keyed.items()]
         if judge is not None:
-            results = judge_results(judge, results, samples, profile)
+            results = judge_results(judge, results, samples, reward_scheme)
         results = with_stored_masks(results, output)
         write_results(output, results)
     return results
 
 
-def _grading(profile: Profile, judge: Judge | None) -> dict[str, Any]:
+def _grading(reward_scheme: RewardScheme, judge: Judge | None) -> dict[str, Any]:
     """Return the settings that decide a grade, but not an answer."""
-    return {"profile": profile} | ({"judge": judge.describe()} if judge is not None else {})
+    return {"reward_scheme": reward_scheme} | ({"judge": judge.describe()} if judge is not None else {})
 
 
 @contextmanager
@@ -127,12 +129,12 @@ def _check_same_samples(keyed: Mapping[str, Sample], found: Iterable[Answer], ou
             )
 
 
-def _result(key: str, sample: Sample, answer: Answer | None, profile: Profile) -> Result:
+def _result(key: str, sample: Sample, answer: Answer | None, reward_scheme: RewardScheme) -> Result:
     task = task_of(sample)
     asked: dict[str, Any] = {
         "key": key,
         "sample_id": sample.id,
-        "task": task.statistics,
+        "task": task.key,
         "problem": sample.problem,
         "truth": sample.truth,
         "options": sample.options,
@@ -145,7 +147,7 @@ def _result(key: str, sample: Sample, answer: Answer | None, profile: Profile) -
         **asked,
         response=answer.text,
         grade=with_frame_metrics(
-            grade_response(text, truth, task=task, options=options, profile=profile), sample, answer.text
+            grade_response(text, truth, task=task, options=options, reward_scheme=reward_scheme), sample, answer.text
         ),
         finish_reason=answer.finish_reason,
         prompt_tokens=answer.prompt_tokens,

@@ -15,7 +15,7 @@ from onethinker.core.errors import EngineError
 from onethinker.families.registry import family_of_processor
 from onethinker.media.budget import MediaBudget
 from onethinker.storage.atomic import grant_as, sync_tree
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +36,7 @@ class ModelSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    wording: Wording = Wording()
+    prompt_template: PromptTemplate = PromptTemplate()
     budget: MediaBudget = MediaBudget()
     base: str | None = None
     seed: int = 0
@@ -152,7 +152,9 @@ def merge_adapters(folder: Path, model: Any) -> Any:
 
 
 def read_settings(folder: Path) -> ModelSettings:
-    """Return the wording and budget of a model folder; the defaults where it has no such file. Raises: EngineError."""
+    """Return the prompt template and budget of a model folder; the defaults where it has no such file. Raises:
+    EngineError.
+    """
     path = folder / SETTINGS_FILE
     if not path.exists():
         return ModelSettings()
@@ -160,7 +162,7 @@ def read_settings(folder: Path) -> ModelSettings:
         return ModelSettings.model_validate(json.loads(path.read_text()))
     except (OSError, ValueError, ValidationError) as error:
         raise EngineError(
-            f'{path}: expected {{"wording": …, "budget": …}} as `save_model` writes it: {error}'
+            f'{path}: expected {{"prompt_template": …, "budget": …}} as `save_model` writes it: {error}'
         ) from error
 
 

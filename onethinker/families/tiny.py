@@ -17,13 +17,13 @@ from transformers import (
 
 from onethinker.families.folder import ModelSettings, save_model
 from onethinker.media.budget import MediaBudget
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 
 TINY_BUDGET = MediaBudget(max_frames=12, image_max_pixels=96 * 96, frame_min_pixels=32 * 32, frame_max_pixels=64 * 64)
 """Pictures of 9 visual tokens, clips of at most 6 pairs of frames of 4: what the tiny model is trained and asked
 with.
 """
-TINY_WORDING = Wording(
+TINY_TEMPLATE = PromptTemplate(
     template="{instructions} {question}{options}",
     frame="",
     instructions={
@@ -95,9 +95,11 @@ def build_tiny_processor() -> Qwen3VLProcessor:
 
 
 def save_tiny(folder: Path, seed: int = 0) -> None:
-    """Write an untrained tiny model as an ordinary Hugging Face folder, with the wording and budget that it wants."""
+    """Write an untrained tiny model as an ordinary Hugging Face folder, with the prompt template and budget that it
+    wants.
+    """
     model, processor = build_tiny(seed)
-    save_model(folder, model, processor, settings=ModelSettings(wording=TINY_WORDING, budget=TINY_BUDGET))
+    save_model(folder, model, processor, settings=ModelSettings(prompt_template=TINY_TEMPLATE, budget=TINY_BUDGET))
 
 
 def _start_well(model: Qwen3VLForConditionalGeneration) -> None:

@@ -18,7 +18,7 @@ from onethinker.families.registry import family_of_processor
 from onethinker.inference.chat import plain_text, spelled_tokens
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 
 if TYPE_CHECKING:
     import torch
@@ -28,22 +28,24 @@ _OPENED = re.compile(r"<think>\s*(?:</think>\s*)?\Z")
 """What a chat template writes of the answer itself: a think block that it opens, or one that it opens and closes."""
 
 
-def build_request(sample: Sample, wording: Wording, budget: MediaBudget) -> Request:
+def build_request(sample: Sample, prompt_template: PromptTemplate, budget: MediaBudget) -> Request:
     """Return a sample as one user message: its media as the model will see them, then the complete text.
 
     Raises: MediaError: a file cannot be read. DataError: there is no task for the sample.
     """
-    return request_about(sample, tuple(read_clip(source, budget) for source in sample.media), wording)
+    return request_about(sample, tuple(read_clip(source, budget) for source in sample.media), prompt_template)
 
 
-def request_about(sample: Sample, media: tuple[Clip, ...], wording: Wording, *, seed: int | None = None) -> Request:
+def request_about(
+    sample: Sample, media: tuple[Clip, ...], prompt_template: PromptTemplate, *, seed: int | None = None
+) -> Request:
     """Return a sample whose media have been read as one user message.
 
     Raises: DataError: there is no task for the sample. MediaError: its media are of another kind than the question is
     about.
     """
     check_kinds(sample, media)
-    return Request(wording.text(sample), media, wording.system, seed)
+    return Request(prompt_template.text(sample), media, prompt_template.system, seed)
 
 
 def check_kinds(sample: Sample, media: Sequence[Clip]) -> None:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Self
 
 from onethinker.core.request import Request, SamplingParams
 from onethinker.media.budget import MediaBudget
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Engine(ABC):
 
     name: str
     """What a report calls the model: hub id, folder or address."""
-    wording: Wording
+    prompt_template: PromptTemplate
     """How a question becomes the text of a message."""
     budget: MediaBudget
     """How much of a picture or video the model is shown."""

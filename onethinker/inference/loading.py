@@ -17,7 +17,7 @@ from onethinker.families.folder import (
 from onethinker.families.hub import HUB_ID, hub_answers
 from onethinker.inference.engine import Engine
 from onethinker.media.budget import MediaBudget
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 
 if TYPE_CHECKING:
     from onethinker.inference.local import LocalEngine
@@ -31,14 +31,14 @@ nothing.
 def load_engine(
     model: str,
     *,
-    wording: Wording | None = None,
+    prompt_template: PromptTemplate | None = None,
     budget: MediaBudget | None = None,
     settings: Path | None = None,
     batch_size: int = 8,
 ) -> Engine:
-    """Return the engine that `model` names; `wording` and `budget` replace those that the weights come with.
+    """Return the engine that `model` names; `prompt_template` and `budget` replace those that the weights come with.
 
-    `settings` is a model folder whose own wording and budget are taken: for a model that a server serves from
+    `settings` is a model folder whose own prompt template and budget are taken: for a model that a server serves from
     elsewhere. `batch_size` is how many requests a model that runs here answers together.
 
     "http://host:8000/v1" is a server, an existing folder or a hub id ("OneThink/OneThinker-8B") is loaded here, and
@@ -49,19 +49,24 @@ def load_engine(
     check_model(model, settings=settings)
     if settings is not None:
         own = read_settings(settings)
-        wording, budget = wording or own.wording, budget or own.budget
+        prompt_template, budget = prompt_template or own.prompt_template, budget or own.budget
     if model.startswith(("http://", "https://")):
         from onethinker.inference.openai import RemoteEngine
 
-        return RemoteEngine.connect(model, wording=wording, budget=budget)
+        return RemoteEngine.connect(model, prompt_template=prompt_template, budget=budget)
     engine = load_local(model)
-    return replace(engine, wording=wording or engine.wording, budget=budget or engine.budget, max_in_flight=batch_size)
+    return replace(
+        engine,
+        prompt_template=prompt_template or engine.prompt_template,
+        budget=budget or engine.budget,
+        max_in_flight=batch_size,
+    )
 
 
 def load_local(
     model: str, *, seed: int = 0, device: str | None = None, dtype: str | None = None, four_bit: bool = False
 ) -> "LocalEngine":
-    """Return a model that runs here, with the wording and budget that its folder names, or the defaults.
+    """Return a model that runs here, with the prompt template and budget that its folder names, or the defaults.
 
     `model` is a folder, a hub id or "tiny", whose random weights follow `seed`. A folder of adapters gives its base
     model with the adapters merged. `device` is torch's name for one ("cuda:1"), or "auto" to spread a model over all of
@@ -88,12 +93,16 @@ def load_local(
     if (folder / ADAPTER_SETTINGS_FILE).is_file():
         base = load_local(base_of(folder, settings), seed=settings.seed, device=device, dtype=dtype)
         return LocalEngine(
-            merge_adapters(folder, base.model).eval(), base.processor, settings.wording, settings.budget, name=model
+            merge_adapters(folder, base.model).eval(),
+            base.processor,
+            settings.prompt_template,
+            settings.budget,
+            name=model,
         )
     network, processor = _from_pretrained(
         source, local_files_only=not is_there, dtype=dtype, device_map=device, quantization_config=quantization
     )
-    return LocalEngine(network, processor, settings.wording, settings.budget, name=model)
+    return LocalEngine(network, processor, settings.prompt_template, settings.budget, name=model)
 
 
 def check_model(model: str, *, settings: Path | None = None) -> bool:
@@ -136,9 +145,9 @@ def load_outline(model: str, *, config: Path | None = None) -> Any:
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     if model == TINY and config is None:
-        outline = _build_tiny(0, "meta", "float32").model
-        outline.tie_weights()  # on another device, shared weights are shared no more
-        return outline
+        meta_model = _build_tiny(0, "meta", "float32").model
+        meta_model.tie_weights()  # on another device, shared weights are shared no more
+        return meta_model
     folder = Path(model).expanduser()
     if config is None and (folder / ADAPTER_SETTINGS_FILE).is_file():
         return load_outline(base_of(folder, read_settings(folder)))
@@ -156,7 +165,7 @@ def load_outline(model: str, *, config: Path | None = None) -> Any:
         ) from error
 
 
-def load_processor(model: str) -> tuple[Any, Wording]:
+def load_processor(model: str) -> tuple[Any, PromptTemplate]:
     """Return what makes inputs of a model's questions, without the model: its processor, and the words around a
     question.
 
@@ -165,20 +174,20 @@ def load_processor(model: str) -> tuple[Any, Wording]:
     from transformers import AutoProcessor
 
     if model == TINY:
-        from onethinker.families.tiny import TINY_WORDING, build_tiny_processor
+        from onethinker.families.tiny import TINY_TEMPLATE, build_tiny_processor
 
-        return build_tiny_processor(), TINY_WORDING
+        return build_tiny_processor(), TINY_TEMPLATE
     folder = Path(model).expanduser()
     if not folder.is_dir() and not HUB_ID.fullmatch(model):
         raise EngineError(f"{model}: no such folder")
     settings = read_settings(folder) if folder.is_dir() else ModelSettings()
     if (folder / ADAPTER_SETTINGS_FILE).is_file():
-        return load_processor(base_of(folder, settings))[0], settings.wording
+        return load_processor(base_of(folder, settings))[0], settings.prompt_template
     source = str(folder) if folder.is_dir() else model
     try:
         return (
             AutoProcessor.from_pretrained(source, local_files_only=folder.is_dir() or not hub_answers(model)),
-            settings.wording,
+            settings.prompt_template,
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise EngineError(
@@ -230,11 +239,11 @@ def _four_bit_settings() -> Any:
 def _build_tiny(seed: int, device: str, dtype: str) -> "LocalEngine":
     import torch
 
-    from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
+    from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE, build_tiny
     from onethinker.inference.local import LocalEngine
 
     model, processor = build_tiny(seed)
-    return LocalEngine(model.to(device, getattr(torch, dtype)), processor, TINY_WORDING, TINY_BUDGET, name=TINY)
+    return LocalEngine(model.to(device, getattr(torch, dtype)), processor, TINY_TEMPLATE, TINY_BUDGET, name=TINY)
 
 
 def _from_pretrained(source: str, *, local_files_only: bool, **settings: Any) -> tuple[Any, Any]:

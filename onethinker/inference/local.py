@@ -29,7 +29,7 @@ from onethinker.inference.engine import Completion
 from onethinker.inference.sampling import draw_tokens
 from onethinker.inference.scheduler import BatchedEngine
 from onethinker.media.budget import MediaBudget
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class LocalEngine(BatchedEngine):
 
     model: Any
     processor: Any
-    wording: Wording
+    prompt_template: PromptTemplate
     budget: MediaBudget
     name: str = "local"
     max_in_flight: int = 8
@@ -50,7 +50,7 @@ class LocalEngine(BatchedEngine):
     @property
     def settings(self) -> ModelSettings:
         """What is written beside the weights."""
-        return ModelSettings(wording=self.wording, budget=self.budget)
+        return ModelSettings(prompt_template=self.prompt_template, budget=self.budget)
 
     def complete_batch(self, requests: Sequence[Request], params: SamplingParams) -> list[Completion]:
         """Return one completion per request, in order.

@@ -13,7 +13,7 @@ from onethinker.inference.chat import chat_request
 from onethinker.inference.endpoint import Connection, Endpoint
 from onethinker.inference.engine import Completion, Engine
 from onethinker.media.budget import MediaBudget
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 
 REFUSED_MEDIA_KWARGS = (
     "the server refuses the frame times and sizes that we send with every request. Start vLLM with"
@@ -29,7 +29,7 @@ class RemoteEngine(Engine):
 
     address: str
     model: str
-    wording: Wording = field(default_factory=Wording)
+    prompt_template: PromptTemplate = field(default_factory=PromptTemplate)
     budget: MediaBudget = field(default_factory=MediaBudget)
     max_in_flight: int = 32
     max_tries: int = 6
@@ -51,7 +51,7 @@ class RemoteEngine(Engine):
 
     @classmethod
     def connect(
-        cls, address: str, *, wording: Wording | None = None, budget: MediaBudget | None = None
+        cls, address: str, *, prompt_template: PromptTemplate | None = None, budget: MediaBudget | None = None
     ) -> "RemoteEngine":
         """Return an engine for the first model that the server at `address` ("http://host:8000/v1") lists.
 
@@ -62,7 +62,9 @@ class RemoteEngine(Engine):
             connection = engine._connection
             listed = connection.submit(connection.send("GET", "/models", read=dict)).result()
         try:
-            return cls(address, str(listed["data"][0]["id"]), wording or Wording(), budget or MediaBudget())
+            return cls(
+                address, str(listed["data"][0]["id"]), prompt_template or PromptTemplate(), budget or MediaBudget()
+            )
         except (KeyError, IndexError, TypeError) as error:
             raise EngineError(f"{address}/models: expected a list of models, got {str(listed)[:200]}") from error
 

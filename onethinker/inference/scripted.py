@@ -9,7 +9,7 @@ from onethinker.core.errors import EngineError
 from onethinker.core.request import Request, SamplingParams
 from onethinker.inference.engine import Completion, Engine
 from onethinker.media.budget import MediaBudget
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class ScriptedEngine(Engine):
     """
 
     answers: Sequence[str] | Callable[[Request], str]
-    wording: Wording = field(default_factory=Wording)
+    prompt_template: PromptTemplate = field(default_factory=PromptTemplate)
     budget: MediaBudget = field(default_factory=MediaBudget)
     name: str = "scripted"
     max_in_flight: int = 1

@@ -24,7 +24,7 @@ from onethinker.segmenters.base import MASK_BUDGET, ObjectMasks, Segmenter, cut_
 from onethinker.storage.strict_json import to_json
 from onethinker.tasks import Reading, find_task, read_response, task_of
 from onethinker.tasks.segmentation import Selection
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 
 if TYPE_CHECKING:
     import supervision as sv
@@ -167,20 +167,22 @@ class Thinker:
         cls,
         model: str,
         *,
-        wording: Wording | Path | None = None,
+        prompt_template: PromptTemplate | Path | None = None,
         budget: MediaBudget | None = None,
         settings: Path | None = None,
         sampling: SamplingParams | None = None,
     ) -> "Thinker":
         """Return a thinker for a hub id, a model folder, "tiny" or "http://host:8000/v1".
 
-        `wording` (or a TOML file with one) and `budget` replace those that the weights come with; `settings` is a model
-        folder whose own are taken, for a model that a server serves.
+        `prompt_template` (or a TOML file with one) and `budget` replace those that the weights come with; `settings` is
+        a model folder whose own are taken, for a model that a server serves.
 
         Raises: EngineError, ConfigError
         """
-        words = Wording.load(wording) if isinstance(wording, Path) else wording
-        return cls(load_engine(model, wording=words, budget=budget, settings=settings), sampling or SamplingParams())
+        words = PromptTemplate.load(prompt_template) if isinstance(prompt_template, Path) else prompt_template
+        return cls(
+            load_engine(model, prompt_template=words, budget=budget, settings=settings), sampling or SamplingParams()
+        )
 
     def ask(
         self,
@@ -203,7 +205,7 @@ class Thinker:
         clip = read_clip(media, self.engine.budget)
         decoded_s = time.perf_counter()
         sample = question_sample(clip, question, task=task, box=box, options=options)
-        request = build_request(sample, self.engine.wording, self.engine.budget)
+        request = build_request(sample, self.engine.prompt_template, self.engine.budget)
         built_s = time.perf_counter()
         [reply] = self.engine.complete([request], self.sampling)
         timing = Timing(decoded_s - started_s, built_s - decoded_s, time.perf_counter() - built_s)

@@ -18,7 +18,7 @@ from onethinker.storage.atomic import check_writable
 from onethinker.storage.folders import MODEL_FOLDER, RECIPE_FILE
 from onethinker.storage.strict_json import to_json
 from onethinker.tasks import all_tasks
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 from onethinker.training.state.run_folder import RunFolder
 
 CARD_FILE = "README.md"
@@ -107,7 +107,7 @@ def model_card(
     base = str(recipe.get("model", ""))
     return template.render(
         name=name,
-        **_python_words(settings.wording),
+        **_python_words(settings.prompt_template),
         budget=settings.budget,
         max_frames=min(settings.budget.max_frames, settings.budget.video_max_pixels // TOKEN_SIDE_PX**2),
         step=f"{1 / settings.budget.fps:g}",
@@ -121,15 +121,15 @@ def model_card(
     )
 
 
-def _python_words(wording: Wording) -> dict[str, Any]:
+def _python_words(prompt_template: PromptTemplate) -> dict[str, Any]:
     """Return what the card's Python needs to build the text of a question, as Python writes it: all tasks have their
     instructions.
     """
-    words = {task.statistics: wording.instructions.get(task.statistics, task.instructions) for task in all_tasks()}
+    words = {task.key: prompt_template.instructions.get(task.key, task.instructions) for task in all_tasks()}
     return {
-        "system": repr(wording.system),
-        "template": repr(wording.template),
-        "frame": repr(wording.frame),
+        "system": repr(prompt_template.system),
+        "template": repr(prompt_template.template),
+        "frame": repr(prompt_template.frame),
         "instructions": {repr(task): repr(text) for task, text in words.items()},
     }
 

@@ -28,7 +28,7 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("sigma", "sigma", ".3f"),
     ("KL", "kl", ".4f"),
     ("tokens", "answer_tokens", ".0f"),
-    ("cut", "cut_answers", ".0f"),
+    ("cut", "truncated_answers", ".0f"),
     ("dropped", "dropped_groups", ".0f"),
 )
 """What the table says of each task: heading, field of the journal, form."""
@@ -245,7 +245,7 @@ def _numbers(progress: Progress, width: int) -> "Text":
         ("loss", "loss", ".4f"),
         ("KL", "kl", ".4f"),
         ("entropy", "entropy", ".3f"),
-        ("clipped", "clipped_share", ".1%"),
+        ("clipped", "clip_fraction", ".1%"),
         ("grad", "grad_norm", ".3g"),
         ("rate", "learning_rate", ".2g"),
     )

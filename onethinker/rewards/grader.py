@@ -20,7 +20,7 @@ from onethinker.rewards.config import GRADERS, GradingSettings, RewardModelSetti
 from onethinker.rewards.judge import Judge
 from onethinker.rewards.polar import Polar
 from onethinker.storage.strict_json import json_line
-from onethinker.tasks import Grade, Profile, Task, grade_response, read_response, task_of
+from onethinker.tasks import Grade, RewardScheme, Task, grade_response, read_response, task_of
 from onethinker.tasks.grading import judged_grade
 
 Failure = Literal["grading_failed", "reward_failed"]
@@ -53,12 +53,12 @@ def open_answer_grader(settings: RewardModelSettings) -> AnswerGrader:
 class Grader:
     """Grades groups of answers in the background; what comes back is the same for any number of workers."""
 
-    def __init__(self, settings: GradingSettings, profile: Profile) -> None:
+    def __init__(self, settings: GradingSettings, reward_scheme: RewardScheme) -> None:
         """Ask the reward model, if there is one, for a first score; workers start with the first answer.
 
         Raises: EngineError: the reward model cannot be used.
         """
-        self.profile = profile
+        self.reward_scheme = reward_scheme
         self._workers = Workers(settings.workers, settings.seconds) if settings.workers else None
         self._model = open_answer_grader(settings.reward_model) if settings.reward_model is not None else None
         if self._model is not None:
@@ -99,7 +99,12 @@ class Grader:
                 scores = self._model.submit(sample.problem, sample.truth, list(answers.values()))
         grades = [self._grade(task, sample, response) for response in responses]
         return Grading(
-            task, self.profile, grades, scores, tuple(answers), self._model.name if self._model is not None else ""
+            task,
+            self.reward_scheme,
+            grades,
+            scores,
+            tuple(answers),
+            self._model.name if self._model is not None else "",
         )
 
     def _grade(self, task: Task[Any], sample: Sample, response: str) -> Future[Grade]:
@@ -110,12 +115,14 @@ class Grader:
                     "data_type": sample.data_type,
                     "truth": sample.truth,
                     "options": sample.options,
-                    "profile": self.profile,
+                    "reward_scheme": self.reward_scheme,
                     "response": response,
                 }
             )
         done: Future[Grade] = Future()
-        done.set_result(grade_response(response, sample.truth, task=task, options=sample.options, profile=self.profile))
+        done.set_result(
+            grade_response(response, sample.truth, task=task, options=sample.options, reward_scheme=self.reward_scheme)
+        )
         return done
 
 
@@ -124,7 +131,7 @@ class Grading:
     """A group whose grades are under way; `judged` are the places of the answers that the reward model was sent."""
 
     task: Task[Any]
-    profile: Profile
+    reward_scheme: RewardScheme
     grades: Sequence[Future[Grade]]
     scores: Future[list[float]] | None
     judged: tuple[int, ...]
@@ -145,7 +152,9 @@ class Grading:
             except EngineError as error:
                 return Ungraded("reward_failed", str(error))
             for place, score in zip(self.judged, scores, strict=True):
-                grades[place] = judged_grade(grades[place], score, task=self.task, profile=self.profile, by=self.model)
+                grades[place] = judged_grade(
+                    grades[place], score, task=self.task, reward_scheme=self.reward_scheme, by=self.model
+                )
         return tuple(grades)
 
 

@@ -24,7 +24,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             question["truth"],
             task=task,
             options=tuple(question["options"]),
-            profile=question["profile"],
+            reward_scheme=question["reward_scheme"],
         )
     except OneThinkerError as error:
         return {"error": [type(error).__name__, str(error)]}

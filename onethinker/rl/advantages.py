@@ -18,7 +18,9 @@ SMALLEST_STD = 1e-6
 """Added to a group's own standard deviation, so that equal rewards give advantages of zero."""
 
 
-def update_moments(state: EmaState, rewards_PG: Tensor, tasks: Sequence[str], *, decay: float) -> dict[str, Moments]:
+def update_moments(
+    state: EmaState, rewards_PG: Tensor, tasks: Sequence[str], *, ema_decay: float
+) -> dict[str, Moments]:
     """Return the state after a batch: each task in it moves towards the batch's mean and mean square.
 
     A task that is seen for the first time starts at the batch's values; a task that is not in the batch stays.
@@ -37,7 +39,9 @@ def update_moments(state: EmaState, rewards_PG: Tensor, tasks: Sequence[str], *,
         rewards = rewards_PG[[n for n, name in enumerate(tasks) if name == task]].double()
         m1, m2 = float(rewards.mean()), float(rewards.square().mean())
         if task in state:
-            m1, m2 = (decay * old + (1 - decay) * new for old, new in ((state[task].m1, m1), (state[task].m2, m2)))
+            m1, m2 = (
+                ema_decay * old + (1 - ema_decay) * new for old, new in ((state[task].m1, m1), (state[task].m2, m2))
+            )
         after[task] = Moments(m1, m2)
     return after
 
@@ -47,14 +51,14 @@ def ema_grpo(
     tasks: Sequence[str],
     state: EmaState,
     *,
-    decay: float = 0.99,
-    floor: float = 1e-3,
-    limit: float = 5.0,
+    ema_decay: float = 0.99,
+    min_sigma: float = 1e-3,
+    clip: float = 5.0,
     guard: Guard = "clip",
 ) -> tuple[Tensor, dict[str, Moments]]:
     """Return advantages (P, G) and the state after them: rewards centred in their group, divided by their task's sigma.
 
-    The state is updated first and then used. Sigma is at least `floor`. Advantages beyond ±`limit` are cut there
+    The state is updated first and then used. Sigma is at least `min_sigma`. Advantages beyond ±`clip` are cut there
     (`guard="clip"`), or their whole group is divided by its own standard deviation instead (`"group_std"`).
 
     Raises: ValueError: for a reward that is not finite.
@@ -65,14 +69,14 @@ def ema_grpo(
     >>> advantages, state
     (tensor([[ 1., -1.]]), {'math': Moments(m1=0.5, m2=0.5)})
     """
-    after = update_moments(state, rewards_PG, tasks, decay=decay)
-    sigma_P1 = torch.tensor([max(after[task].sigma, floor) for task in tasks], dtype=torch.float64)[:, None]
+    after = update_moments(state, rewards_PG, tasks, ema_decay=ema_decay)
+    sigma_P1 = torch.tensor([max(after[task].sigma, min_sigma) for task in tasks], dtype=torch.float64)[:, None]
     centred_PG = dr_grpo(rewards_PG.double())
     advantages_PG = centred_PG / sigma_P1
     if guard == "clip":
-        advantages_PG = advantages_PG.clamp(-limit, limit)
+        advantages_PG = advantages_PG.clamp(-clip, clip)
     else:
-        beyond_P1 = (advantages_PG.abs() > limit).any(1, keepdim=True)
+        beyond_P1 = (advantages_PG.abs() > clip).any(1, keepdim=True)
         advantages_PG = torch.where(beyond_P1, grpo(rewards_PG.double()), advantages_PG)
     return advantages_PG.to(rewards_PG.dtype), after
 
@@ -122,9 +126,9 @@ def _ema_grpo(
         rewards_PG,
         tasks,
         state,
-        decay=settings.decay,
-        floor=settings.floor,
-        limit=settings.limit,
+        ema_decay=settings.ema_decay,
+        min_sigma=settings.min_sigma,
+        clip=settings.clip,
         guard=settings.guard,
     )
 
@@ -135,7 +139,7 @@ def _within_groups(formula: Callable[[Tensor], Tensor]) -> AdvantageEstimator:
     def estimator(
         rewards_PG: Tensor, tasks: Sequence[str], state: EmaState, settings: AdvantageSettings
     ) -> tuple[Tensor, EmaState]:
-        after = update_moments(state, rewards_PG, tasks, decay=settings.decay)
+        after = update_moments(state, rewards_PG, tasks, ema_decay=settings.ema_decay)
         return formula(rewards_PG), after
 
     return estimator

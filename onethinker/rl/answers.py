@@ -62,7 +62,7 @@ def _shown(group: Sampled, budget: MediaBudget) -> dict[str, Any]:
     task = task_of(sample)
     clip = for_sheet(read_clip(sample.media[0], budget)) if sample.media else None
     return {
-        "task": task.statistics,
+        "task": task.key,
         "id": sample.id,
         "problem": sample.problem,
         "options": sample.options,

@@ -50,7 +50,7 @@ def collect(session: TrainingSession, recipe: RlRecipe, sampler: Sampler, grader
     Raises: ConfigError: with the tasks that gave no signal. DataError: a sample cannot be read, nor those that could
     stand in.
     """
-    wanted, cursor = recipe.rollout.prompts_per_step, session.progress.cursor
+    wanted, cursor = recipe.rollout.generation_batch_size, session.progress.cursor
     groups: dict[int, Group] = {}
     summaries: list[Summary] = []
     lost: list[LostGroup] = []
@@ -89,7 +89,7 @@ def drop_reason(accuracy: float, settings: RolloutSettings) -> Literal["all_wron
 def _check_signal(batch: Batch, settings: RolloutSettings, *, is_first: bool) -> None:
     """Raises: ConfigError: there are too few groups with a signal to go on."""
     kept = len(batch.with_signal)
-    if kept >= settings.prompts_per_step or (settings.unfilled == "smaller" and (kept or not is_first)):
+    if kept >= settings.generation_batch_size or (settings.unfilled == "smaller" and (kept or not is_first)):
         return
     reasons: dict[str, Counter[str]] = {}
     for summary in batch.summaries:
@@ -104,8 +104,8 @@ def _check_signal(batch: Batch, settings: RolloutSettings, *, is_first: bool) ->
     failure = f" Not graded: {batch.lost[-1].text}." if batch.lost else ""
     raise ConfigError(
         f"{kept or 'none'} of {len(batch.summaries) + len(batch.lost)} groups gave a signal,"
-        f" {settings.prompts_per_step} are needed. Tasks without any: {tasks or 'none'}.{failure} Train longer by SFT"
-        " first, choose other data, widen rollout.min_accuracy and rollout.max_accuracy, allow more"
+        f" {settings.generation_batch_size} are needed. Tasks without any: {tasks or 'none'}.{failure} Train"
+        " longer by SFT first, choose other data, widen rollout.min_accuracy and rollout.max_accuracy, allow more"
         ' rollout.max_refills, or go on with smaller batches by rollout.unfilled = "smaller"'
     )
 

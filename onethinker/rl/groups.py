@@ -79,12 +79,12 @@ def ask_groups(
     settings, tokenizer = recipe.rollout, session.processor.tokenizer
     params = SamplingParams(settings.max_new_tokens, settings.temperature)
     spelled, opening = spelled_tokens(tokenizer), answer_opening(session.processor)
-    for first in range(0, len(numbers), settings.prompts_at_once):
-        some = numbers[first : first + settings.prompts_at_once]
+    for first in range(0, len(numbers), settings.decode_batch_size):
+        some = numbers[first : first + settings.decode_batch_size]
         with session.clock.phase("data"):
             samples, requests = _read(session, recipe, some)
         with session.clock.phase("rollout"):
-            groups = sampler.sample(requests, params, settings.answers_per_prompt)
+            groups = sampler.sample(requests, params, settings.group_size)
         for number, sample, request, rollouts in zip(some, samples, requests, groups, strict=True):
             texts = tuple(
                 opening + tokenizer.decode(rollout.ids if rollout.truncated else rollout.ids[:-1])
@@ -92,7 +92,7 @@ def ask_groups(
             )
             with session.clock.phase("grading"):
                 grading = grader.submit(as_read(sample, spelled), [plain_text(text, spelled) for text in texts])
-            task = task_of(sample).statistics
+            task = task_of(sample).key
             yield AskedGroup(Group(number, task, sample, request.prompt, tuple(rollouts), texts, ()), grading)
 
 

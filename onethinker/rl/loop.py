@@ -45,7 +45,7 @@ def train_rl(
     estimator = find_estimator(recipe.advantage.algorithm)
     with Grader(recipe.grading, recipe.rewards) as grader:
         session = open_session(
-            recipe, folder, batch=recipe.rollout.prompts_per_step, allow_changes=allow_changes, on_check=on_check
+            recipe, folder, batch=recipe.rollout.generation_batch_size, allow_changes=allow_changes, on_check=on_check
         )
         return _train(session, recipe, open_sampler(session), grader, estimator, on_step)
 
@@ -64,9 +64,9 @@ def _train(
         started = time.perf_counter()
         with session.backend.unsharded():
             batch = collect(session, recipe, sampler, grader)
-        kept = batch.with_signal[: recipe.rollout.prompts_per_step]
+        kept = batch.with_signal[: recipe.rollout.generation_batch_size]
         rewards_PG = torch.tensor([group.rewards for group in kept], dtype=torch.float64).reshape(
-            -1, recipe.rollout.answers_per_prompt
+            -1, recipe.rollout.group_size
         )
         tasks = [group.task for group in kept]
         advantages_PG, ema = compute_advantages(estimator, rewards_PG, tasks, session.progress.ema, recipe.advantage)

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from onethinker.rl.reference import Reference
 from onethinker.tasks import all_tasks
-from onethinker.training.config import Aggregate, RlRecipe
+from onethinker.training.config import Reduction, RlRecipe
 from onethinker.training.metrics.task_rows import MEASURED
 from onethinker.training.packing.prefix_group import Tree
 from onethinker.training.packing.row import Row
 from onethinker.training.step import ScoredRow
 
-TASK_NUMBERS = {task.statistics: number for number, task in enumerate(all_tasks())}
+TASK_NUMBERS = {task.key: number for number, task in enumerate(all_tasks())}
 """The row of each task in what a loss measures, the same in every process."""
 
 
@@ -61,7 +61,7 @@ class PolicyLoss:
         if self.reference is not None:
             reference_S = self.reference(row)
             kl_S = kl_k3(logps_S, reference_S)
-        loss_S = loss_S + settings.kl * kl_S
+        loss_S = loss_S + settings.kl_coefficient * kl_S
         ratio_S = (logps_S - old_logps_S).detach().exp()
         clipped_S = ((ratio_S < 1 - settings.clip_low) | (ratio_S > 1 + settings.clip_high)).to(logps_S)
         loss = (loss_S * weights_S).sum()
@@ -87,7 +87,7 @@ class PolicyLoss:
             num_answers_in_row=row.num_answers,
             num_tokens=self.num_tokens,
             num_answers=self.num_answers,
-            aggregate=self.recipe.loss.aggregate,
+            reduction=self.recipe.loss.reduction,
             max_tokens=self.recipe.rollout.max_new_tokens,
         )
 
@@ -131,7 +131,7 @@ def token_weights(
     num_answers_in_row: int,
     num_tokens: int,
     num_answers: int,
-    aggregate: Aggregate,
+    reduction: Reduction,
     max_tokens: int,
 ) -> Tensor:
     """Return each token's share of the loss, so that the weighted sum over all rows of all processes is the mean asked
@@ -151,8 +151,8 @@ def token_weights(
     >>> token_weights(one, aggregate="constant_length", **two)
     tensor([0.0500, 0.0500, 0.0500])
     """
-    if aggregate == "sequence_mean":
+    if reduction == "sequence_mean":
         lengths_A = torch.bincount(answer_S, minlength=num_answers_in_row)
         return 1.0 / (lengths_A[answer_S] * num_answers)
-    divisor = num_tokens if aggregate == "token_mean" else max_tokens * num_answers
+    divisor = num_tokens if reduction == "token_mean" else max_tokens * num_answers
     return torch.full(answer_S.shape, 1.0 / divisor, device=answer_S.device)

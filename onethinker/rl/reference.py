@@ -24,7 +24,7 @@ def open_reference(session: TrainingSession, recipe: RlRecipe) -> Reference | No
 
     Under adapters that is the model itself without them, and no second copy.
     """
-    if recipe.loss.kl == 0:
+    if recipe.loss.kl_coefficient == 0:
         return None
     if recipe.lora is not None:
         start = session.model

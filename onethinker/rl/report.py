@@ -41,7 +41,7 @@ def step_row(
         loss=updated.loss,
         kl=updated.mean("kl"),
         entropy=updated.mean("entropy"),
-        clipped_share=updated.mean("clipped_share"),
+        clip_fraction=updated.mean("clip_fraction"),
         grad_norm=updated.grad_norm,
         updates=updated.updates,
         learning_rate=learning_rate(recipe.optimizer, step, recipe.steps),
@@ -77,7 +77,7 @@ def _tokens(
     )
     tokens: dict[Phase, int] = {"data": int(prompts), "rollout": int(prompts + answers), "grading": int(answers)}
     shared: dict[Phase, int] = {"rollout": int(saved)}
-    phases: tuple[Phase, ...] = ("reference", "update") if recipe.loss.kl else ("update",)
+    phases: tuple[Phase, ...] = ("reference", "update") if recipe.loss.kl_coefficient else ("update",)
     for phase in phases:
         tokens[phase], shared[phase] = updated.tokens, updated.shared_tokens
     return tokens, shared

@@ -1,13 +1,13 @@
 """The tasks: what each asks, how an answer is read, graded and drawn."""
 
-from onethinker.tasks.base import Profile, Score, Task
+from onethinker.tasks.base import RewardScheme, Score, Task
 from onethinker.tasks.grading import Grade, Reading, grade_response, max_reward, parse_truth, read_response
 from onethinker.tasks.registry import all_tasks, find_task, task_of
 
 __all__ = [
     "Grade",
-    "Profile",
     "Reading",
+    "RewardScheme",
     "Score",
     "Task",
     "all_tasks",

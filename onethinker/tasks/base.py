@@ -8,7 +8,7 @@ from typing import ClassVar, Generic, Literal, TypeVar
 from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box
 
-Profile = Literal["paper", "release"]
+RewardScheme = Literal["paper", "release"]
 DataType = Literal["image", "video"]
 A = TypeVar("A")
 
@@ -30,7 +30,7 @@ class Task(ABC, Generic[A]):
 
     problem_type: ClassVar[str]
     """The name in data files, lower case, e.g. "spatial grounding"."""
-    statistics: ClassVar[str]
+    key: ClassVar[str]
     """The name under which rewards are averaged: the problem type, with "/image" or "/video" for segmentation."""
     data_types: ClassVar[tuple[DataType, ...]] = ("image", "video")
     """What the question may be about."""
@@ -67,7 +67,7 @@ class Task(ABC, Generic[A]):
         return 0.5
 
     @abstractmethod
-    def score(self, answer: A, truth: A, profile: Profile) -> Score:
+    def score(self, answer: A, truth: A, reward_scheme: RewardScheme) -> Score:
         """Return how right an answer is, and a value for each of `metrics`."""
 
     def boxes(self, answer: A) -> Mapping[float, Box]:

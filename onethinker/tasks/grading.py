@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from onethinker.core.errors import AnswerError, DataError
 from onethinker.core.grammar import find_answer, parse_response, show
-from onethinker.tasks.base import Profile, Score, Task
+from onethinker.tasks.base import RewardScheme, Score, Task
 
 Part = Literal["format", "answer", "accuracy"]
 """What can be wrong: the tags, an answer that cannot be read, an answer that is not wholly right."""
@@ -20,7 +20,7 @@ REMEMBERED = 64
 class Grade:
     """What a response is worth and why.
 
-    `reward` follows the profile; `accuracy` (0 to 1), `format` (0 or 1) and `structure` (0 to 0.5) are its parts before
+    `reward` follows the reward scheme; `accuracy` (0 to 1), `format` (0 or 1) and `structure` (0 to 0.5) are its parts before
     weighting; `metrics` are what papers report; `problems` are the reasons why something was lost.
     """
 
@@ -87,7 +87,7 @@ def parse_truth(truth: str, task: Task[Any], options: tuple[str, ...] = ()) -> A
 
 
 def grade_response(
-    response: str, truth: str, *, task: Task[Any], options: tuple[str, ...] = (), profile: Profile = "paper"
+    response: str, truth: str, *, task: Task[Any], options: tuple[str, ...] = (), reward_scheme: RewardScheme = "paper"
 ) -> Grade:
     """Return the grade of any text whatsoever; `truth` is the inside of the reference answer block.
 
@@ -99,16 +99,18 @@ def grade_response(
     meant, reading = parse_truth(truth, task, options), read_response(response, task, options)
     problems = dict(reading.problems)
     has_answer, has_tags = "answer" not in problems, "format" not in problems
-    score = task.score(reading.answer, meant, profile) if has_answer else Score(0.0, dict.fromkeys(task.metrics, 0.0))
+    score = (
+        task.score(reading.answer, meant, reward_scheme) if has_answer else Score(0.0, dict.fromkeys(task.metrics, 0.0))
+    )
     if has_answer and score.accuracy < 1 - ROUNDING:
         problems["accuracy"] = f"{score.reason or f'{score.accuracy:.3g} of 1'}; the truth is {show(truth)}"
     has_form = has_answer or not task.structured
     structure = 0.0
     if has_tags and has_form:
         structure = task.structure(reading.answer, meant) if has_answer else 0.5
-    has_format = has_tags and (has_form or profile == "release")
+    has_format = has_tags and (has_form or reward_scheme == "release")
     return Grade(
-        reward=_reward(task, profile, accuracy=score.accuracy, has_format=has_format, structure=structure),
+        reward=_reward(task, reward_scheme, accuracy=score.accuracy, has_format=has_format, structure=structure),
         accuracy=score.accuracy,
         format=float(has_format),
         structure=structure,
@@ -117,7 +119,7 @@ def grade_response(
     )
 
 
-def judged_grade(grade: Grade, accuracy: float, *, task: Task[Any], profile: Profile, by: str) -> Grade:
+def judged_grade(grade: Grade, accuracy: float, *, task: Task[Any], reward_scheme: RewardScheme, by: str) -> Grade:
     """Return a grade whose accuracy somebody else has given: the reward follows, form and metrics stay as they are.
 
     `by` says who, and how; it becomes a problem of an answer that is not wholly right.
@@ -125,21 +127,23 @@ def judged_grade(grade: Grade, accuracy: float, *, task: Task[Any], profile: Pro
     problems: dict[Part, str] = {part: problem for part, problem in grade.problems.items() if part != "accuracy"}
     if accuracy < 1 - ROUNDING:
         problems["accuracy"] = f"{accuracy:.3g} of 1 by {by}"
-    reward = _reward(task, profile, accuracy=accuracy, has_format=bool(grade.format), structure=grade.structure)
+    reward = _reward(task, reward_scheme, accuracy=accuracy, has_format=bool(grade.format), structure=grade.structure)
     return replace(grade, reward=reward, accuracy=accuracy, problems=problems)
 
 
-def max_reward(task: Task[Any], profile: Profile) -> float:
+def max_reward(task: Task[Any], reward_scheme: RewardScheme) -> float:
     """Return the reward of a perfect response."""
-    return _reward(task, profile, accuracy=1.0, has_format=True, structure=0.5)
+    return _reward(task, reward_scheme, accuracy=1.0, has_format=True, structure=0.5)
 
 
 def _reasons(problems: dict[Part, str]) -> tuple[str, ...]:
     return tuple(f"{part}: {problem}" for part, problem in problems.items())
 
 
-def _reward(task: Task[Any], profile: Profile, *, accuracy: float, has_format: bool, structure: float) -> float:
+def _reward(
+    task: Task[Any], reward_scheme: RewardScheme, *, accuracy: float, has_format: bool, structure: float
+) -> float:
     """Return the whole reward. Source: paper, R = R_acc + R_format; release, onethinker_reward.py."""
-    if profile == "paper":
+    if reward_scheme == "paper":
         return task.terms * accuracy + has_format
     return 0.9 * accuracy + 0.1 * has_format + structure

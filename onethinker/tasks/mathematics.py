@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.drawing.draw import draw_caption
-from onethinker.tasks.base import Profile, Score, Task
+from onethinker.tasks.base import RewardScheme, Score, Task
 from onethinker.tasks.math.expressions import PERCENT, Expression, attached_unit, find_difference, fold_expression
 from onethinker.tasks.math.sandbox import MathSandbox, Verdict
 from onethinker.tasks.notation import without_space
@@ -44,7 +44,7 @@ class Mathematics(Task[str]):
     """A number or LaTeX; equality is decided in a process of its own that can be killed."""
 
     problem_type = "math"
-    statistics = problem_type
+    key = problem_type
     instructions = (
         "The answer is the final result alone: a number or an expression in LaTeX, without words, unit or working. "
         "Give a fraction or root in exact form unless the question asks for decimals."
@@ -80,7 +80,7 @@ class Mathematics(Task[str]):
             meant, said = _with_percent(meant), _with_percent(said)
         return self.sandbox.compare(meant.value, said.value)
 
-    def score(self, answer: str, truth: str, profile: Profile) -> Score:
+    def score(self, answer: str, truth: str, reward_scheme: RewardScheme) -> Score:
         """Return 1 for an expression equal to the reference, else 0; one that takes too long to compare is 0."""
         is_equal, problem = self.compare(answer, truth)
         return Score(float(is_equal), {"accuracy": float(is_equal)}, problem or "not equal")

@@ -11,7 +11,7 @@ from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.core.grammar import show
 from onethinker.drawing.draw import draw_caption
-from onethinker.tasks.base import Profile, Score, Task
+from onethinker.tasks.base import RewardScheme, Score, Task
 from onethinker.tasks.notation import fold_characters, undress
 
 LONGEST = 2000
@@ -123,7 +123,7 @@ class MultipleChoice(Task[str]):
     """One of the options, by its letter."""
 
     problem_type = "multiple choice"
-    statistics = problem_type
+    key = problem_type
     instructions = "Answer with the letter of the one option that is right, and nothing else."
     example = "B"
     metrics = ("accuracy",)
@@ -141,7 +141,7 @@ class MultipleChoice(Task[str]):
             raise AnswerError(f"expected one of the letters {', '.join(letters)}, got {letter}")
         return letter
 
-    def score(self, answer: str, truth: str, profile: Profile) -> Score:
+    def score(self, answer: str, truth: str, reward_scheme: RewardScheme) -> Score:
         """Return 1 for the right letter, else 0."""
         accuracy = float(answer == truth)
         return Score(accuracy, {"accuracy": accuracy})

@@ -10,7 +10,7 @@ from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.core.grammar import MAX_NUMBER_CHARS, show
 from onethinker.drawing.draw import draw_caption
-from onethinker.tasks.base import Profile, Score, Task
+from onethinker.tasks.base import RewardScheme, Score, Task
 from onethinker.tasks.notation import undress
 from onethinker.tasks.units import MULTIPLIERS, read_unit
 
@@ -119,7 +119,7 @@ class Numerical(Task[float]):
     """One number; there is no credit for a near miss."""
 
     problem_type = "numerical"
-    statistics = problem_type
+    key = problem_type
     instructions = "Answer with one number in digits, without words or unit."
     example = "12"
     metrics = ("accuracy",)
@@ -128,7 +128,7 @@ class Numerical(Task[float]):
         """Return the number, with its unit if it has one. Raises: AnswerError."""
         return parse_number(text)
 
-    def score(self, answer: float, truth: float, profile: Profile) -> Score:
+    def score(self, answer: float, truth: float, reward_scheme: RewardScheme) -> Score:
         """Return 1 where both numbers are the same to two decimals, and not in two different units, else 0."""
         accuracy = float(round(answer, 2) == round(truth, 2) and units_agree(answer, truth))
         return Score(accuracy, {"accuracy": accuracy})

@@ -8,7 +8,7 @@ import unicodedata
 from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.drawing.draw import draw_caption
-from onethinker.tasks.base import Profile, Score, Task
+from onethinker.tasks.base import RewardScheme, Score, Task
 
 LONGEST = 20_000
 """Characters; a dense page has 5,000."""
@@ -31,7 +31,7 @@ class Ocr(Task[str]):
     """A transcription, word by word; case and punctuation count."""
 
     problem_type = "ocr"
-    statistics = problem_type
+    key = problem_type
     instructions = "Answer with the text exactly as it is written in the picture or video, and nothing else."
     example = "No entry after 10 pm"
     metrics = ("1-WER",)
@@ -44,7 +44,7 @@ class Ocr(Task[str]):
             raise AnswerError(f"expected at most {LONGEST} characters, got {len(text)}")
         return text.strip()
 
-    def score(self, answer: str, truth: str, profile: Profile) -> Score:
+    def score(self, answer: str, truth: str, reward_scheme: RewardScheme) -> Score:
         """Return 1 − word error rate."""
         accuracy = word_accuracy(answer, truth)
         return Score(accuracy, {"1-WER": accuracy})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.drawing.draw import draw_caption
-from onethinker.tasks.base import Profile, Score, Task
+from onethinker.tasks.base import RewardScheme, Score, Task
 
 if TYPE_CHECKING:
     from rouge_score.rouge_scorer import RougeScorer
@@ -46,7 +46,7 @@ class OpenEnded(Task[str]):
     """Free text; captions of pictures and videos too."""
 
     problem_type = "open-ended"
-    statistics = problem_type
+    key = problem_type
     instructions = "Answer in plain sentences, and say no more than was asked for."
     example = "A red ball rolls across the floor and hits a blue box."
     metrics = tuple(KINDS)
@@ -60,7 +60,7 @@ class OpenEnded(Task[str]):
             raise AnswerError(f"expected at most {LONGEST} characters, got {len(text)}")
         return text.strip()
 
-    def score(self, answer: str, truth: str, profile: Profile) -> Score:
+    def score(self, answer: str, truth: str, reward_scheme: RewardScheme) -> Score:
         """Return the three ROUGE values, and their mean as the accuracy."""
         values = rouge(answer, truth)
         return Score(sum(values.values()) / len(values), values)

@@ -60,8 +60,8 @@ def all_tasks() -> tuple[Task[Any], ...]:
 
 def _shared(first: type[Task[Any]], second: type[Task[Any]]) -> str:
     """Return what two tasks may not have in common and do, "" for nothing."""
-    if first.statistics == second.statistics:
-        return f"the statistics name {first.statistics!r}"
+    if first.key == second.key:
+        return f"the task key {first.key!r}"
     both = set(first.data_types) & set(second.data_types)
     if first.problem_type == second.problem_type and both:
         return f"the problem type {first.problem_type!r} for {' and '.join(sorted(both))}"
@@ -71,7 +71,7 @@ def _shared(first: type[Task[Any]], second: type[Task[Any]]) -> str:
 def find_task(problem_type: str, data_type: str) -> Task[Any]:
     """Return the task of a problem type and of what it is asked about ("image" or "video"), in any case.
 
-    >>> find_task("Spatial Grounding", "image").statistics
+    >>> find_task("Spatial Grounding", "image").key
     'spatial grounding'
 
     Raises: DataError

@@ -5,7 +5,7 @@
 
 from onethinker.core.frames import Clip
 from onethinker.drawing.draw import draw_caption
-from onethinker.tasks.base import Profile, Score, Task
+from onethinker.tasks.base import RewardScheme, Score, Task
 from onethinker.tasks.numerical import parse_number, units_agree
 
 TOLERANCES = tuple(twentieths / 20 for twentieths in range(1, 11))
@@ -30,7 +30,7 @@ class Regression(Task[float]):
     """One number, graded by mean relative accuracy."""
 
     problem_type = "regression"
-    statistics = problem_type
+    key = problem_type
     instructions = (
         "Answer with your best estimate as one number in digits, in the unit that the question asks for, without words"
         " or unit."
@@ -42,7 +42,7 @@ class Regression(Task[float]):
         """Return the number. Raises: AnswerError."""
         return parse_number(text)
 
-    def score(self, answer: float, truth: float, profile: Profile) -> Score:
+    def score(self, answer: float, truth: float, reward_scheme: RewardScheme) -> Score:
         """Return the mean relative accuracy; nothing where both are in different units."""
         accuracy = mean_relative_accuracy(answer, truth) if units_agree(answer, truth) else 0.0
         return Score(accuracy, {"MRA": accuracy})

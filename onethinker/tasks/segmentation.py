@@ -14,7 +14,7 @@ from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box, Point, box_iou, mean_distance
 from onethinker.core.grammar import as_box, as_points, as_second, parse_fields
 from onethinker.drawing.draw import NEGATIVE_COLOR, POSITIVE_COLOR, draw_around, draw_box, draw_points
-from onethinker.tasks.base import Profile, Score, Task, recalls
+from onethinker.tasks.base import RewardScheme, Score, Task, recalls
 
 NUM_POINTS = 3
 """Points of either kind. Source: paper."""
@@ -52,7 +52,7 @@ class _Segmentation(Task[Selection]):
     release_weights: ClassVar[Mapping[str, float]]
     """What each part counts in the release; the paper counts all the same."""
 
-    def score(self, answer: Selection, truth: Selection, profile: Profile) -> Score:
+    def score(self, answer: Selection, truth: Selection, reward_scheme: RewardScheme) -> Score:
         """Return the mean of the parts; the release weighs them, and its time kernel is another.
 
         The metrics are the box IoU, whether it reaches 0.5, and how close points and time are; `mask_metrics` measures
@@ -60,7 +60,7 @@ class _Segmentation(Task[Selection]):
         """
         parts = closeness(answer, truth)
         metrics = {**{name: parts[name] for name in self.release_weights}, **recalls(parts["IoU"], 0.5)}
-        if profile == "paper":
+        if reward_scheme == "paper":
             return Score(sum(parts[name] for name in self.release_weights) / self.terms, metrics)
         parts["time"] = math.exp(-abs(answer.time_s - truth.time_s) / RELEASE_TIME_SCALE_S)
         return Score(sum(weight * parts[name] for name, weight in self.release_weights.items()), metrics)
@@ -73,7 +73,7 @@ class _Segmentation(Task[Selection]):
 class ImageSegmentation(_Segmentation):
     """Box and points in one picture."""
 
-    statistics = "segmentation/image"
+    key = "segmentation/image"
     data_types = ("image",)
     instructions = f'Answer with one JSON object: {{"boxes": [x1, y1, x2, y2], {_POINTS}}}. {_PLACES}'
     example = (
@@ -96,7 +96,7 @@ class ImageSegmentation(_Segmentation):
 class VideoSegmentation(_Segmentation):
     """Box and points at one moment of a video."""
 
-    statistics = "segmentation/video"
+    key = "segmentation/video"
     data_types = ("video",)
     instructions = (
         f'Answer with one JSON object: {{"time": t, "boxes": [x1, y1, x2, y2], {_POINTS}}}. t is one moment, in seconds'

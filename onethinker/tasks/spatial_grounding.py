@@ -9,14 +9,14 @@ from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box, box_iou
 from onethinker.core.grammar import as_box, parse_fields
 from onethinker.drawing.draw import draw_box
-from onethinker.tasks.base import Profile, Score, Task, recalls
+from onethinker.tasks.base import RewardScheme, Score, Task, recalls
 
 
 class SpatialGrounding(Task[Box]):
     """One box in one picture."""
 
     problem_type = "spatial grounding"
-    statistics = problem_type
+    key = problem_type
     data_types = ("image",)
     instructions = (
         'Answer with one JSON object: {"boxes": [x1, y1, x2, y2]}. The box encloses the object tightly: x1, y1 is its'
@@ -31,7 +31,7 @@ class SpatialGrounding(Task[Box]):
         """Return the box. Raises: AnswerError."""
         return as_box(parse_fields(text, "boxes")["boxes"], "'boxes'")
 
-    def score(self, answer: Box, truth: Box, profile: Profile) -> Score:
+    def score(self, answer: Box, truth: Box, reward_scheme: RewardScheme) -> Score:
         """Return the IoU, and whether it reaches 0.5."""
         iou = box_iou(answer, truth)
         return Score(iou, {"IoU": iou, **recalls(iou, 0.5)})

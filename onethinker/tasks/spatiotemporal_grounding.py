@@ -13,7 +13,7 @@ from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box, Span, box_iou, span_iou
 from onethinker.core.grammar import as_numbered_boxes, as_span, parse_fields
 from onethinker.drawing.draw import draw_span, draw_track
-from onethinker.tasks.base import Profile, Score, Task, recalls
+from onethinker.tasks.base import RewardScheme, Score, Task, recalls
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class SpatiotemporalGrounding(Task[Tube]):
     """One span of one video, with a box a second."""
 
     problem_type = "spatial-temporal grounding"
-    statistics = problem_type
+    key = problem_type
     data_types = ("video",)
     instructions = (
         'Answer with one JSON object: {"time": [start, end], "boxes": {"<second>": [x1, y1, x2, y2], ...}}. start and'
@@ -58,7 +58,7 @@ class SpatiotemporalGrounding(Task[Tube]):
         """Return 0.25 for the form and up to 0.25 for the share of the truth's seconds that have a box."""
         return 0.25 + 0.25 * len(answer.boxes.keys() & truth.boxes.keys()) / len(truth.boxes)
 
-    def score(self, answer: Tube, truth: Tube, profile: Profile) -> Score:
+    def score(self, answer: Tube, truth: Tube, reward_scheme: RewardScheme) -> Score:
         """Return the mean of tIoU and sIoU; the release takes sIoU over the common seconds only.
 
         The metrics are tIoU, the paper's sIoU (common seconds), whether they reach 0.5, and the literature's vIoU (all
@@ -73,7 +73,7 @@ class SpatiotemporalGrounding(Task[Tube]):
             "vIoU": union,
             **recalls(union, 0.3, 0.5, name="vIoU"),
         }
-        return Score((tiou + (union if profile == "paper" else common)) / 2, metrics)
+        return Score((tiou + (union if reward_scheme == "paper" else common)) / 2, metrics)
 
     def boxes(self, answer: Tube) -> Mapping[float, Box]:
         """Return the boxes by second."""

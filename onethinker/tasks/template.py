@@ -10,11 +10,11 @@ from onethinker.core.sample import Sample
 from onethinker.tasks import task_of
 
 
-class Wording(BaseModel):
+class PromptTemplate(BaseModel):
     """How a sample becomes the text of one user message.
 
     `template` may use {question}, {options}, {frame} and {instructions}; `instructions` replaces a task's own wording
-    by statistics name ("tracking", "segmentation/video", …). `system` is a system message, absent by default.
+    by task key ("tracking", "segmentation/video", …). `system` is a system message, absent by default.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,12 +39,12 @@ class Wording(BaseModel):
         return template
 
     @classmethod
-    def load(cls, path: Path) -> "Wording":
-        """Return the wording that a TOML file holds. Raises: ConfigError."""
+    def load(cls, path: Path) -> "PromptTemplate":
+        """Return the prompt template that a TOML file holds. Raises: ConfigError."""
         try:
             return cls.model_validate(tomllib.loads(path.read_text()))
         except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
-            raise ConfigError(f"{path}: not a wording file: {error}") from error
+            raise ConfigError(f"{path}: not a prompt template: {error}") from error
 
     def text(self, sample: Sample) -> str:
         """Return the complete text of the user message for a sample, media not included."""
@@ -54,5 +54,5 @@ class Wording(BaseModel):
             question=sample.problem,
             options=options,
             frame=self.frame,
-            instructions=self.instructions.get(task.statistics, task.instructions),
+            instructions=self.instructions.get(task.key, task.instructions),
         )

@@ -7,14 +7,14 @@ from onethinker.core.frames import Clip
 from onethinker.core.geometry import Span, span_iou
 from onethinker.core.grammar import as_span, parse_fields
 from onethinker.drawing.draw import draw_span
-from onethinker.tasks.base import Profile, Score, Task, recalls
+from onethinker.tasks.base import RewardScheme, Score, Task, recalls
 
 
 class TemporalGrounding(Task[Span]):
     """One span of one video."""
 
     problem_type = "temporal grounding"
-    statistics = problem_type
+    key = problem_type
     data_types = ("video",)
     instructions = (
         'Answer with one JSON object: {"time": [start, end]}. Both are seconds from the start of the video, decimals'
@@ -28,7 +28,7 @@ class TemporalGrounding(Task[Span]):
         """Return the span. Raises: AnswerError."""
         return as_span(parse_fields(text, "time")["time"], "'time'")
 
-    def score(self, answer: Span, truth: Span, profile: Profile) -> Score:
+    def score(self, answer: Span, truth: Span, reward_scheme: RewardScheme) -> Score:
         """Return the tIoU, and whether it reaches 0.3, 0.5 and 0.7."""
         tiou = span_iou(answer, truth)
         return Score(tiou, {"tIoU": tiou, **recalls(tiou, 0.3, 0.5, 0.7)})

@@ -11,7 +11,7 @@ from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box, box_iou
 from onethinker.core.grammar import as_numbered_boxes, parse_fields
 from onethinker.drawing.draw import draw_track
-from onethinker.tasks.base import Profile, Score, Task, recalls
+from onethinker.tasks.base import RewardScheme, Score, Task, recalls
 
 MAX_KEY = 32
 """The last key an answer may have: the first 32 seconds are tracked. Source: paper, GOT-10k evaluation."""
@@ -28,7 +28,7 @@ class Tracking(Task[Track]):
     """One box a second."""
 
     problem_type = "tracking"
-    statistics = problem_type
+    key = problem_type
     data_types = ("video",)
     instructions = (
         'Answer with one JSON object: {"boxes": {"1": [x1, y1, x2, y2], "2": [x1, y1, x2, y2], ...}}. Key "1" is'
@@ -52,7 +52,7 @@ class Tracking(Task[Track]):
         """Return 0.25 for the form and up to 0.25 for the share of the truth's seconds that have a box."""
         return 0.25 + 0.25 * len(answer.boxes.keys() & truth.boxes.keys()) / len(truth.boxes)
 
-    def score(self, answer: Track, truth: Track, profile: Profile) -> Score:
+    def score(self, answer: Track, truth: Track, reward_scheme: RewardScheme) -> Score:
         """Return the mean IoU over the truth's seconds, and whether it reaches 0.3, 0.5 and 0.7."""
         overlap = average_overlap(answer, truth)
         return Score(overlap, {"AO": overlap, **recalls(overlap, 0.3, 0.5, 0.7)})

@@ -19,7 +19,7 @@ from onethinker.rewards.config import GradingSettings
 
 R = TypeVar("R", bound="Recipe")
 Guard = Literal["clip", "group_std"]
-Aggregate = Literal["token_mean", "sequence_mean", "constant_length"]
+Reduction = Literal["token_mean", "sequence_mean", "constant_length"]
 BUILT_IN_ESTIMATORS = ("ema_grpo", "grpo", "dr_grpo", "rloo")
 ESTIMATORS_GROUP = "onethinker.estimators"
 """The group of entry points under which other packages offer advantage estimators."""
@@ -336,15 +336,15 @@ class SftRecipe(Recipe):
 class RolloutSettings(Settings):
     """How answers are sampled."""
 
-    prompts_per_step: int = Field(128, ge=1)
+    generation_batch_size: int = Field(128, ge=1)
     """Groups in one batch, over all processes."""
-    answers_per_prompt: int = Field(8, ge=2)
+    group_size: int = Field(8, ge=2)
     """G, the size of a group."""
     max_new_tokens: int = Field(4096, ge=1)
     """An answer that has not ended by then is cut, and graded as it is."""
     temperature: float = Field(1.0, gt=0)
     """Divides the logits before a token is drawn, and wherever an answer's probability is computed."""
-    prompts_at_once: int = Field(8, ge=1)
+    decode_batch_size: int = Field(8, ge=1)
     """Groups that a process decodes together."""
     min_accuracy: float = 0.01
     """Groups whose mean accuracy is not above this are dropped: all their answers are wrong."""
@@ -372,11 +372,11 @@ class AdvantageSettings(Settings):
     """ema_grpo, its relatives grpo, dr_grpo and rloo for comparison, or an estimator of another package by the name of
     its entry point in the group onethinker.estimators.
     """
-    decay: float = Field(0.99, ge=0, lt=1)
+    ema_decay: float = Field(0.99, ge=0, lt=1)
     """Beta of the moving averages."""
-    floor: float = Field(1e-3, gt=0)
+    min_sigma: float = Field(1e-3, gt=0)
     """Smallest sigma."""
-    limit: float = Field(5.0, gt=0)
+    clip: float = Field(5.0, gt=0)
     """Advantages beyond it are treated by the guard."""
     guard: Guard = "clip"
     """clip (the paper), or group_std (the released code)."""
@@ -402,9 +402,9 @@ class LossSettings(Settings):
     """The policy ratio is clipped below 1 less this."""
     clip_high: float = Field(0.2, gt=0)
     """The policy ratio is clipped above 1 plus this."""
-    kl: float = Field(0.01, ge=0)
+    kl_coefficient: float = Field(0.01, ge=0)
     """Weight of the k3 divergence from the model that RL started with; 0 keeps no copy of it."""
-    aggregate: Aggregate = "token_mean"
+    reduction: Reduction = "token_mean"
     """token_mean, sequence_mean as in the paper's equation 12, or constant_length, which divides by answers times
     max_new_tokens.
     """
@@ -416,7 +416,7 @@ class RlRecipe(Recipe):
     """Multi-task reinforcement learning with verifiable rewards."""
 
     rewards: Literal["paper", "release"] = "paper"
-    """The reward profile."""
+    """The reward scheme."""
     rollout: RolloutSettings = RolloutSettings()
     """How answers are sampled."""
     grading: GradingSettings = GradingSettings()

@@ -18,7 +18,7 @@ from onethinker.inference.chat import plain_text, spelled_tokens
 from onethinker.inference.encode import answer_opening, encode_requests, request_about
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 from onethinker.training.packing.prefix_group import Prompt, split_prompts
 from onethinker.training.parallel.collectives import Collectives
 
@@ -35,7 +35,7 @@ class DataSource:
     mixture: Mixture
     model: Any
     processor: Any
-    wording: Wording
+    prompt_template: PromptTemplate
     budget: MediaBudget
     max_corrupt_share: float
     collectives: Collectives
@@ -68,7 +68,7 @@ class DataSource:
                     {medium: read_clip(medium, self.budget) for medium in sample.media if medium not in opened}
                 )
                 media = tuple(opened[medium] for medium in sample.media)
-                return sample, request_about(sample, media, self.wording, seed=seed)
+                return sample, request_about(sample, media, self.prompt_template, seed=seed)
             except MediaError as error:
                 self.skipped.append({"number": index, "id": sample.id, "reason": str(error)})
         tried = [skipped for skipped in self.skipped if skipped["number"] == index]

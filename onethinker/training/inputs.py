@@ -9,7 +9,7 @@ from onethinker.core.errors import DataError
 from onethinker.data.mixture import Mixture
 from onethinker.data.validate import SHOWN, Checked, Problem, check_files
 from onethinker.media.budget import MediaBudget
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 from onethinker.training.config import Recipe, RlRecipe
 from onethinker.training.lengths import Length, Lengths
 
@@ -67,13 +67,15 @@ def unused_weights(data: Mixture) -> list[str]:
     return [f"data.weights: {', '.join(data.unused)} left out, because the files have no sample of them"]
 
 
-def measure(recipe: Recipe, checked: Checked, *, processor: Any, wording: Wording, budget: MediaBudget) -> Lengths:
+def measure(
+    recipe: Recipe, checked: Checked, *, processor: Any, prompt_template: PromptTemplate, budget: MediaBudget
+) -> Lengths:
     """Return the lengths of records that have been checked, as a recipe would train on them."""
     return Lengths(
         [record.sample for record in checked.records],
         checked.headers,
         processor=processor,
-        wording=wording,
+        prompt_template=prompt_template,
         budget=budget,
         max_new_tokens=new_tokens(recipe),
     )

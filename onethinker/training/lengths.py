@@ -24,7 +24,7 @@ from onethinker.media.headers import Header, scanned_cost
 from onethinker.media.reading import read_clip
 from onethinker.media.sizing import Cost, count_tokens, image_cost, video_cost
 from onethinker.media.videos import MAX_DURATION_S
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 
 AT_ONCE = 256
 """Texts that are tokenized in one call."""
@@ -60,11 +60,11 @@ class Lengths:
         headers: Mapping[Path, Header],
         *,
         processor: Any,
-        wording: Wording,
+        prompt_template: PromptTemplate,
         budget: MediaBudget,
         max_new_tokens: int | None,
     ) -> None:
-        self.samples, self._headers, self._budget, self._wording = samples, headers, budget, wording
+        self.samples, self._headers, self._budget, self._wording = samples, headers, budget, prompt_template
         self._processor, self._spelled, self._max_new_tokens = (
             processor,
             spelled_tokens(processor.tokenizer),

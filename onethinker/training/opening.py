@@ -69,15 +69,15 @@ def open_session(
     model = _prepare(loaded.model.to(collectives.device), recipe, past.start.checkpoint)
     backend = kind.wrap(model, recipe)
     progress = past.restore(backend)
-    processor, wording, budget = loaded.processor, loaded.wording, recipe.budget or loaded.budget
+    processor, prompt_template, budget = loaded.processor, loaded.prompt_template, recipe.budget or loaded.budget
     inputs = Inputs()
     if collectives.is_main:
-        lengths = measure(recipe, past.checked, processor=processor, wording=wording, budget=budget)
+        lengths = measure(recipe, past.checked, processor=processor, prompt_template=prompt_template, budget=budget)
         inputs = choose_inputs(recipe, past.checked, lengths)
     inputs = collectives.from_main(inputs)
     mixture = open_mixture(recipe, inputs)
     clock = Stopwatch(torch.cuda.synchronize if collectives.device.type == "cuda" else None)
-    outputs = Outputs(recipe, past.folder, backend, collectives, processor, wording, budget, clock)
+    outputs = Outputs(recipe, past.folder, backend, collectives, processor, prompt_template, budget, clock)
     # Only now is anything written: a recipe that cannot start leaves no folder behind.
     if collectives.is_main:
         past.begin(outputs, progress)
@@ -91,7 +91,7 @@ def open_session(
         recipe,
         collectives,
         backend,
-        DataSource(mixture, model, processor, wording, budget, recipe.data.max_corrupt_share, collectives),
+        DataSource(mixture, model, processor, prompt_template, budget, recipe.data.max_corrupt_share, collectives),
         Optimization(recipe, backend, collectives, progress.streak),
         outputs,
         clock,

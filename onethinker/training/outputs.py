@@ -13,7 +13,7 @@ from onethinker.families.folder import ModelSettings, save_model
 from onethinker.inference.loading import load_local
 from onethinker.media.budget import MediaBudget
 from onethinker.storage.folders import MODEL_FOLDER, OPTIMIZER_FILE, PROGRESS_FILE
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 from onethinker.training.config import Recipe
 from onethinker.training.metrics.bad_steps import BadStep
 from onethinker.training.metrics.stopwatch import Stopwatch
@@ -37,7 +37,7 @@ class Outputs:
     backend: ParallelBackend
     collectives: Collectives
     processor: Any
-    wording: Wording
+    prompt_template: PromptTemplate
     budget: MediaBudget
     clock: Stopwatch
     trackers: Trackers | None = None
@@ -46,10 +46,10 @@ class Outputs:
     def settings(self) -> ModelSettings:
         """What is written beside the weights; of adapters also which model they belong to."""
         if self.recipe.lora is None:
-            return ModelSettings(wording=self.wording, budget=self.budget)
+            return ModelSettings(prompt_template=self.prompt_template, budget=self.budget)
         folder = Path(self.recipe.model).expanduser()
         base = str(folder.resolve()) if folder.is_dir() else self.recipe.model
-        return ModelSettings(wording=self.wording, budget=self.budget, base=base, seed=self.recipe.seed)
+        return ModelSettings(prompt_template=self.prompt_template, budget=self.budget, base=base, seed=self.recipe.seed)
 
     def record(self, row: dict[str, Any], on_step: OnStep | None) -> None:
         """Put a row into the journal and tell trackers and whoever watches."""
@@ -83,7 +83,7 @@ class Outputs:
             if self.recipe.lora is not None:
                 last = self.folder.checkpoints.all()[-1] / MODEL_FOLDER
                 model, weights = load_local(str(last), device="cpu", dtype=self.recipe.weights_dtype).model, None
-            settings = ModelSettings(wording=self.wording, budget=self.budget)
+            settings = ModelSettings(prompt_template=self.prompt_template, budget=self.budget)
             with self.folder.writing_model() as folder:
                 save_model(folder, model, self.processor, settings=settings, state=weights)
         self.collectives.wait()

@@ -87,9 +87,9 @@ def plan_batch(recipe: Recipe, budget: MediaBudget, processes: int, longest: Len
     if isinstance(recipe, RlRecipe):
         settings, updates = recipe.rollout, recipe.loss.updates_per_batch
         name, prompts, answers, answer_tokens = (
-            "rollout.prompts_per_step",
-            settings.prompts_per_step,
-            settings.answers_per_prompt,
+            "rollout.generation_batch_size",
+            settings.generation_batch_size,
+            settings.group_size,
             settings.max_new_tokens,
         )
     else:
@@ -175,13 +175,13 @@ def estimate_memory(
         terms.append(Term("weights in use", ALWAYS, total * used, f"{what}: {total:,} parameters x {used} bytes"))
     terms += _activations(recipe, counts, widths, batch, used)
     if isinstance(recipe, RlRecipe):
-        if recipe.loss.kl and recipe.lora is None:
+        if recipe.loss.kl_coefficient and recipe.lora is None:
             terms.append(
                 Term(
                     "reference model",
                     ALWAYS,
                     total * used,
-                    f"{total:,} parameters x {used} bytes; 0 with loss.kl = 0 or with lora",
+                    f"{total:,} parameters x {used} bytes; 0 with loss.kl_coefficient = 0 or with lora",
                 )
             )
         terms.append(_cache(recipe, widths, batch, used))
@@ -230,7 +230,7 @@ def _activations(recipe: Recipe, counts: Mapping[Part, Count], widths: Widths, b
 
 
 def _cache(recipe: RlRecipe, widths: Widths, batch: Batch, used: int) -> Term:
-    prompts = min(recipe.rollout.prompts_at_once, batch.prompts_per_process)
+    prompts = min(recipe.rollout.decode_batch_size, batch.prompts_per_process)
     answers, each = batch.answers * batch.answer_tokens * CACHE_ROOM, 2 * widths.layers * widths.keys * used
     formula = (
         f"{prompts} prompts x ({batch.prompt_tokens:,} tokens + {batch.answers} answers x {batch.answer_tokens:,} x"
@@ -281,7 +281,7 @@ class Plan:
         batch, recipe = self.batch, self.recipe
         share = f"{batch.prompts_per_process} on each of {batch.processes} processes"
         if isinstance(recipe, RlRecipe):
-            once = min(recipe.rollout.prompts_at_once, batch.prompts_per_process)
+            once = min(recipe.rollout.decode_batch_size, batch.prompts_per_process)
             step = (
                 f"{batch.prompts} prompts x {batch.answers} answers = {batch.prompts * batch.answers:,} answers in"
                 f" {batch.updates} update{'s' * (batch.updates > 1)}; {share}, {once} decoded at once"

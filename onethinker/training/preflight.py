@@ -43,14 +43,18 @@ def check_start(
     folder.check_free()
     check_share(samples_of(recipe), processes)
     # A run that goes on has its weights in its checkpoint; it needs the model again below adapters and as a reference.
-    if not folder.checkpoints.all() or recipe.lora is not None or (isinstance(recipe, RlRecipe) and recipe.loss.kl):
+    if (
+        not folder.checkpoints.all()
+        or recipe.lora is not None
+        or (isinstance(recipe, RlRecipe) and recipe.loss.kl_coefficient)
+    ):
         check_model(recipe.model)
 
 
 def samples_of(recipe: Recipe) -> int:
     """Return how many samples or prompts a step has."""
     if isinstance(recipe, RlRecipe):
-        return recipe.rollout.prompts_per_step
+        return recipe.rollout.generation_batch_size
     assert isinstance(recipe, SftRecipe)
     return recipe.batch_size
 

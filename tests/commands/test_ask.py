@@ -113,7 +113,7 @@ def test_ask_takes_the_words_from_a_file(photo, serve, tmp_path):
             "spatial grounding",
             "--model",
             address,
-            "--wording",
+            "--prompt-template",
             tmp_path / "words.toml",
         )
         == 0
@@ -145,7 +145,7 @@ def test_ask_runs_on_the_tiny_model_without_a_download(photo, capsys):
         (("absent.png", "What?", "--model", "tiny"), "absent.png"),
         (("{photo}", "What?", "--model", "tiny", "--task", "juggling"), "juggling"),
         (("{photo}", "What?", "--model", "/no/such/model"), "/no/such/model"),
-        (("{photo}", "What?", "--model", "tiny", "--wording", "absent.toml"), "absent.toml"),
+        (("{photo}", "What?", "--model", "tiny", "--prompt-template", "absent.toml"), "absent.toml"),
         (
             ("{photo}", "What?", "--model", "tiny", "--box", "9", "9", "1", "1", "--task", "spatial grounding"),
             "thousandths",
@@ -157,7 +157,7 @@ def test_ask_runs_on_the_tiny_model_without_a_download(photo, capsys):
         (("{photo}", "What?", "--model", "tiny", "--box", "0", "0", "nan", "9"), "thousandths"),
         (("{photo}", "When?", "--model", "tiny", "--task", "tracking"), "data_type of 'tracking' must be video"),
     ],
-    ids=["file", "task", "model", "wording", "box", "box from 0 to 1", "box of no number", "picture"],
+    ids=["file", "task", "model", "prompt_template", "box", "box from 0 to 1", "box of no number", "picture"],
 )
 def test_bad_input_leaves_with_1_and_names_the_fault(photo, capsys, arguments, complaint):
     assert run("ask", *(argument.format(photo=photo) for argument in arguments)) == 1

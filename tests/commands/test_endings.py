@@ -25,10 +25,10 @@ ENDS_WITHIN_S = 10.0
 STARTS_WITHIN_S = 300.0
 SMALL_SFT = ("save_every=1", "batch_size=2", "max_row_tokens=256", "optimizer.kind=adamw")
 SMALL_RL = (
-    "rollout.prompts_per_step=2",
+    "rollout.generation_batch_size=2",
     "rollout.min_accuracy=-1",
     "rollout.max_new_tokens=8",
-    "rollout.answers_per_prompt=2",
+    "rollout.group_size=2",
 )
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGKILL: -signal.SIGKILL}
 

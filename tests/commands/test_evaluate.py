@@ -206,9 +206,14 @@ def test_other_weights_are_asked_in_the_words_of_their_file(tmp_path):
         "--output",
         tmp_path / "runs",
     )
-    assert run(*arguments, "--wording", words, "--max-new-tokens", 4) == 0
-    wording = json.loads((tmp_path / "runs/charades_sta/settings.json").read_text())["settings"]["wording"]
-    assert (wording["system"], wording["instructions"]) == ("Think first.", {"temporal grounding": "Say when."})
+    assert run(*arguments, "--prompt-template", words, "--max-new-tokens", 4) == 0
+    prompt_template = json.loads((tmp_path / "runs/charades_sta/settings.json").read_text())["settings"][
+        "prompt_template"
+    ]
+    assert (prompt_template["system"], prompt_template["instructions"]) == (
+        "Think first.",
+        {"temporal grounding": "Say when."},
+    )
 
 
 @pytest.mark.parametrize("model", ["tiny", "server"])

@@ -51,7 +51,7 @@ def test_the_release_profile_weighs_differently(tmp_path):
     assert right["grade"]["reward"] == 1.5
 
 
-@pytest.mark.parametrize("task", all_tasks(), ids=lambda task: task.statistics)
+@pytest.mark.parametrize("task", all_tasks(), ids=lambda task: task.key)
 def test_every_task_is_graded(tmp_path, task):
     truth = task.example
     record = {"problem_type": task.problem_type.upper(), "data_type": task.data_types[0], "answer": truth}

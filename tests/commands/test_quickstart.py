@@ -10,7 +10,7 @@ from onethinker.core.errors import ConfigError
 
 SMALL = {
     "set_sft": ("steps=2", "batch_size=4"),
-    "set_rl": ("steps=1", "rollout.prompts_per_step=2", "rollout.min_accuracy=-1", "rollout.max_new_tokens=8"),
+    "set_rl": ("steps=1", "rollout.generation_batch_size=2", "rollout.min_accuracy=-1", "rollout.max_new_tokens=8"),
 }
 
 
@@ -47,7 +47,7 @@ def test_what_follows_a_stage_is_told_to_it_in_its_own_steps(tmp_path: Path) -> 
 
 
 def test_other_settings_change_what_a_stage_costs() -> None:
-    costs = _check(("steps=10", "batch_size=16"), ("rollout.prompts_per_step=48",), processes=2, num_samples=48)
+    costs = _check(("steps=10", "batch_size=16"), ("rollout.generation_batch_size=48",), processes=2, num_samples=48)
     assert costs["sight"].seconds == pytest.approx(517 * 10 / 1900 / 2)
     assert costs["rl"].seconds == pytest.approx(90)
     assert costs["evaluate sft"].seconds == pytest.approx(1.9)
@@ -63,7 +63,7 @@ def test_the_reference_is_that_of_the_results() -> None:
     ("arguments", "said"),
     [
         ({"set_sft": ("stepz=2",)}, "stepz"),
-        ({"set_rl": ("rollout.answers_per_prompt=1",)}, "answers_per_prompt"),
+        ({"set_rl": ("rollout.group_size=1",)}, "group_size"),
         ({"processes": 0}, "--processes"),
         ({"num_samples": 0}, "--num-samples"),
     ],

@@ -13,14 +13,14 @@ from onethinker.tasks import all_tasks, task_of
 
 
 def statistics(sample) -> str:
-    return task_of(sample).statistics
+    return task_of(sample).key
 
 
 def test_every_stretch_of_as_many_samples_as_tasks_holds_each_task_once():
     mixture = Mixture.open((), (), {}, seed=3)
     for turn in range(3):
         names = [statistics(mixture.sample(turn * len(all_tasks()) + place)) for place in range(len(all_tasks()))]
-        assert sorted(names) == sorted(task.statistics for task in all_tasks())
+        assert sorted(names) == sorted(task.key for task in all_tasks())
 
 
 def test_a_sample_is_a_function_of_seed_and_number():

@@ -202,7 +202,7 @@ def results(benchmark_name: str, *answers: str, truth: str, ids: tuple[str, ...]
         Result(
             key=str(number),
             sample_id=ids[number] if ids else str(number),
-            task=task.statistics,
+            task=task.key,
             problem="?",
             truth=truth,
             response=answer,
@@ -256,7 +256,7 @@ def test_choices_and_numbers_of_one_benchmark_count_together():
         choice[0],
         key="n",
         sample_id="n",
-        task=task.statistics,
+        task=task.key,
         grade=grade_response("<answer>4</answer>", "4", task=task),
     )
     assert values(score_benchmark(find_benchmark("MathVista"), [*choice, number])) == {"accuracy": pytest.approx(2 / 3)}

@@ -26,7 +26,7 @@ from onethinker.media.budget import MediaBudget
 from onethinker.media.prefetch import Decoders
 from onethinker.storage.folders import ANSWERS_FILE, RESULTS_FILE
 from onethinker.storage.jsonl_log import open_log
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 from tests.evaluation.asking import evaluate
 
 SAMPLES, BATCH = 14, 2
@@ -51,7 +51,7 @@ class LoggingEngine(BatchedEngine):
     texts: dict[str, str]
     log: Path
     name: str = "logging engine"
-    wording: Wording = field(default_factory=Wording)
+    prompt_template: PromptTemplate = field(default_factory=PromptTemplate)
     budget: MediaBudget = field(default_factory=MediaBudget)
     max_in_flight: int = BATCH
 
@@ -66,7 +66,7 @@ class LoggingServer(Engine):
     texts: dict[str, str]
     log: Path
     name: str = "logging engine"
-    wording: Wording = field(default_factory=Wording)
+    prompt_template: PromptTemplate = field(default_factory=PromptTemplate)
     budget: MediaBudget = field(default_factory=MediaBudget)
     max_in_flight: int = 3
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(3))
@@ -87,7 +87,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
 
 
 def run(kind: Kind, samples: Sequence[Sample], output: Path) -> None:
-    texts = {Wording().text(sample): f"<think>?</think><answer>{sample.truth}</answer>" for sample in samples}
+    texts = {PromptTemplate().text(sample): f"<think>?</think><answer>{sample.truth}</answer>" for sample in samples}
     engine = kind(texts, output.with_suffix(".log"))
     with Decoders(1) as decoders:
         evaluate(

@@ -19,7 +19,7 @@ from onethinker.inference.scripted import ScriptedEngine
 from onethinker.rewards.config import JudgeSettings
 from onethinker.rewards.judge import Judge, Question
 from onethinker.storage.folders import JUDGE_FILE
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 from tests.evaluation.asking import evaluate
 
 Script = Callable[[dict[str, str]], tuple[int, Any]]
@@ -137,7 +137,7 @@ SAMPLES = [
     Sample("number", "number", "numerical", "image", (), truth="4"),
 ]
 TEXTS = {"right": said("It is red."), "wrong": said("It is blue."), "silent": "I do not know.", "number": said("4")}
-ENGINE = ScriptedEngine(lambda request: TEXTS[request.text], wording=Wording(template="{question}"))
+ENGINE = ScriptedEngine(lambda request: TEXTS[request.text], prompt_template=PromptTemplate(template="{question}"))
 
 
 def run(judge: Judge, output: Path) -> dict[str, Any]:

@@ -100,9 +100,7 @@ def answered(samples: list[Sample], *texts: str) -> list[Result]:
         task = task_of(sample)
         response = f"<think>x</think><answer>{texts[min(number, len(texts) - 1)]}</answer>"
         grade = grade_response(response, sample.truth, task=task)
-        results.append(
-            Result(f"key {sample.id}", sample.id, task.statistics, sample.problem, sample.truth, response, grade)
-        )
+        results.append(Result(f"key {sample.id}", sample.id, task.key, sample.problem, sample.truth, response, grade))
     return results
 
 

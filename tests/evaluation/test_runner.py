@@ -21,7 +21,7 @@ from onethinker.inference.scheduler import BatchedEngine
 from onethinker.media.budget import MediaBudget
 from onethinker.storage.folders import ANSWERS_FILE, RESULTS_FILE
 from onethinker.tasks import all_tasks
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 from tests.evaluation.asking import evaluate
 
 SCENES = [make_sample(5, index, split="test") for index in range(22)]
@@ -34,7 +34,7 @@ class SceneEngine(BatchedEngine):
 
     texts: dict[str, str]
     name: str = "scene engine"
-    wording: Wording = field(default_factory=Wording)
+    prompt_template: PromptTemplate = field(default_factory=PromptTemplate)
     budget: MediaBudget = field(default_factory=MediaBudget)
     max_in_flight: int = 8
     refuses: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class SceneEngine(BatchedEngine):
 
 def test_the_truth_gets_full_accuracy_in_every_task(tmp_path):
     scores = score_tasks(evaluate(SceneEngine(TEXTS), SCENES, output=tmp_path))
-    assert {score.task for score in scores} <= {task.statistics for task in all_tasks()}
+    assert {score.task for score in scores} <= {task.key for task in all_tasks()}
     assert len(scores) >= 10
     assert {score.task: score.format.mean for score in scores if score.format.mean != 1} == {}
     assert all(score.num_failed == 0 for score in scores)
@@ -90,11 +90,11 @@ def test_a_batch_that_a_kill_cut_in_two_is_asked_whole_and_written_once(tmp_path
 def test_other_settings_are_refused_and_shown(tmp_path):
     evaluate(SceneEngine(TEXTS), SCENES[:2], output=tmp_path)
     before = (tmp_path / RESULTS_FILE).read_bytes()
-    changed = SceneEngine(TEXTS, budget=MediaBudget(fps=1), wording=Wording(system="Be brief."))
+    changed = SceneEngine(TEXTS, budget=MediaBudget(fps=1), prompt_template=PromptTemplate(system="Be brief."))
     with pytest.raises(CheckpointError, match=r"budget.fps: 2.0 → 1.0\n  wording.system: None → 'Be brief.'"):
         evaluate(changed, SCENES[:2], output=tmp_path)
     with pytest.raises(CheckpointError, match="profile: 'paper' → 'release'"):
-        evaluate(SceneEngine(TEXTS), SCENES[:2], output=tmp_path, profile="release")
+        evaluate(SceneEngine(TEXTS), SCENES[:2], output=tmp_path, reward_scheme="release")
     assert (tmp_path / RESULTS_FILE).read_bytes() == before
 
 
@@ -203,7 +203,7 @@ def test_answers_are_graded_anew_without_the_model(tmp_path):
     assert score(SCENES[:6], output=tmp_path) == results
     assert (tmp_path / RESULTS_FILE).read_bytes() == written
     with pytest.raises(CheckpointError, match="profile: 'paper' → 'release'"):
-        score(SCENES[:6], output=tmp_path, profile="release")
+        score(SCENES[:6], output=tmp_path, reward_scheme="release")
     with pytest.raises(CheckpointError, match=r"settings\.json"):
         score(SCENES[:6], output=tmp_path / "nothing")
 

@@ -67,7 +67,7 @@ def answered(samples: list[Sample], *texts: str) -> list[Result]:
     for sample, text in zip(samples, texts, strict=True):
         response = f"<think>x</think><answer>{text}</answer>"
         grade = with_frame_metrics(grade_response(response, sample.truth, task=TASK), sample, response)
-        results.append(Result(sample.id, sample.id, TASK.statistics, sample.problem, sample.truth, response, grade))
+        results.append(Result(sample.id, sample.id, TASK.key, sample.problem, sample.truth, response, grade))
     return results
 
 

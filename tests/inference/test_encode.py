@@ -15,7 +15,7 @@ from onethinker.core.sample import Sample
 from onethinker.families.tiny import build_tiny_processor
 from onethinker.inference.encode import build_request, encode_requests
 from onethinker.media.budget import TOKEN_SIDE_PX, MediaBudget
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 from tests.inference.clips import evenly, picture, video
 
 
@@ -156,7 +156,7 @@ def test_every_added_token_but_the_answers_tags_is_only_text_wherever_a_user_spe
     sample = Sample(
         "1", f"Say {words}", "multiple choice", "image", (picture(),), options=(f"A. {words}", "B. <|image_pad|>")
     )
-    [ids] = encode_requests(other, [build_request(sample, Wording(), MediaBudget())])["input_ids"].tolist()
+    [ids] = encode_requests(other, [build_request(sample, PromptTemplate(), MediaBudget())])["input_ids"].tolist()
     added = [tokenizer.convert_tokens_to_ids(token) for token in ("<tool_call>", "[IMG]")]
     assert not set(added) & set(ids)
     assert ids.count(tokenizer.convert_tokens_to_ids("<|image_pad|>")) == 6
@@ -200,7 +200,7 @@ def test_a_sample_becomes_a_request_with_the_media_that_fit_the_budget():
     sample = Sample(
         "1", "What is it?", "multiple choice", "image", (picture(128, 128),), options=("A. a cat", "B. a dog")
     )
-    request = build_request(sample, Wording(system="Be brief."), budget)
+    request = build_request(sample, PromptTemplate(system="Be brief."), budget)
     assert [(clip.width, clip.height) for clip in request.media] == [(64, 64)]
     assert "What is it?" in request.text
     assert "A. a cat" in request.text

@@ -64,7 +64,7 @@ def test_the_server_reads_as_many_prompt_tokens_as_the_local_engine(engines, req
 def test_at_least_95_of_100_greedy_answers_are_the_same(engines):
     remote, local = engines
     samples = [make_sample(11, number, split="endpoint") for number in range(100)]
-    requests = [build_request(sample, local.wording, local.budget) for sample in samples]
+    requests = [build_request(sample, local.prompt_template, local.budget) for sample in samples]
     theirs, ours = (engine.complete(requests, SamplingParams(max_new_tokens=160)) for engine in (remote, local))
     same = [mine.text == other.text for mine, other in zip(ours, theirs, strict=True)]
     different = len({reply.text for reply in ours})

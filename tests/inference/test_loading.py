@@ -9,11 +9,11 @@ from huggingface_hub import constants
 from onethinker.core.errors import EngineError
 from onethinker.core.request import Request, SamplingParams
 from onethinker.families.folder import SETTINGS_FILE, save_model
-from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, save_tiny
+from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE, save_tiny
 from onethinker.inference.loading import load_engine, load_local
 from onethinker.inference.scripted import ScriptedEngine
 from onethinker.media.budget import MediaBudget
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 from tests.inference.clips import picture
 
 
@@ -30,13 +30,13 @@ def test_a_saved_model_answers_as_before_with_its_own_wording_and_budget(folder)
     assert [r.text for r in loaded.complete(requests, SamplingParams(8))] == [
         r.text for r in built.complete(requests, SamplingParams(8))
     ]
-    assert (loaded.wording, loaded.budget, loaded.name) == (TINY_WORDING, TINY_BUDGET, str(folder))
+    assert (loaded.prompt_template, loaded.budget, loaded.name) == (TINY_TEMPLATE, TINY_BUDGET, str(folder))
 
 
 def test_a_given_wording_and_budget_replace_those_of_the_folder(folder):
-    wording, budget = Wording(system="Be brief."), MediaBudget(fps=1)
-    engine = load_engine(str(folder), wording=wording, budget=budget)
-    assert (engine.wording, engine.budget) == (wording, budget)
+    prompt_template, budget = PromptTemplate(system="Be brief."), MediaBudget(fps=1)
+    engine = load_engine(str(folder), prompt_template=prompt_template, budget=budget)
+    assert (engine.prompt_template, engine.budget) == (prompt_template, budget)
 
 
 def test_a_folder_without_settings_gets_the_defaults(folder, tmp_path):
@@ -44,7 +44,7 @@ def test_a_folder_without_settings_gets_the_defaults(folder, tmp_path):
     engine.model.save_pretrained(tmp_path)
     engine.processor.save_pretrained(tmp_path)
     plain = load_local(str(tmp_path))
-    assert (plain.wording, plain.budget) == (Wording(), MediaBudget())
+    assert (plain.prompt_template, plain.budget) == (PromptTemplate(), MediaBudget())
 
 
 def test_the_precision_can_be_chosen(folder):

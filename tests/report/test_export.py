@@ -100,7 +100,7 @@ def test_the_card_names_recipe_journal_and_evaluation(tmp_path, taught, capsys):
         "Reinforcement learning (EMA-GRPO), 1 steps",
         "adapters are merged",
         "| reward, multiple choice | ",
-        '"answers_per_prompt": 4',
+        '"group_size": 4',
         "## Evaluation: scores",
         "| multiple choice | 3 | ",
     ):

@@ -37,10 +37,10 @@ from onethinker.tasks.grading import Grade
 SETTINGS = {
     "model": "tiny",
     "weights": None,
-    "profile": "paper",
+    "reward_scheme": "paper",
     "sampling": {"max_new_tokens": 160, "temperature": 0.0, "top_p": 1.0, "seed": 7},
     "budget": MediaBudget().model_dump(mode="json"),
-    "wording": {"template": "{question}"},
+    "prompt_template": {"template": "{question}"},
 }
 ABOUT = {"date": "2026-01-01", "machine": "a laptop", "python": "3.11", "versions": {"torch": "2.14"}}
 UNREADABLE = Grade(0.0, 0.0, 0.0, 0.0, {}, {"answer": "there is no answer block"})
@@ -52,7 +52,7 @@ def graded(sample: Sample, response: str) -> Result:
     return Result(
         f"key-{sample.id}",
         sample.id,
-        task.statistics,
+        task.key,
         sample.problem,
         sample.truth,
         response,

@@ -34,10 +34,10 @@ ABOUT = {
 SETTINGS = {
     "model": "tiny",
     "weights": None,
-    "profile": "paper",
+    "reward_scheme": "paper",
     "sampling": {"max_new_tokens": 160, "temperature": 0.0, "top_p": 1.0, "seed": 7},
     "budget": {"fps": 2.0, "max_frames": 12},
-    "wording": {"template": "{question}"},
+    "prompt_template": {"template": "{question}"},
 }
 
 
@@ -200,7 +200,7 @@ def test_text_of_models_and_data_cannot_become_markup(tmp_path, attack):
         problem=attack,
         sample_id=attack,
         truth=attack,
-        settings={**SETTINGS, "model": attack, "wording": {"template": attack}, "judge": {"model": attack}},
+        settings={**SETTINGS, "model": attack, "prompt_template": {"template": attack}, "judge": {"model": attack}},
         about=dict.fromkeys(ABOUT, attack) | {"versions": {attack: attack}},
     )
     write_report(tmp_path / "plain.html", [plain], title="x")

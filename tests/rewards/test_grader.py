@@ -59,10 +59,10 @@ RL = {
     "save_every": 2,
     "max_row_tokens": 512,
     "rollout": {
-        "prompts_per_step": 4,
-        "answers_per_prompt": 3,
+        "generation_batch_size": 4,
+        "group_size": 3,
         "max_new_tokens": 16,
-        "prompts_at_once": 2,
+        "decode_batch_size": 2,
         "max_refills": 6,
     },
     "optimizer": {"learning_rate": 1e-4},
@@ -71,7 +71,7 @@ RL = {
 
 def samples_of_all_tasks() -> list[Sample]:
     return [
-        make_sample(3, n, problem_type=task.problem_type, data_type=task.statistics.partition("/")[2] or None)
+        make_sample(3, n, problem_type=task.problem_type, data_type=task.key.partition("/")[2] or None)
         for n, task in enumerate(all_tasks())
     ]
 
@@ -91,7 +91,7 @@ def question(**changed: object) -> dict:
         "data_type": "image",
         "truth": "A1",
         "options": [],
-        "profile": "paper",
+        "reward_scheme": "paper",
         "response": says("A1"),
     } | changed
 
@@ -130,10 +130,13 @@ def journal(folder: Path) -> list[dict]:
     return [{key: value for key, value in row.items() if "seconds" not in key} for row in RunFolder(folder).rows()]
 
 
-@pytest.mark.parametrize("profile", ["paper", "release"])
-def test_workers_grade_all_tasks_and_hostile_texts_as_this_process_does_and_in_order(profile):
+@pytest.mark.parametrize("reward_scheme", ["paper", "release"])
+def test_workers_grade_all_tasks_and_hostile_texts_as_this_process_does_and_in_order(reward_scheme):
     asked = [(sample, [*HOSTILE, *map(right, samples_of_all_tasks())]) for sample in samples_of_all_tasks()]
-    with Grader(GradingSettings(workers=2), profile) as there, Grader(GradingSettings(workers=0), profile) as here:
+    with (
+        Grader(GradingSettings(workers=2), reward_scheme) as there,
+        Grader(GradingSettings(workers=0), reward_scheme) as here,
+    ):
         under_way = [there.submit(sample, texts) for sample, texts in asked]
         assert [grading.result() for grading in under_way] == [
             here.submit(sample, texts).result() for sample, texts in asked
@@ -377,11 +380,11 @@ def test_a_step_encodes_the_media_of_each_prompt_once_to_sample_once_to_learn_an
         max_row_tokens=512,
         data={"problem_types": ["tracking", "multiple choice"]},
         rollout={
-            "prompts_per_step": 4,
-            "answers_per_prompt": 3,
+            "generation_batch_size": 4,
+            "group_size": 3,
             "max_new_tokens": 6,
             "min_accuracy": -1,
-            "prompts_at_once": 2,
+            "decode_batch_size": 2,
         },
         loss={"kl": kl},
         grading={"workers": 0},

@@ -188,13 +188,13 @@ def test_without_a_reward_model_rouge_grades_captions():
     )
 
 
-@pytest.mark.parametrize("profile", ["paper", "release"])
-def test_an_accuracy_given_from_outside_is_worth_what_the_tasks_own_would_be(profile):
+@pytest.mark.parametrize("reward_scheme", ["paper", "release"])
+def test_an_accuracy_given_from_outside_is_worth_what_the_tasks_own_would_be(reward_scheme):
     task = find_task("open-ended", "image")
-    own = grade_response(says("A red cube."), "A red ball.", task=task, profile=profile)
-    assert judged_grade(own, own.accuracy, task=task, profile=profile, by="x").reward == own.reward
-    best = grade_response(says("A red ball."), "A red ball.", task=task, profile=profile)
-    given = judged_grade(own, 1.0, task=task, profile=profile, by="x")
+    own = grade_response(says("A red cube."), "A red ball.", task=task, reward_scheme=reward_scheme)
+    assert judged_grade(own, own.accuracy, task=task, reward_scheme=reward_scheme, by="x").reward == own.reward
+    best = grade_response(says("A red ball."), "A red ball.", task=task, reward_scheme=reward_scheme)
+    given = judged_grade(own, 1.0, task=task, reward_scheme=reward_scheme, by="x")
     assert (given.reward, given.accuracy, given.problems) == (best.reward, 1.0, {})
 
 
@@ -357,10 +357,10 @@ def recipe_for(taught: Taught, settings: RewardModelSettings, folder: Path, **ch
         [Sample("caption", "Which one?", "open-ended", "image", (taught.questions.with_name("red.png"),), truth="A")],
     )
     rollout = {
-        "prompts_per_step": 4,
-        "answers_per_prompt": 3,
+        "generation_batch_size": 4,
+        "group_size": 3,
         "max_new_tokens": 16,
-        "prompts_at_once": 1,
+        "decode_batch_size": 1,
         "max_refills": 2,
     }
     return RlRecipe(
@@ -476,7 +476,7 @@ def test_the_judge_is_asked_while_the_next_group_is_decoded(tmp_path, taught):
 
     with server(waits) as (settings, _):
         recipe = recipe_for(
-            taught, settings, tmp_path, rollout={"prompts_per_step": 2, "min_accuracy": -1, "max_accuracy": 2}
+            taught, settings, tmp_path, rollout={"generation_batch_size": 2, "min_accuracy": -1, "max_accuracy": 2}
         )
         run = open_session(recipe, tmp_path / "run", batch=2)
         run.model.model.visual.register_forward_pre_hook(on_media)

@@ -45,13 +45,13 @@ def test_a_task_that_is_not_in_the_batch_keeps_its_averages():
 def test_sigma_has_a_floor_and_advantages_a_limit():
     # The averages say that this task never varies: 0.001 is the smallest sigma, 0.05 / 0.001 = 50 is cut to 5.
     state = {"math": Moments(1.0, 1.0)}
-    advantages, _ = ema_grpo(torch.tensor([[1.05, 0.95]]), ["math"], state, decay=0.9999999, limit=5.0)
+    advantages, _ = ema_grpo(torch.tensor([[1.05, 0.95]]), ["math"], state, ema_decay=0.9999999, clip=5.0)
     assert advantages.tolist() == [[5.0, -5.0]]
 
 
 def test_the_released_guard_divides_the_whole_group_by_its_own_spread():
     state = {"math": Moments(1.0, 1.0)}
-    advantages, _ = ema_grpo(torch.tensor([[1.05, 0.95, 1.0]]), ["math"], state, decay=0.9999999, guard="group_std")
+    advantages, _ = ema_grpo(torch.tensor([[1.05, 0.95, 1.0]]), ["math"], state, ema_decay=0.9999999, guard="group_std")
     spread = math.sqrt((0.05**2 + 0.05**2) / 3)
     assert torch.allclose(advantages, torch.tensor([[0.05, -0.05, 0.0]]) / spread, atol=1e-3)
 
@@ -59,7 +59,7 @@ def test_the_released_guard_divides_the_whole_group_by_its_own_spread():
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_reward_that_is_not_finite_never_enters_the_averages(value):
     with pytest.raises(ValueError, match="finite"):
-        update_moments({"math": Moments(0.5, 0.5)}, torch.tensor([[value, 1.0]]), ["math"], decay=0.99)
+        update_moments({"math": Moments(0.5, 0.5)}, torch.tensor([[value, 1.0]]), ["math"], ema_decay=0.99)
 
 
 def test_ema_grpo_with_the_batch_as_its_average_is_the_centred_reward_over_the_batch_spread():
@@ -70,7 +70,7 @@ def test_ema_grpo_with_the_batch_as_its_average_is_the_centred_reward_over_the_b
 
 def test_all_algorithms_centre_every_group():
     rewards = torch.rand(5, 8, generator=torch.Generator().manual_seed(2))
-    for advantages in (grpo(rewards), dr_grpo(rewards), rloo(rewards), ema_grpo(rewards, ["a"] * 5, {}, limit=100)[0]):
+    for advantages in (grpo(rewards), dr_grpo(rewards), rloo(rewards), ema_grpo(rewards, ["a"] * 5, {}, clip=100)[0]):
         assert torch.allclose(advantages.sum(1), torch.zeros(5), atol=1e-4)
 
 

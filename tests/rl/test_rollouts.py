@@ -89,7 +89,7 @@ def test_the_first_update_of_a_batch_finds_no_ratio_but_1_and_no_divergence_at_a
         max_row_tokens=1024,
         data={"files": [taught.questions]},
         rollout={
-            "prompts_per_step": 2,
+            "generation_batch_size": 2,
             "max_new_tokens": 24,
             "min_accuracy": -1.0,
             "max_accuracy": 2.0,
@@ -101,7 +101,7 @@ def test_the_first_update_of_a_batch_finds_no_ratio_but_1_and_no_divergence_at_a
     train_rl(recipe, tmp_path / "run")
     [row] = map(json.loads, (tmp_path / "run/journal.jsonl").read_text().splitlines())
     # A single token whose ratio is off by more than a ten-thousandth would count as clipped.
-    assert row["clipped_share"] == 0
+    assert row["clip_fraction"] == 0
     assert row["kl"] == pytest.approx(0, abs=1e-8)
 
 

@@ -27,7 +27,7 @@ def recipe_of(taught, **settings) -> RlRecipe:
         steps=2,
         max_row_tokens=512,
         data={"files": [taught.questions]},
-        rollout={"prompts_per_step": 2, "answers_per_prompt": 2, "max_new_tokens": 32},
+        rollout={"generation_batch_size": 2, "group_size": 2, "max_new_tokens": 32},
         grading={"workers": 0},
         loss={"kl": 0},
         **settings,

@@ -17,15 +17,15 @@ from onethinker.core.errors import AnswerError, DataError
 from onethinker.core.frames import Clip
 from onethinker.data.synthetic import make_sample
 from onethinker.tasks import Grade, Task, all_tasks, find_task, grade_response, max_reward
-from onethinker.tasks.base import Profile
+from onethinker.tasks.base import RewardScheme
 
 OPTIONS = ("A. a cat", "B. a dog", "C. a hat", "D. nothing")
-PROFILES: tuple[Profile, ...] = ("paper", "release")
+PROFILES: tuple[RewardScheme, ...] = ("paper", "release")
 STRUCTURED = [task for task in all_tasks() if task.structured]
 
-every_task = pytest.mark.parametrize("task", all_tasks(), ids=lambda task: task.statistics)
-every_structured_task = pytest.mark.parametrize("task", STRUCTURED, ids=lambda task: task.statistics)
-every_profile = pytest.mark.parametrize("profile", PROFILES)
+every_task = pytest.mark.parametrize("task", all_tasks(), ids=lambda task: task.key)
+every_structured_task = pytest.mark.parametrize("task", STRUCTURED, ids=lambda task: task.key)
+every_profile = pytest.mark.parametrize("reward_scheme", PROFILES)
 
 
 def respond(answer: str) -> str:
@@ -87,18 +87,18 @@ def random_response(rng: random.Random, task: Task[Any]) -> str:
     return respond("".join(changed)) if kind == 2 else "".join(changed)
 
 
-def assert_sound(grade: Grade, task: Task[Any], profile: Profile) -> None:
+def assert_sound(grade: Grade, task: Task[Any], reward_scheme: RewardScheme) -> None:
     assert 0 <= grade.accuracy <= 1
     assert grade.format in (0, 1)
     assert 0 <= grade.structure <= 0.5
-    assert 0 <= grade.reward <= max_reward(task, profile) + 1e-12
+    assert 0 <= grade.reward <= max_reward(task, reward_scheme) + 1e-12
     assert all(math.isfinite(value) for value in grade.metrics.values())
     json.dumps([grade.reward, grade.metrics, grade.problems]).encode()
 
 
 def test_the_table_has_eleven_problem_types_and_twelve_statistics() -> None:
     assert len({task.problem_type for task in all_tasks()}) == 11
-    assert len({task.statistics for task in all_tasks()}) == len(all_tasks()) == 12
+    assert len({task.key for task in all_tasks()}) == len(all_tasks()) == 12
 
 
 @pytest.mark.parametrize("name", ["OCR", "ocr", " Multiple Choice", "spatial-temporal grounding"])
@@ -117,48 +117,56 @@ def test_an_unknown_task_is_refused_with_the_known_ones() -> None:
 
 @every_task
 @every_profile
-def test_the_example_of_a_task_graded_against_itself_is_the_maximum(task: Task[Any], profile: Profile) -> None:
-    grade = grade_response(respond(task.example), task.example, task=task, options=OPTIONS, profile=profile)
-    assert grade.reward == pytest.approx(max_reward(task, profile), abs=1e-12)  # sums of thirds round in the last digit
+def test_the_example_of_a_task_graded_against_itself_is_the_maximum(
+    task: Task[Any], reward_scheme: RewardScheme
+) -> None:
+    grade = grade_response(respond(task.example), task.example, task=task, options=OPTIONS, reward_scheme=reward_scheme)
+    assert grade.reward == pytest.approx(
+        max_reward(task, reward_scheme), abs=1e-12
+    )  # sums of thirds round in the last digit
     assert grade.problems == {}
-    assert max_reward(task, profile) == (1.5 if profile == "release" else task.terms + 1)
+    assert max_reward(task, reward_scheme) == (1.5 if reward_scheme == "release" else task.terms + 1)
 
 
 @every_task
 @every_profile
-def test_whatever_is_lost_has_a_reason(task: Task[Any], profile: Profile) -> None:
+def test_whatever_is_lost_has_a_reason(task: Task[Any], reward_scheme: RewardScheme) -> None:
     samples = [
-        make_sample(11, index, problem_type=task.problem_type, data_type=task.statistics.partition("/")[2] or None)
+        make_sample(11, index, problem_type=task.problem_type, data_type=task.key.partition("/")[2] or None)
         for index in range(6)
     ]
     for sample, other in zip(samples, [*samples[1:], samples[0]], strict=True):
         assert other.response is not None
         for response in (other.response, other.response.replace("<think>", ""), "nothing"):
-            grade = grade_response(response, sample.truth, task=task, options=sample.options, profile=profile)
-            lost = grade.reward < max_reward(task, profile) - 1e-6
+            grade = grade_response(
+                response, sample.truth, task=task, options=sample.options, reward_scheme=reward_scheme
+            )
+            lost = grade.reward < max_reward(task, reward_scheme) - 1e-6
             assert bool(grade.problems) == lost, (response, sample.truth, grade)
 
 
 @every_task
 @every_profile
-def test_synthetic_truth_graded_against_itself_is_the_maximum(task: Task[Any], profile: Profile) -> None:
+def test_synthetic_truth_graded_against_itself_is_the_maximum(task: Task[Any], reward_scheme: RewardScheme) -> None:
     for index in range(5):
-        sample = make_sample(
-            7, index, problem_type=task.problem_type, data_type=task.statistics.partition("/")[2] or None
-        )
+        sample = make_sample(7, index, problem_type=task.problem_type, data_type=task.key.partition("/")[2] or None)
         assert sample.response is not None
-        grade = grade_response(sample.response, sample.truth, task=task, options=sample.options, profile=profile)
-        assert grade.reward == pytest.approx(max_reward(task, profile), abs=1e-12)
+        grade = grade_response(
+            sample.response, sample.truth, task=task, options=sample.options, reward_scheme=reward_scheme
+        )
+        assert grade.reward == pytest.approx(max_reward(task, reward_scheme), abs=1e-12)
 
 
 @every_task
 def test_any_string_at_all_is_graded(task: Task[Any]) -> None:
-    rng = random.Random(task.statistics)
+    rng = random.Random(task.key)
     names = grade_response("", task.example, task=task, options=OPTIONS).metrics.keys()
     for number in range(200):
-        profile = PROFILES[number % 2]
-        grade = grade_response(random_response(rng, task), task.example, task=task, options=OPTIONS, profile=profile)
-        assert_sound(grade, task, profile)
+        reward_scheme = PROFILES[number % 2]
+        grade = grade_response(
+            random_response(rng, task), task.example, task=task, options=OPTIONS, reward_scheme=reward_scheme
+        )
+        assert_sound(grade, task, reward_scheme)
         assert grade.metrics.keys() == names
 
 

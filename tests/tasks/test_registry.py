@@ -15,7 +15,7 @@ from onethinker.tasks import Score, Task
 
 class Counting(Task[int]):
     problem_type = "{problem_type}"
-    statistics = "{statistics}"
+    key = "{key}"
     instructions = "Count."
     example = "3"
     metrics = ("off by",)
@@ -33,10 +33,10 @@ class Counting(Task[int]):
 
 
 def install(
-    site: Path, distribution: str, value: str, *, problem_type: str = "counting", statistics: str = "counting"
+    site: Path, distribution: str, value: str, *, problem_type: str = "counting", key: str = "counting"
 ) -> None:
     module = value.partition(":")[0]
-    (site / f"{module}.py").write_text(COUNTING.format(problem_type=problem_type, statistics=statistics))
+    (site / f"{module}.py").write_text(COUNTING.format(problem_type=problem_type, key=key))
     info = site / f"{distribution}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
@@ -71,17 +71,15 @@ def test_a_task_from_outside_is_listed_and_graded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("problem_type", "statistics", "same"),
+    ("problem_type", "key", "same"),
     [
         ("tracking", "my tracking", "two tasks have the problem type 'tracking' for video: onethinker's own, and"),
-        ("my tracking", "tracking", "two tasks have the statistics name 'tracking': onethinker's own, and"),
+        ("my tracking", "tracking", "two tasks have the task key 'tracking': onethinker's own, and"),
     ],
-    ids=["problem type", "statistics"],
+    ids=["problem type", "key"],
 )
-def test_a_task_that_clashes_with_ours_is_refused(
-    tmp_path: Path, problem_type: str, statistics: str, same: str
-) -> None:
-    install(tmp_path, "rival", "rival_tasks:Counting", problem_type=problem_type, statistics=statistics)
+def test_a_task_that_clashes_with_ours_is_refused(tmp_path: Path, problem_type: str, key: str, same: str) -> None:
+    install(tmp_path, "rival", "rival_tasks:Counting", problem_type=problem_type, key=key)
     shown = call(tmp_path, "-m", "onethinker", "tasks")
     assert shown.returncode != 0
     assert f"{same} counting = 'rival_tasks:Counting' of rival" in " ".join(shown.stderr.split())

@@ -24,7 +24,7 @@ def respond(answer: dict[str, object]) -> str:
 def test_a_picture_adds_box_and_points() -> None:
     answer = {**TRUTH, "boxes": HALF, "positive_points": MOVED}
     paper, release = (
-        grade_response(respond(answer), json.dumps(TRUTH), task=IMAGE, profile=p) for p in ("paper", "release")
+        grade_response(respond(answer), json.dumps(TRUTH), task=IMAGE, reward_scheme=p) for p in ("paper", "release")
     )
     assert paper.reward == pytest.approx(0.5 + G + 1 + 1)
     assert paper.accuracy == pytest.approx((0.5 + G + 1) / 3)
@@ -36,7 +36,7 @@ def test_a_picture_adds_box_and_points() -> None:
 def test_a_video_adds_its_moment_each_profile_with_its_own_kernel() -> None:
     answer = {**TRUTH, "time": 5.0}
     truth = json.dumps({**TRUTH, "time": 3.0})
-    paper, release = (grade_response(respond(answer), truth, task=VIDEO, profile=p) for p in ("paper", "release"))
+    paper, release = (grade_response(respond(answer), truth, task=VIDEO, reward_scheme=p) for p in ("paper", "release"))
     assert paper.reward == pytest.approx(3 + math.exp(-2) + 1)
     assert release.accuracy == pytest.approx(0.3 + 0.3 * math.exp(-1) + 0.2 + 0.2)
 

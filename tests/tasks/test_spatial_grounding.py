@@ -15,7 +15,10 @@ def respond(answer: str) -> str:
 
 def test_half_a_box_is_worth_half_in_both_profiles() -> None:
     response = respond('{"boxes": [100, 100, 300, 200]}')
-    paper, release = (grade_response(response, TRUTH, task=TASK, profile=profile) for profile in ("paper", "release"))
+    paper, release = (
+        grade_response(response, TRUTH, task=TASK, reward_scheme=reward_scheme)
+        for reward_scheme in ("paper", "release")
+    )
     assert (paper.reward, paper.accuracy, paper.format, paper.structure) == (1.5, 0.5, 1.0, 0.5)
     assert release.reward == pytest.approx(0.9 * 0.5 + 0.1 + 0.5)
     assert paper.metrics == {"IoU": 0.5, "R@0.5": 1.0}
@@ -24,7 +27,10 @@ def test_half_a_box_is_worth_half_in_both_profiles() -> None:
 
 def test_a_wrong_schema_loses_the_format_of_the_paper_and_the_structure_of_the_release() -> None:
     response = respond('{"bbox": [100, 100, 300, 300]}')
-    paper, release = (grade_response(response, TRUTH, task=TASK, profile=profile) for profile in ("paper", "release"))
+    paper, release = (
+        grade_response(response, TRUTH, task=TASK, reward_scheme=reward_scheme)
+        for reward_scheme in ("paper", "release")
+    )
     assert (paper.reward, paper.format, paper.structure) == (0.0, 0.0, 0.0)
     assert (release.reward, release.format, release.structure) == (0.1, 1.0, 0.0)
     assert paper.problems == {"answer": "expected a JSON object with \"boxes\", 'boxes' is missing"}

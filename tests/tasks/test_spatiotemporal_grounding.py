@@ -39,7 +39,7 @@ def test_boxes_are_compared_over_the_union_of_seconds() -> None:
 
 def test_the_release_compares_boxes_over_the_common_seconds_only() -> None:
     truth = tube(2, 5, {"2": BOX, "3": BOX, "4": BOX, "5": BOX})
-    grade = grade_response(respond(tube(2, 5, {"4": BOX})), truth, task=TASK, profile="release")
+    grade = grade_response(respond(tube(2, 5, {"4": BOX})), truth, task=TASK, reward_scheme="release")
     assert grade.accuracy == 1.0
     assert grade.structure == 0.25 + 0.25 / 4
     assert grade.reward == pytest.approx(0.9 + 0.1 + 0.3125)
@@ -51,7 +51,7 @@ def test_one_confident_box_does_not_earn_the_reward_of_all() -> None:
 
 
 def test_tubes_without_a_common_second_earn_no_boxes() -> None:
-    grade = grade_response(respond(tube(2, 3, {"2": BOX})), tube(2, 3, {"3": BOX}), task=TASK, profile="release")
+    grade = grade_response(respond(tube(2, 3, {"2": BOX})), tube(2, 3, {"3": BOX}), task=TASK, reward_scheme="release")
     assert grade.accuracy == 0.5
     assert grade.metrics["sIoU"] == grade.metrics["vIoU"] == 0
 

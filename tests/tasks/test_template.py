@@ -5,13 +5,13 @@ import pytest
 from onethinker.core.errors import ConfigError
 from onethinker.core.sample import Sample
 from onethinker.tasks import find_task
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 
 SAMPLE = Sample("1", "Where is {it}?", "spatial grounding", "image", ())
 
 
 def test_the_default_text_holds_the_question_the_grammar_and_the_tasks_instructions():
-    text = Wording().text(SAMPLE)
+    text = PromptTemplate().text(SAMPLE)
     assert text.startswith("Where is {it}?")
     assert "<think>" in text
     assert "<answer>" in text
@@ -23,9 +23,9 @@ def test_a_file_can_replace_every_word(tmp_path):
     path.write_text(
         'template = "{instructions} {question}"\nsystem = "Be brief."\n[instructions]\n"spatial grounding" = "box:"\n'
     )
-    wording = Wording.load(path)
-    assert wording.text(SAMPLE) == "box: Where is {it}?"
-    assert wording.system == "Be brief."
+    prompt_template = PromptTemplate.load(path)
+    assert prompt_template.text(SAMPLE) == "box: Where is {it}?"
+    assert prompt_template.system == "Be brief."
 
 
 @pytest.mark.parametrize(
@@ -34,5 +34,5 @@ def test_a_file_can_replace_every_word(tmp_path):
 def test_a_wrong_file_is_an_error_that_names_it(tmp_path, text: str):
     path = tmp_path / "words.toml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=r"words\.toml: not a wording file"):
-        Wording.load(path)
+    with pytest.raises(ConfigError, match=r"words\.toml: not a prompt template"):
+        PromptTemplate.load(path)

@@ -37,7 +37,7 @@ def test_surplus_seconds_cost_nothing() -> None:
 
 def test_the_release_pays_for_the_share_of_seconds_that_have_a_box() -> None:
     truth = json.dumps({"boxes": {str(key): BOX for key in range(1, 5)}})
-    grade = grade_response(respond({"1": BOX}), truth, task=TASK, profile="release")
+    grade = grade_response(respond({"1": BOX}), truth, task=TASK, reward_scheme="release")
     assert grade.structure == 0.25 + 0.25 / 4
     assert grade.reward == pytest.approx(0.9 * 0.25 + 0.1 + 0.3125)
 

@@ -8,7 +8,7 @@ from PIL import Image
 from onethinker.core.request import Request
 from onethinker.data.formats.records import write_records
 from onethinker.data.synthetic import make_sample
-from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
+from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE, build_tiny
 from onethinker.inference.encode import build_request, encode_requests
 from onethinker.training.config import SftRecipe
 from onethinker.training.packing.attention import use_packed_attention
@@ -43,7 +43,7 @@ def some_requests() -> list[Request]:
     samples = [
         make_sample(5, number, problem_type=problem, data_type=data) for number, (problem, data) in enumerate(kinds)
     ]
-    return [build_request(sample, TINY_WORDING, TINY_BUDGET) for sample in samples]
+    return [build_request(sample, TINY_TEMPLATE, TINY_BUDGET) for sample in samples]
 
 
 @pytest.fixture(scope="session")

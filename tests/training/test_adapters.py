@@ -161,8 +161,8 @@ def test_scoring_the_reference_between_forward_and_backward_leaves_the_gradients
 def rl_recipe(taught, **settings) -> RlRecipe:
     """Return three steps of RL that have something to learn from."""
     rollout = {
-        "prompts_per_step": 4,
-        "answers_per_prompt": 4,
+        "generation_batch_size": 4,
+        "group_size": 4,
         "max_new_tokens": 16,
         "min_accuracy": -1,
         "max_refills": 0,
@@ -239,7 +239,7 @@ def test_a_checkpoint_of_adapters_is_a_model_that_can_be_asked(tmp_path, prompts
     expected, found = merged.model.state_dict(), adapted.model.state_dict()
     assert expected.keys() == found.keys()
     assert all(expected[name].equal(found[name]) for name in expected)
-    assert (adapted.wording, adapted.budget) == (merged.wording, merged.budget)
+    assert (adapted.prompt_template, adapted.budget) == (merged.prompt_template, merged.budget)
 
 
 def test_adapters_are_in_float32_above_weights_in_bfloat16(tmp_path):
@@ -256,7 +256,7 @@ def test_rl_in_less_precision_scores_the_same_tokens_nearly_the_same(tmp_path, t
     for kind in ("float32", dtype):
         train_rl(rl_recipe(taught, steps=1, dtype=kind), tmp_path / kind)
         (row,) = RunFolder(tmp_path / kind).rows()
-        assert row["clipped_share"] == 0, "the update must score as the rollout did"
+        assert row["clip_fraction"] == 0, "the update must score as the rollout did"
         entropy[kind] = row["entropy"]
     kept = torch.float32 if dtype == "mixed" else torch.bfloat16
     assert {tensor.dtype for tensor in load_file(tmp_path / dtype / "model/model.safetensors").values()} == {kept}

@@ -39,7 +39,7 @@ RL_STEP = {
     "loss": 0.02,
     "kl": 0.01,
     "entropy": 0.6,
-    "clipped_share": 0.02,
+    "clip_fraction": 0.02,
     "grad_norm": 0.4,
     "updates": 1,
     "groups": 2,
@@ -88,7 +88,7 @@ def journal(
             summaries.append(
                 Summary(
                     number=number,
-                    task=task.statistics,
+                    task=task.key,
                     rewards=tuple(grade.reward for grade in grades),
                     accuracy=accuracy,
                     format=sum(grade.format for grade in grades) / 4,
@@ -107,7 +107,7 @@ def journal(
         kept = [summary for summary in summaries if summary.kept]
         rewards = torch.tensor([summary.rewards for summary in kept], dtype=torch.float64).reshape(-1, 4)
         advantages, ema = ema_grpo(
-            rewards, [task.statistics] * len(kept), ema, decay=0.9, floor=1e-3, limit=10.0, guard="clip"
+            rewards, [task.key] * len(kept), ema, ema_decay=0.9, min_sigma=1e-3, clip=10.0, guard="clip"
         )
         sizes = {summary.number: float(row.abs().mean()) for summary, row in zip(kept, advantages, strict=True)}
         found = task_rows(summaries, sizes, {name: moments.sigma for name, moments in ema.items()}, {})
@@ -190,7 +190,7 @@ def test_whole_frames_are_seen_in_every_task_with_boxes(problem, data_type):
         return respond(json.dumps(answer))
 
     alarms = find_alarms(journal(problem, policy, data_type=data_type), RL)
-    assert ("whole_frame", task.statistics) in [(alarm.name, alarm.task) for alarm in alarms]
+    assert ("whole_frame", task.key) in [(alarm.name, alarm.task) for alarm in alarms]
     assert any("whole frame" in alarm.text for alarm in alarms)
 
 
@@ -290,7 +290,7 @@ RUNS: dict[str, tuple[list[dict], RlRecipe | SftRecipe]] = {
     "no_signal": (learning(updates=0, loss=None, grad_norm=None), RL),
     "entropy": (learning(entropy=0.003), RL),
     "kl": (learning(kl=1.4), RL),
-    "clipped": (learning(clipped_share=0.6), RL),
+    "clipped": (learning(clip_fraction=0.6), RL),
     "ungraded": (learning(ungraded=[LOST]), RL),
     "warmup": (
         sft(3),
@@ -370,9 +370,9 @@ TASKS: dict[str, tuple[list[dict], RlRecipe, list[str], str]] = {
     "one reward": (journal("numerical", always(1)), RL, ["constant_reward"], "the same reward for 5 steps"),
     "sigma at its floor": (
         journal("numerical", sometimes_right),
-        RL.model_copy(update={"advantage": RL.advantage.model_copy(update={"floor": 2.0})}),
+        RL.model_copy(update={"advantage": RL.advantage.model_copy(update={"min_sigma": 2.0})}),
         ["sigma_floor"],
-        "advantage.floor = 2",
+        "advantage.min_sigma = 2",
     ),
 }
 

@@ -14,7 +14,7 @@ from onethinker.cli import main
 from onethinker.core.errors import ConfigError, TrainingError
 from onethinker.data.formats.records import write_records
 from onethinker.families.folder import ModelSettings, save_model
-from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
+from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE, build_tiny
 from onethinker.rl.loop import train_rl
 from onethinker.rl.loss import GradedTree, PolicyLoss
 from onethinker.training.config import RlRecipe, SftRecipe
@@ -51,7 +51,7 @@ def broken_model(folder: Path, value: float) -> str:
     (*_, token) = processor.tokenizer(BAD_WORD, add_special_tokens=False)["input_ids"]
     with torch.no_grad():
         model.model.language_model.embed_tokens.weight[token] = value
-    save_model(folder, model, processor, settings=ModelSettings(wording=TINY_WORDING, budget=TINY_BUDGET))
+    save_model(folder, model, processor, settings=ModelSettings(prompt_template=TINY_TEMPLATE, budget=TINY_BUDGET))
     return str(folder)
 
 
@@ -190,7 +190,7 @@ def test_a_rate_that_destroys_the_model_ends_the_command_with_1_and_one_line(
         "rl": [
             f"model={taught.model}",
             f'data.files=["{taught.questions}"]',
-            "rollout.prompts_per_step=2",
+            "rollout.generation_batch_size=2",
             "rollout.max_new_tokens=8",
             "rollout.min_accuracy=-1",
         ],
@@ -228,8 +228,8 @@ def test_a_run_that_breaks_keeps_the_checkpoint_from_before(tmp_path):
 
 def test_answers_that_the_model_cannot_score_are_not_learned_from_and_leave_the_averages_of_rewards(tmp_path):
     rollout = {
-        "prompts_per_step": 1,
-        "answers_per_prompt": 2,
+        "generation_batch_size": 1,
+        "group_size": 2,
         "max_new_tokens": 4,
         "min_accuracy": -1,
         "max_refills": 0,
@@ -264,8 +264,8 @@ def test_an_update_of_rl_that_is_bad_leaves_the_averages_of_rewards_too(tmp_path
         max_row_tokens=512,
         data={"files": [taught.questions]},
         rollout={
-            "prompts_per_step": 4,
-            "answers_per_prompt": 4,
+            "generation_batch_size": 4,
+            "group_size": 4,
             "max_new_tokens": 16,
             "min_accuracy": -1,
             "max_refills": 0,

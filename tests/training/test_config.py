@@ -12,9 +12,9 @@ def test_every_built_in_recipe_loads(name):
 
 def test_overrides_replace_settings_by_dotted_name():
     recipe = RlRecipe.load(
-        "tiny_rl", ["steps=3", "model=runs/x", "rollout.answers_per_prompt=4", 'data.problem_types=["tracking"]']
+        "tiny_rl", ["steps=3", "model=runs/x", "rollout.group_size=4", 'data.problem_types=["tracking"]']
     )
-    assert (recipe.steps, recipe.model, recipe.rollout.answers_per_prompt) == (3, "runs/x", 4)
+    assert (recipe.steps, recipe.model, recipe.rollout.group_size) == (3, "runs/x", 4)
     assert recipe.data.problem_types == ("tracking",)
 
 

@@ -26,11 +26,11 @@ RL = {
     "save_every": 1,
     "max_row_tokens": 512,
     "rollout": {
-        "prompts_per_step": 8,
-        "answers_per_prompt": 2,
+        "generation_batch_size": 8,
+        "group_size": 2,
         "max_new_tokens": 4,
         "min_accuracy": -1,
-        "prompts_at_once": 3,
+        "decode_batch_size": 3,
     },
     "grading": {"workers": 0},
 }

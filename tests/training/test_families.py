@@ -19,7 +19,7 @@ from transformers import (
 from onethinker.core.errors import ConfigError
 from onethinker.families.folder import ModelSettings, save_model
 from onethinker.families.packing import check_packing
-from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny, build_tiny_processor
+from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE, build_tiny, build_tiny_processor
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.packing.attention import PACKED_ATTENTION
@@ -184,7 +184,9 @@ def test_a_proven_family_with_windows_in_its_config_is_refused():
 @pytest.mark.parametrize("stage", ["sft", "rl", "dry run"])
 def test_both_stages_and_the_dry_run_refuse_before_anything_is_written(tmp_path, stage):
     model, processor = made(tiny_qwen3_5), build_tiny_processor()
-    save_model(tmp_path / "qwen", model, processor, settings=ModelSettings(wording=TINY_WORDING, budget=TINY_BUDGET))
+    save_model(
+        tmp_path / "qwen", model, processor, settings=ModelSettings(prompt_template=TINY_TEMPLATE, budget=TINY_BUDGET)
+    )
     recipe: Any = (RlRecipe if stage == "rl" else SftRecipe)(model=str(tmp_path / "qwen"), steps=1)
     begin = {
         "sft": lambda: train_sft(recipe, tmp_path / "run"),

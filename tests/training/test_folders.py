@@ -84,13 +84,13 @@ def asked(folder: Path, path: Path, kind: str) -> tuple[dict, str]:
     task, question = QUESTIONS[kind]
     engine = load_local(str(folder))
     sample = Sample("asked", question, task, kind, (path,))
-    inputs = encode_requests(engine.processor, [build_request(sample, engine.wording, engine.budget)])
+    inputs = encode_requests(engine.processor, [build_request(sample, engine.prompt_template, engine.budget)])
     return inputs, Thinker(engine).ask(path, question, task=task).text
 
 
 def messages(folder: Path, kind: str, medium: dict) -> list[dict]:
     task, question = QUESTIONS[kind]
-    text = read_settings(folder).wording.text(Sample("asked", question, task, kind, ()))
+    text = read_settings(folder).prompt_template.text(Sample("asked", question, task, kind, ()))
     return [{"role": "user", "content": [medium, {"type": "text", "text": text}]}]
 
 
@@ -258,9 +258,9 @@ def test_the_card_has_the_words_of_every_task(exported):
     names: dict = {"torch": None}
     setup = code_of((exported / "README.md").read_text())[0].partition("model = ")[0]
     exec("\n".join(line for line in setup.splitlines() if not line.startswith(("import", "from"))), names)
-    assert names["INSTRUCTIONS"] == settings.wording.instructions
+    assert names["INSTRUCTIONS"] == settings.prompt_template.instructions
     assert (names["TEMPLATE"], names["FRAME"], names["SYSTEM"]) == (
-        settings.wording.template,
-        settings.wording.frame,
+        settings.prompt_template.template,
+        settings.prompt_template.frame,
         None,
     )

@@ -28,7 +28,7 @@ from onethinker.training.sft import train_sft
 from onethinker.training.state.run_folder import RunFolder
 
 GOLDEN = Path(__file__).with_name("golden.json")
-NUMBERS = {"sft": ("loss", "grad_norm"), "rl": ("loss", "kl", "entropy", "clipped_share", "grad_norm")}
+NUMBERS = {"sft": ("loss", "grad_norm"), "rl": ("loss", "kl", "entropy", "clip_fraction", "grad_norm")}
 # Processors round differently and the steps after the first feel it; a wrong weight, mean or mask is seen in the first
 # two digits.
 TOLERANCE = {"rel": 1e-3, "abs": 1e-5}
@@ -65,7 +65,7 @@ def train_both(folder: Path) -> dict[str, list[dict[str, Any]]]:
         steps=2,
         max_row_tokens=256,
         data=data,
-        rollout={"prompts_per_step": 4, "answers_per_prompt": 4, "max_new_tokens": 128},
+        rollout={"generation_batch_size": 4, "group_size": 4, "max_new_tokens": 128},
         optimizer={"learning_rate": 1e-4},
         loss={"updates_per_batch": 2, "kl": 0.1},
     )
@@ -100,7 +100,7 @@ def update_on_given_answers(recipe: RlRecipe, folder: Path) -> list[dict[str, An
             logps = [score(run.model, pack([Tree(prompt, (ids,))]))[0] for ids in answers]
         rollouts = tuple(Rollout(ids, own, truncated=False) for ids, own in zip(answers, logps, strict=True))
         grades = tuple(grade_response(text, sample.truth, task=task, options=sample.options) for text in texts)
-        groups[number] = Group(number, task.statistics, sample, prompt, rollouts, texts, grades)
+        groups[number] = Group(number, task.key, sample, prompt, rollouts, texts, grades)
     rewards_PG = torch.tensor(
         [[grade.reward for grade in group.grades] for group in groups.values()], dtype=torch.float64
     )
@@ -109,7 +109,7 @@ def update_on_given_answers(recipe: RlRecipe, folder: Path) -> list[dict[str, An
     reference, steps = open_reference(run, recipe), []
     for step in range(recipe.steps):
         updated = update_policy(run, recipe, reference, groups, advantages, step)
-        measured = {name: updated.mean(name) for name in ("kl", "entropy", "clipped_share")}
+        measured = {name: updated.mean(name) for name in ("kl", "entropy", "clip_fraction")}
         steps.append({"loss": updated.loss, "grad_norm": updated.grad_norm, "tasks": ema, **measured})
     return steps
 

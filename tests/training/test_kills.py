@@ -31,7 +31,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "steps": 3,
         "save_every": 1,
         "max_row_tokens": 512,
-        "rollout": {"prompts_per_step": 4, "answers_per_prompt": 4, "max_new_tokens": 16, "max_refills": 1},
+        "rollout": {"generation_batch_size": 4, "group_size": 4, "max_new_tokens": 16, "max_refills": 1},
         "grading": {"workers": 1},
         "optimizer": {"learning_rate": 1e-4},
         "loss": {"updates_per_batch": 2},
@@ -54,7 +54,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "steps": 3,
         "save_every": 1,
         "max_row_tokens": 512,
-        "rollout": {"prompts_per_step": 4, "answers_per_prompt": 4, "max_new_tokens": 16, "max_refills": 1},
+        "rollout": {"generation_batch_size": 4, "group_size": 4, "max_new_tokens": 16, "max_refills": 1},
         "lora": {"rank": 2},
     },
 }

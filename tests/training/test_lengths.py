@@ -15,7 +15,7 @@ from onethinker.core.errors import ConfigError, DataError
 from onethinker.data.formats.records import write_records
 from onethinker.data.synthetic import write_dataset
 from onethinker.data.validate import check_files
-from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny_processor
+from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE, build_tiny_processor
 from onethinker.inference.encode import build_request, encode_requests
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import RlRecipe, SftRecipe
@@ -32,7 +32,12 @@ def processor():
 
 def lengths_of(file: Path, processor, *, max_new_tokens: int | None = None) -> Lengths:
     checked = check_files([file], need="response" if max_new_tokens is None else "truth")
-    more = {"processor": processor, "wording": TINY_WORDING, "budget": TINY_BUDGET, "max_new_tokens": max_new_tokens}
+    more = {
+        "processor": processor,
+        "prompt_template": TINY_TEMPLATE,
+        "budget": TINY_BUDGET,
+        "max_new_tokens": max_new_tokens,
+    }
     return Lengths([record.sample for record in checked.records], checked.headers, **more)
 
 
@@ -57,7 +62,7 @@ def test_lengths_are_those_of_what_a_model_reads_for_every_kind_of_question(tmp_
     found = lengths.longer_than(-1)
     assert len(found) == 33
     for n, sample in enumerate(lengths.samples):
-        [ids] = encode_requests(processor, [build_request(sample, TINY_WORDING, TINY_BUDGET)])["input_ids"].tolist()
+        [ids] = encode_requests(processor, [build_request(sample, TINY_TEMPLATE, TINY_BUDGET)])["input_ids"].tolist()
         answer = processor.tokenizer(sample.response, add_special_tokens=False)["input_ids"]
         assert found[n].answer == len(answer) + 1
         assert found[n].visual == sum(
@@ -98,7 +103,7 @@ def test_the_bound_of_a_video_whose_container_names_no_length_is_that_of_the_lon
     }
     write_records(tmp_path / "f.jsonl", [asked])
     lengths = lengths_of(tmp_path / "f.jsonl", processor, max_new_tokens=10)
-    [ids] = encode_requests(processor, [build_request(lengths.samples[0], TINY_WORDING, TINY_BUDGET)])[
+    [ids] = encode_requests(processor, [build_request(lengths.samples[0], TINY_TEMPLATE, TINY_BUDGET)])[
         "input_ids"
     ].tolist()
     assert len(ids) <= lengths.longer_than(0)[0].prompt <= len(ids) + 6
@@ -172,7 +177,7 @@ def test_a_prompt_that_fills_a_row_is_never_cut(tmp_path):
 
 
 def test_in_rl_the_prompt_and_the_longest_answer_must_fit_into_a_row(tmp_path):
-    rollout = {"prompts_per_step": 2, "answers_per_prompt": 2, "max_new_tokens": 500}
+    rollout = {"generation_batch_size": 2, "group_size": 2, "max_new_tokens": 500}
     with pytest.raises(DataError, match=r"rollout\.max_new_tokens 500\), a row has max_row_tokens = 512"):
         train_rl(
             RlRecipe(max_row_tokens=512, rollout=rollout, data={"files": [records(tmp_path, [3])]}), tmp_path / "run"

@@ -43,7 +43,7 @@ def test_token_mean_gives_every_token_of_the_batch_one_weight():
         num_answers_in_row=2,
         num_tokens=8,
         num_answers=4,
-        aggregate="token_mean",
+        reduction="token_mean",
         max_tokens=9,
     )
     assert weights.tolist() == [0.125] * 4
@@ -55,7 +55,7 @@ def test_sequence_mean_gives_every_answer_one_weight():
         num_answers_in_row=2,
         num_tokens=8,
         num_answers=4,
-        aggregate="sequence_mean",
+        reduction="sequence_mean",
         max_tokens=9,
     )
     assert weights.tolist() == pytest.approx([1 / 12] * 3 + [0.25])
@@ -67,7 +67,7 @@ def test_constant_length_weighs_a_token_as_if_all_answers_were_as_long_as_allowe
         num_answers_in_row=2,
         num_tokens=8,
         num_answers=4,
-        aggregate="constant_length",
+        reduction="constant_length",
         max_tokens=10,
     )
     assert weights.tolist() == pytest.approx([1 / 40] * 4)
@@ -122,17 +122,22 @@ def test_a_frozen_head_still_passes_gradients_on():
 
 def test_the_defaults_of_rl_are_the_papers():
     recipe = RlRecipe()
-    assert (recipe.loss.kl, recipe.loss.clip_low, recipe.loss.clip_high, recipe.loss.aggregate) == (
+    assert (recipe.loss.kl_coefficient, recipe.loss.clip_low, recipe.loss.clip_high, recipe.loss.reduction) == (
         0.01,
         0.2,
         0.2,
         "token_mean",
     )
-    assert (recipe.rollout.answers_per_prompt, recipe.rollout.prompts_per_step, recipe.rollout.max_new_tokens) == (
+    assert (recipe.rollout.group_size, recipe.rollout.generation_batch_size, recipe.rollout.max_new_tokens) == (
         8,
         128,
         4096,
     )
     assert recipe.optimizer.kind == "adamw"
     advantage = recipe.advantage
-    assert (advantage.algorithm, advantage.decay, advantage.limit, advantage.guard) == ("ema_grpo", 0.99, 5.0, "clip")
+    assert (advantage.algorithm, advantage.ema_decay, advantage.clip, advantage.guard) == (
+        "ema_grpo",
+        0.99,
+        5.0,
+        "clip",
+    )

@@ -44,8 +44,8 @@ RL = {
     "max_row_tokens": 512,
     "data": {"problem_types": ["spatial grounding", "multiple choice"]},
     "rollout": {
-        "prompts_per_step": 2,
-        "answers_per_prompt": 3,
+        "generation_batch_size": 2,
+        "group_size": 3,
         "max_new_tokens": 6,
         "min_accuracy": -1,
         "max_refills": 0,
@@ -87,13 +87,13 @@ def measure(kl_weight: float) -> dict[str, dict[str, float]]:
 def test_divergence_entropy_and_clipped_tokens_belong_to_the_task_of_their_answer():
     measured = measure(kl_weight=0.0)
     assert measured["tracking"] == pytest.approx(
-        {"loss": -2.0 * 0.5, "kl": 0, "entropy": 0.4 / 4, "clipped_share": 0, "weight": 0.5, "pull": 2 * 2 / 4},
+        {"loss": -2.0 * 0.5, "kl": 0, "entropy": 0.4 / 4, "clip_fraction": 0, "weight": 0.5, "pull": 2 * 2 / 4},
         abs=1e-6,
     )
     kl = 1 - math.log(2)
     # The clipped token's loss is 0.8 · advantage, and it pulls at nothing.
     assert measured["math"] == pytest.approx(
-        {"loss": (1 + 0.8) / 4, "kl": kl / 4, "entropy": 1.2 / 4, "clipped_share": 1 / 4, "weight": 0.5, "pull": 1 / 4},
+        {"loss": (1 + 0.8) / 4, "kl": kl / 4, "entropy": 1.2 / 4, "clip_fraction": 1 / 4, "weight": 0.5, "pull": 1 / 4},
         abs=1e-6,
     )
 
@@ -135,7 +135,12 @@ def test_a_tasks_row_is_what_its_groups_and_its_part_of_the_loss_say():
     rows = task_rows(summaries, {0: 1.5, 2: 0.5}, {"tracking": 0.7, "math": 0.2}, measure(kl_weight=0.0))
     tracking = rows["tracking"]
     assert (tracking.reward, tracking.accuracy, tracking.sigma, tracking.mean_abs_advantage) == (1.0, 0.25, 0.7, 1.5)
-    assert (tracking.answer_tokens, tracking.longest_answer_tokens, tracking.prompt_tokens, tracking.cut_answers) == (
+    assert (
+        tracking.answer_tokens,
+        tracking.longest_answer_tokens,
+        tracking.prompt_tokens,
+        tracking.truncated_answers,
+    ) == (
         6.0,
         8,
         10.0,
@@ -146,12 +151,12 @@ def test_a_tasks_row_is_what_its_groups_and_its_part_of_the_loss_say():
     # One token weight of 1 pulls for tracking, a quarter for math.
     assert [rows[task].logp_gradient_share for task in ("tracking", "math")] == pytest.approx([0.8, 0.2])
     assert rows["math"].kl == pytest.approx((1 - math.log(2)) / 2)
-    assert rows["math"].clipped_share == pytest.approx(0.5)
+    assert rows["math"].clip_fraction == pytest.approx(0.5)
 
 
 def test_a_task_without_a_group_in_the_update_has_no_numbers_of_the_loss():
     row = task_rows([a_summary(0, "ocr", dropped="all_right")], {}, {}, {})["ocr"]
-    assert (row.kl, row.entropy, row.clipped_share, row.logp_gradient_share, row.mean_abs_advantage, row.sigma) == (
+    assert (row.kl, row.entropy, row.clip_fraction, row.logp_gradient_share, row.mean_abs_advantage, row.sigma) == (
         None,
     ) * 4 + (0, 0)
 

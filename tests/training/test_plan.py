@@ -48,7 +48,7 @@ def test_an_outline_comes_from_a_folder_or_tiny_and_an_unknown_name_is_an_error(
 def test_the_arithmetic_of_a_step():
     recipe = RlRecipe(
         max_row_tokens=10_000,
-        rollout={"prompts_per_step": 24, "answers_per_prompt": 4, "max_new_tokens": 500},
+        rollout={"generation_batch_size": 24, "group_size": 4, "max_new_tokens": 500},
         loss={"updates_per_batch": 3},
     )
     batch = plan_batch(recipe, MediaBudget(max_frames=16, frame_max_pixels=64 * 1024, image_max_pixels=256 * 1024), 2)
@@ -65,11 +65,15 @@ def test_the_arithmetic_of_a_step():
     [
         (SftRecipe(batch_size=32), 3, r"batch_size = 32 does not divide by 3 processes.*30 or 33"),
         (
-            RlRecipe(rollout={"prompts_per_step": 10}),
+            RlRecipe(rollout={"generation_batch_size": 10}),
             4,
-            r"prompts_per_step = 10 does not divide by 4 processes.*8 or 12",
+            r"generation_batch_size = 10 does not divide by 4 processes.*8 or 12",
         ),
-        (RlRecipe(rollout={"prompts_per_step": 10}, loss={"updates_per_batch": 4}), 2, r"does not divide by 4 updates"),
+        (
+            RlRecipe(rollout={"generation_batch_size": 10}, loss={"updates_per_batch": 4}),
+            2,
+            r"does not divide by 4 updates",
+        ),
         (SftRecipe(batch_size=2), 3, r"Choose 3"),
     ],
 )
@@ -134,12 +138,12 @@ def test_the_estimate_of_activations_is_near_what_torch_keeps(prompts, settings)
 
 
 def test_adapters_and_sharding_take_away_what_they_should():
-    outline = CONFIGS / "qwen3_vl_8b.json"
+    meta_model = CONFIGS / "qwen3_vl_8b.json"
     budget = MediaBudget(max_frames=64, frame_max_pixels=64 * 1024)
 
     def sizes(*, dealing=None, **settings):
-        model = load_outline("8b", config=outline)
-        rollout = {"max_new_tokens": 512, "prompts_at_once": 1}
+        model = load_outline("8b", config=meta_model)
+        rollout = {"max_new_tokens": 512, "decode_batch_size": 1}
         recipe = RlRecipe(**settings, rollout=rollout, gradient_checkpointing=True)
         plan = make_plan(recipe, processes=8, model=model, budget=budget, dealing=dealing)
         return {term.name: term.size for term in plan.memory} | {"peak": peak(list(plan.memory))}
@@ -213,7 +217,7 @@ def test_a_run_with_a_record_that_cannot_be_used_does_not_begin(tmp_path):
 
 def test_a_dry_run_prints_parameters_batch_rows_memory_and_data_and_writes_nothing(tmp_path, capsys):
     file = records(tmp_path)
-    settings = ["model=tiny", f"data.files={json.dumps([str(file)])}", "lora.rank=8", "rollout.prompts_per_step=8"]
+    settings = ["model=tiny", f"data.files={json.dumps([str(file)])}", "lora.rank=8", "rollout.generation_batch_size=8"]
     assert dispatch(["rl", "tiny_rl", "--dry-run", "--processes", "2", "--set", *settings]) == 0
     said = capsys.readouterr().out
     for expected in (

@@ -61,7 +61,7 @@ def test_a_step_of_rl_with_a_reference_has_none(taught, tmp_path, lora):
         steps=1,
         max_row_tokens=1024,
         data={"files": [taught.questions]},
-        rollout={"prompts_per_step": 2, "max_new_tokens": 8, "min_accuracy": -1.0, "max_accuracy": 2.0},
+        rollout={"generation_batch_size": 2, "max_new_tokens": 8, "min_accuracy": -1.0, "max_accuracy": 2.0},
         grading={"workers": 0},
         lora=lora,
     )

@@ -17,9 +17,9 @@ SETTINGS = {
     "rl": [
         "model=tiny",
         "steps=2",
-        "rollout.prompts_per_step=3",
+        "rollout.generation_batch_size=3",
         "loss.updates_per_batch=3",
-        "rollout.answers_per_prompt=2",
+        "rollout.group_size=2",
         "rollout.max_new_tokens=6",
         "rollout.min_accuracy=-1",
         'data.problem_types=["tracking","segmentation","spatial grounding"]',

@@ -16,7 +16,7 @@ from onethinker.inference.loading import load_outline
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.media.sizing import count_tokens
-from onethinker.tasks.template import Wording
+from onethinker.tasks.template import PromptTemplate
 from onethinker.training.config import Recipe, RlRecipe, SftRecipe
 from onethinker.training.plan import make_plan, peak
 from tests.training.test_plan import CONFIGS
@@ -38,7 +38,7 @@ def test_sft_of_8b_has_the_papers_settings():
 
 def test_rl_of_8b_has_the_papers_settings():
     recipe = RlRecipe.load("rl_8b")
-    assert (recipe.rollout.prompts_per_step, recipe.rollout.answers_per_prompt, recipe.rollout.max_new_tokens) == (
+    assert (recipe.rollout.generation_batch_size, recipe.rollout.group_size, recipe.rollout.max_new_tokens) == (
         128,
         8,
         4096,
@@ -48,8 +48,8 @@ def test_rl_of_8b_has_the_papers_settings():
         1.0,
         "adamw",
     )
-    assert (recipe.advantage.algorithm, recipe.advantage.decay, recipe.advantage.limit) == ("ema_grpo", 0.99, 5.0)
-    assert recipe.loss.kl == 0.01
+    assert (recipe.advantage.algorithm, recipe.advantage.ema_decay, recipe.advantage.clip) == ("ema_grpo", 0.99, 5.0)
+    assert recipe.loss.kl_coefficient == 0.01
     assert recipe.budget is not None
     assert recipe.budget.max_frames == 128
 
@@ -88,7 +88,7 @@ def test_a_large_recipe_reads_files_in_the_released_form_within_its_budget(tmp_p
     seen = set()
     for number in range(8):
         sample = data.sample(number)
-        request = build_request(sample, Wording(), budget)
+        request = build_request(sample, PromptTemplate(), budget)
         seen |= {clip.kind for clip in request.media}
         assert sum(count_tokens(clip) for clip in request.media) <= 128 // 2 * budget.frame_max_pixels // 1024
         assert sample.response if recipe.need == "response" else sample.truth

@@ -26,8 +26,8 @@ RL = {
     "max_row_tokens": 512,
     "data": {"problem_types": ["spatial grounding", "tracking", "segmentation", "multiple choice"]},
     "rollout": {
-        "prompts_per_step": 4,
-        "answers_per_prompt": 3,
+        "generation_batch_size": 4,
+        "group_size": 3,
         "max_new_tokens": 8,
         "min_accuracy": -1,
         "max_refills": 0,
@@ -232,7 +232,7 @@ def test_rows_without_media_go_through_where_only_the_vision_tower_is_trained(tm
 
 
 def test_later_prompts_are_tried_before_a_batch_without_signal_is_given_up(tmp_path):
-    rollout = {**RL["rollout"], "prompts_per_step": 3, "min_accuracy": 0.0, "max_accuracy": 0.9, "max_refills": 3}
+    rollout = {**RL["rollout"], "generation_batch_size": 3, "min_accuracy": 0.0, "max_accuracy": 0.9, "max_refills": 3}
     data = {"problem_types": ["temporal grounding"]}
     recipe = RlRecipe(**{**RL, "steps": 1, "rollout": rollout, "data": data})
     with pytest.raises(ConfigError, match="none of 12 groups gave a signal"):
@@ -256,8 +256,8 @@ def test_a_later_step_without_any_signal_goes_on_without_an_update(tmp_path):
 
 def test_a_group_that_is_longer_than_a_row_is_dealt_to_several_and_learned_from_as_in_one(tmp_path, taught):
     rollout = {
-        "prompts_per_step": 4,
-        "answers_per_prompt": 6,
+        "generation_batch_size": 4,
+        "group_size": 6,
         "max_new_tokens": 16,
         "min_accuracy": -1,
         "max_refills": 0,
@@ -293,8 +293,8 @@ def test_rl_learns_which_of_two_answers_is_right(tmp_path, taught):
         max_row_tokens=512,
         data={"files": [taught.questions]},
         rollout={
-            "prompts_per_step": 4,
-            "answers_per_prompt": 8,
+            "generation_batch_size": 4,
+            "group_size": 8,
             "max_new_tokens": 32,
             "max_refills": 0,
             "unfilled": "smaller",

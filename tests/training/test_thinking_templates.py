@@ -13,7 +13,7 @@ from onethinker import Thinker
 from onethinker.core.request import Request, SamplingParams
 from onethinker.data.formats.records import write_records
 from onethinker.families.folder import ModelSettings, save_model
-from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny, build_tiny_processor
+from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE, build_tiny, build_tiny_processor
 from onethinker.inference.encode import answer_opening, encode_requests
 from onethinker.inference.loading import load_local
 from onethinker.rewards.grader import Grader
@@ -69,7 +69,7 @@ def opened(tmp_path_factory) -> Opened:
         ],
     )
     model, processor = build_tiny(seed=3)
-    settings = ModelSettings(wording=TINY_WORDING, budget=TINY_BUDGET)
+    settings = ModelSettings(prompt_template=TINY_TEMPLATE, budget=TINY_BUDGET)
     save_model(folder / "base", model, make_writing(processor, OPENS_LINE), settings=settings)
     recipe = SftRecipe(
         model=str(folder / "base"),
@@ -133,7 +133,7 @@ def test_a_reply_begins_with_what_the_template_wrote(written: str):
 )
 def test_sft_learns_what_follows_the_templates_tag(tmp_path, written: str, response: str, target: str):
     model, processor = build_tiny(seed=3)
-    settings = ModelSettings(wording=TINY_WORDING, budget=TINY_BUDGET)
+    settings = ModelSettings(prompt_template=TINY_TEMPLATE, budget=TINY_BUDGET)
     save_model(tmp_path / "base", model, make_writing(processor, written), settings=settings)
     run = open_session(SftRecipe(model=str(tmp_path / "base"), steps=1), tmp_path / "run", batch=1)
     assert run.processor.tokenizer.decode(run.data.answer_ids(response)) == target + run.processor.tokenizer.eos_token
@@ -167,8 +167,8 @@ def test_rollouts_earn_their_form_point(opened: Opened, tmp_path):
         steps=1,
         data={"files": [opened.questions]},
         rollout={
-            "prompts_per_step": 2,
-            "answers_per_prompt": 4,
+            "generation_batch_size": 2,
+            "group_size": 4,
             "max_new_tokens": 24,
             "min_accuracy": -1,
             "max_accuracy": 2,

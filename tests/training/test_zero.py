@@ -17,7 +17,7 @@ from onethinker.core.errors import ConfigError
 from onethinker.core.request import Request
 from onethinker.data.formats.records import write_records
 from onethinker.data.synthetic import make_sample
-from onethinker.families.tiny import TINY_BUDGET, TINY_WORDING, build_tiny
+from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE, build_tiny
 from onethinker.inference.encode import build_request, encode_requests
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import SftRecipe
@@ -148,7 +148,7 @@ def test_gradients_arrive_in_one_order_whatever_a_row_shows():
     for name, parameter in model.named_parameters():
         parameter.register_post_accumulate_grad_hook(lambda _, name=name: order.append(name))
     picture, clip = (make_sample(5, 0, problem_type=kind) for kind in ("spatial grounding", "tracking"))
-    shown = [build_request(sample, TINY_WORDING, TINY_BUDGET) for sample in (picture, clip)]
+    shown = [build_request(sample, TINY_TEMPLATE, TINY_BUDGET) for sample in (picture, clip)]
     rows = [[Request(text="Which?")], shown[:1], shown[1:], shown, [Request(text="Which?"), *shown]]
 
     def gradients(called, requests):

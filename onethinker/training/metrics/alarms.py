@@ -307,7 +307,7 @@ def _kl(view: View) -> str | None:
 
 
 def _clipped(view: View) -> str | None:
-    clipped = view.mean("clipped_share")
+    clipped = view.mean("clip_fraction")
     if clipped is None or clipped < view.settings.clipped:
         return None
     return (
@@ -355,7 +355,7 @@ def _whole_frame(view: View) -> str | None:
 
 
 def _cut(view: View) -> float:
-    return float(view.sum("cut_answers") / view.sum("answers"))
+    return float(view.sum("truncated_answers") / view.sum("answers"))
 
 
 def _cut_answers(view: View) -> str | None:
@@ -395,12 +395,12 @@ def _constant_reward(view: View) -> str | None:
 def _sigma_floor(view: View) -> str | None:
     settings = view.recipe.advantage
     if settings.algorithm != "ema_grpo" or any(
-        row["sigma"] > settings.floor or not row["mean_abs_advantage"] for row in view.rows
+        row["sigma"] > settings.min_sigma or not row["mean_abs_advantage"] for row in view.rows
     ):
         return None
     return (
-        f"rewards differ less than advantage.floor = {settings.floor:g}, which they are divided by instead of their"
-        " deviation"
+        f"rewards differ less than advantage.min_sigma = {settings.min_sigma:g}, which they are divided by"
+        " instead of their deviation"
     )
 
 
@@ -447,8 +447,8 @@ RL_RULES = (
         _all_dropped,
         "Train longer by SFT first, take other data, or widen rollout.min_accuracy and rollout.max_accuracy",
     ),
-    Rule("entropy", _entropy, f"Raise loss.clip_high or loss.kl, lower optimizer.learning_rate, {BACK}"),
-    Rule("kl", _kl, f"Raise loss.kl, lower optimizer.learning_rate, {BACK}"),
+    Rule("entropy", _entropy, f"Raise loss.clip_high or loss.kl_coefficient, lower optimizer.learning_rate, {BACK}"),
+    Rule("kl", _kl, f"Raise loss.kl_coefficient, lower optimizer.learning_rate, {BACK}"),
     Rule("clipped", _clipped, "Lower optimizer.learning_rate or loss.updates_per_batch"),
     Rule("ungraded", _ungraded, "See to the reward model, or raise grading.seconds"),
 )
@@ -458,10 +458,10 @@ TASK_RULES = (
         _form_without_accuracy,
         "Look at answers/, and train longer by SFT or take easier data before more RL",
     ),
-    Rule("same_answer", _same_answer, f"Check that the truths differ, raise loss.kl, {BACK}"),
-    Rule("whole_frame", _whole_frame, f"Take data with smaller objects, raise loss.kl, {BACK}"),
+    Rule("same_answer", _same_answer, f"Check that the truths differ, raise loss.kl_coefficient, {BACK}"),
+    Rule("whole_frame", _whole_frame, f"Take data with smaller objects, raise loss.kl_coefficient, {BACK}"),
     Rule("length", _cut_answers, f"Raise it, shorten the responses of the SFT data, {BACK}"),
-    Rule("length", _growing_answers, f'Try loss.aggregate = "sequence_mean", lower optimizer.learning_rate, {BACK}'),
+    Rule("length", _growing_answers, f'Try loss.reduction = "sequence_mean", lower optimizer.learning_rate, {BACK}'),
     Rule(
         "no_signal", lambda view: _task_dropped(view, learned=False), "Train it longer by SFT, or take easier samples"
     ),

@@ -20,7 +20,7 @@ class TaskRow:
     """
 
     reward: float
-    """Mean reward, in the units of the reward profile."""
+    """Mean reward, in the units of the reward scheme."""
     accuracy: float
     """Mean accuracy, 0 to 1."""
     format: float
@@ -37,7 +37,7 @@ class TaskRow:
     """Mean k3 divergence from the reference model a token, in nats, with the loss's weights."""
     entropy: float | None
     """Mean entropy of the next token, in nats, with the loss's weights."""
-    clipped_share: float | None
+    clip_fraction: float | None
     """Share of the loss's weight on tokens whose policy ratio is outside the clip range."""
     answer_tokens: float
     """Mean length of an answer, in tokens with the end token."""
@@ -47,7 +47,7 @@ class TaskRow:
     """Mean length of a prompt with its pictures, in tokens."""
     answers: int
     """Answers sampled."""
-    cut_answers: int
+    truncated_answers: int
     """Answers that had not ended at `rollout.max_new_tokens`."""
     groups: int
     """Prompts asked whose groups of answers were graded; a group without grades is in no number of a task."""
@@ -79,7 +79,7 @@ class RlRow:
     """As in `TaskRow`, over all tasks."""
     entropy: float | None
     """As in `TaskRow`, over all tasks."""
-    clipped_share: float | None
+    clip_fraction: float | None
     """As in `TaskRow`, over all tasks."""
     grad_norm: float | None
     """Norm of the weights' gradient before clipping, in the mean over the optimizer steps."""
@@ -112,7 +112,7 @@ class RlRow:
     """Prompt tokens that each phase did not have to read because the G answers of a group share theirs: (G - 1) ·
     prompt, summed over groups. A batch with one row an answer would have read them in addition."""
     tasks: dict[str, TaskRow]
-    """Each task of the step by its statistics name."""
+    """Each task of the step by its task key."""
     bad_steps: list[dict[str, Any]] = field(default_factory=list)
     """Each optimizer step that was not taken because something was not finite: what, the samples' ids, the largest
     |gradient| by part of the model (None where it is not finite), the last good step, the learning rate, and all that

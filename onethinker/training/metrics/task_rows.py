@@ -42,7 +42,7 @@ class Summary:
         return self.dropped is None
 
 
-MEASURED = ("loss", "kl", "entropy", "clipped_share", "weight", "pull")
+MEASURED = ("loss", "kl", "entropy", "clip_fraction", "weight", "pull")
 """What a loss sums up over scored tokens, for each task, all but the last with the loss's own weights: the loss,
 divergence and entropy, clipped tokens, the weight itself, and |∂loss/∂log p|."""
 Measured = Mapping[str, Mapping[str, float]]
@@ -70,8 +70,8 @@ def task_rows(
         )
         commonest, count = Counter(filter(None, notes)).most_common(1)[0] if any(notes) else ("", 0)
         sums = measured.get(task, dict.fromkeys(MEASURED, 0.0))
-        kl, entropy, clipped_share = (
-            sums[name] / sums["weight"] if sums["weight"] else None for name in ("kl", "entropy", "clipped_share")
+        kl, entropy, clip_fraction = (
+            sums[name] / sums["weight"] if sums["weight"] else None for name in ("kl", "entropy", "clip_fraction")
         )
         rows[task] = TaskRow(
             reward=sum(rewards) / len(rewards),
@@ -82,12 +82,12 @@ def task_rows(
             logp_gradient_share=sums["pull"] / pull if pull and sums["weight"] else None,
             kl=kl,
             entropy=entropy,
-            clipped_share=clipped_share,
+            clip_fraction=clip_fraction,
             answer_tokens=sum(lengths) / len(lengths),
             longest_answer_tokens=max(lengths),
             prompt_tokens=sum(summary.prompt_tokens for summary in mine) / len(mine),
             answers=len(rewards),
-            cut_answers=sum(summary.cut for summary in mine),
+            truncated_answers=sum(summary.cut for summary in mine),
             groups=len(mine),
             dropped_groups=sum(not summary.kept for summary in mine),
             commonest_answer=commonest,

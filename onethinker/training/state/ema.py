@@ -23,4 +23,4 @@ class Moments:
 
 
 EmaState = Mapping[str, Moments]
-"""Moments by task statistics name ("tracking", "segmentation/video", …)."""
+"""Moments by task task key ("tracking", "segmentation/video", …)."""

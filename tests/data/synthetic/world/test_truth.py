@@ -35,13 +35,15 @@ def shot_of(question: Question) -> Shot:
 
 
 @EACH_KIND
-@pytest.mark.parametrize("profile", ["paper", "release"])
-def test_truth_graded_against_itself_is_the_maximum(kind, profile):
+@pytest.mark.parametrize("reward_scheme", ["paper", "release"])
+def test_truth_graded_against_itself_is_the_maximum(kind, reward_scheme):
     task = find_task(*kind)
     for question in asked(*kind, 40):
-        grade = grade_response(question.response, question.answer, task=task, options=question.options, profile=profile)
+        grade = grade_response(
+            question.response, question.answer, task=task, options=question.options, reward_scheme=reward_scheme
+        )
         assert (grade.problems, grade.format) == ({}, 1.0), question.response
-        assert grade.reward == pytest.approx(max_reward(task, profile))
+        assert grade.reward == pytest.approx(max_reward(task, reward_scheme))
 
 
 @pytest.mark.parametrize(
