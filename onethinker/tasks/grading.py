@@ -20,8 +20,8 @@ REMEMBERED = 64
 class Grade:
     """What a response is worth and why.
 
-    `reward` follows the reward scheme; `accuracy` (0 to 1), `format` (0 or 1) and `structure` (0 to 0.5) are its parts before
-    weighting; `metrics` are what papers report; `problems` are the reasons why something was lost.
+    `reward` follows the reward scheme; `accuracy` (0 to 1), `format` (0 or 1) and `structure` (0 to 0.5) are its parts
+    before weighting; `metrics` are what papers report; `problems` are the reasons why something was lost.
     """
 
     reward: float
