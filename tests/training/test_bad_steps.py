@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from onethinker.cli import main
-from onethinker.core.errors import ConfigError, TrainingError
+from onethinker.core.errors import CheckpointError, ConfigError, TrainingError
 from onethinker.data.formats.records import write_records
 from onethinker.families.folder import ModelSettings, save_model
 from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE, build_tiny
@@ -22,7 +22,7 @@ from onethinker.training.metrics.bad_steps import BadStep, first_not_finite
 from onethinker.training.packing.prefix_group import Prompt
 from onethinker.training.packing.row import Row
 from onethinker.training.sft import train_sft
-from onethinker.training.state.progress import Progress, Streak, load_progress, save_progress
+from onethinker.training.state.progress import Progress, load_progress, save_progress
 from onethinker.training.state.run_folder import RunFolder
 from onethinker.training.step import ScoredRow
 from tests.training.test_runs import StopRunError, journal, stop_after
@@ -363,12 +363,13 @@ def test_one_number_among_many_is_found(dtype, value):
     assert first_not_finite({**tensors, "weights": weights}.items()) == "weights"
 
 
-def test_progress_of_an_older_checkpoint_begins_a_new_count(tmp_path):
+def test_progress_that_lacks_a_part_is_refused_by_name(tmp_path):
     save_progress(Progress(step=7, cursor=70), tmp_path / "progress.json")
     old = json.loads((tmp_path / "progress.json").read_text())
     del old["streak"]
     (tmp_path / "progress.json").write_text(json.dumps(old))
-    assert load_progress(tmp_path / "progress.json").streak == Streak(bad=0, last_good_step=7)
+    with pytest.raises(CheckpointError, match=r"progress\.json: not the progress of a run: 'streak'"):
+        load_progress(tmp_path / "progress.json")
 
 
 @pytest.mark.parametrize(
