@@ -25,8 +25,9 @@ def print_plan(recipe: "Recipe", *, processes: int, config: Path | None, acceler
     used.
     """
     from onethinker.inference.loading import budget_of
+    from onethinker.training.batch import plan_batch
     from onethinker.training.config import find_accelerate_config, read_dealing
-    from onethinker.training.plan import make_plan, plan_batch
+    from onethinker.training.plan import make_plan
 
     dealing = None if accelerate_config is None else read_dealing(find_accelerate_config(accelerate_config))
     budget = recipe.budget or budget_of(recipe.model)

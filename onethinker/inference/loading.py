@@ -15,16 +15,17 @@ from onethinker.families.folder import (
     read_settings,
 )
 from onethinker.families.hub import HUB_ID, hub_answers
+from onethinker.families.registry import known
 from onethinker.inference.engine import Engine
 from onethinker.media.budget import MediaBudget
+from onethinker.processes.machine import default_device
 from onethinker.tasks.template import PromptTemplate
 
 if TYPE_CHECKING:
     from onethinker.inference.local import LocalEngine
 
 TINY = "tiny"
-"""The model that needs no download: a small Qwen3-VL with random weights, which shows that the road is open and knows
-nothing.
+"""The model that needs no download: a small one with random weights, which shows that everything runs and knows nothing.
 """
 
 
@@ -80,7 +81,7 @@ def load_local(
         check_four_bit(model)
     is_there = check_model(model)
     # What can be said without torch has been said.
-    from onethinker.inference.local import LocalEngine, default_device
+    from onethinker.inference.local import LocalEngine
 
     device = device or default_device()
     dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
@@ -268,7 +269,7 @@ def _what_to_do(source: str, error: Exception) -> str:
     """Return what a user can do about a model that did not load."""
     if Path(source).is_dir():
         if isinstance(error, ValueError | KeyError):
-            return "the folder holds no model that answers in text about pictures, such as a Qwen3-VL"
+            return f"the folder holds no model that answers in text about pictures, such as a {known()}"
         return "the model in this folder cannot be read; copy or train it again"
     if isinstance(error, OSError):
         return "the model did not arrive whole from the hub, or is no transformers model; try again, or choose another"

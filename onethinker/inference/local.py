@@ -24,6 +24,7 @@ from transformers import (
 from onethinker.core.errors import EngineError
 from onethinker.core.request import Request, SamplingParams
 from onethinker.families.folder import ModelSettings
+from onethinker.families.processing import placeholder_tokens
 from onethinker.inference.encode import answer_opening, encode_requests
 from onethinker.inference.engine import Completion
 from onethinker.inference.sampling import draw_tokens
@@ -120,8 +121,7 @@ class LocalEngine(BatchedEngine):
         """Return what greedy generation does to the logits: nothing that stands for media is said, and above
         temperature 0 tokens are drawn by temperature, nucleus and each row's seed.
         """
-        media = [getattr(self.processor, f"{kind}_token_id", None) for kind in ("image", "video")]
-        forbidden = [token for token in media if token is not None]
+        forbidden = list(placeholder_tokens(self.processor).values())
         steps: list[Any] = [noted] if noted is not None else []
         if forbidden:
             steps.append(SuppressTokensLogitsProcessor(forbidden, device=self.model.device))
@@ -188,10 +188,3 @@ class _OwnDraw(LogitsProcessor):  # type: ignore[misc]
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         uniform_B = self.uniforms_BT[:, input_ids.shape[1] - self.num_prompt].to(scores.device)
         return torch.full_like(scores, -torch.inf).scatter(1, draw_tokens(scores, uniform_B)[:, None], 0.0)
-
-
-def default_device() -> str:
-    """Return the device that a model runs on when nobody says otherwise: the first GPU, else the CPU."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

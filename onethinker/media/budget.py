@@ -5,9 +5,9 @@ from typing import ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 TOKEN_SIDE_PX = 32
-"""Side of the square of pixels that becomes one visual token: patch 16 times merge 2, in every Qwen3-VL."""
+"""Side of the square of pixels that becomes one visual token: patch 16 times merge 2."""
 FRAMES_PER_TOKEN = 2
-"""Frames of a video that share their visual tokens: the temporal patch of every Qwen3-VL."""
+"""Frames of a video that share their visual tokens."""
 
 
 class MediaBudget(BaseModel):

@@ -42,7 +42,7 @@ def fit_size(
     two.
 
     The most is never exceeded; the least is missed where no multiple lies between. A size that came out once
-    comes out unchanged. Same as Qwen's `smart_resize`, except that Qwen's may exceed its most with narrow pictures.
+    comes out unchanged. Same as transformers' `smart_resize`, except that that may exceed its most with narrow pictures.
 
     >>> fit_size(640, 480, min_pixels=4096, max_pixels=100_000)
     (352, 256)

@@ -26,6 +26,15 @@ def about_this_machine() -> dict[str, Any]:
     }
 
 
+def default_device() -> str:
+    """Return the device that a model runs on by default: the first GPU, else the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 def _command() -> str | None:
     """Return the command line that this process was started with, None where it is not one of ours."""
     program = Path(sys.argv[0])

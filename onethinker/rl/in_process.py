@@ -98,7 +98,7 @@ def _sample(
     forbidden_tokens: Sequence[int],
 ) -> list[list[Rollout]]:
     inputs, next_position_P = _left_padded(prompts)
-    cache = DynamicCache(config=model.config.text_config)
+    cache = DynamicCache(config=model.config.get_text_config())
     logits = model(**inputs, cache=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
     groups = GroupCache(cache, inputs["attention_mask"], group)
     position_B = next_position_P.repeat_interleave(group)

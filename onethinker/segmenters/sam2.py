@@ -14,6 +14,7 @@ from onethinker.core.geometry import box_to_px, point_to_px
 from onethinker.core.masks import Mask
 from onethinker.families.hub import HUB_ID, hub_answers
 from onethinker.media.sampling import choose_frames
+from onethinker.processes.machine import default_device
 from onethinker.tasks.segmentation import Selection
 
 if TYPE_CHECKING:
@@ -110,8 +111,6 @@ def load_sam2(model: str) -> Sam2Segmenter:
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoConfig, Sam2VideoModel, Sam2VideoProcessor
-
-    from onethinker.inference.local import default_device
 
     try:
         kind = AutoConfig.from_pretrained(source, local_files_only=offline).model_type

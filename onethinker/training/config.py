@@ -228,8 +228,8 @@ class Recipe(Settings):
     """Kind of number of the weights. bfloat16 halves the memory and rounds small steps away, except those of adapters,
     which are always float32; mixed keeps float32 weights and multiplies in bfloat16."""
     frozen: tuple[str, ...] = ()
-    """What keeps its weights: parts ("language", "vision", "merger") or beginnings of parameters' names
-    ("model.visual.patch_embed").
+    """What keeps its weights: parts ("language", "vision", "merger") or beginnings of parameters' names,
+    as transformers spells them.
     """
     lora: LoraSettings | None = None
     """Train adapters instead of the weights themselves; by default all that is not frozen is trained."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributed import get_rank, get_world_size, is_initialized
 from torch.distributed.tensor import DTensor
 
+from onethinker.families.base import head_of
 from onethinker.training.config import OptimizerSettings
 from onethinker.training.parallel.collectives import broadcast_from
 
@@ -131,7 +132,7 @@ def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    tables |= {id(parameter) for name, parameter in model.named_parameters() if name.endswith("lm_head.weight")}
+    tables |= {id(parameter) for parameter in head.parameters()} if (head := head_of(model)) is not None else set()
     hidden = [p for p in trained if p.ndim == 2 and id(p) not in tables] if settings.kind == "muon" else []
     rest = [p for p in trained if id(p) not in set(map(id, hidden))]
     # What is dealt to processes and what is whole cannot move in one call.

@@ -18,10 +18,12 @@ from onethinker.families.tiny import TINY_BUDGET, build_tiny, save_tiny
 from onethinker.inference.loading import load_outline
 from onethinker.media.budget import MediaBudget
 from onethinker.training.adapters import choose_trained, count_parameters
+from onethinker.training.batch import largest_visual_tokens, plan_batch
 from onethinker.training.config import RlRecipe, SftRecipe
+from onethinker.training.memory import estimate_memory, peak
 from onethinker.training.packing.attention import use_packed_attention
 from onethinker.training.packing.row import pack
-from onethinker.training.plan import estimate_memory, largest_visual_tokens, make_plan, peak, plan_batch
+from onethinker.training.plan import make_plan
 from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft
 from tests.training.test_packing import some_trees

@@ -18,7 +18,8 @@ from onethinker.media.reading import read_clip
 from onethinker.media.sizing import count_tokens
 from onethinker.tasks.template import PromptTemplate
 from onethinker.training.config import Recipe, RlRecipe, SftRecipe
-from onethinker.training.plan import make_plan, peak
+from onethinker.training.memory import peak
+from onethinker.training.plan import make_plan
 from tests.training.test_plan import CONFIGS
 
 GIB = 2**30
