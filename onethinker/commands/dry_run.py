@@ -66,6 +66,7 @@ def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[list[str], Length |
     that they take.
     """
     from onethinker.commands.console import progress_bar
+    from onethinker.families.registry import fit_budget
     from onethinker.inference.loading import load_processor
     from onethinker.training.inputs import Inputs, check_data, choose_inputs, measure, open_mixture, unused_weights
     from onethinker.training.lengths import Length
@@ -82,6 +83,7 @@ def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[list[str], Length |
             *said,
             *_notices(inputs, unused_weights(data)),
         ], None
+    budget = fit_budget(budget, processor)
     if not recipe.data.files:
         return (
             _scenes(

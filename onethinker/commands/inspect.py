@@ -44,22 +44,22 @@ def inspect(
     if sheet is not None:
         save_picture(contact_sheet(clip), sheet)
         print(f"wrote {sheet}", file=sys.stderr)
-    print(to_json(_as_json(clip)) if json else _as_text(clip))
+    print(to_json(_as_json(clip, budget)) if json else _as_text(clip, budget))
 
 
-def _as_json(clip: "Clip") -> dict[str, object]:
+def _as_json(clip: "Clip", budget: MediaBudget) -> dict[str, object]:
     from onethinker.media.sizing import count_tokens
 
     frames = [{"index": index, "time_s": time_s} for index, time_s in zip(clip.indices, clip.times_s, strict=True)]
-    return {"frames": frames, "width": clip.width, "height": clip.height, "tokens": count_tokens(clip)}
+    return {"frames": frames, "width": clip.width, "height": clip.height, "tokens": count_tokens(clip, budget)}
 
 
-def _as_text(clip: "Clip") -> str:
+def _as_text(clip: "Clip", budget: MediaBudget) -> str:
     from onethinker.media.sizing import count_tokens
 
     seen = (
         f"{clip.width} x {clip.height} pixels of {clip.source_width} x {clip.source_height},"
-        f" {count_tokens(clip)} tokens"
+        f" {count_tokens(clip, budget)} tokens"
     )
     if clip.kind == "image":
         return f"{clip.name}: picture, {seen}"

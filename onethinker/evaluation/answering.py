@@ -14,7 +14,7 @@ from onethinker.evaluation.results import Answer
 from onethinker.inference.encode import request_about
 from onethinker.inference.engine import Completion, Engine
 from onethinker.inference.in_flight import Batch, Outcome, answers_of, batch_size
-from onethinker.media.budget import TOKEN_SIDE_PX
+from onethinker.media.budget import MediaBudget
 from onethinker.media.prefetch import Decoders, read_ahead
 from onethinker.storage.jsonl_log import Log
 
@@ -88,7 +88,7 @@ def answer_samples(
                 if ended.is_set():
                     return
                 read[key] = _request(samples[key], next(clips), engine, params)
-            for batch in _by_length(read, size):
+            for batch in _by_length(read, size, engine.budget):
                 if not done.issuperset(batch):
                     yield {key: read.pop(key) for key in batch}
 
@@ -118,19 +118,19 @@ def _windows(keys: Sequence[str], size: int) -> Iterator[list[str]]:
         window = list(islice(rest, size if size == 1 else BATCHES_AT_ONCE * size))
 
 
-def _by_length(read: Mapping[str, Request | MediaError], size: int) -> Iterator[Sequence[str]]:
+def _by_length(read: Mapping[str, Request | MediaError], size: int, budget: MediaBudget) -> Iterator[Sequence[str]]:
     """Yield the keys of batches, requests of similar length together; first of all what could not be read."""
-    lengths = {key: _length(request) for key, request in read.items() if isinstance(request, Request)}
+    lengths = {key: _length(request, budget) for key, request in read.items() if isinstance(request, Request)}
     if len(lengths) < len(read):
         yield [key for key in read if key not in lengths]
     keys = sorted(lengths, key=lengths.__getitem__)
     yield from (keys[first : first + size] for first in range(0, len(keys), size))
 
 
-def _length(request: Request) -> int:
+def _length(request: Request, budget: MediaBudget) -> int:
     """Return about how many tokens a request has."""
     pixels = sum(clip.frames.nbytes // 3 for clip in request.media)
-    return pixels // TOKEN_SIDE_PX**2 + len(request.text) // 4
+    return pixels // budget.token_pixels + len(request.text) // 4
 
 
 def _request(

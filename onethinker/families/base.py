@@ -69,6 +69,14 @@ class ModelFamily(ABC):
     """For "image" and "video" the model's inputs that hold all patches, and the grid of each medium: frames, rows and
     columns of patches.
     """
+    token_side_px: int
+    """Side of the square of pixels that becomes one visual token: its patch times its merge."""
+    frames_per_token: int
+    """Frames of a video that share their visual tokens."""
+    frame_time: str = "<{} seconds>"
+    """What the processor writes before frames that share their tokens, "{}" for the time; "" where it writes none."""
+    frame_marks: int = 2
+    """Tokens that it writes around such frames."""
     packed_modules: tuple[str, ...]
     """The modules of transformers whose layers a test has shown to be exact in a packed row."""
     packed_layer_types: tuple[str, ...] = ("full_attention",)
@@ -78,7 +86,15 @@ class ModelFamily(ABC):
 
     def encode(self, processor: Any, texts: Sequence[str], requests: Sequence[Request]) -> "BatchFeature":
         """Return the model's inputs for requests whose prompts have these texts. Raises: EngineError."""
-        return encode(processor, texts, requests)
+        return encode(
+            processor, texts, requests, token_side_px=self.token_side_px, frames_per_token=self.frames_per_token
+        )
+
+    def fit_budget(self, budget: MediaBudget) -> MediaBudget:
+        """Return a budget that counts in this family's visual tokens."""
+        return budget.model_copy(
+            update={"token_side_px": self.token_side_px, "frames_per_token": self.frames_per_token}
+        )
 
     @abstractmethod
     def positions(self, model: Any, batch: Mapping[str, "Tensor"]) -> "Tensor":

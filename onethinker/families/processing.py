@@ -2,7 +2,7 @@
 its visual tokens are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,12 +10,14 @@ import numpy as np
 from onethinker.core.errors import EngineError
 from onethinker.core.frames import Clip
 from onethinker.core.request import Request
-from onethinker.media.budget import FRAMES_PER_TOKEN, TOKEN_SIDE_PX
+from onethinker.media.budget import MediaBudget
 
 if TYPE_CHECKING:
     from transformers import BatchFeature
 
 KINDS = ("image", "video")
+_DEFAULT = MediaBudget()
+"""What a budget counts in where the family is not known."""
 
 
 def placeholder_tokens(processor: Any) -> dict[str, int]:
@@ -32,14 +34,12 @@ def placeholder_texts(processor: Any) -> dict[str, str]:
     return {kind: text for kind, text in texts.items() if text}
 
 
-def has_our_grid(processor: Any) -> bool:
-    """Return whether a visual token of this picture or video processor is the square of pixels that the media budget
-    counts in.
-    """
-    return getattr(processor, "patch_size", 0) * getattr(processor, "merge_size", 0) == TOKEN_SIDE_PX
+def has_token_side(processor: Any, side_px: int) -> bool:
+    """Return whether a visual token of this picture or video processor is a square of pixels of this side."""
+    return bool(getattr(processor, "patch_size", 0) * getattr(processor, "merge_size", 0) == side_px)
 
 
-def video_times(clip: Clip) -> dict[str, Any]:
+def video_times(clip: Clip, frames_per_token: int = _DEFAULT.frames_per_token) -> dict[str, Any]:
     """Return the description of frames that were sampled by us, as vLLM takes it: a video of 1000 fps, numbered in
     milliseconds.
 
@@ -51,7 +51,7 @@ def video_times(clip: Clip) -> dict[str, Any]:
     ([0, 500, 1250, 1250], 2.0)
     """
     milliseconds = [round(time_s * 1000) for time_s in clip.times_s]
-    milliseconds += milliseconds[-1:] * (-len(milliseconds) % FRAMES_PER_TOKEN)
+    milliseconds += milliseconds[-1:] * (-len(milliseconds) % frames_per_token)
     return {
         "num_frames": -1,
         "fps": 1000.0,
@@ -62,13 +62,20 @@ def video_times(clip: Clip) -> dict[str, Any]:
     }
 
 
-def encode(processor: Any, texts: Sequence[str], requests: Sequence[Request]) -> "BatchFeature":
+def encode(
+    processor: Any,
+    texts: Sequence[str],
+    requests: Sequence[Request],
+    *,
+    token_side_px: int = _DEFAULT.token_side_px,
+    frames_per_token: int = _DEFAULT.frames_per_token,
+) -> "BatchFeature":
     """Return the model's inputs for a batch of requests, padded on the left, as CPU tensors.
 
     Those are `input_ids`, `attention_mask`, `mm_token_type_ids` (rows in the order of the requests) and patches and
     grids of pictures and of videos, where there are any (media in the order of the requests). Frames keep their size; a
-    video whose frames do not fill their tokens shows its last frame again. A processor whose visual token is not the
-    budget's sizes the frames again, in its own way.
+    video whose frames do not fill their tokens shows its last frame again. A processor whose visual token has another
+    side sizes the frames again, in its own way.
 
     Raises: EngineError: the processor cannot take such media, or places and features of the media differ in number.
     """
@@ -78,11 +85,18 @@ def encode(processor: Any, texts: Sequence[str], requests: Sequence[Request]) ->
         raise EngineError(f"{type(processor).__name__} takes no videos, only pictures; load a model that reads video")
     media: dict[str, Any] = {}
     if any(images):
-        media |= {"images": images, "images_kwargs": {"do_resize": not has_our_grid(processor.image_processor)}}
+        media |= {
+            "images": images,
+            "images_kwargs": {"do_resize": not has_token_side(processor.image_processor, token_side_px)},
+        }
     if videos:
         media |= {
-            "videos": [_full_frames(clip) for clip in videos],
-            "videos_kwargs": _video_kwargs(processor.video_processor, videos),
+            "videos": [_full_frames(clip, frames_per_token) for clip in videos],
+            "videos_kwargs": _video_kwargs(
+                [video_times(clip, frames_per_token) for clip in videos],
+                videos,
+                has_token_side(processor.video_processor, token_side_px),
+            ),
         }
     try:
         batch: BatchFeature = processor(
@@ -94,21 +108,19 @@ def encode(processor: Any, texts: Sequence[str], requests: Sequence[Request]) ->
     return batch
 
 
-def _full_frames(clip: Clip) -> "np.ndarray[Any, np.dtype[np.uint8]]":
-    missing = -len(clip.frames) % FRAMES_PER_TOKEN
+def _full_frames(clip: Clip, frames_per_token: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    missing = -len(clip.frames) % frames_per_token
     return np.concatenate([clip.frames, *[clip.frames[-1:]] * missing]) if missing else clip.frames
 
 
-def _video_kwargs(video_processor: Any, videos: Sequence[Clip]) -> dict[str, Any]:
-    times = [video_times(clip) for clip in videos]
+def _video_kwargs(times: Sequence[Mapping[str, Any]], videos: Sequence[Clip], is_sized: bool) -> dict[str, Any]:
     names = ("fps", "frames_indices", "total_num_frames", "duration")
     metadata = [
         {**{name: time[name] for name in names}, "width": clip.width, "height": clip.height}
         for time, clip in zip(times, videos, strict=True)
     ]
-    ours = has_our_grid(video_processor)
-    return {"do_sample_frames": False, "do_resize": not ours, "video_metadata": metadata} | (
-        {"cap_pixels_per_frame": False} if ours else {}
+    return {"do_sample_frames": False, "do_resize": not is_sized, "video_metadata": metadata} | (
+        {"cap_pixels_per_frame": False} if is_sized else {}
     )
 
 

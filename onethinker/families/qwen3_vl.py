@@ -5,8 +5,8 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from onethinker.families.base import Block, ModelFamily, Widths
-from onethinker.families.processing import has_our_grid
-from onethinker.media.budget import FRAMES_PER_TOKEN, TOKEN_SIDE_PX, MediaBudget
+from onethinker.families.processing import has_token_side
+from onethinker.media.budget import MediaBudget
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,6 +31,8 @@ class Qwen3VL(ModelFamily):
         "image": ("pixel_values", "image_grid_thw"),
         "video": ("pixel_values_videos", "video_grid_thw"),
     }
+    token_side_px = 32
+    frames_per_token = 2
     packed_modules: tuple[str, ...] = ("transformers.models.qwen3_vl.modeling_qwen3_vl",)
 
     def set_budget(self, processor: Any, budget: MediaBudget) -> None:
@@ -40,14 +42,18 @@ class Qwen3VL(ModelFamily):
         that each frame is enlarged to `frame_min_pixels`, and must stay below `frame_max_pixels`.
         """
         images, videos = processor.image_processor, getattr(processor, "video_processor", None)
-        if has_our_grid(images):
+        if has_token_side(images, self.token_side_px):
             images.size = type(images.size)(shortest_edge=budget.image_min_pixels, longest_edge=budget.image_max_pixels)
-        if videos is not None and has_our_grid(videos):
+        if videos is not None and has_token_side(videos, self.token_side_px):
             least = min(budget.frame_min_pixels, int(budget.frame_max_pixels / 1.05))
             videos.size = type(videos.size)(shortest_edge=least, longest_edge=budget.video_max_pixels)
-            videos.cap_pixels_per_frame, videos.max_video_tokens = True, budget.frame_max_pixels // TOKEN_SIDE_PX**2
+            videos.cap_pixels_per_frame, videos.max_video_tokens = (
+                True,
+                budget.frame_max_pixels // self.token_side_px**2,
+            )
             videos.fps, videos.num_frames = budget.fps, None
-            videos.min_frames, videos.max_frames = FRAMES_PER_TOKEN, max(FRAMES_PER_TOKEN, budget.max_frames)
+            least_frames = self.frames_per_token
+            videos.min_frames, videos.max_frames = least_frames, max(least_frames, budget.max_frames)
 
     def positions(self, model: Any, batch: Mapping[str, "Tensor"]) -> "Tensor":
         """Return time, row and column of every token, (3, B, T), as the model itself counts them."""

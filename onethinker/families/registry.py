@@ -7,6 +7,7 @@ from onethinker.core.errors import ConfigError
 from onethinker.families.base import ModelFamily
 from onethinker.families.qwen3_vl import Qwen3VL
 from onethinker.families.qwen3_vl_moe import Qwen3VLMoe
+from onethinker.media.budget import MediaBudget
 
 FAMILIES: Sequence[ModelFamily] = (Qwen3VL(), Qwen3VLMoe())
 """A row for each family that can be trained."""
@@ -25,6 +26,12 @@ def family_of_processor(processor: Any) -> ModelFamily | None:
     """Return a family whose inputs this processor makes, None where none is known: it can be asked, and not trained."""
     kinds = {kind.__name__ for kind in type(processor).__mro__}
     return next((family for family in FAMILIES if kinds & set(family.processors)), None)
+
+
+def fit_budget(budget: MediaBudget, processor: Any) -> MediaBudget:
+    """Return a budget that counts in the visual tokens of a processor's family; as it is where that is not known."""
+    family = family_of_processor(processor)
+    return family.fit_budget(budget) if family is not None else budget
 
 
 def known() -> str:

@@ -20,7 +20,7 @@ _SPECIAL_TOKEN = re.compile(r"<(?=\|\w+\|>)")
 """The start of a special token as tokenizers of chat models spell them: <|im_end|>, <|image_pad|>, …"""
 
 
-def chat_request(request: Request, params: SamplingParams, *, model: str) -> dict[str, Any]:
+def chat_request(request: Request, params: SamplingParams, *, model: str, frames_per_token: int = 2) -> dict[str, Any]:
     """Return the body of POST /chat/completions: media first, then the text, as every engine shows them.
 
     `mm_processor_kwargs`, `media_io_kwargs` and `return_token_ids` are vLLM's: our frames have their final size and
@@ -51,7 +51,7 @@ def chat_request(request: Request, params: SamplingParams, *, model: str) -> dic
     if request.media:
         body["mm_processor_kwargs"] = {"do_resize": False}
     if videos:
-        body["media_io_kwargs"] = {"video": video_times(videos[0])}
+        body["media_io_kwargs"] = {"video": video_times(videos[0], frames_per_token)}
     return body
 
 

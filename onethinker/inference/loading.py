@@ -15,7 +15,7 @@ from onethinker.families.folder import (
     read_settings,
 )
 from onethinker.families.hub import HUB_ID, hub_answers
-from onethinker.families.registry import known
+from onethinker.families.registry import fit_budget, known
 from onethinker.inference.engine import Engine
 from onethinker.media.budget import MediaBudget
 from onethinker.processes.machine import default_device
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from onethinker.inference.local import LocalEngine
 
 TINY = "tiny"
-"""The model that needs no download: a small one with random weights, which shows that everything runs and knows nothing.
+"""The model that needs no download: small, with random weights; it shows that everything runs, and knows nothing.
 """
 
 
@@ -56,12 +56,8 @@ def load_engine(
 
         return RemoteEngine.connect(model, prompt_template=prompt_template, budget=budget)
     engine = load_local(model)
-    return replace(
-        engine,
-        prompt_template=prompt_template or engine.prompt_template,
-        budget=budget or engine.budget,
-        max_in_flight=batch_size,
-    )
+    budget = fit_budget(budget or engine.budget, engine.processor)
+    return replace(engine, prompt_template=prompt_template or engine.prompt_template, budget=budget, max_in_flight=batch_size)
 
 
 def load_local(
@@ -93,17 +89,13 @@ def load_local(
     settings = read_settings(folder) if folder.is_dir() else ModelSettings()
     if (folder / ADAPTER_SETTINGS_FILE).is_file():
         base = load_local(base_of(folder, settings), seed=settings.seed, device=device, dtype=dtype)
-        return LocalEngine(
-            merge_adapters(folder, base.model).eval(),
-            base.processor,
-            settings.prompt_template,
-            settings.budget,
-            name=model,
+        network, processor = merge_adapters(folder, base.model).eval(), base.processor
+    else:
+        network, processor = _from_pretrained(
+            source, local_files_only=not is_there, dtype=dtype, device_map=device, quantization_config=quantization
         )
-    network, processor = _from_pretrained(
-        source, local_files_only=not is_there, dtype=dtype, device_map=device, quantization_config=quantization
-    )
-    return LocalEngine(network, processor, settings.prompt_template, settings.budget, name=model)
+    budget = fit_budget(settings.budget, processor)
+    return LocalEngine(network, processor, settings.prompt_template, budget, name=model)
 
 
 def check_model(model: str, *, settings: Path | None = None) -> bool:

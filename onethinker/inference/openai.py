@@ -79,7 +79,9 @@ class RemoteEngine(Engine):
     async def _complete(self, request: Request, params: SamplingParams) -> Completion:
         async with self._connection.free:
             started = time.perf_counter()
-            body = await asyncio.to_thread(chat_request, request, params, model=self.model)
+            body = await asyncio.to_thread(
+                chat_request, request, params, model=self.model, frames_per_token=self.budget.frames_per_token
+            )
             try:
                 answer = await self._connection.send("POST", "/chat/completions", body, read=dict)
             except EngineError as error:

@@ -1,13 +1,8 @@
 """How much of a picture or video a model sees: the only place with frame, pixel and size limits."""
 
-from typing import ClassVar, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-TOKEN_SIDE_PX = 32
-"""Side of the square of pixels that becomes one visual token: patch 16 times merge 2."""
-FRAMES_PER_TOKEN = 2
-"""Frames of a video that share their visual tokens."""
 
 
 class MediaBudget(BaseModel):
@@ -16,9 +11,6 @@ class MediaBudget(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    side_px: ClassVar[int] = TOKEN_SIDE_PX
-    """Sides of frames are multiples of this."""
 
     fps: float = Field(2.0, gt=0, le=60)
     """Frames sampled per second of video."""
@@ -34,6 +26,20 @@ class MediaBudget(BaseModel):
     """A larger video frame is reduced to this area."""
     video_max_pixels: int = Field(24 * 1024 * 32 * 32, ge=32 * 32)
     """Frames times area of all sampled frames of one video at most; many frames become smaller ones."""
+    token_side_px: int = Field(32, ge=1, le=256)
+    """Side of the square of pixels that becomes one visual token; the family of a model that is loaded sets its own."""
+    frames_per_token: int = Field(2, ge=1, le=16)
+    """Frames of a video that share their visual tokens; the family of a model that is loaded sets its own."""
+
+    @property
+    def side_px(self) -> int:
+        """Sides of frames are multiples of this."""
+        return self.token_side_px
+
+    @property
+    def token_pixels(self) -> int:
+        """Pixels of a frame that become one visual token."""
+        return self.token_side_px**2
 
     @model_validator(mode="after")
     def _least_within_most(self) -> Self:
@@ -45,8 +51,9 @@ class MediaBudget(BaseModel):
 
 
 class ExactBudget(MediaBudget):
-    """A budget under which frames keep the size of their source to the pixel wherever it is not too large: for
-    masks.
-    """
+    """A budget under which frames keep the size of their source to the pixel unless it is too large: for masks."""
 
-    side_px: ClassVar[int] = 1
+    @property
+    def side_px(self) -> int:
+        """Sides may be of any length."""
+        return 1

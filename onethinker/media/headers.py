@@ -14,7 +14,7 @@ import av
 from PIL import Image
 
 from onethinker.core.errors import MediaError
-from onethinker.media.budget import FRAMES_PER_TOKEN, TOKEN_SIDE_PX, MediaBudget
+from onethinker.media.budget import MediaBudget
 from onethinker.media.pictures import check_whole, count_moments, open_picture
 from onethinker.media.reading import check_readable, read_clip
 from onethinker.media.sampling import choose_frames, target_times
@@ -64,13 +64,13 @@ def scanned_cost(path: Path, budget: MediaBudget) -> Cost:
         image = open_picture(file)
         if image is not None:
             clip = read_clip(path, budget)
-            return Cost(count_tokens(clip), math.ceil(len(clip.frames) / FRAMES_PER_TOKEN))
+            return Cost(count_tokens(clip, budget), math.ceil(len(clip.frames) / budget.frames_per_token))
         with open_video(SharedFile(file)) as (container, stream):
             scan, size = scan_video(container, stream), (stream.codec_context.width, stream.codec_context.height)
     targets = target_times(scan.duration_s, budget)
-    pairs = math.ceil(len(choose_frames(scan.times_s, targets)) / FRAMES_PER_TOKEN)
+    pairs = math.ceil(len(choose_frames(scan.times_s, targets)) / budget.frames_per_token)
     areas = [math.prod(frame_size(*sides, len(targets), budget)) for sides in (size, size[::-1])]
-    return Cost(pairs * (max(areas) // TOKEN_SIDE_PX**2), pairs)
+    return Cost(pairs * (max(areas) // budget.token_pixels), pairs)
 
 
 def read_headers(

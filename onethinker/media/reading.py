@@ -41,9 +41,9 @@ _log = logging.getLogger(__name__)
 def read_clip(source: Path | Clip | Source, budget: MediaBudget) -> Clip:
     """Return what the model sees of a picture or video: frames chosen by true time, upright, sized within the budget.
 
-    Sides are multiples of 32 pixels. Times are seconds from the first frame of the video. The kind of a file is read
-    from its content, not from its name; an animated GIF, WebP or PNG is a video. A clip that fits already comes back as
-    it is.
+    Sides are multiples of `budget.side_px`. Times are seconds from the first frame of the video. The kind of a file is
+    read from its content, not from its name; an animated GIF, WebP or PNG is a video. A clip that fits already comes
+    back as it is.
 
     Raises: MediaError: names the file and why it cannot be read or what limit it breaks.
     """

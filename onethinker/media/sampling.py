@@ -4,7 +4,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from onethinker.media.budget import TOKEN_SIDE_PX, MediaBudget
+from onethinker.media.budget import MediaBudget
 
 TIE_S = 1e-6
 """Two frames this equally near to a moment are a tie, which the earlier one wins."""
@@ -12,7 +12,7 @@ TIE_S = 1e-6
 
 def most_frames(budget: MediaBudget) -> int:
     """Return how many frames of a video are looked at, however long it is."""
-    return min(budget.max_frames, budget.video_max_pixels // TOKEN_SIDE_PX**2)
+    return min(budget.max_frames, max(1, budget.video_max_pixels // budget.token_pixels))
 
 
 def target_times(duration_s: float, budget: MediaBudget) -> tuple[float, ...]:

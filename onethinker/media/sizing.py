@@ -1,11 +1,11 @@
-"""Which size a model sees: sides in multiples of 32 pixels, the shape kept, the area within the budget."""
+"""Which size a model sees: sides in multiples of a visual token's, the shape kept, the area within the budget."""
 
 import math
 from dataclasses import dataclass
 
 from onethinker.core.errors import MediaError
 from onethinker.core.frames import Clip
-from onethinker.media.budget import FRAMES_PER_TOKEN, TOKEN_SIDE_PX, MediaBudget
+from onethinker.media.budget import MediaBudget
 from onethinker.media.sampling import most_frames, target_times
 
 MAX_ASPECT = 200
@@ -35,18 +35,16 @@ def frame_size(width: int, height: int, num_frames: int, budget: MediaBudget) ->
     )
 
 
-def fit_size(
-    width: int, height: int, *, min_pixels: int, max_pixels: int, side_px: int = TOKEN_SIDE_PX
-) -> tuple[int, int]:
+def fit_size(width: int, height: int, *, min_pixels: int, max_pixels: int, side_px: int) -> tuple[int, int]:
     """Return the size nearest to a given one whose sides are multiples of `side_px` and whose area lies between the
     two.
 
     The most is never exceeded; the least is missed where no multiple lies between. A size that came out once
-    comes out unchanged. Same as transformers' `smart_resize`, except that that may exceed its most with narrow pictures.
+    comes out unchanged. Same as `smart_resize` of transformers, which however may exceed its most with narrow pictures.
 
-    >>> fit_size(640, 480, min_pixels=4096, max_pixels=100_000)
+    >>> fit_size(640, 480, min_pixels=4096, max_pixels=100_000, side_px=32)
     (352, 256)
-    >>> fit_size(20, 20, min_pixels=4096, max_pixels=100_000)
+    >>> fit_size(20, 20, min_pixels=4096, max_pixels=100_000, side_px=32)
     (64, 64)
 
     Raises: MediaError: one side is more than 200 times the other.
@@ -67,15 +65,16 @@ def fit_size(
     )
 
 
-def count_tokens(clip: Clip) -> int:
-    """Return how many visual tokens a sized clip costs; the frames of a video share them in pairs.
+def count_tokens(clip: Clip, budget: MediaBudget) -> int:
+    """Return how many visual tokens a clip costs that was sized by this budget.
 
     >>> import numpy as np
-    >>> count_tokens(Clip("video", np.zeros((3, 64, 96, 3), np.uint8), (0.0, 0.5, 1.0), (0, 1, 2), 96, 64, 1.5, "clip"))
+    >>> clip = Clip("video", np.zeros((3, 64, 96, 3), np.uint8), (0.0, 0.5, 1.0), (0, 1, 2), 96, 64, 1.5, "clip")
+    >>> count_tokens(clip, MediaBudget())
     12
     """
-    groups = 1 if clip.kind == "image" else math.ceil(len(clip.frames) / FRAMES_PER_TOKEN)
-    return groups * (clip.width // TOKEN_SIDE_PX) * (clip.height // TOKEN_SIDE_PX)
+    groups = 1 if clip.kind == "image" else math.ceil(len(clip.frames) / budget.frames_per_token)
+    return groups * (clip.width // budget.token_side_px) * (clip.height // budget.token_side_px)
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def image_cost(width: int, height: int, budget: MediaBudget) -> Cost:
     Cost(tokens=1008, pairs=0)
     """
     across, down = image_size(width, height, budget)
-    return Cost(across * down // TOKEN_SIDE_PX**2, 0)
+    return Cost(across * down // budget.token_pixels, 0)
 
 
 def video_cost(width: int, height: int, duration_s: float | None, budget: MediaBudget) -> Cost:
@@ -114,14 +113,14 @@ def video_cost(width: int, height: int, duration_s: float | None, budget: MediaB
     for number in numbers:
         for sides in ((width, height), (height, width)):
             across, down = frame_size(*sides, number, budget)
-            pairs = math.ceil(number / FRAMES_PER_TOKEN)
-            costs.append(Cost(pairs * (across * down // TOKEN_SIDE_PX**2), pairs))
+            pairs = math.ceil(number / budget.frames_per_token)
+            costs.append(Cost(pairs * (across * down // budget.token_pixels), pairs))
     return Cost(max(cost.tokens for cost in costs), max(cost.pairs for cost in costs))
 
 
 def _reduced(width: int, height: int, max_pixels: int, side_px: int) -> tuple[int, int]:
     scale = math.sqrt(max_pixels / (width * height)) / side_px
-    most = max_pixels // side_px**2
+    most = max(1, max_pixels // side_px**2)
     across, down = max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
     down = min(down, most)  # a narrow picture keeps one multiple across, and loses length for it
     return min(across, most // down) * side_px, down * side_px

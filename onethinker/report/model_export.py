@@ -13,7 +13,7 @@ from onethinker.core.errors import CheckpointError, ConfigError
 from onethinker.evaluation.runs import Evaluation, Training, load_evaluation, load_training
 from onethinker.families.folder import ADAPTER_SETTINGS_FILE, ModelSettings, save_model
 from onethinker.inference.loading import check_model, load_local
-from onethinker.media.budget import TOKEN_SIDE_PX
+from onethinker.media.sampling import most_frames
 from onethinker.storage.atomic import check_writable
 from onethinker.storage.folders import MODEL_FOLDER, RECIPE_FILE
 from onethinker.storage.strict_json import to_json
@@ -109,7 +109,7 @@ def model_card(
         name=name,
         **_python_words(settings.prompt_template),
         budget=settings.budget,
-        max_frames=min(settings.budget.max_frames, settings.budget.video_max_pixels // TOKEN_SIDE_PX**2),
+        max_frames=most_frames(settings.budget),
         step=f"{1 / settings.budget.fps:g}",
         version=version("onethinker"),
         base=base if base.count("/") == 1 and not Path(base).exists() else "",

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from onethinker.core.errors import ConfigError
-from onethinker.media.budget import FRAMES_PER_TOKEN, TOKEN_SIDE_PX, MediaBudget
+from onethinker.media.budget import MediaBudget
 from onethinker.training.config import Recipe, RlRecipe, SftRecipe
 from onethinker.training.lengths import Length
 
@@ -65,7 +65,7 @@ def plan_batch(recipe: Recipe, budget: MediaBudget, processes: int, longest: Len
     Raises: ConfigError: the batch does not divide by the processes, or by the updates of a batch.
     """
     visual = largest_visual_tokens(budget)
-    times = TOKENS_OF_A_TIME * math.ceil(budget.max_frames / FRAMES_PER_TOKEN)
+    times = TOKENS_OF_A_TIME * math.ceil(budget.max_frames / budget.frames_per_token)
     if isinstance(recipe, RlRecipe):
         settings, updates = recipe.rollout, recipe.loss.updates_per_batch
         name, prompts, answers, answer_tokens = (
@@ -97,6 +97,6 @@ def largest_visual_tokens(budget: MediaBudget) -> int:
     >>> largest_visual_tokens(MediaBudget())
     12288
     """
-    area = TOKEN_SIDE_PX**2
+    area = budget.token_pixels
     frame = min(budget.frame_max_pixels, budget.video_max_pixels // budget.max_frames) // area
-    return max(budget.image_max_pixels // area, math.ceil(budget.max_frames / FRAMES_PER_TOKEN) * max(1, frame))
+    return max(budget.image_max_pixels // area, math.ceil(budget.max_frames / budget.frames_per_token) * max(1, frame))

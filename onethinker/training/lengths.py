@@ -4,6 +4,7 @@ their media's headers.
 A token of text is at least one byte, so only the texts that might be too long, or the longest, are tokenized.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,8 @@ from onethinker.core.errors import MediaError
 from onethinker.core.frames import Clip
 from onethinker.core.request import Request
 from onethinker.core.sample import Medium, Sample
+from onethinker.families.base import ModelFamily
+from onethinker.families.registry import family_of_processor
 from onethinker.inference.chat import plain_text, spelled_tokens
 from onethinker.inference.encode import prompt_texts
 from onethinker.media.budget import MediaBudget
@@ -28,9 +31,6 @@ from onethinker.tasks.template import PromptTemplate
 
 AT_ONCE = 256
 """Texts that are tokenized in one call."""
-_MARKS = 2
-"""Tokens around a pair of frames."""
-_BYTES_OF_A_TIME = len("<86400.0 seconds>")
 _NO_FRAME = np.zeros((1, 1, 1, 3), np.uint8)
 
 
@@ -70,6 +70,7 @@ class Lengths:
             spelled_tokens(processor.tokenizer),
             max_new_tokens,
         )
+        self._family = family_of_processor(processor) or ModelFamily
         self._known: dict[int, Length] = {}
         self._costs: dict[Medium, Cost] = {}
         self._scans: dict[Path, Cost] = {}
@@ -81,7 +82,8 @@ class Lengths:
         for sample in self.samples:
             costs = self._costs_of(sample)
             visual = sum(cost.tokens for cost in costs)
-            times = sum(cost.pairs for cost in costs) * (_BYTES_OF_A_TIME + _MARKS)
+            time = self._family.frame_time.format("86400.0")
+            times = sum(cost.pairs for cost in costs) * (_bytes(time) + self._family.frame_marks)
             answer = _bytes(self._answer_text(sample)) + 1 if self._max_new_tokens is None else self._max_new_tokens
             found.append(Length(_bytes(self._prompt_text(sample)) + visual + times, visual, answer))
         return found
@@ -125,7 +127,7 @@ class Lengths:
         for n, prompt, answer in zip(new, prompts, answers, strict=True):
             costs = self._costs_of(self.samples[n])
             # Each medium has one token in the template's text, which all of this replaces.
-            other = sum(cost.tokens - 1 + cost.pairs * (self._time_tokens + _MARKS) for cost in costs)
+            other = sum(cost.tokens - 1 + cost.pairs * (self._time_tokens + self._family.frame_marks) for cost in costs)
             self._known[n] = Length(prompt + other, sum(cost.tokens for cost in costs), answer)
 
     def _look_closer(self, n: int) -> None:
@@ -154,7 +156,8 @@ class Lengths:
     def _cost(self, medium: Medium) -> Cost:
         if isinstance(medium, Clip):
             clip = read_clip(medium, self._budget)
-            return Cost(count_tokens(clip), (len(clip.frames) + 1) // 2 if clip.kind == "video" else 0)
+            pairs = math.ceil(len(clip.frames) / self._budget.frames_per_token) if clip.kind == "video" else 0
+            return Cost(count_tokens(clip, self._budget), pairs)
         header = self._headers.get(medium) if isinstance(medium, Path) else None
         if header is None:
             return Cost(1, 0)  # it cannot be read, and another record will stand in for this one
@@ -189,7 +192,7 @@ class Lengths:
         ]
         clips_s = [medium.duration_s for sample in self.samples for medium in sample.media if isinstance(medium, Clip)]
         digits = len(str(int(max([*lengths_s, *clips_s], default=0.0))))
-        return self._count([f"<{'9' * digits}.9 seconds>"])[0]
+        return self._count([self._family.frame_time.format(f"{'9' * digits}.9")])[0]
 
 
 def _batched(places: Sequence[int]) -> Iterator[Sequence[int]]:

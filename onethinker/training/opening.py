@@ -15,6 +15,7 @@ from onethinker.data.formats.records import write_records
 from onethinker.data.validate import Checked
 from onethinker.families.folder import load_adapters
 from onethinker.families.packing import check_packing
+from onethinker.families.registry import fit_budget
 from onethinker.inference.loading import load_local
 from onethinker.storage.folders import LEFT_OUT_FILE, MODEL_FOLDER, OPTIMIZER_FILE, PROGRESS_FILE, TENSORBOARD_FOLDER
 from onethinker.training.adapters import choose_trained
@@ -69,7 +70,8 @@ def open_session(
     model = _prepare(loaded.model.to(collectives.device), recipe, past.start.checkpoint)
     backend = kind.wrap(model, recipe)
     progress = past.restore(backend)
-    processor, prompt_template, budget = loaded.processor, loaded.prompt_template, recipe.budget or loaded.budget
+    processor, prompt_template = loaded.processor, loaded.prompt_template
+    budget = fit_budget(recipe.budget or loaded.budget, processor)
     inputs = Inputs()
     if collectives.is_main:
         lengths = measure(recipe, past.checked, processor=processor, prompt_template=prompt_template, budget=budget)

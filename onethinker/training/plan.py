@@ -96,10 +96,11 @@ def make_plan(
 
     Raises: ConfigError: the batch does not divide, nothing would be trained, or the model is of no known family.
     """
-    batch = plan_batch(recipe, budget, processes, longest)
     if model is None:
-        return Plan(recipe, batch, {}, ())
+        return Plan(recipe, plan_batch(recipe, budget, processes, longest), {}, ())
     check_packing(model)
+    family = family_of(model)
+    batch = plan_batch(recipe, family.fit_budget(budget), processes, longest)
     choose_trained(model, recipe)
-    counts, widths = count_parameters(model), family_of(model).widths(model.config)
+    counts, widths = count_parameters(model), family.widths(model.config)
     return Plan(recipe, batch, counts, tuple(estimate_memory(recipe, counts, widths, batch, dealing=dealing)))

@@ -12,7 +12,7 @@ HUB_IDS = re.compile(r"(Qwen/)?Qwen3-VL-\d+B-Instruct")
 """Models that texts suggest and the paper compares with."""
 OF_A_FAMILY = re.compile(
     r"(image|video|vision_start|vision_end)_token_id|_token_id\"|\bmodel\.visual\b|\bvisual\.[a-z]|deepstack"
-    r"|merger_list|\.merger\b|lm_head|text_config(?!\()|vision_config|language_model|pixel_values|_grid_thw|\bQwen"
+    r"|merger_list|\.merger\b|lm_head|text_config(?!\()|vision_config|language_model|pixel_values_videos|_grid_thw|\bQwen"
 )
 """Names that one family gives to its tokens, modules, inputs and classes."""
 
@@ -37,7 +37,7 @@ def test_no_name_of_a_family_stands_outside_the_families() -> None:
         'if name.endswith("lm_head.weight"):',
         "cache = DynamicCache(config=model.config.text_config)",
         "from transformers import Qwen3VLProcessor",
-        'batch["pixel_values"]',
+        'batch["image_grid_thw"]',
     ],
 )
 def test_the_search_finds_such_names(line: str) -> None:

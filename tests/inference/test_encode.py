@@ -14,7 +14,7 @@ from onethinker.core.request import Request
 from onethinker.core.sample import Sample
 from onethinker.families.tiny import build_tiny_processor
 from onethinker.inference.encode import build_request, encode_requests
-from onethinker.media.budget import TOKEN_SIDE_PX, MediaBudget
+from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import PromptTemplate
 from tests.inference.clips import evenly, picture, video
 
@@ -131,8 +131,8 @@ def test_requests_of_all_kinds_share_a_batch_and_each_is_encoded_as_if_alone(pro
 def test_a_token_stands_for_a_square_of_32_pixels_of_a_pair_of_frames(processor):
     batch = encode_requests(processor, [Request("x", (video(evenly(10, 7), side=96), picture(64, 160)))])
     ids = batch["input_ids"][0]
-    assert int((ids == processor.video_token_id).sum()) == 4 * (96 // TOKEN_SIDE_PX) ** 2
-    assert int((ids == processor.image_token_id).sum()) == (64 * 160) // TOKEN_SIDE_PX**2
+    assert int((ids == processor.video_token_id).sum()) == 4 * (96 // 32) ** 2
+    assert int((ids == processor.image_token_id).sum()) == (64 * 160) // 32**2
 
 
 @pytest.mark.parametrize(

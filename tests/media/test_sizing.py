@@ -22,17 +22,17 @@ def test_ordinary_sizes_are_those_of_qwen() -> None:
     assert len(ordinary) > 200
     for width, height in ordinary:
         expected = smart_resize(height, width, factor=32, min_pixels=65536, max_pixels=1024 * 1024)
-        assert fit_size(width, height, min_pixels=65536, max_pixels=1024 * 1024) == expected[::-1]
+        assert fit_size(width, height, min_pixels=65536, max_pixels=1024 * 1024, side_px=32) == expected[::-1]
 
 
 @pytest.mark.parametrize(("min_pixels", "max_pixels"), LIMITS)
 def test_every_size_is_a_multiple_of_32_never_above_the_most_and_final(min_pixels: int, max_pixels: int) -> None:
     for width, height in SIZES:
         if max(width, height) <= 200 * min(width, height):
-            size = fit_size(width, height, min_pixels=min_pixels, max_pixels=max_pixels)
+            size = fit_size(width, height, min_pixels=min_pixels, max_pixels=max_pixels, side_px=32)
             assert [side % 32 for side in size] == [0, 0]
             assert 32 * 32 <= size[0] * size[1] <= max_pixels
-            assert fit_size(*size, min_pixels=min_pixels, max_pixels=max_pixels) == size
+            assert fit_size(*size, min_pixels=min_pixels, max_pixels=max_pixels, side_px=32) == size
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_tokens_of_a_picture_and_of_pairs_of_frames(kind: str, num_frames: int, 
     clip = Clip(
         kind, frames, tuple(map(float, range(num_frames))), tuple(range(num_frames)), 96, 64, float(num_frames), "clip"
     )
-    assert count_tokens(clip) == expected
+    assert count_tokens(clip, MediaBudget()) == expected
 
 
 def test_a_budget_whose_least_exceeds_its_most_is_refused() -> None:

@@ -91,7 +91,7 @@ def test_a_large_recipe_reads_files_in_the_released_form_within_its_budget(tmp_p
         sample = data.sample(number)
         request = build_request(sample, PromptTemplate(), budget)
         seen |= {clip.kind for clip in request.media}
-        assert sum(count_tokens(clip) for clip in request.media) <= 128 // 2 * budget.frame_max_pixels // 1024
+        assert sum(count_tokens(clip, budget) for clip in request.media) <= 128 // 2 * budget.frame_max_pixels // 1024
         assert sample.response if recipe.need == "response" else sample.truth
     assert seen == {"image", "video"}
 
