@@ -57,7 +57,9 @@ def load_engine(
         return RemoteEngine.connect(model, prompt_template=prompt_template, budget=budget)
     engine = load_local(model)
     budget = fit_budget(budget or engine.budget, engine.processor)
-    return replace(engine, prompt_template=prompt_template or engine.prompt_template, budget=budget, max_in_flight=batch_size)
+    return replace(
+        engine, prompt_template=prompt_template or engine.prompt_template, budget=budget, max_in_flight=batch_size
+    )
 
 
 def load_local(

@@ -50,10 +50,10 @@ def noise(num_frames: int, width: int = 300, height: int = 200) -> Clip:
 
 
 def test_sizes_are_multiples_of_28_and_within_the_budget() -> None:
-    assert image_size(300, 200, BUDGET) == (224, 168)
-    assert frame_size(300, 200, 5, BUDGET) == (112, 84)
-    assert image_cost(300, 200, BUDGET).tokens == 8 * 6
-    assert count_tokens(read_clip(noise(5), BUDGET), BUDGET) == 3 * 4 * 3
+    assert image_size(300, 200, BUDGET) == (224, 140)
+    assert frame_size(300, 200, 5, BUDGET) == (112, 56)
+    assert image_cost(300, 200, BUDGET).tokens == 8 * 5
+    assert count_tokens(read_clip(noise(5), BUDGET), BUDGET) == 3 * 4 * 2
     assert video_cost(300, 200, 2.5, BUDGET).pairs == 4
 
 
@@ -71,7 +71,7 @@ def test_the_processes_that_decode_get_the_side_too(tmp_path) -> None:
     save_picture(noise(1).frames[0], tmp_path / "noise.png")
     with Decoders(1) as decoders:
         clip = decoders.submit(tmp_path / "noise.png", BUDGET).result()
-    assert (clip.width, clip.height) == (224, 168)
+    assert (clip.width, clip.height) == (224, 140)
 
 
 def test_headers_promise_what_reading_gives(tmp_path) -> None:
@@ -88,8 +88,8 @@ def test_its_processor_makes_as_many_visual_tokens_as_were_counted_and_resizes_n
     tokens = [
         int((batch["input_ids"] == token).sum()) for token in (processor.image_token_id, processor.video_token_id)
     ]
-    assert tokens == [count_tokens(clip, BUDGET) for clip in media] == [48, 36]
-    assert batch["image_grid_thw"].tolist() == [[1, 168 // 14, 224 // 14]]
+    assert tokens == [count_tokens(clip, BUDGET) for clip in media] == [40, 24]
+    assert batch["image_grid_thw"].tolist() == [[1, 140 // 14, 224 // 14]]
 
 
 def test_a_budget_counts_in_the_tokens_of_the_family_of_a_processor(processor) -> None:

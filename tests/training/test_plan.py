@@ -157,7 +157,7 @@ def test_adapters_and_sharding_take_away_what_they_should():
     widths = (4096 + 4096) + 2 * (4096 + 1024) + (4096 + 4096) + 2 * (4096 + 12288) + (12288 + 4096)
     assert adapted["gradients"] == 4 * 36 * 16 * widths
     assert "reference model" not in adapted
-    assert sizes(loss={"kl": 0}).get("reference model") is None
+    assert sizes(loss={"kl_coefficient": 0}).get("reference model") is None
     dealt = sizes(dtype="mixed", dealing="fsdp2")
     assert dealt["peak"] < 0.6 * sizes(dtype="mixed")["peak"]
     # The language model's share in float32, vision tower and mergers whole.
