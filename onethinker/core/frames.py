@@ -12,7 +12,7 @@ class Clip:
     """Frames of one picture or video, sampled and sized, with the second at which each is shown.
 
     `frames` is uint8, shaped (num_frames, height, width, 3), RGB. A picture has one frame at 0 s. `indices` are the
-    frames' numbers in the source in order of presentation. `source_width` and `source_height` are pixels after
+    frames' indices in the source in order of presentation. `source_width` and `source_height` are pixels after
     rotation, before resizing; `duration_s` is the length of the source (0 for a picture).
     """
 

@@ -1,4 +1,4 @@
-"""Boxes, spans and points: thousandths of the frame and seconds, and how much two of them share."""
+"""Boxes, spans and points: thousandths of the frame and seconds, and how much two of them overlap."""
 
 import math
 from bisect import bisect_right
@@ -11,7 +11,7 @@ FULL = 1000
 
 
 class Point(NamedTuple):
-    """A place in the frame, in thousandths of its width and height (0 to 1000)."""
+    """A point in the frame, in thousandths of its width and height (0 to 1000)."""
 
     x: float
     y: float
@@ -34,7 +34,7 @@ class Span(NamedTuple):
 
 
 def box_iou(a: Box, b: Box) -> float:
-    """Return the overlap of two boxes as a share of the area they cover together, 0 to 1.
+    """Return the overlap of two boxes as a fraction of the area they cover together, 0 to 1.
 
     Boxes without area, or with sides swapped, overlap nothing: the result is 0.
 
@@ -47,7 +47,7 @@ def box_iou(a: Box, b: Box) -> float:
 
 
 def span_iou(a: Span, b: Span) -> float:
-    """Return the overlap of two spans as a share of the time they cover together (tIoU), 0 to 1.
+    """Return the overlap of two spans as a fraction of the time they cover together (tIoU), 0 to 1.
 
     Spans without length, or with ends swapped, overlap nothing: the result is 0.
 
@@ -129,8 +129,8 @@ def box_at(
     before = seconds[index - 1] if index else None
     after = seconds[index] if index < len(seconds) else None
     if before is not None and after is not None and before < time_s and after - before <= glide_s:
-        share = (time_s - before) / (after - before)
-        return Box(*(a + share * (b - a) for a, b in zip(boxes[before], boxes[after], strict=True)))
+        fraction = (time_s - before) / (after - before)
+        return Box(*(a + fraction * (b - a) for a, b in zip(boxes[before], boxes[after], strict=True)))
     if before is not None and time_s - before <= hold_after_s:
         return boxes[before]
     return boxes[after] if after is not None and after - time_s <= hold_before_s else None

@@ -15,7 +15,7 @@ from onethinker.core.grammar import show
 Mask = npt.NDArray[np.bool_]
 
 BOUNDARY_TOLERANCE = 0.008
-"""How far two outlines may lie apart and still match, as a share of the frame's diagonal. Source: DAVIS."""
+"""How far two outlines may lie apart and still match, as a fraction of the frame's diagonal. Source: DAVIS."""
 MAX_MASK_PIXELS = 2**27
 """Larger masks are refused: sixteen times an 8K frame is a mistake, or an attack on memory."""
 
@@ -73,7 +73,7 @@ def decode_rle(rle: object) -> Mask:
 
 
 def mask_iou(a: Mask, b: Mask) -> float:
-    """Return the overlap of two masks as a share of the area they cover together (J), 0 to 1; two empty masks give 1.
+    """Return the overlap of two masks as a fraction of their union (J), 0 to 1; two empty masks give 1.
 
     Source: DAVIS, region similarity J.
 

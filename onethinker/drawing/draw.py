@@ -90,8 +90,8 @@ def draw_masks(clip: Clip, masks: npt.NDArray[np.bool_]) -> Clip:
     tint = sv.MaskAnnotator(sv.Color.from_hex(MASK_COLOR), opacity=0.5)
 
     def draw(frame: Frame, mask: npt.NDArray[np.bool_]) -> Frame:
-        whole = np.array([[0, 0, frame.shape[1], frame.shape[0]]], dtype=np.float32)
-        return _annotated(frame, sv.Detections(xyxy=whole, mask=mask[None], class_id=np.zeros(1, dtype=int)), tint)
+        full_frame = np.array([[0, 0, frame.shape[1], frame.shape[0]]], dtype=np.float32)
+        return _annotated(frame, sv.Detections(xyxy=full_frame, mask=mask[None], class_id=np.zeros(1, dtype=int)), tint)
 
     frames = [draw(frame, mask) for frame, mask in zip(clip.frames, masks, strict=True)]
     return replace(clip, frames=np.stack(frames))
@@ -124,7 +124,7 @@ def draw_span(clip: Clip, span: Span) -> Clip:
 
 
 def draw_caption(clip: Clip, text: str) -> Clip:
-    """Return the clip with a text on a dark band at its lower edge, wrapped to the width and cut to half the height."""
+    """Return the clip with a text on a dark band at its lower edge, wrapped to the width, at most half as high."""
     from PIL import Image, ImageDraw, ImageFont
 
     size = max(10, clip.height // 20)
@@ -136,8 +136,8 @@ def draw_caption(clip: Clip, text: str) -> Clip:
         top = max(0, frame.shape[0] - line_px * len(lines) - size // 2)
         frame[top:] //= 4
         picture = Image.fromarray(frame)
-        for number, line in enumerate(lines):
-            ImageDraw.Draw(picture).text((size // 2, top + size // 4 + number * line_px), line, fill="white", font=font)
+        for index, line in enumerate(lines):
+            ImageDraw.Draw(picture).text((size // 2, top + size // 4 + index * line_px), line, fill="white", font=font)
         return np.array(picture)
 
     return _on_frames(clip, draw) if lines else clip
@@ -146,7 +146,7 @@ def draw_caption(clip: Clip, text: str) -> Clip:
 def wrap_text(
     text: str, font: "ImageFont.ImageFont | ImageFont.FreeTypeFont", *, width_px: int, max_lines: int
 ) -> list[str]:
-    """Return the lines of a text that fit into a width; what does not fit into the lines is cut, with an ellipsis."""
+    """Return the lines of a text that fit into a width; text beyond the lines is truncated, with an ellipsis."""
     lines: list[str] = []
     for word in _pieces(text[: max_lines * max(1, width_px)], font, width_px):  # no letter is narrower than a pixel
         if lines and font.getlength(f"{lines[-1]} {word}") <= width_px:

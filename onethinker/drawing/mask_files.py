@@ -62,15 +62,15 @@ def write_mask_json(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def write_mask_folder(folder: Path, name: str, masks: Mapping[int, Mask], *, category: str, comment: str = "") -> None:
-    """Write a video's masks by frame number as YouTube-VOS and DAVIS do; other videos in the folder stay.
+    """Write a video's masks by frame index as YouTube-VOS and DAVIS do; other videos in the folder stay.
 
-    `Annotations/<name>/00042.png` is a palette picture of the frame with number 42, and `meta.json` names the object
-    and the frames that show it. Masks that were there for this video are replaced once the new ones are whole.
+    `Annotations/<name>/00042.png` is a palette picture of the frame with index 42, and `meta.json` names the object
+    and the frames that show it. Masks that were there for this video are replaced once the new ones are complete.
 
     Raises: DataError: `meta.json` is not that of YouTube-VOS. StorageError: the folder cannot be written.
     """
     meta = read_meta(folder)
-    shown = [f"{number:05}" for number, mask in sorted(masks.items()) if mask.any()]
+    shown = [f"{index:05}" for index, mask in sorted(masks.items()) if mask.any()]
     entry = {"objects": {str(OBJECT): {"category": category, "frames": shown}}, "comment": comment}
     meta["videos"][name] = entry
     target = folder / "Annotations" / name
@@ -78,8 +78,8 @@ def write_mask_folder(folder: Path, name: str, masks: Mapping[int, Mask], *, cat
     try:
         with writing(target):
             partial.mkdir(parents=True)
-            for number, mask in masks.items():
-                (partial / f"{number:05}.png").write_bytes(palette_png(mask, comment))
+            for index, mask in masks.items():
+                (partial / f"{index:05}.png").write_bytes(palette_png(mask, comment))
             if target.exists():
                 target.rename(old)
             partial.rename(target)

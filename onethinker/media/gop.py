@@ -13,7 +13,9 @@ from typing import Any
 
 import av
 
-from onethinker.media.videos import THREADS, Scan, SharedFile, decode_packet, open_video, packets_of
+from onethinker.media.files import SharedFile
+from onethinker.media.packets import Scan, packets_of
+from onethinker.media.videos import THREADS, decode_packet, open_video
 
 _MOST_PASSED = 1000
 """Packets that may be read in vain after a jump; more mean that the index is none."""
@@ -22,7 +24,7 @@ _H264_SLICES = (1, 2, 5)
 
 @dataclass(frozen=True)
 class Run:
-    """Packets to be decoded in one go: numbers of the first and last, when the first is shown, and the frames wanted of
+    """Packets to be decoded in one go: indices of the first and last, when the first is shown, and the frames wanted of
     them.
     """
 
@@ -30,11 +32,11 @@ class Run:
     last: int
     first_pts: int
     wanted: dict[int, int]
-    """For each frame's time in ticks, its place among all wanted frames."""
+    """For each frame's time in ticks, its position among all wanted frames."""
 
 
 def plan_runs(scan: Scan, wanted: Sequence[int]) -> list[Run]:
-    """Return what has to be decoded for the frames of these numbers, rising; frames that lean on the group before take
+    """Return what has to be decoded for the frames of these indices, rising; frames that lean on the group before take
     it along.
 
     >>> scan = Scan((0, 1, 2, 3, 4, 5), 0.04, 0.24, (0, 3), {0: 0, 1: 2, 2: 1, 3: 3, 4: 5, 5: 4}, (0, 3), True)
@@ -42,21 +44,21 @@ def plan_runs(scan: Scan, wanted: Sequence[int]) -> list[Run]:
     [(0, 2, {1: 0}), (3, 4, {3: 1, 5: 2})]
     """
     runs: list[Run] = []
-    for place, number in enumerate(wanted):
-        pts = scan.pts[number]
+    for position, index in enumerate(wanted):
+        pts = scan.pts[index]
         packet = scan.packet_of[pts]
         group = scan.group_of(pts)
         start = max(0, group - 1) if pts < scan.group_pts[group] else group
         if runs and scan.group_starts[start] <= runs[-1].last:
             before = runs.pop()
-            runs.append(Run(before.first, max(before.last, packet), before.first_pts, {**before.wanted, pts: place}))
+            runs.append(Run(before.first, max(before.last, packet), before.first_pts, {**before.wanted, pts: position}))
         else:
-            runs.append(Run(scan.group_starts[start], packet, scan.group_pts[start], {pts: place}))
+            runs.append(Run(scan.group_starts[start], packet, scan.group_pts[start], {pts: position}))
     return runs
 
 
 def decode_groups(file: SharedFile, scan: Scan, wanted: Sequence[int], keep: Callable[[int, Any], None]) -> bool:
-    """Hand `keep` the place and PyAV frame of each frame of these numbers, from several threads; False where one did
+    """Hand `keep` position and PyAV frame of each frame of these indices, from several threads; False where one did
     not come.
 
     Raises: what `keep` raises.
@@ -65,14 +67,14 @@ def decode_groups(file: SharedFile, scan: Scan, wanted: Sequence[int], keep: Cal
         return False
     runs = plan_runs(scan, wanted)
     workers = min(THREADS, len(runs))
-    shares = iter(runs)
+    pending = iter(runs)
     lock, lost = threading.Lock(), threading.Event()
 
     def work() -> None:
         with open_video(file, threads=max(1, THREADS // workers)) as (container, stream):
             while not lost.is_set():
                 with lock:
-                    run = next(shares, None)
+                    run = next(pending, None)
                 if run is None:
                     return
                 missing = set(run.wanted)
@@ -122,10 +124,10 @@ def _decode_run(container: Any, stream: Any, scan: Scan, run: Run) -> Iterator[t
         return
     due = run.first
     for packet in packets_of(container, stream):
-        number = scan.packet_of.get(packet.pts)
-        if number is None or number > due or number < run.first - _MOST_PASSED:
+        index = scan.packet_of.get(packet.pts)
+        if index is None or index > due or index < run.first - _MOST_PASSED:
             return
-        if number < due:
+        if index < due:
             continue
         if packet.pts in run.wanted or not (is_h264 and is_h264_disposable(memoryview(packet), extradata)):
             yield from _wanted(decode_packet(stream, packet), run)

@@ -15,11 +15,13 @@ from PIL import Image
 
 from onethinker.core.errors import MediaError
 from onethinker.media.budget import MediaBudget
+from onethinker.media.files import SharedFile, missing_bytes
+from onethinker.media.packets import BROADCASTS, scan_video
 from onethinker.media.pictures import check_whole, count_moments, open_picture
 from onethinker.media.reading import check_readable, read_clip
 from onethinker.media.sampling import choose_frames, target_times
 from onethinker.media.sizing import Cost, count_tokens, frame_size
-from onethinker.media.videos import BROADCASTS, SharedFile, missing_bytes, open_video, scan_video
+from onethinker.media.videos import open_video
 
 READERS = 4 * (os.cpu_count() or 1)
 """Headers read at once: most of their time is the disk's."""
@@ -45,7 +47,7 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Return what the header of a file tells. Raises: MediaError: names the file, which is neither, or is cut short."""
+    """Return what the header of a file holds. Raises: MediaError: names the file, which is neither, or is cut short."""
     try:
         if not path.is_file():
             raise MediaError("is a folder or device, not a file" if path.exists() else "there is no such file")

@@ -87,18 +87,18 @@ def count_moments(image: Image.Image) -> int:
 def moment_times(image: Image.Image, count: int) -> tuple[tuple[float, ...], float]:
     """Return when each frame of an animation appears, in seconds, and when the last one goes."""
     now_ms, times_ms = 0.0, []
-    for number in range(count):
-        image.seek(number)
+    for index in range(count):
+        image.seek(index)
         image.load()
         times_ms.append(now_ms)
         now_ms += image.info.get("duration") or DEFAULT_STEP_S * 1000
     return tuple(time_ms / 1000 for time_ms in times_ms), now_ms / 1000
 
 
-def moments(image: Image.Image, numbers: Sequence[int], size: tuple[int, int]) -> Iterator[Frame]:
-    """Yield some frames of an animation, by rising number, at a size in pixels."""
-    for number in numbers:
-        image.seek(number)
+def moments(image: Image.Image, indices: Sequence[int], size: tuple[int, int]) -> Iterator[Frame]:
+    """Yield some frames of an animation, by rising index, at a size in pixels."""
+    for index in indices:
+        image.seek(index)
         yield resized(to_rgb(image), size)
 
 

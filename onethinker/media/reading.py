@@ -15,20 +15,13 @@ from onethinker.core.errors import MediaError
 from onethinker.core.frames import Clip
 from onethinker.core.sources import FrameFolder, Source, TablePicture
 from onethinker.media.budget import MediaBudget
+from onethinker.media.files import SharedFile, joined_kind
 from onethinker.media.gop import decode_groups
+from onethinker.media.packets import scan_video
 from onethinker.media.pictures import count_moments, moment_times, moments, open_picture, resized, upright
 from onethinker.media.sampling import choose_frames, target_times
 from onethinker.media.sizing import frame_size, image_size
-from onethinker.media.videos import (
-    SharedFile,
-    converted,
-    decode_frames,
-    joined_kind,
-    open_video,
-    quarter_turns,
-    scaled,
-    scan_video,
-)
+from onethinker.media.videos import converted, decode_frames, open_video, quarter_turns, scaled
 
 Frame = npt.NDArray[np.uint8]
 
@@ -85,18 +78,18 @@ def _read_frames(source: FrameFolder, budget: MediaBudget) -> Clip:
     """Return the chosen frames of a folder of pictures, all sized as the first."""
     if not source.names:
         raise MediaError(f"{source.folder}: a video needs at least one frame")
-    times_s = [number / source.fps for number in range(len(source.names))]
+    times_s = [index / source.fps for index in range(len(source.names))]
     duration_s = len(source.names) / source.fps
     targets = target_times(duration_s, budget)
     chosen = choose_frames(times_s, targets)
     first = _frame_picture(source, chosen[0])
     size = frame_size(*first.size, len(targets), budget)
-    frames = _stacked((resized(_frame_picture(source, number), size) for number in chosen), len(chosen), size)
+    frames = _stacked((resized(_frame_picture(source, index), size) for index in chosen), len(chosen), size)
     return Clip("video", frames, tuple(times_s[n] for n in chosen), tuple(chosen), *first.size, duration_s, source.name)
 
 
-def _frame_picture(source: FrameFolder, number: int) -> Image.Image:
-    path = source.folder / source.names[number]
+def _frame_picture(source: FrameFolder, index: int) -> Image.Image:
+    path = source.folder / source.names[index]
     try:
         with path.open("rb") as file:
             image = open_picture(file)
@@ -149,7 +142,7 @@ def _read_video(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
     shared = SharedFile(file)
     with open_video(shared) as (container, stream):
         scan, container_format = scan_video(container, stream), container.format.name
-    if kind := joined_kind(shared, container_format, scan.last_place):
+    if kind := joined_kind(shared, container_format, scan.last_position):
         raise MediaError(
             f"is several {kind} files joined byte by byte, of which only the first {scan.duration_s:.2f} s can be read;"
             " join them with ffmpeg's concat"
@@ -166,18 +159,18 @@ def _read_video(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
     frames = np.empty((len(wanted), size[1], size[0], 3), np.uint8)
     shapes: set[tuple[int, int]] = set()
 
-    def keep(place: int, frame: Any) -> None:
+    def keep(position: int, frame: Any) -> None:
         shapes.add((frame.width, frame.height))
-        frames[place] = converted(frame, size, turns)
+        frames[position] = converted(frame, size, turns)
 
     chosen = wanted if decode_groups(shared, scan, wanted, keep) else []
     if not chosen:
         with open_video(shared) as (container, stream):
-            for number, frame in decode_frames(container, stream, scan, wanted):
+            for index, frame in decode_frames(container, stream, scan, wanted):
                 keep(len(chosen), frame)
-                chosen.append(number)
+                chosen.append(index)
     for joint in scan.joints:
-        part = [number for number in wanted if scan.pts[number] >= joint]
+        part = [index for index in wanted if scan.pts[index] >= joint]
         if part and not set(part) & set(chosen):
             at_s = (joint - scan.pts[0]) * scan.tick_s
             raise MediaError(
@@ -229,6 +222,6 @@ def _fit_clip(clip: Clip, budget: MediaBudget) -> Clip:
 def _stacked(frames: Iterator[Frame], count: int, size: tuple[int, int]) -> Frame:
     """Return frames as one array without ever holding them twice."""
     stack = np.empty((count, size[1], size[0], 3), np.uint8)
-    for number, frame in enumerate(frames):
-        stack[number] = frame
+    for index, frame in enumerate(frames):
+        stack[index] = frame
     return stack

@@ -16,7 +16,7 @@ def most_frames(budget: MediaBudget) -> int:
 
 
 def target_times(duration_s: float, budget: MediaBudget) -> tuple[float, ...]:
-    """Return the seconds at which a video of this length is looked at: `fps` a second, else evenly over its whole
+    """Return the seconds at which a video of this length is looked at: `fps` a second, else evenly over its full
     length.
 
     The first is 0; there is always one. Lengths are taken to a hundredth of a step, because containers round times.
@@ -36,7 +36,7 @@ def target_times(duration_s: float, budget: MediaBudget) -> tuple[float, ...]:
 
 
 def choose_frames(times_s: Sequence[float], targets_s: Sequence[float]) -> list[int]:
-    """Return the numbers of the frames that are nearest to the wanted seconds, each once, in order.
+    """Return the indices of the frames that are nearest to the wanted seconds, each once, in order.
 
     `times_s` are the seconds of all frames, rising, at least one. Choosing again among the chosen changes nothing.
 

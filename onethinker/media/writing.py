@@ -108,7 +108,7 @@ def write_video(
 
 
 def contact_sheet(clip: Clip) -> Frame:
-    """Return all frames of a clip as one RGB picture, each with its number in the source and its time below."""
+    """Return all frames of a clip as one RGB picture, each with its index in the source and its time below."""
     tile_px = MAX_TILE_PX if len(clip.frames) <= MANY_TILES else MIN_TILE_PX
     scale = min(tile_px / clip.width, tile_px / clip.height, max(1.0, MIN_TILE_PX / clip.width))
     width, height = max(1, round(clip.width * scale)), max(1, round(clip.height * scale))
@@ -116,8 +116,8 @@ def contact_sheet(clip: Clip) -> Frame:
     columns = min(len(clip.frames), SHEET_PX // across)
     sheet = Image.new("RGB", (columns * across, -(-len(clip.frames) // columns) * down), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(LABEL_PX - 5)
-    for number, (frame, index, time_s) in enumerate(zip(clip.frames, clip.indices, clip.times_s, strict=True)):
-        left, top = number % columns * across, number // columns * down
+    for cell, (frame, index, time_s) in enumerate(zip(clip.frames, clip.indices, clip.times_s, strict=True)):
+        left, top = cell % columns * across, cell // columns * down
         sheet.paste(Image.fromarray(frame).resize((width, height)), (left, top))
         pen.text((left + 3, top + height + 1), f"{index}  {time_s:.3f} s", fill="black", font=font)
     return np.array(sheet)

@@ -22,9 +22,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Ended(KeyboardInterrupt):
     """A signal asked this process to end; raised in the main thread, whatever it is doing."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.exit_code = 128 + signum
 
     def __str__(self) -> str:
         return "interrupted" if self.exit_code == 128 + signal.SIGINT else f"ended by {self.args[0]}"
@@ -39,39 +39,39 @@ def ending_on_signals(seconds: float) -> Iterator[list[Ended]]:
     is ignored stays so: SIGHUP under nohup, Ctrl-C in a background shell. So are further signals, which would break off
     an end in order. To be called in the main thread.
     """
-    before = {number: handler for number in SIGNALS if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
+    before = {signum: handler for signum in SIGNALS if (handler := signal.getsignal(signum)) is not signal.SIG_IGN}
     # Python runs a handler only between two instructions of the main thread, which may be inside one of torch's for
     # minutes; a thread that reads the descriptor is told at once.
     told, teller = os.pipe()
     os.set_blocking(teller, False)
     received: list[Ended] = []
 
-    def end(number: int, _: object) -> NoReturn:
+    def end(signum: int, _: object) -> NoReturn:
         for other in before:
             signal.signal(other, signal.SIG_IGN)
         # Raised inside a destructor, or seen by a thread that loses its worker, it is not worth a traceback.
         sys.unraisablehook = lambda _: None
         threading.excepthook = lambda _: None
-        received.append(Ended(number))
+        received.append(Ended(signum))
         raise received[0]
 
     def watch() -> None:
-        while number := os.read(told, 1):
-            if number[0] in before:
+        while signum := os.read(told, 1):
+            if signum[0] in before:
                 time.sleep(seconds)
-                os._exit(128 + number[0])
+                os._exit(128 + signum[0])
         os.close(told)
 
     threading.Thread(target=watch, name="end after a signal", daemon=True).start()
     listening = signal.set_wakeup_fd(teller, warn_on_full_buffer=False)
-    for number in before:
-        signal.signal(number, end)
+    for signum in before:
+        signal.signal(signum, end)
     try:
         yield received
     finally:
         if not received:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
             signal.set_wakeup_fd(listening)
             os.close(teller)
 

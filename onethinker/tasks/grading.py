@@ -143,7 +143,7 @@ def _reasons(problems: dict[Part, str]) -> tuple[str, ...]:
 def _reward(
     task: Task[Any], reward_scheme: RewardScheme, *, accuracy: float, has_format: bool, structure: float
 ) -> float:
-    """Return the whole reward. Source: paper, R = R_acc + R_format; release, onethinker_reward.py."""
+    """Return the total reward. Source: paper, R = R_acc + R_format; release, onethinker_reward.py."""
     if reward_scheme == "paper":
         return task.terms * accuracy + has_format
     return 0.9 * accuracy + 0.1 * has_format + structure

@@ -103,11 +103,11 @@ def _lettered(options: tuple[str, ...]) -> list[tuple[str, tuple[str, ...]]]:
     spaced = [re.match(r"[(\[]?([A-Za-z])[)\].:]+\s+", option) for option in folded]
     tight = [re.match(r"[(\[]?([A-Za-z])[)\].:,]+\s*", option) for option in folded]
     in_order = [match[1].upper() if match else "" for match in tight] == [
-        chr(ord("A") + place) for place in range(len(options))
+        chr(ord("A") + index) for index in range(len(options))
     ]
     lettered: list[tuple[str, tuple[str, ...]]] = []
-    for place, (option, label) in enumerate(zip(folded, tight if in_order else spaced, strict=True)):
-        letter = label[1].upper() if label else chr(ord("A") + place)
+    for index, (option, label) in enumerate(zip(folded, tight if in_order else spaced, strict=True)):
+        letter = label[1].upper() if label else chr(ord("A") + index)
         lettered.append((letter, (option, option[label.end() :]) if label else (option,)))
     return lettered
 

@@ -13,7 +13,7 @@ TOLERANCES = tuple(twentieths / 20 for twentieths in range(1, 11))
 
 
 def mean_relative_accuracy(answer: float, truth: float) -> float:
-    """Return the share of the tolerances 5 %, 10 %, … 50 % that the relative error stays below, 0 to 1.
+    """Return the fraction of the tolerances 5 %, 10 %, … 50 % that the relative error stays below, 0 to 1.
 
     A truth of 0 is met only by 0 (to within 5e-9).
 

@@ -55,7 +55,7 @@ class SpatiotemporalGrounding(Task[Tube]):
         return Tube(span, dict(sorted(boxes.items())))
 
     def structure(self, answer: Tube, truth: Tube) -> float:
-        """Return 0.25 for the form and up to 0.25 for the share of the truth's seconds that have a box."""
+        """Return 0.25 for the form and up to 0.25 for the fraction of the truth's seconds that have a box."""
         return 0.25 + 0.25 * len(answer.boxes.keys() & truth.boxes.keys()) / len(truth.boxes)
 
     def score(self, answer: Tube, truth: Tube, reward_scheme: RewardScheme) -> Score:

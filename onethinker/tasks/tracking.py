@@ -49,7 +49,7 @@ class Tracking(Task[Track]):
         return Track({key - 1: box for key, box in sorted(boxes.items())})
 
     def structure(self, answer: Track, truth: Track) -> float:
-        """Return 0.25 for the form and up to 0.25 for the share of the truth's seconds that have a box."""
+        """Return 0.25 for the form and up to 0.25 for the fraction of the truth's seconds that have a box."""
         return 0.25 + 0.25 * len(answer.boxes.keys() & truth.boxes.keys()) / len(truth.boxes)
 
     def score(self, answer: Track, truth: Track, reward_scheme: RewardScheme) -> Score:

@@ -24,9 +24,9 @@ from onethinker.inference.chat import plain_text, spelled_tokens
 from onethinker.inference.encode import prompt_texts
 from onethinker.media.budget import MediaBudget
 from onethinker.media.headers import Header, scanned_cost
+from onethinker.media.packets import MAX_DURATION_S
 from onethinker.media.reading import read_clip
 from onethinker.media.sizing import Cost, count_tokens, image_cost, video_cost
-from onethinker.media.videos import MAX_DURATION_S
 from onethinker.tasks.template import PromptTemplate
 
 AT_ONCE = 256

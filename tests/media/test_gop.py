@@ -8,8 +8,10 @@ import av
 import numpy as np
 import pytest
 
+from onethinker.media.files import SharedFile
 from onethinker.media.gop import decode_groups, is_h264_disposable, plan_runs
-from onethinker.media.videos import Scan, SharedFile, open_video, scan_video
+from onethinker.media.packets import Scan, scan_video
+from onethinker.media.videos import open_video
 
 EVEN = [40 * n for n in range(100)]
 UNEVEN = np.random.default_rng(3).integers(10, 200, 100).cumsum().tolist()
