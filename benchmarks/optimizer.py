@@ -22,19 +22,19 @@ import torch
 from onethinker.commands.doctor import describe_processor
 from onethinker.training.config import SftRecipe
 from onethinker.training.opening import open_session
-from onethinker.training.packing.prefix_group import Tree
+from onethinker.training.packing.prefix_group import PrefixGroup
 from onethinker.training.session import TrainingSession
 
 BAR = 1.5
 """Wanted: a whole step with Muon takes at most so many times as long as one with AdamW."""
 
 
-def make_trees(run: TrainingSession, count: int) -> list[Tree]:
+def make_groups(run: TrainingSession, count: int) -> list[PrefixGroup]:
     """Return the first samples of the lesson."""
     read = [run.data.read(number) for number in range(count)]
     prompts = run.data.prompts([request for _, request in read])
     return [
-        Tree(prompt, (run.data.answer_ids(sample.response or ""),))
+        PrefixGroup(prompt, (run.data.answer_ids(sample.response or ""),))
         for prompt, (sample, _) in zip(prompts, read, strict=True)
     ]
 
@@ -46,12 +46,12 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def whole_step(run: TrainingSession, trees: list[Tree]) -> float:
+def whole_step(run: TrainingSession, prefix_groups: list[PrefixGroup]) -> float:
     """Return the time of forward, backward and optimizer on one batch."""
-    tokens = sum(tree.num_scored for tree in trees)
+    tokens = sum(prefix_group.num_scored for prefix_group in prefix_groups)
 
     def step() -> None:
-        optimizer_step = run.optimization.begin(trees, 100)
+        optimizer_step = run.optimization.begin(prefix_groups, 100)
         for scored in optimizer_step.rows():
             optimizer_step.backward(scored, -scored.logps_S.sum() / tokens)
         optimizer_step.finish()
@@ -82,8 +82,8 @@ def main() -> None:
         for kind in ("adamw", "muon"):
             recipe = SftRecipe.load("tiny_sight", [f"optimizer.kind={kind}"])
             runs[kind] = open_session(recipe, Path(folder) / kind, batch=recipe.batch_size)
-        trees = make_trees(runs["muon"], recipe.batch_size)
-        whole = [{kind: whole_step(run, trees) for kind, run in runs.items()} for _ in range(rounds + 1)][1:]
+        prefix_groups = make_groups(runs["muon"], recipe.batch_size)
+        whole = [{kind: whole_step(run, prefix_groups) for kind, run in runs.items()} for _ in range(rounds + 1)][1:]
         matrices = runs["muon"].backend.optimizer.param_groups[0]["params"]
         of_torch = torch.optim.Muon([torch.nn.Parameter(matrix.detach().clone()) for matrix in matrices])
         optimizers = {**{kind: run.backend.optimizer for kind, run in runs.items()}, "torch's Muon": of_torch}

@@ -42,7 +42,7 @@ def run_ours(side: int, steps: int) -> dict[str, object]:
     from onethinker.media.reading import read_clip
     from onethinker.rl.advantages import find_estimator
     from onethinker.rl.in_process import sample_answers
-    from onethinker.rl.loss import GradedTree, PolicyLoss
+    from onethinker.rl.loss import GradedPrefixGroup, PolicyLoss
     from onethinker.tasks.template import PromptTemplate
     from onethinker.training.config import RlRecipe
     from onethinker.training.opening import open_session
@@ -86,8 +86,8 @@ def run_ours(side: int, steps: int) -> dict[str, object]:
                 dtype=torch.float64,
             )
             advantages, ema = find_estimator(settings.algorithm)(rewards, ["tracking"] * PROMPTS, ema, settings)
-            trees = [
-                GradedTree(
+            prefix_groups = [
+                GradedPrefixGroup(
                     prompt,
                     tuple(answer.ids for answer in answers),
                     "tracking",
@@ -98,7 +98,7 @@ def run_ours(side: int, steps: int) -> dict[str, object]:
                 for n, (prompt, answers) in enumerate(zip(prompts, groups, strict=True))
             ]
             loss = PolicyLoss(recipe, None, PROMPTS * GROUP * TOKENS, PROMPTS * GROUP)
-            optimizer_step = run.optimization.begin(trees, step)
+            optimizer_step = run.optimization.begin(prefix_groups, step)
             for scored in optimizer_step.rows():
                 optimizer_step.backward(scored, loss(scored))
             optimizer_step.finish()

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from onethinker.training.packing.attention import use_packed_attention
-from onethinker.training.packing.prefix_group import Prompt, Tree, rows_of
+from onethinker.training.packing.prefix_group import PrefixGroup, Prompt, packed_rows
 from onethinker.training.packing.row import pack
 from onethinker.training.scoring import score, token_logps
 
@@ -31,14 +31,14 @@ SAMPLES, BATCH, ROW = 32, 8, 4096
 CLIPS, QUESTIONS = 8, 4
 
 
-def make_samples(model, processor) -> list[Tree]:
+def make_samples(model, processor) -> list[PrefixGroup]:
     """Return the samples, in the order in which they were drawn."""
     draw, generator = random.Random(0), torch.Generator().manual_seed(0)
     samples = []
     for _ in range(SAMPLES):
         prompt = make_prompt(model, processor, draw.choice([128, 256, 384, 512]))
         length = int(16 * 64 ** draw.random())
-        samples.append(Tree(prompt, (torch.randint(0, 250, (length,), generator=generator),)))
+        samples.append(PrefixGroup(prompt, (torch.randint(0, 250, (length,), generator=generator),)))
     return samples
 
 
@@ -55,25 +55,25 @@ def make_prompt(model, processor, side: int) -> Prompt:
     return Prompt(batch["input_ids"][0], batch["mm_token_type_ids"][0], positions[:, 0], pixels)
 
 
-def make_questions(model, processor) -> tuple[list[Tree], list[Tree]]:
-    """Return several questions about each of some pictures, as trees that share it and as one tree each."""
+def make_questions(model, processor) -> tuple[list[PrefixGroup], list[PrefixGroup]]:
+    """Return several questions about each of some pictures, as groups that share it and as one group each."""
     generator = torch.Generator().manual_seed(0)
     shared, apart = [], []
     for _ in range(CLIPS):
         picture = make_prompt(model, processor, 512)
         texts = [torch.randint(0, 250, (16 + 64,), generator=generator) for _ in range(QUESTIONS)]
-        shared.append(Tree(picture, tuple(texts), unscored=(16,) * QUESTIONS))
+        shared.append(PrefixGroup(picture, tuple(texts), unscored=(16,) * QUESTIONS))
         steps = (picture.positions.max() + 1 + torch.arange(16)).expand(3, -1)
         for text in texts:
             ids = torch.cat([picture.input_ids, text[:16]])
             types = torch.nn.functional.pad(picture.mm_token_type_ids, (0, 16))
             apart.append(
-                Tree(Prompt(ids, types, torch.cat([picture.positions, steps], 1), picture.pixels), (text[16:],))
+                PrefixGroup(Prompt(ids, types, torch.cat([picture.positions, steps], 1), picture.pixels), (text[16:],))
             )
     return shared, apart
 
 
-def padded_loss(model, samples: list[Tree], *, masked: bool) -> Tensor:
+def padded_loss(model, samples: list[PrefixGroup], *, masked: bool) -> Tensor:
     """Return the summed loss of one padded batch."""
     ids, types, positions, lengths, scored = [], [], [], [], []
     for sample in samples:
@@ -102,7 +102,7 @@ def padded_loss(model, samples: list[Tree], *, masked: bool) -> Tensor:
     return -torch.stack(parts).sum()
 
 
-def padded(model, samples: list[Tree], *, masked: bool, grouped: bool) -> float:
+def padded(model, samples: list[PrefixGroup], *, masked: bool, grouped: bool) -> float:
     """Run forward and backward over padded batches and return the loss."""
     model.config.text_config._attn_implementation = "sdpa"
     ordered = sorted(samples, key=lambda sample: sample.num_tokens) if grouped else samples
@@ -114,11 +114,11 @@ def padded(model, samples: list[Tree], *, masked: bool, grouped: bool) -> float:
     return loss
 
 
-def packed(model, samples: list[Tree]) -> float:
+def packed(model, samples: list[PrefixGroup]) -> float:
     """Run forward and backward over packed rows, as `onethinker sft` does, and return the loss."""
     use_packed_attention(model)
     tokens, loss = sum(sample.num_scored for sample in samples), 0.0
-    for members in rows_of(samples, ROW):
+    for members in packed_rows(samples, ROW):
         part = -score(model, pack(members))[0].sum() / tokens
         part.backward()
         loss += float(part.detach())

@@ -22,7 +22,7 @@ from small_model import QUESTION, build, encode, pictures
 from torch import Tensor
 
 from onethinker.training.packing.attention import use_packed_attention
-from onethinker.training.packing.prefix_group import Prompt, Tree
+from onethinker.training.packing.prefix_group import PrefixGroup, Prompt
 from onethinker.training.packing.row import pack
 from onethinker.training.scoring import score, token_logps
 
@@ -47,30 +47,31 @@ def make_prompt(model, processor, length: int, *, seen: bool) -> Prompt:
     return Prompt(batch["input_ids"][0], batch["mm_token_type_ids"][0], positions[:, 0], pixels)
 
 
-def make_tree(prompt: Prompt, lengths: list[int]) -> Tree:
+def make_group(prompt: Prompt, lengths: list[int]) -> PrefixGroup:
     """Return the prompt with answers of random letters."""
     generator = torch.Generator().manual_seed(1)
-    return Tree(prompt, tuple(torch.randint(0, 250, (length,), generator=generator) for length in lengths))
+    return PrefixGroup(prompt, tuple(torch.randint(0, 250, (length,), generator=generator) for length in lengths))
 
 
-def naive_logps(model, tree: Tree) -> Tensor:
+def naive_logps(model, group: PrefixGroup) -> Tensor:
     """Return the answers' log-probabilities from one padded batch in which every answer has its own copy of prompt and
     pictures.
     """
-    prompt, longest = tree.prompt, max(map(len, tree.answers))
+    prompt, longest = group.prompt, max(map(len, group.answers))
     pad = model.config.text_config.pad_token_id
     rows = [
-        torch.cat([prompt.input_ids, answer, answer.new_full((longest - len(answer),), pad)]) for answer in tree.answers
+        torch.cat([prompt.input_ids, answer, answer.new_full((longest - len(answer),), pad)])
+        for answer in group.answers
     ]
     ids = torch.stack(rows)
-    group, first = len(rows), len(prompt.input_ids)
-    seen = torch.stack([torch.arange(ids.shape[1]) < first + len(answer) for answer in tree.answers]).long()
-    types = torch.nn.functional.pad(prompt.mm_token_type_ids, (0, longest)).expand(group, -1)
-    pixels = {name: value.repeat(group, 1) for name, value in prompt.pixels.items()}
+    copies, first = len(rows), len(prompt.input_ids)
+    seen = torch.stack([torch.arange(ids.shape[1]) < first + len(answer) for answer in group.answers]).long()
+    types = torch.nn.functional.pad(prompt.mm_token_type_ids, (0, longest)).expand(copies, -1)
+    pixels = {name: value.repeat(copies, 1) for name, value in prompt.pixels.items()}
     # Without padding a mask would be of ones alone, and cost the naive side its fast attention.
     mask = None if bool(seen.all()) else seen
     steps = prompt.positions.max() + 1 + torch.arange(longest)
-    positions = torch.cat([prompt.positions, steps.expand(3, -1)], 1)[:, None].expand(-1, group, -1)
+    positions = torch.cat([prompt.positions, steps.expand(3, -1)], 1)[:, None].expand(-1, copies, -1)
     logits = model(
         input_ids=ids,
         mm_token_type_ids=types,
@@ -80,7 +81,7 @@ def naive_logps(model, tree: Tree) -> Tensor:
         use_cache=False,
         **pixels,
     ).logits
-    return torch.cat([token_logps(logits[n, : len(answer)], answer)[0] for n, answer in enumerate(tree.answers)])
+    return torch.cat([token_logps(logits[n, : len(answer)], answer)[0] for n, answer in enumerate(group.answers)])
 
 
 def seconds(model, logps: Callable[[], Tensor]) -> float:
@@ -92,24 +93,24 @@ def seconds(model, logps: Callable[[], Tensor]) -> float:
     return passed
 
 
-def compare(model, processor, tree: Tree, rounds: int) -> tuple[float, float, float]:
+def compare(model, processor, prefix_group: PrefixGroup, rounds: int) -> tuple[float, float, float]:
     """Return seconds of the naive batch, the ratio of times and the ideal ratio; medians over rounds of one after the
     other.
     """
-    row = pack([tree])
+    row = pack([prefix_group])
 
     def naive() -> float:
         model.config.text_config._attn_implementation = "sdpa"
         model.model.visual.patch_embed.proj.__dict__.pop("forward", None)
-        return seconds(model, lambda: naive_logps(model, tree))
+        return seconds(model, lambda: naive_logps(model, prefix_group))
 
     def packed() -> float:
         use_packed_attention(model)
         return seconds(model, lambda: score(model, row)[0])
 
     times = [(naive(), packed()) for _ in range(rounds + 1)][1:]
-    longest, group = max(map(len, tree.answers)), len(tree.answers)
-    ideal = group * (len(tree.prompt.input_ids) + longest) / tree.num_tokens
+    longest, group = max(map(len, prefix_group.answers)), len(prefix_group.answers)
+    ideal = group * (len(prefix_group.prompt.input_ids) + longest) / prefix_group.num_tokens
     return statistics.median(n for n, _ in times), statistics.median(n / p for n, p in times), ideal
 
 
@@ -124,13 +125,13 @@ def peak_megabytes(kind: str, length: int) -> float:
 def measure_peak(kind: str, length: int) -> float:
     """Return the growth of this process's peak memory by one update."""
     model, processor = build()
-    tree = make_tree(make_prompt(model, processor, length, seen=False), [64] * 8)
+    prefix_group = make_group(make_prompt(model, processor, length, seen=False), [64] * 8)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if kind == "packed":
         use_packed_attention(model)
-        score(model, pack([tree]))[0].mean().backward()
+        score(model, pack([prefix_group]))[0].mean().backward()
     else:
-        naive_logps(model, tree).mean().backward()
+        naive_logps(model, prefix_group).mean().backward()
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
@@ -158,10 +159,10 @@ def main() -> None:
     ):
         print(f"{title}\nprompt  naive s  times faster  ideal  share of ideal")
         for length in prompts:
-            tree = make_tree(make_prompt(model, processor, length, seen=seen), lengths)
-            naive, ratio, ideal = compare(model, processor, tree, arguments.rounds)
+            prefix_group = make_group(make_prompt(model, processor, length, seen=seen), lengths)
+            naive, ratio, ideal = compare(model, processor, prefix_group, arguments.rounds)
             print(
-                f"{len(tree.prompt.input_ids):6} {naive:8.2f} {ratio:13.2f} {ideal:6.2f} {ratio / ideal:14.0%}",
+                f"{len(prefix_group.prompt.input_ids):6} {naive:8.2f} {ratio:13.2f} {ideal:6.2f} {ratio / ideal:14.0%}",
                 flush=True,
             )
 

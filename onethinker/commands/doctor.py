@@ -162,7 +162,7 @@ def measure_step(processes: int) -> float:
 
     from onethinker.training.config import SftRecipe
     from onethinker.training.opening import open_session
-    from onethinker.training.packing.prefix_group import Tree
+    from onethinker.training.packing.prefix_group import PrefixGroup
 
     recipe, threads = SftRecipe.load("tiny_sight"), torch.get_num_threads()
     share = recipe.batch_size // processes
@@ -176,11 +176,11 @@ def measure_step(processes: int) -> float:
                 started = time.perf_counter()
                 read = [data.read(step * share + number) for number in range(share)]
                 prompts = data.prompts([request for _, request in read])
-                trees = [
-                    Tree(prompt, (data.answer_ids(sample.response or ""),))
+                prefix_groups = [
+                    PrefixGroup(prompt, (data.answer_ids(sample.response or ""),))
                     for prompt, (sample, _) in zip(prompts, read, strict=True)
                 ]
-                optimizer_step = session.optimization.begin(trees, step)
+                optimizer_step = session.optimization.begin(prefix_groups, step)
                 for scored in optimizer_step.rows():
                     optimizer_step.backward(scored, -scored.logps_S.mean())
                 optimizer_step.finish()

@@ -12,8 +12,8 @@ from onethinker.rl.reference import Reference
 from onethinker.tasks import all_tasks
 from onethinker.training.config import Reduction, RlRecipe
 from onethinker.training.metrics.task_rows import MEASURED
-from onethinker.training.packing.prefix_group import Tree
-from onethinker.training.packing.row import Row
+from onethinker.training.packing.prefix_group import PrefixGroup
+from onethinker.training.packing.row import PackedRow
 from onethinker.training.step import ScoredRow
 
 TASK_NUMBERS = {task.key: number for number, task in enumerate(all_tasks())}
@@ -21,7 +21,7 @@ TASK_NUMBERS = {task.key: number for number, task in enumerate(all_tasks())}
 
 
 @dataclass(frozen=True)
-class GradedTree(Tree):
+class GradedPrefixGroup(PrefixGroup):
     """A group as the loss needs it: its task, old log-probabilities of all answer tokens, one advantage and one weight
     an answer.
     """
@@ -50,10 +50,12 @@ class PolicyLoss:
     def __call__(self, scored: ScoredRow) -> Tensor:
         """Return a row's part of the batch's loss."""
         settings, row, logps_S = self.recipe.loss, scored.row, scored.logps_S
-        trees = [tree for tree in scored.trees if isinstance(tree, GradedTree)]
-        old_logps_S = torch.cat([tree.old_logps for tree in trees])
-        advantages_S = torch.cat([tree.advantages for tree in trees]).to(logps_S)[row.answer_S]
-        weights_S = self._weights(row, trees, logps_S)
+        prefix_groups = [
+            prefix_group for prefix_group in scored.prefix_groups if isinstance(prefix_group, GradedPrefixGroup)
+        ]
+        old_logps_S = torch.cat([prefix_group.old_logps for prefix_group in prefix_groups])
+        advantages_S = torch.cat([prefix_group.advantages for prefix_group in prefix_groups]).to(logps_S)[row.answer_S]
+        weights_S = self._weights(row, prefix_groups, logps_S)
         loss_S = clipped_policy_loss(
             logps_S, old_logps_S, advantages_S, clip_low=settings.clip_low, clip_high=settings.clip_high
         )
@@ -77,12 +79,14 @@ class PolicyLoss:
         (pull_S,) = torch.autograd.grad(loss, logps_S, retain_graph=True)
         means_S = (loss_S, kl_S, scored.entropy_S, clipped_S, torch.ones_like(loss_S))
         weighed_S = [value_S.detach() * weights_S for value_S in means_S]
-        self._measure(row, trees, torch.stack([*weighed_S, pull_S.abs()], 1))
+        self._measure(row, prefix_groups, torch.stack([*weighed_S, pull_S.abs()], 1))
         return loss
 
-    def _weights(self, row: Row, trees: list[GradedTree], like: Tensor) -> Tensor:
+    def _weights(self, row: PackedRow, prefix_groups: list[GradedPrefixGroup], like: Tensor) -> Tensor:
         """Return each token's weight in the loss (S,): that of its answer, and its share in the aggregate."""
-        return torch.cat([tree.weights for tree in trees]).to(like)[row.answer_S] * token_weights(
+        return torch.cat([prefix_group.weights for prefix_group in prefix_groups]).to(like)[
+            row.answer_S
+        ] * token_weights(
             row.answer_S,
             num_answers_in_row=row.num_answers,
             num_tokens=self.num_tokens,
@@ -91,9 +95,9 @@ class PolicyLoss:
             max_tokens=self.recipe.rollout.max_new_tokens,
         )
 
-    def _measure(self, row: Row, trees: list[GradedTree], values_SM: Tensor) -> None:
+    def _measure(self, row: PackedRow, prefix_groups: list[GradedPrefixGroup], values_SM: Tensor) -> None:
         """Add what each token measures to the sums of its task."""
-        tasks_A = [TASK_NUMBERS[tree.task] for tree in trees for _ in tree.answers]
+        tasks_A = [TASK_NUMBERS[prefix_group.task] for prefix_group in prefix_groups for _ in prefix_group.answers]
         tasks_S = torch.tensor(tasks_A, device=row.answer_S.device)[row.answer_S]
         self.measured.index_add_(0, tasks_S.cpu(), values_SM.double().cpu())
 

@@ -12,10 +12,10 @@ from onethinker.inference.loading import load_local
 from onethinker.training.adapters import base_weights
 from onethinker.training.config import RlRecipe
 from onethinker.training.packing.attention import use_packed_attention
-from onethinker.training.packing.row import Row
+from onethinker.training.packing.row import PackedRow
 from onethinker.training.session import TrainingSession
 
-Reference = Callable[[Row], Tensor]
+Reference = Callable[[PackedRow], Tensor]
 """Gives the log-probabilities (S,) of a row's scored tokens under the model that RL started from."""
 
 
@@ -34,7 +34,7 @@ def open_reference(session: TrainingSession, recipe: RlRecipe) -> Reference | No
         use_packed_attention(start)
         start.to(session.collectives.device).eval().requires_grad_(False)
 
-    def reference(row: Row) -> Tensor:
+    def reference(row: PackedRow) -> Tensor:
         with session.clock.phase("reference"), torch.no_grad(), base_weights(start):
             return session.optimization.score(row, start, temperature=recipe.rollout.temperature)[0]
 

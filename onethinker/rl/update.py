@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from onethinker.rl.groups import Group
-from onethinker.rl.loss import TASK_NUMBERS, GradedTree, PolicyLoss
+from onethinker.rl.loss import TASK_NUMBERS, GradedPrefixGroup, PolicyLoss
 from onethinker.rl.reference import Reference
 from onethinker.training.config import RlRecipe
 from onethinker.training.metrics.bad_steps import BadStep
@@ -62,19 +62,25 @@ def update_policy(
     tokens, shared = 0, 0
     for part in range(updates):
         mine = [number for number in numbers[part::updates] if number in groups]
-        trees = [tree for number in mine for tree in _trees(groups[number], advantages[number], recipe.max_row_tokens)]
-        answers = [answer for tree in trees for answer in tree.answers]
+        prefix_groups = [
+            prefix_group
+            for number in mine
+            for prefix_group in _prefix_groups(groups[number], advantages[number], recipe.max_row_tokens)
+        ]
+        answers = [answer for prefix_group in prefix_groups for answer in prefix_group.answers]
         num_tokens, num_answers = session.collectives.total(sum(map(len, answers)), len(answers))
         if not num_answers:
             continue
-        tokens += sum(tree.num_tokens for tree in trees)
-        shared += sum(len(tree.prompt.input_ids) * (len(tree.answers) - 1) for tree in trees)
-        if not trees:
-            # Every process takes part in every exchange of gradients, this one with a tree that weighs nothing.
+        tokens += sum(prefix_group.num_tokens for prefix_group in prefix_groups)
+        shared += sum(
+            len(prefix_group.prompt.input_ids) * (len(prefix_group.answers) - 1) for prefix_group in prefix_groups
+        )
+        if not prefix_groups:
+            # Every process takes part in every exchange of gradients, this one with a prefix group that weighs nothing.
             group = next(iter(groups.values()))
-            trees = _trees(group, torch.zeros(len(group.rollouts)), recipe.max_row_tokens, weight=0.0)
+            prefix_groups = _prefix_groups(group, torch.zeros(len(group.rollouts)), recipe.max_row_tokens, weight=0.0)
         loss = PolicyLoss(recipe, reference, int(num_tokens), int(num_answers))
-        norm = _take_step(session, trees, loss, step)
+        norm = _take_step(session, prefix_groups, loss, step)
         if isinstance(norm, BadStep):
             bad.append(norm)
             continue
@@ -109,9 +115,11 @@ def _summed(
     )
 
 
-def _take_step(session: TrainingSession, trees: Sequence[GradedTree], loss: PolicyLoss, step: int) -> float | BadStep:
+def _take_step(
+    session: TrainingSession, prefix_groups: Sequence[GradedPrefixGroup], loss: PolicyLoss, step: int
+) -> float | BadStep:
     """Take an optimizer step and return the norm of its gradient, or why it was not taken."""
-    optimizer_step = session.optimization.begin(trees, step, temperature=loss.recipe.rollout.temperature)
+    optimizer_step = session.optimization.begin(prefix_groups, step, temperature=loss.recipe.rollout.temperature)
     for scored in optimizer_step.rows():
         optimizer_step.backward(scored, loss(scored))
     stepped = optimizer_step.finish()
@@ -123,11 +131,13 @@ def _take_step(session: TrainingSession, trees: Sequence[GradedTree], loss: Poli
     return session.optimization.last_bad
 
 
-def _trees(group: Group, advantages_G: Tensor, max_tokens: int, *, weight: float = 1.0) -> list[GradedTree]:
-    """Return a group as one tree, or as several with the same prompt where it would be longer than a row."""
+def _prefix_groups(
+    group: Group, advantages_G: Tensor, max_tokens: int, *, weight: float = 1.0
+) -> list[GradedPrefixGroup]:
+    """Return a group as one prefix group, or as several with the same prompt where it would be longer than a row."""
     parts = deal([len(rollout.ids) for rollout in group.rollouts], max_tokens - len(group.prompt.input_ids))
     return [
-        GradedTree(
+        GradedPrefixGroup(
             group.prompt,
             tuple(group.rollouts[index].ids for index in part),
             group.task,

@@ -35,7 +35,7 @@ class Batch:
         return math.ceil(self.prompts / self.processes)
 
     @property
-    def tree_tokens(self) -> int:
+    def group_tokens(self) -> int:
         """Tokens of the longest prompt with all of its longest answers."""
         return self.prompt_tokens + self.answers * self.answer_tokens
 
@@ -45,18 +45,18 @@ class Batch:
         return max(self.prompt_tokens + self.answer_tokens, self.max_row_tokens)
 
     @property
-    def trees_per_row(self) -> int:
+    def groups_per_row(self) -> int:
         """Prompts with all of their answers that fit into a row when they are as long as can be, 1 where none does."""
-        return max(1, self.max_row_tokens // self.tree_tokens)
+        return max(1, self.max_row_tokens // self.group_tokens)
 
     @property
     def rows(self) -> int:
         """Rows of an update on one process, when every prompt and every answer is as long as it can be."""
-        trees = math.ceil(self.prompts_per_process / self.updates)
-        if self.tree_tokens <= self.max_row_tokens:
-            return math.ceil(trees / self.trees_per_row)
+        prefix_groups = math.ceil(self.prompts_per_process / self.updates)
+        if self.group_tokens <= self.max_row_tokens:
+            return math.ceil(prefix_groups / self.groups_per_row)
         answers_per_row = max(1, (self.max_row_tokens - self.prompt_tokens) // self.answer_tokens)
-        return trees * math.ceil(self.answers / answers_per_row)
+        return prefix_groups * math.ceil(self.answers / answers_per_row)
 
 
 def plan_batch(recipe: Recipe, budget: MediaBudget, processes: int, longest: Length | None = None) -> Batch:

@@ -91,7 +91,7 @@ def estimate_memory(
 
 def _activations(recipe: Recipe, counts: Mapping[Part, Count], widths: Widths, batch: Batch, used: int) -> list[Term]:
     """Return what the backward pass needs of the longest row, and the logits that are computed at a time."""
-    tokens, patches = batch.row_tokens, widths.patches_per_token * batch.visual_tokens * batch.trees_per_row
+    tokens, patches = batch.row_tokens, widths.patches_per_token * batch.visual_tokens * batch.groups_per_row
     through_vision = counts["vision"].trained or counts["vision"].adapters
     layer, block = widths.kept_per_token * used, widths.kept_per_patch * used
     terms = []

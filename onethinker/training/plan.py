@@ -55,7 +55,7 @@ class Plan:
             )
         else:
             step = f"{batch.prompts} samples in one update; {share}"
-        alone = "; then it is dealt to several rows" if batch.tree_tokens > batch.max_row_tokens else ""
+        alone = "; then it is dealt to several rows" if batch.group_tokens > batch.max_row_tokens else ""
         return [
             f"steps        {recipe.steps:,}, each of {step}",
             f"prompt       up to {batch.prompt_tokens:,} tokens, {batch.visual_tokens:,} of them visual",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from onethinker.families.base import head_of
 from onethinker.training.config import Recipe
-from onethinker.training.packing.row import Row
+from onethinker.training.packing.row import PackedRow
 
 LOGITS_AT_ONCE = 2**24
 """Logits that exist at any moment while tokens are scored: 64 MiB in float32, a few times."""
@@ -25,7 +25,7 @@ def precision(recipe: Recipe, device: torch.device) -> AbstractContextManager[An
     return torch.autocast(device.type, torch.bfloat16, enabled=recipe.dtype == "mixed")
 
 
-def score(model: nn.Module, row: Row, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+def score(model: nn.Module, row: PackedRow, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
     """Return log-probability and entropy of every scored token of a row, each of shape (S,), of logits divided by the
     temperature.
     """

@@ -1,4 +1,4 @@
-"""The SFT loop: a batch of samples, packed as trees of a prompt and its response, one optimizer step."""
+"""The SFT loop: a batch of samples, packed as prefix groups of a prompt and its response, one optimizer step."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ from onethinker.training.metrics.records import SftRow
 from onethinker.training.opening import open_session
 from onethinker.training.optimizer import learning_rate
 from onethinker.training.outputs import OnStep
-from onethinker.training.packing.prefix_group import Prompt, Tree, deal
+from onethinker.training.packing.prefix_group import PrefixGroup, Prompt, deal
 from onethinker.training.session import TrainingSession
 from onethinker.training.state.progress import Progress
 
@@ -47,15 +47,15 @@ def train_sft(
         started = time.perf_counter()
         first = step * recipe.batch_size
         with session.clock.phase("data"):
-            trees = _trees(session, session.data.my_indices(first, recipe.batch_size))
+            prefix_groups = _groups(session, session.data.my_indices(first, recipe.batch_size))
         tokens, row_tokens, shared_tokens = session.collectives.total(
-            sum(tree.num_scored for tree in trees),
-            sum(tree.num_tokens for tree in trees),
-            sum(len(tree.prompt.input_ids) * (len(tree.answers) - 1) for tree in trees),
+            sum(prefix_group.num_scored for prefix_group in prefix_groups),
+            sum(prefix_group.num_tokens for prefix_group in prefix_groups),
+            sum(len(prefix_group.prompt.input_ids) * (len(prefix_group.answers) - 1) for prefix_group in prefix_groups),
         )
         entropy = 0.0
         with session.clock.phase("update"):
-            optimizer_step = session.optimization.begin(trees, step)
+            optimizer_step = session.optimization.begin(prefix_groups, step)
             for scored in optimizer_step.rows():
                 entropy += float(scored.entropy_S.detach().sum()) / tokens
                 optimizer_step.backward(scored, -scored.logps_S.sum() / tokens)
@@ -83,8 +83,8 @@ def train_sft(
     return session.finish()
 
 
-def _trees(session: TrainingSession, numbers: Iterable[int]) -> list[Tree]:
-    """Return samples as trees; those about the same media are one, in which each goes on with its own question."""
+def _groups(session: TrainingSession, numbers: Iterable[int]) -> list[PrefixGroup]:
+    """Return samples as prefix groups; those about the same media are one, each with its own question."""
     opened: dict[Medium, Clip] = {}
     about: dict[tuple[Medium, ...], list[tuple[Sample, Request]]] = {}
     for number in numbers:
@@ -105,17 +105,17 @@ def _trees(session: TrainingSession, numbers: Iterable[int]) -> list[Tree]:
             )
     prompts = session.data.prompts([members[0][1] for members, _ in parts])
     return [
-        tree
+        prefix_group
         for prompt, (members, questions) in zip(prompts, parts, strict=True)
-        for tree in _grown(session, prompt, members, questions)
+        for prefix_group in _grown(session, prompt, members, questions)
     ]
 
 
 def _grown(
     session: TrainingSession, prompt: Prompt, members: list[tuple[Sample, Request]], questions: list[Tensor]
-) -> list[Tree]:
-    """Return a tree of what the first member's prompt shares, or several with the same where one would be longer than a
-    row.
+) -> list[PrefixGroup]:
+    """Return a prefix group of what the first member's prompt shares, or several with the same where one would be
+    longer than a row.
     """
     asked = [question.to(prompt.input_ids.device) for question in questions]
     answers = [
@@ -128,7 +128,7 @@ def _grown(
         for answer, ask, (sample, _) in zip(answers, asked, members, strict=True)
     ]
     return [
-        Tree(
+        PrefixGroup(
             shared,
             tuple(answers[n] for n in part),
             unscored=tuple(len(asked[n]) for n in part),

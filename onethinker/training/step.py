@@ -15,8 +15,8 @@ from onethinker.families.registry import family_of
 from onethinker.training.config import Recipe
 from onethinker.training.metrics.bad_steps import BadStep, Taken, first_not_finite, largest_by_part, together
 from onethinker.training.optimizer import learning_rate
-from onethinker.training.packing.prefix_group import Tree, rows_of
-from onethinker.training.packing.row import Row, pack
+from onethinker.training.packing.prefix_group import PrefixGroup, packed_rows
+from onethinker.training.packing.row import PackedRow, pack
 from onethinker.training.parallel.base import ParallelBackend
 from onethinker.training.parallel.collectives import Collectives
 from onethinker.training.scoring import precision, score
@@ -25,10 +25,10 @@ from onethinker.training.state.progress import Streak
 
 @dataclass(frozen=True)
 class ScoredRow:
-    """A packed row, its trees, and log-probability and entropy of each scored token under the model in training."""
+    """A packed row, its prefix groups, and log-probability and entropy of each scored token under the model."""
 
-    row: Row
-    trees: list[Tree]
+    row: PackedRow
+    prefix_groups: list[PrefixGroup]
     logps_S: Tensor
     entropy_S: Tensor
 
@@ -56,13 +56,13 @@ class Optimization:
     last_bad: BadStep | None = None
     taken: Taken | None = None
 
-    def begin(self, trees: Sequence[Tree], step: int, *, temperature: float = 1.0) -> "OptimizerStep":
-        """Begin an optimizer step on this process's trees; the temperature divides all logits."""
+    def begin(self, prefix_groups: Sequence[PrefixGroup], step: int, *, temperature: float = 1.0) -> "OptimizerStep":
+        """Begin an optimizer step on this process's prefix groups; the temperature divides all logits."""
         processes = self.collectives
         # Only the dropout of adapters draws from this; which step it is decides what is left out, so a resumed run
         # equals a whole one.
         torch.manual_seed((self.recipe.seed * 1_000_003 + step) * processes.count + processes.index)
-        return OptimizerStep(self, trees, step, temperature)
+        return OptimizerStep(self, prefix_groups, step, temperature)
 
     def bad_step(
         self, what: str, samples: Sequence[str], step: int, largest: Mapping[str, float | None] | None = None
@@ -76,7 +76,7 @@ class Optimization:
         self.streak = replace(self.streak, bad=self.streak.bad + 1)
         return self.last_bad
 
-    def score(self, row: Row, model: Any, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    def score(self, row: PackedRow, model: Any, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
         """Return log-probability and entropy of a row's scored tokens, in the precision of the recipe."""
         with precision(self.recipe, self.collectives.device):
             return score(model, row, temperature=temperature)
@@ -111,37 +111,39 @@ class Optimization:
 class OptimizerStep:
     """One optimizer step under way: each of `rows` needs a call of `backward` with its loss, then comes `finish`."""
 
-    def __init__(self, optimization: Optimization, trees: Sequence[Tree], step: int, temperature: float) -> None:
-        """Pack the trees into rows."""
+    def __init__(
+        self, optimization: Optimization, prefix_groups: Sequence[PrefixGroup], step: int, temperature: float
+    ) -> None:
+        """Pack the prefix groups into rows."""
         self._owner, self._backend, self._processes = optimization, optimization.backend, optimization.collectives
         self._step, self._temperature = step, temperature
         self._block_of = family_of(self._backend.model).block_of
-        self._rows = rows_of(trees, optimization.recipe.max_row_tokens)
+        self._rows = packed_rows(prefix_groups, optimization.recipe.max_row_tokens)
         count = len(self._rows)
         self._num_rows = max(self._processes.gather([count])) if self._backend.rows_in_step else count
-        self._samples = [sample for tree in trees for sample in tree.samples]
+        self._samples = [sample for prefix_group in prefix_groups for sample in prefix_group.samples]
         self._losses: list[float] = []
         self._suspects: list[str] = []
-        self._first: Row | None = None
+        self._first: PackedRow | None = None
 
     def rows(self) -> Iterator[ScoredRow]:
         """Yield this process's rows, each scored when the one before it has been learned from."""
-        for trees in self._rows:
-            yield self._scored(trees)
+        for prefix_groups in self._rows:
+            yield self._scored(prefix_groups)
 
-    def _scored(self, trees: list[Tree]) -> ScoredRow:
-        row = pack(trees)
+    def _scored(self, prefix_groups: list[PrefixGroup]) -> ScoredRow:
+        row = pack(prefix_groups)
         self._first = self._first or row
         logps_S, entropy_S = self._owner.score(row, self._backend.callee, temperature=self._temperature)
         if not logps_S.requires_grad:
             logps_S.requires_grad_()  # a row without media, where all is frozen but the vision tower
-        return ScoredRow(row, trees, logps_S, entropy_S)
+        return ScoredRow(row, prefix_groups, logps_S, entropy_S)
 
     def backward(self, scored: ScoredRow, loss: Tensor) -> None:
         """Add the gradients of a row's loss, which is its part of a sum over all rows of all processes."""
         self._losses.append(float(loss.detach()))
         if not math.isfinite(self._losses[-1]):
-            self._suspects += [sample for tree in scored.trees for sample in tree.samples]
+            self._suspects += [sample for prefix_group in scored.prefix_groups for sample in prefix_group.samples]
         # Processes average their gradients; the loss is a sum over all of them.
         self._backend.backward(loss * self._processes.count, last=len(self._losses) == self._num_rows)
 

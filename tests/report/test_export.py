@@ -22,7 +22,7 @@ from onethinker.training.packing.row import pack
 from onethinker.training.sft import train_sft
 from tests.evaluation.asking import evaluate
 from tests.training.test_adapters import rl_recipe
-from tests.training.test_packing import some_trees
+from tests.training.test_packing import some_groups
 from tests.training.test_runs import SFT, StopRunError, stop_after
 
 LORA = {"rank": 4, "alpha": 8.0, "parts": ("language", "vision", "merger")}
@@ -49,7 +49,7 @@ def test_an_exported_checkpoint_of_adapters_loads_in_transformers_with_the_same_
     choose_trained(adapted, recipe)
     load_adapters(checkpoint / "model", adapted)
 
-    row = pack(some_trees(prompts)[:1])
+    row = pack(some_groups(prompts)[:1])
     inputs = {name: value for name, value in row.inputs.items() if name != "layout"}
     with torch.no_grad():
         expected, found, before = (network(**inputs).logits for network in (adapted, model, base.model))

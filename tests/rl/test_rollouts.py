@@ -8,7 +8,7 @@ import torch
 from onethinker.rl.in_process import sample_answers
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import RlRecipe
-from onethinker.training.packing.prefix_group import Tree
+from onethinker.training.packing.prefix_group import PrefixGroup
 from onethinker.training.packing.row import pack
 from onethinker.training.scoring import score
 
@@ -49,7 +49,7 @@ def test_log_probabilities_of_a_rollout_are_those_of_the_packed_update(tiny, pro
     rollouts = sample(model, processor, prompts, uniforms)
     row = pack(
         [
-            Tree(prompt, tuple(answer.ids for answer in answers))
+            PrefixGroup(prompt, tuple(answer.ids for answer in answers))
             for prompt, answers in zip(prompts, rollouts, strict=True)
         ]
     )
@@ -65,7 +65,7 @@ def test_the_update_scores_answers_at_the_temperature_that_they_were_sampled_at(
     rollouts = sample(model, processor, prompts, uniforms, temperature)
     row = pack(
         [
-            Tree(prompt, tuple(answer.ids for answer in answers))
+            PrefixGroup(prompt, tuple(answer.ids for answer in answers))
             for prompt, answers in zip(prompts, rollouts, strict=True)
         ]
     )
@@ -129,7 +129,8 @@ def test_log_probabilities_stay_those_of_the_update_while_answers_and_whole_grou
     assert len({length for several in lengths for length in several}) >= 4
     with torch.no_grad():
         logps, _ = score(
-            model, pack([Tree(p, tuple(a.ids for a in answers)) for p, answers in zip(prompts, rollouts, strict=True)])
+            model,
+            pack([PrefixGroup(p, tuple(a.ids for a in answers)) for p, answers in zip(prompts, rollouts, strict=True)]),
         )
     assert torch.allclose(logps, torch.cat([answer.logps for answers in rollouts for answer in answers]), atol=1e-5)
 
@@ -156,7 +157,8 @@ def test_the_media_of_a_prompt_are_encoded_once_a_rollout_and_once_an_update(tin
         in_rollout = sum(patches)
         patches.clear()
         score(
-            model, pack([Tree(p, tuple(a.ids for a in answers)) for p, answers in zip(prompts, rollouts, strict=True)])
+            model,
+            pack([PrefixGroup(p, tuple(a.ids for a in answers)) for p, answers in zip(prompts, rollouts, strict=True)]),
         )
         in_update = sum(patches)
     finally:

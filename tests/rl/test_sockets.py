@@ -11,7 +11,7 @@ from onethinker.rl.advantages import find_estimator
 from onethinker.rl.loop import train_rl
 from onethinker.rl.sampler import Rollout
 from onethinker.training.config import AdvantageSettings, RlRecipe
-from onethinker.training.packing.prefix_group import Tree
+from onethinker.training.packing.prefix_group import PrefixGroup
 from onethinker.training.packing.row import pack
 from onethinker.training.scoring import score
 
@@ -64,7 +64,7 @@ class ScriptedSampler:
             ]
 
     def _logps(self, prompt, ids):
-        return score(self.session.model, pack([Tree(prompt, (ids,))]))[0]
+        return score(self.session.model, pack([PrefixGroup(prompt, (ids,))]))[0]
 
     def load_weights(self, version: int) -> None:
         self.versions.append(version)

@@ -23,7 +23,7 @@ from onethinker.training.packing.row import pack
 from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft
 from onethinker.training.state.run_folder import RunFolder
-from tests.training.test_packing import one_by_one, some_trees
+from tests.training.test_packing import one_by_one, some_groups
 from tests.training.test_runs import SFT, StopRunError, journal, stop_after
 
 ALL = ("language", "vision", "merger")
@@ -113,9 +113,11 @@ def largest_difference(found, expected):
 
 
 def test_packing_is_exact_under_adapters_and_gradient_checkpointing(prompts):
-    model, trees = with_adapters(), some_trees(prompts)
-    weights = torch.linspace(-1, 1, sum(len(answer) for tree in trees for answer in tree.answers))
-    expected = one_by_one(model, trees)
+    model, prefix_groups = with_adapters(), some_groups(prompts)
+    weights = torch.linspace(
+        -1, 1, sum(len(answer) for prefix_group in prefix_groups for answer in prefix_group.answers)
+    )
+    expected = one_by_one(model, prefix_groups)
     (expected * weights).sum().backward()
     expected_gradients = gradients(model)
     assert expected_gradients
@@ -124,7 +126,7 @@ def test_packing_is_exact_under_adapters_and_gradient_checkpointing(prompts):
         model.train()
         if checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
-        packed, _ = score(model, pack(trees))
+        packed, _ = score(model, pack(prefix_groups))
         (packed * weights).sum().backward()
         # float32 sums in another order.
         assert float((packed - expected).detach().abs().max()) < 1e-5
@@ -134,7 +136,7 @@ def test_packing_is_exact_under_adapters_and_gradient_checkpointing(prompts):
 def test_the_model_without_its_adapters_is_the_one_that_training_began_with(prompts):
     base, _ = build_tiny(seed=3)
     use_packed_attention(base)
-    model, row = with_adapters(), pack(some_trees(prompts))
+    model, row = with_adapters(), pack(some_groups(prompts))
     with torch.no_grad():
         expected, adapted = score(base, row)[0], score(model, row)[0]
         with base_weights(model):
@@ -144,7 +146,7 @@ def test_the_model_without_its_adapters_is_the_one_that_training_began_with(prom
 
 
 def test_scoring_the_reference_between_forward_and_backward_leaves_the_gradients_as_they_are(prompts):
-    model, row = with_adapters(), pack(some_trees(prompts))
+    model, row = with_adapters(), pack(some_groups(prompts))
     model.train()
     model.activation_checkpointing_enable({"use_reentrant": False})
     score(model, row)[0].sum().backward()

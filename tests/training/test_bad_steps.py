@@ -16,11 +16,11 @@ from onethinker.data.formats.records import write_records
 from onethinker.families.folder import ModelSettings, save_model
 from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE, build_tiny
 from onethinker.rl.loop import train_rl
-from onethinker.rl.loss import GradedTree, PolicyLoss
+from onethinker.rl.loss import GradedPrefixGroup, PolicyLoss
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.metrics.bad_steps import BadStep, first_not_finite
 from onethinker.training.packing.prefix_group import Prompt
-from onethinker.training.packing.row import Row
+from onethinker.training.packing.row import PackedRow
 from onethinker.training.sft import train_sft
 from onethinker.training.state.progress import Progress, load_progress, save_progress
 from onethinker.training.state.run_folder import RunFolder
@@ -298,10 +298,12 @@ def test_an_update_of_rl_that_is_bad_leaves_the_averages_of_rewards_too(tmp_path
 def test_a_loss_of_rl_that_is_not_finite_names_its_cause(logp, old, reference, cause):
     ids = torch.zeros(5, dtype=torch.long)
     prompt = Prompt(ids, ids, torch.zeros(3, 5, dtype=torch.long), {})
-    tree = GradedTree(prompt, (ids[:1],), "math", torch.tensor([old]), torch.tensor([-1.0]), torch.ones(1))
-    row = Row({}, ids[:1], ids[:1], ids[:1], 1)
+    prefix_group = GradedPrefixGroup(
+        prompt, (ids[:1],), "math", torch.tensor([old]), torch.tensor([-1.0]), torch.ones(1)
+    )
+    row = PackedRow({}, ids[:1], ids[:1], ids[:1], 1)
     loss = PolicyLoss(RlRecipe(loss={"kl": 0.1}), lambda _: torch.tensor([reference]), num_tokens=1, num_answers=1)
-    assert not loss(ScoredRow(row, [tree], torch.tensor([logp], requires_grad=True), torch.zeros(1))).isfinite()
+    assert not loss(ScoredRow(row, [prefix_group], torch.tensor([logp], requires_grad=True), torch.zeros(1))).isfinite()
     assert loss.not_finite == {cause}
 
 

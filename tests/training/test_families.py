@@ -23,7 +23,7 @@ from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE, build_tiny, bui
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.packing.attention import PACKED_ATTENTION
-from onethinker.training.packing.prefix_group import Prompt, Tree
+from onethinker.training.packing.prefix_group import PrefixGroup, Prompt
 from onethinker.training.packing.row import pack
 from onethinker.training.plan import make_plan
 from onethinker.training.scoring import score, token_logps
@@ -86,38 +86,40 @@ def made(build: Any) -> Any:
         return build().eval()
 
 
-def some_trees() -> list[Tree]:
+def some_groups() -> list[PrefixGroup]:
     """Three prompts of text, the last with two answers."""
     generator = torch.Generator().manual_seed(1)
-    trees = []
+    prefix_groups = []
     for length, answers in ((9, (5,)), (6, (7,)), (12, (4, 8))):
         ids = torch.randint(20, 900, (length,), generator=generator)
         prompt = Prompt(ids, torch.zeros_like(ids), torch.arange(length).expand(3, -1), {})
-        trees.append(Tree(prompt, tuple(torch.randint(20, 900, (count,), generator=generator) for count in answers)))
-    return trees
+        prefix_groups.append(
+            PrefixGroup(prompt, tuple(torch.randint(20, 900, (count,), generator=generator) for count in answers))
+        )
+    return prefix_groups
 
 
-def one_by_one(model: Any, trees: list[Tree]) -> torch.Tensor:
+def one_by_one(model: Any, prefix_groups: list[PrefixGroup]) -> torch.Tensor:
     model.config.text_config._attn_implementation = "sdpa"
     logps = []
-    for tree in trees:
-        for answer in tree.answers:
-            ids = torch.cat([tree.prompt.input_ids, answer])[None]
+    for prefix_group in prefix_groups:
+        for answer in prefix_group.answers:
+            ids = torch.cat([prefix_group.prompt.input_ids, answer])[None]
             logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
-            logps.append(token_logps(logits[len(tree.prompt.input_ids) - 1 : -1], answer)[0])
+            logps.append(token_logps(logits[len(prefix_group.prompt.input_ids) - 1 : -1], answer)[0])
     return torch.cat(logps)
 
 
-def packed(model: Any, trees: list[Tree]) -> torch.Tensor:
+def packed(model: Any, prefix_groups: list[PrefixGroup]) -> torch.Tensor:
     model.config.text_config._attn_implementation = PACKED_ATTENTION
-    return score(model, pack(trees))[0]
+    return score(model, pack(prefix_groups))[0]
 
 
 def test_a_mixture_of_experts_is_exact_and_let_through():
-    model, trees = made(tiny_moe), some_trees()
+    model, prefix_groups = made(tiny_moe), some_groups()
     check_packing(model)
     with torch.no_grad():
-        assert float((packed(model, trees) - one_by_one(model, trees)).abs().max()) < 1e-5
+        assert float((packed(model, prefix_groups) - one_by_one(model, prefix_groups)).abs().max()) < 1e-5
 
 
 def test_the_tiny_model_is_let_through_on_any_device():
@@ -150,10 +152,10 @@ def test_the_tiny_model_is_let_through_on_any_device():
     ids=["gated delta nets", "windows of attention"],
 )
 def test_a_model_that_packing_gets_wrong_is_refused_with_the_names_of_its_layers(build, named):
-    model, trees = made(build), some_trees()
+    model, prefix_groups = made(build), some_groups()
     with torch.no_grad():
         # Were it exact, this refusal would be for nothing.
-        assert float((packed(model, trees) - one_by_one(model, trees)).abs().max()) > 1e-3
+        assert float((packed(model, prefix_groups) - one_by_one(model, prefix_groups)).abs().max()) > 1e-3
     with pytest.raises(ConfigError) as refused:
         check_packing(model)
     assert all(name in str(refused.value) for name in named)

@@ -21,7 +21,7 @@ from onethinker.rl.update import update_policy
 from onethinker.tasks import grade_response, task_of
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.opening import open_session
-from onethinker.training.packing.prefix_group import Tree
+from onethinker.training.packing.prefix_group import PrefixGroup
 from onethinker.training.packing.row import pack
 from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft
@@ -97,7 +97,7 @@ def update_on_given_answers(recipe: RlRecipe, folder: Path) -> list[dict[str, An
         task = task_of(sample)
         answers = [run.data.answer_ids(text) for text in texts]
         with torch.no_grad():
-            logps = [score(run.model, pack([Tree(prompt, (ids,))]))[0] for ids in answers]
+            logps = [score(run.model, pack([PrefixGroup(prompt, (ids,))]))[0] for ids in answers]
         rollouts = tuple(Rollout(ids, own, truncated=False) for ids, own in zip(answers, logps, strict=True))
         grades = tuple(grade_response(text, sample.truth, task=task, options=sample.options) for text in texts)
         groups[number] = Group(number, task.key, sample, prompt, rollouts, texts, grades)

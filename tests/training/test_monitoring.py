@@ -15,7 +15,7 @@ from onethinker.data.synthetic import make_sample
 from onethinker.families.tiny import TINY_BUDGET
 from onethinker.rl.answers import Sampled, answers_page, write_answers
 from onethinker.rl.loop import train_rl
-from onethinker.rl.loss import TASK_NUMBERS, GradedTree, PolicyLoss
+from onethinker.rl.loss import TASK_NUMBERS, GradedPrefixGroup, PolicyLoss
 from onethinker.tasks import find_task, grade_response
 from onethinker.training.config import LogSettings, RlRecipe, SftRecipe
 from onethinker.training.metrics.records import RlRow, SftRow, TaskRow
@@ -23,7 +23,7 @@ from onethinker.training.metrics.stopwatch import Stopwatch
 from onethinker.training.metrics.task_rows import MEASURED, Summary, covers_whole_frame, note_answer, task_rows
 from onethinker.training.metrics.trackers import check_trackers
 from onethinker.training.packing.prefix_group import Prompt
-from onethinker.training.packing.row import Row
+from onethinker.training.packing.row import PackedRow
 from onethinker.training.sft import train_sft
 from onethinker.training.state.run_folder import RunFolder
 from onethinker.training.step import ScoredRow
@@ -61,23 +61,26 @@ class StopRunError(Exception):
     """Raised by a watcher to stop a run between two steps."""
 
 
-def tree(task: str, advantage: float, old_logps: list[float]) -> GradedTree:
+def prefix_group(task: str, advantage: float, old_logps: list[float]) -> GradedPrefixGroup:
     """One answer of as many tokens as there are log-probabilities."""
     answer = torch.zeros(len(old_logps), dtype=torch.long)
-    return GradedTree(PROMPT, (answer,), task, torch.tensor(old_logps), torch.tensor([advantage]), torch.ones(1))
+    return GradedPrefixGroup(PROMPT, (answer,), task, torch.tensor(old_logps), torch.tensor([advantage]), torch.ones(1))
 
 
 def measure(kl_weight: float) -> dict[str, dict[str, float]]:
     """Tracking: two tokens with advantage 2 and ratio 1. Math: advantage -1, one token at ratio 1 and one at 1/2, which
     is clipped.
     """
-    trees = [tree("tracking", 2.0, [-1.0, -1.0]), tree("math", -1.0, [-1.0, -1.0 + math.log(2)])]
+    prefix_groups = [
+        prefix_group("tracking", 2.0, [-1.0, -1.0]),
+        prefix_group("math", -1.0, [-1.0, -1.0 + math.log(2)]),
+    ]
     logps_S = torch.full((4,), -1.0, requires_grad=True)
-    row = Row({}, torch.arange(4), torch.zeros(4, dtype=torch.long), torch.tensor([0, 0, 1, 1]), 2)
+    row = PackedRow({}, torch.arange(4), torch.zeros(4, dtype=torch.long), torch.tensor([0, 0, 1, 1]), 2)
     # The reference finds the last token twice as likely, so k3 is 2 - ln 2 - 1 there and 0 elsewhere.
     reference_S = torch.tensor([-1.0, -1.0, -1.0, -1.0 + math.log(2)])
     loss = PolicyLoss(RlRecipe(loss={"kl": kl_weight}), lambda _: reference_S, num_tokens=4, num_answers=2)
-    loss(ScoredRow(row, trees, logps_S, torch.tensor([0.1, 0.3, 0.5, 0.7])))
+    loss(ScoredRow(row, prefix_groups, logps_S, torch.tensor([0.1, 0.3, 0.5, 0.7])))
     return {
         task: dict(zip(MEASURED, loss.measured[TASK_NUMBERS[task]].tolist(), strict=True))
         for task in ("tracking", "math")

@@ -26,7 +26,7 @@ from onethinker.training.packing.row import pack
 from onethinker.training.plan import make_plan
 from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft
-from tests.training.test_packing import some_trees
+from tests.training.test_packing import some_groups
 
 CONFIGS = Path(__file__).with_name("configs")
 
@@ -56,9 +56,9 @@ def test_the_arithmetic_of_a_step():
     batch = plan_batch(recipe, MediaBudget(max_frames=16, frame_max_pixels=64 * 1024, image_max_pixels=256 * 1024), 2)
     # 8 pairs of frames of 64 tokens each, the time of each pair in 9, and 1,024 for the text; 4 answers of 500 on top.
     assert (batch.visual_tokens, batch.prompt_tokens) == (512, 512 + 8 * 9 + 1024)
-    assert batch.tree_tokens == 1608 + 2000
+    assert batch.group_tokens == 1608 + 2000
     assert batch.prompts_per_process == 12
-    # 4 trees an update and process, two of them in a row of 10,000.
+    # 4 prefix groups an update and process, two of them in a row of 10,000.
     assert batch.rows == 2
 
 
@@ -123,7 +123,7 @@ def test_the_estimate_of_activations_is_near_what_torch_keeps(prompts, settings)
     choose_trained(model, recipe)
     if recipe.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
-    row = pack(some_trees(prompts))
+    row = pack(some_groups(prompts))
     found = kept_bytes(model, row)
 
     tokens = row.inputs["input_ids"].shape[1]

@@ -20,7 +20,7 @@ from onethinker.media.reading import read_clip
 from onethinker.training import data_source
 from onethinker.training import step as optimizer_step
 from onethinker.training.config import SftRecipe
-from onethinker.training.packing.prefix_group import Prompt, Tree, split_prompts
+from onethinker.training.packing.prefix_group import PrefixGroup, Prompt, split_prompts
 from onethinker.training.packing.row import pack
 from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft
@@ -85,10 +85,10 @@ def asked_about(kind: str, questions: Path, tiny) -> tuple[list[torch.Tensor], l
     return own, split_prompts(encode_requests(processor, requests), requests, model)
 
 
-def shared_tree(prompt: Prompt, own: list[torch.Tensor], answers: list[torch.Tensor]) -> Tree:
-    """Return the tree in which questions follow what they share of the first one's prompt, and answers follow them."""
+def shared_group(prompt: Prompt, own: list[torch.Tensor], answers: list[torch.Tensor]) -> PrefixGroup:
+    """Return the prefix group of questions after what they share of the first prompt, each with its answer."""
     branches = tuple(torch.cat([question, answer]) for question, answer in zip(own, answers, strict=True))
-    return Tree(prompt.beginning(len(prompt.input_ids) - len(own[0])), branches, unscored=tuple(map(len, own)))
+    return PrefixGroup(prompt.beginning(len(prompt.input_ids) - len(own[0])), branches, unscored=tuple(map(len, own)))
 
 
 def test_questions_that_share_a_clip_teach_what_each_by_itself_teaches(tmp_path, questions):
@@ -111,22 +111,24 @@ def test_the_gradient_of_a_shared_clip_is_the_sum_of_each_questions_own(tiny, qu
     answers = [
         processor.tokenizer(f"It is {'very ' * number}red.", return_tensors="pt")["input_ids"][0] for number in range(4)
     ]
-    together = shared_tree(prompts[0], own, answers)
+    together = shared_group(prompts[0], own, answers)
 
-    def learned(*trees: Tree) -> tuple[float, dict[str, torch.Tensor]]:
-        """Return loss and gradient of trees that have a row each."""
+    def learned(*prefix_groups: PrefixGroup) -> tuple[float, dict[str, torch.Tensor]]:
+        """Return loss and gradient of prefix groups that have a row each."""
         model.zero_grad()
-        losses = [-score(model, pack([tree]))[0].sum() for tree in trees]
+        losses = [-score(model, pack([prefix_group]))[0].sum() for prefix_group in prefix_groups]
         sum(losses).backward()
         return sum(loss.item() for loss in losses), {name: weight.grad for name, weight in model.named_parameters()}
 
-    apart = [Tree(prompt, (answer,)) for prompt, answer in zip(prompts, answers, strict=True)]
+    apart = [PrefixGroup(prompt, (answer,)) for prompt, answer in zip(prompts, answers, strict=True)]
     (loss, gradients), (expected, each) = learned(together), learned(*apart)
     model.zero_grad()
     assert loss == pytest.approx(expected, rel=1e-5)
     for name, gradient in each.items():
         assert float((gradients[name] - gradient).norm()) <= 1e-5 * float(gradient.norm()), name
-    assert together.num_tokens == sum(tree.num_tokens for tree in apart) - 3 * len(together.prompt.input_ids)
+    assert together.num_tokens == sum(prefix_group.num_tokens for prefix_group in apart) - 3 * len(
+        together.prompt.input_ids
+    )
 
 
 def test_questions_that_do_not_fit_into_one_row_are_dealt_to_several(tmp_path, questions):
@@ -172,7 +174,7 @@ def test_a_clip_that_cannot_be_read_is_counted_once_a_question_and_another_clips
     assert sorted(skipped["number"] for skipped in rows[0]["skipped_samples"]) in ([0, 1, 2, 3], [4, 5, 6, 7])
     assert all("broken.mp4" in skipped["reason"] for skipped in rows[0]["skipped_samples"])
     assert len({skipped["id"] for skipped in rows[0]["skipped_samples"]}) == 4
-    # Both turns are the four questions about the clip that can be read: two trees of the same tokens.
+    # Both turns are the four questions about the clip that can be read: two prefix groups of the same tokens.
     assert rows[0]["shared_prompt_tokens"]["update"] % 6 == 0 < rows[0]["shared_prompt_tokens"]["update"]
 
 
@@ -235,8 +237,8 @@ def test_a_clip_is_opened_once_and_encoded_once_in_a_step(tmp_path, questions, m
 def test_a_question_that_follows_shared_media_has_the_tokens_and_positions_of_its_own_prompt(tiny, questions, kind):
     own, prompts = asked_about(kind, questions, tiny)
     answer = torch.tensor([50, 51, 52])
-    tree = shared_tree(prompts[0], own, [answer] * 4)
-    trunk, row = tree.prompt, pack([tree])
+    prefix_group = shared_group(prompts[0], own, [answer] * 4)
+    trunk, row = prefix_group.prompt, pack([prefix_group])
     start = len(trunk.input_ids)
     for prompt, question in zip(prompts, own, strict=True):
         mine = slice(start, start + len(question))

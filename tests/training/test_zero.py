@@ -22,7 +22,7 @@ from onethinker.inference.encode import build_request, encode_requests
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import SftRecipe
 from onethinker.training.packing.attention import use_packed_attention
-from onethinker.training.packing.prefix_group import Tree, split_prompts
+from onethinker.training.packing.prefix_group import PrefixGroup, split_prompts
 from onethinker.training.packing.row import pack
 from onethinker.training.parallel.zero2 import VisionLast, wants_zero
 from onethinker.training.scoring import score
@@ -155,7 +155,7 @@ def test_gradients_arrive_in_one_order_whatever_a_row_shows():
         order.clear()
         model.zero_grad()
         prompts = split_prompts(encode_requests(processor, requests), requests, model)
-        logps_S, _ = score(called, pack([Tree(prompt, (torch.tensor([5, 6]),)) for prompt in prompts]))
+        logps_S, _ = score(called, pack([PrefixGroup(prompt, (torch.tensor([5, 6]),)) for prompt in prompts]))
         logps_S.sum().backward()
         return {name: parameter.grad for name, parameter in model.named_parameters()}
 

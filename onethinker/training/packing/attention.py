@@ -44,7 +44,7 @@ def packed_attention(
 
     Without a layout or a cache of groups this is transformers' own sdpa.
 
-    Stems are causal calls without a mask. The answers of a tree look at its prompt and at themselves; nothing has the
+    Stems are causal calls without a mask. The answers of a group look at its prompt and at themselves; nothing has the
     size of a prompt's square.
     """
     scale = module.head_dim**-0.5 if scaling is None else scaling
@@ -70,17 +70,17 @@ def packed_attention(
             .flatten(0, 1)
         )
     branches = _merged_branches if query.device.type == "cpu" else joined_branches
-    for tree in layout.branches:
-        first = tree.start + tree.prompt_length
-        prompt, answers = slice(tree.start, first), slice(first, first + tree.num_tokens)
-        outputs.append(branches(q[answers], k[answers], v[answers], k[prompt], v[prompt], scale, tree.groups))
+    for prefix_group in layout.branches:
+        first = prefix_group.start + prefix_group.prompt_length
+        prompt, answers = slice(prefix_group.start, first), slice(first, first + prefix_group.num_tokens)
+        outputs.append(branches(q[answers], k[answers], v[answers], k[prompt], v[prompt], scale, prefix_group.groups))
     return torch.cat(outputs)[layout.gather_N][None], None
 
 
 def joined_branches(
     q: Tensor, k: Tensor, v: Tensor, prompt_k: Tensor, prompt_v: Tensor, scale: float, groups: tuple[Tensor, ...]
 ) -> Tensor:
-    """Return the attention of a tree's answers (M, H, D), each over its prompt joined by itself: a copy of the prompt
+    """Return the attention of a group's answers (M, H, D), each over its prompt joined by itself: a copy of the prompt
     for each answer.
     """
     outputs = torch.empty_like(torch.cat([q, q[:1]]))

@@ -34,7 +34,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Tree:
+class PrefixGroup:
     """A prompt with one or several answers; an answer is token ids with the end token, of shape (R,).
 
     The first `unscored` tokens of an answer, by default none, are read and not learned: a question of its own about the
@@ -48,7 +48,7 @@ class Tree:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens that the tree takes in a row."""
+        """Tokens that the prefix group takes in a row."""
         return len(self.prompt.input_ids) + sum(len(answer) for answer in self.answers)
 
     @property
@@ -96,18 +96,18 @@ def deal(lengths: Sequence[int], room: int) -> list[range]:
     return [range(first, end) for first, end in pairwise([*firsts, len(lengths)])]
 
 
-def rows_of(trees: Sequence[Tree], max_tokens: int) -> list[list[Tree]]:
-    """Return the trees dealt to rows of at most `max_tokens` tokens, longest first; a longer tree gets a row of its
+def packed_rows(prefix_groups: Sequence[PrefixGroup], max_tokens: int) -> list[list[PrefixGroup]]:
+    """Return the groups dealt to rows of at most `max_tokens` tokens, longest first; a longer group gets a row of its
     own.
     """
-    rows: list[list[Tree]] = []
+    rows: list[list[PrefixGroup]] = []
     room: list[int] = []
-    for tree in sorted(trees, key=lambda tree: tree.num_tokens, reverse=True):
-        fitting = next((n for n, free in enumerate(room) if free >= tree.num_tokens), None)
+    for prefix_group in sorted(prefix_groups, key=lambda prefix_group: prefix_group.num_tokens, reverse=True):
+        fitting = next((n for n, free in enumerate(room) if free >= prefix_group.num_tokens), None)
         if fitting is None:
             rows.append([])
             room.append(max_tokens)
             fitting = len(rows) - 1
-        rows[fitting].append(tree)
-        room[fitting] -= tree.num_tokens
+        rows[fitting].append(prefix_group)
+        room[fitting] -= prefix_group.num_tokens
     return rows

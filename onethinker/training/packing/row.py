@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onethinker.training.packing.prefix_group import Tree
+from onethinker.training.packing.prefix_group import PrefixGroup
 
 LARGEST_PADDING = 1.3
 """Runs of tokens share one attention call while padding them to one length costs at most this factor."""
@@ -19,7 +19,7 @@ LARGEST_PADDING = 1.3
 
 @dataclass(frozen=True)
 class Branches:
-    """The answers of one tree: its prompt starts at place `start` of the row, and its answers follow without gaps.
+    """The answers of one group: its prompt starts at place `start` of the row, and its answers follow without gaps.
 
     Each of `groups` holds answers of similar length, (A, R): numbers of tokens, counted from the first answer's first;
     M is padding.
@@ -46,11 +46,11 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Row:
+class PackedRow:
     """Everything for one forward pass over a packed row.
 
     `scored_S` are the places whose logits predict the learned tokens of the answers, `targets_S`, answer after answer;
-    `answer_S` numbers the answer of each scored token, in the order of the trees. `inputs` go to the model as they are.
+    `answer_S` numbers the answer of each scored token, in the order of groups. `inputs` go to the model as they are.
     """
 
     inputs: dict[str, Any]
@@ -60,35 +60,37 @@ class Row:
     num_answers: int
 
 
-def pack(trees: Sequence[Tree]) -> Row:
-    """Return the row that holds these trees, on the device of their tensors.
+def pack(prefix_groups: Sequence[PrefixGroup]) -> PackedRow:
+    """Return the row that holds these groups, on the device of their tensors.
 
     Positions are the model's own for the prompt; every answer continues at the largest of
-    them plus one, on all axes. Raises: ValueError: for no tree at all.
+    them plus one, on all axes. Raises: ValueError: for no group at all.
     """
-    if not trees:
-        raise ValueError("a row needs at least one tree")
+    if not prefix_groups:
+        raise ValueError("a row needs at least one prefix group")
     ids, types, positions, scored, targets, owner = [], [], [], [], [], []
     spans: list[tuple[int, int, list[int]]] = []
     place = num_answers = 0
-    for tree in trees:
-        length = len(tree.prompt.input_ids)
-        after = int(tree.prompt.positions.max()) + 1
-        ids.append(tree.prompt.input_ids)
-        types.append(tree.prompt.mm_token_type_ids)
-        positions.append(tree.prompt.positions)
+    for prefix_group in prefix_groups:
+        length = len(prefix_group.prompt.input_ids)
+        after = int(prefix_group.prompt.positions.max()) + 1
+        ids.append(prefix_group.prompt.input_ids)
+        types.append(prefix_group.prompt.mm_token_type_ids)
+        positions.append(prefix_group.prompt.positions)
         last, start = place + length - 1, place + length
-        for answer, question in zip(tree.answers, tree.unscored or (0,) * len(tree.answers), strict=True):
+        for answer, question in zip(
+            prefix_group.answers, prefix_group.unscored or (0,) * len(prefix_group.answers), strict=True
+        ):
             steps = torch.arange(len(answer), device=answer.device)
             ids.append(answer)
             types.append(torch.zeros_like(answer))
-            positions.append((steps + after).expand(len(tree.prompt.positions), -1))
+            positions.append((steps + after).expand(len(prefix_group.prompt.positions), -1))
             scored.append(torch.where(steps == 0, last, start + steps - 1)[question:])
             targets.append(answer[question:])
             owner.append(torch.full_like(targets[-1], num_answers))
             start += len(answer)
             num_answers += 1
-        spans.append((place, length, [len(answer) for answer in tree.answers]))
+        spans.append((place, length, [len(answer) for answer in prefix_group.answers]))
         place = start
     inputs = {
         "input_ids": torch.cat(ids)[None],
@@ -97,13 +99,15 @@ def pack(trees: Sequence[Tree]) -> Row:
         "layout": _layout(spans, place, ids[0].device),
         "use_cache": False,
     }
-    for name in dict.fromkeys(name for tree in trees for name in tree.prompt.pixels):
-        inputs[name] = torch.cat([tree.prompt.pixels[name] for tree in trees if name in tree.prompt.pixels])
-    return Row(inputs, torch.cat(scored), torch.cat(targets), torch.cat(owner), num_answers)
+    for name in dict.fromkeys(name for prefix_group in prefix_groups for name in prefix_group.prompt.pixels):
+        inputs[name] = torch.cat(
+            [prefix_group.prompt.pixels[name] for prefix_group in prefix_groups if name in prefix_group.prompt.pixels]
+        )
+    return PackedRow(inputs, torch.cat(scored), torch.cat(targets), torch.cat(owner), num_answers)
 
 
 def _layout(spans: list[tuple[int, int, list[int]]], num_tokens: int, device: torch.device) -> Layout:
-    """Return the layout of trees given as first place, length of the prompt and lengths of the answers."""
+    """Return the layout of prefix groups given as first place, length of the prompt and lengths of the answers."""
     runs, branches = [], []
     for place, length, answers in spans:
         if len(answers) == 1:
@@ -117,7 +121,10 @@ def _layout(spans: list[tuple[int, int, list[int]]], num_tokens: int, device: to
             )
             branches.append(Branches(place, length, starts[-1], groups))
     stems = list(_padded(runs, num_tokens))
-    after = [torch.arange(tree.num_tokens) + tree.start + tree.prompt_length for tree in branches]
+    after = [
+        torch.arange(prefix_group.num_tokens) + prefix_group.start + prefix_group.prompt_length
+        for prefix_group in branches
+    ]
     gather_N = torch.empty(num_tokens + 1, dtype=torch.long)
     joined = torch.cat([*(stem.reshape(-1) for stem in stems), *after])
     gather_N[joined] = torch.arange(len(joined))
