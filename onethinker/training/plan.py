@@ -62,7 +62,7 @@ class Plan:
             f"answer       up to {batch.answer_tokens:,} tokens",
             (
                 f"row          {batch.max_row_tokens:,} tokens; a prompt with its answers has up to"
-                f" {batch.tree_tokens:,}{alone}"
+                f" {batch.group_tokens:,}{alone}"
             ),
             f"rows         up to {batch.rows} in an update of a process",
         ]
