@@ -60,7 +60,7 @@ def run_ours(side: int, steps: int) -> dict[str, object]:
             steps=steps,
             budget=budget,
             rollout={"generation_batch_size": PROMPTS, "group_size": GROUP, "max_new_tokens": TOKENS},
-            loss={"kl": 0},
+            loss={"kl_coefficient": 0},
             optimizer={"learning_rate": RATE},
         )
         run = open_session(recipe, Path(folder) / "run", batch=PROMPTS)

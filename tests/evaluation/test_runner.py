@@ -91,7 +91,7 @@ def test_other_settings_are_refused_and_shown(tmp_path):
     evaluate(SceneEngine(TEXTS), SCENES[:2], output=tmp_path)
     before = (tmp_path / RESULTS_FILE).read_bytes()
     changed = SceneEngine(TEXTS, budget=MediaBudget(fps=1), prompt_template=PromptTemplate(system="Be brief."))
-    with pytest.raises(CheckpointError, match=r"budget.fps: 2.0 → 1.0\n  wording.system: None → 'Be brief.'"):
+    with pytest.raises(CheckpointError, match=r"budget.fps: 2.0 → 1.0\n  prompt_template.system: None → 'Be brief.'"):
         evaluate(changed, SCENES[:2], output=tmp_path)
     with pytest.raises(CheckpointError, match="profile: 'paper' → 'release'"):
         evaluate(SceneEngine(TEXTS), SCENES[:2], output=tmp_path, reward_scheme="release")

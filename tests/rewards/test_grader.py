@@ -386,7 +386,7 @@ def test_a_step_encodes_the_media_of_each_prompt_once_to_sample_once_to_learn_an
             "min_accuracy": -1,
             "decode_batch_size": 2,
         },
-        loss={"kl": kl},
+        loss={"kl_coefficient": kl},
         grading={"workers": 0},
     )
     run = open_session(recipe, tmp_path / "other", batch=4)

@@ -96,7 +96,7 @@ def test_the_first_update_of_a_batch_finds_no_ratio_but_1_and_no_divergence_at_a
             "temperature": temperature,
         },
         grading={"workers": 0},
-        loss={"clip_low": 1e-4, "clip_high": 1e-4, "kl": 0.1},
+        loss={"clip_low": 1e-4, "clip_high": 1e-4, "kl_coefficient": 0.1},
     )
     train_rl(recipe, tmp_path / "run")
     [row] = map(json.loads, (tmp_path / "run/journal.jsonl").read_text().splitlines())

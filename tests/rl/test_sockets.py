@@ -29,7 +29,7 @@ def recipe_of(taught, **settings) -> RlRecipe:
         data={"files": [taught.questions]},
         rollout={"generation_batch_size": 2, "group_size": 2, "max_new_tokens": 32},
         grading={"workers": 0},
-        loss={"kl": 0},
+        loss={"kl_coefficient": 0},
         **settings,
     )
 

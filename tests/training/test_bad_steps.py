@@ -272,7 +272,7 @@ def test_an_update_of_rl_that_is_bad_leaves_the_averages_of_rewards_too(tmp_path
         },
         grading={"workers": 0},
         # At the first step there is no divergence yet; after it, this much of it is too much for float32.
-        loss={"kl": 3e38},
+        loss={"kl_coefficient": 3e38},
         optimizer={"learning_rate": 1e-2, "weight_decay": 1.0},
     )
     train_rl(recipe, tmp_path / "run")
@@ -302,7 +302,9 @@ def test_a_loss_of_rl_that_is_not_finite_names_its_cause(logp, old, reference, c
         prompt, (ids[:1],), "math", torch.tensor([old]), torch.tensor([-1.0]), torch.ones(1)
     )
     row = PackedRow({}, ids[:1], ids[:1], ids[:1], 1)
-    loss = PolicyLoss(RlRecipe(loss={"kl": 0.1}), lambda _: torch.tensor([reference]), num_tokens=1, num_answers=1)
+    loss = PolicyLoss(
+        RlRecipe(loss={"kl_coefficient": 0.1}), lambda _: torch.tensor([reference]), num_tokens=1, num_answers=1
+    )
     assert not loss(ScoredRow(row, [prefix_group], torch.tensor([logp], requires_grad=True), torch.zeros(1))).isfinite()
     assert loss.not_finite == {cause}
 

@@ -67,7 +67,7 @@ def train_both(folder: Path) -> dict[str, list[dict[str, Any]]]:
         data=data,
         rollout={"generation_batch_size": 4, "group_size": 4, "max_new_tokens": 128},
         optimizer={"learning_rate": 1e-4},
-        loss={"updates_per_batch": 2, "kl": 0.1},
+        loss={"updates_per_batch": 2, "kl_coefficient": 0.1},
     )
     steps = {"sft": RunFolder(folder / "sft").rows(), "rl": update_on_given_answers(recipe, folder / "rl")}
     return {

@@ -79,7 +79,7 @@ def test_asking_has_none_in_whatever_the_weights_are_stored(tmp_path, stored, te
     tiny.processor.save_pretrained(tmp_path / "model")
     engine = load_engine(str(tmp_path / "model"))
     samples = [make_sample(0, 0, data_type=data_type) for data_type in ("image", "video")]
-    requests = [build_request(sample, engine.wording, engine.budget) for sample in samples]
+    requests = [build_request(sample, engine.prompt_template, engine.budget) for sample in samples]
     with Halves() as halves:  # what it counts is this thread's, so that the batch is answered here
         engine.complete_batch(requests, SamplingParams(8, temperature))
     assert halves.found == {}
