@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.models"]
+
 
 @pytest.fixture
 def small_disk(tmp_path) -> Iterator[Path]:

@@ -29,14 +29,14 @@ def update_moments(
 
     Source: paper, equations 9 and 10.
 
-    >>> update_moments({"math": Moments(0.0, 0.0)}, torch.tensor([[1.0, 0.0]]), ["math"], decay=0.5)
+    >>> update_moments({"math": Moments(0.0, 0.0)}, torch.tensor([[1.0, 0.0]]), ["math"], ema_decay=0.5)
     {'math': Moments(m1=0.25, m2=0.25)}
     """
     if not torch.isfinite(rewards_PG).all():
         raise ValueError(f"rewards must be finite, got {rewards_PG.tolist()}")
     after = dict(state)
     for task in sorted(set(tasks)):
-        rewards = rewards_PG[[n for n, name in enumerate(tasks) if name == task]].double()
+        rewards = rewards_PG[[index for index, name in enumerate(tasks) if name == task]].double()
         m1, m2 = float(rewards.mean()), float(rewards.square().mean())
         if task in state:
             m1, m2 = (
@@ -58,7 +58,7 @@ def ema_grpo(
 ) -> tuple[Tensor, dict[str, Moments]]:
     """Return advantages (P, G) and the state after them: rewards centred in their group, divided by their task's sigma.
 
-    The state is updated first and then used. Sigma is at least `min_sigma`. Advantages beyond ±`clip` are cut there
+    The state is updated first and then used. Sigma is at least `min_sigma`. Advantages beyond ±`clip` are clamped
     (`guard="clip"`), or their whole group is divided by its own standard deviation instead (`"group_std"`).
 
     Raises: ValueError: for a reward that is not finite.
@@ -180,7 +180,7 @@ def compute_advantages(
 ) -> tuple[Tensor, EmaState]:
     """Return the advantages of one batch and the state after it.
 
-    Raises: ConfigError: the estimator gave something else than a number for each answer.
+    Raises: ConfigError: the estimator gave something else than a finite advantage for each completion.
     """
     advantages_PG, after = estimator(rewards_PG, tasks, state, settings)
     if advantages_PG.shape != rewards_PG.shape or not bool(advantages_PG.isfinite().all()):

@@ -16,7 +16,7 @@ from onethinker.training.packing.prefix_group import PrefixGroup
 from onethinker.training.packing.row import PackedRow
 from onethinker.training.step import ScoredRow
 
-TASK_NUMBERS = {task.key: number for number, task in enumerate(all_tasks())}
+TASK_INDICES = {task.key: index for index, task in enumerate(all_tasks())}
 """The row of each task in what a loss measures, the same in every process."""
 
 
@@ -44,7 +44,7 @@ class PolicyLoss:
     reference: Reference | None
     num_tokens: int
     num_answers: int
-    measured: Tensor = field(default_factory=lambda: torch.zeros(len(TASK_NUMBERS), len(MEASURED), dtype=torch.float64))
+    measured: Tensor = field(default_factory=lambda: torch.zeros(len(TASK_INDICES), len(MEASURED), dtype=torch.float64))
     not_finite: set[str] = field(default_factory=set)
 
     def __call__(self, scored: ScoredRow) -> Tensor:
@@ -97,7 +97,7 @@ class PolicyLoss:
 
     def _measure(self, row: PackedRow, prefix_groups: list[GradedPrefixGroup], values_SM: Tensor) -> None:
         """Add what each token measures to the sums of its task."""
-        tasks_A = [TASK_NUMBERS[prefix_group.task] for prefix_group in prefix_groups for _ in prefix_group.answers]
+        tasks_A = [TASK_INDICES[prefix_group.task] for prefix_group in prefix_groups for _ in prefix_group.answers]
         tasks_S = torch.tensor(tasks_A, device=row.answer_S.device)[row.answer_S]
         self.measured.index_add_(0, tasks_S.cpu(), values_SM.double().cpu())
 
@@ -138,11 +138,11 @@ def token_weights(
     reduction: Reduction,
     max_tokens: int,
 ) -> Tensor:
-    """Return each token's share of the loss, so that the weighted sum over all rows of all processes is the mean asked
+    """Return each token's weight in the loss, so that the weighted sum over all rows of all processes is the mean asked
     for.
 
     `token_mean` gives all `num_tokens` tokens of the batch one weight; `sequence_mean` gives all `num_answers` answers
-    one weight, shared among an answer's tokens; `constant_length` gives every token the weight that it would have if
+    one weight, split among an answer's tokens; `constant_length` gives every token the weight that it would have if
     all answers were as long as they may become, `max_tokens`, so that a long answer counts by its length and not by
     those of the others.
 
@@ -150,9 +150,9 @@ def token_weights(
 
     >>> one = torch.tensor([0, 0, 1])
     >>> two = {"num_answers_in_row": 2, "num_tokens": 3, "num_answers": 2, "max_tokens": 10}
-    >>> token_weights(one, aggregate="sequence_mean", **two)
+    >>> token_weights(one, reduction="sequence_mean", **two)
     tensor([0.2500, 0.2500, 0.5000])
-    >>> token_weights(one, aggregate="constant_length", **two)
+    >>> token_weights(one, reduction="constant_length", **two)
     tensor([0.0500, 0.0500, 0.0500])
     """
     if reduction == "sequence_mean":

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from onethinker.rl.groups import Group
-from onethinker.rl.loss import TASK_NUMBERS, GradedPrefixGroup, PolicyLoss
+from onethinker.rl.loss import TASK_INDICES, GradedPrefixGroup, PolicyLoss
 from onethinker.rl.reference import Reference
 from onethinker.training.config import RlRecipe
 from onethinker.training.metrics.bad_steps import BadStep
@@ -52,20 +52,18 @@ def update_policy(
     advantages: Mapping[int, Tensor],
     step: int,
 ) -> Updated:
-    """Take the optimizer steps on one batch of groups, each on its share of them, and return what was measured on the
-    way.
-    """
-    numbers, updates = sorted(advantages), recipe.loss.updates_per_batch
-    measured_TM = torch.zeros(len(TASK_NUMBERS), len(MEASURED), dtype=torch.float64)
+    """Take the optimizer steps on one batch of groups, each on its part of them, and return what was measured."""
+    indices, updates = sorted(advantages), recipe.loss.updates_per_batch
+    measured_TM = torch.zeros(len(TASK_INDICES), len(MEASURED), dtype=torch.float64)
     norms: list[float] = []
     bad: list[BadStep] = []
     tokens, shared = 0, 0
     for part in range(updates):
-        mine = [number for number in numbers[part::updates] if number in groups]
+        mine = [index for index in indices[part::updates] if index in groups]
         prefix_groups = [
             prefix_group
-            for number in mine
-            for prefix_group in _prefix_groups(groups[number], advantages[number], recipe.max_row_tokens)
+            for index in mine
+            for prefix_group in _prefix_groups(groups[index], advantages[index], recipe.max_row_tokens)
         ]
         answers = [answer for prefix_group in prefix_groups for answer in prefix_group.answers]
         num_tokens, num_answers = session.collectives.total(sum(map(len, answers)), len(answers))
@@ -101,8 +99,8 @@ def _summed(
     total_tokens, total_shared, *totals = session.collectives.total(tokens, shared, *measured_TM.flatten().tolist())
     size, taken = len(MEASURED), len(norms)
     sums = {
-        task: dict(zip(MEASURED, totals[number * size : (number + 1) * size], strict=True))
-        for task, number in TASK_NUMBERS.items()
+        task: dict(zip(MEASURED, totals[index * size : (index + 1) * size], strict=True))
+        for task, index in TASK_INDICES.items()
     }
     return Updated(
         updates=taken,

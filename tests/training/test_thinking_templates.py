@@ -18,6 +18,7 @@ from onethinker.inference.encode import answer_opening, encode_requests
 from onethinker.inference.loading import load_local
 from onethinker.rewards.grader import Grader
 from onethinker.rl.filter import collect
+from onethinker.rl.in_process import InProcessSampler
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.opening import open_session
 from onethinker.training.sft import train_sft
@@ -177,7 +178,8 @@ def test_rollouts_earn_their_form_point(opened: Opened, tmp_path):
         grading={"workers": 0},
     )
     with Grader(recipe.grading, recipe.rewards) as grader:
-        batch = collect(open_session(recipe, tmp_path / "run", batch=2), recipe, grader)
+        session = open_session(recipe, tmp_path / "run", batch=2)
+        batch = collect(session, recipe, InProcessSampler(session), grader)
     texts = [text for group in batch.groups.values() for text in group.texts]
     assert len(texts) == 8
     assert all(text.startswith("<think>\n") and text.count("<think>") == 1 for text in texts)

@@ -1,3 +1,5 @@
+"""Models that the tests of several rooms share, as fixtures; tests/conftest.py makes them known."""
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +43,7 @@ def some_requests() -> list[Request]:
         ("temporal grounding", "video"),
     ]
     samples = [
-        make_sample(5, number, problem_type=problem, data_type=data) for number, (problem, data) in enumerate(kinds)
+        make_sample(5, index, problem_type=problem, data_type=data) for index, (problem, data) in enumerate(kinds)
     ]
     return [build_request(sample, TINY_TEMPLATE, TINY_BUDGET) for sample in samples]
 
@@ -77,9 +79,9 @@ def taught(tmp_path_factory) -> Taught:
                 "images": ["red.png"],
                 "problem_type": "multiple choice",
                 "data_type": "image",
-                "response": f"<think>I see.</think><answer>{'AB'[number % 2]}</answer>",
+                "response": f"<think>I see.</think><answer>{'AB'[index % 2]}</answer>",
             }
-            for number in range(8)
+            for index in range(8)
         ],
     )
     recipe = SftRecipe(
