@@ -11,7 +11,7 @@ from torch import Tensor
 
 from onethinker.core.errors import ConfigError
 from onethinker.core.plugins import load_plugins
-from onethinker.training.config import ESTIMATORS_GROUP, AdvantageSettings, Guard
+from onethinker.training.rl_settings import ESTIMATORS_GROUP, AdvantageSettings, Guard
 from onethinker.training.state.ema import EmaState, Moments
 
 SMALLEST_STD = 1e-6

@@ -9,8 +9,9 @@ from onethinker.rewards.grader import Grader
 from onethinker.rl.groups import Group, LostGroup, ask_groups
 from onethinker.rl.sampler import Sampler
 from onethinker.tasks import task_of
-from onethinker.training.config import RlRecipe, RolloutSettings
+from onethinker.training.config import RlRecipe
 from onethinker.training.metrics.task_rows import Summary, covers_whole_frame, note_answer
+from onethinker.training.rl_settings import RolloutSettings
 from onethinker.training.session import TrainingSession
 
 

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from onethinker.rl.reference import Reference
 from onethinker.tasks import all_tasks
-from onethinker.training.config import Reduction, RlRecipe
+from onethinker.training.config import RlRecipe
 from onethinker.training.metrics.task_rows import MEASURED
 from onethinker.training.packing.prefix_group import PrefixGroup
 from onethinker.training.packing.row import PackedRow
+from onethinker.training.rl_settings import Reduction
 from onethinker.training.step import ScoredRow
 
 TASK_INDICES = {task.key: index for index, task in enumerate(all_tasks())}

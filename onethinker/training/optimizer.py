@@ -13,8 +13,8 @@ from torch.distributed import get_rank, get_world_size, is_initialized
 from torch.distributed.tensor import DTensor
 
 from onethinker.families.base import head_of
-from onethinker.training.config import OptimizerSettings
 from onethinker.training.parallel.collectives import broadcast_from
+from onethinker.training.settings import OptimizerSettings
 
 MOMENTUM, COEFFICIENTS, ITERATIONS, SMALLEST_NORM = 0.95, (3.4445, -4.7750, 2.0315), 5, 1e-7
 """Muon's, as torch has them."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from onethinker.rl.advantages import ESTIMATORS, dr_grpo, ema_grpo, grpo, rloo, update_moments
-from onethinker.training.config import AdvantageSettings
+from onethinker.training.rl_settings import AdvantageSettings
 from onethinker.training.state.ema import Moments
 
 

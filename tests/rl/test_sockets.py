@@ -10,9 +10,10 @@ from onethinker.core.errors import ConfigError
 from onethinker.rl.advantages import find_estimator
 from onethinker.rl.loop import train_rl
 from onethinker.rl.sampler import Rollout
-from onethinker.training.config import AdvantageSettings, RlRecipe
+from onethinker.training.config import RlRecipe
 from onethinker.training.packing.prefix_group import PrefixGroup
 from onethinker.training.packing.row import pack
+from onethinker.training.rl_settings import AdvantageSettings
 from onethinker.training.scoring import score
 
 ESTIMATOR = """

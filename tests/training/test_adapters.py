@@ -17,10 +17,11 @@ from onethinker.families.tiny import build_tiny, save_tiny
 from onethinker.inference.loading import load_local
 from onethinker.rl.loop import train_rl
 from onethinker.training.adapters import base_weights, choose_trained, count_parameters, is_adapter
-from onethinker.training.config import LoraSettings, RlRecipe, SftRecipe
+from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.packing.attention import use_packed_attention
 from onethinker.training.packing.row import pack
 from onethinker.training.scoring import score
+from onethinker.training.settings import LoraSettings
 from onethinker.training.sft import train_sft
 from onethinker.training.state.run_folder import RunFolder
 from tests.training.test_packing import one_by_one, some_groups

@@ -18,17 +18,10 @@ from onethinker.rl.advantages import ema_grpo
 from onethinker.rl.loop import train_rl
 from onethinker.tasks import find_task, grade_response
 from onethinker.training.config import RlRecipe, SftRecipe
-from onethinker.training.metrics.alarms import (
-    RECIPE_RULES,
-    RL_RULES,
-    RUN_RULES,
-    SFT_RULES,
-    TASK_RULES,
-    Alarm,
-    Watch,
-    find_alarms,
-)
+from onethinker.training.metrics.alarms import Alarm, Watch, find_alarms
 from onethinker.training.metrics.records import SftRow, as_record
+from onethinker.training.metrics.rl_rules import RL_RULES, TASK_RULES
+from onethinker.training.metrics.run_rules import RECIPE_RULES, RUN_RULES, SFT_RULES
 from onethinker.training.metrics.task_rows import Summary, covers_whole_frame, note_answer, task_rows
 from tests.training.test_adapters import rl_recipe
 

@@ -17,8 +17,9 @@ from onethinker.rl.answers import Sampled, answers_page, write_answers
 from onethinker.rl.loop import train_rl
 from onethinker.rl.loss import TASK_INDICES, GradedPrefixGroup, PolicyLoss
 from onethinker.tasks import find_task, grade_response
-from onethinker.training.config import LogSettings, RlRecipe, SftRecipe
+from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.metrics.records import RlRow, SftRow, TaskRow
+from onethinker.training.metrics.settings import LogSettings
 from onethinker.training.metrics.stopwatch import Stopwatch
 from onethinker.training.metrics.task_rows import MEASURED, Summary, covers_whole_frame, note_answer, task_rows
 from onethinker.training.metrics.trackers import check_trackers

@@ -5,9 +5,9 @@ import torch
 from safetensors.torch import save_file
 
 from onethinker.families.tiny import build_tiny
-from onethinker.training.config import OptimizerSettings
 from onethinker.training.optimizer import make_optimizer, orthogonalized
 from onethinker.training.parallel.moments import load_optimizer, optimizer_tensors
+from onethinker.training.settings import OptimizerSettings
 
 MUON = OptimizerSettings(kind="muon", learning_rate=0.1)
 

@@ -17,8 +17,8 @@ from onethinker.core.errors import CheckpointError, ConfigError
 from onethinker.storage.atomic import write_atomically
 from onethinker.storage.folders import TRACKERS_FILE
 from onethinker.storage.strict_json import to_json
-from onethinker.training.config import LogSettings
 from onethinker.training.metrics.records import scalars
+from onethinker.training.metrics.settings import LogSettings
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

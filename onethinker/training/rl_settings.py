@@ -1,0 +1,93 @@
+"""Settings that only RL has: rollouts, advantages and the loss."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from onethinker.core.plugins import load_plugins
+from onethinker.core.settings import Settings
+
+Guard = Literal["clip", "group_std"]
+Reduction = Literal["token_mean", "sequence_mean", "constant_length"]
+BUILT_IN_ESTIMATORS = ("ema_grpo", "grpo", "dr_grpo", "rloo")
+ESTIMATORS_GROUP = "onethinker.estimators"
+"""The group of entry points under which other packages offer advantage estimators."""
+
+
+class RolloutSettings(Settings):
+    """How answers are sampled."""
+
+    generation_batch_size: int = Field(128, ge=1)
+    """Groups in one batch, over all processes."""
+    group_size: int = Field(8, ge=2)
+    """G, the size of a group."""
+    max_new_tokens: int = Field(4096, ge=1)
+    """An answer that has not ended by then is cut, and graded as it is."""
+    temperature: float = Field(1.0, gt=0)
+    """Divides the logits before a token is drawn, and wherever an answer's probability is computed."""
+    decode_batch_size: int = Field(8, ge=1)
+    """Groups that a process decodes together."""
+    min_accuracy: float = 0.01
+    """Groups whose mean accuracy is not above this are dropped: all their answers are wrong."""
+    max_accuracy: float = 0.99
+    """Groups whose mean accuracy is not below this are dropped: all their answers are right."""
+    max_refills: int = Field(4, ge=0)
+    """Further batches of prompts that are tried to replace dropped groups."""
+    unfilled: Literal["smaller", "error"] = "smaller"
+    """What happens when the refills are used up: the step goes on with the groups there are, or the run stops and says
+    which tasks gave no signal. A run in which no group at all has ever given one stops in either case."""
+
+    @model_validator(mode="after")
+    def _check_range(self) -> "RolloutSettings":
+        if self.min_accuracy >= self.max_accuracy:
+            raise ValueError(
+                f"min_accuracy must be below max_accuracy, got {self.min_accuracy} and {self.max_accuracy}"
+            )
+        return self
+
+
+class AdvantageSettings(Settings):
+    """How rewards become advantages."""
+
+    algorithm: str = "ema_grpo"
+    """ema_grpo, its relatives grpo, dr_grpo and rloo for comparison, or an estimator of another package by the name of
+    its entry point in the group onethinker.estimators.
+    """
+    ema_decay: float = Field(0.99, ge=0, lt=1)
+    """Beta of the moving averages."""
+    min_sigma: float = Field(1e-3, gt=0)
+    """Smallest sigma."""
+    clip: float = Field(5.0, gt=0)
+    """Advantages beyond it are treated by the guard."""
+    guard: Guard = "clip"
+    """clip (the paper), or group_std (the released code)."""
+
+    @field_validator("algorithm")
+    @classmethod
+    def _check_algorithm(cls, name: str) -> str:
+        if name in BUILT_IN_ESTIMATORS:
+            return name
+        known = [*BUILT_IN_ESTIMATORS, *(plugin.name for plugin in load_plugins(ESTIMATORS_GROUP))]
+        if name not in known:
+            raise ValueError(
+                f"there is no estimator {name!r}, only {', '.join(known)}; another package offers one by an entry point"
+                f" in the group {ESTIMATORS_GROUP}"
+            )
+        return name
+
+
+class LossSettings(Settings):
+    """How advantages become a loss."""
+
+    clip_low: float = Field(0.2, gt=0, lt=1)
+    """The policy ratio is clipped below 1 less this."""
+    clip_high: float = Field(0.2, gt=0)
+    """The policy ratio is clipped above 1 plus this."""
+    kl_coefficient: float = Field(0.01, ge=0)
+    """Weight of the k3 divergence from the model that RL started with; 0 keeps no copy of it."""
+    reduction: Reduction = "token_mean"
+    """token_mean, sequence_mean as in the paper's equation 12, or constant_length, which divides by answers times
+    max_new_tokens.
+    """
+    updates_per_batch: int = Field(1, ge=1)
+    """Optimizer steps taken on each batch of rollouts."""
