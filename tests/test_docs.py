@@ -47,6 +47,14 @@ def test_every_link_to_a_file_leads_to_one(document: Path) -> None:
     assert [target for target in targets if "://" not in target and not (document.parent / target).exists()] == []
 
 
+def test_every_file_that_the_architecture_names_exists() -> None:
+    text = (ROOT / "docs/architecture.md").read_text("utf-8")
+    named = set(re.findall(r"`([a-z_0-9/]+\.py)`", text)) - {"families/my_family.py"}
+    there = [path.relative_to(ROOT).as_posix() for path in ROOT.glob("*/**/*.py")]
+    assert len(named) > 50
+    assert sorted(name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in there)) == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_command_line_in_a_document_fits_its_command(document: Path) -> None:
     for name, *rest in commands_in(document.read_text("utf-8")):
