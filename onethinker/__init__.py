@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from onethinker.core.frames import Clip
     from onethinker.core.geometry import Box, Point, Span
     from onethinker.core.request import SamplingParams
-    from onethinker.inference.thinker import Thinker, Thought
+    from onethinker.inference.thinker import Thinker
+    from onethinker.inference.thought import Thought
     from onethinker.media.budget import MediaBudget
     from onethinker.tasks.template import PromptTemplate
 
@@ -34,7 +35,7 @@ _HOMES = {
     "SamplingParams": "core.request",
     "Span": "core.geometry",
     "Thinker": "inference.thinker",
-    "Thought": "inference.thinker",
+    "Thought": "inference.thought",
     "PromptTemplate": "tasks.template",
 }
 

@@ -64,8 +64,8 @@ def ask(
     if draw is not None:
         check_target(seen.kind, draw)
     sampling = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed)
-    thinker = Thinker.load(model, prompt_template=prompt_template, settings=settings, sampling=sampling)
-    thought = thinker.ask(source, question, task=task, box=box, options=options)
+    with Thinker.load(model, prompt_template=prompt_template, settings=settings, sampling=sampling) as thinker:
+        thought = thinker.ask(source, question, task=task, box=box, options=options)
     if json:
         print(thought.to_json())
     elif thought.answer is None:

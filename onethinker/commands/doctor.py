@@ -245,9 +245,9 @@ def check_model() -> str:
     from onethinker.inference.encode import build_request
     from onethinker.inference.loading import TINY, load_engine
 
-    engine = load_engine(TINY)
-    request = build_request(make_sample(0, 0, data_type="image"), engine.prompt_template, engine.budget)
-    (reply,) = engine.complete([request], SamplingParams(max_new_tokens=16))
+    with load_engine(TINY) as engine:
+        request = build_request(make_sample(0, 0, data_type="image"), engine.prompt_template, engine.budget)
+        (reply,) = engine.complete([request], SamplingParams(max_new_tokens=16))
     return (
         f"the tiny model read {reply.prompt_tokens} tokens and wrote {reply.completion_tokens} in {reply.seconds:.2f} s"
     )

@@ -240,21 +240,22 @@ def _ask_everything(model: Path, records: Path, folder: Path) -> None:
     from onethinker.inference.thinker import Thinker
     from onethinker.tasks import task_of
 
-    thinker, tries = Thinker.load(str(model), sampling=SamplingParams(max_new_tokens=MAX_NEW_TOKENS)), Counter[str]()
     with writing(folder):
         folder.mkdir(exist_ok=True)
-    for sample in read_samples(records):
-        task = task_of(sample)
-        name = f"{task.problem_type.replace(' ', '_')}_{sample.data_type}"
-        if tries[name] >= MOST_TRIES:
-            continue
-        (media,) = sample.media
-        thought = thinker.ask(media, sample.problem, task=task.problem_type, options=sample.options)
-        write_atomically(folder / f"{name}.json", thought.to_json() + "\n")
-        if thought.answer is not None:
-            thought.save(folder / f"{name}.{'png' if sample.data_type == 'image' else 'mp4'}")
-            tries[name] = MOST_TRIES
-        tries[name] += 1
+    tries = Counter[str]()
+    with Thinker.load(str(model), sampling=SamplingParams(max_new_tokens=MAX_NEW_TOKENS)) as thinker:
+        for sample in read_samples(records):
+            task = task_of(sample)
+            name = f"{task.problem_type.replace(' ', '_')}_{sample.data_type}"
+            if tries[name] >= MOST_TRIES:
+                continue
+            (media,) = sample.media
+            thought = thinker.ask(media, sample.problem, task=task.problem_type, options=sample.options)
+            write_atomically(folder / f"{name}.json", thought.to_json() + "\n")
+            if thought.answer is not None:
+                thought.save(folder / f"{name}.{'png' if sample.data_type == 'image' else 'mp4'}")
+                tries[name] = MOST_TRIES
+            tries[name] += 1
 
 
 def _say_where(output: Path, records: Path, scores: "tuple[Score, ...]", seconds: dict[str, float]) -> None:

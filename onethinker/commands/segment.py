@@ -15,7 +15,7 @@ from onethinker.storage.strict_json import to_json
 
 if TYPE_CHECKING:
     from onethinker.core.frames import Clip
-    from onethinker.inference.thinker import Thought
+    from onethinker.inference.thought import Thought
     from onethinker.media.budget import MediaBudget
     from onethinker.segmenters.base import ObjectMasks, Segmenter
     from onethinker.tasks.segmentation import Selection
@@ -97,8 +97,9 @@ def segment(
             assert question is not None
             from onethinker.inference.thinker import Thinker
 
-            thinker = Thinker.load(model, prompt_template=prompt_template, settings=settings, sampling=sampling)
-            thought = thinker.ask(source, question, task="segmentation")
+            loaded = Thinker.load(model, prompt_template=prompt_template, settings=settings, sampling=sampling)
+            with loaded as thinker:
+                thought = thinker.ask(source, question, task="segmentation")
             found = thought.segment(cutter, budget=budget, on_progress=on_progress)
     record = as_record(found, thought)
     write(found, record, draw, masks)
