@@ -45,10 +45,10 @@ def print_plan(recipe: "Recipe", *, processes: int, config: Path | None, acceler
 
 def _outline(recipe: "Recipe", config: Path | None) -> tuple[Any, str]:
     """Return the network without weights, or None and why it could not be had."""
-    from onethinker.inference.loading import load_outline
+    from onethinker.inference.loading import load_meta_model
 
     try:
-        return load_outline(recipe.model, config=config), f" as {config} describes it" if config else ""
+        return load_meta_model(recipe.model, config=config), f" as {config} describes it" if config else ""
     except EngineError as error:
         if config is not None:
             raise

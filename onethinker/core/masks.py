@@ -92,7 +92,7 @@ def boundary_f(answer: Mask, truth: Mask) -> float:
     Source: DAVIS, contour accuracy F.
     """
     _check_shapes(answer, truth)
-    answer_edge, truth_edge = meta_model(answer), meta_model(truth)
+    answer_edge, truth_edge = outline(answer), outline(truth)
     if not answer_edge.any() or not truth_edge.any():
         return float(not answer_edge.any() and not truth_edge.any())
     radius_px = math.ceil(BOUNDARY_TOLERANCE * math.hypot(*truth.shape))
@@ -117,7 +117,7 @@ def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
     return result
 
 
-def meta_model(mask: Mask) -> Mask:
+def outline(mask: Mask) -> Mask:
     """Return the pixels that differ from the one to their right, below, or right below. Source: DAVIS, seg2bmap.
 
     >>> outline(np.array([[True, True, False], [True, True, False]])).astype(int).tolist()

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from onethinker.core.masks import Mask, boundary_f, mask_iou, meta_model, resize_mask
+from onethinker.core.masks import Mask, boundary_f, mask_iou, outline, resize_mask
 from onethinker.core.sample import PICTURE, Sample
 from onethinker.evaluation.benchmarks.readers.masks import truth_masks
 
@@ -85,7 +85,7 @@ def paper_boundary_f(answer: Mask, truth: Mask) -> float:
     """Return how well two outlines agree within a square, 0 to 1; masks without outlines agree in nothing."""
     import cv2
 
-    answer_edge, truth_edge = meta_model(answer), meta_model(truth)
+    answer_edge, truth_edge = outline(answer), outline(truth)
     if not answer_edge.any() or not truth_edge.any():
         return 0.0
     radius_px = max(1, round(PAPER_TOLERANCE * math.hypot(*truth.shape)))

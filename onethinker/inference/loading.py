@@ -128,7 +128,7 @@ def check_model(model: str, *, settings: Path | None = None) -> bool:
     return True
 
 
-def load_outline(model: str, *, config: Path | None = None) -> Any:
+def load_meta_model(model: str, *, config: Path | None = None) -> Any:
     """Return the network that `model` names, every layer and no weights: they are on torch's meta device.
 
     `config` is a file as Hugging Face's config.json that says what the model is, where it is not at hand.
@@ -145,7 +145,7 @@ def load_outline(model: str, *, config: Path | None = None) -> Any:
         return meta_model
     folder = Path(model).expanduser()
     if config is None and (folder / ADAPTER_SETTINGS_FILE).is_file():
-        return load_outline(base_of(folder, read_settings(folder)))
+        return load_meta_model(base_of(folder, read_settings(folder)))
     source = str(config or (folder if folder.is_dir() else model))
     if config is None and not folder.is_dir() and not HUB_ID.fullmatch(model):
         raise EngineError(f"{model}: no such folder")

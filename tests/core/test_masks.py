@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from onethinker.core.errors import DataError
-from onethinker.core.masks import boundary_f, decode_rle, encode_rle, mask_iou, meta_model
+from onethinker.core.masks import boundary_f, decode_rle, encode_rle, mask_iou, outline
 
 
 def square(top: int, left: int, side: int, *, size: int = 100) -> np.ndarray:
@@ -99,7 +99,7 @@ def test_f_equals_the_recipe_of_davis(seed: int) -> None:
 
 
 def test_a_mask_that_fills_the_frame_has_no_outline() -> None:
-    assert not meta_model(np.ones((5, 5), dtype=bool)).any()
+    assert not outline(np.ones((5, 5), dtype=bool)).any()
 
 
 def test_masks_of_another_size_are_our_mistake() -> None:

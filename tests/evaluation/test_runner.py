@@ -93,7 +93,7 @@ def test_other_settings_are_refused_and_shown(tmp_path):
     changed = SceneEngine(TEXTS, budget=MediaBudget(fps=1), prompt_template=PromptTemplate(system="Be brief."))
     with pytest.raises(CheckpointError, match=r"budget.fps: 2.0 → 1.0\n  prompt_template.system: None → 'Be brief.'"):
         evaluate(changed, SCENES[:2], output=tmp_path)
-    with pytest.raises(CheckpointError, match="profile: 'paper' → 'release'"):
+    with pytest.raises(CheckpointError, match="reward_scheme: 'paper' → 'release'"):
         evaluate(SceneEngine(TEXTS), SCENES[:2], output=tmp_path, reward_scheme="release")
     assert (tmp_path / RESULTS_FILE).read_bytes() == before
 
@@ -202,7 +202,7 @@ def test_answers_are_graded_anew_without_the_model(tmp_path):
     (tmp_path / RESULTS_FILE).unlink()
     assert score(SCENES[:6], output=tmp_path) == results
     assert (tmp_path / RESULTS_FILE).read_bytes() == written
-    with pytest.raises(CheckpointError, match="profile: 'paper' → 'release'"):
+    with pytest.raises(CheckpointError, match="reward_scheme: 'paper' → 'release'"):
         score(SCENES[:6], output=tmp_path, reward_scheme="release")
     with pytest.raises(CheckpointError, match=r"settings\.json"):
         score(SCENES[:6], output=tmp_path / "nothing")

@@ -15,7 +15,7 @@ from onethinker.data.formats.records import write_records
 from onethinker.data.validate import check_files
 from onethinker.families.registry import family_of
 from onethinker.families.tiny import TINY_BUDGET, build_tiny, save_tiny
-from onethinker.inference.loading import load_outline
+from onethinker.inference.loading import load_meta_model
 from onethinker.media.budget import MediaBudget
 from onethinker.training.adapters import choose_trained, count_parameters
 from onethinker.training.batch import largest_visual_tokens, plan_batch
@@ -34,17 +34,17 @@ CONFIGS = Path(__file__).with_name("configs")
 @pytest.mark.parametrize(("name", "total"), [("qwen3_vl_8b", 8_767_123_696), ("qwen3_vl_2b", 2_127_532_032)])
 def test_the_outline_of_a_published_model_has_as_many_parameters_as_its_weights(name, total):
     """The totals are those that the hub shows for Qwen/Qwen3-VL-8B-Instruct and -2B-Instruct."""
-    model = load_outline("any/name", config=CONFIGS / f"{name}.json")
+    model = load_meta_model("any/name", config=CONFIGS / f"{name}.json")
     assert sum(count.total for count in count_parameters(model).values()) == total
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
 
 
 def test_an_outline_comes_from_a_folder_or_tiny_and_an_unknown_name_is_an_error(tmp_path):
     save_tiny(tmp_path / "tiny")
-    counts = [count_parameters(load_outline(name)) for name in ("tiny", str(tmp_path / "tiny"))]
+    counts = [count_parameters(load_meta_model(name)) for name in ("tiny", str(tmp_path / "tiny"))]
     assert counts[0] == counts[1]
     with pytest.raises(EngineError, match="no such folder"):
-        load_outline("runs/nothing/model")
+        load_meta_model("runs/nothing/model")
 
 
 def test_the_arithmetic_of_a_step():
@@ -144,7 +144,7 @@ def test_adapters_and_sharding_take_away_what_they_should():
     budget = MediaBudget(max_frames=64, frame_max_pixels=64 * 1024)
 
     def sizes(*, dealing=None, **settings):
-        model = load_outline("8b", config=meta_model)
+        model = load_meta_model("8b", config=meta_model)
         rollout = {"max_new_tokens": 512, "decode_batch_size": 1}
         recipe = RlRecipe(**settings, rollout=rollout, gradient_checkpointing=True)
         plan = make_plan(recipe, processes=8, model=model, budget=budget, dealing=dealing)

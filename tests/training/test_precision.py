@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import group_leaves
+from torch.utils._pytree import tree_leaves
 
 from onethinker.core.request import SamplingParams
 from onethinker.data.synthetic import make_sample
@@ -33,7 +33,7 @@ class Halves(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         self.seen += 1
-        if any(isinstance(leaf, torch.Tensor) and leaf.dtype in HALVES for leaf in group_leaves((args, kwargs, out))):
+        if any(isinstance(leaf, torch.Tensor) and leaf.dtype in HALVES for leaf in tree_leaves((args, kwargs, out))):
             self.found[str(func)] += 1
         return out
 

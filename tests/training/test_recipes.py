@@ -12,7 +12,7 @@ from onethinker.data.formats.records import write_records
 from onethinker.data.mixture import Mixture
 from onethinker.data.synthetic import write_dataset
 from onethinker.inference.encode import build_request
-from onethinker.inference.loading import load_outline
+from onethinker.inference.loading import load_meta_model
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.media.sizing import count_tokens
@@ -69,7 +69,7 @@ def test_pictures_and_frames_have_one_size_in_both_stages():
 )
 def test_a_large_recipe_divides_and_fits_its_card_by_estimate(name, config, processes, dealing, card):
     recipe = kind_of(name).load(name)
-    model = load_outline(recipe.model, config=CONFIGS / f"{config}.json")
+    model = load_meta_model(recipe.model, config=CONFIGS / f"{config}.json")
     assert recipe.budget is not None
     plan = make_plan(recipe, processes=processes, model=model, budget=recipe.budget, dealing=dealing)
     # A tenth stays free for what an estimate leaves out.
