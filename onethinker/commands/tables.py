@@ -7,15 +7,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Column, Table
 
-from onethinker.evaluation.benchmarks.table import (
-    BASE_MODEL,
-    BENCHMARKS,
-    BEYOND_THE_PAPER,
-    DATA_FOLDER,
-    PAPER_MODEL,
-    describe,
-    look_for,
-)
+from onethinker.evaluation.benchmarks.data import DATA_FOLDER, describe, look_for
+from onethinker.evaluation.benchmarks.published import BASE_MODEL, PAPER_MODEL
+from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER
 from onethinker.evaluation.masking import newest_masks
 from onethinker.evaluation.metrics import Estimate, Score, mean_accuracy, score_tasks
 from onethinker.evaluation.runner import PartResults

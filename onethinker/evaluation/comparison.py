@@ -12,7 +12,8 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
-from onethinker.evaluation.benchmarks.table import Benchmark, groups_of
+from onethinker.evaluation.benchmarks.base import Benchmark
+from onethinker.evaluation.benchmarks.table import groups_of
 from onethinker.evaluation.metrics import CONFIDENCE, RATIOS
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.runs import Run

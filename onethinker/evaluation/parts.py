@@ -8,14 +8,9 @@ from pathlib import Path
 
 from onethinker.core.errors import ConfigError, DataError
 from onethinker.core.sample import Sample
-from onethinker.evaluation.benchmarks.table import (
-    BENCHMARKS,
-    DATA_FOLDER,
-    Benchmark,
-    find_benchmark,
-    look_for,
-    read_benchmark,
-)
+from onethinker.evaluation.benchmarks.base import Benchmark
+from onethinker.evaluation.benchmarks.data import DATA_FOLDER, look_for, read_benchmark
+from onethinker.evaluation.benchmarks.table import BENCHMARKS, find_benchmark
 from onethinker.evaluation.config import SamplesConfig
 from onethinker.tasks import parse_truth, task_of
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from onethinker.core.errors import CheckpointError
-from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER, Benchmark
+from onethinker.evaluation.benchmarks.base import Benchmark
+from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER
 from onethinker.evaluation.metrics import Score, mean_accuracy, score_tasks
 from onethinker.evaluation.results import Result, read_results, read_settings
 from onethinker.evaluation.scoring import BenchmarkRow, score_benchmark, unparsable

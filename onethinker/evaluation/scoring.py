@@ -4,7 +4,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onethinker.evaluation.benchmarks.table import Benchmark, groups_of, published_values
+from onethinker.evaluation.benchmarks.base import Benchmark
+from onethinker.evaluation.benchmarks.published import published_values
+from onethinker.evaluation.benchmarks.table import groups_of
 from onethinker.evaluation.metrics import Estimate, estimate, score_tasks
 from onethinker.evaluation.results import Result
 

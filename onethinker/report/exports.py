@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from onethinker.evaluation.benchmarks.table import BASE_MODEL, PAPER_MODEL
+from onethinker.evaluation.benchmarks.published import BASE_MODEL, PAPER_MODEL
 from onethinker.evaluation.comparison import compare_to_first
 from onethinker.evaluation.runs import Evaluation, Loaded, Run, load_runs
 from onethinker.report.gallery import outcome_of

@@ -15,16 +15,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from onethinker.core.durations import in_words
-from onethinker.evaluation.benchmarks.table import (
-    BASE_MODEL,
-    BENCHMARKS,
-    BEYOND_THE_PAPER,
-    PAPER_MODEL,
-    Benchmark,
-    Metric,
-    published,
-    published_values,
-)
+from onethinker.evaluation.benchmarks.base import Benchmark, Metric
+from onethinker.evaluation.benchmarks.published import BASE_MODEL, PAPER_MODEL, published, published_values
+from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER
 from onethinker.evaluation.comparison import compare_to_first
 from onethinker.evaluation.masking import newest_masks
 from onethinker.evaluation.runs import Loaded, Run, load_runs

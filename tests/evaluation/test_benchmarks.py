@@ -6,21 +6,16 @@ from pathlib import Path
 import pytest
 
 from onethinker.core.errors import ConfigError, DataError
-from onethinker.evaluation.benchmarks.table import (
+from onethinker.evaluation.benchmarks.base import Benchmark, Metric
+from onethinker.evaluation.benchmarks.data import describe, look_for, read_benchmark
+from onethinker.evaluation.benchmarks.published import (
     BASE_MODEL,
-    BENCHMARKS,
-    BEYOND_THE_PAPER,
     PAPER_MODEL,
     PUBLISHED_FILE,
-    Benchmark,
-    Metric,
-    describe,
-    find_benchmark,
-    look_for,
     published,
     published_values,
-    read_benchmark,
 )
+from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER, find_benchmark
 from onethinker.evaluation.metrics import RATIOS
 from onethinker.evaluation.parts import check_samples
 from onethinker.evaluation.results import Result

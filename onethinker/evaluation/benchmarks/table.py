@@ -2,104 +2,14 @@
 published.
 """
 
-import csv
-import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
-from onethinker.core.errors import ConfigError, DataError
-from onethinker.core.sample import Sample
+from onethinker.core.errors import ConfigError
+from onethinker.evaluation.benchmarks.base import Benchmark, Layout, Metric, key_of
 from onethinker.evaluation.benchmarks.readers import expressions, got10k, refcoco, tables, temporal
-from onethinker.evaluation.benchmarks.readers.files import Bad, refuse
-from onethinker.evaluation.benchmarks.readers.released import read_released, with_own_ids
+from onethinker.evaluation.benchmarks.readers.released import read_released
 from onethinker.evaluation.benchmarks.readers.tables import Form, read_table
-
-PUBLISHED_FILE = Path(__file__).with_name("published.csv")
-PAPER_MODEL, BASE_MODEL = "OneThinker-8B", "Qwen3-VL-8B-Instruct"
-DATA_FOLDER = Path("data/benchmarks")
-"""Where data are looked for unless a folder is named."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """One form in which a benchmark's data may lie in the data folder: the files that must be there, and their
-    reader.
-    """
-
-    files: tuple[str, ...]
-    read: Callable[[Path, Bad], Iterator[Sample]]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number of a benchmark under our name, and under the name in `published.csv`, where the paper has it."""
-
-    name: str
-    published: str | None = None
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """One row: a benchmark, or a split of one, as the paper's tables name it.
-
-    `tasks` are the problem types of its samples, the first one the rule. `num_samples` is None where nobody says it.
-    `circular` means that a question counts once, when it is right however its options are turned. `note` is what a
-    reader of the number must know.
-    """
-
-    name: str
-    group: str
-    tasks: tuple[str, ...]
-    data_type: Literal["image", "video"]
-    num_samples: int | None
-    layouts: tuple[Layout, ...]
-    metrics: tuple[Metric, ...]
-    circular: bool = False
-    note: str = ""
-
-    @property
-    def key(self) -> str:
-        """The name for file systems and command lines.
-
-        >>> find_benchmark("RefCOCO+ testA").key
-        'refcocop_testa'
-        """
-        return key_of(self.name)
-
-
-@dataclass(frozen=True)
-class Published:
-    """A number that somebody printed, in percent; `certain` is false where its column in the table was inferred."""
-
-    benchmark: str
-    metric: str
-    model: str
-    value: float
-    place: str
-    certain: bool
-
-
-@dataclass(frozen=True)
-class Found:
-    """What of a benchmark is in a data folder: the layout that is complete, or for each layout the files that are
-    missing.
-    """
-
-    benchmark: Benchmark
-    layout: Layout | None
-    missing: tuple[tuple[str, ...], ...] = field(default=())
-
-
-def key_of(name: str) -> str:
-    """Return a benchmark's name in lower case, with underscores and with p for plus.
-
-    >>> key_of("RefCOCO+-seg val"), key_of("MMVU(mc)")
-    ('refcocop_seg_val', 'mmvu_mc')
-    """
-    return re.sub(r"[^a-z0-9]+", "_", name.lower().replace("+", "p")).strip("_")
 
 
 def find_benchmark(name: str) -> Benchmark:
@@ -109,86 +19,6 @@ def find_benchmark(name: str) -> Benchmark:
         if benchmark.key == key_of(name):
             return benchmark
     raise ConfigError(f"there is no benchmark {name!r}; they are {', '.join(benchmark.key for benchmark in rows)}")
-
-
-def look_for(benchmark: Benchmark, root: Path) -> Found:
-    """Return what of a benchmark's data is in a folder; only whether the named files are there is looked at."""
-    missing = [tuple(name for name in layout.files if not (root / name).exists()) for layout in benchmark.layouts]
-    complete = next((layout for layout, names in zip(benchmark.layouts, missing, strict=True) if not names), None)
-    return Found(benchmark, complete, () if complete else tuple(missing))
-
-
-def read_benchmark(benchmark: Benchmark, root: Path, *, bad: Bad = refuse) -> Iterator[Sample]:
-    """Yield a benchmark's samples out of a data folder, each with an id of its own.
-
-    A record that cannot be used is handed to `bad`, which raises it unless another is given, and is missing.
-
-    Raises: DataError: its data are not there, a file cannot be read, or a record is of another task.
-    """
-    found = look_for(benchmark, root)
-    if found.layout is None:
-        choices = "\n  or ".join(", ".join(str(root / name) for name in names) for names in found.missing)
-        raise DataError(f"the data of {benchmark.name} are not complete; still missing:\n     {choices}")
-    for sample in with_own_ids(found.layout.read(root, bad)):
-        if sample.problem_type not in benchmark.tasks or sample.data_type != benchmark.data_type:
-            raise DataError(
-                f"{found.layout.files[0]}, sample {sample.id!r}: {sample.problem_type!r} about a"
-                f" {sample.data_type} does not belong to {benchmark.name}, which asks"
-                f" {' or '.join(map(repr, benchmark.tasks))} about a {benchmark.data_type}"
-            )
-        yield sample
-
-
-@cache
-def published() -> tuple[Published, ...]:
-    """Return all published numbers, in the order of the paper's tables; those of others come last.
-
-    Source: paper, tables 1 to 10; "third party" where a user measured again.
-    """
-    with PUBLISHED_FILE.open(newline="", encoding="utf-8") as file:
-        return tuple(
-            Published(
-                row["benchmark"],
-                row["metric"],
-                row["model"],
-                float(row["value"]),
-                row["place"],
-                row["certain"] == "yes",
-            )
-            for row in csv.DictReader(file)
-        )
-
-
-def published_values(benchmark: Benchmark, metric: Metric, *, third_party: bool = False) -> dict[str, float]:
-    """Return what the paper's tables print for a benchmark's metric by model, in percent; or what others measured.
-
-    >>> published_values(find_benchmark("MeViS"), Metric("J", "J"))["OneThinker-8B"]
-    48.8
-    """
-    rows = [row for row in published() if row.benchmark == benchmark.name and row.metric == metric.published]
-    return {row.model: row.value for row in rows if row.place.startswith("third party") == third_party}
-
-
-def describe(found: Found) -> dict[str, Any]:
-    """Return a benchmark and the state of its data as a record for machines."""
-    benchmark = found.benchmark
-    return {
-        "name": benchmark.name,
-        "key": benchmark.key,
-        "group": benchmark.group,
-        "task": benchmark.tasks[0],
-        "data_type": benchmark.data_type,
-        "num_samples": benchmark.num_samples,
-        "metrics": [metric.name for metric in benchmark.metrics],
-        "published": {
-            metric.name: values for metric in benchmark.metrics if (values := published_values(benchmark, metric))
-        },
-        "found": found.layout is not None,
-        "files": list(found.layout.files) if found.layout else [],
-        "missing": [list(names) for names in found.missing],
-        "layouts": [list(layout.files) for layout in benchmark.layouts],
-        "note": benchmark.note,
-    }
 
 
 _PLAIN = Form()

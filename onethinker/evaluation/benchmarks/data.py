@@ -1,0 +1,77 @@
+"""The data of benchmarks in a data folder: which files are there, and their samples."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onethinker.core.errors import DataError
+from onethinker.core.sample import Sample
+from onethinker.evaluation.benchmarks.base import Benchmark, Layout
+from onethinker.evaluation.benchmarks.published import published_values
+from onethinker.evaluation.benchmarks.readers.files import Bad, refuse
+from onethinker.evaluation.benchmarks.readers.released import with_own_ids
+
+DATA_FOLDER = Path("data/benchmarks")
+"""Where data are looked for unless a folder is named."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What of a benchmark is in a data folder: the layout that is complete, or for each layout the files that are
+    missing.
+    """
+
+    benchmark: Benchmark
+    layout: Layout | None
+    missing: tuple[tuple[str, ...], ...] = ()
+
+
+def look_for(benchmark: Benchmark, root: Path) -> Found:
+    """Return what of a benchmark's data is in a folder; only whether the named files are there is looked at."""
+    missing = [tuple(name for name in layout.files if not (root / name).exists()) for layout in benchmark.layouts]
+    complete = next((layout for layout, names in zip(benchmark.layouts, missing, strict=True) if not names), None)
+    return Found(benchmark, complete, () if complete else tuple(missing))
+
+
+def read_benchmark(benchmark: Benchmark, root: Path, *, bad: Bad = refuse) -> Iterator[Sample]:
+    """Yield a benchmark's samples out of a data folder, each with an id of its own.
+
+    A record that cannot be used is handed to `bad`, which raises it unless another is given, and is missing.
+
+    Raises: DataError: its data are not there, a file cannot be read, or a record is of another task.
+    """
+    found = look_for(benchmark, root)
+    if found.layout is None:
+        choices = "\n  or ".join(", ".join(str(root / name) for name in names) for names in found.missing)
+        raise DataError(f"the data of {benchmark.name} are not complete; still missing:\n     {choices}")
+    for sample in with_own_ids(found.layout.read(root, bad)):
+        if sample.problem_type not in benchmark.tasks or sample.data_type != benchmark.data_type:
+            raise DataError(
+                f"{found.layout.files[0]}, sample {sample.id!r}: {sample.problem_type!r} about a"
+                f" {sample.data_type} does not belong to {benchmark.name}, which asks"
+                f" {' or '.join(map(repr, benchmark.tasks))} about a {benchmark.data_type}"
+            )
+        yield sample
+
+
+def describe(found: Found) -> dict[str, Any]:
+    """Return a benchmark and the state of its data as a record for machines."""
+    benchmark = found.benchmark
+    return {
+        "name": benchmark.name,
+        "key": benchmark.key,
+        "group": benchmark.group,
+        "task": benchmark.tasks[0],
+        "data_type": benchmark.data_type,
+        "num_samples": benchmark.num_samples,
+        "metrics": [metric.name for metric in benchmark.metrics],
+        "published": {
+            metric.name: values for metric in benchmark.metrics if (values := published_values(benchmark, metric))
+        },
+        "found": found.layout is not None,
+        "files": list(found.layout.files) if found.layout else [],
+        "missing": [list(names) for names in found.missing],
+        "layouts": [list(layout.files) for layout in benchmark.layouts],
+        "note": benchmark.note,
+    }
