@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_help_of_a_command_imports_nothing_heavy(name: str) -> None:
 
 
 def test_help_names_every_command_with_a_sentence() -> None:
-    shown = onethinker("--help").stdout
+    shown = " ".join(onethinker("--help").stdout.split())
     for name in EXAMPLES:
         summary = read_docstring(name).splitlines()[0]
         assert summary.endswith(".")
@@ -74,6 +75,15 @@ def test_every_option_of_a_command_is_described_in_a_sentence(name: str) -> None
     for option in re.findall(r"(?<=│ )[-A-Z]\S+.*?(?=\n│ \S|\n╰)", boxes, re.DOTALL):
         sentence = re.sub(r"\((default|required).*?\)", "", option.replace("│", " "), flags=re.DOTALL)
         assert re.search(r"[a-z]\S*\s.*[.;:]|show this help", sentence, re.DOTALL), option
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_no_line_of_an_options_help_ends_before_the_screen_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [line for line in onethinker(name, "--help").stdout.splitlines() if line.startswith("│ ")]
+    for line, following in pairwise(lines):
+        if line.startswith("│    ") and following.startswith("│    "):
+            assert len(line.rstrip(" │")) + 1 + len(following.strip("│ ").split()[0]) > 78, line
 
 
 def test_a_command_that_does_not_exist_is_wrong_usage_and_the_nearest_one_is_named() -> None:

@@ -3,7 +3,10 @@
 import ast
 import difflib
 import errno
+import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -50,8 +53,15 @@ def read_docstring(command: str) -> str:
 
 def list_commands() -> str:
     """Return the help of `onethinker` itself: every command, what it does in a sentence, and a line to copy."""
-    width = max(map(len, EXAMPLES))
-    rows = [f"  {name:<{width}}  {read_docstring(name).splitlines()[0]}" for name in EXAMPLES]
+    indent, columns = max(map(len, EXAMPLES)) + 4, shutil.get_terminal_size((120, 24)).columns
+    rows = [
+        textwrap.fill(
+            f"  {name}".ljust(indent) + read_docstring(name).splitlines()[0],
+            max(columns, 2 * indent),
+            subsequent_indent=" " * indent,
+        )
+        for name in EXAMPLES
+    ]
     return "\n".join(
         [
             "usage: onethinker COMMAND [OPTIONS]",
@@ -64,11 +74,9 @@ def list_commands() -> str:
             "examples:",
             *(f"  {EXAMPLES[name]}" for name in ("quickstart", "ask", "inspect", "grade")),
             "",
-            (
-                "`onethinker COMMAND --help` shows the options of a command. Results go to stdout, everything else to"
-                " stderr;"
-            ),
-            "the exit code is 0 when all went well, 1 for an error and 2 for wrong usage.",
+            "`onethinker COMMAND --help` shows the options of a command. Results go to stdout,",
+            "everything else to stderr; the exit code is 0 when all went well, 1 for an error",
+            "and 2 for wrong usage.",
         ]
     )
 
@@ -83,8 +91,11 @@ def run_command(name: str, arguments: Sequence[str]) -> None:
     import tyro
 
     about = read_docstring(name).split("\nArgs:")[0].strip()
+    command = find_command(name)
+    # The help breaks lines where its own end: a description below "Args:" is one line.
+    command.__doc__ = re.sub(r"\n {12,}", " ", command.__doc__ or "")
     tyro.cli(
-        find_command(name),
+        command,
         prog=f"onethinker {name}",
         description=f"{about}\n\nExample: {EXAMPLES[name]}",
         args=arguments,

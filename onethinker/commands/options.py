@@ -1,15 +1,48 @@
 """Flags that commands share, each documented once."""
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import tyro
 
+from onethinker.core.request import SamplingParams
 from onethinker.core.settings import FlagSettings
+
+if TYPE_CHECKING:
+    from onethinker.inference.thinker import Thinker
 
 T = TypeVar("T")
 Flags = Annotated[T, tyro.conf.arg(name=""), tyro.conf.OmitArgPrefixes]
 """A parameter whose fields are flags of their own names, with the sentences below them as their help."""
+MODEL_HELP = 'A Hugging Face id, a model folder, "tiny", or the address of a server such as http://host:8000/v1.'
+
+
+class AskingOptions(FlagSettings):
+    """How `ask` and `segment` ask a model."""
+
+    prompt_template: Path | None = None
+    """TOML file with the words around a question, for weights trained with other ones."""
+    settings: Path | None = None
+    """Model folder whose words and media budget to use, for a model that a server serves."""
+    max_new_tokens: int = 4096
+    """Longest answer, in tokens."""
+    temperature: float = 0.0
+    """0 gives the most likely answer, more gives variety."""
+    seed: int = 0
+    """Seed of the sampling."""
+
+    def sampling(self, *, top_p: float = 1.0) -> SamplingParams:
+        """Return how tokens are drawn."""
+        return SamplingParams(self.max_new_tokens, self.temperature, top_p, self.seed)
+
+    def load(self, model: str, sampling: SamplingParams) -> "Thinker":
+        """Return the model, ready to be asked. Raises: ConfigError, EngineError."""
+        from onethinker.inference.thinker import Thinker
+
+        return Thinker.load(model, prompt_template=self.prompt_template, settings=self.settings, sampling=sampling)
+
+
+ASKING = AskingOptions()
 
 
 class TrainingOptions(FlagSettings):
@@ -26,12 +59,13 @@ class TrainingOptions(FlagSettings):
     processes: int = 1
     """Processes on this machine that share each batch; one for each GPU, or for each core."""
     allow_changes: bool = False
-    """Let a stopped run go on with other settings, data or weights than it began with; starts.jsonl says which."""
+    """Resume a stopped run with other settings, data or weights than it began with; starts.jsonl records
+    which."""
     dry_run: bool = False
     """Train nothing: print what would be trained, the arithmetic of a batch, the tokens of a row and an estimate of the
     memory of a GPU, and check the data. Refuses a batch that does not divide by the processes."""
     config: Path | None = None
-    """A config.json that says what the model is, for a dry run where the model itself is not at hand."""
+    """A config.json that describes the model, for a dry run without the model itself."""
     accelerate_config: str | None = None
-    """ "fsdp2" deals weights, gradients and optimizer to the processes, "deepspeed_zero2" all but the weights; or a
+    """ "fsdp2" shards weights, gradients and optimizer over the processes, "deepspeed_zero2" all but the weights; or a
     config file of accelerate of your own."""

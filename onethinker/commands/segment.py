@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from onethinker.commands.console import progress_bar
+from onethinker.commands.options import ASKING, MODEL_HELP, AskingOptions, Flags
 from onethinker.core.suffixes import WRITTEN_PICTURES, WRITTEN_VIDEO
 from onethinker.storage.strict_json import to_json
 
@@ -24,22 +25,18 @@ QUIET_S = 2.0
 """Work that takes longer shows how much is left."""
 
 
-def segment(
+def segment(  # noqa: D417 (the help of --model is MODEL_HELP)
     source: Annotated[Path, tyro.conf.Positional],
     question: Annotated[str | None, tyro.conf.Positional] = None,
     *,
-    model: str | None = None,
+    model: Annotated[str | None, tyro.conf.arg(help=MODEL_HELP)] = None,
     box: tuple[float, float, float, float] | None = None,
     time: float = 0.0,
     segmenter: str = "grabcut",
     fps: float = 10.0,
     draw: Path | None = None,
     masks: Path | None = None,
-    prompt_template: Path | None = None,
-    settings: Path | None = None,
-    max_new_tokens: int = 4096,
-    temperature: float = 0.0,
-    seed: int = 0,
+    asking: Flags[AskingOptions] = ASKING,
     json: bool = False,
 ) -> None:
     """Cut out what a question names, or what a box holds, and follow it through a video.
@@ -50,7 +47,6 @@ def segment(
     Args:
         source: Picture or video file.
         question: What to cut out, e.g. "the shorter one"; needs --model.
-        model: A Hugging Face id, a model folder, "tiny", or the address of a server such as http://host:8000/v1.
         box: What to cut out instead of a question: left top right bottom in thousandths of the frame.
         time: Second of a video at which --box holds.
         segmenter: "grabcut" (no download, not for benchmark numbers), or SAM 2: facebook/sam2.1-hiera-large or a
@@ -59,12 +55,8 @@ def segment(
         draw: Write the picture (.png, .jpg) or video (.mp4) with the masks drawn in.
         masks: Write the masks: COCO run lengths (.json), a palette picture (.png), or a folder as YouTube-VOS and DAVIS
             have it.
-        prompt_template: TOML file with the words around a question, for weights trained with other ones.
-        settings: Model folder whose words and media budget to use, for a model that a server serves.
-        max_new_tokens: Longest answer, in tokens.
-        temperature: 0 gives the most likely answer, more gives variety.
-        seed: Seed of the sampling.
-        json: Print one JSON object: segmenter, selection, and for each frame its number, second and run lengths.
+        asking: How the model is asked.
+        json: Print one JSON object: segmenter, selection, and for each frame its index, second and run lengths.
     """
     from onethinker.core.errors import ConfigError
 
@@ -74,15 +66,14 @@ def segment(
             " them"
         )
     budget = check_rate(fps)
-    # What can be said without a model is said before one is loaded.
-    from onethinker.core.request import SamplingParams
+    # Mistakes that show without a model are reported before one is loaded.
     from onethinker.inference.loading import check_model
     from onethinker.media.reading import look_at
     from onethinker.segmenters.base import load_segmenter
 
     seen = look_at(source)
     check_targets(seen.kind, draw, masks)
-    sampling = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    sampling = asking.sampling()
     if box is not None:
         check_selection(seen, box, time)
     if model is not None:
@@ -95,10 +86,7 @@ def segment(
         else:
             assert model is not None
             assert question is not None
-            from onethinker.inference.thinker import Thinker
-
-            loaded = Thinker.load(model, prompt_template=prompt_template, settings=settings, sampling=sampling)
-            with loaded as thinker:
+            with asking.load(model, sampling) as thinker:
                 thought = thinker.ask(source, question, task="segmentation")
             found = thought.segment(cutter, budget=budget, on_progress=on_progress)
     record = as_record(found, thought)

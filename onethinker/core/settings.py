@@ -1,5 +1,7 @@
 """The base of all settings: typed, strict, documented."""
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -15,3 +17,9 @@ class FlagSettings(Settings):
     """Base of settings that a command line is made from: the sentences below the fields are the help of the flags."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Join the lines of each field's help: the help of a command breaks them where its own lines end."""
+        for field in cls.model_fields.values():
+            field.description = " ".join((field.description or "").split())
