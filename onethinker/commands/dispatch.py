@@ -8,6 +8,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -94,8 +95,9 @@ def run_command(name: str, arguments: Sequence[str]) -> None:
     command = find_command(name)
     # The help breaks lines where its own end: a description below "Args:" is one line.
     command.__doc__ = re.sub(r"\n {12,}", " ", command.__doc__ or "")
+    defaults_in = getattr(sys.modules[command.__module__], "defaults_in", None)
     tyro.cli(
-        command,
+        partial(command, **defaults_in(arguments)) if defaults_in else command,
         prog=f"onethinker {name}",
         description=f"{about}\n\nExample: {EXAMPLES[name]}",
         args=arguments,

@@ -1,5 +1,9 @@
 """`onethinker evaluate`: a model's answers to many samples, graded, in a folder that a kill cannot harm."""
 
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
 from onethinker.commands.options import Flags
 from onethinker.core.errors import EngineError
 from onethinker.evaluation.config import EvaluationConfig
@@ -9,7 +13,17 @@ MOST_NAMED = 10
 """Samples without a grade that an error names."""
 
 
-def evaluate(config: Flags[EvaluationConfig], *, list: bool = False, json: bool = False) -> None:
+def defaults_in(arguments: Sequence[str]) -> dict[str, EvaluationConfig]:
+    """Return what the file of a command line's --config sets, which its flags then replace. Raises: ConfigError."""
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--config", type=Path)
+    path = parser.parse_known_args(arguments)[0].config
+    return {} if path is None else {"options": EvaluationConfig.load(path)}
+
+
+def evaluate(
+    options: Flags[EvaluationConfig], *, config: Path | None = None, list: bool = False, json: bool = False
+) -> None:
     """Ask a model about every sample of a benchmark, a file or held-out synthetic scenes, and grade the answers.
 
     Stopped at any time, the same command goes on where it was; every stage can be done again alone. Samples whose media
@@ -17,26 +31,28 @@ def evaluate(config: Flags[EvaluationConfig], *, list: bool = False, json: bool 
     report` compares several folders on a page.
 
     Args:
-        config: What is evaluated, and how.
-        list: Say of every benchmark what is measured and published, and which of its data are there, and leave.
+        options: What is evaluated, and how.
+        config: TOML file with these options; flags replace what it has. Keys: output, stage, and the tables samples,
+            asking and grading, with underscores in the names.
+        list: List every benchmark: what is measured and published, and which of its data are there; evaluate nothing.
         json: Print the scores, or the list, as one JSON object.
     """
     from onethinker.commands.console import StderrListener
     from onethinker.commands.tables import print_benchmarks, print_results
 
     if list:
-        print_benchmarks(config.samples.data, as_json=json)
+        print_benchmarks(options.samples.data, as_json=json)
         return
     from onethinker.evaluation.runner import run_evaluation
     from onethinker.report.page import write_report
 
     listener = StderrListener()
-    done = run_evaluation(config, listener)
-    if config.draws and config.output is not None:
-        page = config.output / REPORT_FILE
+    done = run_evaluation(options, listener)
+    if options.draws and options.output is not None:
+        page = options.output / REPORT_FILE
         write_report(page, [own.part.folder for own in done])
         listener.say(f"wrote {page}: open it in a browser")
-    if config.stage != "answer":
+    if options.stage != "answer":
         print_results(done, as_json=json, say=listener.say)
     failed = [failure for own in done for failure in own.failed]
     if failed:

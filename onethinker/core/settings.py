@@ -22,4 +22,5 @@ class FlagSettings(Settings):
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
         """Join the lines of each field's help: the help of a command breaks them where its own lines end."""
         for field in cls.model_fields.values():
-            field.description = " ".join((field.description or "").split())
+            if field.description is not None:
+                field.description = " ".join(field.description.split())

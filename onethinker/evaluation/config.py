@@ -1,8 +1,11 @@
 """All settings of an evaluation in one typed model; the flags of `onethinker evaluate` are made from it."""
 
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
+
+from pydantic import ValidationError
 
 from onethinker.core.errors import ConfigError
 from onethinker.core.request import SamplingParams
@@ -104,6 +107,20 @@ class EvaluationConfig(FlagSettings):
     samples: SamplesConfig = SamplesConfig()
     asking: AskingConfig = AskingConfig()
     grading: GradingConfig = GradingConfig()
+
+    @classmethod
+    def load(cls, path: Path) -> "EvaluationConfig":
+        """Return the settings in a TOML file: `output`, `stage`, and the tables `samples`, `asking` and `grading`.
+
+        Raises: ConfigError: the file cannot be read, or names each wrong field.
+        """
+        try:
+            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+            raise ConfigError(f"{path}: {wrong}") from error
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path}: not settings of an evaluation: {error}") from error
 
     @property
     def asks(self) -> bool:

@@ -46,6 +46,40 @@ def test_evaluate_asks_held_out_scenes_and_report_makes_a_page(tmp_path, capsys)
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
 
 
+def test_a_file_sets_the_options_of_evaluate_and_flags_replace_them(tmp_path, capsys):
+    file = tmp_path / "scenes.toml"
+    file.write_text(
+        'output = "nowhere"\n[samples]\nsynthetic = 4\n[asking]\nmodel = "tiny"\nmax_new_tokens = 4\nseed = 7\n'
+        '[grading]\nrewards = "release"\n'
+    )
+    # The file says nothing of a limit, and sets the seed to something else than its default.
+    flags = ("--output", tmp_path / "run", "--seed", 0, "--limit", 2, "--json")
+    assert run("evaluate", "--config", file, *flags) == 0
+    assert sum(task["num_samples"] for task in json.loads(capsys.readouterr().out)["tasks"]) == 2
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text())["settings"]
+    assert (settings["model"], settings["reward_scheme"]) == ("tiny", "release")
+    assert (settings["sampling"]["seed"], settings["sampling"]["max_new_tokens"]) == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        pytest.param("[samples]\nsynthetics = 4", "samples.synthetics", id="an unknown key"),
+        pytest.param("[samples]\nsynthetic = 'four'", "samples.synthetic", id="a text for a count"),
+        pytest.param("synthetic =", "not settings of an evaluation", id="no TOML"),
+        pytest.param(None, "No such file", id="no file"),
+    ],
+)
+def test_a_file_of_settings_that_is_wrong_is_refused_by_name(tmp_path, capsys, text, named):
+    file = tmp_path / "scenes.toml"
+    if text is not None:
+        file.write_text(text)
+    assert run("evaluate", f"--config={file}", "--model", "tiny", "--output", tmp_path / "run") == 1
+    said = capsys.readouterr().err.replace("\n", "")
+    assert str(file) in said
+    assert named in said
+
+
 def test_evaluate_prints_a_table(tmp_path, capsys):
     assert (
         run("evaluate", "--model", "tiny", "--synthetic", 1, "--output", tmp_path / "run", "--max-new-tokens", 4) == 0
