@@ -44,13 +44,14 @@ def evaluate(
         print_benchmarks(options.samples.data, as_json=json)
         return
     from onethinker.evaluation.runner import run_evaluation
+    from onethinker.evaluation.runs import load_runs
     from onethinker.report.page import write_report
 
     listener = StderrListener()
     done = run_evaluation(options, listener)
     if options.draws and options.output is not None:
         page = options.output / REPORT_FILE
-        write_report(page, [own.part.folder for own in done])
+        write_report(page, load_runs([own.part.folder for own in done]))
         listener.say(f"wrote {page}: open it in a browser")
     if options.stage != "answer":
         print_results(done, as_json=json, say=listener.say)

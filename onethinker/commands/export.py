@@ -16,18 +16,13 @@ def export(
     """Write a run's model as an ordinary Hugging Face folder: adapters merged, a model card beside the weights.
 
     Args:
-        source: Folder of a run (its finished model, else its newest whole checkpoint), of one checkpoint, or of a
+        source: Folder of a run (its finished model, else its newest complete checkpoint), of one checkpoint, or of a
             model.
         output: New folder.
         results: Folders of `onethinker evaluate` whose scores the card shows.
-        dtype: Kind of number of the weights; by default as they were trained.
+        dtype: Dtype of the weights; by default as they were trained.
     """
-    from onethinker.report.model_export import check_export, export_model
+    from onethinker.report.model_export import export_model
 
-    check_export(source, output, results)
-    # What can be said without torch has been said.
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
     export_model(source, output, results=results, dtype=dtype)
     print(output)

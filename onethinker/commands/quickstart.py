@@ -77,6 +77,7 @@ def quickstart(
 
     from onethinker.commands.options import TrainingOptions
     from onethinker.commands.training import check_processes, launch
+    from onethinker.evaluation.runs import load_runs
     from onethinker.report.page import write_report
 
     disable_progress_bar()
@@ -102,7 +103,7 @@ def quickstart(
         "report",
         lambda: write_report(
             report,
-            [output / name for name in ("after-sft", "after-rl", "sight", "sft", "rl")],
+            load_runs([output / name for name in ("after-sft", "after-rl", "sight", "sft", "rl")]),
             title="OneThinker quickstart",
         ),
     )

@@ -24,13 +24,13 @@ def report(
     Args:
         runs: Folders of `onethinker evaluate`, `sft` or `rl`, or a folder that holds such ones.
         output: The page to write.
-        title: What stands above it.
-        max_mb: How large the page becomes at most, about; samples that have no place are left out, and it says how
-            many.
+        title: The title of the page.
+        max_mb: Size of the page at most, about; samples that do not fit are left out, and the page shows how many.
         export: Folder for the same numbers as scores.csv, samples.csv (every sample), report.json, and for each run a
             NAME.model-index.yaml to paste at the top of its model card.
     """
     from onethinker.core.errors import ConfigError
+    from onethinker.evaluation.runs import load_runs
     from onethinker.report.exports import write_exports
     from onethinker.report.page import write_report
 
@@ -38,8 +38,9 @@ def report(
         raise ConfigError("give at least one run folder")
     if not 0 < max_mb < float("inf"):
         raise ConfigError(f"--max-mb must be above 0, got {max_mb:g}")
-    write_report(output, runs, title=title, max_mb=max_mb)
+    loaded = load_runs(runs)
+    write_report(output, loaded, title=title, max_mb=max_mb)
     print(output)
     print(f"wrote {output}, {output.stat().st_size / 1e6:.1f} MB: open it in a browser", file=sys.stderr)
-    for path in write_exports(export, runs) if export is not None else []:
+    for path in write_exports(export, loaded) if export is not None else []:
         print(path)

@@ -12,7 +12,7 @@ from typing import Any
 
 from onethinker.evaluation.benchmarks.published import BASE_MODEL, PAPER_MODEL
 from onethinker.evaluation.comparison import compare_to_first
-from onethinker.evaluation.runs import Evaluation, Loaded, Run, load_runs
+from onethinker.evaluation.runs import Evaluation, Loaded, Run
 from onethinker.report.gallery import outcome_of
 from onethinker.storage.atomic import write_atomically, writing
 from onethinker.storage.strict_json import to_json
@@ -25,13 +25,11 @@ SAMPLES = "samples"
 Record = dict[str, Any]
 
 
-def write_exports(folder: Path, runs: Sequence[Path]) -> list[Path]:
+def write_exports(folder: Path, loaded: Loaded) -> list[Path]:
     """Write scores.csv, samples.csv, report.json and a model-index file for each run with numbers; return the paths.
 
-    Raises: CheckpointError: a folder without any run, or with a damaged one. StorageError: `folder` cannot be written
-    to.
+    Raises: StorageError: `folder` cannot be written to.
     """
-    loaded = load_runs(runs)
     scores = [record for run in loaded.runs for record in score_records(run)]
     samples = [record for run in loaded.runs for record in sample_records(run)]
     contents = {

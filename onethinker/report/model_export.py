@@ -55,18 +55,6 @@ def find_source(path: Path) -> Source:
     return Source(model, run_folder)
 
 
-def check_export(path: Path, output: Path, results: Sequence[Path]) -> None:
-    """Do nothing where there is a model to write and a place for it. Raises: CheckpointError, EngineError,
-    ConfigError.
-    """
-    if output.exists():
-        raise ConfigError(f"{output} exists already; choose another --output")
-    check_writable(output)
-    check_model(str(find_source(path).model))
-    for folder in results:
-        load_evaluation(folder)
-
-
 def export_model(path: Path, output: Path, *, results: Sequence[Path] = (), dtype: str | None = None) -> None:
     """Write an ordinary Hugging Face folder with the weights of a run, adapters merged, and a model card.
 
@@ -75,11 +63,18 @@ def export_model(path: Path, output: Path, *, results: Sequence[Path] = (), dtyp
 
     Raises: CheckpointError, EngineError; ConfigError: something is at `output` already.
     """
-    check_export(path, output, results)
+    if output.exists():
+        raise ConfigError(f"{output} exists already; choose another --output")
+    check_writable(output)
     source = find_source(path)
+    check_model(str(source.model))
     evaluations = [load_evaluation(folder) for folder in results]
     training = load_training(source.run) if source.run else None
     recipe = training.recipe if training else None
+    # Mistakes that show without torch are reported; from here on it is imported.
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
     own = {"bfloat16": "bfloat16"}.get((recipe or {}).get("dtype", ""), "float32") if recipe else "auto"
     engine = load_local(str(source.model), device="cpu", dtype=dtype or own)
     try:

@@ -20,7 +20,7 @@ from onethinker.evaluation.benchmarks.published import BASE_MODEL, PAPER_MODEL, 
 from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER
 from onethinker.evaluation.comparison import compare_to_first
 from onethinker.evaluation.masking import newest_masks
-from onethinker.evaluation.runs import Loaded, Run, load_runs
+from onethinker.evaluation.runs import Loaded, Run
 from onethinker.evaluation.scoring import BenchmarkRow
 from onethinker.report.charts import line_chart
 from onethinker.report.gallery import RIGHT, Gallery, make_gallery
@@ -55,17 +55,14 @@ class PublishedRow:
         return any(self.ours)
 
 
-def write_report(
-    output: Path, runs: Sequence[Path], *, title: str = "OneThinker report", max_mb: float = MAX_MB
-) -> None:
-    """Write one HTML page, complete in itself, about evaluation and training folders, in the given order.
+def write_report(output: Path, loaded: Loaded, *, title: str = "OneThinker report", max_mb: float = MAX_MB) -> None:
+    """Write one HTML page, complete in itself, about evaluations and trainings, in the given order.
 
-    A folder that is neither is searched one level down, in the order in which the runs in it were started. The samples
-    that have no place in `max_mb` are left out, and the page says how many.
+    Samples that do not fit into `max_mb` are left out, and the page shows how many.
 
-    Raises: CheckpointError: a folder without any run, or with a damaged one. StorageError: `output` cannot be written.
+    Raises: CheckpointError: a run's masks are damaged. StorageError: `output` cannot be written.
     """
-    page = make_page(load_runs(runs), title=title, max_mb=max_mb)
+    page = make_page(loaded, title=title, max_mb=max_mb)
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(output, page.encode(errors="replace"))
@@ -74,24 +71,18 @@ def write_report(
 def make_page(loaded: Loaded, *, title: str, max_mb: float = MAX_MB) -> str:
     """Return the HTML of a page about runs. Raises: CheckpointError: a run's masks are damaged."""
     runs = loaded.runs
-    plain = [run.evaluations[0] for run in runs if not run.of_benchmarks]
+    plain = [run for run in runs if not run.of_benchmarks]
     measured = [run for run in runs if run.of_benchmarks]
     script = (_HERE / "report.js").read_text(encoding="utf-8")
     return str(
         _template().render(
             title=title,
             runs=runs,
-            places={run.name: place for place, run in enumerate(runs)},
-            plain=[run for run in runs if not run.of_benchmarks],
+            indices={run.name: index for index, run in enumerate(runs)},
+            plain=plain,
             measured=measured,
-            tasks=list(dict.fromkeys(score.task for evaluation in plain for score in evaluation.scores)),
-            num_samples=lambda task: max(
-                score.num_samples for evaluation in plain if (score := evaluation.score(task))
-            ),
-            published=[
-                (group, list(rows))
-                for group, rows in groupby(published_rows(measured), lambda row: row.benchmark.group)
-            ],
+            tasks=_tasks_of(plain),
+            published=_by_group(published_rows(measured)),
             benchmarks=BENCHMARKS,
             models=(PAPER_MODEL, BASE_MODEL),
             comparisons=compare_to_first(runs),
@@ -107,6 +98,18 @@ def make_page(loaded: Loaded, *, title: str, max_mb: float = MAX_MB) -> str:
     )
 
 
+def _tasks_of(runs: Sequence[Run]) -> dict[str, int]:
+    """Return the tasks of runs that are of no benchmark, each with its largest number of samples."""
+    counts: dict[str, int] = {}
+    for score in (score for run in runs for score in run.evaluations[0].scores):
+        counts[score.task] = max(score.num_samples, counts.get(score.task, 0))
+    return counts
+
+
+def _by_group(rows: Sequence[PublishedRow]) -> list[tuple[str, list[PublishedRow]]]:
+    return [(group, list(own)) for group, own in groupby(rows, lambda row: row.benchmark.group)]
+
+
 def published_rows(runs: Sequence[Run]) -> list[PublishedRow]:
     """Return a row for every metric of every benchmark of the paper, and of others that were run, in the order of the
     tables.
@@ -115,32 +118,29 @@ def published_rows(runs: Sequence[Run]) -> list[PublishedRow]:
     for benchmark in (*BENCHMARKS, *BEYOND_THE_PAPER):
         for metric in benchmark.metrics:
             ours = tuple(run.row(benchmark.name, metric.name) for run in runs)
-            known = published_values(benchmark, metric)
-            if not known and not any(ours):
-                continue
-            printed = [row for row in published() if (row.benchmark, row.metric) == (benchmark.name, metric.published)]
-            third_party: dict[str, list[float]] = defaultdict(list)
-            for row in printed:
-                if row.place.startswith("third party"):
-                    third_party[row.model].append(row.value)
-            others = [
-                (model, value)
-                for model, value in known.items()
-                if model != BASE_MODEL and not model.startswith("OneThinker")
-            ]
-            rows.append(
-                PublishedRow(
-                    benchmark=benchmark,
-                    metric=metric,
-                    ours=ours,
-                    paper=known.get(PAPER_MODEL),
-                    base=known.get(BASE_MODEL),
-                    best=max(others, key=lambda other: other[1], default=None),
-                    third_party=dict(third_party),
-                    uncertain=frozenset(row.model for row in printed if not row.certain),
-                )
-            )
+            if any(ours) or published_values(benchmark, metric):
+                rows.append(_published_row(benchmark, metric, ours))
     return rows
+
+
+def _published_row(benchmark: Benchmark, metric: Metric, ours: tuple[BenchmarkRow | None, ...]) -> PublishedRow:
+    known = published_values(benchmark, metric)
+    others = {model: known[model] for model in known if model != BASE_MODEL and not model.startswith("OneThinker")}
+    printed = [row for row in published() if (row.benchmark, row.metric) == (benchmark.name, metric.published)]
+    third_party: dict[str, list[float]] = defaultdict(list)
+    for row in printed:
+        if row.place.startswith("third party"):
+            third_party[row.model].append(row.value)
+    return PublishedRow(
+        benchmark=benchmark,
+        metric=metric,
+        ours=ours,
+        paper=known.get(PAPER_MODEL),
+        base=known.get(BASE_MODEL),
+        best=max(others.items(), key=lambda other: other[1], default=None),
+        third_party=dict(third_party),
+        uncertain=frozenset(row.model for row in printed if not row.certain),
+    )
 
 
 def notes_on(runs: Sequence[Run]) -> dict[str, list[str]]:

@@ -25,7 +25,7 @@ from onethinker.evaluation.examples import (
 )
 from onethinker.evaluation.masking import AnswerMasks
 from onethinker.evaluation.results import Result, write_results
-from onethinker.evaluation.runs import Run, load_evaluation
+from onethinker.evaluation.runs import Run, load_evaluation, load_runs
 from onethinker.media.budget import MediaBudget
 from onethinker.report import gallery as browsing
 from onethinker.report.gallery import make_gallery, outcome_of
@@ -177,7 +177,7 @@ def test_a_page_stays_below_its_limit_and_says_what_is_missing(tmp_path):
     store(tmp_path / "run", results)
     for own in results:
         add_picture(tmp_path / "run", own.key, num_bytes=30_000)
-    write_report(tmp_path / "page.html", [tmp_path / "run"], max_mb=1.0)
+    write_report(tmp_path / "page.html", load_runs([tmp_path / "run"]), max_mb=1.0)
     page = (tmp_path / "page.html").read_text()
     assert len(page) < 1.1e6
     shown = page.count("<article")
@@ -203,7 +203,7 @@ def test_a_question_stands_once_with_what_each_run_says_and_another_one_under_it
 
 def test_a_sample_that_could_not_be_asked_shows_why(tmp_path):
     store(tmp_path / "run", [result(1, None, text="")])
-    write_report(tmp_path / "page.html", [tmp_path / "run"])
+    write_report(tmp_path / "page.html", load_runs([tmp_path / "run"]))
     page = (tmp_path / "page.html").read_text()
     assert "<li>no such file</li>" in page
     assert 'data-tags="0-not-asked"' in page
@@ -211,7 +211,7 @@ def test_a_sample_that_could_not_be_asked_shows_why(tmp_path):
 
 def test_options_stand_below_the_question(tmp_path):
     store(tmp_path / "run", [replace(result(1, 1.0), options=("A. red", "B. <i>blue"))])
-    write_report(tmp_path / "page.html", [tmp_path / "run"])
+    write_report(tmp_path / "page.html", load_runs([tmp_path / "run"]))
     assert "A. red<br>B. &lt;i&gt;blue" in (tmp_path / "page.html").read_text()
 
 
@@ -232,7 +232,7 @@ def test_a_browser_filters(tmp_path, choose, shown):
     values = [result(1, 0.0), result(2, 0.0, text="a needle in it"), result(3, 1.0), result(4, 1.0, task="math")]
     before = store(tmp_path / "before", values)
     after = store(tmp_path / "after", [result(1, 1.0, folder="b"), *values[1:]])
-    write_report(tmp_path / "page.html", [before, after])
+    write_report(tmp_path / "page.html", load_runs([before, after]))
     page = (tmp_path / "page.html").read_text()
     if choose:  # a hand on the page is a script that its policy would not allow
         page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^\n]*', "", page)

@@ -15,7 +15,7 @@ from PIL import Image
 from onethinker.core.errors import CheckpointError, StorageError
 from onethinker.evaluation.examples import answer_picture, truth_picture
 from onethinker.evaluation.results import Result
-from onethinker.evaluation.runs import find_runs, load_training
+from onethinker.evaluation.runs import find_runs, load_runs, load_training
 from onethinker.processes.machine import about_this_machine
 from onethinker.report.page import write_report
 from onethinker.storage.folders import RESULTS_FILE, SETTINGS_FILE
@@ -111,7 +111,7 @@ class Page(HTMLParser):
 def report(tmp_path: Path) -> str:
     runs = [write_evaluation(tmp_path / "before", [0.0, 0.5]), write_evaluation(tmp_path / "after", [1.0, 0.5])]
     runs += [write_training(tmp_path / "sft", "sft"), write_training(tmp_path / "rl")]
-    write_report(tmp_path / "pages" / "report.html", runs, title="Quick & small")
+    write_report(tmp_path / "pages" / "report.html", load_runs(runs), title="Quick & small")
     return (tmp_path / "pages" / "report.html").read_text()
 
 
@@ -162,14 +162,14 @@ def test_an_evaluation_remembers_the_command_line_and_the_commit_that_it_ran_wit
 
 def test_an_evaluation_without_a_command_says_so(tmp_path):
     write_evaluation(tmp_path / "run", [1.0], about=ABOUT | {"command": None})
-    write_report(tmp_path / "a.html", [tmp_path / "run"])
+    write_report(tmp_path / "a.html", load_runs([tmp_path / "run"]))
     assert "The command was not recorded" in (tmp_path / "a.html").read_text()
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path):
     write_evaluation(tmp_path / "a" / "scores", [1.0])
     write_evaluation(tmp_path / "b" / "scores", [0.0])
-    write_report(tmp_path / "a.html", [tmp_path / "a" / "scores", tmp_path / "b" / "scores"])
+    write_report(tmp_path / "a.html", load_runs([tmp_path / "a" / "scores", tmp_path / "b" / "scores"]))
     assert "a/scores → b/scores" in (tmp_path / "a.html").read_text()
 
 
@@ -203,8 +203,8 @@ def test_text_of_models_and_data_cannot_become_markup(tmp_path, attack):
         settings={**SETTINGS, "model": attack, "prompt_template": {"template": attack}, "judge": {"model": attack}},
         about=dict.fromkeys(ABOUT, attack) | {"versions": {attack: attack}},
     )
-    write_report(tmp_path / "plain.html", [plain], title="x")
-    write_report(tmp_path / "evil.html", [evil], title=attack)
+    write_report(tmp_path / "plain.html", load_runs([plain]), title="x")
+    write_report(tmp_path / "evil.html", load_runs([evil]), title=attack)
     harmless, page = (Page((tmp_path / name).read_text()) for name in ("plain.html", "evil.html"))
     assert page.open_tags == []
     assert page.tags.count("script") == page.tags.count("style") == 1
@@ -215,8 +215,8 @@ def test_text_of_models_and_data_cannot_become_markup(tmp_path, attack):
 
 
 def test_report_works_with_evaluations_only_and_with_training_only(tmp_path):
-    write_report(tmp_path / "a.html", [write_evaluation(tmp_path / "only", [1.0])])
-    write_report(tmp_path / "b.html", [write_training(tmp_path / "train")])
+    write_report(tmp_path / "a.html", load_runs([write_evaluation(tmp_path / "only", [1.0])]))
+    write_report(tmp_path / "b.html", load_runs([write_training(tmp_path / "train")]))
     assert "Learning" not in (tmp_path / "a.html").read_text()
     assert "Learning from rewards" in (tmp_path / "b.html").read_text()
 
@@ -226,7 +226,7 @@ def test_a_task_with_unasked_samples_shows_no_number(tmp_path):
     append_to_log(
         folder / RESULTS_FILE, [Result("k", "sample9", "numerical", "How many?", "2", "", None, error="no such file")]
     )
-    write_report(tmp_path / "a.html", [folder])
+    write_report(tmp_path / "a.html", load_runs([folder]))
     page = (tmp_path / "a.html").read_text()
     assert "1 not asked" in page
     assert '<td class="n">1.000</td>' not in page.split("Reward, format")[0]
@@ -253,21 +253,21 @@ def test_a_damaged_journal_is_named_and_nothing_is_written(tmp_path, content):
     (tmp_path / "rl").mkdir()
     (tmp_path / "rl" / "journal.jsonl").write_text(content)
     with pytest.raises(CheckpointError, match=r"journal\.jsonl"):
-        write_report(tmp_path / "report.html", [tmp_path / "rl"])
+        write_report(tmp_path / "report.html", load_runs([tmp_path / "rl"]))
     assert not (tmp_path / "report.html").exists()
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"results\.jsonl or journal\.jsonl"):
-        write_report(tmp_path / "report.html", [tmp_path])
+        write_report(tmp_path / "report.html", load_runs([tmp_path]))
 
 
 def test_a_page_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"file/page\.html"):
-        write_report(tmp_path / "file" / "page.html", [write_evaluation(tmp_path / "run", [1.0])])
+        write_report(tmp_path / "file" / "page.html", load_runs([write_evaluation(tmp_path / "run", [1.0])]))
 
 
 def test_half_a_character_in_an_answer_does_not_stop_the_report(tmp_path):
-    write_report(tmp_path / "a.html", [write_evaluation(tmp_path / "run", [0.0], text="\ud800")])
+    write_report(tmp_path / "a.html", load_runs([write_evaluation(tmp_path / "run", [0.0], text="\ud800")]))
     assert "<h1>" in (tmp_path / "a.html").read_text()

@@ -70,7 +70,7 @@ def test_every_benchmark_of_the_paper_has_its_row_whether_it_was_run_or_not(benc
 
 
 def test_the_page_shows_ours_theirs_the_difference_and_that_samples_are_missing(benchmarks):
-    write_report(benchmarks / "page.html", [benchmarks / "one", benchmarks / "two"])
+    write_report(benchmarks / "page.html", load_runs([benchmarks / "one", benchmarks / "two"]))
     page = (benchmarks / "page.html").read_text()
     assert "<b>75.0</b>" in page
     assert ">92.0<" in page
@@ -82,7 +82,7 @@ def test_the_page_shows_ours_theirs_the_difference_and_that_samples_are_missing(
 def test_the_page_says_what_must_be_known_of_a_benchmark_that_was_run(benchmarks):
     track = Grade(2.0, 1.0, 1.0, 0.5, {"AO": 1.0, "R@0.3": 1.0, "R@0.5": 1.0, "R@0.7": 1.0})
     store(benchmarks / "one" / "got_10k", [Result("t", "video", "tracking", "Where?", "{}", "<answer>", track)])
-    write_report(benchmarks / "page.html", [benchmarks / "one"])
+    write_report(benchmarks / "page.html", load_runs([benchmarks / "one"]))
     page = (benchmarks / "page.html").read_text()
     assert f"GOT-10k: {find_benchmark('GOT-10k').note}." in page
     assert find_benchmark("MeViS").note not in page
@@ -91,7 +91,7 @@ def test_the_page_says_what_must_be_known_of_a_benchmark_that_was_run(benchmarks
 def test_the_heading_names_every_model_once(benchmarks):
     settings = benchmarks / "two" / "refcoco_val" / "settings.json"
     settings.write_text(settings.read_text().replace('"tiny"', '"other"'))
-    write_report(benchmarks / "page.html", [benchmarks / "one", benchmarks / "two"])
+    write_report(benchmarks / "page.html", load_runs([benchmarks / "one", benchmarks / "two"]))
     assert '<p class="quiet">tiny · other · 2026-01-01</p>' in (benchmarks / "page.html").read_text()
 
 
@@ -107,7 +107,7 @@ def test_other_settings_are_another_run(benchmarks):
 
 
 def test_scores_have_intervals_and_published_values(benchmarks):
-    write_exports(benchmarks / "out", [benchmarks / "one", benchmarks / "two"])
+    write_exports(benchmarks / "out", load_runs([benchmarks / "one", benchmarks / "two"]))
     [row] = [
         row
         for row in rows_of(benchmarks / "out" / "scores.csv")
@@ -119,7 +119,7 @@ def test_scores_have_intervals_and_published_values(benchmarks):
 
 def test_a_number_that_is_not_there_says_why(tmp_path):
     store(tmp_path / "run", [result(1, 1.0), result(2, None)])
-    write_exports(tmp_path / "out", [tmp_path / "run"])
+    write_exports(tmp_path / "out", load_runs([tmp_path / "run"]))
     rows = rows_of(tmp_path / "out" / "scores.csv")
     assert {(row["metric"], row["mean"], row["missing"]) for row in rows} >= {
         ("accuracy", "", "1 of 2 samples not asked")
@@ -130,13 +130,13 @@ def test_a_number_that_is_not_there_says_why(tmp_path):
 
 def test_every_sample_is_in_the_tables_and_no_text_is_a_formula(tmp_path):
     store(tmp_path / "run", [result(1, 1.0, text='=HYPERLINK("http://x")'), result(2, 0.0, text='say "a,b"\nnext')])
-    write_exports(tmp_path / "out", [tmp_path / "run"])
+    write_exports(tmp_path / "out", load_runs([tmp_path / "run"]))
     texts = [row["response"] for row in rows_of(tmp_path / "out" / "samples.csv")]
     assert texts == ['\'=HYPERLINK("http://x")', 'say "a,b"\nnext']
 
 
 def test_json_holds_settings_numbers_comparisons_and_samples(benchmarks):
-    write_exports(benchmarks / "out", [benchmarks / "one", benchmarks / "two"])
+    write_exports(benchmarks / "out", load_runs([benchmarks / "one", benchmarks / "two"]))
     record = json.loads((benchmarks / "out" / "report.json").read_text())
     assert [run["settings"]["sampling"]["seed"] for run in record["runs"]] == [7, 7]
     assert len(record["runs"][1]["samples"]) == 48
@@ -145,7 +145,7 @@ def test_json_holds_settings_numbers_comparisons_and_samples(benchmarks):
 
 
 def test_the_hub_reads_the_metadata_of_a_model_card(benchmarks):
-    write_exports(benchmarks / "out", [benchmarks / "one", benchmarks / "two"])
+    write_exports(benchmarks / "out", load_runs([benchmarks / "one", benchmarks / "two"]))
     metadata = yaml.safe_load((benchmarks / "out" / "two.model-index.yaml").read_text())
     card = ModelCardData(**metadata)
     found = {(own.dataset_name, own.metric_type): own.metric_value for own in card.eval_results}
@@ -184,7 +184,7 @@ def test_the_command_writes_page_and_tables_and_prints_where(benchmarks, capsys)
 def test_a_folder_that_cannot_be_written_is_named(benchmarks):
     (benchmarks / "file").write_text("")
     with pytest.raises(StorageError, match="file/out"):
-        write_exports(benchmarks / "file" / "out", [benchmarks / "one"])
+        write_exports(benchmarks / "file" / "out", load_runs([benchmarks / "one"]))
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "nan", "inf"])
