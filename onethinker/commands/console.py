@@ -19,7 +19,7 @@ LINE_EVERY_S = 10.0
 taken.
 """
 STEPS_AFTER = "ONETHINKER_STEPS_AFTER"
-"""The environment variable by which `quickstart` tells a run how much follows after it, in steps of this run."""
+"""The environment variable by which `quickstart` passes a run how much follows it, in steps of this run."""
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 class StderrListener:
-    """Tells of an evaluation on stderr."""
+    """Reports an evaluation on stderr."""
 
     progress = staticmethod(progress_bar)
 
@@ -63,8 +63,8 @@ def watching(console: "Console", progress: "Progress", *, note: Callable[[], str
     ) as live:
 
         def show(row: dict[str, Any]) -> None:
-            for said in progress.add(row):
-                console.print(said, style="red" if row.get("alarms") else None, markup=False, highlight=False)
+            for message in progress.add(row):
+                console.print(message, style="red" if row.get("alarms") else None, markup=False, highlight=False)
             live.refresh()
 
         yield show
@@ -77,10 +77,10 @@ class Lines:
         self._console, self._progress, self._last_s = console, progress, float("-inf")
 
     def show(self, row: dict[str, Any]) -> None:
-        """Print what is to be said of a row, if it is time."""
+        """Print a step record, if it is time."""
         alarms = self._progress.add(row)
-        for said in alarms:
-            self._print(said)
+        for message in alarms:
+            self._print(message)
         if alarms or self._progress.is_done or time.monotonic() - self._last_s >= LINE_EVERY_S:
             self._last_s = time.monotonic()
             self._print(self._progress.line())
@@ -90,9 +90,7 @@ class Lines:
 
 
 def say_checked(interval_s: float = LINE_EVERY_S) -> Callable[[int, int], None]:
-    """Return a function that says on stderr now and then how many media of all have been looked at, where that takes
-    long.
-    """
+    """Return a function that reports on stderr now and then how many media of all have been checked."""
     last_s = time.monotonic()
 
     def on_check(done: int, total: int) -> None:
@@ -106,7 +104,7 @@ def say_checked(interval_s: float = LINE_EVERY_S) -> Callable[[int, int], None]:
 
 @contextmanager
 def watching_training(name: str, steps: int, folder: Path) -> "Iterator[OnStep]":
-    """Yield what shows each row of a run under way in this process on stderr; in the other processes of a run nothing
+    """Yield what shows each row of a run in this process on stderr; in the other processes of a run nothing
     is shown.
     """
     from rich.console import Console

@@ -143,7 +143,7 @@ def complain(text: str) -> None:
 
 
 def describe(error: BaseException) -> str | None:
-    """Return what to say of an error, None where it is a mistake of ours and its traceback is wanted."""
+    """Return the message of an error, None where it is a mistake of ours and its traceback is wanted."""
     if isinstance(error, StorageError):
         return f"{error}. Make that possible and run the same command again: it goes on"
     if isinstance(error, OSError) and error.errno in DISK_TROUBLE:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 MEASURED_STEPS = 3
-"""Steps of training that say how long all of them take."""
+"""Steps of training from which the time of all of them is estimated."""
 
 
 @dataclass(frozen=True)
@@ -165,16 +165,16 @@ def measure_step(processes: int) -> float:
     from onethinker.training.packing.prefix_group import PrefixGroup
 
     recipe, threads = SftRecipe.load("tiny_sight"), torch.get_num_threads()
-    share = recipe.batch_size // processes
+    batch_size = recipe.batch_size // processes
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            session = open_session(recipe, Path(folder) / "run", batch=share)
+            session = open_session(recipe, Path(folder) / "run", batch=batch_size)
             data, optimizer = session.data, session.backend.optimizer
             whole_s, optimizer_s = [], []
             for step in range(MEASURED_STEPS + 1):
                 started = time.perf_counter()
-                read = [data.read(step * share + number) for number in range(share)]
+                read = [data.read(step * batch_size + index) for index in range(batch_size)]
                 prompts = data.prompts([request for _, request in read])
                 prefix_groups = [
                     PrefixGroup(prompt, (data.answer_ids(sample.response or ""),))

@@ -32,7 +32,7 @@ def print_plan(recipe: "Recipe", *, processes: int, config: Path | None, acceler
     dealing = None if accelerate_config is None else read_dealing(find_accelerate_config(accelerate_config))
     budget = recipe.budget or budget_of(recipe.model)
     model, found = _outline(recipe, config)
-    # What cannot work at all is said before the data are looked at, which may take minutes.
+    # A plan that cannot work is refused before the data are checked, which may take minutes.
     plan_batch(recipe, budget, processes)
     data, longest = _data(recipe, budget)
     plan = make_plan(recipe, processes=processes, model=model, budget=budget, dealing=dealing, longest=longest)
@@ -77,10 +77,10 @@ def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[list[str], Length |
         processor, prompt_template = load_processor(recipe.model)
     except EngineError as error:
         inputs = Inputs(checked.invalid, tuple(checked.lines()))
-        said = [f"longest      unknown, because the model's tokenizer could not be had: {error}"]
+        reported = [f"longest      unknown, because the model's tokenizer could not be had: {error}"]
         return [
             *_kinds(checked.count, inputs, data := open_mixture(recipe, inputs)),
-            *said,
+            *reported,
             *_notices(inputs, unused_weights(data)),
         ], None
     budget = fit_budget(budget, processor)
@@ -99,13 +99,13 @@ def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[list[str], Length |
     inputs = choose_inputs(recipe, checked, lengths)
     data = open_mixture(recipe, inputs)
     left_out = {n for n, record in enumerate(checked.records) if record.row in inputs.rows.get(record.file, ())}
-    place, longest = lengths.longest(lambda length: length.total, without=left_out)
-    record = checked.records[place]
+    index, longest = lengths.longest(lambda length: length.total, without=left_out)
+    record = checked.records[index]
     prompt = lengths.longest(lambda length: length.prompt, without=left_out)[1].prompt
     visual = lengths.longest(lambda length: length.visual, without=left_out)[1].visual
     answer = lengths.longest(lambda length: length.answer, without=left_out)[1].answer
-    said = [f"longest      {in_words(longest)}: {record.file}, row {record.row}"]
-    return [*_kinds(checked.count, inputs, data), *said, *_notices(inputs, unused_weights(data))], Length(
+    reported = [f"longest      {in_words(longest)}: {record.file}, row {record.row}"]
+    return [*_kinds(checked.count, inputs, data), *reported, *_notices(inputs, unused_weights(data))], Length(
         prompt, visual, answer
     )
 
@@ -120,7 +120,7 @@ def _kinds(count: int, inputs: "Inputs", data: "Mixture") -> list[str]:
     pools = {f"{task} ({medium})": len(pool) for (task, medium), pool in (data.pools or {}).items()}
     return [
         f"data         {count:,} records, {usable}",
-        *(f"  {kind:<32} {number:>9,}" for kind, number in sorted(pools.items())),
+        *(f"  {kind:<32} {num_records:>9,}" for kind, num_records in sorted(pools.items())),
     ]
 
 
@@ -136,10 +136,10 @@ def _scenes(recipe: "Recipe", data: "Mixture", **how: Any) -> list[str]:
     from onethinker.training.lengths import Lengths
 
     lengths = Lengths([data.sample(n) for n in range(LOOKED_AT)], {}, max_new_tokens=new_tokens(recipe), **how)
-    place, longest = lengths.longest(lambda length: length.total)
+    index, longest = lengths.longest(lambda length: length.total)
     if longest.total > recipe.max_row_tokens:
         raise DataError(
-            f"the scene {lengths.samples[place].id!r} is longer than a row: {too_long_text(longest, recipe)}; raise it"
+            f"the scene {lengths.samples[index].id!r} is longer than a row: {too_long_text(longest, recipe)}; raise it"
         )
     return [
         "data         synthetic scenes, without end",

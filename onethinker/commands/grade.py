@@ -47,7 +47,7 @@ def grade(*, input: Path, output: Path, rewards: RewardScheme = "paper") -> None
 
 
 def grade_record(record: "Record", reward_scheme: RewardScheme, *, where: str) -> "Record":
-    """Return a record with the grade of its response. Raises: DataError: names the place and the field."""
+    """Return a record with the grade of its response. Raises: DataError: names the row and the field."""
     try:
         return {**record, "grade": asdict(_grade(record, reward_scheme))}
     except DataError as error:

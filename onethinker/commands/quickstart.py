@@ -60,7 +60,7 @@ def quickstart(
     """Make data, train a tiny model by SFT, improve it by EMA-GRPO, evaluate both, ask it everything, write a report.
 
     Needs no GPU, no network and no download, and about a quarter of an hour on two quiet cores; how long it is here, it
-    says after its first steps. Stopped at any time, the same command goes on where it was.
+    says after its first steps. Stopped at any time, the same command resumes.
 
     Args:
         output: Folder for everything that is made.
@@ -71,7 +71,7 @@ def quickstart(
     """
     costs = _check(set_sft, set_rl, processes=processes, num_samples=num_samples)
     records, timed = output / "data" / "samples.jsonl", _Stages.open(output, costs)
-    # What can be said without torch has been said.
+    # Mistakes that show without torch are reported; from here on it is imported.
     import torch
     from transformers.utils.logging import disable_progress_bar
 
@@ -140,7 +140,7 @@ def _check(
 
 @dataclass
 class _Stages:
-    """Runs the stages one after the other, says so on stderr, and keeps what each has cost, over several starts."""
+    """Runs the stages one after the other, reports each on stderr, and keeps the cost of each over several starts."""
 
     summary: Path
     seconds: dict[str, float]
@@ -188,8 +188,8 @@ class _Stages:
         """
         done = [name for name, cost in self.costs.items() if name in self.seconds and cost.steps]
         there = sum(self.costs[name].seconds for name in done)
-        ahead = sum(cost.seconds for name, cost in self.costs.items() if name not in self.seconds)
-        return ahead * sum(self.seconds[name] for name in done) / there if there else 0.0
+        remaining_s = sum(cost.seconds for name, cost in self.costs.items() if name not in self.seconds)
+        return remaining_s * sum(self.seconds[name] for name in done) / there if there else 0.0
 
     def steps_after(self, name: str) -> float:
         """Return how many steps of a stage the stages that are not done, but for this one, are as long as."""
@@ -206,7 +206,7 @@ def _write_data(records: Path, num_samples: int) -> None:
         written = len(records.read_text().splitlines())
         if written != num_samples:
             raise ConfigError(
-                f"{records} holds {written} questions, --num-samples says {num_samples}; give another --output"
+                f"{records} holds {written} questions, --num-samples is {num_samples}; give another --output"
             )
         return
     from onethinker.commands.console import progress_bar

@@ -30,18 +30,18 @@ LAUNCHERS_OWN = ("TORCHELASTIC_", "GROUP_", "ROLE_", "MASTER_", "OMP_")
 
 @dataclass
 class Rank:
-    """One of the processes, and the descriptor at which it says why it fails."""
+    """One of the processes, and the descriptor on which it reports why it failed."""
 
-    number: int
+    index: int
     process: subprocess.Popen[bytes]
     reports: int
-    said: bytes = field(default=b"")
+    report: bytes = field(default=b"")
 
     def listen(self) -> None:
-        """Take what the process has said since."""
+        """Read what the process has reported since the last call."""
         with suppress(BlockingIOError):
             while piece := os.read(self.reports, 65536):
-                self.said += piece
+                self.report += piece
 
     @property
     def is_done(self) -> bool:
@@ -50,29 +50,25 @@ class Rank:
 
     @property
     def has_failed(self) -> bool:
-        """Whether the process has said that it fails, or has ended without saying so."""
+        """Whether the process has reported a failure, or has ended without reporting one."""
         self.listen()
-        return bool(self.said) or self.process.poll() not in (None, 0)
+        return bool(self.report) or self.process.poll() not in (None, 0)
 
     def reason(self) -> tuple[int, str, str]:
-        """Return why the process failed and its traceback, after a number that is lower the closer that is to the
-        cause.
-        """
+        """Return how far the reason is from the cause (lower is closer), the reason, and the traceback."""
         code = self.process.poll()
-        if self.said.endswith(b"\n"):
-            kind, text = json.loads(self.said)
+        if self.report.endswith(b"\n"):
+            kind, text = json.loads(self.report)
             return (
-                (1, text, "")
-                if kind == "error"
-                else (2, f"rank {self.number} failed; its traceback stands above", text)
+                (1, text, "") if kind == "error" else (2, f"rank {self.index} failed; its traceback stands above", text)
             )
-        number = -code if code is not None and code < 0 else (code or 0) - 128
-        if number not in signal.valid_signals():
-            return 3, f"rank {self.number} left with {code}", ""
-        name = signal.Signals(number).name
+        signal_number = -code if code is not None and code < 0 else (code or 0) - 128
+        if signal_number not in signal.valid_signals():
+            return 3, f"rank {self.index} left with {code}", ""
+        name = signal.Signals(signal_number).name
         memory = ", as the system does when memory is used up" if name == "SIGKILL" else ""
-        again = "Run the same command again: it goes on from the last checkpoint"
-        return 0, f"rank {self.number} (process {self.process.pid}) was killed by {name}{memory}. {again}", ""
+        again = "Run the same command again: it resumes from the last checkpoint"
+        return 0, f"rank {self.index} (process {self.process.pid}) was killed by {name}{memory}. {again}", ""
 
 
 def run_ranks(arguments: Sequence[str], count: int, environment: Mapping[str, str]) -> None:
@@ -80,7 +76,7 @@ def run_ranks(arguments: Sequence[str], count: int, environment: Mapping[str, st
 
     However this ends, they have ended before.
 
-    Raises: OneThinkerError: one has failed; the text is its own, or says by what it was killed.
+    Raises: OneThinkerError: one has failed; the text is its own, or names the signal that killed it.
     """
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
@@ -90,9 +86,9 @@ def run_ranks(arguments: Sequence[str], count: int, environment: Mapping[str, st
     sizes = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     ranks: list[Rank] = []
     try:
-        for number in range(count):
-            who = {"RANK": str(number), "LOCAL_RANK": str(number)}
-            ranks.append(_start(number, arguments, {**environment, **meeting, **sizes, **who}))
+        for index in range(count):
+            who = {"RANK": str(index), "LOCAL_RANK": str(index)}
+            ranks.append(_start(index, arguments, {**environment, **meeting, **sizes, **who}))
         while not any(rank.has_failed for rank in ranks):
             if all(rank.is_done for rank in ranks):
                 return
@@ -108,14 +104,14 @@ def run_ranks(arguments: Sequence[str], count: int, environment: Mapping[str, st
         _end(ranks)
 
 
-def _start(number: int, arguments: Sequence[str], environment: Mapping[str, str]) -> Rank:
+def _start(index: int, arguments: Sequence[str], environment: Mapping[str, str]) -> Rank:
     # In our process group: what a terminal sends, Ctrl-C, Ctrl-Z or its end, reaches all.
     reports, report = os.pipe()
     os.set_blocking(reports, False)
     command = [sys.executable, "-m", "onethinker.commands.ranks", str(os.getpid()), str(report), *arguments]
     process = subprocess.Popen(command, env=dict(environment), pass_fds=[report], stdin=subprocess.DEVNULL)
     os.close(report)
-    return Rank(number, process, reports)
+    return Rank(index, process, reports)
 
 
 def _end(ranks: Sequence[Rank]) -> None:
@@ -132,7 +128,7 @@ def _end(ranks: Sequence[Rank]) -> None:
 
 
 def accelerate_environment(config: Path) -> dict[str, str]:
-    """Return the variables by which accelerate's launcher tells processes what a config file of it says.
+    """Return the variables by which accelerate's launcher tells processes what a config file of it sets.
 
     Raises: ConfigError: the launcher does not accept the file.
     """
@@ -150,15 +146,15 @@ def accelerate_environment(config: Path) -> dict[str, str]:
         [*launcher, "--num_machines", "1", "--no_python", *show], capture_output=True, text=True, check=False
     )
     if found.returncode:
-        said = found.stderr.strip().splitlines() or [f"it left with {found.returncode}"]
-        raise ConfigError(f"--accelerate-config {config}: accelerate's launcher cannot follow it: {said[-1]}")
+        reported = found.stderr.strip().splitlines() or [f"it left with {found.returncode}"]
+        raise ConfigError(f"--accelerate-config {config}: accelerate's launcher cannot follow it: {reported[-1]}")
     variables: dict[str, str] = json.loads(found.stdout.splitlines()[-1])
     changed = {name: value for name, value in variables.items() if os.environ.get(name) != value}
     return {name: value for name, value in changed.items() if not name.startswith(LAUNCHERS_OWN)}
 
 
 def serve() -> None:
-    """Be one of the processes: do what a command line says, and leave what went wrong to the process that has started
+    """Be one of the processes: run a command line, and report what went wrong to the process that has started
     this one.
     """
     parent, descriptor, *arguments = sys.argv[1:]
@@ -173,7 +169,7 @@ def serve() -> None:
         except (
             Exception,
             Ended,
-        ) as error:  # whatever it is, the parent shows it, unless another process tells of its cause
+        ) as error:  # whatever it is, the parent shows it, unless another process reports its cause
             text = describe(error)
             report = ["crash", traceback.format_exc()[-LONGEST_REPORT:]] if text is None else ["error", text]
         with suppress(Ended, BrokenPipeError):  # nobody listens any more

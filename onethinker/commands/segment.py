@@ -183,7 +183,7 @@ def reporting(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def as_record(found: "ObjectMasks", thought: "Thought | None") -> dict[str, Any]:
-    """Return the masks, and what the model said if one was asked, as plain values."""
+    """Return the masks, and the model's completion if one was asked, as plain values."""
     record = found.to_dict()
     if thought is not None:
         record |= {
@@ -196,7 +196,7 @@ def as_record(found: "ObjectMasks", thought: "Thought | None") -> dict[str, Any]
 
 
 def write(found: "ObjectMasks", record: dict[str, Any], draw: Path | None, masks: Path | None) -> None:
-    """Write what was asked for, each file whole or not at all. Raises: MediaError, DataError."""
+    """Write what was asked for, each file completely or not at all. Raises: MediaError, DataError."""
     from onethinker.drawing.mask_files import write_mask_folder, write_mask_json, write_mask_png
     from onethinker.media.writing import save_clip
 
@@ -205,9 +205,9 @@ def write(found: "ObjectMasks", record: dict[str, Any], draw: Path | None, masks
     elif masks is not None and masks.suffix:
         write_mask_png(masks, found.mask(0), found.label)
     elif masks is not None:
-        by_number = {index: found.mask(number) for number, index in enumerate(found.clip.indices)}
+        by_frame = {frame: found.mask(index) for index, frame in enumerate(found.clip.indices)}
         category = str(record.get("question", "object"))
-        write_mask_folder(masks, Path(found.clip.name).stem, by_number, category=category, comment=found.label)
+        write_mask_folder(masks, Path(found.clip.name).stem, by_frame, category=category, comment=found.label)
     if draw is not None:
         save_clip(found.draw(), draw)
     for path in (masks, draw):

@@ -20,7 +20,7 @@ def run_training(stage: Stage, options: TrainingOptions) -> None:
     A dry run prints what would be trained, and that is all.
 
     Raises: ConfigError: the recipe, an override or a flag is wrong. OneThinkerError: a child process failed; it has
-    said why.
+    reported why.
     """
     from onethinker.training.config import RlRecipe, SftRecipe
 
@@ -40,7 +40,7 @@ def run_training(stage: Stage, options: TrainingOptions) -> None:
             allow_changes=options.allow_changes,
             accelerate_config=options.accelerate_config,
         )
-    # What can be said without torch has been said.
+    # Mistakes that show without torch are reported; from here on it is imported.
     check_processes(options.processes)
     if options.processes > 1 and not is_rank:
         launch(stage, options)
@@ -70,7 +70,9 @@ def _check_options(options: TrainingOptions) -> Path:
             " nothing)"
         )
     if options.accelerate_config is not None and options.processes == 1:
-        raise ConfigError("--accelerate-config deals a model to several processes; give --processes, one for each GPU")
+        raise ConfigError(
+            "--accelerate-config shards a model over several processes; give --processes, one for each GPU"
+        )
     return options.output
 
 
@@ -115,7 +117,7 @@ def launch(stage: Stage, options: TrainingOptions, *, steps_after: float = 0.0) 
     """Run this very command in as many processes, which share the work as torch's and accelerate's launchers would have
     it.
 
-    `steps_after` says how much follows after it, in steps of it, for the time that is shown.
+    `steps_after` is how much follows it, in steps of it, for the time that is shown.
 
     Raises: ConfigError: there is no such config file, accelerate does not accept it, or DeepSpeed is not installed.
     OneThinkerError: a process failed; all have ended.

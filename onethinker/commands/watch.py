@@ -40,7 +40,7 @@ def watch(run: Annotated[Path, tyro.conf.Positional], *, json: bool = False) -> 
 
 @dataclass(frozen=True)
 class Watched:
-    """A run that may still go on."""
+    """A run that may still be training."""
 
     name: str
     journal: "LogReader[dict[str, Any]]"
@@ -105,4 +105,4 @@ def _note(watched: Watched, progress: "Progress") -> str:
     if not progress.rows:
         return "no step is done yet"
     is_late = watched.age_s > 60 + 5 * progress.seconds_a_step
-    return f"last step {in_words(watched.age_s)} ago{'; does the run still go on?' if is_late else ''}"
+    return f"last step {in_words(watched.age_s)} ago{'; is the run still training?' if is_late else ''}"

@@ -40,7 +40,7 @@ class Comparison:
     """One number of two models over the samples that both have answered.
 
     `low` and `high` are the 95 % interval of the difference, after less before. `p` is None where there are too few
-    samples for a test, and `note` says so; `p_corrected` takes into account how many comparisons stand beside it.
+    samples for a test, and `note` names it; `p_corrected` takes into account how many comparisons stand beside it.
     """
 
     what: str
@@ -150,13 +150,14 @@ def mcnemar(better: int, worse: int) -> float:
     (0.03125, 1.0)
     """
     count = better + worse
-    tail: int = sum(comb(count, number) for number in range(min(better, worse) + 1))
+    tail: int = sum(comb(count, successes) for successes in range(min(better, worse) + 1))
     return float(min(1.0, 2 * tail / 2**count))
 
 
 def bootstrap_p(differences: Array) -> float:
-    """Return the two-sided p-value of no difference: twice the share of resampled differences on the other side of 0,
-    never 0.
+    """Return the two-sided p-value of no difference, never 0.
+
+    It is twice the fraction of resampled differences on the other side of 0.
     """
     tail = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
     return min(1.0, 2 * (int(tail) + 1) / (len(differences) + 1))
@@ -169,9 +170,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     [0.02, 0.04]
     """
     corrected, highest = [0.0] * len(p_values), 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = highest
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = highest
     return corrected
 
 
@@ -284,5 +285,5 @@ def _share(above: npt.ArrayLike, below: npt.ArrayLike) -> Array:
     return np.divide(above, lower, out=np.ones_like(lower), where=lower != 0)
 
 
-def _quantile(values: Array, share: float) -> float:
-    return float(np.quantile(values, share))
+def _quantile(values: Array, fraction: float) -> float:
+    return float(np.quantile(values, fraction))

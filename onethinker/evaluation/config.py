@@ -46,8 +46,8 @@ class SamplesConfig(FlagSettings):
             )
         if not self.benchmark and (self.data is None) == (self.synthetic is None):
             raise ConfigError("give either --data FILE or --synthetic NUMBER, or --benchmark NAME")
-        for name, number in (("--synthetic", self.synthetic), ("--limit", self.limit)):
-            _check_positive(name, number)
+        for name, count in (("--synthetic", self.synthetic), ("--limit", self.limit)):
+            _check_positive(name, count)
 
 
 class AskingConfig(FlagSettings):
@@ -64,7 +64,7 @@ class AskingConfig(FlagSettings):
     max_new_tokens: int = 4096
     """Longest answer, in tokens."""
     mode: Mode = "greedy"
-    """ "greedy" takes the most likely token each time, as the paper says; "release" draws as its code does, at
+    """ "greedy" takes the most likely token each time, as the paper says; "release" samples as its code does, at
     temperature 0.1 with top_p 0.001."""
     temperature: float | None = None
     """In place of a mode: draw answers at this temperature; more gives variety."""
@@ -87,7 +87,7 @@ class GradingConfig(FlagSettings):
     rewards: RewardScheme = "paper"
     """The reward scheme: "paper" or "release"."""
     judge: str | None = None
-    """Address of a chat model (OpenAI-compatible) that says how right answers in free text are."""
+    """Address of a chat model (OpenAI-compatible) that grades how right answers in free text are."""
     judge_model: str = "judge"
     """Its name on the server."""
     segmenter: str | None = None
@@ -102,7 +102,7 @@ class EvaluationConfig(FlagSettings):
     """Folder for answers.jsonl, results.jsonl, settings.json, example pictures and report.html; each benchmark has its
     own in it."""
     stage: Stage = "all"
-    """Only that much: "answer" asks the model, "score" grades what it said before, "masks" makes the masks of its
+    """Only that much: "answer" asks the model, "score" grades its earlier answers, "masks" makes the masks of its
     answers, "report" writes report.html. All but "answer" do without the model."""
     samples: SamplesConfig = SamplesConfig()
     asking: AskingConfig = AskingConfig()
@@ -143,6 +143,6 @@ class EvaluationConfig(FlagSettings):
         self.asking.sampling()
 
 
-def _check_positive(name: str, number: int | None) -> None:
-    if number is not None and number < 1:
-        raise ConfigError(f"{name} must be at least 1, got {number}")
+def _check_positive(name: str, count: int | None) -> None:
+    if count is not None and count < 1:
+        raise ConfigError(f"{name} must be at least 1, got {count}")

@@ -81,15 +81,15 @@ def choose_examples(results: Sequence[Result], most: int = MOST_EXAMPLES) -> set
             by_task[result.task].append(result)
     chosen: set[str] = set()
     for own in by_task.values():
-        share = max(1, most // len(by_task))
+        num_examples = max(1, most // len(by_task))
         unread = set(unparsable(own))
         by_need = [
-            *own[: (share + 1) // 2],
-            *[result for result in own if result.sample_id in unread][: share // 4],
+            *own[: (num_examples + 1) // 2],
+            *[result for result in own if result.sample_id in unread][: num_examples // 4],
             *[result for result in own if result.grade is not None and result.grade.accuracy < 1],
             *own,
         ]
-        chosen.update(list(dict.fromkeys(result.key for result in by_need))[:share])
+        chosen.update(list(dict.fromkeys(result.key for result in by_need))[:num_examples])
     return chosen
 
 

@@ -15,7 +15,7 @@ from onethinker.core.sample import PICTURE, Sample
 from onethinker.evaluation.benchmarks.readers.masks import truth_masks
 
 PAPER_TOLERANCE = 0.0075
-"""How far outlines may lie apart in the paper's F, as a share of the frame's diagonal. Source: release, by reading."""
+"""Largest distance of outlines in the paper's F, as a fraction of the frame's diagonal. Source: release, by reading."""
 
 
 def sample_mask_metrics(sample: Sample, answers: Mapping[str, Mask] | None) -> dict[str, float]:

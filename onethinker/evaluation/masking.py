@@ -100,7 +100,7 @@ def measure_masks(
     measured: dict[str, AnswerMasks] = {}
     with open_log(output / MASKS_FILE) as log:
         done = {made.key: made for made in read_masks(output) if made.error is None}
-        for number, (sample, result) in enumerate(asked, 1):
+        for count, (sample, result) in enumerate(asked, 1):
             key = _key(result, segmenter.name, weights)
             made = done.get(key)
             if made is None:
@@ -111,7 +111,7 @@ def measure_masks(
                 log.append([made])
             measured[result.key] = made
             if on_progress is not None:
-                on_progress(number, len(asked))
+                on_progress(count, len(asked))
         complete = [
             _with_masks(result, measured[result.key]) if result.key in measured else result for result in results
         ]

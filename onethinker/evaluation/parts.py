@@ -19,7 +19,7 @@ HELD_OUT = "test"
 ALL_OF_THE_PAPER = "paper"
 """In place of names: the paper's benchmarks whose data are there."""
 MOST_BAD = 0.1
-"""A benchmark of which a larger share of records cannot be used is not what it should be, and is not asked."""
+"""A benchmark of which a larger fraction of records cannot be used is not what it should be, and is not asked."""
 
 
 @dataclass(frozen=True)

@@ -196,7 +196,7 @@ def distinct_names(folders: Sequence[Path]) -> list[str]:
         names = ["/".join(own[-depth:]) for own in parts]
         if len(set(names)) == len(names):
             return names
-    return [f"{folder} ({number})" for number, folder in enumerate(folders, 1)]
+    return [f"{folder} ({index})" for index, folder in enumerate(folders, 1)]
 
 
 def _runs(evaluations: Iterable[Evaluation]) -> tuple[Run, ...]:

@@ -46,7 +46,7 @@ def unparsable(results: Sequence[Result]) -> list[str]:
 
 
 def circular_accuracy(groups: Sequence[str], accuracies: Sequence[float]) -> Estimate:
-    """Return the share of questions that are right in all their forms. Source: MMBench, CircularEval.
+    """Return the fraction of questions that are right in all their forms. Source: MMBench, CircularEval.
 
     >>> circular_accuracy(["1", "2", "1"], [1.0, 1.0, 0.0]).mean
     0.5

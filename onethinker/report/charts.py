@@ -40,17 +40,17 @@ def line_chart(points: Points, *, label: str) -> Chart | None:
     low, high = _nice_range([y for _, y in raw])
     first, last = shown[0][0], max(shown[-1][0], shown[0][0] + 1)
 
-    def place(point: tuple[float, float]) -> tuple[float, float]:
+    def position(point: tuple[float, float]) -> tuple[float, float]:
         x = _LEFT + (point[0] - first) / (last - first) * (WIDTH - _LEFT - _RIGHT)
         y = HEIGHT - _BOTTOM - (point[1] - low) / (high - low) * (HEIGHT - _TOP - _BOTTOM)
         return round(x, 1), round(y, 1)
 
     return Chart(
         label=label,
-        raw=_path(map(place, raw)),
-        smooth=_path(map(place, smooth)),
-        grid=tuple((place((first, value))[1], _number(value)) for value in (low, (low + high) / 2, high)),
-        end=place(smooth[-1]),
+        raw=_path(map(position, raw)),
+        smooth=_path(map(position, smooth)),
+        grid=tuple((position((first, value))[1], _number(value)) for value in (low, (low + high) / 2, high)),
+        end=position(smooth[-1]),
         end_value=_number(smooth[-1][1]),
         first_step=f"{shown[0][0]:g}",
         last_step=f"{shown[-1][0]:g}",
@@ -86,15 +86,15 @@ def _nice_range(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(0.0, min(values)), max(0.0, max(values))
     unit = 10.0 ** math.floor(math.log10(high - low)) if high > low else 1.0
     unit = (
-        next(unit * share for share in (0.2, 0.5, 1.0, 2.0) if (high - low) / (unit * share) <= 6)
+        next(unit * factor for factor in (0.2, 0.5, 1.0, 2.0) if (high - low) / (unit * factor) <= 6)
         if high > low
         else 1.0
     )
     return math.floor(low / unit) * unit, max(math.ceil(high / unit) * unit, unit)
 
 
-def _path(places: Iterable[tuple[float, float]]) -> str:
-    return " ".join(f"{x},{y}" for x, y in places)
+def _path(positions: Iterable[tuple[float, float]]) -> str:
+    return " ".join(f"{x},{y}" for x, y in positions)
 
 
 def _number(value: float) -> str:

@@ -46,10 +46,10 @@ def write_exports(folder: Path, loaded: Loaded) -> list[Path]:
 
 
 def score_records(run: Run) -> list[Record]:
-    """Return a record for every number of a run: shares of 1 with their 95 % interval, and the published ones, in
+    """Return a record for every number of a run: fractions with their 95 % interval, and the published ones, in
     percent.
 
-    A number that could not be measured is None, and "missing" says why.
+    A number that could not be measured is None, and "missing" names the reason.
     """
     return [record for evaluation in run.evaluations for record in _score_records(run, evaluation)]
 

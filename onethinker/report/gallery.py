@@ -1,4 +1,4 @@
-"""Which samples a page shows, within a limit of its size: each with its truth, and with what every run says to it."""
+"""Which samples a page shows, within a limit of its size: each with its truth, and with every run's answer."""
 
 import base64
 from collections import defaultdict
@@ -26,8 +26,8 @@ Outcome = Literal["right", "wrong", "unparsable", "not asked"]
 
 
 @dataclass(frozen=True)
-class Said:
-    """What one run, by its place among the runs, says to a sample."""
+class ShownAnswer:
+    """The answer of one run, by its index among the runs, to a sample."""
 
     run: int
     name: str
@@ -40,7 +40,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Card:
-    """A sample with its truth, and what each run says to it; pictures are data addresses, None where none was drawn."""
+    """A sample with its truth, and each run's answer; pictures are data addresses, None where none was drawn."""
 
     group: str
     sample_id: str
@@ -49,13 +49,13 @@ class Card:
     truth: str
     picture: str | None
     is_wide: bool
-    said: tuple[Said, ...]
+    answers: tuple[ShownAnswer, ...]
 
     @property
     def tags(self) -> str:
         """What the page filters by: the outcome in each run, and how the last run differs from the first."""
-        tags = [f"{said.run}-{said.outcome.replace(' ', '-')}" for said in self.said]
-        accuracies = [said.result.grade.accuracy for said in self.said if said.result.grade is not None]
+        tags = [f"{answer.run}-{answer.outcome.replace(' ', '-')}" for answer in self.answers]
+        accuracies = [answer.result.grade.accuracy for answer in self.answers if answer.result.grade is not None]
         if len(accuracies) > 1 and accuracies[-1] != accuracies[0]:
             tags.append("better" if accuracies[-1] > accuracies[0] else "worse")
         return " ".join(tags)
@@ -70,7 +70,7 @@ class Gallery:
 
     @property
     def num_left_out(self) -> int:
-        """How many samples had no place."""
+        """How many samples did not fit."""
         return self.num_samples - len(self.cards)
 
     @property
@@ -129,20 +129,20 @@ def outcome_of(result: Result) -> Outcome:
 def _entries(runs: Sequence[Run]) -> list[_Entry]:
     """Return every question once, with who was asked it; the same id with other words is another question."""
     entries: dict[tuple[str, ...], _Entry] = {}
-    for number, run in enumerate(runs):
+    for index, run in enumerate(runs):
         for evaluation in run.evaluations:
             masks = masks_by_result(evaluation.folder)
             benchmark = evaluation.benchmark.name if evaluation.benchmark else ""
             for result in evaluation.results:
                 question = (benchmark, result.sample_id, result.problem, result.truth)
                 entry = entries.setdefault(question, _Entry(benchmark or result.task))
-                entry.asked.append((number, run.name, evaluation, result))
+                entry.asked.append((index, run.name, evaluation, result))
                 truth = truth_picture(evaluation.folder, result.key)
                 answer = answer_picture(evaluation.folder, masks[result.key].key if result.key in masks else result.key)
                 if truth.exists():
                     entry.truth = truth
                 if answer.exists():
-                    entry.answers[number] = answer
+                    entry.answers[index] = answer
     return list(entries.values())
 
 
@@ -162,18 +162,20 @@ def _card(entry: _Entry) -> Card:
         truth=first.truth,
         picture=_data_address(entry.truth) if entry.truth else None,
         is_wide=entry.truth is not None and is_sheet(entry.truth),
-        said=tuple(_said(number, name, result, entry.answers.get(number)) for number, name, _, result in entry.asked),
+        answers=tuple(_answer(index, name, result, entry.answers.get(index)) for index, name, _, result in entry.asked),
     )
 
 
-def _said(number: int, name: str, result: Result, picture: Path | None) -> Said:
+def _answer(index: int, name: str, result: Result, picture: Path | None) -> ShownAnswer:
     try:
         thinking = parse_response(result.response).thinking
     except AnswerError:
         thinking = ""
     answer = answer_text(result.response)
     answer = result.response if answer is None else answer
-    return Said(number, name, result, outcome_of(result), thinking, answer, _data_address(picture) if picture else None)
+    return ShownAnswer(
+        index, name, result, outcome_of(result), thinking, answer, _data_address(picture) if picture else None
+    )
 
 
 def _data_address(path: Path) -> str:

@@ -58,7 +58,7 @@ def find_source(path: Path) -> Source:
 def export_model(path: Path, output: Path, *, results: Sequence[Path] = (), dtype: str | None = None) -> None:
     """Write an ordinary Hugging Face folder with the weights of a run, adapters merged, and a model card.
 
-    `dtype` is the kind of number of the weights, by default the run's own. `results` are folders of evaluations for the
+    `dtype` is that of the weights, by default the run's own. `results` are folders of evaluations for the
     card.
 
     Raises: CheckpointError, EngineError; ConfigError: something is at `output` already.
@@ -130,7 +130,7 @@ def _python_words(prompt_template: PromptTemplate) -> dict[str, Any]:
 
 
 def _changes(training: Training) -> list[tuple[str, str, str]]:
-    """Return the means over the first and over the last steps of what a journal tells of a whole run and of each
+    """Return the means over the first and over the last steps of what a journal records of a run and of each
     task.
     """
     curves = [(name, training.curve(name)) for name in ("loss", "kl", "entropy")]

@@ -129,7 +129,7 @@ def _published_row(benchmark: Benchmark, metric: Metric, ours: tuple[BenchmarkRo
     printed = [row for row in published() if (row.benchmark, row.metric) == (benchmark.name, metric.published)]
     third_party: dict[str, list[float]] = defaultdict(list)
     for row in printed:
-        if row.place.startswith("third party"):
+        if row.source.startswith("third party"):
             third_party[row.model].append(row.value)
     return PublishedRow(
         benchmark=benchmark,
@@ -170,8 +170,8 @@ def _template() -> Any:
     environment.globals["line_chart"] = line_chart
     environment.filters["number"] = _number
     environment.filters["p_value"] = _p_value
-    environment.filters["percent"] = lambda share: f"{100 * min(max(share, 0.0), 1.0):.1f}%"
-    environment.filters["points"] = lambda share: f"{100 * share:.1f}"
+    environment.filters["percent"] = lambda fraction: f"{100 * min(max(fraction, 0.0), 1.0):.1f}%"
+    environment.filters["points"] = lambda fraction: f"{100 * fraction:.1f}"
     environment.filters["signed"] = lambda value: f"{value:+.3f}".replace("-", "−")
     environment.filters["duration"] = in_words
     environment.filters["pretty_json"] = _pretty_json

@@ -1,4 +1,4 @@
-"""How a training run goes, for a terminal: its last rows, what is to be said of them, and a table."""
+"""How a training run goes, for a terminal: its last step records, messages about them, and a table."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 KEPT_ROWS = 200
 """Rows that a view looks back on."""
 WIDE = 100
-"""From so many columns on, the table says more of each task."""
+"""From so many columns on, the table shows more of each task."""
 MEASURED_STEPS = 10
-"""Steps after which it is said how long everything will take."""
+"""Steps after which the time of everything is estimated."""
 BARS = "▁▂▃▄▅▆▇█"
 Row = Mapping[str, Any]
 """A row of the journal; what an older one does not have is shown as a dash."""
@@ -31,13 +31,13 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("cut", "truncated_answers", ".0f"),
     ("dropped", "dropped_groups", ".0f"),
 )
-"""What the table says of each task: heading, field of the journal, form."""
+"""What the table shows of each task: heading, field of the journal, form."""
 WIDE_COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("|A|", "mean_abs_advantage", ".2f"),
     ("pull", "logp_gradient_share", ".0%"),
     ("entropy", "entropy", ".2f"),
 )
-"""What it says besides where there is room."""
+"""What it shows besides where the screen is wide."""
 
 
 class Progress:
@@ -48,11 +48,11 @@ class Progress:
         rows = list(rows)
         self.unread = sum(unread_samples(row) for row in rows)
         """Samples that could not be read and were replaced, in all steps."""
-        # Replaced as a whole, because another thread draws it.
+        # Replaced, not changed, because another thread draws it.
         self.rows: tuple[Row, ...] = tuple(rows)[-KEPT_ROWS:]
 
     def add(self, row: Row) -> list[str]:
-        """Take a row and return what is to be said of bad steps, of alarms that begin with it, and once of the time
+        """Take a row and return messages about bad steps, of alarms that begin with it, and once of the time
         that all will take.
         """
         earlier = [one for one in self.rows if one["step"] < row["step"]]
@@ -60,32 +60,32 @@ class Progress:
         self.unread = unread + unread_samples(row)
         before = {(alarm["name"], alarm["task"]) for alarm in earlier[-1].get("alarms", ())} if earlier else set()
         self.rows = (*earlier, row)[-KEPT_ROWS:]
-        said = []
+        messages = []
         if self.unread > unread and (not unread or self.unread.bit_length() > unread.bit_length()):
-            # Said of the first, and each time there are twice as many: all of them are in the journal.
+            # Reported for the first, and each time there are twice as many: all of them are in the journal.
             last = row["skipped_samples"][-1]
             many = (
                 f"{self.unread} sample{'s' * (self.unread > 1)} could not be read by step {row['step']} and were"
                 " replaced"
             )
-            said = [f"{many}; the last, {last['id']}: {last['reason']}"]
-        said += [f"step {row['step']} was not learned from: {bad['text']}" for bad in row.get("bad_steps", ())]
-        said += [
+            messages = [f"{many}; the last, {last['id']}: {last['reason']}"]
+        messages += [f"step {row['step']} was not learned from: {bad['text']}" for bad in row.get("bad_steps", ())]
+        messages += [
             f"alarm from step {row['step']} on: {_alarm(alarm)}"
             for alarm in row.get("alarms", ())
             if (alarm["name"], alarm["task"]) not in before
         ]
-        return said + ([self.forecast()] if self.steps_after and row["step"] == MEASURED_STEPS else [])
+        return messages + ([self.forecast()] if self.steps_after and row["step"] == MEASURED_STEPS else [])
 
     def forecast(self) -> str:
         """Return how long the run and all that follows it will take, from its first steps, of which the first is
         slower.
         """
         step_s = median(float(row.get("seconds", 0.0)) for row in self.rows[1:])
-        whole = in_words(step_s * (self.steps + self.steps_after))
+        total = in_words(step_s * (self.steps + self.steps_after))
         return (
-            f"all stages will take about {whole} on this machine, measured over {len(self.rows) - 1} steps; stopped,"
-            " they can go on"
+            f"all stages will take about {total} on this machine, measured over {len(self.rows) - 1} steps; stopped,"
+            " they can be resumed"
         )
 
     @property
@@ -115,23 +115,23 @@ class Progress:
         """How long the remaining steps will take, in words."""
         if self.is_done:
             return "done"
-        whole = (
+        total = (
             f", {in_words(self.seconds_a_step * (self.steps - self.step + self.steps_after))} of all stages"
             if self.steps_after
             else ""
         )
-        return f"{in_words(self.seconds_a_step * (self.steps - self.step))} left{whole}"
+        return f"{in_words(self.seconds_a_step * (self.steps - self.step))} left{total}"
 
     def line(self) -> str:
         """Return the last row in one line."""
         row = self.rows[-1]
-        said = [f"{self.name} step {self.step}/{self.steps}"]
+        parts = [f"{self.name} step {self.step}/{self.steps}"]
         for name in ("loss", "reward", "accuracy"):
             value = _value(row, name)
-            said += [f"{name} {value:.3f}"] if value is not None else []
-        said += [f"alarms {len(row['alarms'])}"] if row.get("alarms") else []
-        said += [f"unread {self.unread}"] if self.unread else []
-        return "  ".join([*said, f"{self.seconds_a_step:.1f} s a step", self.left])
+            parts += [f"{name} {value:.3f}"] if value is not None else []
+        parts += [f"alarms {len(row['alarms'])}"] if row.get("alarms") else []
+        parts += [f"unread {self.unread}"] if self.unread else []
+        return "  ".join([*parts, f"{self.seconds_a_step:.1f} s a step", self.left])
 
 
 def unread_samples(row: Row) -> int:
@@ -165,7 +165,7 @@ def sparkline(values: Sequence[float], width: int) -> str:
     if not values:
         return ""
     count = min(width, len(values))
-    edges = [round(place * len(values) / count) for place in range(count + 1)]
+    edges = [round(index * len(values) / count) for index in range(count + 1)]
     means = [sum(values[first:last]) / (last - first) for first, last in pairwise(edges)]
     low, high = min(means), max(means)
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
@@ -221,7 +221,7 @@ def _head(progress: Progress, width: int) -> "Table":
 
 
 def _flow(pieces: Sequence["Text"], width: int) -> "Text":
-    """Return pieces one after the other, each of them whole in its line where it fits."""
+    """Return pieces one after the other, each of them unbroken where it fits."""
     from rich.text import Text
 
     text, used = Text(), 0
@@ -288,10 +288,10 @@ def _tasks(progress: Progress, width: int) -> "Table":
 def _phases(row: Row, width: int) -> "Text":
     from rich.text import Text
 
-    said = []
+    parts = []
     for phase, seconds in row.get("seconds_by_phase", {}).items():
         tokens = row.get("tokens_by_phase", {}).get(phase)
-        said.append(f"{phase} {seconds:.2f} s{f' {tokens:,} tokens' if tokens else ''}")
+        parts.append(f"{phase} {seconds:.2f} s{f' {tokens:,} tokens' if tokens else ''}")
     shared = sum(row.get("shared_prompt_tokens", {}).values())
-    said += [f"shared {shared:,} prompt tokens"] if shared else []
-    return _flow([Text(each, style="dim") for each in said], width)
+    parts += [f"shared {shared:,} prompt tokens"] if shared else []
+    return _flow([Text(each, style="dim") for each in parts], width)

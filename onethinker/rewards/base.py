@@ -1,7 +1,7 @@
 """What every grader of free text outside this process is: asked in the background, closed, and failing closed.
 
 It sees the question, the reference and the answers, never the media; a group of answers has a score for each, or an
-EngineError that says why there is none.
+EngineError that names why there is none.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class AnswerGrader(Protocol):
 
     @property
     def name(self) -> str:
-        """What is said of scores in grades and errors."""
+        """How scores are named in grades and errors."""
 
     def submit(self, question: str, truth: str, answers: Sequence[str]) -> Future[list[float]]:
         """Return what will hold a score of 0 to 1 for each answer to a question, in order, or the EngineError why there
@@ -32,7 +32,7 @@ class AnswerGrader(Protocol):
         """Do nothing where it can be used. Raises: EngineError."""
 
     def close(self) -> None:
-        """Give up what is under way."""
+        """Drop the requests in flight."""
 
 
 class Served:

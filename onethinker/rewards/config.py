@@ -11,7 +11,7 @@ GRADERS = "onethinker.graders"
 
 
 class JudgeSettings(Settings):
-    """A served chat model that says how right answers in free text are, and how patiently it is asked."""
+    """A served chat model that grades how right answers in free text are, and how patiently it is asked."""
 
     address: str
     """Where it answers: "http://host:8000/v1" for a judge, "http://host:8000" for polar."""
@@ -20,7 +20,7 @@ class JudgeSettings(Settings):
     key_variable: str = "ONETHINKER_REWARD_KEY"
     """The environment variable that holds the server's key, if it wants one; the key itself stands in no file."""
     max_concurrent: int = Field(32, ge=1)
-    """Requests that a training process has under way at once."""
+    """Requests that a training process has in flight."""
     max_tries: int = Field(5, ge=1)
     """How often a request is made before its group is dropped: after no answer, status 408, 425, 429 or 5xx, or an
     unusable score.
@@ -34,7 +34,7 @@ class JudgeSettings(Settings):
 
 
 class RewardModelSettings(JudgeSettings):
-    """What says how right answers in free text are while a model is trained."""
+    """What grades how right answers in free text are while a model is trained."""
 
     kind: str
     """judge: any chat model behind an OpenAI-compatible address, asked by us for a score of 0 to 1 for each answer.

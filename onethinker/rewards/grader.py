@@ -36,7 +36,7 @@ class Ungraded:
 
 
 class WorkerError(Exception):
-    """An answer got no grade from the workers; the text says why."""
+    """An answer got no grade from the workers; the text names the reason."""
 
 
 def open_answer_grader(settings: RewardModelSettings) -> AnswerGrader:
@@ -77,7 +77,7 @@ class Grader:
         self.close()
 
     def close(self) -> None:
-        """End the workers and give up what is under way."""
+        """End the workers and drop the answers in flight."""
         if self._model is not None:
             self._model.close()
         if self._workers is not None:
@@ -128,7 +128,7 @@ class Grader:
 
 @dataclass(frozen=True)
 class Grading:
-    """A group whose grades are under way; `judged` are the places of the answers that the reward model was sent."""
+    """A group whose grades are in flight; `judged` are the indices of the answers that the reward model was sent."""
 
     task: Task[Any]
     reward_scheme: RewardScheme
@@ -151,9 +151,9 @@ class Grading:
                 scores = self.scores.result()
             except EngineError as error:
                 return Ungraded("reward_failed", str(error))
-            for place, score in zip(self.judged, scores, strict=True):
-                grades[place] = judged_grade(
-                    grades[place], score, task=self.task, reward_scheme=self.reward_scheme, by=self.model
+            for index, score in zip(self.judged, scores, strict=True):
+                grades[index] = judged_grade(
+                    grades[index], score, task=self.task, reward_scheme=self.reward_scheme, by=self.model
                 )
         return tuple(grades)
 

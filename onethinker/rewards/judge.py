@@ -67,7 +67,7 @@ class Judge(Served):
 
     @property
     def name(self) -> str:
-        """What is said of scores in grades."""
+        """How scores are named in grades."""
         return f"judge {self.settings.model}"
 
     def describe(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class Polar(Served):
 
     @property
     def name(self) -> str:
-        """What is said of scores in grades and errors."""
+        """How scores are named in grades and errors."""
         return f"polar {self.settings.model}"
 
     def submit(self, question: str, truth: str, answers: Sequence[str]) -> Future[list[float]]:
@@ -71,8 +71,8 @@ def read_rewards(reply: dict[str, Any], count: int) -> list[float]:
     Raises: RubbishError: a score is missing, or is no finite number.
     """
     try:
-        items = {int(item.get("index", place)): item["data"] for place, item in enumerate(reply["data"])}
-        scores = [_last(items[place]) for place in range(count)]
+        items = {int(item.get("index", position)): item["data"] for position, item in enumerate(reply["data"])}
+        scores = [_last(items[index]) for index in range(count)]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise RubbishError(f"expected {count} scores, got {show(str(reply))}") from error
     if len(items) != count or not all(abs(score) < LARGEST_SCORE for score in scores):

@@ -135,7 +135,7 @@ def test_how_long_everything_will_take_is_said_once_after_the_first_steps_and_ke
         line for step in range(1, 13) for line in progress.add({**an_sft_row(step), "seconds": seconds.get(step, 2.0)})
     ]
     assert said == [
-        "all stages will take about 10 min 0 s on this machine, measured over 9 steps; stopped, they can go on"
+        "all stages will take about 10 min 0 s on this machine, measured over 9 steps; stopped, they can be resumed"
     ]
     later = Progress("SFT", 200, [{**an_sft_row(150), "seconds": 2.0, "seconds_by_phase": {}}], steps_after=100)
     assert later.left == "1 min 40 s left, 5 min 0 s of all stages"

@@ -54,7 +54,7 @@ def test_the_31_benchmarks_of_the_paper_have_a_row_each_and_refcoco_one_a_split(
 def test_38_rows_have_a_published_number_and_two_of_them_only_from_others():
     def has_number(benchmark: Benchmark, *, third_party: bool) -> bool:
         return any(
-            row.benchmark == benchmark.name and row.place.startswith("third party") == third_party
+            row.benchmark == benchmark.name and row.source.startswith("third party") == third_party
             for row in published()
         )
 
@@ -83,10 +83,10 @@ def test_published_values_are_whole():
     rows = published()
     assert len(rows) == 336
     assert sum(not row.certain for row in rows) == 27
-    assert sum(row.place.startswith("third party") for row in rows) == 12
+    assert sum(row.source.startswith("third party") for row in rows) == 12
     assert all(0 < row.value < 100 for row in rows)
     named = [
-        (row.benchmark, row.metric, row.model, row.place) for row in rows if not row.place.startswith("third party")
+        (row.benchmark, row.metric, row.model, row.source) for row in rows if not row.source.startswith("third party")
     ]
     assert len(set(named)) == len(named)
 
@@ -109,7 +109,7 @@ def test_the_means_that_the_paper_prints_follow_from_the_rows():
         ]
         return sum(values) / len(values)
 
-    printed = {(row.benchmark, row.model): row.value for row in published() if row.place == "table 9"}
+    printed = {(row.benchmark, row.model): row.value for row in published() if row.source == "table 9"}
     for name, metrics in {
         "avg QA": {"image QA": ("accuracy",), "video QA": ("accuracy",)},
         "avg temporal grounding": {"temporal grounding": ("tIoU",)},

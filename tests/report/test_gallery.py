@@ -148,7 +148,7 @@ def test_masks_are_drawn_once_they_are_there(tmp_path):
     ]
     assert [bool(red > 90 and blue < 40) for red, _, blue in corners] == [False, False, True]
     [card] = make_gallery(runs_of(tmp_path), max_bytes=10**6).cards
-    assert card.said[0].picture == browsing._data_address(answer_picture(tmp_path, "masks"))
+    assert card.answers[0].picture == browsing._data_address(answer_picture(tmp_path, "masks"))
 
 
 def test_outcomes_are_told_apart():

@@ -19,7 +19,7 @@ class Published:
     metric: str
     model: str
     value: float
-    place: str
+    source: str
     certain: bool
 
 
@@ -51,4 +51,4 @@ def published_values(benchmark: Benchmark, metric: Metric, *, third_party: bool 
     48.8
     """
     rows = [row for row in published() if row.benchmark == benchmark.name and row.metric == metric.published]
-    return {row.model: row.value for row in rows if row.place.startswith("third party") == third_party}
+    return {row.model: row.value for row in rows if row.source.startswith("third party") == third_party}
