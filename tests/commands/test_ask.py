@@ -1,6 +1,4 @@
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
@@ -16,45 +14,6 @@ def photo(tmp_path):
     path = tmp_path / "photo.png"
     Image.fromarray(np.full((96, 128, 3), 90, np.uint8)).save(path)
     return path
-
-
-@pytest.fixture
-def serve():
-    """Start a real server on this machine that says the same to every question, and keeps what it was asked."""
-    servers = []
-
-    def start(text: str) -> tuple[str, list[dict]]:
-        asked: list[dict] = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                self.reply({"data": [{"id": "said-model"}]})
-
-            def do_POST(self):
-                asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                message = {"role": "assistant", "content": text}
-                usage = {"prompt_tokens": 40, "completion_tokens": 9}
-                self.reply({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage})
-
-            def reply(self, body):
-                content = json.dumps(body).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_):
-                pass
-
-        server = HTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}/v1", asked
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 def run(*arguments) -> int:

@@ -1,8 +1,4 @@
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +10,7 @@ from onethinker.core.sample import Sample
 from onethinker.data.formats.records import write_records
 from onethinker.data.formats.released import write_samples
 from onethinker.media.writing import write_video
+from tests.commands.chat_server import serving
 
 
 def run(*arguments) -> int:
@@ -276,7 +273,7 @@ def test_media_of_another_kind_than_the_question_are_not_asked_about(tmp_path, c
         )
     ]
     write_records(tmp_path / "samples.jsonl", records)
-    with serving() as address:
+    with serving("<think>x</think><answer>x</answer>") as (address, _):
         engine = ("--model", "tiny") if model == "tiny" else ("--model", address)
         more = ("--max-new-tokens", 2, "--output", tmp_path / "run")
         assert run("evaluate", *engine, "--data", tmp_path / "samples.jsonl", *more) == 1
@@ -285,39 +282,6 @@ def test_media_of_another_kind_than_the_question_are_not_asked_about(tmp_path, c
     assert "a.jpg as video: a.jpg is a picture, but the question is about a video" in said
     assert "clip.mp4 as image: clip.mp4 is a video (or an animation), but the question is about a picture" in said
     assert "moves.gif as image: moves.gif is a video" in said
-
-
-@contextmanager
-def serving() -> Iterator[str]:
-    """A server that says x to everything."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.reply({"data": [{"id": "said"}]})
-
-        def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
-            message = {"role": "assistant", "content": "<think>x</think><answer>x</answer>"}
-            usage = {"prompt_tokens": 1, "completion_tokens": 1}
-            self.reply({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage})
-
-        def reply(self, body):
-            content = json.dumps(body).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def test_ids_that_repeat_and_truths_that_are_none_are_found_before_the_model_is_loaded(tmp_path, capsys):

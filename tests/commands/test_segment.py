@@ -1,8 +1,6 @@
 """`onethinker segment`: masks on stdout, in files and in drawings, and clear words where there are none."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -49,43 +47,6 @@ def photo(tmp_path) -> Path:
     return tmp_path / "photo.png"
 
 
-@pytest.fixture
-def serve():
-    """Start a real server on this machine that says the same to every question."""
-    servers = []
-
-    def start(text: str) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                self.reply({"data": [{"id": "said-model"}]})
-
-            def do_POST(self):
-                self.rfile.read(int(self.headers["Content-Length"]))
-                message = {"role": "assistant", "content": text}
-                usage = {"prompt_tokens": 40, "completion_tokens": 9}
-                self.reply({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage})
-
-            def reply(self, body):
-                content = json.dumps(body).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_):
-                pass
-
-        server = HTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}/v1"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
 def run(*arguments) -> int:
     with pytest.raises(SystemExit) as left:
         main([str(argument) for argument in arguments])
@@ -94,7 +55,7 @@ def run(*arguments) -> int:
 
 def test_a_models_answer_becomes_masks_of_every_frame_at_the_size_of_the_source(clip, serve, capsys):
     assert (
-        run("segment", clip, "the red one", "--model", serve(ANSWER), "--draw", clip.with_name("out.mp4"), "--json")
+        run("segment", clip, "the red one", "--model", serve(ANSWER)[0], "--draw", clip.with_name("out.mp4"), "--json")
         == 0
     )
     said = json.loads(capsys.readouterr().out)
@@ -217,7 +178,7 @@ def test_an_answer_that_is_none_leaves_with_1_and_writes_nothing(clip, serve, ca
             clip,
             "the red one",
             "--model",
-            serve("I see no red one."),
+            serve("I see no red one.")[0],
             "--draw",
             targets[0],
             "--masks",
