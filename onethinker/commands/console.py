@@ -39,7 +39,7 @@ class StderrListener:
 
     progress = staticmethod(progress_bar)
 
-    def say(self, text: str) -> None:
+    def note(self, text: str) -> None:
         """Print a note."""
         print(text, file=sys.stderr)
 

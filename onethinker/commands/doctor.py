@@ -16,6 +16,8 @@ from onethinker.storage.strict_json import to_json
 if TYPE_CHECKING:
     import torch
 
+    from onethinker.training.session import TrainingSession
+
 MEASURED_STEPS = 3
 """Steps of training from which the time of all of them is estimated."""
 
@@ -97,9 +99,7 @@ def check_device() -> str:
 
 
 def describe_processor() -> str:
-    """Return the processor's name, its cores, the instructions that torch uses, and its measured rates of multiplying,
-    of one core.
-    """
+    """Return the processor's name, its cores, the instructions that torch uses, and one core's measured GFLOP/s."""
     import torch
 
     info = Path("/proc/cpuinfo")
@@ -121,9 +121,7 @@ def count_cores() -> int:
 
 
 def multiplying_rate(dtype: "torch.dtype") -> float:
-    """Return how many thousand million operations one core does in a second while it multiplies matrices of a side of
-    512.
-    """
+    """Return the GFLOP/s that one core reaches while it multiplies matrices of 512 by 512."""
     import torch
 
     threads, side = torch.get_num_threads(), 512
@@ -142,27 +140,24 @@ def multiplying_rate(dtype: "torch.dtype") -> float:
 
 def check_quickstart() -> str:
     """Return about how long `onethinker quickstart` takes here without a GPU, from a few steps of its first lesson."""
-    from onethinker.commands.quickstart import REFERENCE_S, SHORTEST_PROCESSES
+    from onethinker.commands.quickstart import CPU_PROCESSES, REFERENCE_S
     from onethinker.core.durations import in_words
 
-    step_s = measure_step(SHORTEST_PROCESSES) * max(1.0, SHORTEST_PROCESSES / count_cores())
+    step_s = measure_step(CPU_PROCESSES) * max(1.0, CPU_PROCESSES / count_cores())
     steps, reference_s = REFERENCE_S["sight"]
-    whole_s = step_s * steps * sum(seconds for _, seconds in REFERENCE_S.values()) / reference_s
+    total_s = step_s * steps * sum(seconds for _, seconds in REFERENCE_S.values()) / reference_s
     return (
-        f"about {in_words(whole_s)} without a GPU; {step_s:.2f} s a step of its first lesson, measured over"
+        f"about {in_words(total_s)} without a GPU; {step_s:.2f} s a step of its first lesson, measured over"
         f" {MEASURED_STEPS}"
     )
 
 
 def measure_step(processes: int) -> float:
-    """Return the seconds that one of so many processes, of one thread, takes for a step of the quickstart's first
-    lesson.
-    """
+    """Return the seconds of a step of the quickstart's first lesson in one of `processes`, with one thread."""
     import torch
 
     from onethinker.training.config import SftRecipe
     from onethinker.training.opening import open_session
-    from onethinker.training.packing.prefix_group import PrefixGroup
 
     recipe, threads = SftRecipe.load("tiny_sight"), torch.get_num_threads()
     batch_size = recipe.batch_size // processes
@@ -170,33 +165,48 @@ def measure_step(processes: int) -> float:
     try:
         with tempfile.TemporaryDirectory() as folder:
             session = open_session(recipe, Path(folder) / "run", batch=batch_size)
-            data, optimizer = session.data, session.backend.optimizer
-            whole_s, optimizer_s = [], []
-            for step in range(MEASURED_STEPS + 1):
-                started = time.perf_counter()
-                read = [data.read(step * batch_size + index) for index in range(batch_size)]
-                prompts = data.prompts([request for _, request in read])
-                prefix_groups = [
-                    PrefixGroup(prompt, (data.answer_ids(sample.response or ""),))
-                    for prompt, (sample, _) in zip(prompts, read, strict=True)
-                ]
-                optimizer_step = session.optimization.begin(prefix_groups, step)
-                for scored in optimizer_step.rows():
-                    optimizer_step.backward(scored, -scored.logps_S.mean())
-                optimizer_step.finish()
-                whole_s.append(time.perf_counter() - started)
-                for group in optimizer.param_groups:
-                    for parameter in group["params"]:
-                        parameter.grad = torch.ones_like(parameter)
-                started = time.perf_counter()
-                optimizer.step()
-                optimizer_s.append(time.perf_counter() - started)
-                optimizer.zero_grad()
+            steps = range(MEASURED_STEPS + 1)
+            timed = [
+                (time_step(session, step, batch_size), time_optimizer(session.backend.optimizer)) for step in steps
+            ]
     finally:
         torch.set_num_threads(threads)
-    # Processes share the optimizer's work; the first step also pays for what is made once, and others for what runs
-    # beside.
-    return min(whole_s[1:]) - min(optimizer_s[1:]) * (1 - 1 / processes)
+    # The first step also builds what later ones reuse. The smallest time is the one that other programs delayed least.
+    total_s = min(seconds for seconds, _ in timed[1:])
+    optimizer_s = min(seconds for _, seconds in timed[1:])
+    return total_s - optimizer_s * (1 - 1 / processes)  # the processes share the optimizer's work
+
+
+def time_step(session: "TrainingSession", step: int, batch_size: int) -> float:
+    """Return the seconds that one step of SFT takes, from reading its samples on."""
+    from onethinker.training.packing.prefix_group import PrefixGroup
+
+    started, data = time.perf_counter(), session.data
+    read = [data.read(step * batch_size + index) for index in range(batch_size)]
+    prompts = data.prompts([request for _, request in read])
+    prefix_groups = [
+        PrefixGroup(prompt, (data.answer_ids(sample.response or ""),))
+        for prompt, (sample, _) in zip(prompts, read, strict=True)
+    ]
+    optimizer_step = session.optimization.begin(prefix_groups, step)
+    for scored in optimizer_step.rows():
+        optimizer_step.backward(scored, -scored.logps_S.mean())
+    optimizer_step.finish()
+    return time.perf_counter() - started
+
+
+def time_optimizer(optimizer: "torch.optim.Optimizer") -> float:
+    """Return the seconds that the optimizer alone takes for a step, with gradients of 1."""
+    import torch
+
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.ones_like(parameter)
+    started = time.perf_counter()
+    optimizer.step()
+    seconds = time.perf_counter() - started
+    optimizer.zero_grad()
+    return seconds
 
 
 def check_decoder() -> str:

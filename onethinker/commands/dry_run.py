@@ -9,13 +9,14 @@ from onethinker.core.errors import DataError, EngineError
 
 if TYPE_CHECKING:
     from onethinker.data.mixture import Mixture
+    from onethinker.data.validate import Checked
     from onethinker.media.budget import MediaBudget
     from onethinker.training.config import Recipe
     from onethinker.training.inputs import Inputs
-    from onethinker.training.lengths import Length
+    from onethinker.training.lengths import Length, Lengths
 
-LOOKED_AT = 24
-"""Scenes whose length is measured."""
+MEASURED_SCENES = 24
+"""Synthetic scenes whose length is measured."""
 
 
 def print_plan(recipe: "Recipe", *, processes: int, config: Path | None, accelerate_config: str | None) -> None:
@@ -31,20 +32,20 @@ def print_plan(recipe: "Recipe", *, processes: int, config: Path | None, acceler
 
     dealing = None if accelerate_config is None else read_dealing(find_accelerate_config(accelerate_config))
     budget = recipe.budget or budget_of(recipe.model)
-    model, found = _outline(recipe, config)
+    model, note = _load_meta_model(recipe, config)
     # A plan that cannot work is refused before the data are checked, which may take minutes.
     plan_batch(recipe, budget, processes)
     data, longest = _data(recipe, budget)
     plan = make_plan(recipe, processes=processes, model=model, budget=budget, dealing=dealing, longest=longest)
-    print(f"model        {recipe.model}{found}")
+    print(f"model        {recipe.model}{note}")
     for line in plan.lines():
         print(line)
     for line in data:
         print(line)
 
 
-def _outline(recipe: "Recipe", config: Path | None) -> tuple[Any, str]:
-    """Return the network without weights, or None and why it could not be had."""
+def _load_meta_model(recipe: "Recipe", config: Path | None) -> tuple[Any, str]:
+    """Return the network without weights, None where its config cannot be had; and a note for the plan."""
     from onethinker.inference.loading import load_meta_model
 
     try:
@@ -62,14 +63,13 @@ def _outline(recipe: "Recipe", config: Path | None) -> tuple[Any, str]:
 
 
 def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[list[str], Length | None]":
-    """Return what the recipe's data are, every record and the header of every medium looked at, and the most tokens
-    that they take.
+    """Return the lines about the recipe's data, after every record and the header of every medium was read; and the
+    most tokens that a record takes, None where they are unknown.
     """
     from onethinker.commands.console import progress_bar
     from onethinker.families.registry import fit_budget
     from onethinker.inference.loading import load_processor
-    from onethinker.training.inputs import Inputs, check_data, choose_inputs, measure, open_mixture, unused_weights
-    from onethinker.training.lengths import Length
+    from onethinker.training.inputs import Inputs, check_data, choose_inputs, measure, open_mixture
 
     with progress_bar("checking media") as on_progress:
         checked = check_data(recipe, on_progress)
@@ -77,41 +77,34 @@ def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[list[str], Length |
         processor, prompt_template = load_processor(recipe.model)
     except EngineError as error:
         inputs = Inputs(checked.invalid, tuple(checked.lines()))
-        reported = [f"longest      unknown, because the model's tokenizer could not be had: {error}"]
-        return [
-            *_kinds(checked.count, inputs, data := open_mixture(recipe, inputs)),
-            *reported,
-            *_notices(inputs, unused_weights(data)),
-        ], None
-    budget = fit_budget(budget, processor)
+        longest = f"unknown, because the model's tokenizer could not be had: {error}"
+        return _file_lines(checked.count, inputs, open_mixture(recipe, inputs), longest), None
+    how = {"processor": processor, "prompt_template": prompt_template, "budget": fit_budget(budget, processor)}
     if not recipe.data.files:
-        return (
-            _scenes(
-                recipe,
-                open_mixture(recipe, Inputs()),
-                processor=processor,
-                prompt_template=prompt_template,
-                budget=budget,
-            ),
-            None,
-        )
-    lengths = measure(recipe, checked, processor=processor, prompt_template=prompt_template, budget=budget)
+        return _scene_lines(recipe, open_mixture(recipe, Inputs()), **how), None
+    lengths = measure(recipe, checked, **how)
     inputs = choose_inputs(recipe, checked, lengths)
-    data = open_mixture(recipe, inputs)
+    longest, most = _longest(checked, inputs, lengths)
+    return _file_lines(checked.count, inputs, open_mixture(recipe, inputs), longest), most
+
+
+def _longest(checked: "Checked", inputs: "Inputs", lengths: "Lengths") -> "tuple[str, Length]":
+    """Return the longest record that is used, in words, and the most tokens of any prompt, medium and answer."""
+    from onethinker.training.lengths import Length
+
     left_out = {n for n, record in enumerate(checked.records) if record.row in inputs.rows.get(record.file, ())}
     index, longest = lengths.longest(lambda length: length.total, without=left_out)
     record = checked.records[index]
     prompt = lengths.longest(lambda length: length.prompt, without=left_out)[1].prompt
     visual = lengths.longest(lambda length: length.visual, without=left_out)[1].visual
     answer = lengths.longest(lambda length: length.answer, without=left_out)[1].answer
-    reported = [f"longest      {in_words(longest)}: {record.file}, row {record.row}"]
-    return [*_kinds(checked.count, inputs, data), *reported, *_notices(inputs, unused_weights(data))], Length(
-        prompt, visual, answer
-    )
+    return f"{in_words(longest)}: {record.file}, row {record.row}", Length(prompt, visual, answer)
 
 
-def _kinds(count: int, inputs: "Inputs", data: "Mixture") -> list[str]:
-    """Return how many records there are of which task, and that all can be used, if they can."""
+def _file_lines(count: int, inputs: "Inputs", data: "Mixture", longest: str) -> list[str]:
+    """Return how many records of the files there are, of which tasks, how long, and what is left out of them."""
+    from onethinker.training.inputs import unused_weights
+
     usable = (
         "all of them usable"
         if not inputs.lines
@@ -121,21 +114,17 @@ def _kinds(count: int, inputs: "Inputs", data: "Mixture") -> list[str]:
     return [
         f"data         {count:,} records, {usable}",
         *(f"  {kind:<32} {num_records:>9,}" for kind, num_records in sorted(pools.items())),
+        f"longest      {longest}",
+        *(f"notice       {line}" for line in (*inputs.lines, *unused_weights(data))),
     ]
 
 
-def _notices(inputs: "Inputs", others: list[str]) -> list[str]:
-    return [f"notice       {line}" for line in (*inputs.lines, *others)]
-
-
-def _scenes(recipe: "Recipe", data: "Mixture", **how: Any) -> list[str]:
-    """Return what is known of scenes without end: how long the longest of the first ones is. Raises: DataError: it fits
-    into no row.
-    """
+def _scene_lines(recipe: "Recipe", data: "Mixture", **how: Any) -> list[str]:
+    """Return how long the longest of the first synthetic scenes is. Raises: DataError: it fits into no row."""
     from onethinker.training.inputs import new_tokens, too_long_text
     from onethinker.training.lengths import Lengths
 
-    lengths = Lengths([data.sample(n) for n in range(LOOKED_AT)], {}, max_new_tokens=new_tokens(recipe), **how)
+    lengths = Lengths([data.sample(n) for n in range(MEASURED_SCENES)], {}, max_new_tokens=new_tokens(recipe), **how)
     index, longest = lengths.longest(lambda length: length.total)
     if longest.total > recipe.max_row_tokens:
         raise DataError(
@@ -143,7 +132,7 @@ def _scenes(recipe: "Recipe", data: "Mixture", **how: Any) -> list[str]:
         )
     return [
         "data         synthetic scenes, without end",
-        f"longest      {in_words(longest)}: of the first {LOOKED_AT} scenes",
+        f"longest      {in_words(longest)}: of the first {MEASURED_SCENES} scenes",
     ]
 
 

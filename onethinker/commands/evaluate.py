@@ -9,8 +9,8 @@ from onethinker.core.errors import EngineError
 from onethinker.evaluation.config import EvaluationConfig
 from onethinker.storage.folders import REPORT_FILE
 
-MOST_NAMED = 10
-"""Samples without a grade that an error names."""
+MAX_NAMED = 10
+"""Samples without a grade that an error names at most."""
 
 
 def defaults_in(arguments: Sequence[str]) -> dict[str, EvaluationConfig]:
@@ -52,11 +52,11 @@ def evaluate(
     if options.draws and options.output is not None:
         page = options.output / REPORT_FILE
         write_report(page, load_runs([own.part.folder for own in done]))
-        listener.say(f"wrote {page}: open it in a browser")
+        listener.note(f"wrote {page}: open it in a browser")
     if options.stage != "answer":
-        print_results(done, as_json=json, say=listener.say)
+        print_results(done, as_json=json, note=listener.note)
     failed = [failure for own in done for failure in own.failed]
     if failed:
         count = sum(len(own.part.samples) for own in done)
-        named = "\n".join(f"  {name}: {error}" for name, error in failed[:MOST_NAMED])
+        named = "\n".join(f"  {name}: {error}" for name, error in failed[:MAX_NAMED])
         raise EngineError(f"{len(failed)} of {count} samples have no grade; run again to retry:\n{named}")

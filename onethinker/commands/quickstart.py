@@ -1,4 +1,4 @@
-"""`onethinker quickstart`: the whole road on this machine, from nothing to a trained, evaluated and asked model."""
+"""`onethinker quickstart`: the complete run on this machine, from nothing to a trained, evaluated and asked model."""
 
 import json
 import resource
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 SUMMARY_FILE = "quickstart.json"
-SHORTEST_PROCESSES = 2
+CPU_PROCESSES = 2
 """Training processes where there is no GPU."""
 REFERENCE_S: dict[str, tuple[int, float]] = {
     "sight": (1900, 517.0),
@@ -33,12 +33,12 @@ REFERENCE_S: dict[str, tuple[int, float]] = {
     "evaluate rl": (480, 20.0),
     "ask": (480, 2.0),
 }
-"""Steps, or questions, and seconds of each stage in docs/results/quickstart.md: how long one is beside the other is
-taken from there, how long they are here from the first steps."""
+"""Steps, or questions, and seconds of each stage in docs/results/quickstart.md. The stages' lengths relative to each
+other are taken from there; the first steps on this machine give the scale."""
 MAX_NEW_TOKENS = 160
-"""Longest answer, in tokens: the tiny model has none that is longer."""
-MOST_TRIES = 3
-"""Questions of a task that are asked until one has an answer that can be drawn."""
+"""Longest answer, in tokens: the tiny model gives none that is longer."""
+MAX_TRIES = 3
+"""So many questions of a task are asked at most until one has an answer that can be drawn."""
 
 
 @dataclass(frozen=True)
@@ -70,51 +70,39 @@ def quickstart(
         num_samples: Held-out questions that the model is evaluated on.
     """
     costs = _check(set_sft, set_rl, processes=processes, num_samples=num_samples)
-    records, timed = output / "data" / "samples.jsonl", _Stages.open(output, costs)
+    records, stages = output / "data" / "samples.jsonl", _Stages.open(output, costs)
     # Mistakes that show without torch are reported; from here on it is imported.
     import torch
     from transformers.utils.logging import disable_progress_bar
 
-    from onethinker.commands.options import TrainingOptions
-    from onethinker.commands.training import check_processes, launch
-    from onethinker.evaluation.runs import load_runs
-    from onethinker.report.page import write_report
+    from onethinker.commands.training import check_processes
 
     disable_progress_bar()
-    processes = processes if processes is not None else torch.cuda.device_count() or SHORTEST_PROCESSES
+    processes = processes if processes is not None else torch.cuda.device_count() or CPU_PROCESSES
     check_processes(processes)
 
-    def train(stage: "Stage", name: str, recipe: str, overrides: tuple[str, ...]) -> None:
-        options = TrainingOptions(recipe=recipe, output=output / name, set=overrides, processes=processes)
-        timed(name, lambda: launch(stage, options, steps_after=timed.steps_after(name)))
-
     sight_model, sft_model, rl_model = (output / stage / "model" for stage in ("sight", "sft", "rl"))
-    timed("data", lambda: _write_data(records, num_samples))
-    train("sft", "sight", "tiny_sight", set_sft)
-    train("sft", "sft", "tiny_sft", (f"model={to_json(str(sight_model))}", *set_sft))
-    timed("evaluate sft", lambda: _evaluate(sft_model, records, output / "after-sft"))
-    train("rl", "rl", "tiny_rl", (f"model={to_json(str(sft_model))}", *set_rl))
-    scores = timed("evaluate rl", lambda: _evaluate(rl_model, records, output / "after-rl"))
+    sft_settings = f"model={to_json(str(sight_model))}", *set_sft
+    rl_settings = f"model={to_json(str(sft_model))}", *set_rl
+    stages.run("data", lambda: _write_data(records, num_samples))
+    stages.train("sight", "sft", "tiny_sight", set_sft, processes)
+    stages.train("sft", "sft", "tiny_sft", sft_settings, processes)
+    stages.run("evaluate sft", lambda: _evaluate(sft_model, records, output / "after-sft"))
+    stages.train("rl", "rl", "tiny_rl", rl_settings, processes)
+    scores = stages.run("evaluate rl", lambda: _evaluate(rl_model, records, output / "after-rl"))
     with writing(output / "model"):
         shutil.copytree(rl_model, output / "model", dirs_exist_ok=True)
-    timed("ask", lambda: _ask_everything(output / "model", records, output / "pictures"))
-    report = output / REPORT_FILE
-    timed(
-        "report",
-        lambda: write_report(
-            report,
-            load_runs([output / name for name in ("after-sft", "after-rl", "sight", "sft", "rl")]),
-            title="OneThinker quickstart",
-        ),
-    )
-    _say_where(output, records, scores, timed.seconds)
+    stages.run("ask", lambda: _ask_everything(output / "model", records, output / "pictures"))
+    stages.run("report", lambda: _write_report(output))
+    _print_where(output, records, scores, stages.seconds)
 
 
 def _check(
     set_sft: tuple[str, ...], set_rl: tuple[str, ...], *, processes: int | None, num_samples: int
 ) -> dict[str, Cost]:
-    """Return what the stages cost where the reference was measured; raise ConfigError or DataError for what would fail
-    later.
+    """Return what the stages cost where the reference was measured.
+
+    Raises: ConfigError, DataError: settings with which a later stage would fail.
     """
     from onethinker.commands.training import check_count
     from onethinker.training.config import RlRecipe, SftRecipe
@@ -150,7 +138,7 @@ class _Stages:
 
     @classmethod
     def open(cls, output: Path, costs: dict[str, Cost]) -> "_Stages":
-        """Make the folder, or take up what an earlier start has left there. Raises: ConfigError."""
+        """Make the folder, or read the times of an earlier start there. Raises: ConfigError."""
         summary = output / SUMMARY_FILE
         try:
             output.mkdir(parents=True, exist_ok=True)
@@ -159,7 +147,16 @@ class _Stages:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{output}: expected a folder for the quickstart: {error}") from error
 
-    def __call__(self, name: str, work: Callable[[], T]) -> T:
+    def train(self, name: str, stage: "Stage", recipe: str, settings: tuple[str, ...], processes: int) -> None:
+        """Train a recipe with `settings` in place of its own, into the folder `name` beside the summary."""
+        from onethinker.commands.options import TrainingOptions
+        from onethinker.commands.training import launch
+
+        output = self.summary.parent / name
+        options = TrainingOptions(recipe=recipe, output=output, set=settings, processes=processes)
+        self.run(name, lambda: launch(stage, options, steps_after=self.steps_after(name)))
+
+    def run(self, name: str, work: Callable[[], T]) -> T:
         """Return what the work returns; its time and the highest memory so far are on disk when this returns."""
         from onethinker.core.durations import in_words
 
@@ -170,11 +167,11 @@ class _Stages:
         began = time.perf_counter()
         result = work()
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
-        for who, number in (
+        for who, which in (
             ("this process", resource.RUSAGE_SELF),
             ("largest training process", resource.RUSAGE_CHILDREN),
         ):
-            used_mb = resource.getrusage(number).ru_maxrss / 1024
+            used_mb = resource.getrusage(which).ru_maxrss / 1024
             self.peak_memory_mb[who] = max(used_mb, self.peak_memory_mb.get(who, 0.0))
         write_atomically(
             self.summary,
@@ -183,22 +180,17 @@ class _Stages:
         return result
 
     def left_s(self) -> float:
-        """Return how long the stages that are not done will take, from what the others took here; 0 before any training
-        is done.
-        """
+        """Return how long the remaining stages will take, from the time of those done here; 0 before any training."""
         done = [name for name, cost in self.costs.items() if name in self.seconds and cost.steps]
-        there = sum(self.costs[name].seconds for name in done)
+        reference_s = sum(self.costs[name].seconds for name in done)
         remaining_s = sum(cost.seconds for name, cost in self.costs.items() if name not in self.seconds)
-        return remaining_s * sum(self.seconds[name] for name in done) / there if there else 0.0
+        return remaining_s * sum(self.seconds[name] for name in done) / reference_s if reference_s else 0.0
 
     def steps_after(self, name: str) -> float:
-        """Return how many steps of a stage the stages that are not done, but for this one, are as long as."""
+        """Return the length of all stages still to come after this one, in steps of this one."""
         cost = self.costs[name]
-        return (
-            sum(other.seconds for key, other in self.costs.items() if key != name and key not in self.seconds)
-            * cost.steps
-            / cost.seconds
-        )
+        later = [other.seconds for key, other in self.costs.items() if key != name and key not in self.seconds]
+        return sum(later) * cost.steps / cost.seconds
 
 
 def _write_data(records: Path, num_samples: int) -> None:
@@ -248,18 +240,26 @@ def _ask_everything(model: Path, records: Path, folder: Path) -> None:
         for sample in read_samples(records):
             task = task_of(sample)
             name = f"{task.problem_type.replace(' ', '_')}_{sample.data_type}"
-            if tries[name] >= MOST_TRIES:
+            if tries[name] >= MAX_TRIES:
                 continue
             (media,) = sample.media
             thought = thinker.ask(media, sample.problem, task=task.problem_type, options=sample.options)
             write_atomically(folder / f"{name}.json", thought.to_json() + "\n")
             if thought.answer is not None:
                 thought.save(folder / f"{name}.{'png' if sample.data_type == 'image' else 'mp4'}")
-                tries[name] = MOST_TRIES
+                tries[name] = MAX_TRIES
             tries[name] += 1
 
 
-def _say_where(output: Path, records: Path, scores: "tuple[Score, ...]", seconds: dict[str, float]) -> None:
+def _write_report(output: Path) -> None:
+    from onethinker.evaluation.runs import load_runs
+    from onethinker.report.page import write_report
+
+    folders = [output / name for name in ("after-sft", "after-rl", "sight", "sft", "rl")]
+    write_report(output / REPORT_FILE, load_runs(folders), title="OneThinker quickstart")
+
+
+def _print_where(output: Path, records: Path, scores: "tuple[Score, ...]", seconds: dict[str, float]) -> None:
     from onethinker.commands.tables import print_scores
     from onethinker.data.formats.released import read_samples
 

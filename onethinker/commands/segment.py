@@ -58,6 +58,35 @@ def segment(  # noqa: D417 (the help of --model is MODEL_HELP)
         asking: How the model is asked.
         json: Print one JSON object: segmenter, selection, and for each frame its index, second and run lengths.
     """
+    check_words(question, model, box)
+    budget, sampling = check_rate(fps), asking.sampling()
+    # Mistakes that show without a model are reported before one is loaded.
+    from onethinker.inference.loading import check_model
+    from onethinker.media.reading import look_at
+    from onethinker.segmenters.base import load_segmenter
+
+    clip = look_at(source)
+    check_targets(clip.kind, draw, masks)
+    if box is not None:
+        check_selection(clip, box, time)
+    if model is not None:
+        check_model(model)
+    cutter, thought = load_segmenter(segmenter), None
+    with reporting("masks") as on_progress:
+        if model is not None and question is not None:
+            with asking.load(model, sampling) as thinker:
+                thought = thinker.ask(source, question, task="segmentation")
+            found = thought.segment(cutter, budget=budget, on_progress=on_progress)
+        else:
+            assert box is not None
+            found = cut_box(cutter, source, box, time, budget, on_progress=on_progress)
+    record = as_record(found, thought)
+    write(found, record, draw, masks)
+    print(to_json(record) if json else summary(found))
+
+
+def check_words(question: str | None, model: str | None, box: tuple[float, float, float, float] | None) -> None:
+    """Raise ConfigError unless there is either a question with a model, or a box without them."""
     from onethinker.core.errors import ConfigError
 
     if (question is None) == (box is None) or (question is None) != (model is None):
@@ -65,36 +94,6 @@ def segment(  # noqa: D417 (the help of --model is MODEL_HELP)
             'give a question with --model, such as "the shorter one" --model OneThink/OneThinker-8B, or --box without'
             " them"
         )
-    budget = check_rate(fps)
-    # Mistakes that show without a model are reported before one is loaded.
-    from onethinker.inference.loading import check_model
-    from onethinker.media.reading import look_at
-    from onethinker.segmenters.base import load_segmenter
-
-    seen = look_at(source)
-    check_targets(seen.kind, draw, masks)
-    sampling = asking.sampling()
-    if box is not None:
-        check_selection(seen, box, time)
-    if model is not None:
-        check_model(model)
-    cutter = load_segmenter(segmenter)
-    thought = None
-    with reporting("masks") as on_progress:
-        if box is not None:
-            found = cut_box(cutter, source, box, time, budget, on_progress=on_progress)
-        else:
-            assert model is not None
-            assert question is not None
-            with asking.load(model, sampling) as thinker:
-                thought = thinker.ask(source, question, task="segmentation")
-            found = thought.segment(cutter, budget=budget, on_progress=on_progress)
-    record = as_record(found, thought)
-    write(found, record, draw, masks)
-    if json:
-        print(to_json(record))
-    else:
-        print(summary(found))
 
 
 def cut_box(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -16,12 +17,12 @@ from onethinker.evaluation.runner import PartResults
 from onethinker.evaluation.scoring import BenchmarkRow, score_benchmark, unparsable
 from onethinker.storage.strict_json import to_json
 
-MOST_NAMED = 10
-"""Samples that a line names."""
+MAX_NAMED = 10
+"""Samples that a line names at most."""
 
 
-def print_results(done: Sequence[PartResults], *, as_json: bool, say: Callable[[str], None]) -> None:
-    """Print the numbers, those of benchmarks beside the published ones; and say what a reader of them must know."""
+def print_results(done: Sequence[PartResults], *, as_json: bool, note: Callable[[str], None]) -> None:
+    """Print the numbers, those of benchmarks beside the published ones; `note` gets what a reader of them must know."""
     unread = {own.part.benchmark.name if own.part.benchmark else "": unparsable(own.results) for own in done}
     rows = [row for own in done if own.part.benchmark for row in score_benchmark(own.part.benchmark, own.results)]
     if rows:
@@ -33,11 +34,19 @@ def print_results(done: Sequence[PartResults], *, as_json: bool, say: Callable[[
         print(to_json(record)) if as_json else print_scores(scores)
     for name, ids in unread.items():
         if ids:
-            listed = ", ".join(ids[:MOST_NAMED]) + (", …" if len(ids) > MOST_NAMED else "")
-            say(f"{name}{': ' if name else ''}{len(ids)} answers could not be read and count 0: {listed}")
+            note(f"{name}{': ' if name else ''}{len(ids)} answers could not be read and count 0: {_listed(ids)}")
+    for name in _segmenters_for_trials(done):
+        note(f"masks are by {name}: their numbers are for trying things out, not to stand beside the paper's")
+
+
+def _listed(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:MAX_NAMED]) + (", …" if len(ids) > MAX_NAMED else "")
+
+
+def _segmenters_for_trials(done: Sequence[PartResults]) -> list[str]:
+    """Return the names of the segmenters whose masks are in the numbers, but are not for benchmarks."""
     newest = [made for own in done for made in newest_masks(own.part.folder)[-1:]]
-    for name in sorted({made.segmenter for made in newest if not made.for_benchmarks}):
-        say(f"masks are by {name}: their numbers are for trying things out, not to stand beside the paper's")
+    return sorted({made.segmenter for made in newest if not made.for_benchmarks})
 
 
 def print_rows(rows: Sequence[BenchmarkRow]) -> None:
@@ -92,17 +101,22 @@ def print_benchmarks(data: Path | None, *, as_json: bool) -> None:
         "benchmark", f"metrics: {PAPER_MODEL} / base", Column(f"data in {root}", overflow="fold"), show_lines=True
     )
     for record in records:
-        values = [record["published"].get(name, {}) for name in record["metrics"]]
-        known = [f": {own[PAPER_MODEL]:.1f} / {own[BASE_MODEL]:.1f}" if own else "" for own in values]
-        metrics = "\n".join(name + numbers for name, numbers in zip(record["metrics"], known, strict=True))
-        missing = "\nor ".join(", ".join(names) for names in record["missing"])
-        where = "found: " + ", ".join(record["files"]) if record["found"] else f"missing: {missing}"
-        samples = f"{record['num_samples']} samples" if record["num_samples"] else "number of samples unknown"
-        table.add_row(f"{record['name']}\n{record['group']}\n{samples}", metrics, where)
+        table.add_row(*_benchmark_cells(record))
     console = Console()
     console.print(table)
     found = sum(record["found"] for record in records)
     console.print(
-        f"the data of {found} of {len(records)} are there; --benchmark takes any of the names, or paper for all of the"
-        " paper's that are"
+        f"the data of {found} of {len(records)} were found; --benchmark takes any of the names, or paper for all of"
+        " the paper's whose data were found"
     )
+
+
+def _benchmark_cells(record: dict[str, Any]) -> tuple[str, str, str]:
+    """Return a benchmark with its size, its metrics with the published numbers, and its files, as cells of a table."""
+    values = [record["published"].get(name, {}) for name in record["metrics"]]
+    known = [f": {own[PAPER_MODEL]:.1f} / {own[BASE_MODEL]:.1f}" if own else "" for own in values]
+    metrics = "\n".join(name + numbers for name, numbers in zip(record["metrics"], known, strict=True))
+    missing = "\nor ".join(", ".join(names) for names in record["missing"])
+    files = "found: " + ", ".join(record["files"]) if record["found"] else f"missing: {missing}"
+    samples = f"{record['num_samples']} samples" if record["num_samples"] else "number of samples unknown"
+    return f"{record['name']}\n{record['group']}\n{samples}", metrics, files

@@ -31,15 +31,15 @@ class Part:
     folder: Path
 
 
-def read_parts(config: SamplesConfig, output: Path, *, say: Callable[[str], None]) -> list[Part]:
-    """Return what is asked about, every sample of which can be graded; `say` gets what a reader of numbers must know.
+def read_parts(config: SamplesConfig, output: Path, *, note: Callable[[str], None]) -> list[Part]:
+    """Return what is asked about, checked to be gradable; `note` gets what a reader of the numbers must know.
 
     Raises: ConfigError: there is no such benchmark. DataError: samples cannot be read, or not be graded.
     """
     if config.benchmark:
         root = config.data or DATA_FOLDER
         chosen = choose_benchmarks(config.benchmark, root)
-        parts = [Part(row, _read_benchmark(row, root, config.limit, say), output / row.key) for row in chosen]
+        parts = [Part(row, _read_benchmark(row, root, config.limit, note), output / row.key) for row in chosen]
     elif config.data is not None:
         from onethinker.data.formats.released import read_samples
 
@@ -79,9 +79,8 @@ def check_samples(samples: Sequence[Sample]) -> None:
             raise DataError(f"sample {sample.id!r}: {error}") from error
 
 
-def _read_benchmark(benchmark: Benchmark, root: Path, limit: int | None, say: Callable[[str], None]) -> list[Sample]:
-    """Return a benchmark's samples; say which records cannot be used, and when there are not as many as there should
-    be.
+def _read_benchmark(benchmark: Benchmark, root: Path, limit: int | None, note: Callable[[str], None]) -> list[Sample]:
+    """Return a benchmark's samples; `note` gets which records cannot be used, and whether samples are missing.
 
     Raises: DataError: its data cannot be read, or more than a tenth of its records cannot be used.
     """
@@ -93,10 +92,10 @@ def _read_benchmark(benchmark: Benchmark, root: Path, limit: int | None, say: Ca
         raise DataError(f"{name}: {unusable}; the first: {next(iter(bad), 'there is none')}")
     if bad:
         named = "".join(f"\n  {error}" for error in bad[:10]) + ("\n  …" if bad[10:] else "")
-        say(f"{name}: {unusable} and are missing from its numbers:{named}")
+        note(f"{name}: {unusable} and are missing from its numbers:{named}")
     expected = benchmark.num_samples if limit is None else None
     if expected is not None and len(samples) != expected:
-        say(f"{name}: {len(samples)} samples, {expected} are expected; numbers are over those that are there")
+        note(f"{name}: {len(samples)} samples, {expected} are expected; numbers are over those that are there")
     return samples
 
 

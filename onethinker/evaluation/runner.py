@@ -24,9 +24,9 @@ from onethinker.tasks.template import PromptTemplate
 
 
 class Listener(Protocol):
-    """Who is told how an evaluation goes."""
+    """Receives notes and progress of an evaluation."""
 
-    def say(self, text: str) -> None:
+    def note(self, text: str) -> None:
         """Take what a reader of the numbers must know."""
 
     def progress(self, what: str) -> AbstractContextManager[Callable[[int, int], None]]:
@@ -58,7 +58,7 @@ def run_evaluation(config: EvaluationConfig, listener: Listener) -> list[PartRes
     check_writable(config.output)
     if config.asks and config.asking.model is not None:
         check_model(config.asking.model, settings=config.asking.settings)
-    parts = read_parts(config.samples, config.output, say=listener.say)
+    parts = read_parts(config.samples, config.output, note=listener.note)
     segmenter = _open_segmenter(config.grading.segmenter, parts)
     judge = _open_judge(config.grading, config.output)
     answered = _answer(config, parts, prompt_template, judge, listener) if config.asks else []
@@ -69,7 +69,7 @@ def run_evaluation(config: EvaluationConfig, listener: Listener) -> list[PartRes
         for graded in done:
             draw_examples(graded.part.samples, graded.results, graded.part.folder)
     if judge is not None:
-        listener.say(judge.cost())
+        listener.note(judge.cost())
     return done
 
 

@@ -5,13 +5,14 @@ card.
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from onethinker.evaluation.benchmarks.published import BASE_MODEL, PAPER_MODEL
 from onethinker.evaluation.comparison import compare_to_first
+from onethinker.evaluation.metrics import Estimate
 from onethinker.evaluation.runs import Evaluation, Loaded, Run
 from onethinker.report.gallery import outcome_of
 from onethinker.storage.atomic import write_atomically, writing
@@ -166,45 +167,38 @@ def _score_records(run: Run, evaluation: Evaluation) -> list[Record]:
         "set": _set_name(evaluation),
         "is_benchmark": evaluation.benchmark is not None,
     }
-    if evaluation.benchmark:
-        tasks = " and ".join(score.task for score in evaluation.scores)
-        named = [
-            (tasks, len(evaluation.results), row.metric, row.estimate, row.missing, row.published)
-            for row in evaluation.rows
-        ]
-    else:
-        named = [
-            (
-                score.task,
-                score.num_samples,
-                name,
-                value,
-                f"{score.num_failed} of {score.num_samples} samples not asked" if value is None else "",
-                {},
-            )
-            for score in evaluation.scores
-            for name, value in {
-                "accuracy": score.accuracy,
-                "reward": score.reward,
-                "format": score.format,
-                **score.metrics,
-            }.items()
-        ]
-    return [
-        {
-            **known,
-            "task": task,
-            "samples": samples,
-            "metric": metric,
-            "mean": value.mean if value else None,
-            "low": value.low if value else None,
-            "high": value.high if value else None,
-            "missing": missing,
-            f"{PAPER_MODEL} (paper, percent)": published.get(PAPER_MODEL),
-            f"{BASE_MODEL} (paper, percent)": published.get(BASE_MODEL),
-        }
-        for task, samples, metric, value, missing, published in named
-    ]
+    records = _benchmark_numbers(evaluation) if evaluation.benchmark else _task_numbers(evaluation)
+    return [known | record for record in records]
+
+
+def _benchmark_numbers(evaluation: Evaluation) -> Iterator[Record]:
+    tasks = " and ".join(score.task for score in evaluation.scores)
+    for row in evaluation.rows:
+        yield _number(tasks, len(evaluation.results), row.metric, row.estimate, row.missing, row.published)
+
+
+def _task_numbers(evaluation: Evaluation) -> Iterator[Record]:
+    for score in evaluation.scores:
+        values = {"accuracy": score.accuracy, "reward": score.reward, "format": score.format, **score.metrics}
+        missing = f"{score.num_failed} of {score.num_samples} samples not asked"
+        for name, value in values.items():
+            yield _number(score.task, score.num_samples, name, value, "" if value else missing, {})
+
+
+def _number(
+    task: str, samples: int, metric: str, value: Estimate | None, missing: str, published: Mapping[str, float]
+) -> Record:
+    return {
+        "task": task,
+        "samples": samples,
+        "metric": metric,
+        "mean": value.mean if value else None,
+        "low": value.low if value else None,
+        "high": value.high if value else None,
+        "missing": missing,
+        f"{PAPER_MODEL} (paper, percent)": published.get(PAPER_MODEL),
+        f"{BASE_MODEL} (paper, percent)": published.get(BASE_MODEL),
+    }
 
 
 def _set_name(evaluation: Evaluation) -> str:

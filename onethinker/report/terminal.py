@@ -272,17 +272,19 @@ def _tasks(progress: Progress, width: int) -> "Table":
     for heading, _, _ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    alarmed = {alarm["task"] for alarm in progress.rows[-1].get("alarms", ())}
+    newest = progress.rows[-1]
+    alarmed = {alarm["task"] for alarm in newest.get("alarms", ())}
     last = {task: row for row in progress.rows for task in row.get("tasks", {})}
     for task, row in sorted(last.items()):
-        cells = []
-        for _, name, form in columns:
-            value = _value(row, name, task)
-            cells.append("–" if value is None else f"{value:{form}}")
+        cells = [_cell(_value(row, name, task), form) for _, name, form in columns]
         trend = Text(sparkline(progress.values("reward", task), 6 if width < WIDE else 16), style="cyan")
-        quiet = "" if row is progress.rows[-1] else "dim"
-        table.add_row(Text(task), *cells, trend, style="red" if task in alarmed else quiet)
+        style = "red" if task in alarmed else "" if row is newest else "dim"
+        table.add_row(Text(task), *cells, trend, style=style)
     return table
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "–" if value is None else f"{value:{form}}"
 
 
 def _phases(row: Row, width: int) -> "Text":

@@ -1,4 +1,4 @@
-"""The whole road at its smallest size, and what stops it before it starts."""
+"""A complete quickstart at its smallest size, and what stops it before it starts."""
 
 import json
 from pathlib import Path
