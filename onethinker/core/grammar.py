@@ -1,4 +1,4 @@
-"""The language of answers: think block, answer block, strict JSON, and the values in it.
+"""The language of answers: think block, answer block, and strict JSON; `values.py` reads what is in it.
 
 Everything here takes time in proportion to the length of the text, whatever the text is, and refuses with an
 `AnswerError` that says what was expected and what came.
@@ -6,13 +6,12 @@ Everything here takes time in proportion to the length of the text, whatever the
 
 import json
 import math
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from reprlib import Repr
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from onethinker.core.errors import AnswerError
-from onethinker.core.geometry import FULL, Box, Point, Span
 
 MAX_JSON_CHARS = 100_000
 """Longer JSON is refused unread; the longest sensible answer, a box for every second of an hour, has 90,000."""
@@ -23,7 +22,6 @@ MAX_NUMBER_CHARS = 32
 _short = Repr()
 _short.maxstring = _short.maxother = 60
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-_KEY = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -106,6 +104,10 @@ def without_opening(response: str, opening: str) -> str:
     return rest.removeprefix("<think>").removeprefix(opening.removeprefix("<think>"))
 
 
+class Malformed(str):
+    """In place of a value that strict JSON does not have, why: NaN, a number beyond a float, a key given twice."""
+
+
 def parse_json(text: str) -> object:
     """Return the value of strict JSON.
 
@@ -116,16 +118,32 @@ def parse_json(text: str) -> object:
 
     Raises: AnswerError
     """
+    return _load_json(text, _refuse)
+
+
+def read_json(text: str) -> object:
+    """Return the value of JSON, with a `Malformed` in each place where a number or a key is refused.
+
+    >>> read_json('{"time": [1, NaN]}')
+    {'time': [1, 'expected finite numbers, got NaN']}
+
+    Raises: AnswerError: the text is no JSON, too long or too deep.
+    """
+    return _load_json(text, Malformed)
+
+
+def _load_json(text: str, refuse: Callable[[str], object]) -> object:
+    """Return the value of JSON, with what `refuse` makes of a reason in each place that is refused."""
     if len(text) > MAX_JSON_CHARS:
         raise AnswerError(f"expected at most {MAX_JSON_CHARS} characters of JSON, got {len(text)}")
     too_deep = f"expected JSON of at most {MAX_JSON_DEPTH} levels, got more"
     try:
         value = json.loads(
             text,
-            parse_int=_integer,
-            parse_float=_float,
-            parse_constant=_refuse_constant,
-            object_pairs_hook=_without_duplicates,
+            parse_int=lambda digits: _number(digits, int, refuse),
+            parse_float=lambda digits: _number(digits, float, refuse),
+            parse_constant=lambda name: refuse(f"expected finite numbers, got {name}"),
+            object_pairs_hook=lambda pairs: _without_duplicates(pairs, refuse),
         )
     except json.JSONDecodeError as error:
         raise AnswerError(f"expected JSON, got {show(text)}: {error.msg} at character {error.pos}") from error
@@ -134,98 +152,6 @@ def parse_json(text: str) -> object:
     if _is_deeper(value, MAX_JSON_DEPTH):
         raise AnswerError(too_deep)
     return value
-
-
-def parse_fields(text: str, *names: str) -> dict[str, Any]:
-    """Return the values of a JSON object that has exactly these keys.
-
-    >>> parse_fields('{"boxes": [1, 2, 3, 4]}', "boxes")
-    {'boxes': [1, 2, 3, 4]}
-
-    Raises: AnswerError
-    """
-    value = parse_json(text)
-    expected = "a JSON object with " + " and ".join(f'"{name}"' for name in names)
-    if not isinstance(value, dict):
-        raise AnswerError(f"expected {expected}, got {show(value)}")
-    if missing := [name for name in names if name not in value]:
-        raise AnswerError(f"expected {expected}, {show(missing[0])} is missing")
-    if unknown := [name for name in value if name not in names]:
-        raise AnswerError(f"expected {expected}, got {show(unknown[0])} too")
-    return value
-
-
-def as_number(value: object, name: str) -> float:
-    """Return a number out of JSON as a float; true, "1" and the like are none. Raises: AnswerError.
-
-    >>> as_number(3, "'time'")
-    3.0
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise AnswerError(f"{name} must be a number, got {show(value)}")
-    if not math.isfinite(value):
-        raise AnswerError(f"{name} must be finite, got {value}")
-    return float(value)
-
-
-def as_second(value: object, name: str) -> float:
-    """Return a moment of a video, at least 0 s. Raises: AnswerError."""
-    if (second := as_number(value, name)) < 0:
-        raise AnswerError(f"{name} must be at least 0 seconds, got {second:g}")
-    return second
-
-
-def as_span(value: object, name: str) -> Span:
-    """Return two seconds as a span with a length. Raises: AnswerError.
-
-    >>> as_span([1, 2.5], "'time'")
-    Span(start=1.0, end=2.5)
-    """
-    start, end = (as_second(item, name) for item in _as_list(value, 2, f"{name} must be two seconds [start, end]"))
-    if start >= end:
-        raise AnswerError(f"{name} must end after it starts, got [{start:g}, {end:g}]")
-    return Span(start, end)
-
-
-def as_point(value: object, name: str) -> Point:
-    """Return two thousandths as a point. Raises: AnswerError."""
-    x, y = (_as_thousandths(item, name) for item in _as_list(value, 2, f"{name} must be two thousandths [x, y]"))
-    return Point(x, y)
-
-
-def as_points(value: object, count: int, name: str) -> tuple[Point, ...]:
-    """Return a list of exactly `count` points. Raises: AnswerError."""
-    return tuple(as_point(item, name) for item in _as_list(value, count, f"{name} must be {count} points"))
-
-
-def as_box(value: object, name: str) -> Box:
-    """Return four thousandths as a box with an area. Raises: AnswerError.
-
-    >>> as_box([100, 200, 300, 400], "'boxes'")
-    Box(x1=100.0, y1=200.0, x2=300.0, y2=400.0)
-    """
-    sides = [
-        _as_thousandths(item, name) for item in _as_list(value, 4, f"{name} must be four thousandths [x1, y1, x2, y2]")
-    ]
-    box = Box(*sides)
-    if box.x1 >= box.x2 or box.y1 >= box.y2:
-        raise AnswerError(f"{name} must have x1 < x2 and y1 < y2, got {sides}")
-    return box
-
-
-def as_numbered_boxes(value: object, name: str) -> dict[int, Box]:
-    """Return a JSON object of boxes under whole numbers; at least one, and no key like "01" or "1.0". Raises:
-    AnswerError.
-
-    >>> as_numbered_boxes({"3": [0, 0, 10, 10]}, "'boxes'")
-    {3: Box(x1=0.0, y1=0.0, x2=10.0, y2=10.0)}
-    """
-    if not isinstance(value, dict) or not value:
-        raise AnswerError(f"{name} must be an object with a box under each number, got {show(value)}")
-    for key in value:
-        if not _KEY.fullmatch(key):
-            raise AnswerError(f'{name} must have whole numbers like "7" as keys, got {show(key)}')
-    return {int(key): as_box(box, f"{name} at {key}") for key, box in value.items()}
 
 
 def show(value: object) -> str:
@@ -237,44 +163,21 @@ def show(value: object) -> str:
     return _short.repr(value)
 
 
-def _as_list(value: object, length: int, expected: str) -> list[object]:
-    if not isinstance(value, list) or len(value) != length:
-        raise AnswerError(f"{expected}, got {show(value)}")
-    return value
+def _refuse(reason: str) -> NoReturn:
+    raise AnswerError(reason)
 
 
-def _as_thousandths(value: object, name: str) -> float:
-    number = as_number(value, name)
-    if not 0 <= number <= FULL:
-        raise AnswerError(f"{name} must lie between 0 and {FULL}, got {number:g}")
-    return number
-
-
-def _integer(digits: str) -> int:
+def _number(digits: str, kind: type[int] | type[float], refuse: Callable[[str], object]) -> object:
     if len(digits) > MAX_NUMBER_CHARS:
-        raise AnswerError(f"expected numbers of at most {MAX_NUMBER_CHARS} characters, got one of {len(digits)}")
-    return int(digits)
+        return refuse(f"expected numbers of at most {MAX_NUMBER_CHARS} characters, got one of {len(digits)}")
+    number = kind(digits)
+    return number if math.isfinite(number) else refuse(f"expected finite numbers, got {digits}")
 
 
-def _float(digits: str) -> float:
-    if len(digits) > MAX_NUMBER_CHARS:
-        raise AnswerError(f"expected numbers of at most {MAX_NUMBER_CHARS} characters, got one of {len(digits)}")
-    number = float(digits)
-    if not math.isfinite(number):
-        raise AnswerError(f"expected finite numbers, got {digits}")
-    return number
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise AnswerError(f"expected finite numbers, got {name}")
-
-
-def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _without_duplicates(pairs: list[tuple[str, object]], refuse: Callable[[str], object]) -> dict[str, object]:
     value: dict[str, object] = {}
     for name, item in pairs:
-        if name in value:
-            raise AnswerError(f"expected each key once, got {show(name)} twice")
-        value[name] = item
+        value[name] = refuse(f"expected each key once, got {show(name)} twice") if name in value else item
     return value
 
 

@@ -163,7 +163,7 @@ def _is_answered(result: Result) -> bool:
 
 def _make(segmenter: Segmenter, sample: Sample, result: Result, nothing: AnswerMasks, read: Reader) -> AnswerMasks:
     selection = read_response(result.response, task_of(sample), sample.options).answer
-    if selection is None:
+    if not isinstance(selection, Selection):
         return replace(nothing, metrics=sample_mask_metrics(sample, None))
     try:
         masks = _cut(segmenter, sample, selection, read)

@@ -1,11 +1,15 @@
 """The tasks: what each asks, how an answer is read, graded and drawn."""
 
-from onethinker.tasks.base import RewardScheme, Score, Task
-from onethinker.tasks.grading import Grade, Reading, grade_response, max_reward, parse_truth, read_response
+from onethinker.tasks.base import LENIENT, STRICT, Reader, RewardScheme, Score, Task
+from onethinker.tasks.grading import Grade, grade_response, max_reward, parse_truth
+from onethinker.tasks.reading import Reading, read_response
 from onethinker.tasks.registry import all_tasks, find_task, task_of
 
 __all__ = [
+    "LENIENT",
+    "STRICT",
     "Grade",
+    "Reader",
     "Reading",
     "RewardScheme",
     "Score",

@@ -7,10 +7,30 @@ from typing import ClassVar, Generic, Literal, TypeVar
 
 from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box
+from onethinker.core.values import EXACT, Faults
 
 RewardScheme = Literal["paper", "release"]
 DataType = Literal["image", "video"]
+ReadingMode = Literal["strict", "lenient"]
 A = TypeVar("A")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a response is read.
+
+    The strict reader takes the exact form, and of an answer with faults what can be used. The lenient one first turns
+    what other models and people write into that form, and names each repair. `frame_px` is the width and height of the
+    frame in whose pixels the model writes places, None for thousandths. `truncated` says that the response was cut off
+    at the token limit.
+    """
+
+    mode: ReadingMode = "strict"
+    frame_px: tuple[int, int] | None = None
+    truncated: bool = False
+
+
+STRICT, LENIENT = Reader(), Reader("lenient")
 
 
 @dataclass(frozen=True)
@@ -59,8 +79,20 @@ class Task(ABC, Generic[A]):
     def parse(self, text: str, options: tuple[str, ...] = ()) -> A:
         """Return the typed answer that stands in `text`, the inside of an answer block. Raises: AnswerError.
 
-        `options` are the choices that came with the question; only multiple choice looks at them.
+        `options` are the choices that came with the question; only multiple choice looks at them. Nothing in the text
+        may be wrong: truths are read like this.
         """
+
+    def read(self, text: str, options: tuple[str, ...], faults: Faults) -> A:
+        """Return what can be used of an answer, its faults among `faults`; by default an answer is exact or none.
+
+        Raises: AnswerError: nothing can be used.
+        """
+        return self.parse(text, options)
+
+    def repair(self, text: str, options: tuple[str, ...], reader: Reader, repairs: list[str]) -> str:
+        """Return an answer in the task's own form for the lenient reader, with what was changed among `repairs`."""
+        return text
 
     def structure(self, answer: A, truth: A) -> float:
         """Return the release's structure term (0 to 0.5) of an answer in the right form; the paper does not use it."""
@@ -81,6 +113,22 @@ class Task(ABC, Generic[A]):
     @abstractmethod
     def draw(self, clip: Clip, answer: A) -> Clip:
         """Return the clip with the answer drawn in."""
+
+
+class StructuredTask(Task[A]):
+    """A task whose answer is JSON: a subclass says in `read` what can be used of one, and exact is what has no
+    faults.
+    """
+
+    structured = True
+
+    def parse(self, text: str, options: tuple[str, ...] = ()) -> A:
+        """Return the answer in text of exactly the task's form. Raises: AnswerError."""
+        return self.read(text, options, EXACT)
+
+    @abstractmethod
+    def read(self, text: str, options: tuple[str, ...], faults: Faults) -> A:
+        """Return what can be used of an answer. Raises: AnswerError: nothing can."""
 
 
 def recalls(value: float, *thresholds: float, name: str = "R") -> dict[str, float]:

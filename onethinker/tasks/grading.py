@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 from onethinker.core.errors import AnswerError, DataError
-from onethinker.core.grammar import find_answer, parse_response, show
-from onethinker.tasks.base import RewardScheme, Score, Task
+from onethinker.core.grammar import show
+from onethinker.tasks.base import STRICT, Reader, RewardScheme, Score, Task
+from onethinker.tasks.reading import Part, read_response, reasons
 
-Part = Literal["format", "answer", "accuracy"]
-"""What can be wrong: the tags, an answer that cannot be read, an answer that is not wholly right."""
 ROUNDING = 1e-9
 """Sums of thirds may miss 1 by less than this."""
 REMEMBERED = 64
@@ -34,47 +33,7 @@ class Grade:
     @property
     def reasons(self) -> tuple[str, ...]:
         """The problems as texts that say what they are about."""
-        return _reasons(self.problems)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A response as a task reads it.
-
-    `thinking` is "" where the tags are wrong, `text` the inside of the answer block that counts ("" without one), and
-    `answer` the task's own type, None where `problems` says under "answer" why there is none.
-    """
-
-    thinking: str = ""
-    text: str = ""
-    answer: Any = None
-    problems: dict[Part, str] = field(default_factory=dict)
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """The problems as texts that say what they are about."""
-        return _reasons(self.problems)
-
-
-def read_response(response: str, task: Task[Any], options: tuple[str, ...] = ()) -> Reading:
-    """Return any text whatsoever as a task reads it; an answer block counts also in a text that breaks the grammar.
-
-    >>> from onethinker.tasks.spatial_grounding import SpatialGrounding
-    >>> read_response("<think>Two cats.</think><answer>2</answer>", SpatialGrounding()).problems
-    {'answer': 'expected a JSON object with "boxes", got 2'}
-    """
-    thinking, text, answer = "", "", None
-    problems: dict[Part, str] = {}
-    try:
-        thinking = parse_response(response).thinking
-    except AnswerError as error:
-        problems["format"] = str(error)
-    try:
-        text = find_answer(response)
-        answer = task.parse(text, options)
-    except AnswerError as error:
-        problems["answer"] = str(error)
-    return Reading(thinking, text, answer, problems)
+        return reasons(self.problems)
 
 
 @lru_cache(REMEMBERED)
@@ -87,16 +46,23 @@ def parse_truth(truth: str, task: Task[Any], options: tuple[str, ...] = ()) -> A
 
 
 def grade_response(
-    response: str, truth: str, *, task: Task[Any], options: tuple[str, ...] = (), reward_scheme: RewardScheme = "paper"
+    response: str,
+    truth: str,
+    *,
+    task: Task[Any],
+    options: tuple[str, ...] = (),
+    reward_scheme: RewardScheme = "paper",
+    reader: Reader = STRICT,
 ) -> Grade:
     """Return the grade of any text whatsoever; `truth` is the inside of the reference answer block.
 
     A response that breaks the grammar loses its format reward; its last answer block after the last `</think>`, if it
-    has one, still counts.
+    has one, still counts. An answer of which only a part can be used has the accuracy of that part and loses the reward
+    for its form, and so does one that the lenient reader has repaired. Rewards are by the strict reader alone.
 
     Raises: DataError: the truth itself is not an answer of the task.
     """
-    meant, reading = parse_truth(truth, task, options), read_response(response, task, options)
+    meant, reading = parse_truth(truth, task, options), read_response(response, task, options, reader)
     problems = dict(reading.problems)
     has_answer, has_tags = "answer" not in problems, "format" not in problems
     score = (
@@ -104,7 +70,7 @@ def grade_response(
     )
     if has_answer and score.accuracy < 1 - ROUNDING:
         problems["accuracy"] = f"{score.reason or f'{score.accuracy:.3g} of 1'}; the truth is {show(truth)}"
-    has_form = has_answer or not task.structured
+    has_form = reading.is_exact or not task.structured
     structure = 0.0
     if has_tags and has_form:
         structure = task.structure(reading.answer, meant) if has_answer else 0.5
@@ -134,10 +100,6 @@ def judged_grade(grade: Grade, accuracy: float, *, task: Task[Any], reward_schem
 def max_reward(task: Task[Any], reward_scheme: RewardScheme) -> float:
     """Return the reward of a perfect response."""
     return _reward(task, reward_scheme, accuracy=1.0, has_format=True, structure=0.5)
-
-
-def _reasons(problems: dict[Part, str]) -> tuple[str, ...]:
-    return tuple(f"{part}: {problem}" for part, problem in problems.items())
 
 
 def _reward(

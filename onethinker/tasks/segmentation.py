@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box, Point, box_iou, mean_distance
-from onethinker.core.grammar import as_box, as_points, as_second, parse_fields
+from onethinker.core.values import Faults, as_box, as_points, as_second, read_fields
 from onethinker.drawing.draw import NEGATIVE_COLOR, POSITIVE_COLOR, draw_around, draw_box, draw_points
-from onethinker.tasks.base import RewardScheme, Score, Task, recalls
+from onethinker.tasks.base import RewardScheme, Score, StructuredTask, recalls
 
 NUM_POINTS = 3
 """Points of either kind. Source: paper."""
@@ -44,16 +45,28 @@ class Selection:
     time_s: float = 0.0
 
 
-class _Segmentation(Task[Selection]):
+@dataclass(frozen=True)
+class PartialSelection:
+    """What can be used of an answer without a box or without a time: enough for some metrics, not for a segmenter."""
+
+    box: Box | None
+    positive_points: tuple[Point, ...]
+    negative_points: tuple[Point, ...]
+    time_s: float | None = 0.0
+
+
+class _Segmentation(StructuredTask[Selection | PartialSelection]):
     """What both kinds share."""
 
     problem_type = "segmentation"
-    structured = True
     release_weights: ClassVar[Mapping[str, float]]
     """What each part counts in the release; the paper counts all the same."""
 
-    def score(self, answer: Selection, truth: Selection, reward_scheme: RewardScheme) -> Score:
-        """Return the mean of the parts; the release weighs them, and its time kernel is another.
+    def score(
+        self, answer: Selection | PartialSelection, truth: Selection | PartialSelection, reward_scheme: RewardScheme
+    ) -> Score:
+        """Return the mean of the parts, of which a missing one is 0; the release weighs them, and its time kernel is
+        another.
 
         The metrics are the box IoU, whether it reaches 0.5, and how close points and time are; `mask_metrics` measures
         masks.
@@ -62,12 +75,13 @@ class _Segmentation(Task[Selection]):
         metrics = {**{name: parts[name] for name in self.release_weights}, **recalls(parts["IoU"], 0.5)}
         if reward_scheme == "paper":
             return Score(sum(parts[name] for name in self.release_weights) / self.terms, metrics)
-        parts["time"] = math.exp(-abs(answer.time_s - truth.time_s) / RELEASE_TIME_SCALE_S)
+        if answer.time_s is not None and truth.time_s is not None:
+            parts["time"] = math.exp(-abs(answer.time_s - truth.time_s) / RELEASE_TIME_SCALE_S)
         return Score(sum(weight * parts[name] for name, weight in self.release_weights.items()), metrics)
 
-    def boxes(self, answer: Selection) -> Mapping[float, Box]:
+    def boxes(self, answer: Selection | PartialSelection) -> Mapping[float, Box]:
         """Return the box by its moment."""
-        return {answer.time_s: answer.box}
+        return {answer.time_s: answer.box} if answer.box is not None and answer.time_s is not None else {}
 
 
 class ImageSegmentation(_Segmentation):
@@ -84,11 +98,11 @@ class ImageSegmentation(_Segmentation):
     release_weights: ClassVar[Mapping[str, float]] = {"IoU": 0.5, "positive_points": 0.25, "negative_points": 0.25}
     metrics = (*release_weights, "R@0.5")
 
-    def parse(self, text: str, options: tuple[str, ...] = ()) -> Selection:
-        """Return the box and the points. Raises: AnswerError."""
-        return _selection(parse_fields(text, "boxes", "positive_points", "negative_points"))
+    def read(self, text: str, options: tuple[str, ...], faults: Faults) -> Selection | PartialSelection:
+        """Return the box and the points. Raises: AnswerError: there are none."""
+        return _selection(read_fields(text, "boxes", "positive_points", "negative_points", faults=faults), faults)
 
-    def draw(self, clip: Clip, answer: Selection) -> Clip:
+    def draw(self, clip: Clip, answer: Selection | PartialSelection) -> Clip:
         """Return the picture with the box and the points, positive ones green, negative ones blue."""
         return _draw_selection(clip, answer)
 
@@ -116,28 +130,39 @@ class VideoSegmentation(_Segmentation):
     }
     metrics = (*release_weights, "R@0.5")
 
-    def parse(self, text: str, options: tuple[str, ...] = ()) -> Selection:
-        """Return the box, the points and their moment. Raises: AnswerError."""
-        fields = parse_fields(text, "time", "boxes", "positive_points", "negative_points")
-        return _selection(fields, time_s=as_second(fields["time"], "'time'"))
+    def read(self, text: str, options: tuple[str, ...], faults: Faults) -> Selection | PartialSelection:
+        """Return the box, the points and their moment. Raises: AnswerError: there are none."""
+        fields = read_fields(text, "time", "boxes", "positive_points", "negative_points", faults=faults)
+        time_s = faults.attempt(as_second, fields["time"], "'time'", faults) if "time" in fields else None
+        return _selection(fields, faults, time_s=time_s)
 
-    def last_moment(self, answer: Selection) -> tuple[float, str]:
+    def last_moment(self, answer: Selection | PartialSelection) -> tuple[float, str] | None:
         """Return its moment."""
-        return answer.time_s, "'time' is"
+        return (answer.time_s, "'time' is") if answer.time_s is not None else None
 
-    def draw(self, clip: Clip, answer: Selection) -> Clip:
-        """Return the video with the box and the points around their moment."""
+    def draw(self, clip: Clip, answer: Selection | PartialSelection) -> Clip:
+        """Return the video with the box and the points around their moment; as it is without a moment."""
+        if answer.time_s is None:
+            return clip
         return draw_around(clip, answer.time_s, lambda moment: _draw_selection(moment, answer))
 
 
-def closeness(answer: Selection, truth: Selection) -> dict[str, float]:
-    """Return how near each part of an answer comes, 0 to 1: the box's IoU, and G of the points' and time's distance."""
+def closeness(answer: Selection | PartialSelection, truth: Selection | PartialSelection) -> dict[str, float]:
+    """Return how near each part of an answer comes, 0 to 1: the box's IoU, and G of the points' and time's distance.
+
+    A part that is missing is 0.
+    """
+    has_times = answer.time_s is not None and truth.time_s is not None
     return {
-        "IoU": box_iou(answer.box, truth.box),
-        "positive_points": gaussian(mean_distance(answer.positive_points, truth.positive_points), sigma=POINT_SIGMA),
-        "negative_points": gaussian(mean_distance(answer.negative_points, truth.negative_points), sigma=POINT_SIGMA),
-        "time": gaussian(answer.time_s - truth.time_s, sigma=TIME_SIGMA_S),
+        "IoU": box_iou(answer.box, truth.box) if answer.box and truth.box else 0.0,
+        "positive_points": _points_closeness(answer.positive_points, truth.positive_points),
+        "negative_points": _points_closeness(answer.negative_points, truth.negative_points),
+        "time": gaussian((answer.time_s or 0) - (truth.time_s or 0), sigma=TIME_SIGMA_S) if has_times else 0.0,
     }
+
+
+def _points_closeness(answer: tuple[Point, ...], truth: tuple[Point, ...]) -> float:
+    return gaussian(mean_distance(answer, truth), sigma=POINT_SIGMA) if len(answer) == len(truth) else 0.0
 
 
 def gaussian(distance: float, *, sigma: float) -> float:
@@ -150,15 +175,23 @@ def gaussian(distance: float, *, sigma: float) -> float:
     return math.exp(-ratio * ratio / 2)
 
 
-def _selection(fields: Mapping[str, object], *, time_s: float = 0.0) -> Selection:
-    return Selection(
-        as_box(fields["boxes"], "'boxes'"),
-        as_points(fields["positive_points"], NUM_POINTS, "'positive_points'"),
-        as_points(fields["negative_points"], NUM_POINTS, "'negative_points'"),
-        time_s,
+def _selection(
+    fields: Mapping[str, object], faults: Faults, *, time_s: float | None = 0.0
+) -> Selection | PartialSelection:
+    """Return what can be used of the parts. Raises: AnswerError: neither a box nor points."""
+    box = faults.attempt(as_box, fields["boxes"], "'boxes'", faults) if "boxes" in fields else None
+    positive, negative = (
+        (faults.attempt(as_points, fields[name], NUM_POINTS, f"'{name}'", faults) if name in fields else None) or ()
+        for name in ("positive_points", "negative_points")
     )
+    if box is not None and time_s is not None:
+        return Selection(box, positive, negative, time_s)
+    if box is None and not positive and not negative and (time_s is None or "time" not in fields):
+        raise AnswerError("neither a box nor points can be used")
+    return PartialSelection(box, positive, negative, time_s)
 
 
-def _draw_selection(clip: Clip, answer: Selection) -> Clip:
-    marked = draw_points(draw_box(clip, answer.box), answer.positive_points, POSITIVE_COLOR)
+def _draw_selection(clip: Clip, answer: Selection | PartialSelection) -> Clip:
+    boxed = draw_box(clip, answer.box) if answer.box is not None else clip
+    marked = draw_points(boxed, answer.positive_points, POSITIVE_COLOR)
     return draw_points(marked, answer.negative_points, NEGATIVE_COLOR)

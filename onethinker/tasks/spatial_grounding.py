@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box, box_iou
-from onethinker.core.grammar import as_box, parse_fields
+from onethinker.core.values import Faults, as_box, read_fields
 from onethinker.drawing.draw import draw_box
-from onethinker.tasks.base import RewardScheme, Score, Task, recalls
+from onethinker.tasks.base import RewardScheme, Score, StructuredTask, recalls
 
 
-class SpatialGrounding(Task[Box]):
+class SpatialGrounding(StructuredTask[Box]):
     """One box in one picture."""
 
     problem_type = "spatial grounding"
@@ -25,11 +25,10 @@ class SpatialGrounding(Task[Box]):
     )
     example = '{"boxes": [112, 240, 398, 771]}'
     metrics = ("IoU", "R@0.5")
-    structured = True
 
-    def parse(self, text: str, options: tuple[str, ...] = ()) -> Box:
-        """Return the box. Raises: AnswerError."""
-        return as_box(parse_fields(text, "boxes")["boxes"], "'boxes'")
+    def read(self, text: str, options: tuple[str, ...], faults: Faults) -> Box:
+        """Return the box. Raises: AnswerError: there is none."""
+        return as_box(read_fields(text, "boxes", faults=faults)["boxes"], "'boxes'", faults)
 
     def score(self, answer: Box, truth: Box, reward_scheme: RewardScheme) -> Score:
         """Return the IoU, and whether it reaches 0.5."""

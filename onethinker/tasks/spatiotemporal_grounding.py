@@ -11,20 +11,22 @@ from dataclasses import dataclass
 from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box, Span, box_iou, span_iou
-from onethinker.core.grammar import as_numbered_boxes, as_span, parse_fields
+from onethinker.core.values import Faults, as_numbered_boxes, as_span, read_fields
 from onethinker.drawing.draw import draw_span, draw_track
-from onethinker.tasks.base import RewardScheme, Score, Task, recalls
+from onethinker.tasks.base import RewardScheme, Score, StructuredTask, recalls
 
 
 @dataclass(frozen=True)
 class Tube:
-    """A span of time with the box of an object at its whole seconds."""
+    """A span of time with the box of an object at its whole seconds; no span where an answer has none that can be
+    used.
+    """
 
-    span: Span
+    span: Span | None
     boxes: Mapping[int, Box]
 
 
-class SpatiotemporalGrounding(Task[Tube]):
+class SpatiotemporalGrounding(StructuredTask[Tube]):
     """One span of one video, with a box a second."""
 
     problem_type = "spatial-temporal grounding"
@@ -40,19 +42,20 @@ class SpatiotemporalGrounding(Task[Tube]):
     )
     example = '{"time": [4.2, 6.5], "boxes": {"5": [310, 402, 560, 780], "6": [322, 399, 571, 776]}}'
     metrics = ("tIoU", "tIoU@0.5", "sIoU", "sIoU@0.5", "vIoU", "vIoU@0.3", "vIoU@0.5")
-    structured = True
     terms = 2
 
-    def parse(self, text: str, options: tuple[str, ...] = ()) -> Tube:
-        """Return the tube; a second that the span only begins or ends in may have a box too. Raises: AnswerError."""
-        fields = parse_fields(text, "time", "boxes")
-        span = as_span(fields["time"], "'time'")
-        boxes = as_numbered_boxes(fields["boxes"], "'boxes'")
-        if outside := [second for second in boxes if not math.floor(span.start) <= second <= math.ceil(span.end)]:
-            raise AnswerError(
-                f"'boxes' must have whole seconds of the time [{span.start:g}, {span.end:g}] as keys, got {outside[0]}"
-            )
-        return Tube(span, dict(sorted(boxes.items())))
+    def read(self, text: str, options: tuple[str, ...], faults: Faults) -> Tube:
+        """Return the tube; a second that the span only begins or ends in may have a box too.
+
+        Boxes outside the span are missing. Raises: AnswerError: there is neither a span nor a box.
+        """
+        fields = read_fields(text, "time", "boxes", faults=faults)
+        span = faults.attempt(as_span, fields["time"], "'time'", faults) if "time" in fields else None
+        found = faults.attempt(as_numbered_boxes, fields["boxes"], "'boxes'", faults) if "boxes" in fields else None
+        boxes = {second: box for second, box in sorted((found or {}).items()) if _is_in(span, second, faults)}
+        if span is None and not boxes:
+            raise AnswerError("neither a time nor a box can be used")
+        return Tube(span, boxes)
 
     def structure(self, answer: Tube, truth: Tube) -> float:
         """Return 0.25 for the form and up to 0.25 for the fraction of the truth's seconds that have a box."""
@@ -64,7 +67,8 @@ class SpatiotemporalGrounding(Task[Tube]):
         The metrics are tIoU, the paper's sIoU (common seconds), whether they reach 0.5, and the literature's vIoU (all
         seconds).
         """
-        tiou, common, union = span_iou(answer.span, truth.span), common_siou(answer, truth), union_siou(answer, truth)
+        tiou = span_iou(answer.span, truth.span) if answer.span and truth.span else 0.0
+        common, union = common_siou(answer, truth), union_siou(answer, truth)
         metrics = {
             "tIoU": tiou,
             **recalls(tiou, 0.5, name="tIoU"),
@@ -79,13 +83,22 @@ class SpatiotemporalGrounding(Task[Tube]):
         """Return the boxes by second."""
         return {float(second): box for second, box in answer.boxes.items()}
 
-    def last_moment(self, answer: Tube) -> tuple[float, str]:
+    def last_moment(self, answer: Tube) -> tuple[float, str] | None:
         """Return its last second."""
-        return answer.span.end, "'time' ends at"
+        return (answer.span.end, "'time' ends at") if answer.span else None
 
     def draw(self, clip: Clip, answer: Tube) -> Clip:
         """Return the video with a bar of its time, the box and the trail that it leaves."""
-        return draw_span(draw_track(clip, answer.boxes), answer.span)
+        tracked = draw_track(clip, answer.boxes) if answer.boxes else clip
+        return draw_span(tracked, answer.span) if answer.span else tracked
+
+
+def _is_in(span: Span | None, second: int, faults: Faults) -> bool:
+    """Return whether a second may have a box; one outside the span is a fault."""
+    if span is None or math.floor(span.start) <= second <= math.ceil(span.end):
+        return True
+    faults.add(f"'boxes' must have whole seconds of the time [{span.start:g}, {span.end:g}] as keys, got {second}")
+    return False
 
 
 def union_siou(answer: Tube, truth: Tube) -> float:

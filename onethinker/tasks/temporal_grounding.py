@@ -5,12 +5,12 @@
 
 from onethinker.core.frames import Clip
 from onethinker.core.geometry import Span, span_iou
-from onethinker.core.grammar import as_span, parse_fields
+from onethinker.core.values import Faults, as_span, read_fields
 from onethinker.drawing.draw import draw_span
-from onethinker.tasks.base import RewardScheme, Score, Task, recalls
+from onethinker.tasks.base import RewardScheme, Score, StructuredTask, recalls
 
 
-class TemporalGrounding(Task[Span]):
+class TemporalGrounding(StructuredTask[Span]):
     """One span of one video."""
 
     problem_type = "temporal grounding"
@@ -22,11 +22,10 @@ class TemporalGrounding(Task[Span]):
     )
     example = '{"time": [12.3, 25.7]}'
     metrics = ("tIoU", "R@0.3", "R@0.5", "R@0.7")
-    structured = True
 
-    def parse(self, text: str, options: tuple[str, ...] = ()) -> Span:
-        """Return the span. Raises: AnswerError."""
-        return as_span(parse_fields(text, "time")["time"], "'time'")
+    def read(self, text: str, options: tuple[str, ...], faults: Faults) -> Span:
+        """Return the span. Raises: AnswerError: there is none."""
+        return as_span(read_fields(text, "time", faults=faults)["time"], "'time'", faults)
 
     def score(self, answer: Span, truth: Span, reward_scheme: RewardScheme) -> Score:
         """Return the tIoU, and whether it reaches 0.3, 0.5 and 0.7."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box, box_iou
-from onethinker.core.grammar import as_numbered_boxes, parse_fields
+from onethinker.core.values import Faults, as_numbered_boxes, read_fields
 from onethinker.drawing.draw import draw_track
-from onethinker.tasks.base import RewardScheme, Score, Task, recalls
+from onethinker.tasks.base import RewardScheme, Score, StructuredTask, recalls
 
 MAX_KEY = 32
 """The last key an answer may have: the first 32 seconds are tracked. Source: paper, GOT-10k evaluation."""
@@ -24,7 +24,7 @@ class Track:
     boxes: Mapping[int, Box]
 
 
-class Tracking(Task[Track]):
+class Tracking(StructuredTask[Track]):
     """One box a second."""
 
     problem_type = "tracking"
@@ -39,13 +39,15 @@ class Tracking(Task[Track]):
     )
     example = '{"boxes": {"1": [537, 403, 768, 703], "2": [520, 400, 749, 698]}}'
     metrics = ("AO", "R@0.3", "R@0.5", "R@0.7")
-    structured = True
 
-    def parse(self, text: str, options: tuple[str, ...] = ()) -> Track:
-        """Return the track. Raises: AnswerError."""
-        boxes = as_numbered_boxes(parse_fields(text, "boxes")["boxes"], "'boxes'")
-        if outside := [key for key in boxes if not 1 <= key <= MAX_KEY]:
-            raise AnswerError(f"'boxes' must have keys from 1 to {MAX_KEY}, got {outside[0]}")
+    def read(self, text: str, options: tuple[str, ...], faults: Faults) -> Track:
+        """Return the track; a malformed box is missing. Raises: AnswerError: there is no box at all."""
+        boxes = as_numbered_boxes(read_fields(text, "boxes", faults=faults)["boxes"], "'boxes'", faults)
+        for key in [key for key in boxes if not 1 <= key <= MAX_KEY]:
+            faults.add(f"'boxes' must have keys from 1 to {MAX_KEY}, got {key}")
+            del boxes[key]
+        if not boxes:
+            raise AnswerError("no box can be used")
         return Track({key - 1: box for key, box in sorted(boxes.items())})
 
     def structure(self, answer: Track, truth: Track) -> float:

@@ -2,23 +2,17 @@
 
 import re
 import time
-from collections.abc import Callable
 
 import pytest
 
 from onethinker.core.errors import AnswerError
 from onethinker.core.grammar import (
     Response,
-    as_box,
-    as_number,
-    as_numbered_boxes,
-    as_points,
-    as_span,
     find_answer,
-    parse_fields,
     parse_json,
     parse_response,
 )
+from onethinker.core.values import read_fields
 
 
 @pytest.mark.parametrize(
@@ -139,59 +133,6 @@ def test_json_of_8_levels_passes() -> None:
     assert parse_json("[" * 8 + "]" * 8) == [[[[[[[[]]]]]]]]
 
 
-def test_an_object_has_exactly_the_keys_of_the_form() -> None:
-    assert parse_fields('{"time": 1}', "time") == {"time": 1}
-    with pytest.raises(AnswerError, match="'boxes' is missing"):
-        parse_fields('{"time": 1}', "time", "boxes")
-    with pytest.raises(AnswerError, match="got 'label' too"):
-        parse_fields('{"time": 1, "label": "cat"}', "time")
-    with pytest.raises(AnswerError, match="a JSON object"):
-        parse_fields("[1]", "time")
-
-
-@pytest.mark.parametrize("value", [True, False, "1", None, [1], {"a": 1}])
-def test_only_numbers_are_numbers(value: object) -> None:
-    with pytest.raises(AnswerError, match="'time' must be a number, got"):
-        as_number(value, "'time'")
-
-
-@pytest.mark.parametrize(
-    ("read", "value", "reason"),
-    [
-        pytest.param(as_span, [1], "two seconds", id="one second"),
-        pytest.param(as_span, [2, 1], "end after it starts", id="a span backwards"),
-        pytest.param(as_span, [1, 1], "end after it starts", id="a span without length"),
-        pytest.param(as_span, [-1, 1], "at least 0 seconds", id="before the start"),
-        pytest.param(as_span, [0, True], "must be a number, got True", id="a boolean second"),
-        pytest.param(as_box, [1, 2, 3], "four thousandths", id="three sides"),
-        pytest.param(as_box, [[1, 2, 3, 4]], "four thousandths", id="a list of boxes"),
-        pytest.param(as_box, [300, 0, 100, 10], "x1 < x2", id="a box backwards"),
-        pytest.param(as_box, [1, 2, 1, 2], "x1 < x2", id="a box without area"),
-        pytest.param(as_box, [0, 0, 1001, 10], "between 0 and 1000", id="outside the frame"),
-        pytest.param(as_box, [0, 0, "10", 10], "must be a number, got '10'", id="a side as text"),
-        pytest.param(as_numbered_boxes, {}, "a box under each number", id="no boxes"),
-        pytest.param(as_numbered_boxes, [1, 2, 3, 4], "a box under each number", id="one box"),
-        pytest.param(as_numbered_boxes, {"01": [0, 0, 1, 1]}, "whole numbers", id="key 01"),
-        pytest.param(as_numbered_boxes, {"1.0": [0, 0, 1, 1]}, "whole numbers", id="key 1.0"),
-        pytest.param(as_numbered_boxes, {"-1": [0, 0, 1, 1]}, "whole numbers", id="key -1"),
-        pytest.param(as_numbered_boxes, {"٣": [0, 0, 1, 1]}, "whole numbers", id="an Arabic key"),
-        pytest.param(as_numbered_boxes, {"9" * 5000: [0, 0, 1, 1]}, "whole numbers", id="a huge key"),
-        pytest.param(as_numbered_boxes, {"3": [0, 0, 1]}, "at 3 must be four", id="a bad box by its key"),
-    ],
-)
-def test_values_out_of_their_form_are_refused_with_a_reason(
-    read: Callable[[object, str], object], value: object, reason: str
-) -> None:
-    with pytest.raises(AnswerError, match=reason):
-        read(value, "'field'")
-
-
-def test_points_come_in_the_number_asked_for() -> None:
-    assert len(as_points([[1, 2], [3, 4], [5, 6]], 3, "'points'")) == 3
-    with pytest.raises(AnswerError, match="must be 3 points"):
-        as_points([[1, 2]], 3, "'points'")
-
-
 HOSTILE = {
     "answer tags and spaces": "<answer>" + " " * 1_000_000,
     "many answer tags": "<answer> " * 110_000,
@@ -230,5 +171,5 @@ def test_a_megabyte_of_hostile_text_is_refused_at_once(name: str) -> None:
 def test_hostile_json_is_refused_at_once(text: str) -> None:
     started_s = time.perf_counter()
     with pytest.raises(AnswerError):
-        parse_fields(text, "boxes")
+        read_fields(text, "boxes")
     assert time.perf_counter() - started_s < 0.5

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from onethinker.core.errors import AnswerError, DataError
-from onethinker.core.grammar import as_span, show
+from onethinker.core.grammar import show
 from onethinker.core.sample import Sample
+from onethinker.core.values import as_span
 from onethinker.evaluation.benchmarks.readers.files import (
     Bad,
     field,
