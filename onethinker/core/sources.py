@@ -33,7 +33,7 @@ class FrameFolder:
 
 @dataclass(frozen=True)
 class TablePicture:
-    """A picture in base64 in a tab-separated table: in the record of these bytes, in this column, as which of its
+    """A picture in base64 in a tab-separated table: byte range of its record, column, and index among the column's
     pictures.
     """
 
@@ -41,7 +41,7 @@ class TablePicture:
     offset: int
     length: int
     column: int
-    number: int = 0
+    index: int = 0
 
     @property
     def name(self) -> str:
@@ -55,7 +55,7 @@ class TablePicture:
                 file.seek(self.offset)
                 record = file.read(self.length).decode("utf-8-sig")
             [fields] = csv.reader([record], delimiter="\t")
-            return base64.b64decode(picture_texts(fields[self.column])[self.number], validate=True)
+            return base64.b64decode(picture_texts(fields[self.column])[self.index], validate=True)
         except OSError as error:
             raise MediaError(f"{self.table}: cannot be read: {error.strerror or error}") from error
         except (ValueError, IndexError, csv.Error) as error:

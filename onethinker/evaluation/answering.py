@@ -93,7 +93,7 @@ def answer_samples(
                     yield {key: read.pop(key) for key in batch}
 
     with (
-        closing(read_ahead(wanted, engine.budget, decoders, room=room)) as clips,
+        closing(read_ahead(wanted, engine.budget, decoders, capacity=room)) as clips,
         closing(answers_of(engine, batches(clips), params, ended=ended)) as answered,
     ):
         for outcomes in answered:

@@ -104,41 +104,38 @@ def _start() -> LineProcess:
 
 
 def read_ahead(
-    wanted: Sequence[Sequence[Medium]], budget: MediaBudget, decoders: Decoders, *, room: int | None = None
+    wanted: Sequence[Sequence[Medium]], budget: MediaBudget, decoders: Decoders, *, capacity: int | None = None
 ) -> Generator[tuple[Clip, ...] | MediaError, None, None]:
-    """Yield the clips of each sample, in order, while the next ones are being decoded; an error in place of what cannot
-    be read.
+    """Yield the clips of each sample, in order, or the error of a sample whose media cannot be read; the next samples
+    are decoded meanwhile.
 
-    At most `room` clips are held that were not yielded yet or are wanted again. A medium that several samples want is
-    decoded once, if they come closer together than that. The first sample has all processors to itself, so that it is
-    there soon.
+    At most `capacity` clips are held that were not yielded yet or are needed again. A medium that several samples need
+    is decoded once, if they come closer together than that. The first sample has all decoders to itself: it is ready
+    sooner.
     """
-    room = room or 2 * decoders.workers
+    capacity = capacity or 2 * decoders.workers
     wants = Counter(medium for media in wanted for medium in set(media))
     rest = deque(wanted)
     held: dict[Medium, Future[Clip]] = {}
-    under_way: deque[Sequence[Medium]] = deque()
+    in_flight: deque[Sequence[Medium]] = deque()
 
     def start(media: Sequence[Medium]) -> None:
         held.update({medium: decoders.submit(medium, budget) for medium in dict.fromkeys(media) if medium not in held})
 
     try:
-        while rest or under_way:
-            if not under_way:
-                under_way.append(rest.popleft())
-                held = {
-                    medium: held[medium] for medium in under_way[0] if medium in held
-                }  # the others are wanted much later
-            media = under_way.popleft()
+        while rest or in_flight:
+            if not in_flight:
+                in_flight.append(rest.popleft())
+                # What else is held is needed much later.
+                held = {medium: held[medium] for medium in in_flight[0] if medium in held}
+            media = in_flight.popleft()
             start(media)
             clips = _finished(held, media)
             wants.subtract(set(media))
-            for medium in media:
-                if not wants[medium]:
-                    held.pop(medium, None)
-            while rest and len(held) < room:
-                under_way.append(rest.popleft())
-                start(under_way[-1])
+            held = {medium: future for medium, future in held.items() if wants[medium] or medium not in media}
+            while rest and len(held) < capacity:
+                in_flight.append(rest.popleft())
+                start(in_flight[-1])
             yield clips
             del clips
     finally:

@@ -5,14 +5,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
 WORKER_SECONDS = 4.0
-"""So long after a signal a process that works for another may take to leave in order; then it is ended where it
-stands.
-"""
+"""How long after a signal a worker process may take to end in order before it is killed."""
 SECONDS = 8.0
 """The same for a command: longer, because it waits for its workers, and less than the 10 s that most systems give."""
 LOOK_EVERY_S = 0.5
@@ -40,10 +38,6 @@ def ending_on_signals(seconds: float) -> Iterator[list[Ended]]:
     an end in order. To be called in the main thread.
     """
     before = {signum: handler for signum in SIGNALS if (handler := signal.getsignal(signum)) is not signal.SIG_IGN}
-    # Python runs a handler only between two instructions of the main thread, which may be inside one of torch's for
-    # minutes; a thread that reads the descriptor is told at once.
-    told, teller = os.pipe()
-    os.set_blocking(teller, False)
     received: list[Ended] = []
 
     def end(signum: int, _: object) -> NoReturn:
@@ -55,15 +49,8 @@ def ending_on_signals(seconds: float) -> Iterator[list[Ended]]:
         received.append(Ended(signum))
         raise received[0]
 
-    def watch() -> None:
-        while signum := os.read(told, 1):
-            if signum[0] in before:
-                time.sleep(seconds)
-                os._exit(128 + signum[0])
-        os.close(told)
-
-    threading.Thread(target=watch, name="end after a signal", daemon=True).start()
-    listening = signal.set_wakeup_fd(teller, warn_on_full_buffer=False)
+    wakeup = _exit_after_signal(before, seconds)
+    listening = signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
     for signum in before:
         signal.signal(signum, end)
     try:
@@ -73,7 +60,28 @@ def ending_on_signals(seconds: float) -> Iterator[list[Ended]]:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
             signal.set_wakeup_fd(listening)
-            os.close(teller)
+            os.close(wakeup)
+
+
+def _exit_after_signal(signals: Collection[int], seconds: float) -> int:
+    """Return a descriptor for `signal.set_wakeup_fd`: `seconds` after one of the signals this process exits, unless it
+    has ended by then. Closing the descriptor calls that off.
+
+    Python runs a handler only between two instructions of the main thread, which may be inside one of torch's for
+    minutes; a thread that reads the descriptor notices at once.
+    """
+    reading, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+
+    def watch() -> None:
+        while signum := os.read(reading, 1):
+            if signum[0] in signals:
+                time.sleep(seconds)
+                os._exit(128 + signum[0])
+        os.close(reading)
+
+    threading.Thread(target=watch, name="end after a signal", daemon=True).start()
+    return wakeup
 
 
 def end_with_parent(parent: int) -> None:

@@ -1,6 +1,6 @@
 """A Python process that answers each line with a line: warm between questions, killed when it takes too long.
 
-It says a first line once it listens. `serve` is the loop inside such a process, for modules of the package.
+It writes a first line once it listens. `serve` is the loop inside such a process, for modules of the package.
 """
 
 import contextlib
@@ -32,11 +32,11 @@ class ProcessLostError(Exception):
 
 
 class NotStartedError(Exception):
-    """The process left by itself, or said nothing, before it listened: another one would do the same."""
+    """The process left by itself, or wrote nothing, before it listened: another one would do the same."""
 
 
 class TooSlowError(ProcessLostError):
-    """The process did not answer in time; whatever it says later would be taken for the next answer, so it has to be
+    """The process did not answer in time; whatever it writes later would be taken for the next answer, so it has to be
     closed.
     """
 
@@ -68,7 +68,7 @@ class LineProcess:
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """The process ID."""
         return self._process.pid
 
     def is_running(self) -> bool:
@@ -126,7 +126,7 @@ class LineProcess:
             filled += self._read_into(buffer[filled:], math.inf)
 
     def widen(self, pipe_bytes: int) -> None:
-        """Let the process write so much ahead, where the system allows it: large answers then take fewer turns."""
+        """Enlarge the pipe's buffer where the system allows it: large answers then take fewer turns."""
         if hasattr(fcntl, "F_SETPIPE_SZ") and self._process.stdout is not None:
             with contextlib.suppress(OSError):  # more than this user may have
                 fcntl.fcntl(self._process.stdout.fileno(), fcntl.F_SETPIPE_SZ, pipe_bytes)

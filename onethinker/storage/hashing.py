@@ -18,7 +18,7 @@ from onethinker.storage.atomic import write_atomically, writing
 from onethinker.storage.strict_json import to_json
 
 NOTHING = "cannot be read"
-"""The digest of a file that is not there: reading it for the model says why."""
+"""The digest of a missing file; reading it for the model reports why."""
 _THREADS = 4
 _SETTLED_S = 2.0
 """A file that changed so lately may change again without its time telling."""
@@ -60,7 +60,7 @@ class Digests:
         if isinstance(medium, FrameFolder):
             digest.update(to_json([medium.fps, [self.of_file(path) for path in _files(medium)]]).encode())
         elif isinstance(medium, TablePicture):
-            digest.update(f"{medium.column} {medium.number} ".encode() + _slice(medium))
+            digest.update(f"{medium.column} {medium.index} ".encode() + _slice(medium))
         else:
             shape = [medium.kind, medium.frames.shape, medium.times_s, medium.duration_s]
             digest.update(to_json(shape).encode())
@@ -94,7 +94,7 @@ def _files(medium: Path | Clip | Source) -> list[Path]:
 
 
 def _slice(picture: TablePicture) -> bytes:
-    """Return the record that a picture stands in."""
+    """Return the record that holds a picture."""
     try:
         with picture.table.open("rb") as file:
             file.seek(picture.offset)

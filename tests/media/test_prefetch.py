@@ -46,10 +46,10 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def read_ahead(
-    wanted: Sequence[Sequence[ahead.Medium]], budget: MediaBudget, *, workers: int = 2, room: int | None = None
+    wanted: Sequence[Sequence[ahead.Medium]], budget: MediaBudget, *, workers: int = 2, capacity: int | None = None
 ):
     with Decoders(workers) as decoders:
-        yield from ahead.read_ahead(wanted, budget, decoders, room=room)
+        yield from ahead.read_ahead(wanted, budget, decoders, capacity=capacity)
 
 
 def same(found: Clip, expected: Clip) -> bool:
@@ -96,13 +96,13 @@ def test_a_file_that_cannot_be_read_is_an_error_in_its_place(tmp_path, pictures)
 
 def test_what_several_samples_ask_about_is_decoded_once(pictures, decoded):
     wanted = [(pictures[number // 4],) for number in range(20)] + [(pictures[9], pictures[4]), (pictures[9],)]
-    assert len(list(read_ahead(wanted, BUDGET, workers=2, room=3))) == 22
+    assert len(list(read_ahead(wanted, BUDGET, workers=2, capacity=3))) == 22
     assert len(decoded) == 6
     assert set(decoded.values()) == {1}
 
 
 def test_no_more_is_decoded_ahead_than_there_is_room_for(pictures, decoded):
-    clips = read_ahead([(path,) for path in pictures], BUDGET, workers=2, room=4)
+    clips = read_ahead([(path,) for path in pictures], BUDGET, workers=2, capacity=4)
     for taken, expected in ((1, 5), (2, 6), (3, 7)):
         next(clips)
         deadline = time.monotonic() + 20

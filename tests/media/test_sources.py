@@ -54,7 +54,7 @@ def table_with(tmp_path, *fields) -> tuple:
 def test_a_picture_in_a_table_is_read_where_it_lies(tmp_path):
     pictures = [base64.b64encode(png(colour)).decode() for colour in ("red", "blue")]
     table, offset, length = table_with(tmp_path, 'a "quoted"\nname', str(pictures))
-    clips = [read_clip(TablePicture(table, offset, length, column=1, number=n), BUDGET) for n in (0, 1)]
+    clips = [read_clip(TablePicture(table, offset, length, column=1, index=n), BUDGET) for n in (0, 1)]
     assert [clip.frames[0, 0, 0].tolist() for clip in clips] == [[255, 0, 0], [0, 0, 255]]
     assert clips[0].kind == "image"
 

@@ -235,9 +235,7 @@ def _media(
             except ValueError as error:
                 raise DataError(f"column 'image': {error}") from error
             column = row.columns.index("image")
-            pictures[index] = tuple(
-                TablePicture(path, row.offset, row.length, column, number) for number in range(count)
-            )
+            pictures[index] = tuple(TablePicture(path, row.offset, row.length, column, index) for index in range(count))
         return pictures[index]
     if "video_path" in fields:
         return (path.parent / fields["video_path"],)
