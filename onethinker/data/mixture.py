@@ -1,9 +1,8 @@
-"""The order of training data: an endless sequence in which every task has its share, a function of seed and number
-alone.
-"""
+"""The order of training data: an endless sequence of all tasks by weight, a function of seed and index alone."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +14,18 @@ from onethinker.data.synthetic import KINDS, make_sample
 from onethinker.data.synthetic.worlds import WorldName
 from onethinker.tasks import all_tasks, find_task
 
-Places = np.ndarray[tuple[int], np.dtype[np.int64]]
-"""Places of records in their pool."""
+Order = np.ndarray[tuple[int], np.dtype[np.int64]]
+"""Indices of records in their pool."""
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Samples by number, in rounds: a round holds each task as often as its weight says, shuffled.
+    """Samples by index, in rounds: a round holds each task as often as its weight says, shuffled.
 
     `tasks` maps a task's task key to its weight, `media` to the weights of "image" and "video" inside it, and
     `pools` its name and medium to its records; without pools scenes are drawn on the spot. The media of a task take
     turns in rounds of their own, and so do the records of each: every record comes once before any comes again. A turn
-    is `together` numbers long, so that records about one clip may come one after the other.
+    is `together` samples long, so that records about one clip may come one after the other.
     """
 
     seed: int
@@ -36,7 +35,7 @@ class Mixture:
     together: int = 1
     world: WorldName = "shapes"
     unused: tuple[str, ...] = ()
-    """Weights of problem types that the files do not have: they say nothing."""
+    """Weights of problem types that the files do not have: they have no effect."""
 
     @property
     def num_records(self) -> int | None:
@@ -69,53 +68,53 @@ class Mixture:
         for file in files:
             for sample in read_samples(file, leave_out=(leave_out or {}).get(file, ())):
                 pools.setdefault(_kind(sample.problem_type, sample.data_type), []).append(sample)
-        there = list(pools) if files else [_kind(*kind) for kind in KINDS]
-        kinds = [kind for kind in there if not asked or asked & _names(kind)]
-        absent = {what: _absent(named, kinds) for what, named in (("asked for", asked), ("weighted", set(weight)))}
-        for what, missing in absent.items():
-            if missing and not (files and what == "weighted"):
+        present = list(pools) if files else [_kind(*kind) for kind in KINDS]
+        kinds = [kind for kind in present if not asked or asked & _names(kind)]
+        unused = _absent(set(weight), kinds)
+        source = ", ".join(map(str, files)) or "synthetic scenes"
+        for what, missing in (("asked for", _absent(asked, kinds)), ("weighted", () if files else unused)):
+            if missing:
                 raise DataError(
-                    f"{_places(files)}: no sample of the problem types {list(missing)}, which are {what}; there are "
-                    f"{', '.join(sorted({name for kind in there for name in _names(kind)}))}"
+                    f"{source}: no sample of the problem types {list(missing)}, which are {what}; there are "
+                    f"{', '.join(sorted(set().union(*map(_names, present))))}"
                 )
         if not kinds:
-            raise DataError(f"{_places(files)}: no sample of any problem type")
-        order = [task.key for task in all_tasks()]
-        media: dict[str, dict[str, int]] = {}
-        tasks: dict[str, int] = {}
-        for task, medium in sorted(kinds, key=lambda kind: (order.index(kind[0]), kind[1])):
-            problem_type = task.partition("/")[0]
-            tasks[task] = weight.get(problem_type, 1)
-            media.setdefault(task, {})[medium] = weight.get(f"{problem_type}/{medium}", 1)
+            raise DataError(f"{source}: no sample of any problem type")
+        tasks, media = _weights(kinds, weight)
         if not files:
             return cls(seed, tasks, media, None, 1 if world == "shapes" else questions_per_clip, world)
         ordered = {kind: _by_clip(pools[kind], questions_per_clip) for kind in kinds}
-        return cls(seed, tasks, media, ordered, questions_per_clip, unused=absent["weighted"])
+        return cls(seed, tasks, media, ordered, questions_per_clip, unused=unused)
 
-    def sample(self, number: int) -> Sample:
-        """Return sample `number` (from 0) of the endless order."""
-        return next(self.candidates(number))
+    def sample(self, index: int) -> Sample:
+        """Return sample `index` (from 0) of the endless order."""
+        return next(self.candidates(index))
 
-    def candidates(self, number: int) -> Iterator[Sample]:
-        """Yield sample `number`, then what may stand in for it where it cannot be read: the other records of its task
+    def candidates(self, index: int) -> Iterator[Sample]:
+        """Yield sample `index`, then its substitutes where it cannot be read: the other records of its task
         and medium.
 
         First come those of other turns, because what shares its turn is likely to be about the same clip.
         """
-        turn, place = divmod(number, self.together)
+        turn, position = divmod(index, self.together)
         task, of_task = _draw(self.seed, "tasks", self.tasks, turn)
         medium, of_medium = _draw(self.seed, f"{task} media", self.media[task], of_task)
         if self.pools is None:
             yield make_sample(
-                self.seed, turn, problem_type=task.partition("/")[0], data_type=medium, world=self.world, question=place
+                self.seed,
+                turn,
+                problem_type=task.partition("/")[0],
+                data_type=medium,
+                world=self.world,
+                question=position,
             )
             return
         pool = self.pools[task, medium]
-        epoch, first = divmod(of_medium * self.together + place, len(pool))
+        epoch, first = divmod(of_medium * self.together + position, len(pool))
         order = _order(self.seed, f"{task} {medium}", epoch, len(pool), self.together)
-        for aside in range(self.together):
-            for ahead in range(aside, len(pool), self.together):
-                yield pool[int(order[(first + ahead) % len(pool)])]
+        for offset in range(self.together):
+            for step in range(offset, len(pool), self.together):
+                yield pool[int(order[(first + step) % len(pool)])]
 
 
 def known_names(names: Iterable[str]) -> list[str]:
@@ -150,16 +149,27 @@ def _absent(named: set[str], kinds: Sequence[tuple[str, str]]) -> tuple[str, ...
     return tuple(sorted(name for name in named if not any(name in _names(kind) for kind in kinds)))
 
 
-def _places(files: Sequence[Path]) -> str:
-    return ", ".join(map(str, files)) or "synthetic scenes"
+def _weights(
+    kinds: Iterable[tuple[str, str]], weight: Mapping[str, int]
+) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
+    """Return the weights of tasks, and of the media inside each, in the order of all tasks."""
+    order = [task.key for task in all_tasks()]
+    tasks: dict[str, int] = {}
+    media: dict[str, dict[str, int]] = {}
+    for task, medium in sorted(kinds, key=lambda kind: (order.index(kind[0]), kind[1])):
+        problem_type = task.partition("/")[0]
+        tasks[task] = weight.get(problem_type, 1)
+        media.setdefault(task, {})[medium] = weight.get(f"{problem_type}/{medium}", 1)
+    return tasks, media
 
 
-def _draw(seed: int, purpose: str, weights: Mapping[str, int], number: int) -> tuple[str, int]:
-    """Return which name turn `number` falls on, and how often it came before."""
+def _draw(seed: int, purpose: str, weights: Mapping[str, int], index: int) -> tuple[str, int]:
+    """Return the name that turn `index` is for, and how often it came before."""
     a_round = [name for name, weight in weights.items() for _ in range(weight)]
-    turn, place = divmod(number, len(a_round))
+    turn, position = divmod(index, len(a_round))
     order = [a_round[n] for n in _permutation(seed, purpose, turn, len(a_round))]
-    return order[place], turn * weights[order[place]] + order[:place].count(order[place])
+    name = order[position]
+    return name, turn * weights[name] + order[:position].count(name)
 
 
 def _by_clip(samples: Sequence[Sample], size: int) -> tuple[Sample, ...]:
@@ -172,24 +182,24 @@ def _by_clip(samples: Sequence[Sample], size: int) -> tuple[Sample, ...]:
     for sample in samples:
         clips.setdefault(sample.media, []).append(sample)
     runs = [clip[first : first + size] for clip in clips.values() for first in range(0, len(clip), size)]
-    blocks_by_room: list[list[list[Sample]]] = [[] for _ in range(size + 1)]
+    blocks_by_free: list[list[list[Sample]]] = [[] for _ in range(size + 1)]  # how many samples still fit
     for run in sorted(runs, key=len, reverse=True):
-        room = next((room for room in range(len(run), size) if blocks_by_room[room]), None)
-        block = [] if room is None else blocks_by_room[room].pop()
-        blocks_by_room[size - len(block) - len(run)].append(block + run)
-    return tuple(sample for blocks in blocks_by_room for block in blocks for sample in block)
+        fitting = next(filter(None, blocks_by_free[len(run) : size]), [[]])
+        block = fitting.pop()
+        blocks_by_free[size - len(block) - len(run)].append(block + run)
+    return tuple(chain.from_iterable(chain.from_iterable(blocks_by_free)))
 
 
-def _order(seed: int, purpose: str, epoch: int, count: int, size: int) -> Places:
+def _order(seed: int, purpose: str, epoch: int, count: int, size: int) -> Order:
     """Return which of `count` records in blocks of `size` comes when in an epoch: blocks are shuffled, and begin where
     turns begin.
     """
-    whole = count // size
-    blocks_BS = _permutation(seed, purpose, epoch, whole)[:, None] * size + np.arange(size)
-    order = np.concatenate([blocks_BS.ravel(), np.arange(whole * size, count)])
+    full = count // size
+    blocks_BS = _permutation(seed, purpose, epoch, full)[:, None] * size + np.arange(size)
+    order = np.concatenate([blocks_BS.ravel(), np.arange(full * size, count)])
     return np.roll(order, -epoch * count % size)
 
 
-def _permutation(seed: int, purpose: str, epoch: int, length: int) -> Places:
+def _permutation(seed: int, purpose: str, epoch: int, length: int) -> Order:
     """Return the order of an epoch; the same arguments give the same order on every machine."""
     return np.random.default_rng([seed, *purpose.encode(), epoch]).permutation(length)

@@ -162,19 +162,22 @@ def glance_at(files: Iterable[Path], *, need: Need, invalid: Literal["error", "s
             read = [_glance(file, row, record, need) for row, record in read_records(file)]
             if wrong := [found for found in read if isinstance(found, Problem)]:
                 raise DataError(_refusal(wrong, len(read)))
-            continue
-        with file.open("rb") as lines:
-            first = lines.readline(SHORT_BYTES)
-            lines.seek(max(0, size - SHORT_BYTES))
-            _, newline, last = lines.read().rstrip().rpartition(b"\n")
-        # A list is one value, and is read when the run begins; so is a row that is longer than what was looked at.
-        if first.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
-            for place, line in (
-                ("row 1", first if first.endswith(b"\n") else b""),
-                ("the last row", last if newline else b""),
-            ):
-                if line and (problem := _glance(file, 1, read_line(line, f"{file}, {place}"), need)):
-                    raise DataError(f"{file}, {place}: {problem.text}")
+        else:
+            _glance_at_ends(file, size, need)
+
+
+def _glance_at_ends(file: Path, size: int, need: Need) -> None:
+    """Look at the first and last line of a long file. Raises: DataError: one of them cannot be used."""
+    with file.open("rb") as lines:
+        first = lines.readline(SHORT_BYTES)
+        lines.seek(max(0, size - SHORT_BYTES))
+        _, newline, last = lines.read().rstrip().rpartition(b"\n")
+    if not first.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+        return  # a list is one value, and is read when the run begins
+    # A row that is longer than what was read here is read when the run begins, too.
+    for row, line, is_complete in (("row 1", first, first.endswith(b"\n")), ("the last row", last, bool(newline))):
+        if line and is_complete and (problem := _glance(file, 1, read_line(line, f"{file}, {row}"), need)):
+            raise DataError(f"{file}, {row}: {problem.text}")
 
 
 def _glance(file: Path, row: int, record: Record, need: Need) -> Problem | None:

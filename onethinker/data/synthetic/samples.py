@@ -1,4 +1,4 @@
-"""The endless list of samples: any of them from its number, the same on every machine."""
+"""The endless list of samples: any of them from its index, the same on every machine."""
 
 import zlib
 from functools import partial
@@ -36,15 +36,15 @@ def make_sample(
     world: WorldName = "shapes",
     question: int = 0,
 ) -> Sample:
-    """Return sample number `index` of an endless list: its clip in memory, exact truth and a response to learn from.
+    """Return sample `index` of an endless list: its clip in memory, exact truth and a response to learn from.
 
     The list goes through the problem types in turn, and through pictures and clips within each. A given
     `problem_type` or `data_type` keeps only those. Another `seed` or another name of `split` gives other scenes.
     `side_px` paints larger than a tiny model sees, for pictures to look at. In a world of things every scene has
-    several questions, number `question` from 0; the splits are train, validation and test, and no combination is in two
-    of them.
+    several questions, and `question` is the index of one. Its splits are train, validation and test; no combination is
+    in two of them.
 
-    Raises: DataError for a problem type or data type that is not asked, a negative number, a side that is no
+    Raises: DataError for a problem type or data type that is not asked, a negative index, a side that is no
     multiple of 32 pixels, or a world or a split of it that there is not.
 
     >>> sample = make_sample(0, 6)
@@ -56,16 +56,7 @@ def make_sample(
             f"seed, index and question must be 0 or more and side_px a multiple of 32, got {seed}, {index},"
             f" {question} and {side_px}"
         )
-    wanted = problem_type.lower() if problem_type else None
-    types = list(dict.fromkeys(p for p, d in KINDS if wanted in (None, p.lower()) and data_type in (None, d)))
-    if not types:
-        known = ", ".join(f"{p} ({d})" for p, d in KINDS)
-        raise DataError(
-            f"no synthetic questions of problem type {problem_type!r} and data type {data_type!r}; there are: {known}"
-        )
-    chosen = types[index % len(types)]
-    media = [d for p, d in KINDS if p == chosen and data_type in (None, d)]
-    medium = media[index // len(types) % len(media)]
+    chosen, medium = _kind_at(index, problem_type, data_type)
     if world == "shapes":
         rng = np.random.default_rng([seed, index, zlib.crc32(f"{split}/{chosen}/{medium}".encode())])
         builders = _BUILDERS[chosen, medium]
@@ -89,3 +80,20 @@ def make_sample(
         masks=asked.masks,
         resolution=(asked.painting.clip.width, asked.painting.clip.height) if asked.masks else None,
     )
+
+
+def _kind_at(index: int, problem_type: str | None, data_type: str | None) -> tuple[str, str]:
+    """Return the problem type and data type of sample `index` of a list that keeps only what is given. Raises:
+    DataError: nothing is left.
+    """
+    wanted = problem_type.lower() if problem_type else None
+    kinds = [(p, d) for p, d in KINDS if wanted in (None, p.lower()) and data_type in (None, d)]
+    if not kinds:
+        known = ", ".join(f"{p} ({d})" for p, d in KINDS)
+        raise DataError(
+            f"no synthetic questions of problem type {problem_type!r} and data type {data_type!r}; there are: {known}"
+        )
+    types = list(dict.fromkeys(p for p, _ in kinds))
+    chosen = types[index % len(types)]
+    media = [d for p, d in kinds if p == chosen]
+    return chosen, media[index // len(types) % len(media)]

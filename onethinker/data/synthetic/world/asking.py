@@ -135,8 +135,24 @@ def refer(asker: Asker, relation: str) -> tuple[int, str, str] | None:
     The words are its name, its colour where others of its kind have another, its place among its like ("second dog from
     the left"), its side of another thing ("dog left of the bus") or that it is the biggest or smallest of its like.
     """
-    ways: list[tuple[int, str, str]] = []
     boxes = [asker.box(n) for n in range(len(asker.things))]
+    good = []
+    for way in _ways_to_name(asker, boxes):
+        n, words, _ = way
+        thing = asker.things[n]
+        how = f"{relation}:{words.partition(thing.kind.name)[2].strip() or words.partition(thing.kind.name)[0].strip()}"
+        if asker.admits(thing.kind.name, thing.color, cell_name(boxes[n]), how):
+            good.append(way)
+    among_alike = [way for way in good if sum(thing.kind == asker.things[way[0]].kind for thing in asker.things) > 1]
+    if among_alike and asker.rng.random() < _AMONG_ALIKE:
+        good = among_alike
+    chosen = asker.pick(range(len(good)))
+    return None if chosen is None else good[chosen]
+
+
+def _ways_to_name(asker: Asker, boxes: Sequence[Box]) -> list[tuple[int, str, str]]:
+    """Return things, words that fit each alone and how one finds it, whatever the split admits."""
+    ways: list[tuple[int, str, str]] = []
     for n, thing in enumerate(asker.things):
         alike = [m for m, other in enumerate(asker.things) if other.kind == thing.kind]
         if len(alike) == 1:
@@ -148,18 +164,7 @@ def refer(asker: Asker, relation: str) -> tuple[int, str, str] | None:
                 (n, thing.name, f"there are {len(alike)} {thing.kind.plural}. {at_place(thing.name, boxes[n])}")
             )
         ways += _by_order(asker, n, alike, boxes) + _by_side(asker, n, alike, boxes) + _by_size(asker, n, alike, boxes)
-    good = []
-    for way in ways:
-        n, words, _ = way
-        thing = asker.things[n]
-        how = f"{relation}:{words.partition(thing.kind.name)[2].strip() or words.partition(thing.kind.name)[0].strip()}"
-        if asker.admits(thing.kind.name, thing.color, cell_name(boxes[n]), how):
-            good.append(way)
-    among_alike = [way for way in good if sum(thing.kind == asker.things[way[0]].kind for thing in asker.things) > 1]
-    if among_alike and asker.rng.random() < _AMONG_ALIKE:
-        good = among_alike
-    chosen = asker.pick(range(len(good)))
-    return None if chosen is None else good[chosen]
+    return ways
 
 
 def _by_order(asker: Asker, n: int, alike: Sequence[int], boxes: Sequence[Box]) -> list[tuple[int, str, str]]:

@@ -7,44 +7,25 @@ from dataclasses import replace
 import numpy as np
 
 from onethinker.core.geometry import Span
-from onethinker.data.synthetic.world.backgrounds import draw_background
+from onethinker.data.synthetic.world.clip_parts import WALLS, draw_duration, draw_span, finish_scene
 from onethinker.data.synthetic.world.motion import Track, at_rest
 from onethinker.data.synthetic.world.scene import (
     Act,
-    Camera,
     Scene,
     Thing,
     Wall,
     World,
-    background_for,
     draw_color,
     draw_kinds,
-    draw_look,
     draw_thing,
     draw_things,
     scatter,
 )
-from onethinker.data.synthetic.world.writing import draw_words, in_turn
 
 DIRECTIONS = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}
-_WALLS = ((128, 130, 136), (150, 110, 76), (96, 112, 128), (142, 132, 112))
+
+
 _EARLY_S = 0.04  # a thing is covered this long before the first frame in which it is hidden, and after the last
-
-
-def _draw_duration(rng: np.random.Generator, world: World) -> float:
-    return float(rng.integers(world.seconds[0], world.seconds[1] + 1))
-
-
-def _draw_span(rng: np.random.Generator, duration_s: float, *, shortest_s: float = 1.0) -> Span:
-    """Return half seconds between which something goes on; it is over at least a second before the clip is."""
-    last, least = int(2 * (duration_s - 1)), int(2 * shortest_s)
-    start = int(rng.integers(0, last - least + 1))
-    return Span(start / 2, int(rng.integers(start + least, last + 1)) / 2)
-
-
-def _finished(rng: np.random.Generator, things: tuple[Thing, ...], duration_s: float, **more: object) -> Scene:
-    look = replace(draw_look(rng), jpeg_quality=0)
-    return replace(Scene(background_for(rng, things), things, look=look, duration_s=duration_s), **more)  # type: ignore[arg-type]
 
 
 def _lanes(rng: np.random.Generator, world: World, count: int, *, upright: bool) -> list[Thing]:
@@ -99,37 +80,37 @@ def draw_stage(rng: np.random.Generator, world: World) -> Scene:
     """Return one to three things in lanes, of which the first does something for a while and each other something or
     nothing.
     """
-    duration_s, upright = _draw_duration(rng, world), bool(rng.integers(2))
+    duration_s, upright = draw_duration(rng, world), bool(rng.integers(2))
     things = _lanes(rng, world, int(rng.integers(1, 4)), upright=upright)
     acting = []
     for number, thing in enumerate(things):
-        span = _draw_span(rng, duration_s)
+        span = draw_span(rng, duration_s)
         acting.append(
             _acting(rng, thing, span, upright=upright, verbs=VERBS) if number == 0 or rng.random() < 0.5 else thing
         )
     order = rng.permutation(len(acting))
-    return _finished(rng, tuple(acting[int(n)] for n in order), duration_s)
+    return finish_scene(rng, tuple(acting[int(n)] for n in order), duration_s)
 
 
 def draw_walk(rng: np.random.Generator, world: World) -> Scene:
     """Return one or two things in lanes of which the first moves along its lane for a while."""
-    duration_s, upright = _draw_duration(rng, world), bool(rng.integers(2))
+    duration_s, upright = draw_duration(rng, world), bool(rng.integers(2))
     first, *others = _lanes(rng, world, int(rng.integers(1, 3)), upright=upright)
-    return _finished(
-        rng, (_acting(rng, first, _draw_span(rng, duration_s), upright=upright, verbs=("moves",)), *others), duration_s
+    return finish_scene(
+        rng, (_acting(rng, first, draw_span(rng, duration_s), upright=upright, verbs=("moves",)), *others), duration_s
     )
 
 
 def draw_race(rng: np.random.Generator, world: World) -> Scene:
     """Return two things that move the same way for the same time, one at least 1.7 times as fast as the other."""
-    duration_s, upright = _draw_duration(rng, world), bool(rng.integers(2))
+    duration_s, upright = draw_duration(rng, world), bool(rng.integers(2))
     things = _lanes(rng, world, 2, upright=upright)
     direction = (("down", "up") if upright else ("right", "left"))[int(rng.integers(2))]
     span = Span(float(rng.integers(0, 2)) / 2, duration_s - 0.5)
     ways = [float(rng.uniform(0.46, 0.54)), float(rng.uniform(0.14, 0.27))]
     if rng.random() < 0.5:
         ways.reverse()
-    return _finished(
+    return finish_scene(
         rng, tuple(_moving(thing, direction, way, span) for thing, way in zip(things, ways, strict=True)), duration_s
     )
 
@@ -149,47 +130,47 @@ def draw_jumps(rng: np.random.Generator, world: World) -> Scene:
         high = {"y": y - 0.34} if verb == "jumps" else {"angle": 75.0}
         track = track.then(up - 0.5, up, **high).then(up, down, **low)
     first = replace(things[0], track=track, act=Act(verb, Span(start_s, start_s + times)))
-    return _finished(rng, (first, *things[1:]), duration_s, values=(times,))
+    return finish_scene(rng, (first, *things[1:]), duration_s, values=(times,))
 
 
 def draw_parade(rng: np.random.Generator, world: World) -> Scene:
     """Return two to four things seen one after the other, at places of their own."""
-    duration_s, count = _draw_duration(rng, world), int(rng.integers(2, 5))
+    duration_s, count = draw_duration(rng, world), int(rng.integers(2, 5))
     things = scatter(rng, draw_things(rng, world, count, largest=0.46 / 0.8), overlap=0.6)
     cuts = [round(2 * duration_s * k / count) / 2 for k in range(count + 1)]
     shown = tuple(replace(thing, visible=Span(cuts[k], cuts[k + 1] - 0.5)) for k, thing in enumerate(things))
-    return _finished(rng, shown, duration_s)
+    return finish_scene(rng, shown, duration_s)
 
 
 def draw_visits(rng: np.random.Generator, world: World) -> Scene:
     """Return one to three things of which the first comes and goes; others stay, or come and go as well; at times the
     camera moves.
     """
-    duration_s, count = _draw_duration(rng, world), int(rng.integers(1, 4))
+    duration_s, count = draw_duration(rng, world), int(rng.integers(1, 4))
     things = scatter(rng, draw_things(rng, world, count))
     visits = [
-        replace(thing, visible=_draw_span(rng, duration_s)) if n == 0 or rng.random() < 0.3 else thing
+        replace(thing, visible=draw_span(rng, duration_s)) if n == 0 or rng.random() < 0.3 else thing
         for n, thing in enumerate(things)
     ]
-    return _finished(rng, tuple(visits), duration_s)
+    return finish_scene(rng, tuple(visits), duration_s)
 
 
 def draw_leaving(rng: np.random.Generator, world: World) -> Scene:
     """Return two or three things of which the second leaves while the first is there, and the first at least a second
     later.
     """
-    duration_s = _draw_duration(rng, world)
+    duration_s = draw_duration(rng, world)
     things = scatter(rng, draw_things(rng, world, int(rng.integers(2, 4))))
     leaves = float(rng.integers(2, int(2 * duration_s) - 3)) / 2
     goes = float(rng.integers(int(2 * leaves) + 2, int(2 * duration_s))) / 2
     comes = float(rng.integers(0, int(2 * leaves))) / 2
     shown = (replace(things[0], visible=Span(comes, goes)), replace(things[1], visible=Span(0.0, leaves)), *things[2:])
-    return _finished(rng, shown, duration_s)
+    return finish_scene(rng, shown, duration_s)
 
 
 def draw_passage(rng: np.random.Generator, world: World) -> Scene:
     """Return a thing that passes behind a wall, which covers it between two half seconds."""
-    duration_s, speed = _draw_duration(rng, world), float(rng.uniform(0.18, 0.28))
+    duration_s, speed = draw_duration(rng, world), float(rng.uniform(0.18, 0.28))
     (kind,) = draw_kinds(rng, world, 1)
     thing = draw_thing(rng, world, kind, size=float(rng.uniform(0.22, 0.28)), tilt=0.0)
     wide = thing.size * thing.sprite.width
@@ -205,99 +186,5 @@ def draw_passage(rng: np.random.Generator, world: World) -> Scene:
         xs, edges, direction = (1 - near, 1 - far), (1 - right, 1 - left), "left"
     track = Track(times_s, xs, (y, y), (thing.size,) * 2, (0.0, 0.0))
     thing = replace(thing, track=track, act=Act(f"moves {direction}", Span(0.0, duration_s)))
-    wall = Wall(*edges, _WALLS[int(rng.integers(len(_WALLS)))])
-    return _finished(rng, (thing,), duration_s, wall=wall)
-
-
-def _draw_camera(rng: np.random.Generator) -> Camera | None:
-    """Return a slow pan or zoom, or none."""
-    if rng.random() < 0.6:
-        return None
-    if rng.random() < 0.5:
-        zoom = float(rng.uniform(1.15, 1.35))
-        return Camera((0, 0, 1.0), (0, 0, zoom)) if rng.random() < 0.5 else Camera((0, 0, zoom), (0, 0, 1.0))
-    dx, dy = rng.uniform(-0.1, 0.1, 2).tolist()
-    return Camera((-dx, -dy, 1.0), (dx, dy, 1.0))
-
-
-def draw_roaming(rng: np.random.Generator, world: World) -> Scene:
-    """Return one or two things that come, wander and go, seen by a camera that may move."""
-    duration_s = _draw_duration(rng, world)
-    things = draw_things(rng, world, int(rng.integers(1, 3)), largest=0.4)
-    span = _draw_span(rng, duration_s)
-    moving = tuple(_wandering(rng, thing, duration_s) for thing in things)
-    return _finished(rng, (*moving[1:], replace(moving[0], visible=span)), duration_s, camera=_draw_camera(rng))
-
-
-def draw_chase(rng: np.random.Generator, world: World) -> Scene:
-    """Return things that wander, for tracking: at times look-alikes that cross, a narrow wall before them, or a camera
-    that moves.
-    """
-    duration_s = _draw_duration(rng, world)
-    kinds = draw_kinds(rng, world, int(rng.integers(1, 3)))
-    size = float(rng.uniform(0.26, 0.36))
-    color = draw_color(rng) if kinds[0].is_tintable and rng.random() < 0.5 else None
-    first = draw_thing(rng, world, kinds[0], size=size, color=color)
-    things = [_wandering(rng, first, duration_s)]
-    if rng.random() < 0.5:
-        things.append(_crossing(rng, things[0], duration_s))
-    things += [_wandering(rng, draw_thing(rng, world, kind, size=size), duration_s) for kind in kinds[1:]]
-    wall = None
-    if rng.random() < 0.2:
-        left = float(rng.uniform(0.25, 0.6))
-        wall = Wall(left, left + size * 0.35, _WALLS[int(rng.integers(len(_WALLS)))])
-    order = [int(n) for n in rng.permutation(len(things))]
-    return _finished(
-        rng, tuple(things[n] for n in order), duration_s, wall=wall, camera=None if wall else _draw_camera(rng)
-    )
-
-
-def _wandering(rng: np.random.Generator, thing: Thing, duration_s: float) -> Thing:
-    """Return a thing that goes to a place, turns and goes to another; at times it rests there, grows or shrinks on its
-    way.
-    """
-    turn_s = float(rng.integers(2, int(2 * duration_s - 2))) / 2
-    low, high = 0.08 + thing.size / 2, 0.92 - thing.size / 2
-    places = rng.uniform(low, high, (3, 2)).tolist()
-    sizes = (
-        [thing.size * scale for scale in rng.uniform(0.75, 1.0, 3).tolist()] if rng.random() < 0.3 else [thing.size] * 3
-    )
-    track = at_rest(places[0][0], places[0][1], sizes[0], thing.track.angles[0])
-    track = track.then(0.0, turn_s, x=places[1][0], y=places[1][1], size=sizes[1])
-    rest_s = 0.5 * int(rng.integers(0, 2))
-    return replace(thing, track=track.then(turn_s + rest_s, duration_s, x=places[2][0], y=places[2][1], size=sizes[2]))
-
-
-def _crossing(rng: np.random.Generator, thing: Thing, duration_s: float) -> Thing:
-    """Return a look-alike that goes straight from near where the thing ends to near where it starts."""
-    low, high = 0.08 + thing.size / 2, 0.92 - thing.size / 2
-    shift = rng.uniform(-0.15, 0.15, 4).tolist()
-    ends = (thing.track.xs[-1], thing.track.ys[-1], thing.track.xs[0], thing.track.ys[0])
-    x0, y0, x1, y1 = (min(high, max(low, end + by)) for end, by in zip(ends, shift, strict=True))
-    track = at_rest(x0, y0, thing.size, thing.track.angles[0]).then(0.0, duration_s, x=x1, y=y1)
-    return replace(thing, track=track)
-
-
-def draw_numbers(rng: np.random.Generator, _: World) -> Scene:
-    """Return two or three numbers shown one after the other."""
-    count = int(rng.integers(2, 4))
-    return _text_scene(rng, tuple(str(number) for number in rng.integers(1, 10, count)), float(2 * count))
-
-
-def draw_signs(rng: np.random.Generator, _: World) -> Scene:
-    """Return two or three words shown one after the other."""
-    count = int(rng.integers(2, 4))
-    return _text_scene(rng, draw_words(rng, count), float(2 * count))
-
-
-def draw_sign_visit(rng: np.random.Generator, world: World) -> Scene:
-    """Return a word that appears and goes."""
-    duration_s = _draw_duration(rng, world)
-    scene = _text_scene(rng, draw_words(rng, 1), duration_s)
-    return replace(scene, writings=(replace(scene.writings[0], visible=_draw_span(rng, duration_s)),))
-
-
-def _text_scene(rng: np.random.Generator, texts: tuple[str, ...], duration_s: float) -> Scene:
-    background = draw_background(rng, calm=True)
-    look = replace(draw_look(rng), jpeg_quality=0)
-    return Scene(background, writings=in_turn(rng, background, texts, duration_s), look=look, duration_s=duration_s)
+    wall = Wall(*edges, WALLS[int(rng.integers(len(WALLS)))])
+    return finish_scene(rng, (thing,), duration_s, wall=wall)

@@ -1,4 +1,4 @@
-"""The endless list of questions about named things: any of them from its number, the same on every machine."""
+"""The endless list of questions about named things: any of them from its index, the same on every machine."""
 
 from functools import lru_cache
 
@@ -37,9 +37,9 @@ def ask_about_things(
     question: int = 0,
     side_px: int | None = None,
 ) -> Question:
-    """Return question number `question` about scene number `index` of a problem type and data type.
+    """Return question `question` about scene `index` of a problem type and data type.
 
-    Questions with other numbers are about the same picture or clip (the same object, for a while), as far as there is
+    Questions with other indices are about the same picture or clip (the same object, for a while), as far as there is
     more to ask.
 
     Raises: DataError: there is no such split or world.
@@ -49,7 +49,7 @@ def ask_about_things(
         raise DataError(f"the world must be shapes or one of {', '.join(WORLDS)}, got {world!r}")
     shot, asks, first = _scene(seed, index, kind, split, world, side_px)
     for attempt in range(_OTHER_ATTEMPTS if question else 0):
-        rng = np.random.default_rng([seed, index, _number(kind, split), question, attempt])
+        rng = np.random.default_rng([seed, index, _kind_hash(kind, split), question, attempt])
         other = _ask(Asker(rng, shot, WORLDS[world], split), asks)
         if other is not None:
             return other
@@ -65,10 +65,10 @@ def _scene(
     """
     problem_type, data_type = kind
     families = (PICTURE_QUESTIONS if data_type == "image" else CLIP_QUESTIONS)[problem_type]
-    number, name = _number(kind, split), f"{world}-{split}-{seed}-{index}"
-    draw, asks = families[stable_hash(f"{seed} {index} {number}") % len(families)]
+    kind_hash, name = _kind_hash(kind, split), f"{world}-{split}-{seed}-{index}"
+    draw, asks = families[stable_hash(f"{seed} {index} {kind_hash}") % len(families)]
     for attempt in range(_ATTEMPTS):
-        rng = np.random.default_rng([seed, index, number, attempt])
+        rng = np.random.default_rng([seed, index, kind_hash, attempt])
         shot = render(draw(rng, WORLDS[world]), name, side_px)
         if data_type == "image" and not _is_clear(shot):
             continue
@@ -78,14 +78,14 @@ def _scene(
     raise AssertionError(f"{name}: no scene of {_ATTEMPTS} has a question of {problem_type} that belongs to the split")
 
 
-def _number(kind: tuple[str, str], split: str) -> int:
+def _kind_hash(kind: tuple[str, str], split: str) -> int:
     return stable_hash(f"{split}/{kind[0]}/{kind[1]}")
 
 
 def _ask(asker: Asker, asks: tuple[Ask, ...]) -> Question | None:
     """Return what the first of the ways of asking that finds something asks, in random order."""
-    for place in asker.rng.permutation(len(asks)):
-        question = asks[int(place)](asker)
+    for index in asker.rng.permutation(len(asks)):
+        question = asks[int(index)](asker)
         if question is not None:
             return question
     return None
@@ -93,4 +93,4 @@ def _ask(asker: Asker, asks: tuple[Ask, ...]) -> Question | None:
 
 def _is_clear(shot: Shot) -> bool:
     """Whether every thing in a picture is seen well."""
-    return all(shot.seen_share(number) >= _CLEAR for number in range(len(shot.scene.things)))
+    return all(shot.seen_share(index) >= _CLEAR for index in range(len(shot.scene.things)))

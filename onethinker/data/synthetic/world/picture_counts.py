@@ -1,0 +1,124 @@
+"""Counting questions about pictures of things."""
+
+from collections.abc import Sequence
+
+from onethinker.data.synthetic.questions import Question, corner_name
+from onethinker.data.synthetic.world.asking import (
+    RELATIONS,
+    Asker,
+    at_place,
+    is_beyond,
+)
+from onethinker.data.synthetic.world.phrasing import say
+from onethinker.data.synthetic.world.picture_lookup import (
+    absent_names,
+    by_place,
+    count_of,
+    name_for,
+    one_of_each_kind,
+)
+from onethinker.data.synthetic.world.things import CATEGORIES
+
+
+def _count_aloud(asker: Asker, numbers: Sequence[int], name: str) -> str:
+    """Return where each counted thing is, with running numbers: from left to right."""
+    listed = [f"{k} {corner_name(asker.box(n))}" for k, n in enumerate(by_place(asker, numbers), 1)]
+    return f"{name}: {', '.join(listed)}." if listed else f"i see no {name}."
+
+
+def count_kind(asker: Asker) -> Question | None:
+    """Ask how many things of a kind there are; at times there are none."""
+    kinds = [thing.kind for thing in one_of_each_kind(asker)]
+    if asker.rng.random() < 0.12:
+        (name,) = absent_names(asker, 1)
+        kind = next(kind for kind in asker.world.kinds if kind.name == name)
+    else:
+        kind = kinds[int(asker.rng.integers(len(kinds)))]
+    numbers = [n for n, thing in enumerate(asker.things) if thing.kind == kind]
+    if not asker.admits(kind.name, None, "", f"count {len(numbers)} of {len(asker.things)}"):
+        return None
+    problem = say(asker.rng, "count", things=kind.plural)
+    return Question(asker.shot, problem, _count_aloud(asker, numbers, kind.plural), str(len(numbers)))
+
+
+def count_color(asker: Asker) -> Question | None:
+    """Ask how many things of a kind have a colour."""
+    colored = [thing for thing in asker.things if thing.color]
+    n = asker.pick(range(len(colored)))
+    if n is None or count_of(asker, colored[n]) < 2:
+        return None
+    thing = colored[n]
+    numbers = [m for m, other in enumerate(asker.things) if other.name == thing.name]
+    if not asker.admits(thing.kind.name, thing.color, "", f"count {len(numbers)} of {len(asker.things)}"):
+        return None
+    problem = say(asker.rng, "count", things=thing.plural)
+    return Question(asker.shot, problem, _count_aloud(asker, numbers, thing.plural), str(len(numbers)))
+
+
+def count_all(asker: Asker) -> Question | None:
+    """Ask how many things there are, or how many of a category."""
+    category = None
+    if asker.rng.random() < 0.5:
+        there = [c for c in CATEGORIES if any(thing.kind.category == c for thing in asker.things)]
+        chosen = asker.pick(range(len(there)))
+        category = there[chosen] if chosen is not None else None
+    numbers = [n for n, thing in enumerate(asker.things) if category in (None, thing.kind.category)]
+    names = ", ".join(f"{k} {asker.things[n].kind.name}" for k, n in enumerate(by_place(asker, numbers), 1))
+    if not asker.admits(asker.things[0].kind.name, None, "", f"count {category} {len(numbers)}"):
+        return None
+    plural = CATEGORIES[category] if category else "things"
+    return Question(asker.shot, say(asker.rng, "count", things=plural), f"{names}.", str(len(numbers)))
+
+
+def count_not(asker: Asker) -> Question | None:
+    """Ask how many things are not of a kind."""
+    kinds = one_of_each_kind(asker)
+    thing = kinds[int(asker.rng.integers(len(kinds)))]
+    own = count_of(asker, thing)
+    rest = len(asker.things) - own
+    if len(kinds) < 2 or not asker.admits(thing.kind.name, None, "", f"count not {own} {rest}"):
+        return None
+    reasoning = (
+        f"there are {len(asker.things)} things and {own} {name_for(thing, own)}. {len(asker.things)}-{own}={rest}."
+    )
+    return Question(asker.shot, say(asker.rng, "count_not", things=thing.kind.plural), reasoning, str(rest))
+
+
+def count_difference(asker: Asker) -> Question | None:
+    """Ask how many more there are of one kind than of another."""
+    kinds = sorted(one_of_each_kind(asker), key=lambda thing: -count_of(asker, thing))
+    if len(kinds) < 2:
+        return None
+    a, b = kinds[0], kinds[1]
+    many, few = count_of(asker, a), count_of(asker, b)
+    if many == few or not asker.admits(a.kind.name, None, "", f"difference {b.kind.name} {many} {few}"):
+        return None
+    reasoning = f"there are {many} {name_for(a, many)} and {few} {name_for(b, few)}. {many}-{few}={many - few}."
+    problem = say(asker.rng, "count_difference", things=a.kind.plural, others=b.kind.plural)
+    return Question(asker.shot, problem, reasoning, str(many - few))
+
+
+def count_beside(asker: Asker) -> Question | None:
+    """Ask how many things of a kind are on one side of another thing."""
+    ways = []
+    for m, other in enumerate(asker.things):
+        if count_of(asker, other) > 1:
+            continue
+        for thing in one_of_each_kind(asker):
+            numbers = [n for n, one in enumerate(asker.things) if one.kind == thing.kind]
+            if thing.kind == other.kind or len(numbers) < 2:
+                continue
+            for relation in RELATIONS:
+                beyond = [n for n in numbers if is_beyond(asker.box(n), asker.box(m), relation)]
+                before = [n for n in numbers if is_beyond(asker.box(m), asker.box(n), relation)]
+                how = f"count {relation} {other.kind.name} {len(beyond)}"
+                if len(beyond) + len(before) == len(numbers) and asker.admits(thing.kind.name, None, "", how):
+                    ways.append((thing, m, relation, beyond))
+    chosen = asker.pick(range(len(ways)))
+    if chosen is None:
+        return None
+    thing, m, relation, beyond = ways[chosen]
+    other_name = asker.things[m].kind.name
+    reasoning = f"{at_place(other_name, asker.box(m))} {_count_aloud(asker, beyond, thing.kind.plural)}"
+    problem = say(asker.rng, "count_beside", things=thing.kind.plural, relation=relation, other=other_name)
+    return Question(asker.shot, problem, reasoning, str(len(beyond)))
