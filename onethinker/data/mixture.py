@@ -184,7 +184,7 @@ def _by_clip(samples: Sequence[Sample], size: int) -> tuple[Sample, ...]:
     runs = [clip[first : first + size] for clip in clips.values() for first in range(0, len(clip), size)]
     blocks_by_free: list[list[list[Sample]]] = [[] for _ in range(size + 1)]  # how many samples still fit
     for run in sorted(runs, key=len, reverse=True):
-        fitting = next(filter(None, blocks_by_free[len(run) : size]), [[]])
+        fitting: list[list[Sample]] = next(filter(None, blocks_by_free[len(run) : size]), [[]])
         block = fitting.pop()
         blocks_by_free[size - len(block) - len(run)].append(block + run)
     return tuple(chain.from_iterable(chain.from_iterable(blocks_by_free)))
