@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Generic, Literal, TypeVar
 
+from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box
 from onethinker.core.values import EXACT, Faults
@@ -129,6 +130,29 @@ class StructuredTask(Task[A]):
     @abstractmethod
     def read(self, text: str, options: tuple[str, ...], faults: Faults) -> A:
         """Return what can be used of an answer. Raises: AnswerError: nothing can."""
+
+    def convert(self, text: str, reader: Reader, repairs: list[str]) -> str:
+        """Return an answer in another form in the task's own. Raises: AnswerError: it is in no form that is known."""
+        return text
+
+    def repair(self, text: str, options: tuple[str, ...], reader: Reader, repairs: list[str]) -> str:
+        """Return what `convert` makes of an answer that is not exact, or that has pixels in it; the text itself where
+        it makes nothing.
+        """
+        faults, changed = Faults(), list[str]()
+        try:
+            boxes = self.boxes(self.read(text, options, faults)).values()
+            has_fractions = bool(boxes) and all(max(box) <= 1 for box in boxes)
+            if not faults.texts and reader.frame_px is None and not has_fractions:
+                return text
+        except AnswerError:
+            pass
+        try:
+            converted = self.convert(text, reader, changed)
+        except AnswerError:
+            return text
+        repairs += changed
+        return converted
 
 
 def recalls(value: float, *thresholds: float, name: str = "R") -> dict[str, float]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.drawing.draw import draw_caption
-from onethinker.tasks.base import RewardScheme, Score, Task
+from onethinker.tasks.base import Reader, RewardScheme, Score, Task
+from onethinker.tasks.lenient.words import repair_expression
 from onethinker.tasks.math.expressions import PERCENT, Expression, attached_unit, find_difference, fold_expression
 from onethinker.tasks.math.sandbox import MathSandbox, Verdict
 from onethinker.tasks.notation import without_space
@@ -61,6 +62,10 @@ class Mathematics(Task[str]):
         if len(text) > LONGEST:
             raise AnswerError(f"the expression has {len(text)} characters; at most {LONGEST} are read")
         return text
+
+    def repair(self, text: str, options: tuple[str, ...], reader: Reader, repairs: list[str]) -> str:
+        """Return the expression that a worked solution ends in."""
+        return repair_expression(text, repairs)
 
     def compare(self, answer: str, truth: str) -> Verdict:
         """Return whether two expressions are equal once both are spelled alike, and why they could not be compared if

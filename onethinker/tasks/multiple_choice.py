@@ -11,7 +11,8 @@ from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.core.grammar import show
 from onethinker.drawing.draw import draw_caption
-from onethinker.tasks.base import RewardScheme, Score, Task
+from onethinker.tasks.base import Reader, RewardScheme, Score, Task
+from onethinker.tasks.lenient.words import letter_in, repair_value
 from onethinker.tasks.notation import fold_characters, undress
 
 LONGEST = 2000
@@ -140,6 +141,11 @@ class MultipleChoice(Task[str]):
         if letters and letter not in letters:
             raise AnswerError(f"expected one of the letters {', '.join(letters)}, got {letter}")
         return letter
+
+    def repair(self, text: str, options: tuple[str, ...], reader: Reader, repairs: list[str]) -> str:
+        """Return the letter that is in JSON or in a sentence, by itself or by the text of its option."""
+        names = name_options(options)
+        return repair_value(text, lambda part: self.parse(part, options), repairs, lambda part: letter_in(part, names))
 
     def score(self, answer: str, truth: str, reward_scheme: RewardScheme) -> Score:
         """Return 1 for the right letter, else 0."""

@@ -10,7 +10,8 @@ from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.core.grammar import MAX_NUMBER_CHARS, show
 from onethinker.drawing.draw import draw_caption
-from onethinker.tasks.base import RewardScheme, Score, Task
+from onethinker.tasks.base import Reader, RewardScheme, Score, Task
+from onethinker.tasks.lenient.words import number_in, repair_value
 from onethinker.tasks.notation import undress
 from onethinker.tasks.units import MULTIPLIERS, read_unit
 
@@ -127,6 +128,10 @@ class Numerical(Task[float]):
     def parse(self, text: str, options: tuple[str, ...] = ()) -> float:
         """Return the number, with its unit if it has one. Raises: AnswerError."""
         return parse_number(text)
+
+    def repair(self, text: str, options: tuple[str, ...], reader: Reader, repairs: list[str]) -> str:
+        """Return the number that is in JSON, in a sentence or in words, in digits."""
+        return repair_value(text, parse_number, repairs, number_in)
 
     def score(self, answer: float, truth: float, reward_scheme: RewardScheme) -> Score:
         """Return 1 where both numbers are the same to two decimals, and not in two different units, else 0."""

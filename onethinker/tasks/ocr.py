@@ -8,7 +8,8 @@ import unicodedata
 from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.drawing.draw import draw_caption
-from onethinker.tasks.base import RewardScheme, Score, Task
+from onethinker.tasks.base import Reader, RewardScheme, Score, Task
+from onethinker.tasks.lenient.words import repair_text
 
 LONGEST = 20_000
 """Characters; a dense page has 5,000."""
@@ -43,6 +44,10 @@ class Ocr(Task[str]):
         if len(text) > LONGEST:
             raise AnswerError(f"expected at most {LONGEST} characters, got {len(text)}")
         return text.strip()
+
+    def repair(self, text: str, options: tuple[str, ...], reader: Reader, repairs: list[str]) -> str:
+        """Return the text without the code fence or the JSON around it and without quotes."""
+        return repair_text(text, repairs, quotes=True)
 
     def score(self, answer: str, truth: str, reward_scheme: RewardScheme) -> Score:
         """Return 1 − word error rate."""

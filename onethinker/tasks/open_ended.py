@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.drawing.draw import draw_caption
-from onethinker.tasks.base import RewardScheme, Score, Task
+from onethinker.tasks.base import Reader, RewardScheme, Score, Task
+from onethinker.tasks.lenient.words import repair_text
 
 if TYPE_CHECKING:
     from rouge_score.rouge_scorer import RougeScorer
@@ -59,6 +60,10 @@ class OpenEnded(Task[str]):
         if len(text) > LONGEST:
             raise AnswerError(f"expected at most {LONGEST} characters, got {len(text)}")
         return text.strip()
+
+    def repair(self, text: str, options: tuple[str, ...], reader: Reader, repairs: list[str]) -> str:
+        """Return the text without the code fence or the JSON around it."""
+        return repair_text(text, repairs, quotes=False)
 
     def score(self, answer: str, truth: str, reward_scheme: RewardScheme) -> Score:
         """Return the three ROUGE values, and their mean as the accuracy."""

@@ -8,6 +8,7 @@ from onethinker.core.errors import AnswerError
 from onethinker.core.grammar import find_answer, parse_response
 from onethinker.core.values import Faults
 from onethinker.tasks.base import STRICT, Reader, Task
+from onethinker.tasks.lenient.blocks import find_blocks
 
 Part = Literal["format", "answer", "form", "repair", "accuracy"]
 """What can be wrong: the tags, an answer of which nothing can be read, places in an answer of which the rest can, what
@@ -46,6 +47,8 @@ class Reading:
 def read_response(response: str, task: Task[Any], options: tuple[str, ...] = (), reader: Reader = STRICT) -> Reading:
     """Return any text whatsoever as a task reads it; an answer block counts also in a text that breaks the grammar.
 
+    The strict reader is for rewards. The lenient one first repairs what is in no exact form, and names each repair.
+
     >>> from onethinker.tasks.spatial_grounding import SpatialGrounding
     >>> read_response("<think>Two cats.</think><answer>2</answer>", SpatialGrounding()).problems
     {'answer': 'expected a JSON object with "boxes", got 2'}
@@ -58,7 +61,11 @@ def read_response(response: str, task: Task[Any], options: tuple[str, ...] = (),
     except AnswerError as error:
         problems["format"] = str(error)
     try:
-        text = find_answer(response)
+        if reader.mode == "lenient":
+            thinking, text = find_blocks(response, reader, repairs)
+            text = task.repair(text, options, reader, repairs)
+        else:
+            text = find_answer(response)
         answer = task.read(text, options, faults)
     except AnswerError as error:
         problems["answer"] = named([*faults.texts, str(error)])

@@ -5,7 +5,8 @@
 
 from onethinker.core.frames import Clip
 from onethinker.drawing.draw import draw_caption
-from onethinker.tasks.base import RewardScheme, Score, Task
+from onethinker.tasks.base import Reader, RewardScheme, Score, Task
+from onethinker.tasks.lenient.words import number_in, repair_value
 from onethinker.tasks.numerical import parse_number, units_agree
 
 TOLERANCES = tuple(twentieths / 20 for twentieths in range(1, 11))
@@ -41,6 +42,10 @@ class Regression(Task[float]):
     def parse(self, text: str, options: tuple[str, ...] = ()) -> float:
         """Return the number. Raises: AnswerError."""
         return parse_number(text)
+
+    def repair(self, text: str, options: tuple[str, ...], reader: Reader, repairs: list[str]) -> str:
+        """Return the number that is in JSON, in a sentence or in words, in digits."""
+        return repair_value(text, parse_number, repairs, number_in)
 
     def score(self, answer: float, truth: float, reward_scheme: RewardScheme) -> Score:
         """Return the mean relative accuracy; nothing where both are in different units."""

@@ -15,7 +15,8 @@ from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box, Point, box_iou, mean_distance
 from onethinker.core.values import Faults, as_box, as_points, as_second, read_fields
 from onethinker.drawing.draw import NEGATIVE_COLOR, POSITIVE_COLOR, draw_around, draw_box, draw_points
-from onethinker.tasks.base import RewardScheme, Score, StructuredTask, recalls
+from onethinker.tasks.base import Reader, RewardScheme, Score, StructuredTask, recalls
+from onethinker.tasks.lenient.forms import repair_selection
 
 NUM_POINTS = 3
 """Points of either kind. Source: paper."""
@@ -78,6 +79,10 @@ class _Segmentation(StructuredTask[Selection | PartialSelection]):
         if answer.time_s is not None and truth.time_s is not None:
             parts["time"] = math.exp(-abs(answer.time_s - truth.time_s) / RELEASE_TIME_SCALE_S)
         return Score(sum(weight * parts[name] for name, weight in self.release_weights.items()), metrics)
+
+    def convert(self, text: str, reader: Reader, repairs: list[str]) -> str:
+        """Return the parts of an answer in another form. Raises: AnswerError."""
+        return repair_selection(text, reader, repairs, has_time="time" in self.release_weights)
 
     def boxes(self, answer: Selection | PartialSelection) -> Mapping[float, Box]:
         """Return the box by its moment."""

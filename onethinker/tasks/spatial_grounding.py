@@ -9,7 +9,8 @@ from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box, box_iou
 from onethinker.core.values import Faults, as_box, read_fields
 from onethinker.drawing.draw import draw_box
-from onethinker.tasks.base import RewardScheme, Score, StructuredTask, recalls
+from onethinker.tasks.base import Reader, RewardScheme, Score, StructuredTask, recalls
+from onethinker.tasks.lenient.forms import repair_box
 
 
 class SpatialGrounding(StructuredTask[Box]):
@@ -29,6 +30,10 @@ class SpatialGrounding(StructuredTask[Box]):
     def read(self, text: str, options: tuple[str, ...], faults: Faults) -> Box:
         """Return the box. Raises: AnswerError: there is none."""
         return as_box(read_fields(text, "boxes", faults=faults)["boxes"], "'boxes'", faults)
+
+    def convert(self, text: str, reader: Reader, repairs: list[str]) -> str:
+        """Return the one box of an answer in another form. Raises: AnswerError."""
+        return repair_box(text, reader, repairs)
 
     def score(self, answer: Box, truth: Box, reward_scheme: RewardScheme) -> Score:
         """Return the IoU, and whether it reaches 0.5."""

@@ -13,7 +13,8 @@ from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box, Span, box_iou, span_iou
 from onethinker.core.values import Faults, as_numbered_boxes, as_span, read_fields
 from onethinker.drawing.draw import draw_span, draw_track
-from onethinker.tasks.base import RewardScheme, Score, StructuredTask, recalls
+from onethinker.tasks.base import Reader, RewardScheme, Score, StructuredTask, recalls
+from onethinker.tasks.lenient.forms import repair_tube
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,10 @@ class SpatiotemporalGrounding(StructuredTask[Tube]):
         if span is None and not boxes:
             raise AnswerError("neither a time nor a box can be used")
         return Tube(span, boxes)
+
+    def convert(self, text: str, reader: Reader, repairs: list[str]) -> str:
+        """Return the time and the boxes of an answer in another form. Raises: AnswerError."""
+        return repair_tube(text, reader, repairs)
 
     def structure(self, answer: Tube, truth: Tube) -> float:
         """Return 0.25 for the form and up to 0.25 for the fraction of the truth's seconds that have a box."""

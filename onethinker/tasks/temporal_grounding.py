@@ -7,7 +7,8 @@ from onethinker.core.frames import Clip
 from onethinker.core.geometry import Span, span_iou
 from onethinker.core.values import Faults, as_span, read_fields
 from onethinker.drawing.draw import draw_span
-from onethinker.tasks.base import RewardScheme, Score, StructuredTask, recalls
+from onethinker.tasks.base import Reader, RewardScheme, Score, StructuredTask, recalls
+from onethinker.tasks.lenient.forms import repair_span
 
 
 class TemporalGrounding(StructuredTask[Span]):
@@ -26,6 +27,10 @@ class TemporalGrounding(StructuredTask[Span]):
     def read(self, text: str, options: tuple[str, ...], faults: Faults) -> Span:
         """Return the span. Raises: AnswerError: there is none."""
         return as_span(read_fields(text, "time", faults=faults)["time"], "'time'", faults)
+
+    def convert(self, text: str, reader: Reader, repairs: list[str]) -> str:
+        """Return the one span of an answer in another form. Raises: AnswerError."""
+        return repair_span(text, reader, repairs)
 
     def score(self, answer: Span, truth: Span, reward_scheme: RewardScheme) -> Score:
         """Return the tIoU, and whether it reaches 0.3, 0.5 and 0.7."""

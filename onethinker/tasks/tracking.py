@@ -11,7 +11,8 @@ from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box, box_iou
 from onethinker.core.values import Faults, as_numbered_boxes, read_fields
 from onethinker.drawing.draw import draw_track
-from onethinker.tasks.base import RewardScheme, Score, StructuredTask, recalls
+from onethinker.tasks.base import Reader, RewardScheme, Score, StructuredTask, recalls
+from onethinker.tasks.lenient.forms import repair_track
 
 MAX_KEY = 32
 """The last key an answer may have: the first 32 seconds are tracked. Source: paper, GOT-10k evaluation."""
@@ -49,6 +50,10 @@ class Tracking(StructuredTask[Track]):
         if not boxes:
             raise AnswerError("no box can be used")
         return Track({key - 1: box for key, box in sorted(boxes.items())})
+
+    def convert(self, text: str, reader: Reader, repairs: list[str]) -> str:
+        """Return the boxes of an answer in another form. Raises: AnswerError."""
+        return repair_track(text, reader, repairs)
 
     def structure(self, answer: Track, truth: Track) -> float:
         """Return 0.25 for the form and up to 0.25 for the fraction of the truth's seconds that have a box."""
