@@ -7,6 +7,7 @@ import tyro
 
 from onethinker.core.request import SamplingParams
 from onethinker.core.settings import FlagSettings
+from onethinker.tasks.base import Coordinates, ReadingMode
 
 if TYPE_CHECKING:
     from onethinker.inference.thinker import Thinker
@@ -30,6 +31,12 @@ class AskingOptions(FlagSettings):
     """0 gives the most likely answer, more gives variety."""
     seed: int = 0
     """Seed of the sampling."""
+    reading: ReadingMode = "lenient"
+    """How answers are read: "strict" takes the exact form alone; "lenient" also what other models write, and names each
+    repair."""
+    coordinates: Coordinates = "thousandths"
+    """What the model counts places in: thousandths of the frame, or "pixels" of the frames that it is shown (lenient
+    reading only)."""
 
     def sampling(self, *, top_p: float = 1.0) -> SamplingParams:
         """Return how tokens are drawn."""
@@ -39,7 +46,14 @@ class AskingOptions(FlagSettings):
         """Return the model, ready to be asked. Raises: ConfigError, EngineError."""
         from onethinker.inference.thinker import Thinker
 
-        return Thinker.load(model, prompt_template=self.prompt_template, settings=self.settings, sampling=sampling)
+        return Thinker.load(
+            model,
+            prompt_template=self.prompt_template,
+            settings=self.settings,
+            sampling=sampling,
+            reading=self.reading,
+            coordinates=self.coordinates,
+        )
 
 
 ASKING = AskingOptions()

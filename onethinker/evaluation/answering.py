@@ -35,6 +35,8 @@ class Recorder:
         on_progress: Callable[[int, int], None] | None,
     ) -> None:
         self.done, self.failed = done, list[Answer]()
+        self.frames_px: dict[str, tuple[int, int]] = {}
+        """Width and height of the frames that a sample's model is shown, by key."""
         self._log, self._samples, self._on_progress = log, samples, on_progress
         self._failures_in_a_row = 0
 
@@ -42,7 +44,11 @@ class Recorder:
         """Return when all that is new among outcomes, by key, is on the disk. Raises: EngineError: the engine fails
         again and again.
         """
-        fresh = [_answer(key, self._samples[key], outcome) for key, outcome in outcomes.items() if key not in self.done]
+        fresh = [
+            _answer(key, self._samples[key], outcome, self.frames_px.get(key))
+            for key, outcome in outcomes.items()
+            if key not in self.done
+        ]
         self._log.append(fresh)
         self.done |= {answer.key for answer in fresh if answer.error is None}
         self.failed += [answer for answer in fresh if answer.error is not None]
@@ -87,7 +93,9 @@ def answer_samples(
             for key in window:
                 if ended.is_set():
                     return
-                read[key] = _request(samples[key], next(clips), engine, params)
+                read[key] = request = _request(samples[key], next(clips), engine, params)
+                if isinstance(request, Request) and request.media:
+                    recorder.frames_px[key] = request.media[0].width, request.media[0].height
             for batch in _by_length(read, size, engine.budget):
                 if not done.issuperset(batch):
                     yield {key: read.pop(key) for key in batch}
@@ -149,7 +157,8 @@ def _request(
         return error
 
 
-def _answer(key: str, sample: Sample, outcome: Outcome) -> Answer:
+def _answer(key: str, sample: Sample, outcome: Outcome, frame_px: tuple[int, int] | None) -> Answer:
     if not isinstance(outcome, Completion):
         return Answer(key, sample.id, error=str(outcome))
-    return Answer(key, sample.id, outcome.text, outcome.finish_reason, outcome.prompt_tokens, outcome.completion_tokens)
+    tokens = outcome.prompt_tokens, outcome.completion_tokens
+    return Answer(key, sample.id, outcome.text, outcome.finish_reason, *tokens, frame_px=frame_px)

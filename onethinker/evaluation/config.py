@@ -11,7 +11,7 @@ from onethinker.core.errors import ConfigError
 from onethinker.core.request import SamplingParams
 from onethinker.core.settings import FlagSettings
 from onethinker.data.synthetic.worlds import WorldName
-from onethinker.tasks.base import RewardScheme
+from onethinker.tasks.base import Coordinates, ReadingMode, RewardScheme
 
 Stage = Literal["all", "answer", "score", "masks", "report"]
 Mode = Literal["greedy", "release"]
@@ -86,6 +86,12 @@ class GradingConfig(FlagSettings):
 
     rewards: RewardScheme = "paper"
     """The reward scheme: "paper" or "release"."""
+    reading: ReadingMode | None = None
+    """How answers are read: "strict" takes the exact form alone; "lenient" also what other models write, and names each
+    repair. By default strict for models whose folder we wrote, lenient for others."""
+    coordinates: Coordinates = "thousandths"
+    """What the model counts places in: thousandths of the frame, or "pixels" of the frames that it is shown (lenient
+    reading only)."""
     judge: str | None = None
     """Address of a chat model (OpenAI-compatible) that grades how right answers in free text are."""
     judge_model: str = "judge"
@@ -138,6 +144,8 @@ class EvaluationConfig(FlagSettings):
             raise ConfigError("give a --model to ask and an --output folder for its results; or only --list")
         if self.stage == "masks" and self.grading.segmenter is None:
             raise ConfigError("--stage masks needs a --segmenter")
+        if self.grading.coordinates == "pixels" and self.grading.reading == "strict":
+            raise ConfigError("--coordinates pixels needs --reading lenient: the strict form is in thousandths")
         self.samples.check()
         _check_positive("--batch-size", self.asking.batch_size)
         self.asking.sampling()

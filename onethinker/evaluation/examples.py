@@ -113,7 +113,7 @@ def draw_example(
     if not task.structured:
         write_atomically(truth_path, sheet_webp(clip))
         return
-    answer = read_response(result.response, task, sample.options).answer
+    answer = read_response(result.response, task, sample.options, result.reader).answer
     if answer is not None:
         cut = {key: decode_rle(rle) for key, rle in masks.masks.items()} if masks and masks.masks else {}
         write_atomically(answer_path, sheet_webp(task.draw(_with_masks(clip, sample, cut), answer)))

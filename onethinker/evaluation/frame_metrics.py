@@ -11,18 +11,18 @@ from typing import Any
 
 from onethinker.core.geometry import Box, box_at, box_iou
 from onethinker.core.sample import Sample
-from onethinker.tasks import read_response, task_of
+from onethinker.tasks import STRICT, Reader, read_response, task_of
 from onethinker.tasks.grading import Grade
 from onethinker.tasks.tracking import Track
 
 
-def with_frame_metrics(grade: Grade, sample: Sample, response: str) -> Grade:
+def with_frame_metrics(grade: Grade, sample: Sample, response: str, reader: Reader = STRICT) -> Grade:
     """Return the grade of a response, with the parts of GOT-10k's own numbers where the sample has a box for every
     frame.
     """
     if not sample.frame_boxes:
         return grade
-    answer = read_response(response, task_of(sample), sample.options).answer
+    answer = read_response(response, task_of(sample), sample.options, reader).answer
     return replace(grade, metrics={**grade.metrics, **frame_overlaps(answer, sample.frame_boxes)})
 
 

@@ -24,7 +24,8 @@ def judge_results(
     questions: dict[int, Question] = {}
     for position, (result, sample) in enumerate(zip(results, samples, strict=True)):
         task = task_of(sample)
-        answer = read_response(result.response, task, sample.options).answer if task.judged and result.grade else None
+        is_judged = task.judged and result.grade is not None
+        answer = read_response(result.response, task, sample.options, result.reader).answer if is_judged else None
         if answer is not None:
             questions[position] = Question(sample.problem, sample.truth, str(answer))
     verdicts = dict(zip(questions, judge.score(list(questions.values())), strict=True))

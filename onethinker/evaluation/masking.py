@@ -162,7 +162,7 @@ def _is_answered(result: Result) -> bool:
 
 
 def _make(segmenter: Segmenter, sample: Sample, result: Result, nothing: AnswerMasks, read: Reader) -> AnswerMasks:
-    selection = read_response(result.response, task_of(sample), sample.options).answer
+    selection = read_response(result.response, task_of(sample), sample.options, result.reader).answer
     if not isinstance(selection, Selection):
         return replace(nothing, metrics=sample_mask_metrics(sample, None))
     try:

@@ -22,7 +22,7 @@ from onethinker.storage.folders import ANSWERS_FILE, RESULTS_FILE, SETTINGS_FILE
 from onethinker.storage.hashing import Digests
 from onethinker.storage.jsonl_log import Log, open_log, read_log, write_log
 from onethinker.storage.strict_json import to_json
-from onethinker.tasks.grading import Grade
+from onethinker.tasks import Grade, Reader, ReadingMode
 
 _WEIGHT_EDGE_BYTES = 1 << 20
 
@@ -40,11 +40,16 @@ class Answer:
     prompt_tokens: int = 0
     answer_tokens: int = 0
     error: str | None = None
+    frame_px: tuple[int, int] | None = None
+    """Width and height of the frames that the model was shown."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One sample's reply and grade; `grade` is None, and `error` says why, when the model could not be asked."""
+    """One sample's reply and grade; `grade` is None, and `error` says why, when the model could not be asked.
+
+    `frame_px` is the size of the frames in whose pixels the reply is read, None for thousandths.
+    """
 
     key: str
     sample_id: str
@@ -58,6 +63,14 @@ class Result:
     prompt_tokens: int = 0
     answer_tokens: int = 0
     options: tuple[str, ...] = ()
+    reading: ReadingMode = "strict"
+    frame_px: tuple[int, int] | None = None
+
+    @property
+    def reader(self) -> Reader:
+        """How the reply is read."""
+        frame_px = self.frame_px and (self.frame_px[0], self.frame_px[1])
+        return Reader(self.reading, frame_px, self.finish_reason == "length")
 
 
 def evaluation_settings(engine: Engine, sampling: SamplingParams) -> dict[str, Any]:
@@ -194,7 +207,10 @@ def _match_settings(folder: Path, settings: Mapping[str, Any], *, is_new: bool) 
         write_atomically(folder / SETTINGS_FILE, to_json(stored, indent=2, ensure_ascii=False))
         return
     stored = read_settings(folder)
-    old, is_first_judge = stored["settings"], "judge" in settings and "judge" not in stored["settings"]
+    # Folders of versions with one reader do not name it.
+    one_reader = {"reading": "strict", "coordinates": "thousandths"}
+    old = {**{name: one_reader[name] for name in one_reader if name in settings}, **stored["settings"]}
+    is_first_judge = "judge" in settings and "judge" not in stored["settings"]
     if is_first_judge:
         old = {**old, "judge": settings["judge"]}
     if changed := list(differences(old, json.loads(to_json(settings)))):

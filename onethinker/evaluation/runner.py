@@ -11,15 +11,16 @@ from onethinker.evaluation.config import EvaluationConfig, GradingConfig
 from onethinker.evaluation.examples import draw_examples
 from onethinker.evaluation.masking import has_segmentation, measure_masks
 from onethinker.evaluation.parts import Part, read_parts
-from onethinker.evaluation.results import Result
+from onethinker.evaluation.results import Result, read_settings
 from onethinker.evaluation.stages import answer, score
-from onethinker.inference.loading import check_model, load_engine
+from onethinker.inference.loading import check_model, is_ours, load_engine
 from onethinker.media.prefetch import Decoders
 from onethinker.rewards.config import JudgeSettings
 from onethinker.rewards.judge import Judge
 from onethinker.segmenters.base import Segmenter, load_segmenter
 from onethinker.storage.atomic import check_writable
-from onethinker.storage.folders import JUDGE_FILE
+from onethinker.storage.folders import JUDGE_FILE, SETTINGS_FILE
+from onethinker.tasks import ReadingMode
 from onethinker.tasks.template import PromptTemplate
 
 
@@ -96,6 +97,8 @@ def _answer(
                         part.samples,
                         output=part.folder,
                         reward_scheme=config.grading.rewards,
+                        reading=_reading(config, part),
+                        coordinates=config.grading.coordinates,
                         sampling=asking.sampling(),
                         judge=judge,
                         decoders=decoders,
@@ -109,11 +112,30 @@ def _grade(
     config: EvaluationConfig, part: Part, segmenter: Segmenter | None, judge: Judge | None, listener: Listener
 ) -> PartResults:
     """Grade a part's answers anew, with masks where there is a segmenter or masks were made before."""
-    results = score(part.samples, output=part.folder, reward_scheme=config.grading.rewards, judge=judge)
+    results = score(
+        part.samples,
+        output=part.folder,
+        reward_scheme=config.grading.rewards,
+        reading=_reading(config, part),
+        coordinates=config.grading.coordinates,
+        judge=judge,
+    )
     if segmenter is not None:
         with listener.progress(f"masks of {part.folder.name}") as on_progress:
             results = measure_masks(segmenter, part.samples, results, output=part.folder, on_progress=on_progress)
     return PartResults(part, results, [(one.sample_id, one.error) for one in results if one.grade is None])
+
+
+def _reading(config: EvaluationConfig, part: Part) -> ReadingMode:
+    """Return how a part's answers are read: as asked for, as the folder's were before, else by whose model it is."""
+    if config.grading.reading is not None:
+        return config.grading.reading
+    if config.grading.coordinates == "pixels":
+        return "lenient"
+    if (part.folder / SETTINGS_FILE).exists():
+        return "lenient" if read_settings(part.folder)["settings"].get("reading") == "lenient" else "strict"
+    model = config.asking.model
+    return "lenient" if model is not None and not is_ours(model, settings=config.asking.settings) else "strict"
 
 
 def _open_judge(config: GradingConfig, output: Path) -> Judge | None:

@@ -31,7 +31,7 @@ from onethinker.rewards.judge import Judge
 from onethinker.storage.folders import MEDIA_FILE
 from onethinker.storage.hashing import Digests
 from onethinker.storage.jsonl_log import Log
-from onethinker.tasks import grade_response, task_of
+from onethinker.tasks import Coordinates, Reader, ReadingMode, grade_response, task_of
 from onethinker.tasks.base import RewardScheme
 
 NOT_ASKED = "not asked yet"
@@ -44,6 +44,8 @@ def answer(
     *,
     output: Path,
     reward_scheme: RewardScheme = "paper",
+    reading: ReadingMode = "strict",
+    coordinates: Coordinates = "thousandths",
     sampling: SamplingParams | None = None,
     decoders: Decoders | None = None,
     judge: Judge | None = None,
@@ -60,7 +62,8 @@ def answer(
     all.
     """
     sampling = sampling or SamplingParams()
-    with _opened(samples, evaluation_settings(engine, sampling), _grading(reward_scheme, judge), output) as (
+    grading = _grading(reward_scheme, judge, reading, coordinates)
+    with _opened(samples, evaluation_settings(engine, sampling), grading, output) as (
         log,
         keyed,
         found,
@@ -68,13 +71,19 @@ def answer(
         done = {key for key in keyed if key in found and found[key].error is None}
         recorder = Recorder(log, keyed, done, on_progress)
         recorder.tell()
-        with nullcontext(decoders) if decoders is not None else Decoders() as reading:
-            answer_samples(engine, keyed, recorder, params=sampling, decoders=reading)
+        with nullcontext(decoders) if decoders is not None else Decoders() as opened:
+            answer_samples(engine, keyed, recorder, params=sampling, decoders=opened)
     return recorder.failed
 
 
 def score(
-    samples: Sequence[Sample], *, output: Path, reward_scheme: RewardScheme = "paper", judge: Judge | None = None
+    samples: Sequence[Sample],
+    *,
+    output: Path,
+    reward_scheme: RewardScheme = "paper",
+    reading: ReadingMode = "strict",
+    coordinates: Coordinates = "thousandths",
+    judge: Judge | None = None,
 ) -> list[Result]:
     """Return one result per sample, in order, graded out of the journal in `output`, without the model; and write them
     there.
@@ -87,10 +96,13 @@ def score(
     asking = {
         name: value
         for name, value in read_settings(output)["settings"].items()
-        if name not in ("reward_scheme", "judge")
+        if name not in ("reward_scheme", "reading", "coordinates", "judge")
     }
-    with _opened(samples, asking, _grading(reward_scheme, judge), output) as (_, keyed, found):
-        results = [_result(key, sample, found.get(key), reward_scheme) for key, sample in keyed.items()]
+    grading = _grading(reward_scheme, judge, reading, coordinates)
+    with _opened(samples, asking, grading, output) as (_, keyed, found):
+        results = [
+            _result(key, sample, found.get(key), reward_scheme, reading, coordinates) for key, sample in keyed.items()
+        ]
         if judge is not None:
             results = judge_results(judge, results, samples, reward_scheme)
         results = with_stored_masks(results, output)
@@ -98,9 +110,12 @@ def score(
     return results
 
 
-def _grading(reward_scheme: RewardScheme, judge: Judge | None) -> dict[str, Any]:
+def _grading(
+    reward_scheme: RewardScheme, judge: Judge | None, reading: ReadingMode, coordinates: Coordinates
+) -> dict[str, Any]:
     """Return the settings that decide a grade, but not an answer."""
-    return {"reward_scheme": reward_scheme} | ({"judge": judge.describe()} if judge is not None else {})
+    settings: dict[str, Any] = {"reward_scheme": reward_scheme, "reading": reading, "coordinates": coordinates}
+    return settings | ({"judge": judge.describe()} if judge is not None else {})
 
 
 @contextmanager
@@ -129,7 +144,14 @@ def _check_same_samples(keyed: Mapping[str, Sample], found: Iterable[Answer], ou
             )
 
 
-def _result(key: str, sample: Sample, answer: Answer | None, reward_scheme: RewardScheme) -> Result:
+def _result(
+    key: str,
+    sample: Sample,
+    answer: Answer | None,
+    reward_scheme: RewardScheme,
+    reading: ReadingMode,
+    coordinates: Coordinates,
+) -> Result:
     task = task_of(sample)
     asked: dict[str, Any] = {
         "key": key,
@@ -138,17 +160,25 @@ def _result(key: str, sample: Sample, answer: Answer | None, reward_scheme: Rewa
         "problem": sample.problem,
         "truth": sample.truth,
         "options": sample.options,
+        "reading": reading,
     }
     if answer is None or answer.error is not None:
         return Result(**asked, response="", grade=None, error=answer.error if answer is not None else NOT_ASKED)
+    if coordinates == "pixels" and answer.frame_px is None:
+        error = (
+            "the journal does not have the size of its frames, whose pixels are asked for; ask into another --output"
+        )
+        return Result(**asked, response=answer.text, grade=None, error=error)
     # The prompt shows special tokens broken up, and so may an answer that repeats one.
     text, truth, options = plain_text(answer.text), plain_text(sample.truth), tuple(map(plain_text, sample.options))
+    frame_px = answer.frame_px if coordinates == "pixels" else None
+    reader = Reader(reading, frame_px and (frame_px[0], frame_px[1]), answer.finish_reason == "length")
+    grade = grade_response(text, truth, task=task, options=options, reward_scheme=reward_scheme, reader=reader)
     return Result(
         **asked,
         response=answer.text,
-        grade=with_frame_metrics(
-            grade_response(text, truth, task=task, options=options, reward_scheme=reward_scheme), sample, answer.text
-        ),
+        grade=with_frame_metrics(grade, sample, answer.text, reader),
+        frame_px=reader.frame_px,
         finish_reason=answer.finish_reason,
         prompt_tokens=answer.prompt_tokens,
         answer_tokens=answer.answer_tokens,

@@ -128,6 +128,13 @@ def check_model(model: str, *, settings: Path | None = None) -> bool:
     return True
 
 
+def is_ours(model: str, *, settings: Path | None = None) -> bool:
+    """Return whether a model was trained here to write the exact form: its folder, or the one named in its place, has
+    the settings that we write.
+    """
+    return model == TINY or settings is not None or (Path(model).expanduser() / SETTINGS_FILE).is_file()
+
+
 def load_meta_model(model: str, *, config: Path | None = None) -> Any:
     """Return the network that `model` names, every layer and no weights: they are on torch's meta device.
 

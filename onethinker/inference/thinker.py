@@ -18,7 +18,7 @@ from onethinker.inference.loading import load_engine
 from onethinker.inference.thought import Thought, Timing
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
-from onethinker.tasks import Reading, find_task, read_response, task_of
+from onethinker.tasks import Coordinates, Reader, Reading, ReadingMode, find_task, read_response, task_of
 from onethinker.tasks.template import PromptTemplate
 
 
@@ -28,6 +28,10 @@ class Thinker:
 
     engine: Engine
     sampling: SamplingParams = field(default_factory=SamplingParams)
+    reading: ReadingMode = "lenient"
+    """Whether answers in other forms are repaired ("lenient"), or only the exact form is taken ("strict")."""
+    coordinates: Coordinates = "thousandths"
+    """What the model counts places in; pixels are those of the frames that it is shown."""
 
     @classmethod
     def load(
@@ -38,6 +42,8 @@ class Thinker:
         budget: MediaBudget | None = None,
         settings: Path | None = None,
         sampling: SamplingParams | None = None,
+        reading: ReadingMode = "lenient",
+        coordinates: Coordinates = "thousandths",
     ) -> "Thinker":
         """Return a thinker for a hub id, a model folder, "tiny" or "http://host:8000/v1".
 
@@ -47,9 +53,8 @@ class Thinker:
         Raises: EngineError, ConfigError
         """
         words = PromptTemplate.load(prompt_template) if isinstance(prompt_template, Path) else prompt_template
-        return cls(
-            load_engine(model, prompt_template=words, budget=budget, settings=settings), sampling or SamplingParams()
-        )
+        engine = load_engine(model, prompt_template=words, budget=budget, settings=settings)
+        return cls(engine, sampling or SamplingParams(), reading, coordinates)
 
     def ask(
         self,
@@ -76,7 +81,8 @@ class Thinker:
         built_s = time.perf_counter()
         [reply] = self.engine.complete([request], self.sampling)
         timing = Timing(decoded_s - started_s, built_s - decoded_s, time.perf_counter() - built_s)
-        reading, problems = understand(reply, sample)
+        frame_px = (clip.width, clip.height) if self.coordinates == "pixels" else None
+        reading, problems = understand(reply, sample, Reader(self.reading, frame_px, reply.finish_reason == "length"))
         return Thought(
             question=sample.problem,
             task=sample.problem_type,
@@ -125,10 +131,10 @@ def with_first_box(question: str, box: Box) -> str:
     return f"{question.strip().removesuffix('.')} at [{','.join(f'{side:g}' for side in box)}]."
 
 
-def understand(reply: Completion, sample: Sample) -> tuple[Reading, tuple[str, ...]]:
+def understand(reply: Completion, sample: Sample, reader: Reader) -> tuple[Reading, tuple[str, ...]]:
     """Return a reply as its task reads it, and all that is wrong."""
     problems = [f"the answer was cut at {reply.completion_tokens} tokens"] if reply.finish_reason == "length" else []
-    reading = read_response(reply.text, task_of(sample), sample.options)
+    reading = read_response(reply.text, task_of(sample), sample.options, reader)
     return reading, (*problems, *reading.reasons)
 
 

@@ -13,6 +13,7 @@ from onethinker.core.values import EXACT, Faults
 RewardScheme = Literal["paper", "release"]
 DataType = Literal["image", "video"]
 ReadingMode = Literal["strict", "lenient"]
+Coordinates = Literal["thousandths", "pixels"]
 A = TypeVar("A")
 
 

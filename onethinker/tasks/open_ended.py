@@ -12,6 +12,7 @@ from onethinker.core.frames import Clip
 from onethinker.drawing.draw import draw_caption
 from onethinker.tasks.base import Reader, RewardScheme, Score, Task
 from onethinker.tasks.lenient.words import repair_text
+from onethinker.tasks.scripts import has_other_letters, runs
 
 if TYPE_CHECKING:
     from rouge_score.rouge_scorer import RougeScorer
@@ -28,18 +29,40 @@ def _scorer() -> "RougeScorer":
     return RougeScorer(list(KINDS.values()), use_stemmer=True)
 
 
+class _Words:
+    """The words of a text in any script, those in Latin letters as rouge-score takes them."""
+
+    def __init__(self) -> None:
+        from rouge_score.tokenizers import DefaultTokenizer
+
+        self._latin = DefaultTokenizer(use_stemmer=True)
+
+    def tokenize(self, text: str) -> list[str]:
+        return [word for run, is_word in runs(text) for word in ([run] if is_word else self._latin.tokenize(run))]
+
+
+@cache
+def _scorer_of_scripts() -> "RougeScorer":
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(list(KINDS.values()), tokenizer=_Words())
+
+
 def rouge(answer: str, truth: str) -> dict[str, float]:
     """Return the F values of ROUGE-1, ROUGE-2 and ROUGE-L on stemmed English words, each 0 to 1.
 
-    Texts that differ in case and white space alone have 1 throughout, whatever their script or length: the library
-    sees neither pairs in a single word nor words in other scripts.
+    Words in other letters than Latin ones count as they are, and of scripts without spaces each character. Texts that
+    differ in case and white space alone have 1 throughout: the library sees no pairs in a single word.
 
     >>> rouge("a red ball", "A red ball")["ROUGE-2"]
     1.0
+    >>> round(rouge("一只狗在跑", "一只猫在跑")["ROUGE-1"], 3)
+    0.8
     """
     if answer.lower().split() == truth.lower().split():
         return dict.fromkeys(KINDS, 1.0)
-    scores = _scorer().score(truth, answer)
+    scorer = _scorer_of_scripts() if has_other_letters(answer + " " + truth) else _scorer()
+    scores = scorer.score(truth, answer)
     return {name: float(scores[kind].fmeasure) for name, kind in KINDS.items()}
 
 

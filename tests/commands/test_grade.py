@@ -32,6 +32,7 @@ def test_each_line_comes_back_with_its_grade(tmp_path):
     assert code == 0
     assert right == {
         **RIGHT,
+        "reading": "strict",
         "grade": {
             "reward": 2.0,
             "accuracy": 1.0,
@@ -41,7 +42,7 @@ def test_each_line_comes_back_with_its_grade(tmp_path):
             "problems": {},
         },
     }
-    assert {name: value for name, value in wrong.items() if name != "grade"} == WRONG
+    assert {name: value for name, value in wrong.items() if name not in ("grade", "reading")} == WRONG
     assert wrong["grade"]["reward"] == 0
     assert len(wrong["grade"]["problems"]) == 2
 
@@ -85,11 +86,50 @@ def test_stdout_stays_empty_and_the_summary_names_the_file(tmp_path, capsys):
         ({**RIGHT, "data_type": None}, "'data_type' is missing"),
     ],
 )
-def test_a_bad_row_is_named_and_nothing_is_written(tmp_path, capsys, record, message):
-    code, graded = grade(tmp_path, RIGHT, record)
-    assert (code, graded) == (1, None)
+def test_a_bad_row_is_named_and_the_others_are_graded_or_with_strict_none_is(tmp_path, capsys, record, message):
+    code, graded = grade(tmp_path, RIGHT, record, WRONG)
+    assert code == 1
+    assert [row["grade"] and row["grade"]["reward"] for row in graded] == [2, None, 0]
+    assert f"answers.jsonl, row 2: {message}" in graded[1]["error"]
+    said = capsys.readouterr().err
+    assert "2 records graded, mean reward 1.000" in said
+    assert "1 of 3 records have no grade" in said
+    assert f"answers.jsonl, row 2: {message}" in said
+    (tmp_path / "graded.jsonl").unlink()
+    assert grade(tmp_path, RIGHT, record, flags=("--strict",)) == (1, None)
     assert f"answers.jsonl, row 2: {message}" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["answers.jsonl"]
+
+
+def test_lines_that_are_no_json_are_named_and_keep_their_place(tmp_path, capsys):
+    lines = ["{", json.dumps(RIGHT), "[1]", json.dumps(RIGHT)]
+    (tmp_path / "answers.jsonl").write_text("\n".join(lines) + "\n")
+    assert run("grade", "--input", tmp_path / "answers.jsonl", "--output", tmp_path / "out.jsonl") == 1
+    graded = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["grade"] is None for row in graded] == [True, False, True, False]
+    said = capsys.readouterr().err
+    assert "row 1: not JSON" in said
+    assert "row 3: expected an object" in said
+
+
+def test_lenient_reading_names_its_repairs_and_takes_reasoning_and_pixels(tmp_path):
+    cat = {"problem_type": "spatial grounding", "data_type": "image", "answer": '{"boxes": [100, 200, 300, 400]}'}
+    records = [
+        {**RIGHT, "response": "twelve"},
+        {**RIGHT, "response": "12", "reasoning_content": "I count."},
+        {**cat, "response": '{"bbox_2d": [64, 96, 192, 192]}', "resolution": {"width": 640, "height": 480}},
+    ]
+    code, graded = grade(tmp_path, *records[:2], flags=("--reading", "lenient"))
+    assert code == 0
+    assert [(row["reading"], row["grade"]["accuracy"], row["grade"]["format"]) for row in graded] == [
+        ("lenient", 1, 0),
+        ("lenient", 1, 0),
+    ]
+    assert "read as 12" in graded[0]["grade"]["problems"]["repair"]
+    _, (pixels,) = grade(tmp_path, records[2], flags=("--reading", "lenient", "--coordinates", "pixels"))
+    assert pixels["grade"]["accuracy"] == 1
+    assert "pixels of a frame of 640 x 480" in pixels["grade"]["problems"]["repair"]
+    assert grade(tmp_path, *records[:2])[1][0]["grade"]["accuracy"] == 0
+    assert grade(tmp_path, RIGHT, flags=("--coordinates", "pixels"))[0] == 1
 
 
 def test_a_file_without_records_and_a_missing_file_are_errors(tmp_path, capsys):

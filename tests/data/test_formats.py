@@ -184,7 +184,7 @@ def test_numbers_as_reference_answers_are_read(tmp_path):
         ({"options": "A"}, "'options' must be a list of texts, got 'A'"),
         (
             {"answer": '<answer>{"boxes": [NaN]}</answer>'},
-            "'answer' is not an answer to 'spatial grounding': expected finite numbers, got NaN",
+            "'answer' is not an answer to 'spatial grounding': 'boxes' must be .* finite numbers, got NaN",
         ),
         ({"answer": True}, "'answer' must be a text such as .* got True"),
         ({"problem_id": [1]}, r"'problem_id' must be a whole number or a text, got \[1\]"),

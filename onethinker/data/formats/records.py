@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,8 +20,10 @@ _OTHER_FILES = {
 }
 
 
-def read_records(path: Path) -> Iterator[tuple[int, Record]]:
+def read_records(path: Path, *, bad: Callable[[int, DataError], None] | None = None) -> Iterator[tuple[int, Record]]:
     """Yield (row, record) of a JSON list or of JSONL; rows count from 1, in JSONL they are lines.
+
+    Rows that are no records go to `bad`, where it is given, and are left out.
 
     Raises: DataError: the file or a row cannot be read.
     """
@@ -30,17 +32,21 @@ def read_records(path: Path) -> Iterator[tuple[int, Record]]:
             start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
             file.seek(0)
             if start.startswith(b"["):
-                yield from enumerate(
-                    (
-                        _as_record(item, f"{path}, row {row}")
-                        for row, item in enumerate(_load_list(file.read(), path), 1)
-                    ),
-                    1,
-                )
-                return
-            for row, line in enumerate(file, 1):
-                if line.strip(b"\xef\xbb\xbf \t\r\n"):
-                    yield row, read_line(line, f"{path}, row {row}")
+                rows: Iterable[object] = _load_list(file.read(), path)
+                read: Callable[[Any, str], Record] = _as_record
+            else:
+                rows, read = file, read_line
+            for row, item in enumerate(rows, 1):
+                if isinstance(item, bytes) and not item.strip(b"\xef\xbb\xbf \t\r\n"):
+                    continue
+                try:
+                    record = read(item, f"{path}, row {row}")
+                except DataError as error:
+                    if bad is None:
+                        raise
+                    bad(row, error)
+                else:
+                    yield row, record
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
