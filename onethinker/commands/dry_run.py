@@ -27,16 +27,16 @@ def print_plan(recipe: "Recipe", *, processes: int, config: Path | None, acceler
     """
     from onethinker.inference.loading import budget_of
     from onethinker.training.batch import plan_batch
-    from onethinker.training.config import find_accelerate_config, read_dealing
+    from onethinker.training.config import find_accelerate_config, read_sharding
     from onethinker.training.plan import make_plan
 
-    dealing = None if accelerate_config is None else read_dealing(find_accelerate_config(accelerate_config))
+    sharding = None if accelerate_config is None else read_sharding(find_accelerate_config(accelerate_config))
     budget = recipe.budget or budget_of(recipe.model)
     model, note = _load_meta_model(recipe, config)
     # A plan that cannot work is refused before the data are checked, which may take minutes.
     plan_batch(recipe, budget, processes)
     data, longest = _data(recipe, budget)
-    plan = make_plan(recipe, processes=processes, model=model, budget=budget, dealing=dealing, longest=longest)
+    plan = make_plan(recipe, processes=processes, model=model, budget=budget, sharding=sharding, longest=longest)
     print(f"model        {recipe.model}{note}")
     for line in plan.lines():
         print(line)

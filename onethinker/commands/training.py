@@ -124,7 +124,7 @@ def launch(stage: Stage, options: TrainingOptions, *, steps_after: float = 0.0) 
     """
     from onethinker.commands.console import STEPS_AFTER
     from onethinker.commands.ranks import accelerate_environment, run_ranks
-    from onethinker.training.config import find_accelerate_config, read_dealing
+    from onethinker.training.config import find_accelerate_config, read_sharding
     from onethinker.training.parallel.zero2 import check_installed
 
     # Threads that spin while they wait would slow the other processes down.
@@ -137,7 +137,7 @@ def launch(stage: Stage, options: TrainingOptions, *, steps_after: float = 0.0) 
     environment = {**calm, **os.environ}
     if options.accelerate_config is not None:
         file = find_accelerate_config(options.accelerate_config)
-        if read_dealing(file) == "zero2":
+        if read_sharding(file) == "zero2":
             check_installed()
         environment |= accelerate_environment(file)
     words = [stage, options.recipe, "--output", str(options.output), "--processes", str(options.processes)]

@@ -74,7 +74,7 @@ def save_model(
 
 
 def _forget_origin(model: Any) -> None:
-    """Leave the kind of number that the weights have, and nothing of how a model came here or of how its base drew
+    """Keep the dtype of the weights, and nothing of how a model came here or of how its base drew
     answers.
 
     A model that was built, one from the hub and one from a checkpoint then write the same files.

@@ -17,10 +17,10 @@ from onethinker.training.session import TrainingSession
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step has sampled: this process's groups by number, and of everybody's in order the summaries and the lost
+    """What a step has sampled: this process's groups by index, and of everybody's in order the summaries and the lost
     ones.
 
-    `cursor` is the number of the next prompt. `broken` are the ids of samples to which the model gave answers whose
+    `cursor` is the index of the next prompt. `broken` are the ids of samples to which the model gave answers whose
     log-probabilities are not finite; there are no groups then.
     """
 
@@ -63,14 +63,14 @@ def collect(session: TrainingSession, recipe: RlRecipe, sampler: Sampler, grader
             return Batch({}, (), (), cursor, tuple(broken))
         with session.clock.phase("grading"):
             graded = [each.graded() for each in asked]
-        groups |= {each.group.number: each.group for each in asked}
-        groups |= {group.number: group for group in graded if isinstance(group, Group)}
+        groups |= {each.group.index: each.group for each in asked}
+        groups |= {group.index: group for group in graded if isinstance(group, Group)}
         summaries += session.collectives.gather([_summary(each, recipe) for each in graded if isinstance(each, Group)])
         lost += session.collectives.gather([each for each in graded if isinstance(each, LostGroup)])
         if sum(summary.kept for summary in summaries) >= wanted:
             break
-    summaries.sort(key=lambda group: group.number)
-    lost.sort(key=lambda group: group.number)
+    summaries.sort(key=lambda group: group.index)
+    lost.sort(key=lambda group: group.index)
     batch = Batch(groups, tuple(summaries), tuple(lost), cursor)
     _check_signal(batch, recipe.rollout, is_first=not session.progress.ema)
     return batch
@@ -115,7 +115,7 @@ def _summary(group: Group, recipe: RlRecipe) -> Summary:
     sample = group.sample
     task = task_of(sample)
     return Summary(
-        number=group.number,
+        index=group.index,
         task=group.task,
         rewards=tuple(grade.reward for grade in group.grades),
         accuracy=group.accuracy,
@@ -123,7 +123,7 @@ def _summary(group: Group, recipe: RlRecipe) -> Summary:
         dropped=drop_reason(group.accuracy, recipe.rollout),
         prompt_tokens=len(group.prompt.input_ids),
         lengths=tuple(len(rollout.ids) for rollout in group.rollouts),
-        cut=sum(rollout.truncated for rollout in group.rollouts),
+        truncated=sum(rollout.truncated for rollout in group.rollouts),
         answers=tuple(map(note_answer, group.texts)),
         whole_frames=tuple(covers_whole_frame(text, task, sample.options) for text in group.texts),
     )

@@ -22,11 +22,11 @@ from onethinker.training.session import TrainingSession
 
 @dataclass(frozen=True)
 class Group:
-    """One prompt with its completions and their grades, none if they could not be graded; `number` is its place in the
+    """One prompt with its completions and their grades, none if they could not be graded; `index` is its position in the
     endless order.
     """
 
-    number: int
+    index: int
     task: str
     sample: Sample
     prompt: Prompt
@@ -49,7 +49,7 @@ class Group:
 class LostGroup:
     """A group that could not be graded, and so is in no mean; `text` says what happened."""
 
-    number: int
+    index: int
     task: str
     reason: Failure
     text: str
@@ -66,26 +66,26 @@ class AskedGroup:
         """Wait for the grades, and return the group with them."""
         grades, group = self.grading.result(), self.group
         if isinstance(grades, Ungraded):
-            return LostGroup(group.number, group.task, grades.reason, grades.text)
+            return LostGroup(group.index, group.task, grades.reason, grades.text)
         return replace(group, grades=grades)
 
 
 def ask_groups(
-    session: TrainingSession, recipe: RlRecipe, sampler: Sampler, grader: Grader, numbers: Sequence[int]
+    session: TrainingSession, recipe: RlRecipe, sampler: Sampler, grader: Grader, indices: Sequence[int]
 ) -> Iterator[AskedGroup]:
-    """Yield a group for each number in the endless order, sampled a few prompts at a time; the numbers alone decide
+    """Yield a group for each index in the endless order, sampled a few prompts at a time; the indices alone decide
     what is drawn.
     """
     settings, tokenizer = recipe.rollout, session.processor.tokenizer
     params = SamplingParams(settings.max_new_tokens, settings.temperature)
     spelled, opening = spelled_tokens(tokenizer), answer_opening(session.processor)
-    for first in range(0, len(numbers), settings.decode_batch_size):
-        some = numbers[first : first + settings.decode_batch_size]
+    for first in range(0, len(indices), settings.decode_batch_size):
+        some = indices[first : first + settings.decode_batch_size]
         with session.clock.phase("data"):
             samples, requests = _read(session, recipe, some)
         with session.clock.phase("rollout"):
             groups = sampler.sample(requests, params, settings.group_size)
-        for number, sample, request, rollouts in zip(some, samples, requests, groups, strict=True):
+        for index, sample, request, rollouts in zip(some, samples, requests, groups, strict=True):
             texts = tuple(
                 opening + tokenizer.decode(rollout.ids if rollout.truncated else rollout.ids[:-1])
                 for rollout in rollouts
@@ -93,19 +93,19 @@ def ask_groups(
             with session.clock.phase("grading"):
                 grading = grader.submit(as_read(sample, spelled), [plain_text(text, spelled) for text in texts])
             task = task_of(sample).key
-            yield AskedGroup(Group(number, task, sample, request.prompt, tuple(rollouts), texts, ()), grading)
+            yield AskedGroup(Group(index, task, sample, request.prompt, tuple(rollouts), texts, ()), grading)
 
 
 def _read(
-    session: TrainingSession, recipe: RlRecipe, numbers: Iterable[int]
+    session: TrainingSession, recipe: RlRecipe, indices: Iterable[int]
 ) -> tuple[list[Sample], list[RolloutRequest]]:
-    """Return the samples with these numbers, and what is asked about them.
+    """Return the samples with these indices, and what is asked about them.
 
     Raises: DataError: a prompt with its longest answer fits into no row: a scene, or media that are not as their
     headers promised.
     """
     opened: dict[Medium, Clip] = {}
-    read = [session.data.read(number, opened, seed=recipe.seed * 1_000_003 + number) for number in numbers]
+    read = [session.data.read(index, opened, seed=recipe.seed * 1_000_003 + index) for index in indices]
     prompts = session.data.prompts([request for _, request in read])
     for (sample, _), prompt in zip(read, prompts, strict=True):
         length = Length(len(prompt.input_ids), prompt.visual_tokens, recipe.rollout.max_new_tokens)

@@ -1,6 +1,6 @@
 """Our own sampler: a group of answers to each prompt, with its media encoded once and its prompt read once.
 
-Dimensions: P prompts, G answers per prompt, B = P·G answers under way, T tokens, V vocabulary.
+Dimensions: P prompts, G answers per prompt, B = P·G completions in flight, T tokens, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from onethinker.training.packing.prefix_group import Prompt
 from onethinker.training.session import TrainingSession
 
 COMPACT_BELOW = 0.7
-"""Finished answers leave the batch when less than this share of it is still under way."""
+"""Finished completions leave the batch when less than this fraction of it is still in flight."""
 
 
 @dataclass(frozen=True)
@@ -70,20 +70,11 @@ def sample_answers(
     `temperature` 0 every token is the likeliest one. Log-probabilities are of the logits divided by the temperature (by
     1 where it is 0), before tokens are forbidden, as the loss computes them again.
     """
-    num_prompts, group, limit = uniforms.shape
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            return _sample(
-                model,
-                prompts,
-                uniforms.reshape(num_prompts * group, limit),
-                group,
-                temperature,
-                end_token,
-                forbidden_tokens,
-            )
+            return _sample(model, prompts, uniforms, temperature, end_token, forbidden_tokens)
     finally:
         model.train(was_training)
 
@@ -91,42 +82,30 @@ def sample_answers(
 def _sample(
     model: Any,
     prompts: Sequence[Prompt],
-    uniforms_BT: Tensor,
-    group: int,
+    uniforms_PGT: Tensor,
     temperature: float,
     end_token: int,
     forbidden_tokens: Sequence[int],
 ) -> list[list[Rollout]]:
+    group_size = uniforms_PGT.shape[1]
     inputs, next_position_P = _left_padded(prompts)
     cache = DynamicCache(config=model.config.get_text_config())
     logits = model(**inputs, cache=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
-    groups = GroupCache(cache, inputs["attention_mask"], group)
-    position_B = next_position_P.repeat_interleave(group)
-    logits = logits.repeat_interleave(group, 0)
-    num_answers, limit = uniforms_BT.shape
-    ids_BT = torch.zeros(num_answers, limit, dtype=torch.long, device=logits.device)
-    logps_BT = torch.zeros(num_answers, limit, device=logits.device)
-    length_B = torch.full((num_answers,), limit, device=logits.device)
-    active = torch.arange(num_answers, device=logits.device)
-    under_way = torch.ones(num_answers, dtype=torch.bool, device=logits.device)
-    for step in range(limit):
-        logits = logits.float() / (temperature or 1.0)
-        norm = logits.logsumexp(-1)
-        logits[:, list(forbidden_tokens)] = -torch.inf
-        tokens = _draw(logits, uniforms_BT[active, step].to(logits.device), temperature)
-        # Of logits that are not finite nothing can be drawn: the answer ends, and its log-probability tells.
-        tokens = torch.where(norm.isfinite(), tokens, end_token)
-        ids_BT[active, step] = tokens
-        logps_BT[active, step] = logits.gather(-1, tokens[:, None])[:, 0] - norm
-        ending = (tokens == end_token) & under_way[active]
-        length_B[active[ending]] = step + 1
-        under_way[active[ending]] = False
-        if step + 1 == limit or not under_way.any():
+    groups = GroupCache(cache, inputs["attention_mask"], group_size)
+    position_B = next_position_P.repeat_interleave(group_size)
+    logits = logits.repeat_interleave(group_size, 0)
+    batch = _InFlight(uniforms_PGT.flatten(0, 1), logits.device)
+    for step in range(batch.limit):
+        tokens, logps = _next_tokens(
+            logits, batch.uniforms_BT[batch.active, step].to(logits.device), temperature, end_token, forbidden_tokens
+        )
+        batch.append(step, tokens, logps, end_token)
+        if step + 1 == batch.limit or not batch.in_flight.any():
             break
-        if under_way[active].float().mean() < COMPACT_BELOW:
-            kept = under_way[active].nonzero()[:, 0]
+        if batch.in_flight[batch.active].float().mean() < COMPACT_BELOW:
+            kept = batch.drop_finished()
             groups.keep(kept)
-            active, tokens, position_B = active[kept], tokens[kept], position_B[kept]
+            tokens, position_B = tokens[kept], position_B[kept]
         groups.make_room()
         out = model(
             input_ids=tokens[:, None],
@@ -135,11 +114,55 @@ def _sample(
             use_cache=False,
         )
         logits, position_B = out.logits[:, -1], position_B + 1
-    rollouts = [
-        Rollout(ids_BT[n, :length], logps_BT[n, :length], bool(under_way[n]))
-        for n, length in enumerate(length_B.tolist())
-    ]
-    return [rollouts[first : first + group] for first in range(0, num_answers, group)]
+    rollouts = batch.rollouts()
+    return [rollouts[first : first + group_size] for first in range(0, len(rollouts), group_size)]
+
+
+class _InFlight:
+    """The completions of a batch as they are sampled; `active` are the indices of those that the model still reads."""
+
+    def __init__(self, uniforms_BT: Tensor, device: torch.device) -> None:
+        count, self.limit = uniforms_BT.shape
+        self.uniforms_BT = uniforms_BT
+        self.active = torch.arange(count, device=device)
+        self.in_flight = torch.ones(count, dtype=torch.bool, device=device)
+        self._ids_BT = torch.zeros(count, self.limit, dtype=torch.long, device=device)
+        self._logps_BT = torch.zeros(count, self.limit, device=device)
+        self._length_B = torch.full((count,), self.limit, device=device)
+
+    def append(self, step: int, tokens: Tensor, logps: Tensor, end_token: int) -> None:
+        """Add a token to each active completion; the end token finishes it."""
+        self._ids_BT[self.active, step] = tokens
+        self._logps_BT[self.active, step] = logps
+        finished = self.active[(tokens == end_token) & self.in_flight[self.active]]
+        self._length_B[finished] = step + 1
+        self.in_flight[finished] = False
+
+    def drop_finished(self) -> Tensor:
+        """Drop finished completions from the active ones, and return where among these the others were."""
+        kept = self.in_flight[self.active].nonzero()[:, 0]
+        self.active = self.active[kept]
+        return kept
+
+    def rollouts(self) -> list[Rollout]:
+        """Return all completions; one that is still in flight is truncated."""
+        return [
+            Rollout(self._ids_BT[index, :length], self._logps_BT[index, :length], bool(self.in_flight[index]))
+            for index, length in enumerate(self._length_B.tolist())
+        ]
+
+
+def _next_tokens(
+    logits_BV: Tensor, uniform_B: Tensor, temperature: float, end_token: int, forbidden_tokens: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Return one token a row and its log-probability."""
+    logits_BV = logits_BV.float() / (temperature or 1.0)
+    norm = logits_BV.logsumexp(-1)
+    logits_BV[:, list(forbidden_tokens)] = -torch.inf
+    tokens = _draw(logits_BV, uniform_B, temperature)
+    # Nothing can be drawn from logits that are not finite: the completion ends, and its log-probability shows it.
+    tokens = torch.where(norm.isfinite(), tokens, end_token)
+    return tokens, logits_BV.gather(-1, tokens[:, None])[:, 0] - norm
 
 
 def _draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> Tensor:

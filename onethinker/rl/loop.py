@@ -70,7 +70,7 @@ def _train(
         )
         tasks = [group.task for group in kept]
         advantages_PG, ema = compute_advantages(estimator, rewards_PG, tasks, session.progress.ema, recipe.advantage)
-        advantages = {group.number: row for group, row in zip(kept, advantages_PG.float(), strict=True)}
+        advantages = {group.index: row for group, row in zip(kept, advantages_PG.float(), strict=True)}
         with session.clock.phase("update"):
             if batch.broken:
                 bad = session.optimization.bad_step("a log-probability of sampled answers", batch.broken, step)

@@ -1,4 +1,4 @@
-"""What a step of RL says of itself: its row of the journal, and now and then a page of answers.
+"""What is logged of a step of RL: its step record, and now and then a page of sampled completions.
 
 Dimensions: G answers per group.
 """
@@ -33,8 +33,9 @@ def step_row(
     updated: Updated,
     started: float,
 ) -> RlRow:
-    """Return the journal's row of a step that is done, without alarms; all processes take part."""
+    """Return the record of a finished step, without alarms; all processes take part."""
     tokens, shared = _tokens(session, recipe, batch, updated)
+    sizes = {index: float(advantages_G.abs().mean()) for index, advantages_G in advantages.items()}
     return RlRow(
         step=step + 1,
         stage="rl",
@@ -56,10 +57,7 @@ def step_row(
         tokens_by_phase=tokens,
         shared_prompt_tokens=shared,
         tasks=task_rows(
-            batch.summaries,
-            {number: float(advantages_G.abs().mean()) for number, advantages_G in advantages.items()},
-            {task: moments.sigma for task, moments in ema.items()},
-            updated.measured,
+            batch.summaries, sizes, {task: moments.sigma for task, moments in ema.items()}, updated.measured
         ),
         bad_steps=bad_step_rows(updated.bad),
     )

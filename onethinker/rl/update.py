@@ -15,7 +15,7 @@ from onethinker.rl.reference import Reference
 from onethinker.training.config import RlRecipe
 from onethinker.training.metrics.bad_steps import BadStep
 from onethinker.training.metrics.task_rows import MEASURED, Measured
-from onethinker.training.packing.prefix_group import deal
+from onethinker.training.packing.prefix_group import split_answers
 from onethinker.training.session import TrainingSession
 
 
@@ -70,9 +70,7 @@ def update_policy(
         if not num_answers:
             continue
         tokens += sum(prefix_group.num_tokens for prefix_group in prefix_groups)
-        shared += sum(
-            len(prefix_group.prompt.input_ids) * (len(prefix_group.answers) - 1) for prefix_group in prefix_groups
-        )
+        shared += sum(prefix_group.num_shared for prefix_group in prefix_groups)
         if not prefix_groups:
             # Every process takes part in every exchange of gradients, this one with a prefix group that weighs nothing.
             group = next(iter(groups.values()))
@@ -133,7 +131,7 @@ def _prefix_groups(
     group: Group, advantages_G: Tensor, max_tokens: int, *, weight: float = 1.0
 ) -> list[GradedPrefixGroup]:
     """Return a group as one prefix group, or as several with the same prompt where it would be longer than a row."""
-    parts = deal([len(rollout.ids) for rollout in group.rollouts], max_tokens - len(group.prompt.input_ids))
+    parts = split_answers([len(rollout.ids) for rollout in group.rollouts], max_tokens - len(group.prompt.input_ids))
     return [
         GradedPrefixGroup(
             group.prompt,

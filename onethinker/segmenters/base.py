@@ -42,7 +42,7 @@ class Segmenter(Protocol):
         ...
 
     def segment(self, clip: Clip, selection: Selection) -> Iterator[tuple[int, Mask]]:
-        """Yield the number of each frame in the clip and its mask, at the frame's size; starts at the selected
+        """Yield the index of each frame in the clip and its mask, at the frame's size; starts at the selected
         moment.
         """
         ...
@@ -66,20 +66,20 @@ class ObjectMasks:
         """Who made the masks, and whether they may be compared with published ones."""
         return self.segmenter if self.for_benchmarks else f"{self.segmenter}, not for benchmark numbers"
 
-    def mask(self, number: int) -> Mask:
+    def mask(self, index: int) -> Mask:
         """Return the mask of a frame of the clip, at the size of the source."""
-        return decode_rle(self.rles[number])
+        return decode_rle(self.rles[index])
 
     def areas(self) -> tuple[int, ...]:
         """Return how many pixels of the source each mask covers."""
-        return tuple(int(np.count_nonzero(self.mask(number))) for number in range(len(self.rles)))
+        return tuple(int(np.count_nonzero(self.mask(index))) for index in range(len(self.rles)))
 
     def draw(self) -> Clip:
         """Return the clip with the masks, the box and the points drawn in, and a caption when they are no
         benchmark's.
         """
         size = self.clip.width, self.clip.height
-        masks = np.stack([resize_mask(self.mask(number), size) for number in range(len(self.rles))])
+        masks = np.stack([resize_mask(self.mask(index), size) for index in range(len(self.rles))])
         drawn = find_task("segmentation", self.clip.kind).draw(draw_masks(self.clip, masks), self.selection)
         return drawn if self.for_benchmarks else draw_caption(drawn, self.label)
 
@@ -120,9 +120,9 @@ def cut_out(
     """
     size = clip.source_width, clip.source_height
     rles: dict[int, dict[str, Any]] = {}
-    for number, mask in segmenter.segment(clip, selection):
-        rles[number] = encode_rle(resize_mask(mask, size))
+    for index, mask in segmenter.segment(clip, selection):
+        rles[index] = encode_rle(resize_mask(mask, size))
         if on_progress is not None:
             on_progress(len(rles), len(clip.frames))
-    ordered = tuple(rles[number] for number in range(len(clip.frames)))
+    ordered = tuple(rles[index] for index in range(len(clip.frames)))
     return ObjectMasks(clip, selection, segmenter.name, segmenter.for_benchmarks, ordered)

@@ -59,19 +59,19 @@ class GrabCutSegmenter:
     for_benchmarks: bool = False
 
     def segment(self, clip: Clip, selection: Selection) -> Iterator[tuple[int, Mask]]:
-        """Yield the number of a frame in the clip and its mask: from the selected moment to the end, then back to the
+        """Yield the index of a frame in the clip and its mask: from the selected moment to the end, then back to the
         start.
         """
         [start] = choose_frames(clip.times_s, [selection.time_s])
         first = cut_frame(clip.frames[start], selection)
         yield start, first
         size = clip.width, clip.height
-        for numbers in (range(start, len(clip.frames)), range(start, -1, -1)):
+        for indices in (range(start, len(clip.frames)), range(start, -1, -1)):
             mask, before = resize_mask(first, _work_size(*size)), _resized(clip.frames[start], _work_size(*size))
-            for number in numbers[1:]:
-                after = _resized(clip.frames[number], _work_size(*size))
+            for index in indices[1:]:
+                after = _resized(clip.frames[index], _work_size(*size))
                 mask = follow(mask, before, after)
-                yield number, resize_mask(mask, size)
+                yield index, resize_mask(mask, size)
                 before = after
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MODEL_TYPE = "sam2_video"
 """What config.json calls weights of SAM 2 that follow an object through a video; they cut pictures as well."""
 TARGET = 1
-"""Number of the one object in SAM 2's session."""
+"""Id of the one object in SAM 2's session."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Sam2Segmenter:
     for_benchmarks: ClassVar[bool] = True
 
     def segment(self, clip: Clip, selection: Selection) -> Iterator[tuple[int, Mask]]:
-        """Yield the number of a frame in the clip and its mask: from the selected moment to the end, then back to the
+        """Yield the index of a frame in the clip and its mask: from the selected moment to the end, then back to the
         start.
 
         Box and points are given in one call, on the frame nearest to the moment.
@@ -83,8 +83,8 @@ class _Frames(Mapping[int, "Tensor"]):
     def __init__(self, clip: Clip, processor: Any) -> None:
         self._clip, self._processor = clip, processor
 
-    def __getitem__(self, number: int) -> "Tensor":
-        pixels: Tensor = self._processor(images=self._clip.frames[number], return_tensors="pt")["pixel_values"][0]
+    def __getitem__(self, index: int) -> "Tensor":
+        pixels: Tensor = self._processor(images=self._clip.frames[index], return_tensors="pt")["pixel_values"][0]
         return pixels
 
     def __iter__(self) -> Iterator[int]:

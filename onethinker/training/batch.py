@@ -78,11 +78,11 @@ def plan_batch(recipe: Recipe, budget: MediaBudget, processes: int, longest: Len
         assert isinstance(recipe, SftRecipe)
         name, prompts, answers, updates = "batch_size", recipe.batch_size, 1, 1
         answer_tokens = TEXT_TOKENS
-    for what, number in (("processes", processes), ("updates (loss.updates_per_batch)", updates)):
-        if prompts % number:
-            near = [size for size in (prompts - prompts % number, prompts - prompts % number + number) if size]
+    for what, count in (("processes", processes), ("updates (loss.updates_per_batch)", updates)):
+        if prompts % count:
+            near = [size for size in (prompts - prompts % count, prompts - prompts % count + count) if size]
             raise ConfigError(
-                f"{name} = {prompts} does not divide by {number} {what}: some would get more than others, and the rest"
+                f"{name} = {prompts} does not divide by {count} {what}: some would get more than others, and the rest"
                 f" wait. Choose {' or '.join(map(str, near))}"
             )
     prompt_tokens = visual + times + TEXT_TOKENS

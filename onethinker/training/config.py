@@ -18,7 +18,7 @@ from onethinker.training.rl_settings import AdvantageSettings, LossSettings, Rol
 from onethinker.training.settings import DataSettings, LoraSettings, OptimizerSettings
 
 R = TypeVar("R", bound="Recipe")
-Dealing = Literal["fsdp2", "zero2"]
+Sharding = Literal["fsdp2", "zero2"]
 """What processes share: weights, gradients and moments of the language model, or gradients and moments of all that is
 trained.
 """
@@ -51,7 +51,7 @@ class Recipe(Settings):
     save_every: int = Field(100, ge=1)
     """Steps between checkpoints; the last step is always saved."""
     dtype: Literal["float32", "bfloat16", "mixed"] = "float32"
-    """Kind of number of the weights. bfloat16 halves the memory and rounds small steps away, except those of adapters,
+    """Dtype of the weights. bfloat16 halves the memory and rounds small steps away, except those of adapters,
     which are always float32; mixed keeps float32 weights and multiplies in bfloat16."""
     frozen: tuple[str, ...] = ()
     """What keeps its weights: parts ("language", "vision", "merger") or beginnings of parameters' names,
@@ -76,7 +76,7 @@ class Recipe(Settings):
 
     @property
     def weights_dtype(self) -> str:
-        """The kind of number that weights are stored in; adapters are always in float32."""
+        """The dtype that weights are stored in; adapters are always in float32."""
         return "bfloat16" if self.dtype == "bfloat16" else "float32"
 
     @classmethod
@@ -122,14 +122,14 @@ def find_accelerate_config(name: str) -> Path:
     return Path(name)
 
 
-def read_dealing(accelerate_config: Path) -> Dealing | None:
+def read_sharding(accelerate_config: Path) -> Sharding | None:
     """Return what a config file of accelerate, YAML or JSON, lets processes share."""
     kind = re.search(
         r"""^[\s{"']*distributed_type["']?\s*:\s*["']?(\w+)""",
         accelerate_config.read_text(errors="replace"),
         re.MULTILINE,
     )
-    kinds: dict[str, Dealing] = {"FSDP": "fsdp2", "DEEPSPEED": "zero2"}
+    kinds: dict[str, Sharding] = {"FSDP": "fsdp2", "DEEPSPEED": "zero2"}
     return kinds.get(kind[1]) if kind else None
 
 

@@ -70,8 +70,8 @@ class DataSource:
                 media = tuple(opened[medium] for medium in sample.media)
                 return sample, request_about(sample, media, self.prompt_template, seed=seed)
             except MediaError as error:
-                self.skipped.append({"number": index, "id": sample.id, "reason": str(error)})
-        tried = [skipped for skipped in self.skipped if skipped["number"] == index]
+                self.skipped.append({"index": index, "id": sample.id, "reason": str(error)})
+        tried = [skipped for skipped in self.skipped if skipped["index"] == index]
         raise DataError(
             f"{len(tried)} samples, one after the other, cannot be read; the last is {tried[-1]['id']}:"
             f" {tried[-1]['reason']}"
@@ -85,7 +85,7 @@ class DataSource:
     def take_skipped(self) -> list[dict[str, Any]]:
         """Return what no process could read since this was last called: index, id and reason of each sample."""
         mine, self.skipped = self.skipped, []
-        return sorted(self.collectives.gather(mine), key=lambda skipped: int(skipped["number"]))
+        return sorted(self.collectives.gather(mine), key=lambda skipped: int(skipped["index"]))
 
     def prompts(self, requests: Sequence[Request]) -> list[Prompt]:
         """Return requests as encoded prompts on this process's device."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from onethinker.families.base import Part, Widths
 from onethinker.training.adapters import Count
 from onethinker.training.batch import Batch
-from onethinker.training.config import Dealing, Recipe, RlRecipe
+from onethinker.training.config import Recipe, RlRecipe, Sharding
 from onethinker.training.scoring import LOGITS_AT_ONCE
 
 FOUR_BIT_BYTES = 0.53
@@ -17,8 +17,8 @@ FOUR_BIT_BYTES = 0.53
 ADAPTER_BYTES = 4
 BUCKET = 500_000_000
 """Gradients that DeepSpeed gathers, in float32, before it sends each to the process that keeps it."""
-CACHE_ROOM = 1.5
-"""Room for the keys and values of answers grows by halves, so that there may be so much more of it than tokens."""
+CACHE_GROWTH = 1.5
+"""The cache of keys and values grows by halves, so it may be so much larger than the tokens in it."""
 
 
 @dataclass(frozen=True)
@@ -35,31 +35,47 @@ ALWAYS, ROLLOUT, UPDATE = "always", "rollout", "update"
 
 
 def estimate_memory(
-    recipe: Recipe, counts: Mapping[Part, Count], widths: Widths, batch: Batch, *, dealing: Dealing | None = None
+    recipe: Recipe, counts: Mapping[Part, Count], widths: Widths, batch: Batch, *, sharding: Sharding | None = None
 ) -> list[Term]:
-    """Return what one GPU must hold of what is not dealt to other processes."""
+    """Return what one GPU must hold: all that is not sharded over other processes."""
+    used = 4 if recipe.dtype == "float32" else 2
+    terms = _weights(recipe, counts, used, sharding=sharding, processes=batch.processes)
+    terms += _activations(recipe, counts, widths, batch, used)
+    if isinstance(recipe, RlRecipe):
+        if recipe.loss.kl_coefficient and recipe.lora is None:
+            total = sum(count.total for count in counts.values())
+            unless = "0 with loss.kl_coefficient = 0 or with lora"
+            formula = f"{total:,} parameters x {used} bytes; {unless}"
+            terms.append(Term("reference model", ALWAYS, total * used, formula))
+        terms.append(_cache(recipe, widths, batch, used))
+    return terms
+
+
+def _weights(
+    recipe: Recipe, counts: Mapping[Part, Count], used: int, *, sharding: Sharding | None, processes: int
+) -> list[Term]:
+    """Return weights, gradients and the state of the optimizer; `used` are the bytes of a weight in a product."""
     total, trained, adapters = (
         sum(getattr(count, name) for count in counts.values()) for name in ("total", "trained", "adapters")
     )
     four_bit = recipe.lora is not None and recipe.lora.four_bit
     stored: float = FOUR_BIT_BYTES if four_bit else {"bfloat16": 2, "float32": 4}[recipe.weights_dtype]
-    used = 4 if recipe.dtype == "float32" else 2
-    sharded, share = dealing == "fsdp2", 1 / batch.processes
-    shares: dict[Part, float] = {part: share if sharded and part == "language" else 1.0 for part in counts}
-    held = sum((count.total * stored + count.adapters * ADAPTER_BYTES) * shares[part] for part, count in counts.items())
-    learned = sum(
-        (count.trained * stored + count.adapters * ADAPTER_BYTES) * (share if dealing == "zero2" else shares[part])
-        for part, count in counts.items()
-    )
-    dealt = f", the language model's / {batch.processes} processes" if sharded else ""
-    dealt_learned = f" / {batch.processes} processes" if dealing == "zero2" else dealt
-    says_learned = (
+    is_sharded, shard = sharding == "fsdp2", 1 / processes
+    fractions: dict[Part, float] = {part: shard if is_sharded and part == "language" else 1.0 for part in counts}
+    held, learned = 0.0, 0.0
+    for part, count in counts.items():
+        in_adapters = count.adapters * ADAPTER_BYTES
+        held += (count.total * stored + in_adapters) * fractions[part]
+        learned += (count.trained * stored + in_adapters) * (shard if sharding == "zero2" else fractions[part])
+    over = f", the language model's / {processes} processes" if is_sharded else ""
+    over_learned = f" / {processes} processes" if sharding == "zero2" else over
+    what_learned = (
         f"{adapters:,} in adapters x {ADAPTER_BYTES} bytes" if recipe.lora else f"{trained:,} trained x {stored} bytes"
     )
     terms = [
-        Term("weights", ALWAYS, held, f"{total:,} parameters x {stored} bytes{dealt}"),
-        Term("moments of the optimizer", ALWAYS, 2 * learned, f"2 x {says_learned}{dealt_learned}"),
-        Term("gradients", UPDATE, learned, f"{says_learned}{dealt_learned}"),
+        Term("weights", ALWAYS, held, f"{total:,} parameters x {stored} bytes{over}"),
+        Term("moments of the optimizer", ALWAYS, 2 * learned, f"2 x {what_learned}{over_learned}"),
+        Term("gradients", UPDATE, learned, f"{what_learned}{over_learned}"),
         Term(
             "logits at a time",
             UPDATE,
@@ -67,25 +83,13 @@ def estimate_memory(
             f"3 x {LOGITS_AT_ONCE:,} in 4 bytes, however long the answers are",
         ),
     ]
-    if dealing == "zero2":
+    if sharding == "zero2":
         sent = 4 * min(BUCKET, trained + adapters)
-        terms.append(Term("weights that it steps", ALWAYS, learned, f"a second copy: {says_learned}{dealt_learned}"))
+        terms.append(Term("weights that it steps", ALWAYS, learned, f"a second copy: {what_learned}{over_learned}"))
         terms.append(Term("gradients to be sent", UPDATE, sent, f"at most {BUCKET:,} x 4 bytes"))
-    if sharded or (recipe.dtype == "mixed" and not four_bit):
-        what = "whole during a step, gathered from all processes" if sharded else "a copy to multiply with"
+    if is_sharded or (recipe.dtype == "mixed" and not four_bit):
+        what = "unsharded during a step, gathered from all processes" if is_sharded else "a copy to multiply with"
         terms.append(Term("weights in use", ALWAYS, total * used, f"{what}: {total:,} parameters x {used} bytes"))
-    terms += _activations(recipe, counts, widths, batch, used)
-    if isinstance(recipe, RlRecipe):
-        if recipe.loss.kl_coefficient and recipe.lora is None:
-            terms.append(
-                Term(
-                    "reference model",
-                    ALWAYS,
-                    total * used,
-                    f"{total:,} parameters x {used} bytes; 0 with loss.kl_coefficient = 0 or with lora",
-                )
-            )
-        terms.append(_cache(recipe, widths, batch, used))
     return terms
 
 
@@ -132,10 +136,10 @@ def _activations(recipe: Recipe, counts: Mapping[Part, Count], widths: Widths, b
 
 def _cache(recipe: RlRecipe, widths: Widths, batch: Batch, used: int) -> Term:
     prompts = min(recipe.rollout.decode_batch_size, batch.prompts_per_process)
-    answers, each = batch.answers * batch.answer_tokens * CACHE_ROOM, 2 * widths.layers * widths.keys * used
+    answers, each = batch.answers * batch.answer_tokens * CACHE_GROWTH, 2 * widths.layers * widths.keys * used
     formula = (
         f"{prompts} prompts x ({batch.prompt_tokens:,} tokens + {batch.answers} answers x {batch.answer_tokens:,} x"
-        f" {CACHE_ROOM} for room to grow) x {each:,} bytes"
+        f" {CACHE_GROWTH} as the cache grows) x {each:,} bytes"
     )
     return Term("keys and values", ROLLOUT, prompts * (batch.prompt_tokens + answers) * each, formula)
 

@@ -17,7 +17,9 @@ from onethinker.families.folder import load_adapters
 from onethinker.families.packing import check_packing
 from onethinker.families.registry import fit_budget
 from onethinker.inference.loading import load_local
+from onethinker.media.budget import MediaBudget
 from onethinker.storage.folders import LEFT_OUT_FILE, MODEL_FOLDER, OPTIMIZER_FILE, PROGRESS_FILE, TENSORBOARD_FOLDER
+from onethinker.tasks.template import PromptTemplate
 from onethinker.training.adapters import choose_trained
 from onethinker.training.config import FREE_SETTINGS, Recipe
 from onethinker.training.data_source import DataSource
@@ -70,35 +72,21 @@ def open_session(
     model = _prepare(loaded.model.to(collectives.device), recipe, past.start.checkpoint)
     backend = kind.wrap(model, recipe)
     progress = past.restore(backend)
-    processor, prompt_template = loaded.processor, loaded.prompt_template
-    budget = fit_budget(recipe.budget or loaded.budget, processor)
-    inputs = Inputs()
-    if collectives.is_main:
-        lengths = measure(recipe, past.checked, processor=processor, prompt_template=prompt_template, budget=budget)
-        inputs = choose_inputs(recipe, past.checked, lengths)
-    inputs = collectives.from_main(inputs)
+    budget = fit_budget(recipe.budget or loaded.budget, loaded.processor)
+    shown = loaded.processor, loaded.prompt_template, budget
+    inputs = collectives.from_main(past.choose_inputs(recipe, *shown) if collectives.is_main else Inputs())
     mixture = open_mixture(recipe, inputs)
     clock = Stopwatch(torch.cuda.synchronize if collectives.device.type == "cuda" else None)
-    outputs = Outputs(recipe, past.folder, backend, collectives, processor, prompt_template, budget, clock)
+    outputs = Outputs(recipe, past.folder, backend, collectives, *shown, clock)
+    data = DataSource(mixture, model, *shown, recipe.data.max_corrupt_share, collectives)
+    optimization = Optimization(recipe, backend, collectives, progress.streak)
     # Only now is anything written: a recipe that cannot start leaves no folder behind.
     if collectives.is_main:
         past.begin(outputs, progress)
         _write_inputs(outputs, inputs, unused_weights(mixture))
-        if recipe.log.trackers:
-            settings = recipe.model_dump(mode="json")
-            outputs.trackers = Trackers(collectives.accelerator, recipe.log, path, recipe=settings, step=progress.step)
-            outputs.trackers.tell(past.folder.rows())
+        _open_trackers(outputs, progress)
     collectives.wait()
-    return TrainingSession(
-        recipe,
-        collectives,
-        backend,
-        DataSource(mixture, model, processor, prompt_template, budget, recipe.data.max_corrupt_share, collectives),
-        Optimization(recipe, backend, collectives, progress.streak),
-        outputs,
-        clock,
-        progress,
-    )
+    return TrainingSession(recipe, collectives, backend, data, optimization, outputs, clock, progress)
 
 
 def _start_processes(recipe: Recipe, path: Path) -> Collectives:
@@ -156,6 +144,11 @@ class _Past:
         self.digests[group] = digests
         self.changed += self.folder.check_inputs({group: digests}, allow_changes=self.allow_changes)
 
+    def choose_inputs(self, recipe: Recipe, processor: Any, template: PromptTemplate, budget: MediaBudget) -> Inputs:
+        """Return which of the checked records are learned from, by their lengths."""
+        lengths = measure(recipe, self.checked, processor=processor, prompt_template=template, budget=budget)
+        return choose_inputs(recipe, self.checked, lengths)
+
     def restore(self, backend: ParallelBackend) -> Progress:
         """Load moments and progress of the checkpoint, if there is one; another kind of optimizer begins afresh."""
         if self.start.checkpoint is None:
@@ -172,6 +165,15 @@ class _Past:
         about = {"inputs": self.digests, **about_start(outputs.collectives.count)}
         settings = recipe.model_dump(mode="json")
         self.folder.begin(settings, progress.step, changed=self.changed, torn=self.start.torn, about=about)
+
+
+def _open_trackers(outputs: Outputs, progress: Progress) -> None:
+    """Connect the trackers of the recipe, if any, and send them the step records that the journal has already."""
+    recipe, folder = outputs.recipe, outputs.folder
+    if recipe.log.trackers:
+        settings, accelerator = recipe.model_dump(mode="json"), outputs.collectives.accelerator
+        outputs.trackers = Trackers(accelerator, recipe.log, folder.path, recipe=settings, step=progress.step)
+        outputs.trackers.tell(folder.rows())
 
 
 def _write_inputs(outputs: Outputs, inputs: Inputs, lines: list[str]) -> None:

@@ -135,14 +135,14 @@ def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim
     tables |= {id(parameter) for parameter in head.parameters()} if (head := head_of(model)) is not None else set()
     hidden = [p for p in trained if p.ndim == 2 and id(p) not in tables] if settings.kind == "muon" else []
     rest = [p for p in trained if id(p) not in set(map(id, hidden))]
-    # What is dealt to processes and what is whole cannot move in one call.
-    kinds = [(dealt, is_matrix) for dealt in (False, True) for is_matrix in (True, False)]
+    # Sharded and unsharded parameters cannot be updated in one call.
+    kinds = [(is_sharded, is_matrix) for is_sharded in (False, True) for is_matrix in (True, False)]
     groups = [
         {
-            "params": [p for p in rest if isinstance(p, DTensor) is dealt and (p.ndim > 1) is is_matrix],
+            "params": [p for p in rest if isinstance(p, DTensor) is is_sharded and (p.ndim > 1) is is_matrix],
             "weight_decay": settings.weight_decay if is_matrix else 0.0,
         }
-        for dealt, is_matrix in kinds
+        for is_sharded, is_matrix in kinds
     ]
     adamw = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), fused=True)
     if not hidden:

@@ -12,7 +12,7 @@ from onethinker.families.registry import family_of
 from onethinker.media.budget import MediaBudget
 from onethinker.training.adapters import Count, choose_trained, count_parameters
 from onethinker.training.batch import Batch, plan_batch
-from onethinker.training.config import Dealing, Recipe, RlRecipe
+from onethinker.training.config import Recipe, RlRecipe, Sharding
 from onethinker.training.lengths import Length
 from onethinker.training.memory import Term, estimate_memory, gigabytes, peak
 
@@ -55,7 +55,7 @@ class Plan:
             )
         else:
             step = f"{batch.prompts} samples in one update; {share}"
-        alone = "; then it is dealt to several rows" if batch.group_tokens > batch.max_row_tokens else ""
+        alone = "; then it is split over several rows" if batch.group_tokens > batch.max_row_tokens else ""
         return [
             f"steps        {recipe.steps:,}, each of {step}",
             f"prompt       up to {batch.prompt_tokens:,} tokens, {batch.visual_tokens:,} of them visual",
@@ -85,7 +85,7 @@ def make_plan(
     processes: int,
     model: Any,
     budget: MediaBudget,
-    dealing: Dealing | None = None,
+    sharding: Sharding | None = None,
     longest: Length | None = None,
 ) -> Plan:
     """Return the plan of a run; `model` is a network whose weights may be on the meta device, or None where it could
@@ -103,4 +103,4 @@ def make_plan(
     batch = plan_batch(recipe, family.fit_budget(budget), processes, longest)
     choose_trained(model, recipe)
     counts, widths = count_parameters(model), family.widths(model.config)
-    return Plan(recipe, batch, counts, tuple(estimate_memory(recipe, counts, widths, batch, dealing=dealing)))
+    return Plan(recipe, batch, counts, tuple(estimate_memory(recipe, counts, widths, batch, sharding=sharding)))

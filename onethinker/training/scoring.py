@@ -124,7 +124,7 @@ class _ScoredByHead(torch.autograd.Function):
 
 
 def _blocks(weight_VH: Tensor, num_tokens: int) -> Iterator[tuple[int, Tensor]]:
-    """Yield the weights of one block of words after the other, each with the number of its first word."""
+    """Yield the weights of one block of words after the other, each with the index of its first word."""
     size = max(1, LOGITS_AT_ONCE // max(1, num_tokens))
     for first in range(0, len(weight_VH), size):
         yield first, weight_VH[first : first + size]

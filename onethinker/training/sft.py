@@ -21,7 +21,7 @@ from onethinker.training.metrics.records import SftRow
 from onethinker.training.opening import open_session
 from onethinker.training.optimizer import learning_rate
 from onethinker.training.outputs import OnStep
-from onethinker.training.packing.prefix_group import PrefixGroup, Prompt, deal
+from onethinker.training.packing.prefix_group import PrefixGroup, Prompt, split_answers
 from onethinker.training.session import TrainingSession
 from onethinker.training.state.progress import Progress
 
@@ -48,47 +48,54 @@ def train_sft(
         first = step * recipe.batch_size
         with session.clock.phase("data"):
             prefix_groups = _groups(session, session.data.my_indices(first, recipe.batch_size))
-        tokens, row_tokens, shared_tokens = session.collectives.total(
-            sum(prefix_group.num_scored for prefix_group in prefix_groups),
-            sum(prefix_group.num_tokens for prefix_group in prefix_groups),
-            sum(len(prefix_group.prompt.input_ids) * (len(prefix_group.answers) - 1) for prefix_group in prefix_groups),
-        )
-        entropy = 0.0
-        with session.clock.phase("update"):
-            optimizer_step = session.optimization.begin(prefix_groups, step)
-            for scored in optimizer_step.rows():
-                entropy += float(scored.entropy_S.detach().sum()) / tokens
-                optimizer_step.backward(scored, -scored.logps_S.sum() / tokens)
-            stepped = optimizer_step.finish()
-        (entropy,) = session.collectives.total(entropy)
-        skipped = session.data.take_skipped()
-        row = SftRow(
-            step=step + 1,
-            stage="sft",
-            loss=stepped.loss,
-            entropy=entropy,
-            grad_norm=stepped.norm,
-            learning_rate=learning_rate(recipe.optimizer, step, recipe.steps),
-            answer_tokens=int(tokens),
-            seconds=time.perf_counter() - started,
-            seconds_by_phase=session.clock.take(),
-            tokens_by_phase={"data": int(row_tokens - tokens), "update": int(row_tokens)},
-            shared_prompt_tokens={"update": int(shared_tokens)},
-            skipped_samples=skipped,
-            bad_steps=bad_step_rows([stepped.bad] if stepped.bad else []),
-        )
+        row = _learn(session, recipe, prefix_groups, step, started)
         session.outputs.record(watch.complete(row), on_step)
         watch.check()
-        session.advance(Progress(step + 1, first + recipe.batch_size, skipped=session.progress.skipped + len(skipped)))
+        skipped = session.progress.skipped + len(row.skipped_samples)
+        session.advance(Progress(step + 1, first + recipe.batch_size, skipped=skipped))
     return session.finish()
 
 
-def _groups(session: TrainingSession, numbers: Iterable[int]) -> list[PrefixGroup]:
+def _learn(
+    session: TrainingSession, recipe: SftRecipe, prefix_groups: list[PrefixGroup], step: int, started: float
+) -> SftRow:
+    """Take the optimizer step on this process's prefix_groups, and return the record of the step, without alarms."""
+    tokens, row_tokens, shared_tokens = session.collectives.total(
+        sum(prefix_group.num_scored for prefix_group in prefix_groups),
+        sum(prefix_group.num_tokens for prefix_group in prefix_groups),
+        sum(prefix_group.num_shared for prefix_group in prefix_groups),
+    )
+    entropy = 0.0
+    with session.clock.phase("update"):
+        optimizer_step = session.optimization.begin(prefix_groups, step)
+        for scored in optimizer_step.rows():
+            entropy += float(scored.entropy_S.detach().sum()) / tokens
+            optimizer_step.backward(scored, -scored.logps_S.sum() / tokens)
+        stepped = optimizer_step.finish()
+    (entropy,) = session.collectives.total(entropy)
+    return SftRow(
+        step=step + 1,
+        stage="sft",
+        loss=stepped.loss,
+        entropy=entropy,
+        grad_norm=stepped.norm,
+        learning_rate=learning_rate(recipe.optimizer, step, recipe.steps),
+        answer_tokens=int(tokens),
+        seconds=time.perf_counter() - started,
+        seconds_by_phase=session.clock.take(),
+        tokens_by_phase={"data": int(row_tokens - tokens), "update": int(row_tokens)},
+        shared_prompt_tokens={"update": int(shared_tokens)},
+        skipped_samples=session.data.take_skipped(),
+        bad_steps=bad_step_rows([stepped.bad] if stepped.bad else []),
+    )
+
+
+def _groups(session: TrainingSession, indices: Iterable[int]) -> list[PrefixGroup]:
     """Return samples as prefix groups; those about the same media are one, each with its own question."""
     opened: dict[Medium, Clip] = {}
     about: dict[tuple[Medium, ...], list[tuple[Sample, Request]]] = {}
-    for number in numbers:
-        sample, request = session.data.read(number, opened)
+    for index in indices:
+        sample, request = session.data.read(index, opened)
         about.setdefault(sample.media, []).append((sample, request))
     most = session.recipe.data.questions_per_clip
     parts: list[tuple[list[tuple[Sample, Request]], list[Tensor]]] = []
@@ -130,11 +137,13 @@ def _grown(
     return [
         PrefixGroup(
             shared,
-            tuple(answers[n] for n in part),
-            unscored=tuple(len(asked[n]) for n in part),
-            samples=tuple(members[n][0].id for n in part),
+            tuple(answers[index] for index in part),
+            unscored=tuple(len(asked[index]) for index in part),
+            samples=tuple(members[index][0].id for index in part),
         )
-        for part in deal([len(answer) for answer in answers], session.recipe.max_row_tokens - len(shared.input_ids))
+        for part in split_answers(
+            [len(answer) for answer in answers], session.recipe.max_row_tokens - len(shared.input_ids)
+        )
     ]
 
 
@@ -144,11 +153,11 @@ def _fitted(session: TrainingSession, shared: Prompt, answer: Tensor, question: 
     Raises: DataError: it is longer, and the recipe says nothing of the kind: a scene, or media that are not as their
     headers promised.
     """
-    room = session.recipe.max_row_tokens - len(shared.input_ids)
-    if len(answer) <= room:
+    capacity = session.recipe.max_row_tokens - len(shared.input_ids)
+    if len(answer) <= capacity:
         return answer
-    if session.recipe.data.too_long == "truncate" and room > question:
-        return answer[:room]
+    if session.recipe.data.too_long == "truncate" and capacity > question:
+        return answer[:capacity]
     length = Length(len(shared.input_ids) + question, shared.visual_tokens, len(answer) - question)
     raise DataError(
         f"sample {sample.id!r}: {too_long_text(length, session.recipe)}; raise max_row_tokens, or lower the [budget] of"

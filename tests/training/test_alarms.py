@@ -72,15 +72,15 @@ def journal(
     task, chance, rows, ema = find_task(problem, data_type), random.Random(3), [], {}
     for step in range(steps):
         summaries = []
-        for number in range(2):
-            sample = make_sample(9, 2 * step + number, problem_type=problem, data_type=data_type)
+        for index in range(2):
+            sample = make_sample(9, 2 * step + index, problem_type=problem, data_type=data_type)
             texts = [policy(sample, chance) for _ in range(4)]
             texts = [" ".join(text.split()[:limit]) for text in texts]
             grades = [grade_response(text, sample.truth, task=task, options=sample.options) for text in texts]
             accuracy = sum(grade.accuracy for grade in grades) / 4
             summaries.append(
                 Summary(
-                    number=number,
+                    index=index,
                     task=task.key,
                     rewards=tuple(grade.reward for grade in grades),
                     accuracy=accuracy,
@@ -92,7 +92,7 @@ def journal(
                     ),
                     prompt_tokens=40,
                     lengths=tuple(len(text.split()) for text in texts),
-                    cut=sum(limit is not None and len(text.split()) == limit for text in texts),
+                    truncated=sum(limit is not None and len(text.split()) == limit for text in texts),
                     answers=tuple(map(note_answer, texts)),
                     whole_frames=tuple(covers_whole_frame(text, task, sample.options) for text in texts),
                 )
@@ -102,7 +102,7 @@ def journal(
         advantages, ema = ema_grpo(
             rewards, [task.key] * len(kept), ema, ema_decay=0.9, min_sigma=1e-3, clip=10.0, guard="clip"
         )
-        sizes = {summary.number: float(row.abs().mean()) for summary, row in zip(kept, advantages, strict=True)}
+        sizes = {summary.index: float(row.abs().mean()) for summary, row in zip(kept, advantages, strict=True)}
         found = task_rows(summaries, sizes, {name: moments.sigma for name, moments in ema.items()}, {})
         counts = {"groups": len(kept), "dropped_groups": 2 - len(kept), "updates": min(1, len(kept))}
         # As the journal's reader gets it.
@@ -269,8 +269,8 @@ def sft(count: int = 30, **changes: object) -> list[dict]:
     return rows
 
 
-LOST = {"number": 7, "task": "caption", "reason": "reward_failed", "text": "HTTP 503"}
-UNREAD = [{"number": 3, "id": "q3", "reason": "cut short"}]
+LOST = {"index": 7, "task": "caption", "reason": "reward_failed", "text": "HTTP 503"}
+UNREAD = [{"index": 3, "id": "q3", "reason": "cut short"}]
 BAD = [{"what": "the loss (nan)", "text": "the loss (nan) is not finite"}]
 RUNS: dict[str, tuple[list[dict], RlRecipe | SftRecipe]] = {
     "no_gradient": (sft(grad_norm=0.0), SFT),

@@ -311,14 +311,14 @@ def test_a_loss_of_rl_that_is_not_finite_names_its_cause(logp, old, reference, c
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    "dealing", ["processes", "fsdp2", pytest.param("deepspeed_zero2", marks=[needs_deepspeed, pytest.mark.long])]
+    "sharding", ["processes", "fsdp2", pytest.param("deepspeed_zero2", marks=[needs_deepspeed, pytest.mark.long])]
 )
-def test_processes_agree_which_step_is_bad(tmp_path, capfd, dealing):
+def test_processes_agree_which_step_is_bad(tmp_path, capfd, sharding):
     # Two questions a step, one for each process: in the second one of them cannot read its own, and neither takes the
     # step.
     recipe = sft(tmp_path, bad={7}, steps=2, batch_size=2)
     train_sft(recipe, tmp_path / "one")
-    if dealing == "processes":
+    if sharding == "processes":
         file = tmp_path / "recipe.toml"
         settings = [
             "save_every=1",
@@ -333,7 +333,7 @@ def test_processes_agree_which_step_is_bad(tmp_path, capfd, dealing):
             main(["sft", str(file), "--output", str(tmp_path / "two"), "--processes", "2", "--set", *settings])
         assert left.value.code == 0, capfd.readouterr().err
     else:
-        reports = train_dealt(recipe, tmp_path / "two", dealing)
+        reports = train_dealt(recipe, tmp_path / "two", sharding)
         assert all(report["resumed_equal"] for report in reports)
     one, two = strict_rows(tmp_path / "one"), strict_rows(tmp_path / "two")
     assert [bool(row["bad_steps"]) for row in two] == [bool(row["bad_steps"]) for row in one]

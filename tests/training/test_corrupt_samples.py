@@ -96,8 +96,8 @@ def skipped_in(rows: list[dict]) -> list[dict]:
 def test_what_cannot_be_read_is_named_in_the_journal_and_another_record_stands_in(tmp_path, questions, stage):
     rows = train(stage, questions, tmp_path / "run")
     # Sixteen records, 24 draws: each comes once in the first two steps, and half of them again in the third.
-    assert [skipped["number"] for skipped in skipped_in(rows)] == sorted(
-        skipped["number"] for skipped in skipped_in(rows)
+    assert [skipped["index"] for skipped in skipped_in(rows)] == sorted(
+        skipped["index"] for skipped in skipped_in(rows)
     )
     assert {skipped["id"] for skipped in skipped_in(rows[:2])} == {"picture-3", "picture-11"}
     for skipped in skipped_in(rows):

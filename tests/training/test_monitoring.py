@@ -107,7 +107,7 @@ def test_the_divergence_pulls_too():
     assert measure(kl_weight=0.1)["math"]["pull"] == pytest.approx(1 / 4 + 0.1 / 4, abs=1e-6)
 
 
-def a_summary(number: int, task: str, **changes) -> Summary:
+def a_summary(index: int, task: str, **changes) -> Summary:
     settings = {
         "rewards": (2.0, 0.0),
         "accuracy": 0.5,
@@ -115,11 +115,11 @@ def a_summary(number: int, task: str, **changes) -> Summary:
         "dropped": None,
         "prompt_tokens": 10,
         "lengths": (4, 8),
-        "cut": 1,
+        "truncated": 1,
         "answers": ("a", "b"),
         "whole_frames": (False, False),
     }
-    return Summary(number, task, **{**settings, **changes})
+    return Summary(index, task, **{**settings, **changes})
 
 
 def test_a_tasks_row_is_what_its_groups_and_its_part_of_the_loss_say():

@@ -143,11 +143,11 @@ def test_adapters_and_sharding_take_away_what_they_should():
     meta_model = CONFIGS / "qwen3_vl_8b.json"
     budget = MediaBudget(max_frames=64, frame_max_pixels=64 * 1024)
 
-    def sizes(*, dealing=None, **settings):
+    def sizes(*, sharding=None, **settings):
         model = load_meta_model("8b", config=meta_model)
         rollout = {"max_new_tokens": 512, "decode_batch_size": 1}
         recipe = RlRecipe(**settings, rollout=rollout, gradient_checkpointing=True)
-        plan = make_plan(recipe, processes=8, model=model, budget=budget, dealing=dealing)
+        plan = make_plan(recipe, processes=8, model=model, budget=budget, sharding=sharding)
         return {term.name: term.size for term in plan.memory} | {"peak": peak(list(plan.memory))}
 
     full, adapted = sizes(dtype="bfloat16"), sizes(dtype="bfloat16", lora={"rank": 16})
@@ -158,11 +158,11 @@ def test_adapters_and_sharding_take_away_what_they_should():
     assert adapted["gradients"] == 4 * 36 * 16 * widths
     assert "reference model" not in adapted
     assert sizes(loss={"kl_coefficient": 0}).get("reference model") is None
-    dealt = sizes(dtype="mixed", dealing="fsdp2")
+    dealt = sizes(dtype="mixed", sharding="fsdp2")
     assert dealt["peak"] < 0.6 * sizes(dtype="mixed")["peak"]
     # The language model's share in float32, vision tower and mergers whole.
     assert dealt["weights"] == 4 * (8_190_735_360 / 8 + 415_891_440 + 160_496_896)
-    kept = sizes(dtype="mixed", dealing="zero2")
+    kept = sizes(dtype="mixed", sharding="zero2")
     assert kept["weights"] == 4 * 8_767_123_696
     assert (
         kept["gradients"]

@@ -171,7 +171,7 @@ def test_a_clip_that_cannot_be_read_is_counted_once_a_question_and_another_clips
     mixed = questions.parent / "broken.jsonl"
     write_records(mixed, [record for record in records if record["data_type"] == "video"])
     _, rows = train(tmp_path / "run", mixed, 4, steps=1, batch_size=8)
-    assert sorted(skipped["number"] for skipped in rows[0]["skipped_samples"]) in ([0, 1, 2, 3], [4, 5, 6, 7])
+    assert sorted(skipped["index"] for skipped in rows[0]["skipped_samples"]) in ([0, 1, 2, 3], [4, 5, 6, 7])
     assert all("broken.mp4" in skipped["reason"] for skipped in rows[0]["skipped_samples"])
     assert len({skipped["id"] for skipped in rows[0]["skipped_samples"]}) == 4
     # Both turns are the four questions about the clip that can be read: two prefix groups of the same tokens.

@@ -60,18 +60,18 @@ def test_pictures_and_frames_have_one_size_in_both_stages():
 
 
 @pytest.mark.parametrize(
-    ("name", "config", "processes", "dealing", "card"),
+    ("name", "config", "processes", "sharding", "card"),
     [
         ("sft_8b", "qwen3_vl_8b", 8, "fsdp2", 80),
         ("rl_8b", "qwen3_vl_8b", 8, "fsdp2", 80),
         ("rl_2b_lora_24gb", "qwen3_vl_2b", 1, None, 24),
     ],
 )
-def test_a_large_recipe_divides_and_fits_its_card_by_estimate(name, config, processes, dealing, card):
+def test_a_large_recipe_divides_and_fits_its_card_by_estimate(name, config, processes, sharding, card):
     recipe = kind_of(name).load(name)
     model = load_meta_model(recipe.model, config=CONFIGS / f"{config}.json")
     assert recipe.budget is not None
-    plan = make_plan(recipe, processes=processes, model=model, budget=recipe.budget, dealing=dealing)
+    plan = make_plan(recipe, processes=processes, model=model, budget=recipe.budget, sharding=sharding)
     # A tenth stays free for what an estimate leaves out.
     assert 0.3 * card * GIB < peak(list(plan.memory)) < 0.9 * card * GIB
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}

@@ -96,9 +96,9 @@ class RlRow:
     surplus_groups: int
     """Groups with a signal that the batch had no more place for."""
     ungraded: list[dict[str, Any]]
-    """Each group without grades: number in the order, task, reason and text."""
+    """Each group without grades: index in the order, task, reason and text."""
     skipped_samples: list[dict[str, Any]]
-    """Each sample that could not be read: number in the order, id and reason."""
+    """Each sample that could not be read: index in the order, id and reason."""
     seconds: float
     """Wall clock of the step, without the checkpoint after it."""
     seconds_by_phase: dict[Phase, float]
@@ -156,7 +156,7 @@ class SftRow:
     they share.
     """
     skipped_samples: list[dict[str, Any]]
-    """Each sample that could not be read: number in the order, id and reason."""
+    """Each sample that could not be read: index in the order, id and reason."""
     bad_steps: list[dict[str, Any]] = field(default_factory=list)
     """As in `RlRow`, at most one; loss and gradient of the row are then what they were."""
     alarms: list[dict[str, str]] = field(default_factory=list)

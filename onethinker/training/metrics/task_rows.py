@@ -1,4 +1,4 @@
-"""What one step of RL says of each task, out of the groups that all processes sampled."""
+"""What the step record holds of each task, from the groups that all processes sampled."""
 
 import hashlib
 from collections import Counter
@@ -24,7 +24,7 @@ class Summary:
     whole frame.
     """
 
-    number: int
+    index: int
     task: str
     rewards: tuple[float, ...]
     accuracy: float
@@ -32,7 +32,7 @@ class Summary:
     dropped: Literal["all_right", "all_wrong"] | None
     prompt_tokens: int
     lengths: tuple[int, ...]
-    cut: int
+    truncated: int
     answers: tuple[str, ...]
     whole_frames: tuple[bool, ...]
 
@@ -55,46 +55,54 @@ def task_rows(
     sigmas: Mapping[str, float],
     measured: Measured,
 ) -> dict[str, TaskRow]:
-    """Return what the journal says of each task in the batch.
+    """Return the step record's part of each task in the batch.
 
-    `mean_abs_advantages` are by the number of each group that was kept, `measured` by task.
+    `mean_abs_advantages` are by the index of each group that was kept, `measured` by task.
     """
-    pull = sum(sums["pull"] for sums in measured.values())
+    total_pull = sum(sums["pull"] for sums in measured.values())
     rows = {}
     for task in sorted({summary.task for summary in summaries}):
         mine = [summary for summary in summaries if summary.task == task]
-        used = [mean_abs_advantages[summary.number] for summary in mine if summary.number in mean_abs_advantages]
-        rewards, lengths, notes, whole_frames = (
-            [value for summary in mine for value in getattr(summary, name)]
-            for name in ("rewards", "lengths", "answers", "whole_frames")
-        )
-        commonest, count = Counter(filter(None, notes)).most_common(1)[0] if any(notes) else ("", 0)
+        used = [mean_abs_advantages[summary.index] for summary in mine if summary.index in mean_abs_advantages]
         sums = measured.get(task, dict.fromkeys(MEASURED, 0.0))
-        kl, entropy, clip_fraction = (
-            sums[name] / sums["weight"] if sums["weight"] else None for name in ("kl", "entropy", "clip_fraction")
-        )
         rows[task] = TaskRow(
-            reward=sum(rewards) / len(rewards),
-            accuracy=sum(summary.accuracy for summary in mine) / len(mine),
-            format=sum(summary.format for summary in mine) / len(mine),
+            **_of_answers(mine),
+            **_of_loss(sums, total_pull),
             sigma=sigmas.get(task, 0.0),
             mean_abs_advantage=sum(used) / len(used) if used else 0.0,
-            logp_gradient_share=sums["pull"] / pull if pull and sums["weight"] else None,
-            kl=kl,
-            entropy=entropy,
-            clip_fraction=clip_fraction,
-            answer_tokens=sum(lengths) / len(lengths),
-            longest_answer_tokens=max(lengths),
-            prompt_tokens=sum(summary.prompt_tokens for summary in mine) / len(mine),
-            answers=len(rewards),
-            truncated_answers=sum(summary.cut for summary in mine),
-            groups=len(mine),
-            dropped_groups=sum(not summary.kept for summary in mine),
-            commonest_answer=commonest,
-            same_answer_share=count / len(notes),
-            whole_frame_share=sum(whole_frames) / len(whole_frames),
         )
     return rows
+
+
+def _of_answers(mine: Sequence[Summary]) -> dict[str, Any]:
+    """Return the fields of a task's record that its sampled answers decide."""
+    rewards, lengths, notes, whole_frames = (
+        [value for summary in mine for value in getattr(summary, name)]
+        for name in ("rewards", "lengths", "answers", "whole_frames")
+    )
+    commonest, count = Counter(filter(None, notes)).most_common(1)[0] if any(notes) else ("", 0)
+    return {
+        "reward": sum(rewards) / len(rewards),
+        "accuracy": sum(summary.accuracy for summary in mine) / len(mine),
+        "format": sum(summary.format for summary in mine) / len(mine),
+        "answer_tokens": sum(lengths) / len(lengths),
+        "longest_answer_tokens": max(lengths),
+        "prompt_tokens": sum(summary.prompt_tokens for summary in mine) / len(mine),
+        "answers": len(rewards),
+        "truncated_answers": sum(summary.truncated for summary in mine),
+        "groups": len(mine),
+        "dropped_groups": sum(not summary.kept for summary in mine),
+        "commonest_answer": commonest,
+        "same_answer_share": count / len(notes),
+        "whole_frame_share": sum(whole_frames) / len(whole_frames),
+    }
+
+
+def _of_loss(sums: Mapping[str, float], total_pull: float) -> dict[str, float | None]:
+    """Return the fields of a task's record that the loss measures; None where the task has no weight in it."""
+    weight = sums["weight"]
+    means = {name: sums[name] / weight if weight else None for name in ("kl", "entropy", "clip_fraction")}
+    return {**means, "logp_gradient_share": sums["pull"] / total_pull if total_pull and weight else None}
 
 
 def note_answer(response: str) -> str:
@@ -104,10 +112,10 @@ def note_answer(response: str) -> str:
     >>> note_answer("<think>a</think><answer> A </answer>"), note_answer("A")
     ('a', '')
     """
-    said = " ".join((answer_text(response) or "").lower().split())
-    if len(said) <= LONGEST_NOTE:
-        return said
-    return f"{said[: LONGEST_NOTE - 10]}… {hashlib.sha256(said.encode(errors='replace')).hexdigest()[:8]}"
+    text = " ".join((answer_text(response) or "").lower().split())
+    if len(text) <= LONGEST_NOTE:
+        return text
+    return f"{text[: LONGEST_NOTE - 10]}… {hashlib.sha256(text.encode(errors='replace')).hexdigest()[:8]}"
 
 
 def covers_whole_frame(response: str, task: Task[Any], options: tuple[str, ...] = ()) -> bool:

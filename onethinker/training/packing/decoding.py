@@ -47,7 +47,7 @@ class GroupCache:
         self._length += 1
 
     def keep(self, kept: Tensor) -> None:
-        """Forget all answers but these, given by number in ascending order, and the prompts of which none is left."""
+        """Forget all answers but these, given by index in ascending order, and the prompts of which none is left."""
         left_P = torch.bincount(self._prompt_B[kept], minlength=len(self._bias_PL)) > 0
         self._prompt_B = (left_P.cumsum(0) - 1)[self._prompt_B[kept]]
         self._own = [(keys[kept], values[kept]) for keys, values in self._own]

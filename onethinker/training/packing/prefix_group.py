@@ -1,4 +1,4 @@
-"""A prompt with the answers that share it, and how such groups are dealt to rows.
+"""A prompt with the answers that share it, and how such groups are packed into rows.
 
 Dimensions: P tokens of a prompt, R tokens of an answer.
 """
@@ -56,6 +56,11 @@ class PrefixGroup:
         """Tokens that are learned."""
         return sum(len(answer) for answer in self.answers) - sum(self.unscored)
 
+    @property
+    def num_shared(self) -> int:
+        """Prompt tokens that a row for each answer would have read in addition."""
+        return len(self.prompt.input_ids) * (len(self.answers) - 1)
+
 
 def split_prompts(batch: Mapping[str, Tensor], requests: Sequence[Request], model: Any) -> list[Prompt]:
     """Return the single prompts of a padded batch that `encode_requests` made, with their media and the model's
@@ -80,34 +85,33 @@ def split_prompts(batch: Mapping[str, Tensor], requests: Sequence[Request], mode
     return prompts
 
 
-def deal(lengths: Sequence[int], room: int) -> list[range]:
-    """Return the numbers of answers in parts of at most `room` tokens each; an answer that is longer is a part of its
-    own.
+def split_answers(lengths: Sequence[int], capacity: int) -> list[range]:
+    """Return the indices of answers in parts of at most `capacity` tokens each; a longer answer is a part of its own.
 
-    >>> deal([3, 4, 2, 9, 1], 8)
+    >>> split_answers([3, 4, 2, 9, 1], 8)
     [range(0, 2), range(2, 3), range(3, 4), range(4, 5)]
     """
     firsts, taken = [0], 0
-    for number, length in enumerate(lengths):
-        if number > firsts[-1] and taken + length > room:
-            firsts.append(number)
+    for index, length in enumerate(lengths):
+        if index > firsts[-1] and taken + length > capacity:
+            firsts.append(index)
             taken = 0
         taken += length
     return [range(first, end) for first, end in pairwise([*firsts, len(lengths)])]
 
 
 def packed_rows(prefix_groups: Sequence[PrefixGroup], max_tokens: int) -> list[list[PrefixGroup]]:
-    """Return the groups dealt to rows of at most `max_tokens` tokens, longest first; a longer group gets a row of its
-    own.
+    """Return the groups packed into rows of at most `max_tokens` tokens, longest first; a longer group gets a row of
+    its own.
     """
     rows: list[list[PrefixGroup]] = []
-    room: list[int] = []
+    free: list[int] = []
     for prefix_group in sorted(prefix_groups, key=lambda prefix_group: prefix_group.num_tokens, reverse=True):
-        fitting = next((n for n, free in enumerate(room) if free >= prefix_group.num_tokens), None)
+        fitting = next((row for row, left in enumerate(free) if left >= prefix_group.num_tokens), None)
         if fitting is None:
             rows.append([])
-            room.append(max_tokens)
+            free.append(max_tokens)
             fitting = len(rows) - 1
         rows[fitting].append(prefix_group)
-        room[fitting] -= prefix_group.num_tokens
+        free[fitting] -= prefix_group.num_tokens
     return rows

@@ -19,9 +19,9 @@ LARGEST_PADDING = 1.3
 
 @dataclass(frozen=True)
 class Branches:
-    """The answers of one group: its prompt starts at place `start` of the row, and its answers follow without gaps.
+    """The answers of one group: its prompt starts at position `start` of the row, and its answers follow without gaps.
 
-    Each of `groups` holds answers of similar length, (A, R): numbers of tokens, counted from the first answer's first;
+    Each of `groups` holds answers of similar length, (A, R): indices of tokens, counted from the first answer's first;
     M is padding.
     """
 
@@ -33,10 +33,10 @@ class Branches:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything of a row is.
+    """Where each part of a row is.
 
-    Each of `stems` holds places of runs of similar length that see nothing but themselves, (B, L), with N as padding:
-    prompts, and prompts with their only answer. `gather_N` gives for each place its own in the outputs of stems and
+    Each of `stems` holds positions of runs of similar length that see nothing but themselves, (B, L), with N as padding:
+    prompts, and prompts with their only answer. `gather_N` gives for each position its own in the outputs of stems and
     branches, joined.
     """
 
@@ -49,7 +49,7 @@ class Layout:
 class PackedRow:
     """Everything for one forward pass over a packed row.
 
-    `scored_S` are the places whose logits predict the learned tokens of the answers, `targets_S`, answer after answer;
+    `scored_S` are the positions whose logits predict the learned tokens of the answers, `targets_S`, answer after answer;
     `answer_S` numbers the answer of each scored token, in the order of groups. `inputs` go to the model as they are.
     """
 
@@ -70,14 +70,14 @@ def pack(prefix_groups: Sequence[PrefixGroup]) -> PackedRow:
         raise ValueError("a row needs at least one prefix group")
     ids, types, positions, scored, targets, owner = [], [], [], [], [], []
     spans: list[tuple[int, int, list[int]]] = []
-    place = num_answers = 0
+    position = num_answers = 0
     for prefix_group in prefix_groups:
         length = len(prefix_group.prompt.input_ids)
         after = int(prefix_group.prompt.positions.max()) + 1
         ids.append(prefix_group.prompt.input_ids)
         types.append(prefix_group.prompt.mm_token_type_ids)
         positions.append(prefix_group.prompt.positions)
-        last, start = place + length - 1, place + length
+        last, start = position + length - 1, position + length
         for answer, question in zip(
             prefix_group.answers, prefix_group.unscored or (0,) * len(prefix_group.answers), strict=True
         ):
@@ -90,13 +90,13 @@ def pack(prefix_groups: Sequence[PrefixGroup]) -> PackedRow:
             owner.append(torch.full_like(targets[-1], num_answers))
             start += len(answer)
             num_answers += 1
-        spans.append((place, length, [len(answer) for answer in prefix_group.answers]))
-        place = start
+        spans.append((position, length, [len(answer) for answer in prefix_group.answers]))
+        position = start
     inputs = {
         "input_ids": torch.cat(ids)[None],
         "mm_token_type_ids": torch.cat(types)[None],
         "position_ids": torch.cat(positions, 1)[:, None],
-        "layout": _layout(spans, place, ids[0].device),
+        "layout": _layout(spans, position, ids[0].device),
         "use_cache": False,
     }
     for name in dict.fromkeys(name for prefix_group in prefix_groups for name in prefix_group.prompt.pixels):
@@ -107,19 +107,19 @@ def pack(prefix_groups: Sequence[PrefixGroup]) -> PackedRow:
 
 
 def _layout(spans: list[tuple[int, int, list[int]]], num_tokens: int, device: torch.device) -> Layout:
-    """Return the layout of prefix groups given as first place, length of the prompt and lengths of the answers."""
+    """Return the layout of prefix groups given as first position, length of the prompt and lengths of the answers."""
     runs, branches = [], []
-    for place, length, answers in spans:
+    for position, length, answers in spans:
         if len(answers) == 1:
-            runs.append((place, length + answers[0]))
+            runs.append((position, length + answers[0]))
             continue
-        runs.append((place, length))
+        runs.append((position, length))
         if answers:
             starts = torch.tensor([0, *answers]).cumsum(0).tolist()
             groups = tuple(
                 group.to(device) for group in _padded(list(zip(starts[:-1], answers, strict=True)), starts[-1])
             )
-            branches.append(Branches(place, length, starts[-1], groups))
+            branches.append(Branches(position, length, starts[-1], groups))
     stems = list(_padded(runs, num_tokens))
     after = [
         torch.arange(prefix_group.num_tokens) + prefix_group.start + prefix_group.prompt_length

@@ -5,7 +5,7 @@ by layer.
 and backward and throughout a rollout, because answers end at different times and processes would wait for each other at
 every token. Vision tower and mergers stay whole in every process: how often they run hangs on what a row shows, and an
 exchange in which one process takes part twice and another not at all never ends. Their gradients are averaged once a
-step, like those of all weights where nothing is dealt out.
+step, like those of all weights where nothing is sharded.
 """
 
 import os
