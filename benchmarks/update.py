@@ -24,7 +24,7 @@ from torch import Tensor
 from onethinker.training.packing.attention import use_packed_attention
 from onethinker.training.packing.prefix_group import PrefixGroup, Prompt
 from onethinker.training.packing.row import pack
-from onethinker.training.scoring import score, token_logps
+from onethinker.training.scoring import score
 
 PICTURES = {300: (512, 1), 1000: (1024, 1)}
 """Side and number of the pictures that make prompts of about so many tokens."""
@@ -81,7 +81,8 @@ def naive_logps(model, group: PrefixGroup) -> Tensor:
         use_cache=False,
         **pixels,
     ).logits
-    return torch.cat([token_logps(logits[n, : len(answer)], answer)[0] for n, answer in enumerate(group.answers)])
+    logps = torch.log_softmax(logits.float(), -1)
+    return torch.cat([logps[n, range(len(answer)), answer] for n, answer in enumerate(group.answers)])
 
 
 def seconds(model, logps: Callable[[], Tensor]) -> float:

@@ -37,7 +37,6 @@ class Widths:
     queries: int
     keys: int
     inner: int
-    vocabulary: int
     vision_layers: int
     vision_hidden: int
     vision_inner: int

@@ -77,7 +77,7 @@ def encode(
     video whose frames do not fill their tokens shows its last frame again. A processor whose visual token has another
     side sizes the frames again, in its own way.
 
-    Raises: EngineError: the processor cannot take such media, or its placeholders and features of the media differ in number.
+    Raises: EngineError: the processor cannot take such media, or placeholders and features differ in number.
     """
     images = [[clip.frames[0] for clip in request.media if clip.kind == "image"] for request in requests]
     videos = [clip for request in requests for clip in request.media if clip.kind == "video"]

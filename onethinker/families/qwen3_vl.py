@@ -91,7 +91,6 @@ class Qwen3VL(ModelFamily):
             queries=text.num_attention_heads * text.head_dim,
             keys=text.num_key_value_heads * text.head_dim,
             inner=text.intermediate_size,
-            vocabulary=text.vocab_size,
             vision_layers=vision.depth,
             vision_hidden=vision.hidden_size,
             vision_inner=vision.intermediate_size,

@@ -22,8 +22,8 @@ from onethinker.training.session import TrainingSession
 
 @dataclass(frozen=True)
 class Group:
-    """One prompt with its completions and their grades, none if they could not be graded; `index` is its position in the
-    endless order.
+    """One prompt with its completions and their grades, none if they could not be graded; `index` is its position in
+    the endless order.
     """
 
     index: int

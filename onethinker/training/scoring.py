@@ -56,23 +56,13 @@ def _scoring(head: nn.Linear, targets_S: Tensor, temperature: float) -> Iterator
         del head.forward
 
 
-def token_logps(logits_SV: Tensor, targets_S: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Return log-probability and entropy (nats, without gradient) of each scored token, both of shape (S,) in float32.
-
-    Logits are divided by `temperature`, as where tokens are drawn.
-    """
-    logps_SV = torch.log_softmax(logits_SV.float() / temperature, -1)
-    with torch.no_grad():
-        entropy_S = -(logps_SV.exp() * logps_SV).sum(-1)
-    return logps_SV.gather(-1, targets_S[:, None])[:, 0], entropy_S
-
-
 def scored_by_head(
     hidden_SH: Tensor, weight_VH: Tensor, targets_S: Tensor, temperature: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """Return what `token_logps` gives of the logits `hidden_SH @ weight_VH.T`, which never exist all at once.
+    """Return log-probability and entropy (nats, without gradient) of each scored token, both of shape (S,) in float32.
 
-    Forward and backward go through the vocabulary in blocks; the logits of a block are computed in each of the two, as
+    The logits are `hidden_SH @ weight_VH.T`, divided by `temperature` as where tokens are drawn; they never exist all at
+    once. Forward and backward go through the vocabulary in blocks; the logits of a block are computed in each of the two, as
     autocast says, and taken to float32. Memory beyond the gradients grows with S·H, not with S·V.
     """
     device = hidden_SH.device.type

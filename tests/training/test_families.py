@@ -26,7 +26,7 @@ from onethinker.training.packing.attention import PACKED_ATTENTION
 from onethinker.training.packing.prefix_group import PrefixGroup, Prompt
 from onethinker.training.packing.row import pack
 from onethinker.training.plan import make_plan
-from onethinker.training.scoring import score, token_logps
+from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft
 
 TEXT: dict[str, Any] = {
@@ -106,7 +106,8 @@ def one_by_one(model: Any, prefix_groups: list[PrefixGroup]) -> torch.Tensor:
         for answer in prefix_group.answers:
             ids = torch.cat([prefix_group.prompt.input_ids, answer])[None]
             logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
-            logps.append(token_logps(logits[len(prefix_group.prompt.input_ids) - 1 : -1], answer)[0])
+            logps_RV = torch.log_softmax(logits[len(prefix_group.prompt.input_ids) - 1 : -1], -1)
+            logps.append(logps_RV[range(len(answer)), answer])
     return torch.cat(logps)
 
 

@@ -7,7 +7,7 @@ import torch
 
 from onethinker.rl.loss import clipped_policy_loss, kl_k3, token_weights
 from onethinker.training.config import RlRecipe
-from onethinker.training.scoring import LOGITS_AT_ONCE, scored_by_head, token_logps
+from onethinker.training.scoring import LOGITS_AT_ONCE, scored_by_head
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_the_divergence_is_zero_for_equal_models_and_grows_both_ways():
 
 def test_log_probabilities_and_entropy_of_known_odds():
     logits = torch.log(torch.tensor([[0.5, 0.25, 0.25]]))
-    logps, entropy = token_logps(logits, torch.tensor([1]))
+    logps, entropy = scored_by_head(logits, torch.eye(3), torch.tensor([1]))
     assert logps.item() == pytest.approx(math.log(0.25))
     assert entropy.item() == pytest.approx(1.5 * math.log(2))
 

@@ -10,7 +10,7 @@ from onethinker.training.packing import attention
 from onethinker.training.packing.attention import joined_branches
 from onethinker.training.packing.prefix_group import PrefixGroup, packed_rows
 from onethinker.training.packing.row import pack
-from onethinker.training.scoring import score, token_logps
+from onethinker.training.scoring import score
 
 SHORT = ((7,), (5, 9, 3), (1, 4), (12, 2, 2, 6))
 VERY_UNEQUAL = ((1,), (150, 1, 3, 40), (2, 90), (1, 1))
@@ -41,7 +41,8 @@ def one_by_one(model, prefix_groups: list[PrefixGroup]) -> Tensor:
                 attention_mask=torch.ones_like(ids),
                 **prefix_group.prompt.pixels,
             ).logits[0]
-            logps.append(token_logps(logits[len(prefix_group.prompt.input_ids) - 1 : -1], answer)[0])
+            logps_RV = torch.log_softmax(logits[len(prefix_group.prompt.input_ids) - 1 : -1], -1)
+            logps.append(logps_RV[range(len(answer)), answer])
     model.config.text_config._attn_implementation = "onethinker_packed"
     model.model.visual.patch_embed.proj.forward = patches
     return torch.cat(logps)

@@ -98,7 +98,7 @@ def _of_answers(mine: Sequence[Summary]) -> dict[str, Any]:
     }
 
 
-def _of_loss(sums: Mapping[str, float], total_pull: float) -> dict[str, float | None]:
+def _of_loss(sums: Mapping[str, float], total_pull: float) -> dict[str, Any]:
     """Return the fields of a task's record that the loss measures; None where the task has no weight in it."""
     weight = sums["weight"]
     means = {name: sums[name] / weight if weight else None for name in ("kl", "entropy", "clip_fraction")}

@@ -35,9 +35,9 @@ class Branches:
 class Layout:
     """Where each part of a row is.
 
-    Each of `stems` holds positions of runs of similar length that see nothing but themselves, (B, L), with N as padding:
-    prompts, and prompts with their only answer. `gather_N` gives for each position its own in the outputs of stems and
-    branches, joined.
+    Each of `stems` holds positions of runs of similar length that see nothing but themselves, (B, L), with N as
+    padding: prompts, and prompts with their only answer. `gather_N` is where each token of the row stands in the
+    outputs of stems and branches, joined.
     """
 
     stems: tuple[Tensor, ...]
@@ -49,8 +49,8 @@ class Layout:
 class PackedRow:
     """Everything for one forward pass over a packed row.
 
-    `scored_S` are the positions whose logits predict the learned tokens of the answers, `targets_S`, answer after answer;
-    `answer_S` numbers the answer of each scored token, in the order of groups. `inputs` go to the model as they are.
+    `scored_S` are the positions whose logits predict `targets_S`, the learned tokens of the answers, answer after
+    answer; `answer_S` is the index of the answer of each scored token, in the order of groups. `inputs` go to the model as they are.
     """
 
     inputs: dict[str, Any]
