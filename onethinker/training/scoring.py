@@ -61,9 +61,9 @@ def scored_by_head(
 ) -> tuple[Tensor, Tensor]:
     """Return log-probability and entropy (nats, without gradient) of each scored token, both of shape (S,) in float32.
 
-    The logits are `hidden_SH @ weight_VH.T`, divided by `temperature` as where tokens are drawn; they never exist all at
-    once. Forward and backward go through the vocabulary in blocks; the logits of a block are computed in each of the two, as
-    autocast says, and taken to float32. Memory beyond the gradients grows with S·H, not with S·V.
+    The logits are `hidden_SH @ weight_VH.T`, divided by `temperature` as where tokens are drawn, and never exist all at
+    once: forward and backward go through the vocabulary in blocks; the logits of a block are computed in each of the
+    two, as autocast says, and taken to float32. Memory beyond the gradients grows with S·H, not with S·V.
     """
     device = hidden_SH.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_SH.dtype

@@ -50,7 +50,8 @@ class PackedRow:
     """Everything for one forward pass over a packed row.
 
     `scored_S` are the positions whose logits predict `targets_S`, the learned tokens of the answers, answer after
-    answer; `answer_S` is the index of the answer of each scored token, in the order of groups. `inputs` go to the model as they are.
+    answer; `answer_S` is the index of the answer of each scored token, in the order of groups. `inputs` go to the model
+    as they are.
     """
 
     inputs: dict[str, Any]
