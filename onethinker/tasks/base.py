@@ -92,6 +92,17 @@ class Task(ABC, Generic[A]):
         """
         return self.parse(text, options)
 
+    def parse_truth(self, text: str, options: tuple[str, ...] = ()) -> A:
+        """Return a reference answer; by default it is read as an answer is. Raises: AnswerError."""
+        return self.parse(text, options)
+
+    def read_like(self, text: str, options: tuple[str, ...], truth: A, faults: Faults) -> A:
+        """Return what can be used of an answer where the truth is known; by default this tells nothing about its form.
+
+        Raises: AnswerError: nothing can be used.
+        """
+        return self.read(text, options, faults)
+
     def repair(self, text: str, options: tuple[str, ...], reader: Reader, repairs: list[str]) -> str:
         """Return an answer in the task's own form for the lenient reader, with what was changed among `repairs`."""
         return text
@@ -152,7 +163,7 @@ class StructuredTask(Task[A]):
             converted = self.convert(text, reader, changed)
         except AnswerError:
             return text
-        repairs += changed
+        repairs += changed or ([] if converted == text else ["JSON in another form"])
         return converted
 
 

@@ -40,7 +40,7 @@ class Grade:
 def parse_truth(truth: str, task: Task[Any], options: tuple[str, ...] = ()) -> Any:
     """Return a reference answer in the task's own type. Raises: DataError: it is none."""
     try:
-        return task.parse(truth, options)
+        return task.parse_truth(truth, options)
     except AnswerError as error:
         raise DataError(f"the truth {show(truth)} is not an answer to {task.problem_type!r}: {error}") from error
 
@@ -62,7 +62,8 @@ def grade_response(
 
     Raises: DataError: the truth itself is not an answer of the task.
     """
-    meant, reading = parse_truth(truth, task, options), read_response(response, task, options, reader)
+    meant = parse_truth(truth, task, options)
+    reading = read_response(response, task, options, reader, truth=meant)
     problems = dict(reading.problems)
     has_answer, has_tags = "answer" not in problems, "format" not in problems
     score = (

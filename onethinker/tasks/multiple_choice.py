@@ -10,6 +10,7 @@ from functools import lru_cache
 from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.core.grammar import show
+from onethinker.core.values import Faults
 from onethinker.drawing.draw import draw_caption
 from onethinker.tasks.base import Reader, RewardScheme, Score, Task
 from onethinker.tasks.lenient.words import letter_in, repair_value
@@ -21,6 +22,9 @@ LONGEST = 2000
 _LABEL = re.compile(r"(?:\(([A-Za-z])\)|\[([A-Za-z])\]|([A-Za-z])[.):\]])[.:,]*")
 _GLOSSED = re.compile(r"([A-Z])\s*(?=\([^()]*\)$)")
 _LETTER = re.compile(r"[A-Za-z]")
+_LETTERS = re.compile(
+    r"[(\[]?[A-Za-z][)\].]?(?:\s*(?:[,;/&+|、和与と]|,?\s*\band\b|\s)\s*[(\[]?[A-Za-z][)\].]?)+|[A-Z]{2,8}|(?:\([A-Z]\)){2,8}"
+)
 _CHOICE = re.compile(
     r"(?:so|thus|therefore|hence)?,?\s*"
     r"(?:i(?:'d|\s+would)?\s+(?:choose|pick|select|say|go\s+with)|i\s+(?:think|believe)(?:\s+(?:it(?:'s|\s+is)|that))?"
@@ -78,6 +82,23 @@ def _is_explanation(text: str, letter: str) -> bool:
     return not ({label.upper() for label in labels} - {letter}) and not is_list
 
 
+def find_letters(text: str, options: tuple[str, ...] = ()) -> str | None:
+    """Return several letters that a text lists, in order, once each; None for other texts.
+
+    >>> find_letters("C and A"), find_letters("AC", ("x", "y", "z")), find_letters("A or C"), find_letters("B")
+    ('A, C', 'A, C', None, None)
+    """
+    if len(text) > LONGEST:
+        return None
+    bare = undress(_MARKS.sub("", text), stops=".,;!")
+    if not _LETTERS.fullmatch(bare):
+        return None
+    letters = sorted(set(re.findall(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])|[A-Z]", bare.replace("and", " "))))
+    known = {letter for letter, _ in _lettered(options)}
+    letters = sorted({letter.upper() for letter in letters})
+    return ", ".join(letters) if len(letters) > 1 and (not known or known.issuperset(letters)) else None
+
+
 @lru_cache(maxsize=64)
 def name_options(options: tuple[str, ...]) -> dict[str, str]:
     """Return the letter of every option by its plain text, with and without its label; a text of two options names
@@ -133,14 +154,21 @@ class MultipleChoice(Task[str]):
         """Return the letter, upper case. Raises: AnswerError: no letter, one that no option has, or several."""
         if len(text) > LONGEST:
             raise AnswerError(f"expected the letter of an option, got {len(text)} characters")
-        names = name_options(options)
         letters = sorted({letter for letter, _ in _lettered(options)})
-        letter = _read(text, names)
+        letter = _read(text, name_options(options))
         if letter is None:
             raise AnswerError(f"expected the letter of an option, got {show(text)}")
         if letters and letter not in letters:
             raise AnswerError(f"expected one of the letters {', '.join(letters)}, got {letter}")
         return letter
+
+    def parse_truth(self, text: str, options: tuple[str, ...] = ()) -> str:
+        """Return the letter, or several as "A, C", in alphabetical order. Raises: AnswerError."""
+        return find_letters(text, options) or self.parse(text, options)
+
+    def read_like(self, text: str, options: tuple[str, ...], truth: str, faults: Faults) -> str:
+        """Return the letters of an answer; several only where the truth has several. Raises: AnswerError."""
+        return self.parse_truth(text, options) if "," in truth else self.parse(text, options)
 
     def repair(self, text: str, options: tuple[str, ...], reader: Reader, repairs: list[str]) -> str:
         """Return the letter that is in JSON or in a sentence, by itself or by the text of its option."""
@@ -148,7 +176,7 @@ class MultipleChoice(Task[str]):
         return repair_value(text, lambda part: self.parse(part, options), repairs, lambda part: letter_in(part, names))
 
     def score(self, answer: str, truth: str, reward_scheme: RewardScheme) -> Score:
-        """Return 1 for the right letter, else 0."""
+        """Return 1 for the right letter, or for all of several right ones and no other, else 0."""
         accuracy = float(answer == truth)
         return Score(accuracy, {"accuracy": accuracy})
 

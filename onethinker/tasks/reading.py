@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from onethinker.core.errors import AnswerError
@@ -44,9 +45,12 @@ class Reading:
         return not self.problems.keys() & {"answer", "form", "repair"}
 
 
-def read_response(response: str, task: Task[Any], options: tuple[str, ...] = (), reader: Reader = STRICT) -> Reading:
+def read_response(
+    response: str, task: Task[Any], options: tuple[str, ...] = (), reader: Reader = STRICT, *, truth: Any = None
+) -> Reading:
     """Return any text whatsoever as a task reads it; an answer block counts also in a text that breaks the grammar.
 
+    A task may take a form only where the typed `truth` has it: several letters of several right ones.
     The strict reader is for rewards. The lenient one first repairs what is in no exact form, and names each repair.
 
     >>> from onethinker.tasks.spatial_grounding import SpatialGrounding
@@ -66,7 +70,8 @@ def read_response(response: str, task: Task[Any], options: tuple[str, ...] = (),
             text = task.repair(text, options, reader, repairs)
         else:
             text = find_answer(response)
-        answer = task.read(text, options, faults)
+        read = task.read if truth is None else partial(task.read_like, truth=truth)
+        answer = read(text, options, faults=faults)
     except AnswerError as error:
         problems["answer"] = named([*faults.texts, str(error)])
     if answer is not None and faults.texts:

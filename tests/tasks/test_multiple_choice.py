@@ -1,6 +1,7 @@
 import pytest
 
 from onethinker.core.errors import AnswerError
+from onethinker.tasks import grade_response
 from onethinker.tasks.multiple_choice import MultipleChoice
 
 task = MultipleChoice()
@@ -312,3 +313,33 @@ def test_only_the_right_letter_is_right():
         0,
         ("accuracy",),
     )
+
+
+@pytest.mark.parametrize("truth", ["A, C", "C, A", "AC", "A and C", "(A), (C)", "A;C", "A、C", "A/C", "a, c"])
+@pytest.mark.parametrize(
+    ("answer", "accuracy"),
+    [
+        ("A, C", 1),
+        ("C and A", 1),
+        ("AC", 1),
+        ("The answer is A, C.", 1),
+        ("**A** and **C**", 1),
+        ("A和C", 1),
+        ("答案是AC", 1),
+        ("A", 0),
+        ("A, B", 0),
+        ("A, B, C", 0),
+        ("A or C", 0),
+        ("not A, C", 0),
+        ("A, D", 0),
+    ],
+)
+def test_of_several_right_letters_all_are_wanted_and_no_other(truth, answer, accuracy):
+    response = f"<think>x</think><answer>{answer}</answer>"
+    assert grade_response(response, truth, task=task, options=LABELLED[:3]).accuracy == accuracy
+
+
+def test_a_list_of_letters_is_no_answer_where_one_is_right():
+    grade = grade_response("<think>x</think><answer>A, C</answer>", "A", task=task, options=LABELLED)
+    assert grade.accuracy == 0
+    assert "answer" in grade.problems

@@ -159,7 +159,7 @@ def check_answer(text: str, task: Task[Any], options: tuple[str, ...], *, what: 
     thousandths.
     """
     try:
-        answer = task.parse(text, options)
+        answer = task.parse_truth(text, options)
     except AnswerError as error:
         unit = "; places are thousandths of the frame, 0 to 1000, not pixels" if '"boxes"' in task.example else ""
         raise DataError(f"{what} is not an answer to {task.problem_type!r}: {error}{unit}") from error

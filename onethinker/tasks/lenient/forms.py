@@ -9,7 +9,7 @@ from onethinker.core.grammar import show
 from onethinker.tasks.base import Reader
 from onethinker.tasks.lenient.fields import as_json, find_field, plain, unwrapped
 from onethinker.tasks.lenient.loose_json import load_loosely, without_fence
-from onethinker.tasks.lenient.places import BOX_KEYS, to_box, to_points
+from onethinker.tasks.lenient.places import BOX_KEYS, SIDE_KEYS, to_box, to_points
 from onethinker.tasks.lenient.times import END_KEYS, START_KEYS, TIME_KEYS, to_second, to_span
 
 Convert = Callable[[Any, Reader, list[str]], Any]
@@ -23,7 +23,7 @@ def repair_box(text: str, reader: Reader, repairs: list[str]) -> str:
     """Return the JSON of spatial grounding. Raises: AnswerError: there is not one box in the text."""
     value = _load(text, reader, repairs)
     if isinstance(value, dict):
-        _drop_others(value, {*BOX_KEYS, *(name for name in map(plain, value) if len(name) <= 6)}, repairs)
+        _drop_others(value, BOX_KEYS | SIDE_KEYS, repairs)
     elif isinstance(value, list):
         repairs.append("a bare list")
     return as_json({"boxes": to_box(value, reader, repairs)})

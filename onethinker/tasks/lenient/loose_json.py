@@ -3,6 +3,7 @@
 Everything here takes time in proportion to the length of the text.
 """
 
+import math
 import re
 from typing import Any
 
@@ -170,7 +171,7 @@ class _Parser:
             stop = clock.end()
         word = self.text[self.at : stop].strip()
         self.at = stop
-        if _NUMBER.fullmatch(word) and len(word) <= MAX_NUMBER_CHARS:
+        if _NUMBER.fullmatch(word) and len(word) <= MAX_NUMBER_CHARS and math.isfinite(float(word)):
             return float(word) if not re.fullmatch(r"[+-]?[0-9]+", word) else int(word)
         if word.lower() in _NAMED and not is_key:
             return _NAMED[word.lower()]

@@ -22,6 +22,7 @@ _SIDES = (
     ("minx", "miny", "maxx", "maxy"),
 )
 _SIZED = (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))
+SIDE_KEYS = frozenset(name for names in (*_SIDES, *_SIZED) for name in names)
 _NUMBER = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,12})?")
 _SIDE = re.compile(r"[~≈]?\s*(?P<number>[+-]?[0-9]{1,12}(?:\.[0-9]{1,12})?)\s*(?P<unit>px|pixels?|%|‰)?")
 _MARKS = re.compile(r"<\|?/?(?:box|ref|quad|object_ref|point)(?:_start|_end)?\|?>")
