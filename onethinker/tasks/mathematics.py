@@ -11,7 +11,8 @@ from onethinker.core.frames import Clip
 from onethinker.drawing.draw import draw_caption
 from onethinker.tasks.base import Reader, RewardScheme, Score, Task
 from onethinker.tasks.lenient.words import repair_expression
-from onethinker.tasks.math.expressions import PERCENT, Expression, attached_unit, find_difference, fold_expression
+from onethinker.tasks.math.differences import find_difference
+from onethinker.tasks.math.expressions import PERCENT, Expression, attached_unit, fold_expression
 from onethinker.tasks.math.sandbox import MathSandbox, Verdict
 from onethinker.tasks.notation import without_space
 

@@ -220,9 +220,14 @@ def _read_line(text: str, names: dict[str, str]) -> str | None:
         text = undress(text[choice.end() :], stops=".,;!")
     if letter := names.get(_plain(text)) if len(text) > 1 else None:
         return letter
-    letter = find_letter(text)
     if (meant := _text_before_letter(text, names)) is not None:
         return meant if text.rstrip(")]")[-1:].upper() == meant else None
+    return _letter_at_start(text, names)
+
+
+def _letter_at_start(text: str, names: dict[str, str]) -> str | None:
+    """Return the letter with which a text begins, where its option's text, a verdict or a reason follows."""
+    letter = find_letter(text)
     start = re.match(r"[(\[]?([A-Za-z])[)\]]?(?![A-Za-z])", text)
     if start is None:
         return letter

@@ -129,14 +129,23 @@ def _multiply(tokens: list[str]) -> str | None:
         elif word.lower() in _POWERS:
             raised = _POWERS[word.lower()]
         elif word not in ("·", "(", ")"):
-            name = _name(word)
-            if name is None:
+            factors = _factors(word)
+            if factors is None:
                 return None
-            for factor in re.findall(r"(/?)([^/^]+)(?:\^([0-9]))?", name):
-                powers[factor[1]] += (-sign if factor[0] else sign) * raised * int(factor[2] or 1)
-                last = factor[1]
+            for unit, power in factors:
+                powers[unit] += sign * raised * power
+                last = unit
             sign, raised = 1, 1
     return "·".join(f"{unit}^{power}" if power != 1 else unit for unit, power in sorted(powers.items()) if power)
+
+
+def _factors(word: str) -> list[tuple[str, int]] | None:
+    """Return the units that a word is a product of, each with its power ("mph": miles, and hours to the -1)."""
+    name = _name(word)
+    if name is None:
+        return None
+    found = re.findall(r"(/?)([^/^]+)(?:\^([0-9]))?", name)
+    return [(unit, (-1 if over else 1) * int(power or 1)) for over, unit, power in found]
 
 
 def _name(word: str) -> str | None:

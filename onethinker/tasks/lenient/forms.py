@@ -135,26 +135,27 @@ def _numbered(value: Any, reader: Reader, repairs: list[str], *, first: int | No
     `first` is the number of the first in a list without numbers, None where such a list means nothing; `shift` is added
     to seconds to make the task's numbers. Raises: AnswerError: there are none.
     """
-    if isinstance(value, dict):
-        pairs: list[tuple[str | None, Any]] = [
-            (_number_of_key(key, shift, repairs), item) for key, item in value.items()
-        ]
-    elif isinstance(value, list) and value:
-        pairs = [(_number_of_item(item, shift, repairs) if isinstance(item, dict) else None, item) for item in value]
-        if first is not None and all(number is None for number, _ in pairs):
-            repairs.append(f"boxes in order, the first as {first}")
-            pairs = [(str(first + index), item) for index, item in enumerate(value)]
-        else:
-            repairs.append("a list of boxes with their times")
-    else:
-        raise AnswerError(f"expected boxes by number, got {show(value)}")
     boxes: dict[str, Any] = {}
-    for number, item in pairs:
+    for number, item in _pairs(value, repairs, first=first, shift=shift):
         if number is not None:
             boxes.setdefault(number, _kept(lambda box, tried: to_box(box, reader, tried), item, repairs))
     if not boxes:
         raise AnswerError(f"expected boxes by number, got {show(value)}")
     return boxes
+
+
+def _pairs(value: Any, repairs: list[str], *, first: int | None, shift: int) -> list[tuple[str | None, Any]]:
+    """Return numbers with what is to be a box; None for what has no number. Raises: AnswerError: there is nothing."""
+    if isinstance(value, dict):
+        return [(_number_of_key(key, shift, repairs), item) for key, item in value.items()]
+    if not isinstance(value, list) or not value:
+        raise AnswerError(f"expected boxes by number, got {show(value)}")
+    pairs = [(_number_of_item(item, shift, repairs) if isinstance(item, dict) else None, item) for item in value]
+    if first is not None and all(number is None for number, _ in pairs):
+        repairs.append(f"boxes in order, the first as {first}")
+        return [(str(first + index), item) for index, item in enumerate(value)]
+    repairs.append("a list of boxes with their times")
+    return pairs
 
 
 def _number_of_key(key: str, shift: int, repairs: list[str]) -> str:

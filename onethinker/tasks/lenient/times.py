@@ -68,17 +68,23 @@ def to_span(value: Any, repairs: list[str]) -> list[float]:
     if isinstance(value, list) and len(value) == 2:
         return _ordered([to_second(item, repairs) for item in value], repairs)
     if isinstance(value, dict):
-        keys = {plain(key): item for key, item in value.items()}
-        ends = [next((keys[key] for key in keys if key in known), None) for known in (START_KEYS, END_KEYS)]
-        if None not in ends:
-            repairs.append("'start' and 'end' as a time")
-            return _ordered([to_second(end, repairs) for end in ends], repairs)
-        inside = [item for key, item in keys.items() if key in TIME_KEYS]
-        if len(inside) == 1:
-            return to_span(inside[0], repairs)
+        return _span_of_object(value, repairs)
     if isinstance(value, str):
         return _span_in(value, repairs)
     raise AnswerError(f"expected two times, got {show(value)}")
+
+
+def _span_of_object(value: dict[str, Any], repairs: list[str]) -> list[float]:
+    """Return the span under a start and an end, or under one key for both. Raises: AnswerError."""
+    fields = {plain(key): item for key, item in value.items()}
+    ends = [next((item for key, item in fields.items() if key in known), None) for known in (START_KEYS, END_KEYS)]
+    if None not in ends:
+        repairs.append("'start' and 'end' as a time")
+        return _ordered([to_second(end, repairs) for end in ends], repairs)
+    inside = [item for key, item in fields.items() if key in TIME_KEYS]
+    if len(inside) != 1:
+        raise AnswerError(f"expected two times, got {show(value)}")
+    return to_span(inside[0], repairs)
 
 
 def _span_in(text: str, repairs: list[str]) -> list[float]:

@@ -122,20 +122,25 @@ def value_in_json(text: str) -> str | None:
     if not text.lstrip().startswith(("{", "[", "```")):
         return None
     try:
-        value = load_loosely(text, [])
+        value = _one_field(load_loosely(text, []))
     except AnswerError:
         return None
-    if isinstance(value, list) and len(value) == 1:
-        [value] = value
-    if isinstance(value, dict):
-        known = [item for key, item in value.items() if plain(key) in _VALUE_KEYS]
-        answers = [item for key, item in value.items() if plain(key) in WRAPPERS]
-        value = next(iter(answers), known[0] if len(known) == 1 else None)
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         return ", ".join(value)
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     return value if isinstance(value, str) else f"{value:.15g}"
+
+
+def _one_field(value: Any) -> Any:
+    """Return the value under the key of an answer, or under the only known key; other values as they are."""
+    if isinstance(value, list) and len(value) == 1:
+        [value] = value
+    if not isinstance(value, dict):
+        return value
+    known = [item for key, item in value.items() if plain(key) in _VALUE_KEYS]
+    answers = [item for key, item in value.items() if plain(key) in WRAPPERS]
+    return next(iter(answers), known[0] if len(known) == 1 else None)
 
 
 def last_boxed(text: str) -> str | None:

@@ -1,4 +1,4 @@
-r"""One spelling for a mathematical answer, and what sets two of them apart before any algebra: units, words, brackets.
+r"""One spelling for a mathematical answer, its unit kept apart; `differences.py` compares two of them.
 
 >>> fold_expression("5√3 cm²").value, fold_expression("5√3 cm²").unit
 ('5\\sqrt{3}', 'cm^2')
@@ -83,11 +83,10 @@ _REWRITTEN = (
     (re.compile(r"^(-?[0-9]+)\s+([0-9]+)\s*/\s*([0-9]+)$"), r"\1\\frac{\2}{\3}"),
     (re.compile(r"\binfinity\b"), r"\\infty "),
 )
-_MATHS_INSIDE = re.compile(r"(?<!\\)\$[^$]+(?<!\\)\$|\\\(|\\\[|\\boxed")
+MATHS_INSIDE = re.compile(r"(?<!\\)\$[^$]+(?<!\\)\$|\\\(|\\\[|\\boxed")
 _INSIDE = r"[^\\]*(?:\\(?![()\[\]])[^\\]*)*"
-_FORMULA = re.compile(rf"(?<!\\)\$\$?([^$]+?)(?<!\\)\$\$?|\\\(({_INSIDE})\\\)|\\\[({_INSIDE})\\\]")
+FORMULA = re.compile(rf"(?<!\\)\$\$?([^$]+?)(?<!\\)\$\$?|\\\(({_INSIDE})\\\)|\\\[({_INSIDE})\\\]")
 _JOINTS = re.compile(r"(?:[\s.,;|&0-9=:<>+*/()-]|\b(?:and|or)\b|[和或と])*", re.IGNORECASE)
-_DENIAL = re.compile(r"\b(?:not|never|wrong|incorrect|false)\b|n't\b|≠|[不非]|ではない", re.IGNORECASE)
 _STARTS = re.compile(r"(?:(?:=|≈|\\approx|~)\s*)+")
 _CURRENCY = re.compile(r"([+-]?)\s*(US\\?\$|\\?\$|€|£|¥|₹|(?:Rs\.?|USD|EUR|GBP|RMB|CNY|JPY|INR)\s)\s*(?=[+-]?[0-9.])")
 _VALUE_ENDS = re.compile(r"[0-9.)}\]!]|\\pi\b")
@@ -96,12 +95,11 @@ _ANGLE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*\^\s*\{?\s*\\circ\s*\}?")
 _PRODUCT = re.compile(r"[xyz]+|abc|[b-df-hj-np-tv-xz]+")
 """Small letters that are variables side by side: there is no such word."""
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-_GEOMETRY = re.compile(
+GEOMETRY = re.compile(
     r"\\(triangle|angle|overline|overrightarrow|overleftrightarrow|vec|widehat)(\s*\{?\s*)([A-Z]{2,})"
 )
 _REPEATING = re.compile(r"(?<![0-9])([0-9]*)\.([0-9]*)\\overline\s*\{([0-9]{1,9})\}")
 _GROUPED = re.compile(r"-?[0-9]{1,3}(?: [0-9]{3})+")
-_OPENING, _CLOSING = {"(": "(", "[": "[", r"\{": "{"}, {")": ")", "]": "]", r"\}": "}"}
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,7 @@ def fold_expression(text: str) -> Expression:
     text = undress(text)
     if (start := _STARTS.match(text)) and start.end() < len(text):
         text = undress(text[start.end() :])
-    if _MATHS_INSIDE.search(text):
+    if MATHS_INSIDE.search(text):
         if (formulas := _only_formulas(text)) is None:
             return Expression(text)  # prose around LaTeX; math-verify finds it
         text = formulas
@@ -173,9 +171,9 @@ def _only_formulas(text: str) -> str | None:
     ('12, 13', None)
     """
     formulas = [
-        next(group for group in found.groups() if group is not None).strip() for found in _FORMULA.finditer(text)
+        next(group for group in found.groups() if group is not None).strip() for found in FORMULA.finditer(text)
     ]
-    between = _FORMULA.sub(" ", text)
+    between = FORMULA.sub(" ", text)
     if not formulas or not _JOINTS.fullmatch(between):
         return None
     if re.search("[0-9=:<>+*/()-]", between):
@@ -196,30 +194,6 @@ def attached_unit(answer: Expression, truth: Expression) -> Expression:
     return Expression(split[1], unit)
 
 
-def find_difference(truth: Expression, answer: Expression) -> str | None:
-    """Return what sets two expressions apart whatever their values are: units, brackets, words, names; None for
-    nothing.
-    """
-    if _MATHS_INSIDE.search(answer.value) and _DENIAL.search(_FORMULA.sub(" ", answer.value)):
-        return "the words around the formula deny something"
-    if truth.unit and answer.unit and truth.unit != answer.unit:
-        return f"the answer is in {answer.unit}, the truth in {truth.unit}"
-    if (said := answer.says()) is not None or truth.says() is not None:
-        if said is None or (meant := truth.says()) is None:
-            return "one is words, the other a formula"
-        are_letters = all(len(item) == 1 for item in meant)
-        if said != meant and (are_letters or sorted(said) != sorted(meant)):
-            return "other words" if not are_letters else "other letters, or in another order"
-        return None
-    names = [sorted(name for _, _, name in _GEOMETRY.findall(expression.value)) for expression in (truth, answer)]
-    if all(names) and names[0] != names[1]:
-        return f"the answer is about {', '.join(names[1])}, the truth about {', '.join(names[0])}"
-    kinds = [_brackets(expression.value) for expression in (truth, answer)]
-    if all(kinds) and kinds[0] != kinds[1]:
-        return f"the answer stands in {kinds[1]}, the truth in {kinds[0]}"
-    return None
-
-
 def _fold_symbols(text: str) -> str:
     text = re.sub("[\U0001d400-\U0001d7ff]+", lambda match: unicodedata.normalize("NFKC", match[0]), text)
     text = re.sub(rf"([{_RAISED}]+)\s*√", lambda match: rf"\root[{match[1].translate(_TO_LINE)}]", text)
@@ -237,7 +211,7 @@ def _fold_symbols(text: str) -> str:
     )
     for _ in range(4):
         text = _ROOT.sub(lambda match: rf"\sqrt{{{match[1] or match[2] or match[3]}}}", text)
-    text = _GEOMETRY.sub(_same_figure, _REPEATING.sub(_repeated, text)).strip()
+    text = GEOMETRY.sub(_same_figure, _REPEATING.sub(_repeated, text)).strip()
     return text.replace(" ", "") if _GROUPED.fullmatch(text) else text
 
 
@@ -284,25 +258,3 @@ def _multiplied(value: str, tail: str) -> tuple[str, str]:
     if "\\text" in match[0] and not match[2]:
         rest = rf"\text{{{rest}"
     return rf"{value}\times {factor}", rest
-
-
-def _brackets(text: str) -> str | None:
-    r"""Return how a list in brackets begins and ends, as "[)"; None where the whole text is none.
-
-    >>> _brackets(r"\{1, 2\}"), _brackets("[0, 1)"), _brackets("(1, 2) \\cup (3, 4)"), _brackets("(x)")
-    ('{}', '[)', None, None)
-    """
-    text = text.strip()
-    opening = next((mark for mark in _OPENING if text.startswith(mark)), None)
-    closing = next((mark for mark in _CLOSING if text.endswith(mark)), None)
-    if opening is None or closing is None:
-        return None
-    depth, has_comma = 0, False
-    inside = text[len(opening) : -len(closing)]
-    for mark in re.findall(r"\\[{}]|[()\[\],]", inside):
-        depth += mark in ("(", "[", r"\{")
-        depth -= mark in (")", "]", r"\}")
-        has_comma |= mark == "," and depth == 0
-        if depth < 0:
-            return None
-    return _OPENING[opening] + _CLOSING[closing] if has_comma else None
