@@ -1,4 +1,6 @@
-"""What each reader gives for what models and people write: a table of cases, each looked at by a person.
+"""What each reader gives for what models and people write: a table of cases.
+
+The texts were written by hand; the expected values are what the readers gave, read through once when recorded.
 
 `reading_cases.jsonl` has a case a line: the text, and the answers of the strict and of the lenient reader (null for
 none). "faults" are those of the strict reader; "repairs" and "refused" are the lenient one's. Places are thousandths,
