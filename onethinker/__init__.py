@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from onethinker.core.frames import Clip
     from onethinker.core.geometry import Box, Point, Span
     from onethinker.core.request import SamplingParams
+    from onethinker.inference.question import Failed, Question
     from onethinker.inference.thinker import Thinker
     from onethinker.inference.thought import Thought
     from onethinker.media.budget import MediaBudget
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Box",
     "Clip",
+    "Failed",
     "MediaBudget",
     "OneThinkerError",
     "Point",
     "PromptTemplate",
+    "Question",
     "SamplingParams",
     "Span",
     "Thinker",
@@ -29,9 +32,11 @@ __all__ = [
 _HOMES = {
     "Box": "core.geometry",
     "Clip": "core.frames",
+    "Failed": "inference.question",
     "MediaBudget": "media.budget",
     "OneThinkerError": "core.errors",
     "Point": "core.geometry",
+    "Question": "inference.question",
     "SamplingParams": "core.request",
     "Span": "core.geometry",
     "Thinker": "inference.thinker",

@@ -45,7 +45,7 @@ def ask(  # noqa: D417 (the help of --model is MODEL_HELP)
 
     if draw is not None and draw.suffix.lower() not in DRAWN_SUFFIXES:
         raise ConfigError(f"--draw {draw}: expected a name that ends in {', '.join(DRAWN_SUFFIXES)}")
-    from onethinker.inference.thinker import question_sample
+    from onethinker.inference.question import question_sample
     from onethinker.media.reading import look_at
     from onethinker.media.writing import check_target
 

@@ -116,7 +116,7 @@ def cut_box(
 def check_selection(clip: "Clip", box: tuple[float, float, float, float], time_s: float) -> "Selection":
     """Return what a box typed by a user selects. Raises: ConfigError: it is no box, or the clip has no such second."""
     from onethinker.core.errors import ConfigError
-    from onethinker.inference.thinker import check_box
+    from onethinker.inference.question import check_box
     from onethinker.tasks.segmentation import Selection
 
     if not 0 <= time_s <= clip.duration_s:

@@ -25,6 +25,19 @@ class Clip:
     duration_s: float
     name: str
 
+    def __repr__(self) -> str:
+        """Return a line about the clip, without its pixels.
+
+        >>> frames = np.zeros((3, 64, 96, 3), np.uint8)
+        >>> Clip("video", frames, (0.0, 0.5, 1.0), (0, 15, 30), 1920, 1280, 1.5, "car.mp4")
+        Clip('car.mp4', video of 1.5 s, 3 frames of 96 x 64, source 1920 x 1280)
+        >>> Clip("image", frames[:1], (0.0,), (0,), 1920, 1280, 0.0, "car.jpg")
+        Clip('car.jpg', image of 96 x 64, source 1920 x 1280)
+        """
+        size = " x ".join(map(str, self.frames.shape[2:0:-1]))
+        about = f"of {self.duration_s:.4g} s, {len(self.frames)} frames " if self.kind == "video" else ""
+        return f"Clip({self.name!r}, {self.kind} {about}of {size}, source {self.source_width} x {self.source_height})"
+
     @property
     def width(self) -> int:
         """Pixels across of every frame."""

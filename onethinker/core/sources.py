@@ -1,5 +1,5 @@
-"""Media that are no file of their own: a folder of frames, and a picture inside a table; neither is read before it is
-needed.
+"""Media that are no file of their own: a folder of frames, a picture inside a table, and a file held in memory; none is
+decoded before it is needed.
 """
 
 import ast
@@ -7,7 +7,7 @@ import base64
 import binascii
 import csv
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from onethinker.core.errors import MediaError
@@ -83,4 +83,16 @@ def picture_texts(field: str) -> list[str]:
     return texts
 
 
-Source = FrameFolder | TablePicture
+@dataclass(frozen=True)
+class MemoryFile:
+    """The bytes of a picture or video file, and what messages call it."""
+
+    content: bytes = field(repr=False)
+    name: str = "file in memory"
+
+    def read(self) -> bytes:
+        """Return the file."""
+        return self.content
+
+
+Source = FrameFolder | TablePicture | MemoryFile

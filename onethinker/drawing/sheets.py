@@ -16,12 +16,14 @@ QUALITY = 82
 _GAP_PX = 6
 
 
-def for_sheet(clip: Clip) -> Clip:
-    """Return what a sheet shows of a clip: some of its frames, in the size in which they are drawn on."""
-    return _enlarged(_thinned(clip))
+def for_sheet(clip: Clip, *, scale: int = 1) -> Clip:
+    """Return what a sheet shows of a clip: some of its frames, in the size in which they are drawn on, or in a multiple
+    of it.
+    """
+    return _enlarged(thinned(clip), scale)
 
 
-def _thinned(clip: Clip) -> Clip:
+def thinned(clip: Clip) -> Clip:
     """Return the clip with at most `SHEET_FRAMES` of its frames, first and last among them."""
     kept = np.unique(np.linspace(0, len(clip.times_s) - 1, SHEET_FRAMES).round().astype(int))
     return replace(
@@ -32,11 +34,11 @@ def _thinned(clip: Clip) -> Clip:
     )
 
 
-def _enlarged(clip: Clip) -> Clip:
+def _enlarged(clip: Clip, times: int) -> Clip:
     """Return the clip in the size of the sheet, so that lines and letters are fine however small the model's frames
     are.
     """
-    scale = (IMAGE_SIDE_PX if len(clip.frames) == 1 else FRAME_SIDE_PX) / max(clip.width, clip.height)
+    scale = times * (IMAGE_SIDE_PX if len(clip.frames) == 1 else FRAME_SIDE_PX) / max(clip.width, clip.height)
     size = max(1, round(clip.width * scale)), max(1, round(clip.height * scale))
     resample = Image.Resampling.LANCZOS
     return replace(

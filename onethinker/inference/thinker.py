@@ -1,24 +1,20 @@
 """Ask a model about a picture or video: `Thinker` asks, a `Thought` comes back."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from onethinker.core.errors import ConfigError
-from onethinker.core.frames import Clip
-from onethinker.core.geometry import Box
 from onethinker.core.request import SamplingParams
-from onethinker.core.sample import Sample
-from onethinker.core.sources import Source
-from onethinker.inference.encode import build_request
+from onethinker.inference.asking import Prepared, as_thought, ask_in_order, prepare
 from onethinker.inference.engine import Completion, Engine
 from onethinker.inference.loading import load_engine
-from onethinker.inference.thought import Thought, Timing
+from onethinker.inference.question import DEFAULT_TASK, Asked, Failed, Question
+from onethinker.inference.thought import Thought
 from onethinker.media.budget import MediaBudget
-from onethinker.media.reading import read_clip
-from onethinker.tasks import Coordinates, Reader, Reading, ReadingMode, find_task, read_response, task_of
+from onethinker.media.memory import Given
+from onethinker.tasks import Coordinates, ReadingMode
 from onethinker.tasks.template import PromptTemplate
 
 
@@ -58,44 +54,43 @@ class Thinker:
 
     def ask(
         self,
-        source: Path | str | Clip | Source,
+        source: Given | Sequence[Given],
         question: str,
         *,
-        task: str = "open-ended",
+        task: str = DEFAULT_TASK,
         box: Sequence[float] | None = None,
         options: Sequence[str] = (),
+        fps: float | None = None,
     ) -> Thought:
-        """Return what the model says about a picture or video.
+        """Return what the model says about a picture or video, or about several.
+
+        `source` is a path, bytes, an open file, a PIL image, a numpy array or torch tensor (RGB; uint8, or floats from
+        0 to 1), or a list of these. A picture has the shape (H, W, 3) or (3, H, W), the frames of a video
+        (T, H, W, 3) or (T, 3, H, W), `fps` of them a second; with `fps` a list of pictures is the frames of one video.
 
         `task` is a problem type ("spatial grounding", "tracking", …). `box` is the target in the first frame, in
         thousandths, for tracking. `options` are the choices of a multiple choice question.
 
         Raises: MediaError, EngineError, DataError (no such task), ConfigError (a box that is none).
         """
+        prepared = prepare(Question(source, question, task, box, options, fps), self.engine)
         started_s = time.perf_counter()
-        media = Path(source) if isinstance(source, str) else source
-        clip = read_clip(media, self.engine.budget)
-        decoded_s = time.perf_counter()
-        sample = question_sample(clip, question, task=task, box=box, options=options)
-        request = build_request(sample, self.engine.prompt_template, self.engine.budget)
-        built_s = time.perf_counter()
-        [reply] = self.engine.complete([request], self.sampling)
-        timing = Timing(decoded_s - started_s, built_s - decoded_s, time.perf_counter() - built_s)
-        frame_px = (clip.width, clip.height) if self.coordinates == "pixels" else None
-        reading, problems = understand(reply, sample, Reader(self.reading, frame_px, reply.finish_reason == "length"))
-        return Thought(
-            question=sample.problem,
-            task=sample.problem_type,
-            text=reply.text,
-            thinking=reading.thinking,
-            answer_text=reading.text,
-            answer=reading.answer,
-            problems=problems,
-            timing=timing,
-            reply=reply,
-            source=media,
-            clip=clip,
-            model=self.engine.name,
+        [reply] = self.engine.complete([prepared.request], self.sampling)
+        return self._thought(prepared, reply, time.perf_counter() - started_s)
+
+    def ask_many(self, questions: Iterable[Asked], *, task: str = DEFAULT_TASK) -> Iterator[Thought | Failed]:
+        """Yield what the model says to each question, in order, with as many in flight as the engine takes.
+
+        A question is a pair (source, question), a mapping with the names that `ask` has, or a `Question`; `task` holds
+        where none is named. One that cannot be asked or answered comes back as `Failed` with its error, and the others
+        go on. `questions` may be endless: it is read as far ahead as keeps the engine busy. Above temperature 0 each
+        is drawn with its own seed, so that equal questions differ.
+        """
+        return ask_in_order(self.engine, self.sampling, questions, task=task, as_thought=self._thought)
+
+    def _thought(self, prepared: Prepared, reply: Completion, answer_s: float) -> Thought:
+        return as_thought(
+            prepared, reply, answer_s, model=self.engine.name, reading=self.reading, coordinates=self.coordinates
         )
 
     def close(self) -> None:
@@ -111,42 +106,3 @@ class Thinker:
     ) -> None:
         """Close the engine."""
         self.close()
-
-
-def question_sample(
-    clip: Clip, question: str, *, task: str, box: Sequence[float] | None = None, options: Sequence[str] = ()
-) -> Sample:
-    """Return a question typed by a user as the record that every stage takes. Raises: DataError, ConfigError."""
-    problem_type = find_task(task, clip.kind).problem_type
-    problem = question if box is None else with_first_box(question, check_box(box))
-    return Sample("ask", problem, problem_type, clip.kind, (clip,), options=tuple(options))
-
-
-def with_first_box(question: str, box: Box) -> str:
-    """Return a tracking question that says where its target is in the first frame.
-
-    >>> with_first_box("Track the white convertible.", Box(537, 403, 768, 703))
-    'Track the white convertible at [537,403,768,703].'
-    """
-    return f"{question.strip().removesuffix('.')} at [{','.join(f'{side:g}' for side in box)}]."
-
-
-def understand(reply: Completion, sample: Sample, reader: Reader) -> tuple[Reading, tuple[str, ...]]:
-    """Return a reply as its task reads it, and all that is wrong."""
-    problems = [f"the answer was cut at {reply.completion_tokens} tokens"] if reply.finish_reason == "length" else []
-    reading = read_response(reply.text, task_of(sample), sample.options, reader)
-    return reading, (*problems, *reading.reasons)
-
-
-def check_box(box: Sequence[float]) -> Box:
-    """Return a box typed by a user. Raises: ConfigError: it is none in thousandths."""
-    if len(box) != 4 or not all(0 <= side <= 1000 for side in box) or box[0] >= box[2] or box[1] >= box[3]:
-        raise ConfigError(
-            f"box must be left, top, right, bottom in thousandths of the frame (0 to 1000), got {tuple(box)}"
-        )
-    if max(box) <= 1:
-        raise ConfigError(
-            f"box must be in thousandths of the frame, and {tuple(box)} is smaller than one: multiply shares of 0 to 1"
-            f" by 1000, as in {' '.join(f'{side * 1000:g}' for side in box)}"
-        )
-    return Box(*box)

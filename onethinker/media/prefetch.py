@@ -20,7 +20,7 @@ from PIL import Image
 
 from onethinker.core.errors import MediaError
 from onethinker.core.frames import Clip
-from onethinker.core.sources import FrameFolder, Source, TablePicture
+from onethinker.core.sources import FrameFolder, MemoryFile, Source, TablePicture
 from onethinker.media.budget import ExactBudget, MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.processes.line_process import LineProcess, NotStartedError, ProcessLostError, serve, start_module
@@ -67,13 +67,13 @@ class Decoders:
         self._pool.warm_up()
 
     def submit(self, medium: Medium, budget: MediaBudget) -> Future[Clip]:
-        """Return the clip of a medium to come, or the MediaError in its place. Clips in memory are sized here, without
+        """Return the clip of a medium to come, or the MediaError in its place. What is in memory is read here, without
         a process.
         """
         return self._threads.submit(self._read, medium, budget)
 
     def _read(self, medium: Medium, budget: MediaBudget) -> Clip:
-        if isinstance(medium, Clip):
+        if isinstance(medium, Clip | MemoryFile):
             return read_clip(medium, budget)
         try:
             with self._pool.lease() as process:

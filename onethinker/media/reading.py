@@ -13,7 +13,7 @@ from PIL import Image
 
 from onethinker.core.errors import MediaError
 from onethinker.core.frames import Clip
-from onethinker.core.sources import FrameFolder, Source, TablePicture
+from onethinker.core.sources import FrameFolder, MemoryFile, Source, TablePicture
 from onethinker.media.budget import MediaBudget
 from onethinker.media.files import SharedFile, joined_kind
 from onethinker.media.gop import decode_groups
@@ -42,7 +42,7 @@ def read_clip(source: Path | Clip | Source, budget: MediaBudget) -> Clip:
     """
     if isinstance(source, Clip):
         return _fit_clip(source, budget)
-    if isinstance(source, TablePicture):
+    if isinstance(source, TablePicture | MemoryFile):
         return _read_named(io.BytesIO(source.read()), source.name, budget)
     if isinstance(source, FrameFolder):
         return _read_frames(source, budget)
@@ -71,7 +71,7 @@ def _read_named(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
     except MediaError as error:
         raise MediaError(f"{name}: {error}") from error.__cause__
     except Exception as error:  # as above
-        raise MediaError(f"{name}: cannot be read as a picture ({error})") from error
+        raise MediaError(f"{name}: cannot be read as a picture or video ({error})") from error
 
 
 def _read_frames(source: FrameFolder, budget: MediaBudget) -> Clip:
@@ -120,7 +120,7 @@ def _read_file(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
     if image is None:
         return _read_video(file, name, budget)
     count = count_moments(image)
-    return _read_image(image, name, budget) if count == 1 else _read_animation(image, count, name, budget)
+    return _read_image(image, name, budget) if count == 1 else read_animation(image, count, name, budget)
 
 
 def _read_image(image: Image.Image, name: str, budget: MediaBudget) -> Clip:
@@ -129,7 +129,8 @@ def _read_image(image: Image.Image, name: str, budget: MediaBudget) -> Clip:
     return Clip("image", frame[None], (0.0,), (0,), *image.size, 0.0, name)
 
 
-def _read_animation(image: Image.Image, count: int, name: str, budget: MediaBudget) -> Clip:
+def read_animation(image: Image.Image, count: int, name: str, budget: MediaBudget) -> Clip:
+    """Return what the model sees of a picture that moves, in so many frames."""
     times_s, duration_s = moment_times(image, count)
     targets = target_times(duration_s, budget)
     size = frame_size(*image.size, len(targets), budget)

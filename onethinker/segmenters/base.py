@@ -3,7 +3,7 @@ video.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -59,7 +59,7 @@ class ObjectMasks:
     selection: Selection
     segmenter: str
     for_benchmarks: bool
-    rles: tuple[dict[str, Any], ...]
+    rles: tuple[dict[str, Any], ...] = field(repr=False)
 
     @property
     def label(self) -> str:

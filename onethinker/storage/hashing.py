@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from onethinker.core.frames import Clip
-from onethinker.core.sources import FrameFolder, Source, TablePicture
+from onethinker.core.sources import FrameFolder, MemoryFile, Source, TablePicture
 from onethinker.storage.atomic import write_atomically, writing
 from onethinker.storage.strict_json import to_json
 
@@ -61,6 +61,8 @@ class Digests:
             digest.update(to_json([medium.fps, [self.of_file(path) for path in _files(medium)]]).encode())
         elif isinstance(medium, TablePicture):
             digest.update(f"{medium.column} {medium.index} ".encode() + _slice(medium))
+        elif isinstance(medium, MemoryFile):
+            digest.update(medium.content)
         else:
             shape = [medium.kind, medium.frames.shape, medium.times_s, medium.duration_s]
             digest.update(to_json(shape).encode())

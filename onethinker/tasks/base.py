@@ -1,13 +1,13 @@
 """What a task is: its words for the model, the form of its answer, and how right an answer is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, Literal, TypeVar
 
 from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
-from onethinker.core.geometry import Box
+from onethinker.core.geometry import Box, Point, Span
 from onethinker.core.values import EXACT, Faults
 
 RewardScheme = Literal["paper", "release"]
@@ -117,6 +117,14 @@ class Task(ABC, Generic[A]):
 
     def boxes(self, answer: A) -> Mapping[float, Box]:
         """Return the boxes of an answer by their second (a picture: 0), in order; {} for a task without boxes."""
+        return {}
+
+    def span(self, answer: A) -> Span | None:
+        """Return the time that an answer names; None for a task without."""
+        return None
+
+    def points(self, answer: A) -> Mapping[str, Sequence[Point]]:
+        """Return the points of an answer by their kind, "positive" and "negative"; {} for a task without points."""
         return {}
 
     def last_moment(self, answer: A) -> tuple[float, str] | None:

@@ -6,7 +6,7 @@
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -87,6 +87,10 @@ class _Segmentation(StructuredTask[Selection | PartialSelection]):
     def boxes(self, answer: Selection | PartialSelection) -> Mapping[float, Box]:
         """Return the box by its moment."""
         return {answer.time_s: answer.box} if answer.box is not None and answer.time_s is not None else {}
+
+    def points(self, answer: Selection) -> Mapping[str, Sequence[Point]]:
+        """Return the points on the object and those beside it."""
+        return {"positive": answer.positive_points, "negative": answer.negative_points}
 
 
 class ImageSegmentation(_Segmentation):

@@ -88,6 +88,10 @@ class SpatiotemporalGrounding(StructuredTask[Tube]):
         """Return the boxes by second."""
         return {float(second): box for second, box in answer.boxes.items()}
 
+    def span(self, answer: Tube) -> Span | None:
+        """Return its time."""
+        return answer.span
+
     def last_moment(self, answer: Tube) -> tuple[float, str] | None:
         """Return its last second."""
         return (answer.span.end, "'time' ends at") if answer.span else None

@@ -6,8 +6,8 @@ from PIL import Image
 
 from onethinker import Clip, MediaBudget, Thinker
 from onethinker.core.errors import AnswerError, ConfigError, DataError, MediaError
+from onethinker.inference.question import with_first_box
 from onethinker.inference.scripted import ScriptedEngine
-from onethinker.inference.thinker import with_first_box
 
 BOX = '<think>The cat sits left.</think><answer>{"boxes": [100, 200, 300, 400]}</answer>'
 TRACK = '<think>It moves.</think><answer>{"boxes": {"1": [100, 200, 300, 400], "2": [150, 200, 350, 400]}}</answer>'

@@ -1,6 +1,6 @@
 """A scene as pixels, with the owner of every pixel: the source of all truth about places."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -31,7 +31,7 @@ class Painting:
     """
 
     clip: Clip
-    owners: npt.NDArray[np.uint8]
+    owners: npt.NDArray[np.uint8] = field(repr=False)
 
     def mask(self, thing: int, frame: int = 0) -> npt.NDArray[np.bool_]:
         """Return which pixels of a frame show the thing, what hides it taken off."""

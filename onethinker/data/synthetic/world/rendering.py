@@ -1,6 +1,6 @@
 """A scene as pixels, with the owner of every pixel: the source of all truth about places."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -27,7 +27,7 @@ class Shot(Painting):
     """
 
     scene: Scene
-    whole: npt.NDArray[np.int32]
+    whole: npt.NDArray[np.int32] = field(repr=False)
 
     def box(self, thing: int, frame: int = 0) -> Box | None:
         """Return the extent of the thing's mask in whole thousandths, or None where it cannot be seen."""

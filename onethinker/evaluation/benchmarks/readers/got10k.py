@@ -18,6 +18,7 @@ from onethinker.core.grammar import show
 from onethinker.core.sample import Sample
 from onethinker.core.sources import FrameFolder
 from onethinker.evaluation.benchmarks.readers.files import Bad, load_lines, refuse
+from onethinker.inference.question import with_first_box
 from onethinker.storage.strict_json import to_json
 from onethinker.tasks.tracking import MAX_KEY
 
@@ -67,8 +68,6 @@ def _by_second(boxes: Sequence[Box | None]) -> dict[float, Box]:
 
 
 def _read_video(folder: Path) -> Sample:
-    from onethinker.inference.thinker import with_first_box  # loads torch, which a list of benchmarks does not need
-
     boxes, names = _read_boxes(folder)
     if boxes[0] is None:
         raise DataError(f"{folder}: the object is hidden in the first frame, where its box is given to the model")

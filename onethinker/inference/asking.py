@@ -1,0 +1,180 @@
+"""The road of a user's question: media and words to a request, a reply to a thought, and many of them in flight."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from onethinker.core.errors import EngineError, OneThinkerError
+from onethinker.core.request import Request, SamplingParams
+from onethinker.core.sample import Medium, Sample
+from onethinker.inference.encode import request_about
+from onethinker.inference.engine import Completion, Engine
+from onethinker.inference.in_flight import MAX_BYTES_IN_FLIGHT, batch_size
+from onethinker.inference.question import Asked, Failed, Question, as_question, question_sample
+from onethinker.inference.thought import Thought, Timing, main_index
+from onethinker.media.memory import as_media
+from onethinker.media.reading import read_clip
+from onethinker.tasks import Coordinates, Reader, ReadingMode, read_response, task_of
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A question whose media have been read, ready to be submitted."""
+
+    sample: Sample
+    media: tuple[Medium, ...]
+    request: Request
+    decode_s: float
+    prompt_s: float
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its frames."""
+        return sum(clip.frames.nbytes for clip in self.request.media)
+
+
+def prepare(question: Question, engine: Engine) -> Prepared:
+    """Return a question as the engine wants it. Raises: MediaError, DataError, ConfigError."""
+    started_s = time.perf_counter()
+    media = as_media(question.source, fps=question.fps)
+    clips = tuple(read_clip(medium, engine.budget) for medium in media)
+    decoded_s = time.perf_counter()
+    sample = question_sample(clips, question.question, task=question.task, box=question.box, options=question.options)
+    request = request_about(sample, clips, engine.prompt_template)
+    return Prepared(sample, media, request, decoded_s - started_s, time.perf_counter() - decoded_s)
+
+
+def as_thought(
+    prepared: Prepared,
+    reply: Completion,
+    answer_s: float,
+    *,
+    model: str,
+    reading: ReadingMode,
+    coordinates: Coordinates,
+) -> Thought:
+    """Return a reply as its task reads it; pixels are those of the frames that the answer is about."""
+    clips, is_cut = prepared.request.media, reply.finish_reason == "length"
+    seen = clips[main_index(clips)]
+    reader = Reader(reading, (seen.width, seen.height) if coordinates == "pixels" else None, is_cut)
+    read = read_response(reply.text, task_of(prepared.sample), prepared.sample.options, reader)
+    return Thought(
+        question=prepared.sample.problem,
+        task=prepared.sample.problem_type,
+        text=reply.text,
+        thinking=read.thinking,
+        answer_text=read.text,
+        answer=read.answer,
+        problems=(*([f"the answer was cut at {reply.completion_tokens} tokens"] if is_cut else []), *read.reasons),
+        timing=Timing(prepared.decode_s, prepared.prompt_s, answer_s),
+        reply=reply,
+        sources=prepared.media,
+        clips=clips,
+        model=model,
+    )
+
+
+def ask_in_order(
+    engine: Engine,
+    sampling: SamplingParams,
+    questions: Iterable[Asked],
+    *,
+    task: str,
+    as_thought: Callable[[Prepared, Completion, float], Thought],
+) -> Iterator[Thought | Failed]:
+    """Yield what the model says to each question, in order, or why it says nothing.
+
+    What has been answered is yielded before more is read, and one batch is ahead of the one that is being answered.
+    """
+    size, rest, index = batch_size(engine), iter(questions), 0
+    window: deque[_InFlight] = deque()
+    is_over = False
+    try:
+        while window or not is_over:
+            has_room = (
+                len(window) + size <= 2 * engine.max_in_flight
+                and sum(each.nbytes for each in window) <= MAX_BYTES_IN_FLIGHT
+            )
+            if window and (is_over or not has_room or window[0].is_done):
+                yield window.popleft().outcome(engine.name, as_thought)
+                continue
+            batch = list(islice(rest, size))
+            window.extend(_submitted(batch, engine, sampling, task=task, index=index))
+            index, is_over = index + len(batch), len(batch) < size
+    finally:
+        for each in window:
+            each.future.cancel()
+
+
+@dataclass(eq=False)
+class _InFlight:
+    """A question that has been submitted, or the error why it was not."""
+
+    question: Question
+    prepared: Prepared | None
+    future: Future[Completion]
+    submitted_s: float
+    answered_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.future.add_done_callback(self._note)
+
+    def _note(self, _: object) -> None:
+        self.answered_s = time.perf_counter()
+
+    @property
+    def is_done(self) -> bool:
+        return self.future.done()
+
+    @property
+    def nbytes(self) -> int:
+        return self.prepared.nbytes if self.prepared is not None else 0
+
+    def outcome(self, model: str, as_thought: Callable[[Prepared, Completion, float], Thought]) -> Thought | Failed:
+        try:
+            reply = self.future.result()
+        except CancelledError:
+            return Failed(self.question, EngineError(f"{model}: the engine was closed before the answer"))
+        except OneThinkerError as error:
+            return Failed(self.question, error)
+        assert self.prepared is not None
+        return as_thought(self.prepared, reply, self.answered_s - self.submitted_s)
+
+
+def _submitted(
+    asked: Sequence[Asked], engine: Engine, sampling: SamplingParams, *, task: str, index: int
+) -> list[_InFlight]:
+    """Return some questions once they have been submitted together; `index` is that of the first."""
+    ready: list[tuple[Question, Prepared | OneThinkerError]] = []
+    for each in asked:
+        question = Question((), "", task)
+        try:
+            question = as_question(each, task=task)
+            ready.append((question, prepare(question, engine)))
+        except OneThinkerError as error:
+            ready.append((question, error))
+    requests = [
+        replace(prepared.request, seed=sampling.seed + index + position)
+        for position, (_, prepared) in enumerate(ready)
+        if isinstance(prepared, Prepared)
+    ]
+    started_s = time.perf_counter()
+    try:
+        futures = iter(engine.submit_all(requests, sampling))
+    except EngineError as error:
+        futures = iter([_failed(error) for _ in requests])
+    return [
+        _InFlight(question, prepared, next(futures), started_s)
+        if isinstance(prepared, Prepared)
+        else _InFlight(question, None, _failed(prepared), started_s)
+        for question, prepared in ready
+    ]
+
+
+def _failed(error: OneThinkerError) -> Future[Completion]:
+    future: Future[Completion] = Future()
+    future.set_exception(error)
+    return future
