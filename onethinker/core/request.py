@@ -1,6 +1,7 @@
 """What a model is asked: one user message, and how its answer is sampled."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from onethinker.core.errors import ConfigError
 from onethinker.core.frames import Clip
@@ -10,13 +11,15 @@ from onethinker.core.frames import Clip
 class Request:
     """One user message: media first, then the complete text (question, options, instructions).
 
-    `seed` is what the answer is drawn with, in place of the sampling parameters' own.
+    `seed` is what the answer is drawn with, in place of the sampling parameters' own. `on_text` is handed each further
+    piece of the answer while it is generated, in the engine's own thread, by engines that can stream.
     """
 
     text: str
     media: tuple[Clip, ...] = ()
     system: str | None = None
     seed: int | None = None
+    on_text: Callable[[str], None] | None = field(default=None, compare=False, repr=False)
 
     def seed_or(self, default: int) -> int:
         """Return the seed that the answer is drawn with."""

@@ -1,9 +1,10 @@
 """The one interface of every model that answers, here or behind an address: requests in, completions out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass, replace
+from queue import SimpleQueue
 from typing import ClassVar, Literal, Self
 
 from onethinker.core.request import Request, SamplingParams
@@ -15,9 +16,10 @@ from onethinker.tasks.template import PromptTemplate
 class Completion:
     """A model's text with what it cost, and the tokens that it is made of where the engine tells them.
 
-    `seconds` is wall time of the batch that it was part of. `logprobs` has one log-probability for each of `token_ids`,
-    the token that ends the text included, under the model's own distribution: temperature 1, nothing left out. They are
-    there when the sampling parameters ask for them and the engine can give them.
+    `seconds` is wall time of the batch that it was part of. The numbers of tokens are 0 where a server that streams
+    does not tell them. `logprobs` has one log-probability for each of `token_ids`, the token that ends the text
+    included, under the model's own distribution: temperature 1, nothing left out. They are there when the sampling
+    parameters ask for them and the engine can give them.
     """
 
     text: str
@@ -80,6 +82,29 @@ class Engine(ABC):
         finally:
             for future in futures:
                 future.cancel()
+
+    def stream(self, request: Request, params: SamplingParams) -> Generator[str, None, Completion]:
+        """Yield the pieces of one answer while it is generated, and return its completion.
+
+        Joined, they are the completion's text; a think block whose opening tag a server's chat template has written
+        lacks that tag. An engine that cannot stream gives the whole text as one piece.
+
+        Raises: EngineError
+        """
+        pieces: SimpleQueue[str | None] = SimpleQueue()
+        future = self.submit(replace(request, on_text=pieces.put), params)
+        future.add_done_callback(lambda _: pieces.put(None))
+        try:
+            count = 0
+            while (piece := pieces.get()) is not None:
+                count += 1
+                yield piece
+            completion = future.result()
+            if not count:
+                yield completion.text
+            return completion
+        finally:
+            future.cancel()
 
     def close(self) -> None:  # noqa: B027 (most engines hold nothing that has to be given back)
         """Give up what is in flight, and end threads and connections."""

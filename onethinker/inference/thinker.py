@@ -88,6 +88,27 @@ class Thinker:
         """
         return ask_in_order(self.engine, self.sampling, questions, task=task, as_thought=self._thought)
 
+    def stream(
+        self,
+        source: Given | Sequence[Given],
+        question: str,
+        *,
+        task: str = DEFAULT_TASK,
+        box: Sequence[float] | None = None,
+        options: Sequence[str] = (),
+        fps: float | None = None,
+    ) -> Iterator[str | Thought]:
+        """Yield the text in pieces as the model writes it, then the thought, which is what `ask` returns.
+
+        Raises: what `ask` raises; all but an EngineError at once.
+        """
+        return self._pieces(prepare(Question(source, question, task, box, options, fps), self.engine))
+
+    def _pieces(self, prepared: Prepared) -> Iterator[str | Thought]:
+        started_s = time.perf_counter()
+        reply = yield from self.engine.stream(prepared.request, self.sampling)
+        yield self._thought(prepared, reply, time.perf_counter() - started_s)
+
     def _thought(self, prepared: Prepared, reply: Completion, answer_s: float) -> Thought:
         return as_thought(
             prepared, reply, answer_s, model=self.engine.name, reading=self.reading, coordinates=self.coordinates

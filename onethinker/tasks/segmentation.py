@@ -88,7 +88,7 @@ class _Segmentation(StructuredTask[Selection | PartialSelection]):
         """Return the box by its moment."""
         return {answer.time_s: answer.box} if answer.box is not None and answer.time_s is not None else {}
 
-    def points(self, answer: Selection) -> Mapping[str, Sequence[Point]]:
+    def points(self, answer: Selection | PartialSelection) -> Mapping[str, Sequence[Point]]:
         """Return the points on the object and those beside it."""
         return {"positive": answer.positive_points, "negative": answer.negative_points}
 

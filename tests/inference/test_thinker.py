@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onethinker import Clip, MediaBudget, Thinker
+from onethinker import Clip, MediaBudget, SamplingParams, Thinker
 from onethinker.core.errors import AnswerError, ConfigError, DataError, MediaError
+from onethinker.inference.loading import load_engine
 from onethinker.inference.question import with_first_box
 from onethinker.inference.scripted import ScriptedEngine
 
@@ -114,3 +115,20 @@ def test_timing_adds_up(photo):
     timing = ask(BOX, photo, task="spatial grounding").timing
     assert timing.decode_s > 0
     assert min(timing.prompt_s, timing.answer_s) >= 0
+
+
+@pytest.mark.parametrize(
+    "engine", [lambda: ScriptedEngine([BOX]), lambda: load_engine("tiny")], ids=["scripted", "tiny"]
+)
+def test_a_stream_is_the_text_in_pieces_and_then_what_ask_returns(photo, engine):
+    with Thinker(engine(), SamplingParams(max_new_tokens=24)) as thinker:
+        *pieces, thought = thinker.stream(photo, "Where is the cat?", task="spatial grounding")
+        asked = thinker.ask(photo, "Where is the cat?", task="spatial grounding")
+    assert "".join(pieces) == thought.text == asked.text
+    assert (thought.answer, thought.problems) == (asked.answer, asked.problems)
+
+
+def test_a_stream_names_what_cannot_be_asked_before_it_is_read(tmp_path):
+    thinker = Thinker(ScriptedEngine([BOX]))
+    with pytest.raises(MediaError, match=r"absent\.png"):
+        thinker.stream(tmp_path / "absent.png", "Where is the cat?")
