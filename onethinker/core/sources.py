@@ -64,6 +64,22 @@ class TablePicture:
             ) from error
 
 
+@dataclass(frozen=True)
+class VideoPart:
+    """What lies between two seconds of a video file; its clip begins at 0 s. Without an end it goes to the last
+    frame.
+    """
+
+    path: Path
+    start_s: float
+    end_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.path.name
+
+
 def picture_texts(field: str) -> list[str]:
     """Return the base64 of every picture in a field: one, or a list of them as Python or JSON writes it.
 
@@ -95,4 +111,4 @@ class MemoryFile:
         return self.content
 
 
-Source = FrameFolder | TablePicture | MemoryFile
+Source = FrameFolder | TablePicture | MemoryFile | VideoPart

@@ -20,7 +20,7 @@ from PIL import Image
 
 from onethinker.core.errors import MediaError
 from onethinker.core.frames import Clip
-from onethinker.core.sources import FrameFolder, MemoryFile, Source, TablePicture
+from onethinker.core.sources import FrameFolder, MemoryFile, Source, TablePicture, VideoPart
 from onethinker.media.budget import ExactBudget, MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.processes.line_process import LineProcess, NotStartedError, ProcessLostError, serve, start_module
@@ -159,6 +159,8 @@ def _to_json(medium: Source | Path) -> dict[str, Any]:
 
 
 def _from_json(fields: dict[str, Any]) -> Source | Path:
+    if "start_s" in fields:
+        return VideoPart(Path(fields["path"]), fields["start_s"], fields["end_s"])
     if "path" in fields:
         return Path(fields["path"])
     if "folder" in fields:

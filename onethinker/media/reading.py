@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -13,7 +13,7 @@ from PIL import Image
 
 from onethinker.core.errors import MediaError
 from onethinker.core.frames import Clip
-from onethinker.core.sources import FrameFolder, MemoryFile, Source, TablePicture
+from onethinker.core.sources import FrameFolder, MemoryFile, Source, TablePicture, VideoPart
 from onethinker.media.budget import MediaBudget
 from onethinker.media.files import SharedFile, joined_kind
 from onethinker.media.gop import decode_groups
@@ -46,16 +46,17 @@ def read_clip(source: Path | Clip | Source, budget: MediaBudget) -> Clip:
         return _read_named(io.BytesIO(source.read()), source.name, budget)
     if isinstance(source, FrameFolder):
         return _read_frames(source, budget)
+    path, part = (source.path, source) if isinstance(source, VideoPart) else (source, None)
     try:
-        if not source.is_file():
-            raise MediaError("is a folder or device, not a file" if source.exists() else "there is no such file")
-        with source.open("rb") as file:
-            return _read_file(file, source.name, budget)
+        if not path.is_file():
+            raise MediaError("is a folder or device, not a file" if path.exists() else "there is no such file")
+        with path.open("rb") as file:
+            return _read_file(file, path.name, budget, part)
     except MediaError as error:
-        raise MediaError(f"{source}: {error}") from error.__cause__
+        raise MediaError(f"{path}: {error}") from error.__cause__
     except Exception as error:  # what decoders raise on hostile bytes is no list that anybody keeps
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise MediaError(f"{source}: cannot be read as a picture or video ({reason})") from error
+        raise MediaError(f"{path}: cannot be read as a picture or video ({reason})") from error
 
 
 def look_at(source: Path) -> Clip:
@@ -114,11 +115,13 @@ def check_readable(file: IO[bytes]) -> None:
     file.seek(0)
 
 
-def _read_file(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
+def _read_file(file: IO[bytes], name: str, budget: MediaBudget, part: VideoPart | None = None) -> Clip:
     check_readable(file)
     image = open_picture(file)
     if image is None:
-        return _read_video(file, name, budget)
+        return _read_video(file, name, budget, part)
+    if part is not None:
+        raise MediaError("has no parts in time: it is a picture or an animation, not a video file")
     count = count_moments(image)
     return _read_image(image, name, budget) if count == 1 else read_animation(image, count, name, budget)
 
@@ -139,7 +142,7 @@ def read_animation(image: Image.Image, count: int, name: str, budget: MediaBudge
     return Clip("video", frames, tuple(times_s[n] for n in chosen), tuple(chosen), *image.size, duration_s, name)
 
 
-def _read_video(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
+def _read_video(file: IO[bytes], name: str, budget: MediaBudget, part: VideoPart | None = None) -> Clip:
     shared = SharedFile(file)
     with open_video(shared) as (container, stream):
         scan, container_format = scan_video(container, stream), container.format.name
@@ -148,8 +151,12 @@ def _read_video(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
             f"is several {kind} files joined byte by byte, of which only the first {scan.duration_s:.2f} s can be read;"
             " join them with ffmpeg's concat"
         )
-    times_s, targets = scan.times_s, target_times(scan.duration_s, budget)
-    wanted = choose_frames(times_s, targets)
+    start_s, duration_s = _extent(scan.duration_s, part)
+    targets = target_times(duration_s, budget)
+    # A part is looked at as a video of its own would be: its times begin at 0, and no frame from outside is shown.
+    shown = range(len(scan.times_s)) if part is None else _between(scan.times_s, start_s, start_s + duration_s)
+    times_s = [time_s - start_s for time_s in scan.times_s]
+    wanted = [shown[n] for n in choose_frames([times_s[index] for index in shown], targets)]
     with open_video(shared) as (container, stream):
         first = next((frame for _, frame in decode_frames(container, stream, scan, wanted)), None)
     if first is None:
@@ -171,8 +178,8 @@ def _read_video(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
                 keep(len(chosen), frame)
                 chosen.append(index)
     for joint in scan.joints:
-        part = [index for index in wanted if scan.pts[index] >= joint]
-        if part and not set(part) & set(chosen):
+        after = [index for index in wanted if scan.pts[index] >= joint]
+        if after and not set(after) & set(chosen):
             at_s = (joint - scan.pts[0]) * scan.tick_s
             raise MediaError(
                 f"is joined out of parts that one decoder cannot read: nothing from {at_s:.2f} s on is shown; encode it"
@@ -188,9 +195,28 @@ def _read_video(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
         tuple(times_s[n] for n in chosen),
         tuple(chosen),
         *source_size,
-        scan.duration_s,
+        duration_s,
         name,
     )
+
+
+def _extent(duration_s: float, part: VideoPart | None) -> tuple[float, float]:
+    """Return the second at which a part of a video begins, and how long it is. Raises: MediaError: it is empty."""
+    if part is None:
+        return 0.0, duration_s
+    end_s = duration_s if part.end_s is None else min(part.end_s, duration_s)
+    if not 0 <= part.start_s < end_s:
+        asked = f"{part.start_s:g} to {'the end' if part.end_s is None else f'{part.end_s:g} s'}"
+        raise MediaError(f"has nothing from second {asked}: it lasts {duration_s:.2f} s")
+    return part.start_s, end_s - part.start_s
+
+
+def _between(times_s: Sequence[float], start_s: float, end_s: float) -> Sequence[int]:
+    """Return the indices of the frames from one second to another. Raises: MediaError: there are none."""
+    inside = [index for index, time_s in enumerate(times_s) if start_s <= time_s <= end_s]
+    if not inside:
+        raise MediaError(f"shows no frame from second {start_s:g} to {end_s:g}")
+    return inside
 
 
 def _sizes(shapes: set[tuple[int, int]]) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from onethinker.core.errors import MediaError
+from onethinker.core.sources import VideoPart
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.media.sampling import target_times
@@ -73,3 +75,28 @@ def test_a_video_of_200_seconds_is_sampled_over_its_whole_length(
 def test_slow_videos_give_each_of_their_frames_once(tmp_path: Path, record: Callable[..., Path]) -> None:
     clip = read_clip(record(tmp_path / "slow.mp4", [0, 3000, 6000]), MediaBudget(fps=2))
     assert clip.indices == (0, 1, 2)
+
+
+def test_a_part_of_a_video_is_a_clip_of_its_own_with_the_frames_from_there_to_there(
+    tmp_path: Path, record: Callable[..., Path], read_number: Callable[[np.ndarray], int]
+) -> None:
+    path = record(tmp_path / "clip.mp4", range(0, 10_000, 250))
+    clip = read_clip(VideoPart(path, 2.5, 6.0), MediaBudget(fps=2, frame_max_pixels=256 * 256))
+    assert clip.duration_s == 3.5
+    assert clip.times_s == (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
+    assert [read_number(frame) for frame in clip.frames] == [10, 12, 14, 16, 18, 20, 22]
+    to_the_end = read_clip(VideoPart(path, 9.0), MediaBudget(fps=2))
+    assert to_the_end.indices == (36, 38)
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [((3, 3), "has nothing from second 3 to 3 s"), ((20, None), "lasts 10.00 s"), ((1.3, 1.4), "shows no frame")],
+    ids=["empty", "after the end", "between two frames"],
+)
+def test_a_part_without_frames_is_an_error_that_names_it(
+    tmp_path: Path, record: Callable[..., Path], part: tuple[float, float | None], reason: str
+) -> None:
+    path = record(tmp_path / "clip.mp4", range(0, 10_000, 250))
+    with pytest.raises(MediaError, match=reason):
+        read_clip(VideoPart(path, *part), MediaBudget())
