@@ -1,67 +1,146 @@
-"""`onethinker ask`: one question about one picture or video."""
+"""`onethinker ask`: questions about pictures and videos."""
 
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from onethinker.commands.options import ASKING, MODEL_HELP, AskingOptions, Flags
+from onethinker.core.errors import AnswerError, ConfigError, OneThinkerError
 from onethinker.core.suffixes import WRITTEN_PICTURES, WRITTEN_VIDEO
+from onethinker.storage.strict_json import to_json
+
+if TYPE_CHECKING:
+    from onethinker.commands.asked import Item
+    from onethinker.inference.question import Failed
+    from onethinker.inference.thinker import Thinker
+    from onethinker.inference.thought import Thought
 
 DRAWN_SUFFIXES = (*WRITTEN_PICTURES, WRITTEN_VIDEO)
 
 
 def ask(  # noqa: D417 (the help of --model is MODEL_HELP)
-    source: Annotated[Path, tyro.conf.Positional],
-    question: Annotated[str, tyro.conf.Positional],
+    words: Annotated[tuple[str, ...], tyro.conf.Positional],
     *,
     model: Annotated[str, tyro.conf.arg(help=MODEL_HELP)],
     task: str = "open-ended",
     box: tuple[float, float, float, float] | None = None,
     options: tuple[str, ...] = (),
+    questions: Path | None = None,
+    each: bool = False,
+    start: Annotated[str | None, tyro.conf.arg(name="from")] = None,
+    to: str | None = None,
+    allow_remote: bool = False,
+    allow_private: bool = False,
     draw: Path | None = None,
     asking: Flags[AskingOptions] = ASKING,
     top_p: float = 1.0,
     json: bool = False,
 ) -> None:
-    """Ask a model about a picture or video and print its answer.
+    """Ask a model about pictures and videos and print its answer.
+
+    Several files before the question are asked about together; a folder, or a pattern in quotes, is asked about file by
+    file. Without a question, on a terminal, you are asked for one after the other. One answer is printed as text, many
+    as a JSON line each.
 
     An answer that is not of the task's form is printed as it came, and what is wrong with it on stderr; with --draw
     that is an error (exit 1), because there is nothing to draw.
 
     Args:
-        source: Picture or video file.
-        question: What to ask, e.g. "Where is the cat?".
+        words: Pictures and videos, then the question, e.g. a.jpg b.jpg "Which is older?". A folder, a pattern such as
+            "photos/*.jpg", - for standard input, or with --allow-remote an address.
         task: Problem type, e.g. "spatial grounding"; `onethinker tasks` lists them.
         box: Target in the first frame, for tracking: left top right bottom in thousandths of the frame.
         options: Choices of a multiple choice question, e.g. --options "A. red" "B. blue".
-        draw: Write the picture (.png, .jpg) or video (.mp4) with the answer drawn in.
+        questions: File with a JSON object a line: question, and if wanted id, media, task, box, options, from, to.
+            Media are found beside the file.
+        each: Ask about each file for itself.
+        start: Where the part of a video begins that is asked about: 12.5, 1:05 or 1:02:03. Times of the answer count
+            from there.
+        to: Where that part ends.
+        allow_remote: Open addresses (http, https) of the public internet.
+        allow_private: With --allow-remote, also addresses of this machine and its network.
+        draw: Write the picture (.png, .jpg) or video (.mp4) with the answer drawn in; of many answers, a folder.
         asking: How the model is asked.
         top_p: Fraction of the probability that is sampled from.
         json: Print one JSON object: answer, thinking, problems, frames, timing.
     """
-    from onethinker.core.errors import AnswerError, ConfigError
+    from onethinker.commands.asked import Opening, gather, read_questions, split_words
 
-    if draw is not None and draw.suffix.lower() not in DRAWN_SUFFIXES:
-        raise ConfigError(f"--draw {draw}: expected a name that ends in {', '.join(DRAWN_SUFFIXES)}")
+    media, question = split_words(words)
+    rows = _questions(question, questions)
+    opening = Opening(_part(start, to), allow_remote, allow_private)
+    defaults = {"task": task, "box": box, "options": options}
+    if not rows:
+        # Only what is asked is missing: the media are opened and checked before the model is loaded.
+        items = gather(media, [{"question": "?"}], opening, each=each, defaults=defaults)
+        _check([*items], draw)
+        with asking.load(model, asking.sampling(top_p=top_p)) as thinker:
+            _converse(thinker, items, json=json)
+        return
+    items = gather(media, rows, opening, each=each, defaults=defaults)
+    _check(items, draw)
+    with asking.load(model, asking.sampling(top_p=top_p)) as thinker:
+        if len(items) == 1 and questions is None:
+            _ask_one(thinker, items[0], draw, json=json)
+        else:
+            _ask_many(thinker, items, draw)
+
+
+def _questions(question: str | None, file: Path | None) -> list[Mapping[str, Any]]:
+    """Return what is asked, [] where it is asked for on the terminal. Raises: ConfigError, DataError."""
+    from onethinker.commands.asked import read_questions
+
+    if file is not None:
+        if question is not None:
+            raise ConfigError(f"give a question or --questions FILE, not both; got {question!r}")
+        return [*read_questions(file)]
+    if question is not None:
+        return [{"question": question}]
+    if not sys.stdin.isatty():
+        raise ConfigError('give a question after the pictures or videos, such as "Where is the cat?"')
+    return []
+
+
+def _part(start: str | None, to: str | None) -> tuple[float | None, float | None]:
+    from onethinker.commands.asked import parse_seconds
+
+    parts = []
+    for name, text in (("from", start), ("to", to)):
+        try:
+            parts.append(None if text is None else parse_seconds(text))
+        except ValueError as error:
+            raise ConfigError(f"--{name}: {error}") from error
+    return parts[0], parts[1]
+
+
+def _check(items: Sequence["Item"], draw: Path | None) -> None:
+    """Look at all that is asked about before a model is loaded. Raises: ConfigError, DataError, MediaError."""
     from onethinker.inference.question import question_sample
     from onethinker.media.reading import look_at
     from onethinker.media.writing import check_target
 
-    # Mistakes that show without the model are reported before it is loaded.
-    seen = look_at(source)
-    question_sample(seen, question, task=task, box=box, options=options)
-    if draw is not None:
-        check_target(seen.kind, draw)
-    with asking.load(model, asking.sampling(top_p=top_p)) as thinker:
-        thought = thinker.ask(source, question, task=task, box=box, options=options)
+    seen = {medium: look_at(medium) for item in items for medium in item.media}
+    for item in items:
+        asked = item.question
+        clips = [seen[medium] for medium in item.media]
+        question_sample(clips, asked.question, task=asked.task, box=asked.box, options=asked.options)
+        if draw is not None and len(items) == 1:
+            check_target("video" if any(clip.kind == "video" for clip in clips) else "image", draw)
+    if draw is not None and len(items) > 1 and (draw.suffix.lower() in DRAWN_SUFFIXES or draw.is_file()):
+        raise ConfigError(f"--draw {draw}: {len(items)} answers are drawn into a folder; give the name of one")
+
+
+def _ask_one(thinker: "Thinker", item: "Item", draw: Path | None, *, json: bool) -> None:
+    """Print one answer, on a terminal while it is generated."""
+    thought = thinker.ask_question(item.question) if json or not sys.stdout.isatty() else _stream(thinker, item)
     if json:
         print(thought.to_json())
-    elif thought.answer is None:
-        print(thought.text)
-    else:
-        print(*filter(None, (thought.thinking, thought.answer_text)), sep="\n\n")
+    elif not sys.stdout.isatty():
+        text = (thought.text,) if thought.answer is None else (thought.thinking, thought.answer_text)
+        print(*filter(None, text), sep="\n\n")
     for problem in thought.problems:
         print(f"problem: {problem}", file=sys.stderr)
     timing = thought.timing
@@ -74,3 +153,63 @@ def ask(  # noqa: D417 (the help of --model is MODEL_HELP)
             raise AnswerError(f"{draw} not written: there is no usable answer to draw")
         thought.save(draw)
         print(f"wrote {draw}", file=sys.stderr)
+
+
+def _stream(thinker: "Thinker", item: "Item") -> "Thought":
+    for piece in thinker.stream_question(item.question):
+        if isinstance(piece, str):
+            print(piece, end="", flush=True)
+        else:
+            print()
+            return piece
+    raise AssertionError("a stream ends with its thought")
+
+
+def _ask_many(thinker: "Thinker", items: Sequence["Item"], draw: Path | None) -> None:
+    """Print a JSON line for each answer, and go on after a question that fails. Raises: OneThinkerError: some did."""
+    from onethinker.commands.console import progress_bar
+    from onethinker.inference.question import Failed
+
+    if draw is not None:
+        draw.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    with progress_bar("asking") as on_progress:
+        on_progress(0, len(items))
+        for index, (item, outcome) in enumerate(zip(items, _outcomes(thinker, items), strict=True)):
+            print(to_json(_line(item, outcome)), flush=True)
+            failed += isinstance(outcome, Failed)
+            if draw is not None and not isinstance(outcome, Failed) and outcome.answer is not None:
+                suffix = WRITTEN_VIDEO if outcome.clip.kind == "video" else ".png"
+                outcome.save(draw / f"{index:04d}_{Path(outcome.clip.name).stem}{suffix}")
+            on_progress(index + 1, len(items))
+    if failed:
+        raise OneThinkerError(f"{failed} of {len(items)} questions have no answer; their lines say why")
+
+
+def _outcomes(thinker: "Thinker", items: Sequence["Item"]) -> "Iterator[Thought | Failed]":
+    return thinker.ask_many(item.question for item in items)
+
+
+def _line(item: "Item", outcome: "Thought | Failed") -> dict[str, Any]:
+    named = {} if item.id is None else {"id": item.id}
+    return {**named, "media": item.name, **outcome.to_dict()}
+
+
+def _converse(thinker: "Thinker", items: Sequence["Item"], *, json: bool) -> None:
+    """Ask for questions on the terminal until an empty line; each stands for itself."""
+    from dataclasses import replace
+
+    print("One question a line; an empty line ends.", file=sys.stderr)
+    while True:
+        try:
+            question = input("> ").strip()
+        except EOFError:
+            return
+        if not question:
+            return
+        for item in items:
+            asked = replace(item, question=replace(item.question, question=question))
+            try:
+                _ask_one(thinker, asked, None, json=json)
+            except OneThinkerError as error:
+                print(f"error: {error}", file=sys.stderr)
