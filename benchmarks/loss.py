@@ -16,9 +16,17 @@ import time
 
 import torch
 
-from onethinker.training.scoring import scored_by_head, token_logps
+from onethinker.training.scoring import scored_by_head
 
 VOCABULARY = 151_936
+
+
+def all_at_once(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return log-probability and entropy of each target, from logits that exist all at once."""
+    logps = torch.log_softmax(logits, -1)
+    with torch.no_grad():
+        entropy = -(logps.exp() * logps).sum(-1)
+    return logps.gather(-1, targets[:, None])[:, 0], entropy
 
 
 def measure(kind: str, tokens: int, hidden: int) -> None:
@@ -28,7 +36,7 @@ def measure(kind: str, tokens: int, hidden: int) -> None:
     weight = torch.randn(VOCABULARY, hidden, requires_grad=True)
     targets = torch.randint(VOCABULARY, (tokens,))
     before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-    logps, _ = scored_by_head(states, weight, targets) if kind == "blocks" else token_logps(states @ weight.T, targets)
+    logps, _ = scored_by_head(states, weight, targets) if kind == "blocks" else all_at_once(states @ weight.T, targets)
     logps.mean().backward()
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     print(

@@ -25,7 +25,7 @@ from torch.nn.utils.rnn import pad_sequence
 from onethinker.training.packing.attention import use_packed_attention
 from onethinker.training.packing.prefix_group import PrefixGroup, Prompt, packed_rows
 from onethinker.training.packing.row import pack
-from onethinker.training.scoring import score, token_logps
+from onethinker.training.scoring import score
 
 SAMPLES, BATCH, ROW = 32, 8, 4096
 CLIPS, QUESTIONS = 8, 4
@@ -96,7 +96,9 @@ def padded_loss(model, samples: list[PrefixGroup], *, masked: bool) -> Tensor:
         **{name: torch.cat([sample.prompt.pixels[name] for sample in samples]) for name in samples[0].prompt.pixels},
     ).logits
     parts = [
-        token_logps(logits[n, scored[n] - keep[0] : lengths[n] - 1 - keep[0]], sample.answers[0])[0].sum()
+        torch.log_softmax(logits[n, scored[n] - keep[0] : lengths[n] - 1 - keep[0]].float(), -1)
+        .gather(-1, sample.answers[0][:, None])
+        .sum()
         for n, sample in enumerate(samples)
     ]
     return -torch.stack(parts).sum()

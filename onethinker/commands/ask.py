@@ -67,23 +67,19 @@ def ask(  # noqa: D417 (the help of --model is MODEL_HELP)
         top_p: Fraction of the probability that is sampled from.
         json: Print one JSON object: answer, thinking, problems, frames, timing.
     """
-    from onethinker.commands.asked import Opening, gather, read_questions, split_words
+    from onethinker.commands.asked import Opening, gather, split_words
 
     media, question = split_words(words)
     rows = _questions(question, questions)
     opening = Opening(_part(start, to), allow_remote, allow_private)
     defaults = {"task": task, "box": box, "options": options}
-    if not rows:
-        # Only what is asked is missing: the media are opened and checked before the model is loaded.
-        items = gather(media, [{"question": "?"}], opening, each=each, defaults=defaults)
-        _check([*items], draw)
-        with asking.load(model, asking.sampling(top_p=top_p)) as thinker:
-            _converse(thinker, items, json=json)
-        return
-    items = gather(media, rows, opening, each=each, defaults=defaults)
+    # Mistakes that show without the model are reported before it is loaded.
+    items = gather(media, rows or [{"question": "?"}], opening, each=each, defaults=defaults)
     _check(items, draw)
     with asking.load(model, asking.sampling(top_p=top_p)) as thinker:
-        if len(items) == 1 and questions is None:
+        if not rows:
+            _converse(thinker, items, json=json)
+        elif len(items) == 1 and questions is None:
             _ask_one(thinker, items[0], draw, json=json)
         else:
             _ask_many(thinker, items, draw)
@@ -135,7 +131,11 @@ def _check(items: Sequence["Item"], draw: Path | None) -> None:
 
 def _ask_one(thinker: "Thinker", item: "Item", draw: Path | None, *, json: bool) -> None:
     """Print one answer, on a terminal while it is generated."""
-    thought = thinker.ask_question(item.question) if json or not sys.stdout.isatty() else _stream(thinker, item)
+    asked = item.question
+    if json or not sys.stdout.isatty():
+        thought = thinker.ask(asked.source, asked.question, task=asked.task, box=asked.box, options=asked.options)
+    else:
+        thought = _stream(thinker, item)
     if json:
         print(thought.to_json())
     elif not sys.stdout.isatty():
@@ -156,7 +156,8 @@ def _ask_one(thinker: "Thinker", item: "Item", draw: Path | None, *, json: bool)
 
 
 def _stream(thinker: "Thinker", item: "Item") -> "Thought":
-    for piece in thinker.stream_question(item.question):
+    asked = item.question
+    for piece in thinker.stream(asked.source, asked.question, task=asked.task, box=asked.box, options=asked.options):
         if isinstance(piece, str):
             print(piece, end="", flush=True)
         else:
@@ -192,7 +193,7 @@ def _outcomes(thinker: "Thinker", items: Sequence["Item"]) -> "Iterator[Thought 
 
 def _line(item: "Item", outcome: "Thought | Failed") -> dict[str, Any]:
     named = {} if item.id is None else {"id": item.id}
-    return {**named, "media": item.name, **outcome.to_dict()}
+    return {**named, "media": item.names, **outcome.to_dict()}
 
 
 def _converse(thinker: "Thinker", items: Sequence["Item"], *, json: bool) -> None:

@@ -2,8 +2,8 @@
 
 import glob
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,16 @@ FIELDS = ("id", "question", "media", "task", "box", "options", "from", "to")
 
 @dataclass(frozen=True)
 class Item:
-    """One question and what its line of output is called."""
+    """One question, its media, and the id of its line of output."""
 
     question: Question
     media: tuple[Medium, ...]
-    name: str
     id: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """What its media are called."""
+        return [str(medium) if isinstance(medium, Path) else medium.name for medium in self.media]
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Opening:
         """
         if word == "-":
             return [_standard_input()], False
-        if word.startswith(("http://", "https://")):
+        if is_address(word):
             if not self.allow_remote:
                 raise MediaError(f"{word}: an address is opened only with --allow-remote")
             from onethinker.media.remote import fetch
@@ -54,7 +58,8 @@ class Opening:
         if path.is_dir():
             return [self._part(each) for each in _in_folder(path)], True
         if not path.exists() and glob.has_magic(word):
-            found = sorted(Path(each) for each in glob.glob(str(path), recursive=True) if Path(each).is_file())
+            matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
+            found = sorted(Path(each) for each in matches if Path(each).is_file())
             if not found:
                 raise MediaError(f"{word}: no file matches this pattern")
             return [self._part(each) for each in found], True
@@ -67,7 +72,7 @@ class Opening:
 
 def is_media(word: str) -> bool:
     """Return whether a word on the command line is a medium and not a question."""
-    if word == "-" or word.startswith(("http://", "https://")):
+    if word == "-" or is_address(word):
         return True
     path = Path(word).expanduser()
     try:
@@ -116,7 +121,7 @@ def gather(
         fields = {**defaults, **{name: row[name] for name in ("task", "box", "options") if row.get(name) is not None}}
         for group in groups:
             question = Question(group if len(group) > 1 else group[0], row["question"], **fields)
-            items.append(Item(question, group, ", ".join(map(_name, group)), row.get("id")))
+            items.append(Item(question, group, row.get("id")))
     return items
 
 
@@ -172,7 +177,9 @@ def _check_row(row: object) -> None:
     if not isinstance(question, str) or not question.strip():
         raise ValueError(f"'question' must be a text, got {question!r}")
     media = row.get("media", "")
-    if not isinstance(media, str) and not (isinstance(media, list) and media and all(isinstance(m, str) for m in media)):
+    if not isinstance(media, str) and not (
+        isinstance(media, list) and media and all(isinstance(m, str) for m in media)
+    ):
         raise ValueError(f"'media' must be a file or a list of files, got {media!r}")
     _times(row)
 
@@ -214,7 +221,3 @@ def _standard_input() -> MemoryFile:
     if not content:
         raise MediaError("-: standard input is empty")
     return MemoryFile(content, "standard input")
-
-
-def _name(medium: Medium) -> str:
-    return str(medium) if isinstance(medium, Path) else medium.name

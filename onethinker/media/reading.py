@@ -59,7 +59,7 @@ def read_clip(source: Path | Clip | Source, budget: MediaBudget) -> Clip:
         raise MediaError(f"{path}: cannot be read as a picture or video ({reason})") from error
 
 
-def look_at(source: Path) -> Clip:
+def look_at(source: Path | Clip | Source) -> Clip:
     """Return a first look at a picture or video, in few and small frames: whether it can be read, and what it is.
     Raises: MediaError.
     """

@@ -57,7 +57,7 @@ def test_a_file_is_fetched_under_its_name_through_redirects(site, path):
         ("loop", "redirects more than 5 times"),
         ("large", "larger than 1 MiB"),
         ("to/file:///etc/passwd", "begins with http"),
-        ("to/http://[::1", "not an address"),
+        ("to/http://[::1", "cannot be fetched"),
     ],
 )
 def test_what_cannot_be_fetched_is_an_error_that_names_the_address(site, path, reason):
