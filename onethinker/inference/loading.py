@@ -1,5 +1,6 @@
 """From what a user types to a model that answers: a hub id, a folder, "tiny" or an address."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -252,7 +253,10 @@ def _from_pretrained(source: str, *, local_files_only: bool, **settings: Any) ->
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers.utils.logging import disable_progress_bar
 
+    if not sys.stderr.isatty():
+        disable_progress_bar()
     try:
         processor = AutoProcessor.from_pretrained(source, local_files_only=local_files_only)
         model = AutoModelForImageTextToText.from_pretrained(source, local_files_only=local_files_only, **settings)
