@@ -1,6 +1,7 @@
 """How a server of models is asked: with pauses that grow, as often as is stated, and with a key that is never shown."""
 
 import asyncio
+import json
 import os
 import random
 import threading
@@ -24,6 +25,7 @@ RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 LONGEST_WAIT_S = 120.0
 """A server that asks for a longer pause is treated as one that does not answer."""
 T = TypeVar("T")
+OnEvent = Callable[[dict[str, Any]], None]
 
 
 class RubbishError(Exception):
@@ -58,26 +60,30 @@ class Endpoint:
         body: dict[str, Any] | None,
         *,
         read: Callable[[dict[str, Any]], T],
+        on_event: OnEvent | None = None,
     ) -> T:
         """Return what `read` makes of the server's JSON, asking again with growing pauses while the failure may pass.
 
-        `read` raises RubbishError for what may be better next time, and EngineError for what never will be.
+        `read` raises RubbishError for what may be better next time, and EngineError for what never will be. `on_event`
+        is handed each event of a reply that is streamed, of which `read` then gets {}; after the first event nothing is
+        asked again.
 
         Raises: EngineError: no usable answer after `max_tries` tries, or one that trying again cannot help.
         """
         url, failure = self.address + path, ""
+        heard = _Heard(on_event) if on_event is not None else None
         content = None if body is None else to_json(body).encode()
         for attempt in range(self.max_tries):
             wait_s = self.first_wait_s * 2**attempt * random.uniform(0.5, 1)
             try:
                 async with asyncio.timeout(self.timeout_s):
-                    response = await client.request(
-                        method, url, content=content, headers={"Content-Type": "application/json"}
-                    )
+                    response = await _exchange(client, method, url, content, heard)
             except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
                 raise EngineError(f"{url}: not an address: {error}") from error
             except (httpx.TransportError, TimeoutError) as error:
                 failure = f"{type(error).__name__} {error}".strip()
+                if heard is not None and heard.count:
+                    raise EngineError(f"{url}: the reply broke off after {heard.count} events: {failure}") from error
             else:
                 if response.status_code not in RETRIED_STATUSES:
                     try:
@@ -157,10 +163,16 @@ class Connection:
         return future
 
     async def send(
-        self, method: str, path: str, body: dict[str, Any] | None = None, *, read: Callable[[dict[str, Any]], T]
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        read: Callable[[dict[str, Any]], T],
+        on_event: OnEvent | None = None,
     ) -> T:
         """Return what `Endpoint.send` does; only inside what has been submitted."""
-        return await self.endpoint.send(self.client, method, path, body, read=read)
+        return await self.endpoint.send(self.client, method, path, body, read=read, on_event=on_event)
 
     def close(self) -> None:
         """Drop what is in flight, wait until all of it has ended, close the connections and end the thread.
@@ -188,6 +200,51 @@ class Connection:
     async def _finish(self) -> None:
         await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
         await self.client.aclose()
+
+
+@dataclass
+class _Heard:
+    """Hands events on, and counts them."""
+
+    on_event: OnEvent
+    count: int = 0
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        self.count += 1
+        self.on_event(event)
+
+
+async def _exchange(
+    client: httpx.AsyncClient, method: str, url: str, content: bytes | None, on_event: OnEvent | None
+) -> httpx.Response:
+    """Return a server's reply; one that is streamed has been handed over event by event, and {} is left of it.
+
+    Raises: EngineError: something in a stream is no event. httpx.TransportError
+    """
+    async with client.stream(method, url, content=content, headers={"Content-Type": "application/json"}) as response:
+        is_streamed = "text/event-stream" in response.headers.get("Content-Type", "") and response.is_success
+        if on_event is None or not is_streamed:
+            await response.aread()
+            return response
+        async for line in response.aiter_lines():
+            data = line.removeprefix("data:").strip()
+            if line.startswith("data:") and data != "[DONE]":
+                _hand_over(data, on_event, url)
+    return httpx.Response(response.status_code, json={})
+
+
+def _hand_over(data: str, on_event: OnEvent, url: str) -> None:
+    """Hand over one event. Raises: EngineError: it is an error of the server, or no event."""
+    try:
+        event = json.loads(data)
+        failure = event.get("error")
+        if not failure:
+            on_event(event)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EngineError(f"{url}: expected an event of a streamed reply, got {data[:300]}") from error
+    if failure:
+        said = failure.get("message", failure) if isinstance(failure, dict) else failure
+        raise EngineError(f"{url}: the server gave up while it answered: {str(said)[:500]}")
 
 
 def _retry_after_s(response: httpx.Response) -> float:

@@ -6,7 +6,7 @@ Dimensions: B requests of a batch, T tokens of an answer, V vocabulary.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ from onethinker.inference.encode import answer_opening, encode_requests
 from onethinker.inference.engine import Completion
 from onethinker.inference.sampling import draw_tokens
 from onethinker.inference.scheduler import BatchedEngine
+from onethinker.inference.streaming import TextPieces
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import PromptTemplate
 
@@ -65,6 +66,7 @@ class LocalEngine(BatchedEngine):
         config, ends = self._generation(params)
         noted = _TokenLogprobs() if params.logprobs else None
         steps = self._steps(params, [request.seed_or(params.seed) for request in requests], num_prompt, noted)
+        streams = _Streams(self.processor.tokenizer, requests, self._opening, ends)
         was_training = self.model.training
         self.model.eval()
         try:
@@ -73,7 +75,7 @@ class LocalEngine(BatchedEngine):
                     **batch,
                     generation_config=config,
                     logits_processor=steps,
-                    stopping_criteria=StoppingCriteriaList([self._gives_up]),
+                    stopping_criteria=StoppingCriteriaList([streams, self._gives_up]),
                 )
         except torch.OutOfMemoryError as error:
             raise EngineError(
@@ -86,7 +88,9 @@ class LocalEngine(BatchedEngine):
         logprobs_BT = noted.of(ids_BT) if noted is not None else [None] * len(requests)
         prompt_B, seconds = batch["attention_mask"].sum(1).tolist(), time.perf_counter() - started
         rows = zip(ids_BT[:, num_prompt:].tolist(), prompt_B, logprobs_BT, strict=True)
-        return [self._completion(*row, ends, seconds) for row in rows]
+        completions = [self._completion(*row, ends, seconds) for row in rows]
+        streams.finish(completions)
+        return completions
 
     def _gives_up(self, ids_BT: Tensor, _: Any) -> Tensor:
         """Return for each row that generation ends, when nobody waits for it any more."""
@@ -144,7 +148,7 @@ class LocalEngine(BatchedEngine):
         """
         end = next((index for index, token in enumerate(ids) if token in ends), None)
         kept = ids if end is None else ids[: end + 1]
-        text = self.processor.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text = decode_tokens(self.processor.tokenizer, kept)
         return Completion(
             self._opening + text,
             prompt_tokens,
@@ -154,6 +158,34 @@ class LocalEngine(BatchedEngine):
             tuple(kept),
             None if logprobs is None else tuple(logprobs[: len(kept)]),
         )
+
+
+class _Streams:
+    """Hands the answers of those requests that want them as they are generated to their listeners, after each token."""
+
+    def __init__(self, tokenizer: Any, requests: Sequence[Request], opening: str, ends: frozenset[int]) -> None:
+        self._rows = {
+            row: TextPieces(partial(decode_tokens, tokenizer), request.on_text, ends, opening)
+            for row, request in enumerate(requests)
+            if request.on_text is not None
+        }
+
+    def __call__(self, ids_BT: Tensor, _: Any) -> Tensor:
+        """Return for each row that generation does not end because of this."""
+        for row, pieces in self._rows.items():
+            pieces.add(int(ids_BT[row, -1]))
+        return torch.zeros(len(ids_BT), dtype=torch.bool, device=ids_BT.device)
+
+    def finish(self, completions: Sequence[Completion]) -> None:
+        """Hand over what has not been yet."""
+        for row, pieces in self._rows.items():
+            pieces.finish(completions[row].text)
+
+
+def decode_tokens(tokenizer: Any, ids: Sequence[int]) -> str:
+    """Return the text of tokens as an answer shows it."""
+    text: str = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text
 
 
 class _TokenLogprobs(LogitsProcessor):  # type: ignore[misc]

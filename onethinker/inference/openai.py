@@ -12,6 +12,7 @@ from onethinker.core.request import Request, SamplingParams
 from onethinker.inference.chat import chat_request
 from onethinker.inference.endpoint import Connection, Endpoint
 from onethinker.inference.engine import Completion, Engine
+from onethinker.inference.streaming import ReplyPieces
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import PromptTemplate
 
@@ -82,12 +83,19 @@ class RemoteEngine(Engine):
             body = await asyncio.to_thread(
                 chat_request, request, params, model=self.model, frames_per_token=self.budget.frames_per_token
             )
+            pieces = ReplyPieces(request.on_text) if request.on_text is not None else None
+            if pieces is not None:
+                body |= {"stream": True, "stream_options": {"include_usage": True}}
             try:
-                answer = await self._connection.send("POST", "/chat/completions", body, read=dict)
+                answer = await self._connection.send(
+                    "POST", "/chat/completions", body, read=dict, on_event=pieces.add if pieces else None
+                )
             except EngineError as error:
                 if "trust-request-mm-kwargs" in str(error).replace("_", "-"):
                     raise EngineError(f"{self.address}: {REFUSED_MEDIA_KWARGS} (it said: {error})") from error
                 raise
+            if pieces is not None and not answer:
+                answer = pieces.completion()
             return _completion(answer, time.perf_counter() - started, where=self.name)
 
 

@@ -9,6 +9,7 @@ from transformers import GenerationConfig
 from onethinker.core.request import Request, SamplingParams
 from onethinker.inference.loading import load_local
 from onethinker.inference.local import LocalEngine
+from onethinker.inference.streaming import TextPieces
 from tests.inference.clips import picture, video
 
 REQUESTS = [
@@ -102,3 +103,35 @@ def test_a_penalty_that_comes_with_the_weights_does_not_change_answers(engine):
 
 def test_no_request_gives_no_reply(engine):
     assert engine.complete([], SamplingParams()) == []
+
+
+@pytest.mark.parametrize(
+    "sampling", [SamplingParams(12), SamplingParams(12, temperature=1.0, seed=5)], ids=["greedy", "drawn"]
+)
+def test_pieces_of_a_streamed_answer_add_up_to_what_is_answered_without_streaming(engine, sampling: SamplingParams):
+    pieces = list(engine.stream(REQUESTS[0], sampling))
+    assert len(pieces) > 3
+    assert ["".join(pieces)] == texts(engine, [REQUESTS[0]], sampling)
+
+
+def test_each_listener_of_a_batch_hears_its_own_answer(engine):
+    heard: list[list[str]] = [[] for _ in REQUESTS]
+    requests = [replace(request, on_text=own.append) for request, own in zip(REQUESTS, heard, strict=True)]
+    assert texts(engine, requests, SamplingParams(12)) == ["".join(own) for own in heard]
+
+
+def test_a_character_of_several_tokens_comes_whole_and_what_ends_an_answer_does_not_come():
+    got: list[str] = []
+    pieces = TextPieces(lambda ids: bytes(ids).decode(errors="replace"), got.append, frozenset([0]), "<think>")
+    for token in "né禁".encode() + bytes([0, 65]):
+        pieces.add(token)
+    pieces.finish("<think>né禁")
+    assert got == ["<think>n", "é", "禁"]
+
+
+def test_an_answer_without_any_token_still_comes_with_what_the_template_wrote_of_it():
+    got: list[str] = []
+    pieces = TextPieces(lambda ids: bytes(ids).decode(), got.append, frozenset([0]), "<think>")
+    pieces.add(0)
+    pieces.finish("<think>")
+    assert got == ["<think>"]
