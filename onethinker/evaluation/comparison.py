@@ -18,6 +18,7 @@ from onethinker.evaluation.metrics import CONFIDENCE, RATIOS
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.runs import Run
 from onethinker.evaluation.scoring import circular_accuracy
+from onethinker.tasks.grading import Grade
 
 MCNEMAR, BOOTSTRAP = "exact McNemar test", "paired bootstrap"
 ALL_TASKS = "mean of the tasks"
@@ -119,7 +120,7 @@ def compare_values(
     pairs = np.array([[*before[name], *after[name]] for name in both], dtype=np.float64)
     differences = _resampled_differences(pairs, rng)
     is_binary = bool(np.isin(pairs[:, [0, 2]], (0.0, 1.0)).all() and (pairs[:, [1, 3]] == 1).all())
-    gains = _share(pairs[:, 2], pairs[:, 3]) - _share(pairs[:, 0], pairs[:, 1])
+    gains = _ratio(pairs[:, 2], pairs[:, 3]) - _ratio(pairs[:, 0], pairs[:, 1])
     better, worse = int((gains > 0).sum()), int((gains < 0).sum())
     note = _too_few(better + worse, len(both), fewest=0 if is_binary else FEWEST_PAIRS)
     p = mcnemar(better, worse) if is_binary else bootstrap_p(differences)
@@ -131,8 +132,8 @@ def compare_values(
             num_unpaired=len(before.keys() ^ after.keys()),
             num_better=better,
             num_worse=worse,
-            before=float(_share(pairs[:, 0].sum(), pairs[:, 1].sum())),
-            after=float(_share(pairs[:, 2].sum(), pairs[:, 3].sum())),
+            before=float(_ratio(pairs[:, 0].sum(), pairs[:, 1].sum())),
+            after=float(_ratio(pairs[:, 2].sum(), pairs[:, 3].sum())),
             low=_quantile(differences, (1 - CONFIDENCE) / 2),
             high=_quantile(differences, (1 + CONFIDENCE) / 2),
             test=MCNEMAR if is_binary else BOOTSTRAP,
@@ -205,31 +206,31 @@ def _question(result: Result) -> tuple[str, str, str]:
 def _parts(
     results: Sequence[Result], metric: str, benchmark: Benchmark | None, same: set[tuple[str, str, str]]
 ) -> dict[str, Parts]:
-    """Return what each sample that was asked, in the same words, adds to a metric; samples without the metric are left
-    out.
+    """Return what each graded sample adds to a metric, by its question; samples without the metric are left out.
+
+    Forms of one question with its options turned ("circular") add up under their group, those in `same` only.
     """
-    graded = [(result, result.grade) for result in results if result.grade is not None]
-    # The question in the name keeps another one under the same id from being its pair.
-    names = {result.sample_id: repr(_question(result)) for result, _ in graded}
+    # By the question, and not only the id: another question under the same id is no pair.
+    graded = {_question(result): result.grade for result in results if result.grade is not None}
     if metric == "accuracy (circular)" and benchmark:
-        asked = [(result.sample_id, grade.accuracy) for result, grade in graded if _question(result) in same]
-        groups = groups_of(benchmark, [name for name, _ in asked])
-        turns: dict[str, list[float]] = {}
-        for group, (_, accuracy) in zip(groups, asked, strict=True):
-            turns.setdefault(group, []).append(accuracy)
-        return {group: (circular_accuracy([group] * len(own), own).mean, 1.0) for group, own in turns.items()}
-    if metric in RATIOS:
-        above, below = RATIOS[metric]
-        return {
-            names[result.sample_id]: (grade.metrics[above], grade.metrics[below])
-            for result, grade in graded
-            if above in grade.metrics
-        }
-    values = [
-        (result.sample_id, grade.accuracy if metric == "accuracy" else grade.metrics.get(metric))
-        for result, grade in graded
-    ]
-    return {names[name]: (value, 1.0) for name, value in values if value is not None}
+        return _circular_parts({key: grade for key, grade in graded.items() if key in same}, benchmark)
+    parts = {repr(key): _part(grade, metric) for key, grade in graded.items()}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def _circular_parts(graded: Mapping[tuple[str, str, str], Grade], benchmark: Benchmark) -> dict[str, Parts]:
+    groups = groups_of(benchmark, [sample_id for sample_id, _, _ in graded])
+    turns: dict[str, list[float]] = {}
+    for group, grade in zip(groups, graded.values(), strict=True):
+        turns.setdefault(group, []).append(grade.accuracy)
+    return {group: (circular_accuracy([group] * len(own), own).mean, 1.0) for group, own in turns.items()}
+
+
+def _part(grade: Grade, metric: str) -> Parts | None:
+    """Return what a sample adds to a metric; None where its grade lacks the metric."""
+    above, below = RATIOS.get(metric, (metric, None))
+    value = grade.accuracy if metric == "accuracy" else grade.metrics.get(above)
+    return None if value is None else (value, grade.metrics[below] if below else 1.0)
 
 
 def _mean_of_tasks(rows: Sequence[Comparison], differences: Array) -> Comparison:
@@ -275,11 +276,11 @@ def _resampled_differences(pairs: Array, rng: np.random.Generator) -> Array:
     for start in range(0, RESAMPLES, rows):
         drawn = rng.multinomial(len(pairs), counts / len(pairs), size=min(rows, RESAMPLES - start))
         above_before, below_before, above_after, below_after = (drawn @ different).T
-        blocks.append(_share(above_after, below_after) - _share(above_before, below_before))
+        blocks.append(_ratio(above_after, below_after) - _ratio(above_before, below_before))
     return np.concatenate(blocks)
 
 
-def _share(above: npt.ArrayLike, below: npt.ArrayLike) -> Array:
+def _ratio(above: npt.ArrayLike, below: npt.ArrayLike) -> Array:
     """Return one sum divided by the other, 1 where the lower one is 0, as `metrics.estimate_ratio` does."""
     lower = np.asarray(below, dtype=np.float64)
     return np.divide(above, lower, out=np.ones_like(lower), where=lower != 0)

@@ -102,21 +102,18 @@ def measure_masks(
         done = {made.key: made for made in read_masks(output) if made.error is None}
         for count, (sample, result) in enumerate(asked, 1):
             key = _key(result, segmenter.name, weights)
-            made = done.get(key)
-            if made is None:
+            if key not in done:
                 nothing = AnswerMasks(
                     key, result.key, sample.id, segmenter.name, weights, segmenter.for_benchmarks, None, None
                 )
-                made = _make(segmenter, sample, result, nothing, read)
-                log.append([made])
-            measured[result.key] = made
+                done[key] = _make(segmenter, sample, result, nothing, read)
+                log.append([done[key]])
+            measured[result.key] = done[key]
             if on_progress is not None:
                 on_progress(count, len(asked))
-        complete = [
-            _with_masks(result, measured[result.key]) if result.key in measured else result for result in results
-        ]
-        write_results(output, complete)
-    return complete
+        graded = [_with_masks(each, measured[each.key]) if each.key in measured else each for each in results]
+        write_results(output, graded)
+    return graded
 
 
 def with_stored_masks(results: Sequence[Result], output: Path) -> list[Result]:

@@ -116,12 +116,7 @@ def _score(task: str, results: Sequence[Result]) -> Score:
     num_failed = len(results) - len(grades)
     if num_failed:
         return Score(task, len(results), num_failed, None, None, None)
-    names = list(dict.fromkeys(name for grade in grades for name in grade.metrics))
-    for grade, result in zip(grades, results, strict=True):
-        if missing := [name for name in names if name not in grade.metrics]:
-            raise ValueError(
-                f"sample {result.sample_id!r} of {task!r} has no {missing}: a metric needs a value for every sample"
-            )
+    names = dict.fromkeys(name for grade in grades for name in grade.metrics)
     return Score(
         task=task,
         num_samples=len(grades),
@@ -129,8 +124,17 @@ def _score(task: str, results: Sequence[Result]) -> Score:
         reward=estimate([grade.reward for grade in grades]),
         accuracy=estimate([grade.accuracy for grade in grades]),
         format=estimate([grade.format for grade in grades]),
-        metrics=_metrics({name: [grade.metrics[name] for grade in grades] for name in names}),
+        metrics=_metrics({name: _values(name, task, results) for name in names}),
     )
+
+
+def _values(metric: str, task: str, results: Sequence[Result]) -> list[float]:
+    """Return a metric of every sample. Raises: ValueError: a sample lacks it."""
+    values = [result.grade.metrics.get(metric) if result.grade else None for result in results]
+    if None in values:
+        sample_id = results[values.index(None)].sample_id
+        raise ValueError(f"sample {sample_id!r} of {task!r} has no {[metric]}: a metric needs a value for every sample")
+    return [value for value in values if value is not None]
 
 
 def _metrics(values: Mapping[str, Sequence[float]]) -> dict[str, Estimate]:

@@ -1,7 +1,7 @@
 """Keeps an engine busy: what comes next is read while what came before is answered."""
 
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
@@ -27,26 +27,20 @@ def answers_of(
     """Yield the outcomes of each batch when all of it has been answered, with as many requests in flight as the engine
     takes.
 
-    `batches`, each of at most `batch_size` requests, are read in a thread of their own, one ahead. Closing the iterator
-    gives up what is in flight, and sets `ended`, upon which `batches` should end as well.
+    `batches`, each of at most `batch_size` requests, are prefetched, one at a time, in a thread of their own. Closing
+    the iterator cancels what is in flight, and sets `ended`, upon which `batches` should end as well.
     """
     size, in_flight = batch_size(engine), list[_Submitted]()
     with ThreadPoolExecutor(1, "reading") as reader:
         try:
             upcoming: Future[Batch | None] | None = reader.submit(next, batches, None)
             while upcoming is not None or in_flight:
-                has_room = (
-                    sum(len(batch.futures) for batch in in_flight) + size <= engine.max_in_flight
-                    and sum(batch.nbytes for batch in in_flight) <= MAX_BYTES_IN_FLIGHT
-                )
-                laggards = [batch.laggard() for batch in in_flight]
-                if None not in laggards:
-                    awaited = [*laggards, upcoming if has_room else None]
-                    wait(filter(None, awaited), return_when=FIRST_COMPLETED)
-                for batch in [batch for batch in in_flight if batch.laggard() is None]:
+                has_capacity = _has_capacity(engine, in_flight, size)
+                _wait_for_any(in_flight, upcoming if has_capacity else None)
+                for batch in [batch for batch in in_flight if batch.unanswered() is None]:
                     in_flight.remove(batch)
                     yield batch.outcomes()
-                if has_room and upcoming is not None and upcoming.done():
+                if has_capacity and upcoming is not None and upcoming.done():
                     read = upcoming.result()
                     upcoming = reader.submit(next, batches, None) if read is not None else None
                     if read is not None:
@@ -55,8 +49,7 @@ def answers_of(
         finally:
             ended.set()
             for batch in in_flight:
-                for future in batch.futures.values():
-                    future.cancel()
+                batch.cancel()
 
 
 class _Submitted:
@@ -71,12 +64,31 @@ class _Submitted:
                 self.futures[key] = Future()
                 self.futures[key].set_exception(error)
 
-    def laggard(self) -> Future[Any] | None:
+    def unanswered(self) -> Future[Any] | None:
         """Return a request that has not been answered yet; None when all are."""
         return next((future for future in self.futures.values() if not future.done()), None)
 
+    def cancel(self) -> None:
+        for future in self.futures.values():
+            future.cancel()
+
     def outcomes(self) -> dict[str, Outcome]:
         return {key: _outcome(future) for key, future in self.futures.items()}
+
+
+def _has_capacity(engine: Engine, in_flight: Sequence[_Submitted], size: int) -> bool:
+    """Return whether one more batch may be submitted."""
+    return (
+        sum(len(batch.futures) for batch in in_flight) + size <= engine.max_in_flight
+        and sum(batch.nbytes for batch in in_flight) <= MAX_BYTES_IN_FLIGHT
+    )
+
+
+def _wait_for_any(in_flight: Sequence[_Submitted], upcoming: Future[Any] | None) -> None:
+    """Return once a batch may have been answered, or the upcoming one has been read; at once where one is answered."""
+    unanswered = [batch.unanswered() for batch in in_flight]
+    if None not in unanswered:
+        wait(filter(None, [*unanswered, upcoming]), return_when=FIRST_COMPLETED)
 
 
 def _outcome(future: Future[Completion]) -> Outcome:

@@ -35,21 +35,14 @@ def read_refcoco(
     """
     refs_path, instances_path = root / name / refs, root / name / "instances.json"
     instances = load_json(instances_path)
-    images = {
-        field(image, "id", int, f"{instances_path}, images"): image
-        for image in field(instances, "images", list, str(instances_path))
-    }
-    objects = {
-        field(item, "id", int, f"{instances_path}, annotations"): item
-        for item in field(instances, "annotations", list, str(instances_path))
-    }
+    images, objects = (_by_id(instances, name, instances_path) for name in ("images", "annotations"))
     folder = find_folder(root, *IMAGE_FOLDERS)
     listed = load_plain_pickle(refs_path)
     if not isinstance(listed, list):
         raise DataError(f"{refs_path}: expected a list of references, got {show(listed)}")
-    count = 0
-    for number, ref in enumerate(listed, 1):
-        where = f"{refs_path}, reference {number}"
+    is_empty = True
+    for index, ref in enumerate(listed, 1):
+        where = f"{refs_path}, reference {index}"
         samples: list[Sample] = []
         try:
             if field(ref, "split", str, where) != split:
@@ -60,23 +53,27 @@ def read_refcoco(
                 template = _mask_sample(image, item, folder) if masks else _box_sample(image, item, folder)
             except DataError as error:
                 raise DataError(f"{where}: annotation {ref['ann_id']} of {instances_path.name}: {error}") from error
-            for sentence in field(ref, "sentences", list, where):
-                text = field(sentence, "sent", str, f"{where}, 'sentences'").strip()
-                problem = f'{"Cut out" if masks else "Where is"} what this describes: "{text}"'
-                samples.append(
-                    replace(
-                        template,
-                        id=f"{ref['ref_id']}-{field(sentence, 'sent_id', int, where)}",
-                        problem=problem,
-                        source=name,
-                    )
-                )
+            samples += _sentence_samples(ref, replace(template, source=name), where)
         except DataError as error:
             bad(error)
-        count += len(samples)
+        is_empty = is_empty and not samples
         yield from samples
-    if not count:
+    if is_empty:
         raise DataError(f"{refs_path}: there is no reference of the split {split!r}")
+
+
+def _sentence_samples(ref: Any, template: Sample, where: str) -> Iterator[Sample]:
+    """Yield a sample for every sentence of a reference, like `template`. Raises: DataError."""
+    asking = "Cut out" if template.masks is not None else "Where is"
+    for sentence in field(ref, "sentences", list, where):
+        text = field(sentence, "sent", str, f"{where}, 'sentences'").strip()
+        name = f"{ref['ref_id']}-{field(sentence, 'sent_id', int, where)}"
+        yield replace(template, id=name, problem=f'{asking} what this describes: "{text}"')
+
+
+def _by_id(instances: object, name: str, path: Path) -> dict[int, Any]:
+    """Return the records of a list in instances.json by their id. Raises: DataError."""
+    return {field(item, "id", int, f"{path}, {name}"): item for item in field(instances, name, list, str(path))}
 
 
 def _look_up(table: dict[int, Any], key: int, what: str, path: Path) -> Any:
