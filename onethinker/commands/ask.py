@@ -25,7 +25,7 @@ def ask(  # noqa: D417 (the help of --model is MODEL_HELP)
     words: Annotated[tuple[str, ...], tyro.conf.Positional],
     *,
     model: Annotated[str, tyro.conf.arg(help=MODEL_HELP)],
-    task: str = "open-ended",
+    task: str | None = None,
     box: tuple[float, float, float, float] | None = None,
     options: tuple[str, ...] = (),
     questions: Path | None = None,
@@ -51,7 +51,8 @@ def ask(  # noqa: D417 (the help of --model is MODEL_HELP)
     Args:
         words: Pictures and videos, then the question, e.g. a.jpg b.jpg "Which is older?". A folder, a pattern such as
             "photos/*.jpg", - for standard input, or with --allow-remote an address.
-        task: Problem type, e.g. "spatial grounding"; `onethinker tasks` lists them.
+        task: Problem type, e.g. "spatial grounding"; `onethinker tasks` lists them. Without it the task is guessed from
+            the question and what it is about, and said on stderr.
         box: Target in the first frame, for tracking: left top right bottom in thousandths of the frame.
         options: Choices of a multiple choice question, e.g. --options "A. red" "B. blue".
         questions: File with a JSON object a line: question, and if wanted id, media, task, box, options, from, to.
@@ -75,7 +76,9 @@ def ask(  # noqa: D417 (the help of --model is MODEL_HELP)
     defaults = {"task": task, "box": box, "options": options}
     # Mistakes that show without the model are reported before it is loaded.
     items = gather(media, rows or [{"question": "?"}], opening, each=each, defaults=defaults)
-    _check(items, draw)
+    guessed = _check(items, draw)
+    if rows and guessed:
+        print(f"task: {', '.join(sorted(guessed))}, guessed; --task to change", file=sys.stderr)
     with asking.load(model, asking.sampling(top_p=top_p)) as thinker:
         if not rows:
             _converse(thinker, items, json=json)
@@ -112,25 +115,29 @@ def _part(start: str | None, to: str | None) -> tuple[float | None, float | None
     return parts[0], parts[1]
 
 
-def _check(items: Sequence["Item"], draw: Path | None) -> None:
-    """Look at all that is asked about before a model is loaded. Raises: ConfigError, DataError, MediaError."""
+def _check(items: Sequence["Item"], draw: Path | None) -> set[str]:
+    """Look at all that is asked about before a model is loaded; return the guessed tasks. Raises: ConfigError, DataError, MediaError."""
     from onethinker.inference.question import question_sample
     from onethinker.media.reading import look_at
     from onethinker.media.writing import check_target
 
     seen = {medium: look_at(medium) for item in items for medium in item.media}
+    guessed = set()
     for item in items:
         asked = item.question
         clips = [seen[medium] for medium in item.media]
-        question_sample(clips, asked.question, task=asked.task, box=asked.box, options=asked.options)
+        sample = question_sample(clips, asked.question, task=asked.task, box=asked.box, options=asked.options)
+        if asked.task is None:
+            guessed.add(sample.problem_type)
         if draw is not None and len(items) == 1:
             check_target("video" if any(clip.kind == "video" for clip in clips) else "image", draw)
     if draw is not None and len(items) > 1 and (draw.suffix.lower() in DRAWN_SUFFIXES or draw.is_file()):
         raise ConfigError(f"--draw {draw}: {len(items)} answers are drawn into a folder; give the name of one")
+    return guessed
 
 
-def _ask_one(thinker: "Thinker", item: "Item", draw: Path | None, *, json: bool) -> None:
-    """Print one answer, on a terminal while it is generated."""
+def _ask_one(thinker: "Thinker", item: "Item", draw: Path | None, *, json: bool) -> "Thought":
+    """Print one answer and return it, on a terminal while it is generated."""
     asked = item.question
     if json or not sys.stdout.isatty():
         thought = thinker.ask(asked.source, asked.question, task=asked.task, box=asked.box, options=asked.options)
@@ -153,6 +160,7 @@ def _ask_one(thinker: "Thinker", item: "Item", draw: Path | None, *, json: bool)
             raise AnswerError(f"{draw} not written: there is no usable answer to draw")
         thought.save(draw)
         print(f"wrote {draw}", file=sys.stderr)
+    return thought
 
 
 def _stream(thinker: "Thinker", item: "Item") -> "Thought":
@@ -211,6 +219,8 @@ def _converse(thinker: "Thinker", items: Sequence["Item"], *, json: bool) -> Non
         for item in items:
             asked = replace(item, question=replace(item.question, question=question))
             try:
-                _ask_one(thinker, asked, None, json=json)
+                thought = _ask_one(thinker, asked, None, json=json)
+                if asked.question.task is None:
+                    print(f"task: {thought.task}, guessed; --task to change", file=sys.stderr)
             except OneThinkerError as error:
                 print(f"error: {error}", file=sys.stderr)

@@ -82,7 +82,7 @@ def ask_in_order(
     sampling: SamplingParams,
     questions: Iterable[Asked],
     *,
-    task: str,
+    task: str | None,
     as_thought: Callable[[Prepared, Completion, float], Thought],
 ) -> Iterator[Thought | Failed]:
     """Yield what the model says to each question, in order, or why it says nothing.
@@ -145,7 +145,7 @@ class _InFlight:
 
 
 def _submitted(
-    asked: Sequence[Asked], engine: Engine, sampling: SamplingParams, *, task: str, index: int
+    asked: Sequence[Asked], engine: Engine, sampling: SamplingParams, *, task: str | None, index: int
 ) -> list[_InFlight]:
     """Return some questions once they have been submitted together; `index` is that of the first."""
     ready: list[tuple[Question, Prepared | OneThinkerError]] = []

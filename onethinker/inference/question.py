@@ -10,11 +10,11 @@ from onethinker.core.geometry import Box
 from onethinker.core.grammar import show
 from onethinker.core.sample import Sample
 from onethinker.tasks import find_task
+from onethinker.tasks.guess import guess_task
 
 if TYPE_CHECKING:
     from onethinker.media.memory import Given
 
-DEFAULT_TASK = "open-ended"
 _EXAMPLES = {"options": '["A. red", "B. blue"]', "box": "[537, 403, 768, 703] in thousandths of the frame"}
 
 
@@ -24,14 +24,14 @@ class Question:
 
     source: "Given | Sequence[Given]" = field(repr=False)
     question: str
-    task: str = DEFAULT_TASK
+    task: str | None = None
     box: Sequence[float] | None = None
     options: Sequence[str] = ()
     fps: float | None = None
 
     def __post_init__(self) -> None:
         """Raise ConfigError for words that are no text, and for a list that is none."""
-        words: dict[str, Any] = {"question": self.question, "task": self.task}
+        words: dict[str, Any] = {"question": self.question, "task": self.task if self.task is not None else ""}
         lists: dict[str, Any] = {"options": self.options, "box": self.box if self.box is not None else ()}
         for name, value in words.items():
             if not isinstance(value, str):
@@ -72,7 +72,7 @@ Asked: TypeAlias = "Question | tuple[Given | Sequence[Given], str] | Mapping[str
 """A question, or its source and words, or its fields by name."""
 
 
-def as_question(asked: Any, *, task: str = DEFAULT_TASK) -> Question:
+def as_question(asked: Any, *, task: str | None = None) -> Question:
     """Return a question from its source and words, or its fields by name; `task` holds where none is named.
 
     >>> as_question(("cat.jpg", "Where is the cat?"), task="spatial grounding").task
@@ -102,17 +102,19 @@ def question_sample(
     clips: Clip | Sequence[Clip],
     question: str,
     *,
-    task: str,
+    task: str | None = None,
     box: Sequence[float] | None = None,
     options: Sequence[str] = (),
 ) -> Sample:
     """Return a question typed by a user as the record that every stage takes; one with a video among its clips is about
-    a video.
+    a video, and one without a task has the guessed one.
 
     Raises: DataError, ConfigError
     """
     clips = (clips,) if isinstance(clips, Clip) else tuple(clips)
     kind: Literal["image", "video"] = "video" if any(clip.kind == "video" for clip in clips) else "image"
+    if task is None:
+        task = guess_task(question, kind, options=options, has_box=box is not None)
     problem_type = find_task(task, kind).problem_type
     problem = question if box is None else with_first_box(question, check_box(box))
     return Sample("ask", problem, problem_type, kind, clips, options=tuple(options))

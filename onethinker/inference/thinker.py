@@ -10,7 +10,7 @@ from onethinker.core.request import SamplingParams
 from onethinker.inference.asking import Prepared, as_thought, ask_in_order, prepare
 from onethinker.inference.engine import Completion, Engine
 from onethinker.inference.loading import load_engine
-from onethinker.inference.question import DEFAULT_TASK, Asked, Failed, Question
+from onethinker.inference.question import Asked, Failed, Question
 from onethinker.inference.thought import Thought
 from onethinker.media.budget import MediaBudget
 from onethinker.media.memory import Given
@@ -57,7 +57,7 @@ class Thinker:
         source: Given | Sequence[Given],
         question: str,
         *,
-        task: str = DEFAULT_TASK,
+        task: str | None = None,
         box: Sequence[float] | None = None,
         options: Sequence[str] = (),
         fps: float | None = None,
@@ -68,7 +68,8 @@ class Thinker:
         0 to 1), or a list of these. A picture has the shape (H, W, 3) or (3, H, W), the frames of a video
         (T, H, W, 3) or (T, 3, H, W), `fps` of them a second; with `fps` a list of pictures is the frames of one video.
 
-        `task` is a problem type ("spatial grounding", "tracking", …). `box` is the target in the first frame, in
+        `task` is a problem type ("spatial grounding", "tracking", …); without one it is guessed from the question, and
+        the thought says which. `box` is the target in the first frame, in
         thousandths, for tracking. `options` are the choices of a multiple choice question.
 
         Raises: MediaError, EngineError, DataError (no such task), ConfigError (a box that is none).
@@ -78,11 +79,11 @@ class Thinker:
         [reply] = self.engine.complete([prepared.request], self.sampling)
         return self._thought(prepared, reply, time.perf_counter() - started_s)
 
-    def ask_many(self, questions: Iterable[Asked], *, task: str = DEFAULT_TASK) -> Iterator[Thought | Failed]:
+    def ask_many(self, questions: Iterable[Asked], *, task: str | None = None) -> Iterator[Thought | Failed]:
         """Yield what the model says to each question, in order, with as many in flight as the engine takes.
 
         A question is a pair (source, question), a mapping with the names that `ask` has, or a `Question`; `task` holds
-        where none is named. One that cannot be asked or answered comes back as `Failed` with its error, and the others
+        where none is named, and is guessed without it. One that cannot be asked or answered comes back as `Failed` with its error, and the others
         go on. `questions` may be endless: it is read as far ahead as keeps the engine busy. Above temperature 0 each
         is drawn with its own seed, so that equal questions differ.
         """
@@ -93,7 +94,7 @@ class Thinker:
         source: Given | Sequence[Given],
         question: str,
         *,
-        task: str = DEFAULT_TASK,
+        task: str | None = None,
         box: Sequence[float] | None = None,
         options: Sequence[str] = (),
         fps: float | None = None,

@@ -46,6 +46,15 @@ def test_ask_prints_thinking_and_answer_on_stdout_and_the_rest_on_stderr(photo, 
     assert "s answer" in said.err
 
 
+@pytest.mark.parametrize("task", [(), ("--task", "Spatial Grounding")], ids=["guessed", "named"])
+def test_ask_guesses_the_task_and_says_so_on_stderr_unless_it_is_named(photo, serve, capsys, task):
+    address, _ = serve(BOX)
+    assert run("ask", photo, "please find me the cat", *task, "--model", address, "--json") == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["task"] == "spatial grounding"
+    assert ("task: spatial grounding, guessed; --task to change\n" in said.err) == (not task)
+
+
 def test_ask_shows_an_unusable_answer_with_its_problem_and_leaves_with_1_only_if_it_was_to_be_drawn(
     photo, serve, capsys
 ):

@@ -43,6 +43,12 @@ def test_task_names_are_read_in_any_case(photo):
     assert ask(BOX, photo, task="Spatial Grounding").answer is not None
 
 
+def test_a_question_without_a_task_has_the_guessed_one(photo, moving):
+    assert ask(BOX, photo).task == "spatial grounding"
+    assert ask(TRACK, moving, "The cat.", box=(100, 200, 300, 400)).task == "tracking"
+    assert ask("<think>a</think><answer>A</answer>", photo, options=["left", "right"]).task == "multiple choice"
+
+
 def test_a_track_becomes_one_detection_a_second_in_source_pixels(moving):
     detections = ask(TRACK, moving, "Track the cat.", task="tracking", box=(100, 200, 300, 400)).to_supervision()
     assert detections.xyxy.tolist() == [[128, 192, 384, 384], [192, 192, 448, 384]]
@@ -73,7 +79,7 @@ def test_an_unusable_answer_comes_back_with_its_text_and_the_reason(photo, text,
 
 def test_words_have_no_boxes(photo):
     with pytest.raises(AnswerError, match="without boxes"):
-        ask("<think>a</think><answer>a cat</answer>", photo).to_supervision()
+        ask("<think>a</think><answer>a cat</answer>", photo, "What is it?").to_supervision()
 
 
 def test_drawing_shows_the_whole_picture_however_little_the_model_sees(photo):
