@@ -116,7 +116,10 @@ def _part(start: str | None, to: str | None) -> tuple[float | None, float | None
 
 
 def _check(items: Sequence["Item"], draw: Path | None) -> set[str]:
-    """Look at all that is asked about before a model is loaded; return the guessed tasks. Raises: ConfigError, DataError, MediaError."""
+    """Look at all that is asked about before a model is loaded, and return the guessed tasks.
+
+    Raises: ConfigError, DataError, MediaError
+    """
     from onethinker.inference.question import question_sample
     from onethinker.media.reading import look_at
     from onethinker.media.writing import check_target

@@ -83,7 +83,8 @@ class Thinker:
         """Yield what the model says to each question, in order, with as many in flight as the engine takes.
 
         A question is a pair (source, question), a mapping with the names that `ask` has, or a `Question`; `task` holds
-        where none is named, and is guessed without it. One that cannot be asked or answered comes back as `Failed` with its error, and the others
+        where none is named, and is guessed without it. One that cannot be asked or answered comes back as
+        `Failed` with its error, and the others
         go on. `questions` may be endless: it is read as far ahead as keeps the engine busy. Above temperature 0 each
         is drawn with its own seed, so that equal questions differ.
         """

@@ -67,7 +67,8 @@ RULES = (
             r"^(?:what time is it|what's the time|what is the time)",
             r"^(?:find|figure|work) out (?:why|how|who|what|if|whether)",
             r"^show (?:me |us )?(?:how|why|what)",
-            r"^(?:find|spot|name|list|show)(?: me| us)?(?: all)?(?: of)?(?: the)?(?: \w+)? (?:differences|mistakes|errors)",
+            r"^(?:find|spot|name|list|show)(?: me| us)?(?: all)?(?: of)?(?: the)?(?: \w+)?"
+            r" (?:differences|mistakes|errors)",
         ),
         japanese=(
             "説明(?:して(?!い)|せよ)|述べ|要約|なぜ|どうして|キャプション|訳して|翻訳",
