@@ -1,7 +1,6 @@
 """From words on the command line to a command: one function each, made into flags by tyro when it is asked for."""
 
 import ast
-import difflib
 import errno
 import re
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from onethinker.core.errors import OneThinkerError, StorageError
+from onethinker.core.nearest import no_such
 
 EXAMPLES: dict[str, str] = {
     "ask": (
@@ -36,6 +36,23 @@ EXAMPLES: dict[str, str] = {
 }
 """The commands in the order of the road, each with a line to copy; `commands/NAME.py` holds the function NAME."""
 
+ALIASES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("train", "fit", "finetune", "fine tune"), ("sft", "rl")),
+    **dict.fromkeys(("grpo", "ema grpo", "reinforce"), ("rl",)),
+    **dict.fromkeys(("eval", "test", "benchmark", "bench"), ("evaluate",)),
+    **dict.fromkeys(("infer", "predict", "chat", "run", "generate", "query"), ("ask",)),
+    **dict.fromkeys(("mask", "cut", "sam"), ("segment",)),
+    **dict.fromkeys(("info", "show", "view", "probe"), ("inspect",)),
+    **dict.fromkeys(("merge", "convert", "push", "save"), ("export",)),
+    **dict.fromkeys(("monitor", "tail", "log", "logs", "status"), ("watch",)),
+    **dict.fromkeys(("check", "env", "diagnose"), ("doctor",)),
+    **dict.fromkeys(("demo", "start", "init", "tutorial"), ("quickstart",)),
+    **dict.fromkeys(("score", "reward"), ("grade", "evaluate")),
+    **dict.fromkeys(("dataset", "synthetic", "synth"), ("data",)),
+    **dict.fromkeys(("compare", "html", "card"), ("report",)),
+    "list": ("tasks",),
+}
+"""What other programs call our commands; words are apart by a space."""
 USAGE_ERROR = 2
 BROKEN_PIPE = 141
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -127,9 +144,8 @@ def dispatch(arguments: Sequence[str]) -> int:
         print(version("onethinker"))
         return 0
     if name not in EXAMPLES:
-        near = difflib.get_close_matches(name, EXAMPLES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"the commands are {', '.join(EXAMPLES)}"
-        complain(f"onethinker has no command {name!r}; {hint}")
+        known = ("--help", "--version") if name.startswith("-") else EXAMPLES
+        complain(no_such("option" if name.startswith("-") else "command", name, known, aliases=ALIASES))
         return USAGE_ERROR
     run_command(name, rest)
     return 0
@@ -139,7 +155,10 @@ def complain(text: str) -> None:
     """Print an error on stderr, in red where that is a terminal."""
     from rich.console import Console
 
-    Console(stderr=True, soft_wrap=True).print(f"error: {text}", style="red", markup=False, highlight=False)
+    # A terminal gets whole words a line, and a path in one piece; a pipe gets the lines as they are.
+    console = Console(stderr=True)
+    how: dict[str, Any] = {"overflow": "ignore", "crop": False} if console.is_terminal else {"soft_wrap": True}
+    console.print(f"error: {text}", style="red", markup=False, highlight=False, **how)
 
 
 def describe(error: BaseException) -> str | None:

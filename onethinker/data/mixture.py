@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from onethinker.core.errors import DataError
+from onethinker.core.nearest import no_such
 from onethinker.core.sample import Medium, Sample
 from onethinker.data.formats.released import read_samples
 from onethinker.data.synthetic import KINDS, make_sample
 from onethinker.data.synthetic.worlds import WorldName
 from onethinker.tasks import all_tasks, find_task
+from onethinker.tasks.registry import no_task
 
 Order = np.ndarray[tuple[int], np.dtype[np.int64]]
 """Indices of records in their pool."""
@@ -130,7 +132,8 @@ def _known(name: str) -> str:
     known = sorted({task.problem_type for task in all_tasks()})
     if problem_type not in known or (slash and medium not in ("image", "video")):
         raise DataError(
-            f"unknown problem types {name!r}; known are {known}, each with or without /image or /video behind it"
+            f"{no_task(problem_type) if problem_type not in known else no_such('medium', medium, ('image', 'video'))},"
+            f" in {name!r}; a task may have /image or /video behind it"
         )
     return f"{problem_type}{slash}{medium}"
 

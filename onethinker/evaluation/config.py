@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from onethinker.core.errors import ConfigError
 from onethinker.core.request import SamplingParams
-from onethinker.core.settings import FlagSettings
+from onethinker.core.settings import FlagSettings, explain
 from onethinker.data.synthetic.worlds import WorldName
 from onethinker.tasks.base import Coordinates, ReadingMode, RewardScheme
 
@@ -123,8 +123,7 @@ class EvaluationConfig(FlagSettings):
         try:
             return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
-            raise ConfigError(f"{path}: {wrong}") from error
+            raise ConfigError(f"{path}: {explain(error, cls)}") from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path}: not settings of an evaluation: {error}") from error
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from onethinker.core.errors import EngineError
+from onethinker.core.settings import explain
 from onethinker.families.registry import family_of_processor
 from onethinker.media.budget import MediaBudget
 from onethinker.storage.atomic import grant_as, sync_tree
@@ -160,9 +161,10 @@ def read_settings(folder: Path) -> ModelSettings:
         return ModelSettings()
     try:
         return ModelSettings.model_validate(json.loads(path.read_text()))
-    except (OSError, ValueError, ValidationError) as error:
+    except (OSError, ValueError) as error:
+        wrong = explain(error, ModelSettings) if isinstance(error, ValidationError) else error
         raise EngineError(
-            f'{path}: expected {{"prompt_template": …, "budget": …}} as `save_model` writes it: {error}'
+            f'{path}: expected {{"prompt_template": …, "budget": …}} as `save_model` writes it: {wrong}'
         ) from error
 
 

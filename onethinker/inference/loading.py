@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onethinker.core.errors import ConfigError, EngineError
+from onethinker.core.nearest import ask_for, near_path
 from onethinker.families.folder import (
     ADAPTER_SETTINGS_FILE,
     SETTINGS_FILE,
@@ -120,6 +121,7 @@ def check_model(model: str, *, settings: Path | None = None) -> bool:
         if not HUB_ID.fullmatch(model) or model.startswith("."):
             raise EngineError(
                 f'{model}: no such folder, and not a hub id like "Qwen/Qwen3-VL-8B-Instruct", an address or "{TINY}"'
+                f"{near_path(folder) or ask_for(model, (TINY,))}"
             )
         return hub_answers(model)
     own = read_settings(folder)

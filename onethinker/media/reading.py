@@ -13,6 +13,7 @@ from PIL import Image
 
 from onethinker.core.errors import MediaError
 from onethinker.core.frames import Clip
+from onethinker.core.nearest import near_path
 from onethinker.core.sources import FrameFolder, MemoryFile, Source, TablePicture, VideoPart
 from onethinker.media.budget import MediaBudget
 from onethinker.media.files import SharedFile, joined_kind
@@ -63,6 +64,8 @@ def look_at(source: Path | Clip | Source) -> Clip:
     """Return a first look at a picture or video, in few and small frames: whether it can be read, and what it is.
     Raises: MediaError.
     """
+    if not source.exists():
+        raise MediaError(f"{source}: there is no such file{near_path(source)}")
     return read_clip(source, MediaBudget(max_frames=2, image_max_pixels=2**16, frame_max_pixels=2**16))
 
 

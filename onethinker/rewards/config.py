@@ -2,6 +2,7 @@
 
 from pydantic import Field, model_validator
 
+from onethinker.core.nearest import no_such
 from onethinker.core.plugins import load_plugins
 from onethinker.core.settings import Settings
 
@@ -51,7 +52,7 @@ class RewardModelSettings(JudgeSettings):
             if not (self.address and self.model):
                 raise ValueError(f"a {self.kind} needs an address and a model")
         elif self.kind not in (known := [plugin.name for plugin in load_plugins(GRADERS)]):
-            raise ValueError(f"kind must be one of {', '.join((*OWN_GRADERS, *known))}, got {self.kind!r}")
+            raise ValueError(no_such("grader", self.kind, (*OWN_GRADERS, *known)))
         return self
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from onethinker.core.errors import ConfigError
+from onethinker.core.nearest import ask_for
 from onethinker.core.plugins import load_plugins
 from onethinker.training.rl_settings import ESTIMATORS_GROUP, AdvantageSettings, Guard
 from onethinker.training.state.ema import EmaState, Moments
@@ -165,7 +166,7 @@ def find_estimator(name: str) -> AdvantageEstimator:
     if len(offered) != 1:
         raise ConfigError(
             f"advantage.algorithm: expected one entry point {name!r} in the group {ESTIMATORS_GROUP}, got"
-            f" {', '.join(plugin.where for plugin in offered) or 'none'}"
+            f" {', '.join(plugin.where for plugin in offered) or 'none'}{ask_for(name, ESTIMATORS)}"
         )
     estimator: AdvantageEstimator = offered[0].value
     return estimator

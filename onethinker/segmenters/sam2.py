@@ -12,6 +12,7 @@ from onethinker.core.errors import EngineError
 from onethinker.core.frames import Clip
 from onethinker.core.geometry import box_to_px, point_to_px
 from onethinker.core.masks import Mask
+from onethinker.core.nearest import ask_for, near_path
 from onethinker.families.hub import HUB_ID, hub_answers
 from onethinker.media.sampling import choose_frames
 from onethinker.processes.machine import default_device
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 MODEL_TYPE = "sam2_video"
 """What config.json calls weights of SAM 2 that follow an object through a video; they cut pictures as well."""
+HUB_EXAMPLE = "facebook/sam2.1-hiera-large"
+ALIASES = dict.fromkeys(("sam", "sam2", "sam 2", "sam2 1", "sam3"), (HUB_EXAMPLE,))
 TARGET = 1
 """Id of the one object in SAM 2's session."""
 
@@ -102,7 +105,8 @@ def load_sam2(model: str) -> Sam2Segmenter:
     """
     folder = Path(model).expanduser()
     if not folder.is_dir() and (not HUB_ID.fullmatch(model) or model.startswith(".")):
-        raise EngineError(f"{model}: no such folder, and not a hub id such as facebook/sam2.1-hiera-large")
+        near = near_path(folder) or ask_for(model, ("grabcut", HUB_EXAMPLE), ALIASES)
+        raise EngineError(f"{model}: no such folder, and not a hub id such as {HUB_EXAMPLE}{near}")
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise EngineError(f"{model}: the folder holds no model: there is no config.json in it")
     source = str(folder) if folder.is_dir() else model

@@ -5,6 +5,7 @@ from itertools import combinations
 from typing import Any
 
 from onethinker.core.errors import ConfigError, DataError
+from onethinker.core.nearest import no_such
 from onethinker.core.plugins import load_plugins
 from onethinker.core.sample import Sample
 from onethinker.tasks.base import Task
@@ -37,6 +38,28 @@ _OWN: tuple[type[Task[Any]], ...] = (
     VideoSegmentation,
 )
 """One row a task; segmentation has two, because pictures and videos are answered and averaged apart."""
+
+
+_GROUNDING = ("spatial grounding", "temporal grounding", "spatial-temporal grounding")
+ALIASES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("grounding", "localization", "localisation", "ground"), _GROUNDING),
+    **dict.fromkeys(
+        ("detection", "object detection", "bbox", "box", "boxes", "rec", "referring expression comprehension"),
+        ("spatial grounding",),
+    ),
+    **dict.fromkeys(("moment retrieval", "when", "time", "temporal localization", "tvg"), ("temporal grounding",)),
+    **dict.fromkeys(("stvg", "spatiotemporal", "tube"), ("spatial-temporal grounding",)),
+    **dict.fromkeys(("sot", "vot", "mot", "follow", "object tracking"), ("tracking",)),
+    **dict.fromkeys(("mask", "masks", "seg", "ris", "rvos", "cut out", "referring segmentation"), ("segmentation",)),
+    **dict.fromkeys(("vqa", "qa", "question answering", "videoqa", "video qa"), ("multiple choice", "open-ended")),
+    **dict.fromkeys(("mcq", "mcqa", "choice", "options"), ("multiple choice",)),
+    **dict.fromkeys(("caption", "captioning", "describe", "description", "free form", "chat"), ("open-ended",)),
+    **dict.fromkeys(("counting", "count", "number"), ("numerical",)),
+    **dict.fromkeys(("maths", "geometry", "latex"), ("math",)),
+    **dict.fromkeys(("reading", "text recognition", "text", "read"), ("ocr",)),
+    **dict.fromkeys(("rating", "score", "float"), ("regression",)),
+}
+"""What the field also calls our tasks; words are apart by a space."""
 
 
 @cache
@@ -76,15 +99,24 @@ def find_task(problem_type: str, data_type: str) -> Task[Any]:
 
     Raises: DataError
     """
+    data_type = data_type.strip().lower()
     named = [task for task in all_tasks() if task.problem_type == problem_type.strip().lower()]
     if not named:
-        known = ", ".join(dict.fromkeys(task.problem_type for task in all_tasks()))
-        raise DataError(f"problem_type must be one of {known}, got {problem_type!r}")
+        raise DataError(no_task(problem_type, data_type))
     for task in named:
-        if data_type.strip().lower() in task.data_types:
+        if data_type in task.data_types:
             return task
-    known = " or ".join(data_type for task in named for data_type in task.data_types)
-    raise DataError(f"data_type of {named[0].problem_type!r} must be {known}, got {data_type!r}")
+    known = " or ".join(kind for task in named for kind in task.data_types)
+    others = ", ".join(dict.fromkeys(task.problem_type for task in all_tasks() if data_type in task.data_types))
+    hint = f"; tasks for {data_type}: {others}" if others else ""
+    raise DataError(f"data_type of {named[0].problem_type!r} must be {known}, got {data_type!r}{hint}")
+
+
+def no_task(problem_type: str, data_type: str | None = None) -> str:
+    """Return what to say of a task that there is not; of those as near, the ones for the medium are offered."""
+    fitting = [task.problem_type for task in all_tasks() if data_type in task.data_types]
+    names = [task.problem_type for task in all_tasks()]
+    return no_such("task", problem_type, names, aliases=ALIASES, fitting=fitting)
 
 
 def task_of(sample: Sample) -> Task[Any]:

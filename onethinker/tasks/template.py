@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from onethinker.core.errors import ConfigError
 from onethinker.core.sample import Sample
+from onethinker.core.settings import explain
 from onethinker.tasks import task_of
 
 
@@ -42,8 +43,10 @@ class PromptTemplate(BaseModel):
     def load(cls, path: Path) -> "PromptTemplate":
         """Return the prompt template that a TOML file holds. Raises: ConfigError."""
         try:
-            return cls.model_validate(tomllib.loads(path.read_text()))
-        except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        except ValidationError as error:
+            raise ConfigError(f"{path}: not a prompt template: {explain(error, cls)}") from error
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path}: not a prompt template: {error}") from error
 
     def text(self, sample: Sample) -> str:

@@ -9,9 +9,17 @@ import torch
 from torch import nn
 
 from onethinker.core.errors import ConfigError
+from onethinker.core.nearest import ask_for
 from onethinker.families.base import PARTS, ModelFamily, Part, head_of
 from onethinker.families.registry import family_of
 from onethinker.training.config import Recipe
+
+PART_ALIASES = {
+    **dict.fromkeys(("llm", "lm", "text", "decoder"), ("language",)),
+    **dict.fromkeys(("vit", "visual", "vision tower", "encoder"), ("vision",)),
+    **dict.fromkeys(("projector", "connector", "mlp", "multi modal projector"), ("merger",)),
+}
+"""What others call the parts; words are apart by a space."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ def choose_trained(model: nn.Module, recipe: Recipe) -> None:
         if beginning not in PARTS and not any(name.startswith(beginning) for name in names):
             raise ConfigError(
                 f"frozen: {beginning!r} is none of the parts {', '.join(PARTS)}, and no parameter's name begins with"
-                f" it; names look like {names[0]!r}, {names[-1]!r}"
+                f" it; names look like {names[0]!r}, {names[-1]!r}{ask_for(beginning, PARTS, PART_ALIASES)}"
             )
     if recipe.lora is not None:
         _add_adapters(model, family, recipe)

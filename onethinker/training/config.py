@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Literal, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from onethinker.core.errors import ConfigError
-from onethinker.core.settings import Settings
+from onethinker.core.nearest import near_path, no_such
+from onethinker.core.settings import Settings, explain
 from onethinker.data.validate import Need
 from onethinker.media.budget import MediaBudget
 from onethinker.rewards.config import GradingSettings
@@ -33,6 +34,36 @@ FREE_SETTINGS = frozenset(
     }
 )
 """What may change when a run goes on: it decides what is written or who works, not what is learned."""
+RECIPE_ALIASES = {"sft": ("sft_8b", "tiny_sft"), "rl": ("rl_8b", "tiny_rl"), "tiny": ("tiny_sft", "tiny_rl")}
+SETTING_ALIASES: dict[str, tuple[str, ...]] = {
+    "lr": ("optimizer.learning_rate",),
+    "max steps": ("steps",),
+    "num train epochs": ("steps",),
+    "epochs": ("steps",),
+    "per device train batch size": ("batch_size", "rollout.generation_batch_size"),
+    "batch": ("batch_size", "rollout.generation_batch_size"),
+    "bs": ("batch_size", "rollout.generation_batch_size"),
+    "num generations": ("rollout.group_size",),
+    "n": ("rollout.group_size",),
+    "kl": ("loss.kl_coefficient",),
+    "kl coef": ("loss.kl_coefficient",),
+    "beta": ("loss.kl_coefficient", "optimizer.beta1", "optimizer.beta2"),
+    "epsilon": ("loss.clip_low", "loss.clip_high"),
+    "cutoff len": ("max_row_tokens",),
+    "max length": ("max_row_tokens",),
+    "max seq length": ("max_row_tokens",),
+    "max completion length": ("rollout.max_new_tokens",),
+    "save steps": ("save_every",),
+    "precision": ("dtype",),
+    "bf16": ("dtype",),
+    "fp16": ("dtype",),
+    "model name or path": ("model",),
+    "dataset": ("data.files",),
+    "train file": ("data.files",),
+    "report to": ("log.trackers",),
+    "freeze": ("frozen",),
+}
+"""What other trainers call settings of ours; words are apart by a space."""
 BUILT_IN = Path(__file__).parents[1] / "recipes"
 """Where the recipes that come with OneThinker lie."""
 
@@ -92,7 +123,7 @@ class Recipe(Settings):
         try:
             settings = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise ConfigError(f"{path}: no such recipe; by name there are {', '.join(built_in_recipes())}") from error
+            raise ConfigError(_no_recipe(str(name))) from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path}: not a recipe: {error}") from error
         for override in overrides:
@@ -100,8 +131,15 @@ class Recipe(Settings):
         try:
             return cls.model_validate(settings)
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+            wrong = explain(error, cls, SETTING_ALIASES)
             raise ConfigError(f"{' '.join([str(path), *overrides])}: {wrong}") from error
+
+
+def _no_recipe(name: str) -> str:
+    """Return what to say of a recipe that there is not: the file that was meant, or the built-in one."""
+    if Path(name).suffix and (near := near_path(Path(name))):
+        return f"{name}: no such recipe{near}"
+    return no_such("recipe", name.removesuffix(".toml"), built_in_recipes(), aliases=RECIPE_ALIASES)
 
 
 def built_in_recipes() -> tuple[str, ...]:
@@ -117,8 +155,9 @@ def find_accelerate_config(name: str) -> Path:
     if path.is_file():
         return path
     if not Path(name).is_file():
-        there = ", ".join(sorted(file.stem for file in BUILT_IN.glob("*.yaml")))
-        raise ConfigError(f"--accelerate-config {name}: no such file; by name there are: {there}")
+        there = sorted(file.stem for file in BUILT_IN.glob("*.yaml"))
+        aliases = {"fsdp": ("fsdp2",), **dict.fromkeys(("zero2", "zero", "deepspeed"), ("deepspeed_zero2",))}
+        raise ConfigError(f"--accelerate-config: {no_such('config', name, there, aliases=aliases)}")
     return Path(name)
 
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from onethinker.core.nearest import no_such
 from onethinker.core.plugins import load_plugins
 from onethinker.core.settings import Settings
 
@@ -70,8 +71,8 @@ class AdvantageSettings(Settings):
         known = [*BUILT_IN_ESTIMATORS, *(plugin.name for plugin in load_plugins(ESTIMATORS_GROUP))]
         if name not in known:
             raise ValueError(
-                f"there is no estimator {name!r}, only {', '.join(known)}; another package offers one by an entry point"
-                f" in the group {ESTIMATORS_GROUP}"
+                f"{no_such('estimator', name, known)}; another package offers one by an entry point in the group"
+                f" {ESTIMATORS_GROUP}"
             )
         return name
 

@@ -43,6 +43,7 @@ def place(tmp_path_factory) -> Path:
         "no_truth": [RECORD, {**RECORD, "answer": ""}],
         "no_response": [{name: value for name, value in RECORD.items() if name != "response"}],
         "no_media": [{**RECORD, "images": ["nosuch.png"]}],
+        "misspelt": [{**RECORD, "problem_type": "spacial grounding"}],
         # Far longer than what is read whole: the first and the last are looked at.
         "long": (
             [{**RECORD, "padding": "x" * 1000}] * (2 * SHORT_BYTES // 1000)
@@ -69,6 +70,8 @@ def place(tmp_path_factory) -> Path:
     (other / "checkpoints" / "step-00000002").mkdir(parents=True)
     (other / "recipe.json").write_text(json.dumps({"steps": 5}))
     (place / "wording.toml").write_text('template = "{qestion}"')
+    (place / "wrong_key.toml").write_text('tempalte = "{question}"')
+    (place / "wrong_evaluation.toml").write_text("[asking]\nmax_new_token = 5")
     return place
 
 
@@ -190,6 +193,59 @@ def test_what_is_wrong_is_said_at_once(place, words, named):
     before = sorted(place.iterdir())
     assert named in said_at_once(place, *words)
     assert sorted(place.iterdir()) == before
+
+
+TINY_EVALUATION = ("evaluate", "--model", "tiny", "--output", "scores")
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("ask", "picture.png", "?", "--model", "tiny", "--task", "spacial grounding"), "'spatial grounding'"),
+        (("ask", "picture.png", "?", "--model", "tiny", "--task", "spatial_grounding"), "'spatial grounding'"),
+        (("ask", "picture.png", "?", "--model", "tiny", "--task", "grounding"), "'spatial grounding'? There are"),
+        (("ask", "picture.png", "?", "--model", "tiny", "--task", "detection"), "'spatial grounding'"),
+        (("ask", "picture.png", "?", "--model", "tiny", "--task", "VQA"), "'multiple choice' or 'open-ended'"),
+        (("ask", "picture.png", "?", "--model", "tiny", "--task", "segmentatoin"), "'segmentation'"),
+        (("ask", "picture.png", "?", "--model", "tinny"), "'tiny'"),
+        (("ask", "pictur.png", "?", "--model", "tiny"), "'picture.png'"),
+        (("ask", "picture.png", "?", "--model", "tiny", "--prompt-template", "wrong_key.toml"), "'template'"),
+        (("sft", "tiny_stf"), "'tiny_sft'"),
+        (("sft", "tiny-sft.toml"), "'tiny_sft'"),
+        (("rl", "rl8b"), "'rl_8b'"),
+        (("sft", "tiny_sft", *TRAIN, "stepz=3"), "'steps'"),
+        (("sft", "tiny_sft", *TRAIN, "learning_rate=1e-4"), "'optimizer.learning_rate'"),
+        (("sft", "tiny_sft", *TRAIN, "lr=1e-4"), "'optimizer.learning_rate'"),
+        (("sft", "tiny_sft", *TRAIN, "optimiser.learning_rate=1e-4"), "'optimizer'"),
+        (("sft", "tiny_sft", *TRAIN, "optimizer.warmup_step=5"), "'optimizer.warmup_steps'"),
+        (("sft", "tiny_sft", *TRAIN, "dtype=bfloat61"), "'bfloat16'"),
+        (("sft", "tiny_sft", *TRAIN, "data.world=thingz"), "'things'"),
+        (("sft", "tiny_sft", *TRAIN, 'log.trackers=["tensorbord"]'), "'tensorboard'"),
+        (("sft", "tiny_sft", *TRAIN, 'data.problem_types=["trackin"]'), "'tracking'"),
+        (("sft", "tiny_sft", *TRAIN, 'data.problem_types=["tracking/vidoe"]'), "'video'"),
+        (("sft", "tiny_sft", *TRAIN, 'data.weights={"mcq"=2}'), "'multiple choice'"),
+        (("sft", "tiny_sft", *TRAIN, 'data.files=["misspelt.jsonl"]'), "'spatial grounding'"),
+        (("rl", "tiny_rl", *TRAIN, "group_size=4"), "'rollout.group_size'"),
+        (("rl", "tiny_rl", *TRAIN, "kl=0.1"), "'loss.kl_coefficient'"),
+        (("rl", "tiny_rl", *TRAIN, "advantage.algorithm=ema_grop"), "'ema_grpo'"),
+        (("rl", "tiny_rl", *TRAIN, "rewards=papper"), "'paper'"),
+        (("rl", "tiny_rl", *TRAIN, 'grading.reward_model={kind="juge"}'), "'judge'"),
+        (("quickstart", "--set-rl", "stepz=3"), "'steps'"),
+        (
+            ("sft", "tiny_sft", "--processes", "2", "--accelerate-config", "deepspeed-zero2", "--output", "run"),
+            "'deepspeed_zero2'",
+        ),
+        ((*TINY_EVALUATION, "--benchmark", "mathvsta"), "'mathvista'"),
+        ((*TINY_EVALUATION, "--benchmark", "papr"), "'paper'"),
+        ((*TINY_EVALUATION, "--synthetic", "12", "--segmenter", "grabcutt"), "'grabcut'"),
+        ((*TINY_EVALUATION, "--synthetic", "12", "--segmenter", "sam2"), "'facebook/sam2.1-hiera-large'"),
+        (("evaluate", "--config", "wrong_evaluation.toml"), "'asking.max_new_tokens'"),
+        (("data", "synthetic", "--output", "scenes", "--world", "things", "--split", "val"), "'validation'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_the_nearest_right_name_is_offered_for_a_misspelt_one(place, words, offered):
+    assert f"did you mean {offered}" in said_at_once(place, *words)
 
 
 def test_a_folder_that_another_process_trains_into_is_refused_at_once(place):

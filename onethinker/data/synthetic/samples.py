@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 
 from onethinker.core.errors import DataError
+from onethinker.core.nearest import no_such
 from onethinker.core.sample import Sample
 from onethinker.data.synthetic.image_questions import IMAGE_QUESTIONS
 from onethinker.data.synthetic.painting import paint
@@ -89,10 +90,8 @@ def _kind_at(index: int, problem_type: str | None, data_type: str | None) -> tup
     wanted = problem_type.lower() if problem_type else None
     kinds = [(p, d) for p, d in KINDS if wanted in (None, p.lower()) and data_type in (None, d)]
     if not kinds:
-        known = ", ".join(f"{p} ({d})" for p, d in KINDS)
-        raise DataError(
-            f"no synthetic questions of problem type {problem_type!r} and data type {data_type!r}; there are: {known}"
-        )
+        names = [p for p, d in KINDS if data_type in (None, d)] or [p for p, _ in KINDS]
+        raise DataError(no_such(f"synthetic task for {data_type or 'image or video'}", str(problem_type), names))
     types = list(dict.fromkeys(p for p, _ in kinds))
     chosen = types[index % len(types)]
     media = [d for p, d in kinds if p == chosen]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from onethinker.core.errors import ConfigError
+from onethinker.core.nearest import no_such
 from onethinker.evaluation.benchmarks.base import Benchmark, Layout, Metric, key_of
 from onethinker.evaluation.benchmarks.readers import expressions, got10k, refcoco, tables, temporal
 from onethinker.evaluation.benchmarks.readers.released import read_released
@@ -18,7 +19,8 @@ def find_benchmark(name: str) -> Benchmark:
     for benchmark in rows:
         if benchmark.key == key_of(name):
             return benchmark
-    raise ConfigError(f"there is no benchmark {name!r}; they are {', '.join(benchmark.key for benchmark in rows)}")
+    see = "`onethinker evaluate --list` shows all"
+    raise ConfigError(no_such("benchmark", name, ("paper", *(benchmark.key for benchmark in rows)), see=see))
 
 
 _PLAIN = Form()

@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from onethinker.core.errors import DataError
+from onethinker.core.nearest import no_such
 from onethinker.data.synthetic.questions import Question
 from onethinker.data.synthetic.world.asking import Ask, Asker
 from onethinker.data.synthetic.world.clip_questions import CLIP_QUESTIONS
@@ -46,7 +47,7 @@ def ask_about_things(
     """
     check_split(split)
     if world not in WORLDS:
-        raise DataError(f"the world must be shapes or one of {', '.join(WORLDS)}, got {world!r}")
+        raise DataError(no_such("world", world, ("shapes", *WORLDS)))
     shot, asks, first = _scene(seed, index, kind, split, world, side_px)
     for attempt in range(_OTHER_ATTEMPTS if question else 0):
         rng = np.random.default_rng([seed, index, _kind_hash(kind, split), question, attempt])

@@ -7,9 +7,12 @@ training and 10 each for validation and for tests.
 from hashlib import blake2b
 
 from onethinker.core.errors import DataError
+from onethinker.core.nearest import no_such
 
 SPLITS = {"train": range(80), "validation": range(80, 90), "test": range(90, 100)}
 """Names of the splits, and which hundredths of all combinations are theirs."""
+
+SPLIT_ALIASES = {"val": ("validation",), "dev": ("validation",), "training": ("train",), "eval": ("test",)}
 
 
 def split_of(thing: str, color: str | None, place: str, relation: str) -> str:
@@ -30,4 +33,4 @@ def stable_hash(text: str) -> int:
 def check_split(split: str) -> None:
     """Raises: DataError: there is no such split."""
     if split not in SPLITS:
-        raise DataError(f"the split must be one of {', '.join(SPLITS)}, got {split!r}")
+        raise DataError(no_such("split", split, SPLITS, aliases=SPLIT_ALIASES))
