@@ -93,7 +93,7 @@ TRAIN = ("--output", "run", "--set")
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (("sft", "nosuch"), "nosuch: no such recipe"),
+        (("sft", "nosuch"), "no recipe 'nosuch'. There are: rl_2b_lora_24gb"),
         (("sft", "tiny_sft"), "--output FOLDER is needed"),
         (("sft", "tiny_sft", *TRAIN, "stepz=3"), "stepz"),
         (("rl", "tiny_rl", *TRAIN, "rollout.group_size=1"), "rollout.group_size"),
@@ -198,54 +198,79 @@ def test_what_is_wrong_is_said_at_once(place, words, named):
 TINY_EVALUATION = ("evaluate", "--model", "tiny", "--output", "scores")
 
 
-@pytest.mark.parametrize(
-    ("words", "offered"),
-    [
-        (("ask", "picture.png", "?", "--model", "tiny", "--task", "spacial grounding"), "'spatial grounding'"),
-        (("ask", "picture.png", "?", "--model", "tiny", "--task", "spatial_grounding"), "'spatial grounding'"),
-        (("ask", "picture.png", "?", "--model", "tiny", "--task", "grounding"), "'spatial grounding'? There are"),
-        (("ask", "picture.png", "?", "--model", "tiny", "--task", "detection"), "'spatial grounding'"),
-        (("ask", "picture.png", "?", "--model", "tiny", "--task", "VQA"), "'multiple choice' or 'open-ended'"),
-        (("ask", "picture.png", "?", "--model", "tiny", "--task", "segmentatoin"), "'segmentation'"),
-        (("ask", "picture.png", "?", "--model", "tinny"), "'tiny'"),
-        (("ask", "pictur.png", "?", "--model", "tiny"), "'picture.png'"),
-        (("ask", "picture.png", "?", "--model", "tiny", "--prompt-template", "wrong_key.toml"), "'template'"),
-        (("sft", "tiny_stf"), "'tiny_sft'"),
-        (("sft", "tiny-sft.toml"), "'tiny_sft'"),
-        (("rl", "rl8b"), "'rl_8b'"),
-        (("sft", "tiny_sft", *TRAIN, "stepz=3"), "'steps'"),
-        (("sft", "tiny_sft", *TRAIN, "learning_rate=1e-4"), "'optimizer.learning_rate'"),
-        (("sft", "tiny_sft", *TRAIN, "lr=1e-4"), "'optimizer.learning_rate'"),
-        (("sft", "tiny_sft", *TRAIN, "optimiser.learning_rate=1e-4"), "'optimizer'"),
-        (("sft", "tiny_sft", *TRAIN, "optimizer.warmup_step=5"), "'optimizer.warmup_steps'"),
-        (("sft", "tiny_sft", *TRAIN, "dtype=bfloat61"), "'bfloat16'"),
-        (("sft", "tiny_sft", *TRAIN, "data.world=thingz"), "'things'"),
-        (("sft", "tiny_sft", *TRAIN, 'log.trackers=["tensorbord"]'), "'tensorboard'"),
-        (("sft", "tiny_sft", *TRAIN, 'data.problem_types=["trackin"]'), "'tracking'"),
-        (("sft", "tiny_sft", *TRAIN, 'data.problem_types=["tracking/vidoe"]'), "'video'"),
-        (("sft", "tiny_sft", *TRAIN, 'data.weights={"mcq"=2}'), "'multiple choice'"),
-        (("sft", "tiny_sft", *TRAIN, 'data.files=["misspelt.jsonl"]'), "'spatial grounding'"),
-        (("rl", "tiny_rl", *TRAIN, "group_size=4"), "'rollout.group_size'"),
-        (("rl", "tiny_rl", *TRAIN, "kl=0.1"), "'loss.kl_coefficient'"),
-        (("rl", "tiny_rl", *TRAIN, "advantage.algorithm=ema_grop"), "'ema_grpo'"),
-        (("rl", "tiny_rl", *TRAIN, "rewards=papper"), "'paper'"),
-        (("rl", "tiny_rl", *TRAIN, 'grading.reward_model={kind="juge"}'), "'judge'"),
-        (("quickstart", "--set-rl", "stepz=3"), "'steps'"),
-        (
-            ("sft", "tiny_sft", "--processes", "2", "--accelerate-config", "deepspeed-zero2", "--output", "run"),
-            "'deepspeed_zero2'",
-        ),
-        ((*TINY_EVALUATION, "--benchmark", "mathvsta"), "'mathvista'"),
-        ((*TINY_EVALUATION, "--benchmark", "papr"), "'paper'"),
-        ((*TINY_EVALUATION, "--synthetic", "12", "--segmenter", "grabcutt"), "'grabcut'"),
-        ((*TINY_EVALUATION, "--synthetic", "12", "--segmenter", "sam2"), "'facebook/sam2.1-hiera-large'"),
-        (("evaluate", "--config", "wrong_evaluation.toml"), "'asking.max_new_tokens'"),
-        (("data", "synthetic", "--output", "scenes", "--world", "things", "--split", "val"), "'validation'"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
-)
-def test_the_nearest_right_name_is_offered_for_a_misspelt_one(place, words, offered):
-    assert f"did you mean {offered}" in said_at_once(place, *words)
+MISSPELT = [
+    (("ask", "picture.png", "?", "--model", "tiny", "--task", "spacial grounding"), "'spatial grounding'"),
+    (("ask", "picture.png", "?", "--model", "tiny", "--task", "spatial_grounding"), "'spatial grounding'"),
+    (("ask", "picture.png", "?", "--model", "tiny", "--task", "grounding"), "'spatial grounding'? There are"),
+    (("ask", "picture.png", "?", "--model", "tiny", "--task", "detection"), "'spatial grounding'"),
+    (("ask", "picture.png", "?", "--model", "tiny", "--task", "VQA"), "'multiple choice' or 'open-ended'"),
+    (("ask", "picture.png", "?", "--model", "tiny", "--task", "segmentatoin"), "'segmentation'"),
+    (("ask", "picture.png", "?", "--model", "tinny"), "'tiny'"),
+    (("ask", "pictur.png", "?", "--model", "tiny"), "'picture.png'"),
+    (("ask", "picture.png", "?", "--model", "tiny", "--prompt-template", "wrong_key.toml"), "'template'"),
+    (("sft", "tiny_stf"), "'tiny_sft'"),
+    (("sft", "tiny-sft.toml"), "'tiny_sft'"),
+    (("rl", "rl8b"), "'rl_8b'"),
+    (("sft", "tiny_sft", *TRAIN, "stepz=3"), "'steps'"),
+    (("sft", "tiny_sft", *TRAIN, "learning_rate=1e-4"), "'optimizer.learning_rate'"),
+    (("sft", "tiny_sft", *TRAIN, "lr=1e-4"), "'optimizer.learning_rate'"),
+    (("sft", "tiny_sft", *TRAIN, "optimiser.learning_rate=1e-4"), "'optimizer'"),
+    (("sft", "tiny_sft", *TRAIN, "optimizer.warmup_step=5"), "'optimizer.warmup_steps'"),
+    (("sft", "tiny_sft", *TRAIN, "dtype=bfloat61"), "'bfloat16'"),
+    (("sft", "tiny_sft", *TRAIN, "data.world=thingz"), "'things'"),
+    (("sft", "tiny_sft", *TRAIN, 'log.trackers=["tensorbord"]'), "'tensorboard'"),
+    (("sft", "tiny_sft", *TRAIN, 'data.problem_types=["trackin"]'), "'tracking'"),
+    (("sft", "tiny_sft", *TRAIN, 'data.problem_types=["tracking/vidoe"]'), "'video'"),
+    (("sft", "tiny_sft", *TRAIN, 'data.weights={"mcq"=2}'), "'multiple choice'"),
+    (("sft", "tiny_sft", *TRAIN, 'data.files=["misspelt.jsonl"]'), "'spatial grounding'"),
+    (("rl", "tiny_rl", *TRAIN, "group_size=4"), "'rollout.group_size'"),
+    (("rl", "tiny_rl", *TRAIN, "kl=0.1"), "'loss.kl_coefficient'"),
+    (("rl", "tiny_rl", *TRAIN, "advantage.algorithm=ema_grop"), "'ema_grpo'"),
+    (("rl", "tiny_rl", *TRAIN, "rewards=papper"), "'paper'"),
+    (("rl", "tiny_rl", *TRAIN, 'grading.reward_model={kind="juge"}'), "'judge'"),
+    (("quickstart", "--set-rl", "stepz=3"), "'steps'"),
+    (
+        ("sft", "tiny_sft", "--processes", "2", "--accelerate-config", "deepspeed-zero2", "--output", "run"),
+        "'deepspeed_zero2'",
+    ),
+    ((*TINY_EVALUATION, "--benchmark", "mathvsta"), "'mathvista'"),
+    ((*TINY_EVALUATION, "--benchmark", "papr"), "'paper'"),
+    ((*TINY_EVALUATION, "--synthetic", "12", "--segmenter", "grabcutt"), "'grabcut'"),
+    ((*TINY_EVALUATION, "--synthetic", "12", "--segmenter", "sam2"), "'facebook/sam2.1-hiera-large'"),
+    (("evaluate", "--config", "wrong_evaluation.toml"), "'asking.max_new_tokens'"),
+    (("data", "synthetic", "--output", "scenes", "--world", "things", "--split", "val"), "'validation'"),
+]
+RUN_ALL = """
+import io, json, sys
+from contextlib import redirect_stderr
+from onethinker.cli import main
+for words in json.load(sys.stdin):
+    with redirect_stderr(io.StringIO()) as said:
+        try:
+            main(words)
+        except SystemExit as left:
+            heavy = [name for name in ("torch", "transformers", "accelerate") if name in sys.modules]
+            print(json.dumps([left.code, said.getvalue().replace("\\n", " "), heavy]))
+"""
+
+
+@pytest.fixture(scope="module")
+def said_of_misspelt(place) -> dict[tuple[str, ...], list]:
+    """What each command line says, its exit code, and the heavy modules that it has imported; one process says all."""
+    rows = [words for words, _ in MISSPELT]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_ALL], input=json.dumps(rows), capture_output=True, text=True, cwd=place, check=False
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(rows), done.stderr
+    return {words: json.loads(line) for words, line in zip(rows, lines, strict=True)}
+
+
+@pytest.mark.parametrize(("words", "offered"), MISSPELT, ids=[" ".join(words) for words, _ in MISSPELT])
+def test_the_nearest_right_name_is_offered_for_a_misspelt_one(said_of_misspelt, words, offered):
+    code, said, heavy = said_of_misspelt[words]
+    assert (code, heavy) == (1, [])
+    assert f"did you mean {offered}" in said
 
 
 def test_a_folder_that_another_process_trains_into_is_refused_at_once(place):

@@ -82,7 +82,7 @@ def test_stdout_stays_empty_and_the_summary_names_the_file(tmp_path, capsys):
             {**RIGHT, "solution": "<answer>many</answer>"},
             "'solution' is not an answer to 'numerical': expected a number",
         ),
-        ({**RIGHT, "problem_type": "poetry"}, "problem_type must be one of"),
+        ({**RIGHT, "problem_type": "poetry"}, "no task 'poetry'"),
         ({**RIGHT, "data_type": None}, "'data_type' is missing"),
     ],
 )

@@ -66,7 +66,7 @@ def test_weights_of_tasks_that_the_files_lack_say_nothing_and_are_named(tmp_path
     assert mixture.unused == ("math/image", "tracking")
     drawn = Counter(statistics(sample) for sample in map(mixture.sample, range(30)))
     assert drawn == {"ocr": 20, "numerical": 10}
-    with pytest.raises(DataError, match="unknown problem types 'trakcing'"):
+    with pytest.raises(DataError, match="no task 'trakcing'; did you mean 'tracking'"):
         Mixture.open([path], (), {"trakcing": 3}, seed=0)
 
 

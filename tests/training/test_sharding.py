@@ -122,7 +122,7 @@ def test_one_process_cannot_deal_out(monkeypatch):
         (["--accelerate-config", "fsdp2"], "give --processes"),
         (
             ["--accelerate-config", "x.yaml", "--processes", "2"],
-            "x.yaml: no such file; by name there are: deepspeed_zero2, fsdp2",
+            "There are: deepspeed_zero2, fsdp2",
         ),
     ],
     ids=["one process", "no file"],
