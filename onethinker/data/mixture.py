@@ -131,10 +131,8 @@ def _known(name: str) -> str:
     problem_type, slash, medium = (part.strip() for part in name.lower().partition("/"))
     known = sorted({task.problem_type for task in all_tasks()})
     if problem_type not in known or (slash and medium not in ("image", "video")):
-        raise DataError(
-            f"{no_task(problem_type) if problem_type not in known else no_such('medium', medium, ('image', 'video'))},"
-            f" in {name!r}; a task may have /image or /video behind it"
-        )
+        wrong = no_task(problem_type) if problem_type not in known else no_such("medium", medium, ("image", "video"))
+        raise DataError(f"problem types, {name!r}: {wrong}; each may have /image or /video behind it")
     return f"{problem_type}{slash}{medium}"
 
 
