@@ -54,6 +54,8 @@ def check_target(kind: str, path: Path) -> None:
         raise MediaError(f"{path}: a video is written as {WRITTEN_VIDEO}, not as {suffix or 'a file without suffix'}")
     if not path.absolute().parent.is_dir():
         raise MediaError(f"{path}: cannot be written, because there is no folder {path.parent}")
+    if path.is_dir():
+        raise MediaError(f"{path}: cannot be written, because it is a folder")
     check_writable(path)
 
 
