@@ -64,7 +64,7 @@ def look_at(source: Path | Clip | Source) -> Clip:
     """Return a first look at a picture or video, in few and small frames: whether it can be read, and what it is.
     Raises: MediaError.
     """
-    if not source.exists():
+    if isinstance(source, Path) and not source.exists():
         raise MediaError(f"{source}: there is no such file{near_path(source)}")
     return read_clip(source, MediaBudget(max_frames=2, image_max_pixels=2**16, frame_max_pixels=2**16))
 
