@@ -1,4 +1,4 @@
-"""The stage `answer`: media are read ahead, the model is kept busy, and what it says is in the journal at once."""
+"""The stage `answer`: media are prefetched, the model is kept busy, and each answer is in the journal at once."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,9 +54,9 @@ class Recorder:
         self.failed += [answer for answer in fresh if answer.error is not None]
         for outcome in outcomes.values():
             self._count(outcome)
-        self.tell()
+        self.report()
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Say how many samples of all have been asked, or tried."""
         if self._on_progress is not None:
             self._on_progress(len(self.done) + len(self.failed), len(self._samples))
@@ -85,7 +85,7 @@ def answer_samples(
     size, done, ended = batch_size(engine), frozenset(recorder.done), threading.Event()
     windows = [window for window in _windows(_by_media(samples), size) if not done.issuperset(window)]
     wanted = [samples[key].media for window in windows for key in window]
-    room = max(2 * decoders.workers, BATCHES_AT_ONCE * size)
+    capacity = max(2 * decoders.workers, BATCHES_AT_ONCE * size)
 
     def batches(clips: Iterator[tuple[Clip, ...] | MediaError]) -> Iterator[Batch]:
         for window in windows:
@@ -101,7 +101,7 @@ def answer_samples(
                     yield {key: read.pop(key) for key in batch}
 
     with (
-        closing(read_ahead(wanted, engine.budget, decoders, capacity=room)) as clips,
+        closing(read_ahead(wanted, engine.budget, decoders, capacity=capacity)) as clips,
         closing(answers_of(engine, batches(clips), params, ended=ended)) as answered,
     ):
         for outcomes in answered:

@@ -42,7 +42,7 @@ class SamplesConfig(FlagSettings):
         """Raise ConfigError for settings that do not go together, and for numbers that are too small."""
         if self.benchmark and (self.synthetic is not None or self.media_root is not None):
             raise ConfigError(
-                "--benchmark stands without --synthetic and --media-root: its data lie in the folder that --data names"
+                "--benchmark cannot be given with --synthetic or --media-root: --data names the folder of its data"
             )
         if not self.benchmark and (self.data is None) == (self.synthetic is None):
             raise ConfigError("give either --data FILE or --synthetic NUMBER, or --benchmark NAME")
@@ -75,7 +75,7 @@ class AskingConfig(FlagSettings):
         """Return how answers are drawn. Raises: ConfigError: a temperature below 0 or beside a mode."""
         if self.temperature is not None and (self.mode != "greedy" or self.temperature < 0):
             raise ConfigError(
-                f"--temperature must be 0 or more, and stands without --mode {self.mode}; got {self.temperature:g}"
+                f"--temperature must be 0 or more, and is not for --mode {self.mode}; got {self.temperature:g}"
             )
         temperature, top_p = MODES[self.mode] if self.temperature is None else (self.temperature, 1.0)
         return SamplingParams(self.max_new_tokens, temperature, top_p, self.seed)

@@ -27,12 +27,12 @@ MOST_EXAMPLES = 96
 
 
 def truth_picture(folder: Path, key: str) -> Path:
-    """Return where the picture with the truth of a result stands."""
+    """Return the file of the picture that shows the truth of a result."""
     return folder / EXAMPLES_FOLDER / f"{key}.truth.webp"
 
 
 def answer_picture(folder: Path, key: str) -> Path:
-    """Return where the picture with the answer of a result stands; there is none for an answer that is not usable.
+    """Return the file of the picture that shows the answer of a result; there is none for an answer that is not usable.
 
     The key is that of the result, or, where masks were made of the answer, of the masks: those of another segmenter
     look different.

@@ -1,4 +1,4 @@
-"""Means, ratios and their uncertainty: every sample that was asked for stands in the denominator, or there is no
+"""Means, ratios and their uncertainty: every sample that was asked for is in the denominator, or there is no
 number.
 """
 
@@ -62,7 +62,7 @@ def estimate(values: Sequence[float]) -> Estimate:
 def estimate_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate:
     """Return one sum divided by the other, with the interval from drawing samples (both their parts) anew.
 
-    Where all denominators are 0 the ratio is 1: nothing was to be found, and nothing was said to be there.
+    Where all denominators are 0 the ratio is 1: there was nothing to find, and nothing was found.
 
     >>> estimate_ratio([1.0, 0.0], [2.0, 2.0]).mean
     0.25

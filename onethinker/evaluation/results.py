@@ -29,9 +29,7 @@ _WEIGHT_EDGE_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said about a sample; where `error` says why it could not be asked, there is nothing that counts as
-    an answer.
-    """
+    """What a model answered about a sample; where `error` says why it could not be asked, nothing counts as an answer."""
 
     key: str
     sample_id: str
@@ -157,7 +155,7 @@ def read_answers(folder: Path) -> dict[str, Answer]:
     """Return the answers of an evaluation folder by key: the last line that is an answer, else the last that says why
     there is none.
 
-    Raises: CheckpointError: a whole line is damaged.
+    Raises: CheckpointError: a complete line is damaged.
     """
     answers: dict[str, Answer] = {}
     for answer in read_log(folder / ANSWERS_FILE, lambda fields: Answer(**fields)):

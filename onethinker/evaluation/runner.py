@@ -46,8 +46,8 @@ class PartResults:
 def run_evaluation(config: EvaluationConfig, listener: Listener) -> list[PartResults]:
     """Return what became of every part once the stages that the settings name are done.
 
-    Stopped at any time, the same call goes on where it was, and the numbers are those of a run that was never stopped.
-    All that can be known to be wrong is said before the model is loaded.
+    Stopped at any time, the same call resumes, and the numbers are those of a run that was never stopped.
+    Mistakes that can be found without the model are reported before it is loaded.
 
     Raises: ConfigError, DataError, EngineError, CheckpointError.
     """

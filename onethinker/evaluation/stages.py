@@ -70,7 +70,7 @@ def answer(
     ):
         done = {key for key in keyed if key in found and found[key].error is None}
         recorder = Recorder(log, keyed, done, on_progress)
-        recorder.tell()
+        recorder.report()
         with nullcontext(decoders) if decoders is not None else Decoders() as opened:
             answer_samples(engine, keyed, recorder, params=sampling, decoders=opened)
     return recorder.failed

@@ -78,7 +78,7 @@ def encode_requests(processor: Any, requests: Sequence[Request]) -> "BatchFeatur
 
 
 def answer_opening(processor: Any) -> str:
-    r"""Return what the chat template has written of every answer before the model goes on: "<think>\n" of a thinking
+    r"""Return what the chat template has written of every answer before the model continues: "<think>\n" of a thinking
     model, or "".
 
     It is the beginning of the answer wherever texts are shown, graded or learned. A think block that a template also
@@ -122,13 +122,13 @@ def prompt_texts(processor: Any, requests: Sequence[Request]) -> list[str]:
     written = _written_of_answer(processor)
     if "</think>" in written:
         texts = [text.removesuffix(written) for text in texts]
-    for number, (text, request) in enumerate(zip(texts, requests, strict=True)):
+    for index, (text, request) in enumerate(zip(texts, requests, strict=True)):
         for kind, token in placeholder_texts(processor).items():
-            places, count = text.count(token), sum(clip.kind == kind for clip in request.media)
-            if places != count:
+            found, count = text.count(token), sum(clip.kind == kind for clip in request.media)
+            if found != count:
                 raise EngineError(
-                    f"request {number}: the chat template makes {places} places for {count} {kind}s; is it this model's"
-                    " own?"
+                    f"request {index}: the chat template writes {found} placeholders for {count} {kind}s; is it this"
+                    " model's own?"
                 )
     return texts
 

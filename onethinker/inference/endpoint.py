@@ -91,7 +91,7 @@ class Endpoint:
                     except RubbishError as error:
                         failure = str(error)
                 else:
-                    failure = f"status {response.status_code}: {self._said(response)}"
+                    failure = f"status {response.status_code}: {self._message(response)}"
                     wait_s = max(wait_s, _retry_after_s(response))
             if wait_s > LONGEST_WAIT_S:
                 raise EngineError(
@@ -109,33 +109,33 @@ class Endpoint:
         """Return the body of a good response. Raises: EngineError: for every other status, with the server's words.
         RubbishError.
         """
-        said = self._said(response)
+        message = self._message(response)
         if response.status_code in (401, 403):
             raise EngineError(
                 f"{url}: status {response.status_code}: put the server's key into the environment variable"
                 f" {self.key_variable}"
             )
         if not response.is_success:
-            raise EngineError(f"{url}: status {response.status_code}: {said}")
+            raise EngineError(f"{url}: status {response.status_code}: {message}")
         try:
             body = response.json()
         except ValueError as error:
-            raise RubbishError(f"expected JSON, got {said!r}") from error
+            raise RubbishError(f"expected JSON, got {message!r}") from error
         if not isinstance(body, dict):
-            raise RubbishError(f"expected a JSON object, got {said!r}")
+            raise RubbishError(f"expected a JSON object, got {message!r}")
         return body
 
-    def _said(self, response: httpx.Response) -> str:
+    def _message(self, response: httpx.Response) -> str:
         """Return the server's own words, from the error object when there is one, cut to a readable length, and without
         the key.
         """
         try:
             body = response.json()
-            said = str(body["error"]["message"] if "error" in body else body["message"])
+            message = str(body["error"]["message"] if "error" in body else body["message"])
         except (ValueError, KeyError, TypeError):
-            said = response.text
+            message = response.text
         key = os.environ.get(self.key_variable)
-        return (said.replace(key, "…") if key else said)[:500]
+        return (message.replace(key, "…") if key else message)[:500]
 
 
 class Connection:
@@ -243,16 +243,16 @@ def _hand_over(data: str, on_event: OnEvent, url: str) -> None:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EngineError(f"{url}: expected an event of a streamed reply, got {data[:300]}") from error
     if failure:
-        said = failure.get("message", failure) if isinstance(failure, dict) else failure
-        raise EngineError(f"{url}: the server gave up while it answered: {str(said)[:500]}")
+        message = failure.get("message", failure) if isinstance(failure, dict) else failure
+        raise EngineError(f"{url}: the server gave up while it answered: {str(message)[:500]}")
 
 
 def _retry_after_s(response: httpx.Response) -> float:
     """Return the pause that the server asks for: seconds or a date, 0 when it says neither."""
-    said = response.headers.get("Retry-After", "")
-    if said.strip().isdigit():
-        return float(said)
+    pause = response.headers.get("Retry-After", "")
+    if pause.strip().isdigit():
+        return float(pause)
     try:
-        return max(0.0, (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
+        return max(0.0, (parsedate_to_datetime(pause) - datetime.now(UTC)).total_seconds())
     except (ValueError, TypeError):
         return 0.0

@@ -14,10 +14,10 @@ from onethinker.tasks.template import PromptTemplate
 
 @dataclass(frozen=True)
 class Completion:
-    """A model's text with what it cost, and the tokens that it is made of where the engine tells them.
+    """A model's text with what it cost, and the tokens that it is made of where the engine reports them.
 
     `seconds` is wall time of the batch that it was part of. The numbers of tokens are 0 where a server that streams
-    does not tell them. `logprobs` has one log-probability for each of `token_ids`, the token that ends the text
+    does not report them. `logprobs` has one log-probability for each of `token_ids`, the token that ends the text
     included, under the model's own distribution: temperature 1, nothing left out. They are there when the sampling
     parameters ask for them and the engine can give them.
     """

@@ -77,7 +77,7 @@ class BatchedEngine(Engine):
         return [future for _, future in jobs]
 
     def close(self) -> None:
-        """Give up what waits and the batch under way, and end the thread."""
+        """Give up what waits and the batch in flight, and end the thread."""
         self._queue.closed.set()
         with self._queue.lock:
             for batch in self._queue.waiting:

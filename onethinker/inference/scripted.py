@@ -35,8 +35,8 @@ class ScriptedEngine(Engine):
         >>> ScriptedEngine(["yes", "no"]).complete([Request("a"), Request("b"), Request("c")], SamplingParams())[2].text
         'yes'
         """
-        said = self.answers
-        text = said(request) if callable(said) else said[next(self._turns) % len(said)]
+        answers = self.answers
+        text = answers(request) if callable(answers) else answers[next(self._turns) % len(answers)]
         words, limit = text.split(), params.max_new_tokens
         future: Future[Completion] = Future()
         if len(words) <= limit:

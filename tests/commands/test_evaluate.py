@@ -130,7 +130,10 @@ def test_samples_that_cannot_be_asked_are_named_and_leave_with_1(tmp_path, capsy
     [
         (("--model", "tiny"), "--data FILE or --synthetic"),
         (("--synthetic", "1"), "give a --model"),
-        (("--model", "tiny", "--benchmark", "mmmu", "--synthetic", "1"), "--benchmark stands without --synthetic"),
+        (
+            ("--model", "tiny", "--benchmark", "mmmu", "--synthetic", "1"),
+            "--benchmark cannot be given with --synthetic",
+        ),
         (("--model", "tiny", "--benchmark", "mmmlu"), "no benchmark 'mmmlu'"),
         (("--model", "tiny", "--benchmark", "mmmu", "--data", "/nowhere"), "/nowhere/MMMU_DEV_VAL.tsv"),
         (("--model", "tiny", "--benchmark", "paper", "--data", "/nowhere"), "no data of any benchmark"),
@@ -138,7 +141,7 @@ def test_samples_that_cannot_be_asked_are_named_and_leave_with_1(tmp_path, capsy
         (("--model", "tiny", "--synthetic", "0"), "--synthetic must be at least 1"),
         (
             ("--model", "tiny", "--synthetic", "1", "--mode", "release", "--temperature", "1"),
-            "stands without --mode release",
+            "is not for --mode release",
         ),
         (("--model", "tiny", "--data", "absent.jsonl"), "absent.jsonl"),
         (("--model", "/no/such/model", "--synthetic", "1"), "/no/such/model"),

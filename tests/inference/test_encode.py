@@ -186,7 +186,7 @@ def test_a_chat_template_that_drops_media_is_an_error_with_both_numbers(processo
         processor.video_processor,
         chat_template="{% for message in messages %}{{ message['content'][-1]['text'] }}{% endfor %}",
     )
-    with pytest.raises(EngineError, match="request 0: the chat template makes 0 places for 1 images"):
+    with pytest.raises(EngineError, match="request 0: the chat template writes 0 placeholders for 1 images"):
         encode_requests(blind, [Request("x", (picture(),))])
 
 

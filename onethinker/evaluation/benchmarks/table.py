@@ -60,7 +60,7 @@ _TRACK = (
 _IMAGE_MASK = (*_same("cIoU"), Metric("gIoU"))
 _VIDEO_MASK = (*_same("J", "F", "J&F"), Metric("J (official)"), Metric("F (official)"), Metric("J&F (official)"))
 _CAPTION = (Metric("judge", "score"), Metric("ROUGE-1"), Metric("ROUGE-2"), Metric("ROUGE-L"))
-_UNNAMED = "the paper does not name its metric: its number stands beside our judge's for orientation"
+_UNNAMED = "the paper does not name its metric: its number is shown beside our judge's for orientation"
 _SHOWN_AS = "expressions are asked in our words; masks decide, the box and points of the truth are made from them"
 
 
@@ -254,7 +254,7 @@ BEYOND_THE_PAPER: tuple[Benchmark, ...] = (
         "WeMath",
         "WeMath.tsv",
         1740,
-        note="the share of right answers, not WeMath's own score over the steps of a problem",
+        note="the fraction of right answers, not WeMath's own score over the steps of a problem",
     ),
     _video_masks(
         "Ref-DAVIS17",

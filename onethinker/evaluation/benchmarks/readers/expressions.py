@@ -88,8 +88,8 @@ def read_reasonvos(root: Path, bad: Bad = refuse) -> Iterator[Sample]:
 
 
 def _expressions(path: Path, bad: Bad) -> Iterator[tuple[str, tuple[str, ...], Mapping[str, Any], str]]:
-    """Yield video, frame names, expression and where it stands, for every expression; "exp", "id" and "source" are
-    always there.
+    """Yield video, frame names, expression and its location for messages, for every expression; "exp", "id" and
+    "source" are always there.
     """
     videos = field(load_json(path), "videos", dict, str(path))
     for video, record in videos.items():
@@ -98,7 +98,7 @@ def _expressions(path: Path, bad: Bad) -> Iterator[tuple[str, tuple[str, ...], M
             raise DataError(f"{path}, {video!r}: 'frames' must name at least one frame")
         listed = record.get("expressions")
         if isinstance(listed, list):
-            listed = {str(number): item for number, item in enumerate(listed)}
+            listed = {str(index): item for index, item in enumerate(listed)}
         if not isinstance(listed, dict):
             raise DataError(f"{path}, {video!r}: 'expressions' must be an object or a list, got {show(listed)}")
         for name, item in listed.items():

@@ -108,7 +108,7 @@ def _hidden(folder: Path, count: int) -> set[int]:
         marks = [line.strip() for line in load_lines(path) if line.strip()]
         if len(marks) != count or not all(re.fullmatch(r"[0-9]+", mark) for mark in marks):
             raise DataError(f"{path}: expected {count} whole numbers, one a frame, got {len(marks)} lines")
-        hidden |= {number for number, mark in enumerate(marks) if mark == means_hidden}
+        hidden |= {index for index, mark in enumerate(marks) if mark == means_hidden}
     return hidden
 
 

@@ -21,7 +21,7 @@ from onethinker.tasks.segmentation import NUM_POINTS
 LOOKED_AT = 5
 """Moments of a video among which the largest mask gives the box and the points."""
 _BESIDE = 0.08
-"""Share of the frame's diagonal within which points beside an object lie."""
+"""Fraction of the frame's diagonal within which points beside an object lie."""
 
 
 def truth_masks(sample: Sample) -> dict[str, Mask]:
@@ -56,7 +56,7 @@ def with_truth_from_masks(sample: Sample) -> Sample:
         return sample
     masks = truth_masks(sample)
     keys = list(masks)
-    looked_at = [keys[round(place * (len(keys) - 1) / (LOOKED_AT - 1))] for place in range(LOOKED_AT)]
+    looked_at = [keys[round(index * (len(keys) - 1) / (LOOKED_AT - 1))] for index in range(LOOKED_AT)]
     key = max(looked_at, key=lambda key: np.count_nonzero(masks[key]))
     if not masks[key].any():
         key = max(keys, key=lambda key: np.count_nonzero(masks[key]))

@@ -126,14 +126,14 @@ def _fields(texts: dict[str, str]) -> dict[str, str]:
     ['A', 'B']
     """
     options = [name for name in _OPTION_NAMES if name in texts]
-    there = [
-        place
-        for place, name in enumerate(options)
+    filled = [
+        index
+        for index, name in enumerate(options)
         if texts[name] not in _EMPTY or name == texts.get("answer", "").strip()
     ]
-    last = max(there, default=-1)
+    last = max(filled, default=-1)
     is_plain = "" in texts.values()
-    kept = {name for place, name in enumerate(options) if texts[name] == "nan" and (is_plain or place <= last)}
+    kept = {name for index, name in enumerate(options) if texts[name] == "nan" and (is_plain or index <= last)}
     return {name: text for name, text in texts.items() if text not in _EMPTY or name in kept}
 
 

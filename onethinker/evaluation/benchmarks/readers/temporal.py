@@ -68,19 +68,19 @@ def read_activitynet_captions(path: Path, root: Path, bad: Bad = refuse) -> Iter
         except DataError as error:
             bad(error)
             continue
-        for number, (span, sentence) in enumerate(zip(spans, sentences, strict=True)):
-            place = f"{where}, sentence {number}"
+        for index, (span, sentence) in enumerate(zip(spans, sentences, strict=True)):
+            location = f"{where}, sentence {index}"
             try:
                 if not isinstance(sentence, str) or not sentence.strip():
-                    raise DataError(f"{place}: 'sentences' must be texts, got {show(sentence)}")
+                    raise DataError(f"{location}: 'sentences' must be texts, got {show(sentence)}")
                 if (
                     not isinstance(span, list)
                     or len(span) != 2
                     or not all(isinstance(second, int | float) for second in span)
                 ):
-                    raise DataError(f"{place}: 'timestamps' must be [start, end], got {show(span)}")
+                    raise DataError(f"{location}: 'timestamps' must be [start, end], got {show(span)}")
                 inside = sorted(min(max(0.0, float(second)), duration_s) for second in span)
-                sample = _sample(f"{video}-{number}", find_video(folder, video), sentence, inside, place)
+                sample = _sample(f"{video}-{index}", find_video(folder, video), sentence, inside, location)
             except DataError as error:
                 bad(error)
                 continue
