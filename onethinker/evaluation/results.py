@@ -29,7 +29,7 @@ _WEIGHT_EDGE_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model answered about a sample; where `error` says why it could not be asked, nothing counts as an answer."""
+    """What a model answered about a sample; with `error`, why it could not be asked, and then nothing is an answer."""
 
     key: str
     sample_id: str
