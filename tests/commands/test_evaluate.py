@@ -195,7 +195,7 @@ def test_the_list_says_what_is_found_and_where_the_rest_goes(tmp_path, capsys):
     table = capsys.readouterr().out
     assert "found:" in table
     assert "charades_sta" not in table
-    assert "the data of 1 of 39 are there" in table
+    assert "the data of 1 of 39 were found" in table
 
 
 def test_a_benchmark_is_asked_and_stands_beside_the_paper(tmp_path, capsys):

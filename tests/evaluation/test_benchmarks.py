@@ -69,7 +69,7 @@ def test_keys_differ_and_find_their_benchmark():
     assert len({benchmark.key for benchmark in rows}) == len(rows)
     for benchmark in rows:
         assert find_benchmark(benchmark.key) is find_benchmark(benchmark.name.upper()) is benchmark
-    with pytest.raises(ConfigError, match="no benchmark 'MMMLU'; they are mmmu, mathvista"):
+    with pytest.raises(ConfigError, match="no benchmark 'MMMLU'; did you mean 'mmmu'"):
         find_benchmark("MMMLU")
 
 

@@ -203,7 +203,7 @@ def test_a_question_about_several_is_about_the_first_video():
         ({"options": 3}, "options must be a list"),
         ({"box": "1 2 3 4"}, "box must be a list"),
         ({"box": ["1", "2", "3", "4"]}, "thousandths"),
-        ({"task": None}, "task must be a text"),
+        ({"task": 3}, "task must be a text"),
     ],
     ids=str,
 )

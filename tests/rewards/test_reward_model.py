@@ -433,7 +433,7 @@ def test_groups_that_the_judge_fails_are_dropped_counted_and_replaced_and_the_ke
     assert row["dropped"]["reward_failed"] == 1
     assert row["dropped_groups"] == sum(row["dropped"].values())
     (lost,) = row["ungraded"]
-    assert (lost["number"], lost["task"], lost["reason"]) == (0, "open-ended", "reward_failed")
+    assert (lost["index"], lost["task"], lost["reason"]) == (0, "open-ended", "reward_failed")
     assert lost["text"].endswith("status 400: I do not like Bearer …")
     assert row["groups"] == 4
     assert set(seen.keys) == {f"Bearer {KEY}"}

@@ -72,5 +72,5 @@ def test_no_picture_is_in_two_splits_or_seeds():
 
 
 def test_an_unknown_split_is_named():
-    with pytest.raises(DataError, match="train, validation, test, got 'dev'"):
+    with pytest.raises(DataError, match="no split 'dev'; did you mean 'validation'"):
         ask_about_things(0, 0, kind=("OCR", "image"), split="dev")
