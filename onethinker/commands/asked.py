@@ -1,6 +1,7 @@
 """What `onethinker ask` is given, as questions: files, folders, patterns, addresses, standard input, and words."""
 
 import glob
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -161,7 +162,7 @@ def parse_seconds(text: str) -> float:
     *larger, last = str(text).strip().removesuffix("s").split(":")
     seconds = float(last)
     whole = [int(each) for each in larger]
-    if len(whole) > 2 or seconds < 0 or any(each < 0 for each in whole) or (whole and seconds >= 60):
+    if len(whole) > 2 or not 0 <= seconds < math.inf or any(each < 0 for each in whole) or (whole and seconds >= 60):
         raise ValueError(f"expected seconds, mm:ss or hh:mm:ss, got {text!r}")
     for index, each in enumerate(reversed(whole), 1):
         seconds += each * 60**index

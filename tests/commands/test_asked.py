@@ -96,7 +96,7 @@ def test_seconds_are_read_as_people_write_them(text: str, seconds: float) -> Non
     assert parse_seconds(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-3", "1:75", "1:2:3:4", "1:-2", "nan:1"])
+@pytest.mark.parametrize("text", ["", "soon", "-3", "1:75", "1:2:3:4", "1:-2", "nan:1", "nan", "inf"])
 def test_other_times_are_errors(text: str) -> None:
     with pytest.raises(ValueError, match=r"expected seconds|could not convert|invalid literal"):
         parse_seconds(text)
