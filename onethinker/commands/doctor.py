@@ -252,8 +252,9 @@ def check_model() -> str:
     """Return how fast an untrained tiny model answers a question about a picture."""
     from onethinker.core.request import SamplingParams
     from onethinker.data.synthetic import make_sample
+    from onethinker.families.built_in import TINY
     from onethinker.inference.encode import build_request
-    from onethinker.inference.loading import TINY, load_engine
+    from onethinker.inference.loading import load_engine
 
     with load_engine(TINY) as engine:
         request = build_request(make_sample(0, 0, data_type="image"), engine.prompt_template, engine.budget)

@@ -2,6 +2,7 @@
 download.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,6 +16,8 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
+from onethinker.data.synthetic.world.vocabulary import words_of_world
+from onethinker.families.built_in import UNTRAINED
 from onethinker.families.folder import ModelSettings, save_model
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import PromptTemplate
@@ -53,7 +56,38 @@ SPECIAL_TOKENS = (
     "<|video_pad|>",
 )
 ANSWER_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
-VOCABULARY_SIZE = 1024
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large an untrained model is, and which world its tokens are for."""
+
+    width: int
+    layers: int
+    heads: int
+    vision_width: int
+    vision_layers: int
+    tokens: int
+    budget: MediaBudget
+    things: bool = False
+    """Whether its words are those of the world of things."""
+
+
+SHAPES_WORLD = Shape(width=128, layers=4, heads=2, vision_width=128, vision_layers=3, tokens=1024, budget=TINY_BUDGET)
+"""2.2 million parameters for plain shapes: learns in minutes."""
+THINGS_WORLD = Shape(
+    width=192,
+    layers=5,
+    heads=3,
+    vision_width=160,
+    vision_layers=4,
+    tokens=3072,
+    budget=MediaBudget(max_frames=12, image_max_pixels=128 * 128, frame_min_pixels=32 * 32, frame_max_pixels=96 * 96),
+    things=True,
+)
+"""5 million parameters for the world of things: pictures of 16 visual tokens, clips of 6 pairs of frames of 9."""
+SHAPES = dict(zip(UNTRAINED, (SHAPES_WORLD, THINGS_WORLD), strict=True))
+"""The untrained models by name."""
 _VOCABULARY = Path(__file__).with_name("tiny_vocabulary.txt")
 # As in the large models pictures and frames are scaled alike; vLLM counts on it and scales frames as the picture
 # processor says.
@@ -71,35 +105,35 @@ _CHAT_TEMPLATE = """\
 """
 
 
-def build_tiny(seed: int = 0) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLProcessor]:
+def build_tiny(seed: int = 0, shape: Shape = SHAPES_WORLD) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLProcessor]:
     """Return an untrained tiny Qwen3-VL in float32 and its processor; the same seed gives the same weights.
 
     The global random state of torch is left as it was.
     """
-    processor = build_tiny_processor()
+    processor = build_tiny_processor(shape)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Qwen3VLForConditionalGeneration(_config(processor.tokenizer))
+        model = Qwen3VLForConditionalGeneration(_config(processor.tokenizer, shape))
         _start_well(model)
     model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
     return model.eval(), processor
 
 
-def build_tiny_processor() -> Qwen3VLProcessor:
+def build_tiny_processor(shape: Shape = SHAPES_WORLD) -> Qwen3VLProcessor:
     """Return the tiny model's processor: byte-level BPE in which every digit and every answer tag is one token."""
-    tokenizer = _tokenizer()
+    tokenizer = _tokenizer(shape)
     return Qwen3VLProcessor(
         Qwen2VLImageProcessor(**_SHAPE), tokenizer, Qwen3VLVideoProcessor(**_SHAPE), chat_template=_CHAT_TEMPLATE
     )
 
 
-def save_tiny(folder: Path, seed: int = 0) -> None:
+def save_tiny(folder: Path, seed: int = 0, shape: Shape = SHAPES_WORLD) -> None:
     """Write an untrained tiny model as an ordinary Hugging Face folder, with the prompt template and budget that it
     wants.
     """
-    model, processor = build_tiny(seed)
-    save_model(folder, model, processor, settings=ModelSettings(prompt_template=TINY_TEMPLATE, budget=TINY_BUDGET))
+    model, processor = build_tiny(seed, shape)
+    save_model(folder, model, processor, settings=ModelSettings(prompt_template=TINY_TEMPLATE, budget=shape.budget))
 
 
 def _start_well(model: Qwen3VLForConditionalGeneration) -> None:
@@ -161,7 +195,7 @@ COLOR_AXES = ((0.33, 0.33, 0.33), (1.0, -1.0, 0.0), (0.5, 0.5, -1.0))
 """Brightness, red against green, yellow against blue, as shares of red, green and blue."""
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def _tokenizer(shape: Shape) -> PreTrainedTokenizerFast:
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -171,11 +205,14 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     )
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY_SIZE - len(SPECIAL_TOKENS) - len(ANSWER_TAGS),
+        vocab_size=shape.tokens - len(SPECIAL_TOKENS) - len(ANSWER_TAGS),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    core.train_from_iterator(_VOCABULARY.read_text().splitlines(), trainer)
+    words = _VOCABULARY.read_text().splitlines()
+    if shape.things:
+        words += [begun + word for word in words_of_world() for begun in ("", " ")]
+    core.train_from_iterator(words, trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core,
         eos_token="<|im_end|>",  # noqa: S106 (a token of text, not a password)
@@ -190,16 +227,16 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def _config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
+def _config(tokenizer: PreTrainedTokenizerFast, shape: Shape) -> Qwen3VLConfig:
     ids = dict(zip(SPECIAL_TOKENS, tokenizer.convert_tokens_to_ids(list(SPECIAL_TOKENS)), strict=True))
     return Qwen3VLConfig(
         text_config={
             "vocab_size": len(tokenizer),
-            "hidden_size": 128,
-            "intermediate_size": 384,
+            "hidden_size": shape.width,
+            "intermediate_size": 3 * shape.width,
             "initializer_range": 0.05,
-            "num_hidden_layers": 4,
-            "num_attention_heads": 2,
+            "num_hidden_layers": shape.layers,
+            "num_attention_heads": shape.heads,
             "num_key_value_heads": 1,
             "head_dim": 64,
             "max_position_embeddings": 4096,
@@ -214,12 +251,12 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:
             "tie_word_embeddings": True,
         },
         vision_config={
-            "depth": 3,
+            "depth": shape.vision_layers,
             "initializer_range": 0.06,
-            "hidden_size": 128,
-            "intermediate_size": 384,
+            "hidden_size": shape.vision_width,
+            "intermediate_size": 3 * shape.vision_width,
             "num_heads": 4,
-            "out_hidden_size": 128,
+            "out_hidden_size": shape.width,
             "num_position_embeddings": 64,
             "deepstack_visual_indexes": [1],
         },

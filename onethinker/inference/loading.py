@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from onethinker.core.errors import ConfigError, EngineError
 from onethinker.core.nearest import ask_for, near_path
+from onethinker.families.built_in import TINY, UNTRAINED
 from onethinker.families.folder import (
     ADAPTER_SETTINGS_FILE,
     SETTINGS_FILE,
@@ -25,10 +26,6 @@ from onethinker.tasks.template import PromptTemplate
 
 if TYPE_CHECKING:
     from onethinker.inference.local import LocalEngine
-
-TINY = "tiny"
-"""The model that needs no download: small, with random weights; it shows that everything runs, and knows nothing.
-"""
 
 
 def load_engine(
@@ -86,8 +83,8 @@ def load_local(
     device = device or default_device()
     dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
     quantization = _four_bit_settings() if four_bit else None
-    if model == TINY:
-        return _build_tiny(seed, device, dtype)
+    if model in UNTRAINED:
+        return _build_untrained(model, seed, device, dtype)
     folder = Path(model).expanduser()
     source = str(folder) if folder.is_dir() else model
     settings = read_settings(folder) if folder.is_dir() else ModelSettings()
@@ -115,7 +112,7 @@ def check_model(model: str, *, settings: Path | None = None) -> bool:
             raise EngineError(f"{settings}: expected a model folder with {SETTINGS_FILE}, as training writes it")
         read_settings(settings)
     folder = Path(model).expanduser()
-    if model == TINY or model.startswith(("http://", "https://")):
+    if model in UNTRAINED or model.startswith(("http://", "https://")):
         return True
     if not folder.is_dir():
         if not HUB_ID.fullmatch(model) or model.startswith("."):
@@ -149,8 +146,8 @@ def load_meta_model(model: str, *, config: Path | None = None) -> Any:
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, AutoModelForImageTextToText
 
-    if model == TINY and config is None:
-        meta_model = _build_tiny(0, "meta", "float32").model
+    if model in UNTRAINED and config is None:
+        meta_model = _build_untrained(model, 0, "meta", "float32").model
         meta_model.tie_weights()  # on another device, shared weights are shared no more
         return meta_model
     folder = Path(model).expanduser()
@@ -178,10 +175,10 @@ def load_processor(model: str) -> tuple[Any, PromptTemplate]:
     """
     from transformers import AutoProcessor
 
-    if model == TINY:
-        from onethinker.families.tiny import TINY_TEMPLATE, build_tiny_processor
+    if model in UNTRAINED:
+        from onethinker.families.tiny import SHAPES, TINY_TEMPLATE, build_tiny_processor
 
-        return build_tiny_processor(), TINY_TEMPLATE
+        return build_tiny_processor(SHAPES[model]), TINY_TEMPLATE
     folder = Path(model).expanduser()
     if not folder.is_dir() and not HUB_ID.fullmatch(model):
         raise EngineError(f"{model}: no such folder")
@@ -204,10 +201,10 @@ def budget_of(model: str) -> MediaBudget:
     """Return how much of a picture or video the model that `model` names is shown when nothing else is said. Raises:
     EngineError.
     """
-    if model == TINY:
-        from onethinker.families.tiny import TINY_BUDGET
+    if model in UNTRAINED:
+        from onethinker.families.tiny import SHAPES
 
-        return TINY_BUDGET
+        return SHAPES[model].budget
     return read_settings(Path(model).expanduser()).budget
 
 
@@ -215,9 +212,9 @@ def check_four_bit(model: str) -> None:
     """Raise ConfigError where a model cannot be stored in 4 bits, whatever the machine, or bitsandbytes is missing."""
     from importlib.util import find_spec
 
-    if model == TINY:
+    if model in UNTRAINED:
         raise ConfigError(
-            f'lora.four_bit: the model "{TINY}" is built in memory and not stored in 4 bits; give a folder or a hub id'
+            f'lora.four_bit: the model "{model}" is built in memory and not stored in 4 bits; give a folder or a hub id'
         )
     if find_spec("bitsandbytes") is None:
         raise ConfigError("lora.four_bit needs bitsandbytes: pip install 'onethinker[4bit]'")
@@ -241,14 +238,15 @@ def _four_bit_settings() -> Any:
     )
 
 
-def _build_tiny(seed: int, device: str, dtype: str) -> "LocalEngine":
+def _build_untrained(name: str, seed: int, device: str, dtype: str) -> "LocalEngine":
     import torch
 
-    from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE, build_tiny
+    from onethinker.families.tiny import SHAPES, TINY_TEMPLATE, build_tiny
     from onethinker.inference.local import LocalEngine
 
-    model, processor = build_tiny(seed)
-    return LocalEngine(model.to(device, getattr(torch, dtype)), processor, TINY_TEMPLATE, TINY_BUDGET, name=TINY)
+    model, processor = build_tiny(seed, SHAPES[name])
+    model = model.to(device, getattr(torch, dtype))
+    return LocalEngine(model, processor, TINY_TEMPLATE, SHAPES[name].budget, name=name)
 
 
 def _from_pretrained(source: str, *, local_files_only: bool, **settings: Any) -> tuple[Any, Any]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from onethinker.core.errors import CheckpointError
+from onethinker.families.built_in import UNTRAINED
 from onethinker.families.folder import ADAPTER_SETTINGS_FILE, base_of, read_settings
 from onethinker.families.hub import HUB_ID
-from onethinker.inference.loading import TINY
 from onethinker.processes.machine import about_this_machine
 from onethinker.storage.atomic import digest_file
 
@@ -31,7 +31,7 @@ def digest_data(files: Iterable[Path]) -> Digests:
 
 
 def digest_model(model: str) -> Digests:
-    """Return the digests of a model's files, of adapters also those of the model below them; none of "tiny", which its
+    """Return the digests of a model's files, of adapters also those of the model below them; none of an untrained model, which its
     seed decides.
 
     All weights of a folder are read, several files at once. Those of the hub are named by their digest
@@ -41,7 +41,7 @@ def digest_model(model: str) -> Digests:
     """
     from huggingface_hub import try_to_load_from_cache
 
-    if model == TINY:
+    if model in UNTRAINED:
         return {}
     folder = Path(model).expanduser()
     below: Digests = {}
