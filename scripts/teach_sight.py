@@ -1,30 +1,34 @@
-"""Teach the vision tower of the untrained model for the world of things what it looks at, before SFT.
+"""Teach the vision tower of an untrained model of the world of things what it looks at, before SFT.
 
-    python scripts/teach_sight.py --output runs/sighted --steps 6000
+    python scripts/teach_sight.py --output runs/sighted
 
-Large vision-language models begin with a vision tower that another lesson has taught (for Qwen3-VL, SigLIP 2). This is ours: each visual
-token says which thing covers most of its 32 x 32 pixels, in which colour, and where that thing's box lies. What a token says is compared with
-the embeddings of the things' names, so the language model starts with visual tokens that resemble words. Boxes and colours are read by heads
-that are thrown away. Stopped at any time, the same command resumes from the last hundred steps.
+Large vision-language models begin with a vision tower that was trained before (for Qwen3-VL, SigLIP 2). This is ours:
+each visual token tells which thing covers most of its 32 x 32 pixels, in which colour, and where that thing's box lies.
+Tokens are compared with the embeddings of the things' names, so the language model starts with visual tokens that
+resemble words. The heads for boxes and colours are thrown away. Stopped at any time, the same command resumes from the
+last hundred steps.
 """
 
 import argparse
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
+from onethinker.core.durations import in_words
 from onethinker.data.synthetic.world import picture_scenes as scenes
 from onethinker.data.synthetic.world.rendering import Shot, render
 from onethinker.data.synthetic.world.scene import World
 from onethinker.data.synthetic.world.things import COLORS, SEEN
 from onethinker.families.folder import ModelSettings, save_model
-from onethinker.families.tiny import THINGS_WORLD, TINY_TEMPLATE, build_tiny
 from onethinker.inference.loading import load_local
+from onethinker.storage.atomic import writing
 from onethinker.training.optimizer import learning_rate, make_optimizer
 from onethinker.training.settings import OptimizerSettings
 
@@ -61,14 +65,14 @@ class Teacher(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return the loss, and which share of the tokens that show something is named right."""
         out = self.visual(pixels, grid_thw=grids, return_dict=True)
-        names = F.normalize(torch.cat([self.nothing, self.names]), dim=1)
+        names = functional.normalize(torch.cat([self.nothing, self.names]), dim=1)
         shown = name_V > 0
         loss, logits = torch.zeros(()), torch.zeros(())
         for tokens_VW, weight in ((out.deepstack_features[0], 0.3), (out.pooler_output, 1.0)):
-            logits = self.scale * F.normalize(tokens_VW, dim=1) @ names.T
-            loss = loss + weight * F.cross_entropy(logits, name_V)
-            loss = loss + weight * 0.5 * F.cross_entropy(self.color(tokens_VW)[shown], color_V[shown])
-            loss = loss + weight * 2 * F.smooth_l1_loss(self.box(tokens_VW)[shown], box_V4[shown], beta=0.1)
+            logits = self.scale * functional.normalize(tokens_VW, dim=1) @ names.T
+            loss = loss + weight * functional.cross_entropy(logits, name_V)
+            loss = loss + weight * 0.5 * functional.cross_entropy(self.color(tokens_VW)[shown], color_V[shown])
+            loss = loss + weight * 2 * functional.smooth_l1_loss(self.box(tokens_VW)[shown], box_V4[shown], beta=0.1)
         return loss, (logits[shown].argmax(1) == name_V[shown]).float().mean()
 
 
@@ -90,7 +94,7 @@ def labels(shot: Shot) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     )
 
 
-def draw_batch(step: int, size: int, processor: object) -> tuple[Tensor, ...]:
+def draw_batch(step: int, size: int, processor: Any) -> tuple[Tensor, ...]:
     """Return pixels, grids and labels of `size` scenes; those of a step are always the same."""
     shots = []
     for n in range(size):
@@ -109,69 +113,90 @@ def draw_batch(step: int, size: int, processor: object) -> tuple[Tensor, ...]:
     )
 
 
-def main() -> None:
-    """Teach, and write a model folder."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="a model folder to start from; by default untrained")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
-    asked = parser.parse_args()
-    if asked.model:
-        engine = load_local(asked.model)
-        model, processor = engine.model, engine.processor
-    else:
-        model, processor = build_tiny(0, THINGS_WORLD)
-    table = model.model.language_model.embed_tokens.weight.detach()
-    words = [processor.tokenizer(f" {kind.name}")["input_ids"] for kind in SEEN]
-    teacher = Teacher(model, torch.stack([table[ids].mean(0) for ids in words])).train()
-    model.model.visual.patch_embed.requires_grad_(False)
-    settings = OptimizerSettings(
-        kind="muon",
-        learning_rate=asked.learning_rate,
-        warmup_steps=50,
-        beta2=0.98,
-        weight_decay=0.01,
-        final_learning_rate_share=0.1,
-    )
-    optimizer = make_optimizer(teacher, settings)
-    state_file, first = asked.output / "teacher.pt", 0
-    if state_file.exists():
-        state = torch.load(state_file)
-        teacher.load_state_dict(state["teacher"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
-    began, shown, right = time.perf_counter(), [], []
-    for step in range(first, asked.steps):
-        rate = learning_rate(settings, step, asked.steps)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        loss, accuracy = teacher(*draw_batch(step, asked.batch_size, processor))
+@dataclass
+class Lesson:
+    """A teacher with its optimizer and how far it is; `file` keeps all three."""
+
+    teacher: Teacher
+    optimizer: torch.optim.Optimizer
+    settings: OptimizerSettings
+    file: Path
+    step: int = 0
+
+    @classmethod
+    def open(cls, model: nn.Module, processor: Any, learning_rate: float, file: Path) -> "Lesson":
+        """Begin, or go on from `file` where there is one."""
+        table = model.model.language_model.embed_tokens.weight.detach()
+        words = [processor.tokenizer(f" {kind.name}")["input_ids"] for kind in SEEN]
+        torch.manual_seed(0)
+        teacher = Teacher(model, torch.stack([table[ids].mean(0) for ids in words])).train()
+        model.model.visual.patch_embed.requires_grad_(False)
+        settings = OptimizerSettings(
+            kind="muon",
+            learning_rate=learning_rate,
+            warmup_steps=50,
+            beta2=0.98,
+            weight_decay=0.01,
+            final_learning_rate_share=0.1,
+        )
+        lesson = cls(teacher, make_optimizer(teacher, settings), settings, file)
+        if file.exists():
+            state = torch.load(file)
+            teacher.load_state_dict(state["teacher"])
+            lesson.optimizer.load_state_dict(state["optimizer"])
+            lesson.step = state["step"]
+        return lesson
+
+    def update(self, batch: tuple[Tensor, ...], steps: int) -> tuple[float, float]:
+        """Take one step of `steps`; return the loss and the fraction of tokens named right."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.settings, self.step, steps)
+        loss, accuracy = self.teacher(*batch)
         loss.backward()
-        nn.utils.clip_grad_norm_(teacher.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        shown.append(float(loss.detach()))
-        right.append(float(accuracy))
-        if (step + 1) % 20 == 0:
-            left_s = (time.perf_counter() - began) / (step + 1 - first) * (asked.steps - step - 1)
-            print(
-                f"step {step + 1}/{asked.steps}  loss {np.mean(shown):.3f}  named right {np.mean(right):.3f}  {left_s / 60:.0f} min left",
-                file=sys.stderr,
-            )
-            shown, right = [], []
-        if (step + 1) % 100 == 0 or step + 1 == asked.steps:
-            asked.output.mkdir(parents=True, exist_ok=True)
-            torch.save(
-                {"teacher": teacher.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}, state_file
-            )
-            save_model(
-                asked.output / "model",
-                model,
-                processor,
-                settings=ModelSettings(prompt_template=TINY_TEMPLATE, budget=THINGS_WORLD.budget),
-            )
+        nn.utils.clip_grad_norm_(self.teacher.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        return float(loss.detach()), float(accuracy)
+
+    def save(self) -> None:
+        """Write the state completely or not at all."""
+        state = {"teacher": self.teacher.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
+        with writing(self.file):
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            part = self.file.with_suffix(".part")
+            torch.save(state, part)
+            part.replace(self.file)
+
+
+def teach(output: Path, *, model: str, steps: int, batch_size: int, learning_rate: float) -> None:
+    """Teach the tower of `model` for so many steps and write state and model folder to `output`."""
+    engine = load_local(model)
+    lesson = Lesson.open(engine.model, engine.processor, learning_rate, output / "teacher.pt")
+    began, first, shown = time.perf_counter(), lesson.step, []
+    while lesson.step < steps:
+        shown.append(lesson.update(draw_batch(lesson.step, batch_size, engine.processor), steps))
+        if lesson.step % 20 == 0:
+            loss, right = np.mean(shown, axis=0)
+            left_s = (time.perf_counter() - began) / (lesson.step - first) * (steps - lesson.step)
+            reached = f"step {lesson.step}/{steps}  loss {loss:.3f}  named right {right:.3f}"
+            print(f"{reached}  {in_words(left_s)} left", file=sys.stderr)
+            shown = []
+        if lesson.step % 100 == 0 or lesson.step == steps:
+            lesson.save()
+            settings = ModelSettings(prompt_template=engine.prompt_template, budget=engine.budget)
+            save_model(output / "model", engine.model, engine.processor, settings=settings)
+
+
+def main() -> None:
+    """Read the command line and teach."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True, help="folder for the state and the model")
+    parser.add_argument("--model", default="untrained-things", help="model to start from (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=2400, help="default: %(default)s")
+    parser.add_argument("--batch-size", type=int, default=64, help="pictures a step (default: %(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=2e-3, help="of Muon (default: %(default)s)")
+    teach(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from onethinker.data.synthetic import make_sample
-from onethinker.families.tiny import build_tiny, build_tiny_processor
+from onethinker.data.synthetic.world.things import SEEN
+from onethinker.families.tiny import SHAPES_WORLD, THINGS_WORLD, build_tiny, build_tiny_processor
 
 
 def test_the_tiny_model_has_2_to_6_million_parameters_and_follows_its_seed():
@@ -54,3 +55,14 @@ def test_the_tiny_model_starts_with_colours_places_and_words_of_one_strength():
     assert vision.patch_embed(gray)[0, 3:].abs().max() < 1e-4
     assert 0.2 < vision.pos_embed.weight[:, :18].std() < 1
     assert 0.05 < model.get_input_embeddings().weight.std() < 0.2
+
+
+def test_the_model_for_the_world_of_things_has_at_most_12_million_parameters_and_knows_its_words():
+    model, processor = build_tiny(0, THINGS_WORLD)
+    assert sum(tensor.numel() for tensor in model.parameters()) < 12e6
+    lengths = [len(processor.tokenizer.tokenize(f" {kind.name}")) for kind in SEEN]
+    assert max(lengths) <= 2
+    assert lengths.count(1) > 0.9 * len(lengths)
+    processor_of_shapes = build_tiny_processor(SHAPES_WORLD)
+    assert len(processor.tokenizer) == THINGS_WORLD.tokens
+    assert len(processor_of_shapes.tokenizer) == SHAPES_WORLD.tokens

@@ -31,8 +31,8 @@ def digest_data(files: Iterable[Path]) -> Digests:
 
 
 def digest_model(model: str) -> Digests:
-    """Return the digests of a model's files, of adapters also those of the model below them; none of an untrained model, which its
-    seed decides.
+    """Return the digests of a model's files, of adapters also those of the model below them; an untrained model has
+    none: its seed decides.
 
     All weights of a folder are read, several files at once. Those of the hub are named by their digest
     where the hub's cache lies; one that is not in the cache gives none.
