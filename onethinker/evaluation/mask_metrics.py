@@ -1,8 +1,8 @@
 """What a sample's masks are worth, next to what its answer is: the names under which `metrics` averages them.
 
-A plain name is what the paper's tables print; "(official)" is the definition of the benchmark's own toolkit. Nothing is
-left out for want of an answer: a frame without an answered mask is compared with an empty one, and no answer at all is
-0 throughout.
+A video's "(paper)" is the definition of the paper's release, "(official)" that of the benchmark's own toolkit. Nothing
+is left out for want of an answer: a frame without an answered mask is compared with an empty one, and no answer at all
+is 0 throughout.
 """
 
 import math
@@ -10,12 +10,15 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from onethinker.core.masks import Mask, boundary_f, mask_iou, outline, resize_mask
+from onethinker.core.masks import Mask, boundary_f, mask_iou, resize_mask
 from onethinker.core.sample import PICTURE, Sample
 from onethinker.evaluation.benchmarks.readers.masks import truth_masks
 
 PAPER_TOLERANCE = 0.0075
-"""Largest distance of outlines in the paper's F, as a fraction of the frame's diagonal. Source: release, by reading."""
+"""Largest distance of outlines in the paper's F, as a fraction of the frame's diagonal. Source: release,
+seg_post_sam2.py.
+"""
+VIDEO_NAMES = tuple(f"{name} ({whose})" for whose in ("paper", "official") for name in ("J", "F", "J&F"))
 
 
 def sample_mask_metrics(sample: Sample, answers: Mapping[str, Mask] | None) -> dict[str, float]:
@@ -59,14 +62,13 @@ def video_mask_metrics(
     """Return J, F and J&F over the frames of the truth, by the paper's and by DAVIS' definition.
 
     DAVIS: outlines match within a disk of 0.008 of the diagonal, two empty masks agree. The paper: within a square of
-    0.0075 of the diagonal to each side, two empty masks and a frame without an answered mask are 0; frames for which
-    the record has no mask, `unmarked`, are left out, and without any other the video is 0.
+    0.0075 of the diagonal to each side; two empty masks have F 1 and J 0, a frame without an answered mask has 0 for
+    both; frames for which the record has no mask, `unmarked`, are left out, and without any other the video is 0.
 
-    Source: DAVIS; release, by reading.
+    Source: DAVIS; release, seg_post_sam2.py.
     """
-    names = ("J", "F", "J&F", "J (official)", "F (official)", "J&F (official)")
     if answers is None:
-        return dict.fromkeys(names, 0.0)
+        return dict.fromkeys(VIDEO_NAMES, 0.0)
     paper_j, paper_f, j, f = [], [], [], []
     for key, truth in truths.items():
         answer = answers.get(key)
@@ -78,16 +80,21 @@ def video_mask_metrics(
             paper_f.append(paper_boundary_f(answer, truth) if answer is not None else 0.0)
     means = [math.fsum(values) / len(values) if values else 0.0 for values in (paper_j, paper_f, j, f)]
     values = (means[0], means[1], (means[0] + means[1]) / 2, means[2], means[3], (means[2] + means[3]) / 2)
-    return dict(zip(names, values, strict=True))
+    return dict(zip(VIDEO_NAMES, values, strict=True))
 
 
 def paper_boundary_f(answer: Mask, truth: Mask) -> float:
-    """Return how well two outlines agree within a square, 0 to 1; masks without outlines agree in nothing."""
+    """Return how well two outlines agree within a square, 0 to 1; two empty masks agree, an empty one with no other.
+
+    >>> filled = np.ones((4, 4), bool)
+    >>> paper_boundary_f(filled, filled), paper_boundary_f(~filled, ~filled), paper_boundary_f(filled, ~filled)
+    (1.0, 1.0, 0.0)
+    """
     import cv2
 
-    answer_edge, truth_edge = outline(answer), outline(truth)
-    if not answer_edge.any() or not truth_edge.any():
-        return 0.0
+    if not answer.any() or not truth.any():
+        return float(not answer.any() and not truth.any())
+    answer_edge, truth_edge = _inner_outline(answer), _inner_outline(truth)
     radius_px = max(1, round(PAPER_TOLERANCE * math.hypot(*truth.shape)))
     square = np.ones((2 * radius_px + 1, 2 * radius_px + 1), np.uint8)
     near_truth, near_answer = (
@@ -96,3 +103,18 @@ def paper_boundary_f(answer: Mask, truth: Mask) -> float:
     precision = np.count_nonzero(answer_edge & near_truth) / np.count_nonzero(answer_edge)
     recall = np.count_nonzero(truth_edge & near_answer) / np.count_nonzero(truth_edge)
     return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
+
+
+def _inner_outline(mask: Mask) -> Mask:
+    """Return a mask's pixels of whose eight neighbours one is not in it; beyond the frame nothing is.
+
+    >>> _inner_outline(np.ones((3, 3), bool)).astype(int).tolist()
+    [[1, 1, 1], [1, 0, 1], [1, 1, 1]]
+    """
+    import cv2
+
+    inside = cv2.erode(
+        mask.astype(np.uint8), np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0.0
+    )
+    edge: Mask = mask & ~inside.astype(bool)
+    return edge

@@ -106,8 +106,12 @@ def measure_masks(
                 nothing = AnswerMasks(
                     key, result.key, sample.id, segmenter.name, weights, segmenter.for_benchmarks, None, None
                 )
-                done[key] = _make(segmenter, sample, result, nothing, read)
-                log.append([done[key]])
+                made = _make(segmenter, sample, result, nothing, read)
+            else:
+                made = _with_todays_metrics(done[key], sample)
+            if made is not done.get(key):
+                log.append([made])
+            done[key] = made
             measured[result.key] = done[key]
             if on_progress is not None:
                 on_progress(count, len(asked))
@@ -166,10 +170,20 @@ def _make(segmenter: Segmenter, sample: Sample, result: Result, nothing: AnswerM
         masks = _cut(segmenter, sample, selection, read)
     except (MediaError, EngineError) as error:
         return replace(nothing, error=f"masks: {error}")
-    return replace(
-        nothing,
-        masks=masks,
-        metrics=sample_mask_metrics(sample, {name: decode_rle(rle) for name, rle in masks.items()}),
+    return replace(nothing, masks=masks, metrics=_worth(sample, masks))
+
+
+def _worth(sample: Sample, masks: dict[str, Any] | None) -> dict[str, float]:
+    return sample_mask_metrics(sample, masks and {name: decode_rle(rle) for name, rle in masks.items()})
+
+
+def _with_todays_metrics(made: AnswerMasks, sample: Sample) -> AnswerMasks:
+    """Return what was made, its masks measured anew where a version with other metrics has measured them."""
+    nothing = sample_mask_metrics(sample, None)
+    return (
+        made
+        if made.metrics and made.metrics.keys() == nothing.keys()
+        else replace(made, metrics=_worth(sample, made.masks))
     )
 
 

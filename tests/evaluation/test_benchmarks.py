@@ -16,6 +16,7 @@ from onethinker.evaluation.benchmarks.published import (
     published_values,
 )
 from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER, find_benchmark
+from onethinker.evaluation.mask_metrics import VIDEO_NAMES
 from onethinker.evaluation.metrics import RATIOS
 from onethinker.evaluation.parts import check_samples
 from onethinker.evaluation.results import Result
@@ -129,12 +130,7 @@ def test_every_metric_is_one_that_the_tasks_or_masks_or_judge_give(benchmark):
         "accuracy (circular)",
         "judge",
         "gIoU",
-        "J",
-        "F",
-        "J&F",
-        "J (official)",
-        "F (official)",
-        "J&F (official)",
+        *VIDEO_NAMES,
         *RATIOS,
     }
     for problem_type in benchmark.tasks:

@@ -45,17 +45,18 @@ def test_areas_of_a_picture_add_up_to_ciou_and_an_answer_that_is_none_counts_wit
     assert image_mask_metrics(None, truth & False)["gIoU"] == 0
 
 
-def test_the_paper_gives_nothing_for_frames_that_both_leave_empty_and_davis_everything():
+def test_the_paper_gives_no_j_but_the_whole_f_for_frames_that_both_leave_empty_and_davis_everything():
+    # Source: release, seg_post_sam2.py: compute_iou is 0 without a union, boundary_fscore 1 where both are empty.
     empty, box = rectangle(0, 0, 0, 0), rectangle(10, 10, 30, 30)
     metrics = video_mask_metrics({"0": empty, "1": box}, {"0": empty, "1": box})
-    assert (metrics["J"], metrics["F"], metrics["J&F"]) == (0.5, 0.5, 0.5)
+    assert (metrics["J (paper)"], metrics["F (paper)"], metrics["J&F (paper)"]) == (0.5, 1, 0.75)
     assert (metrics["J (official)"], metrics["F (official)"], metrics["J&F (official)"]) == (1, 1, 1)
 
 
 def test_a_frame_without_a_mask_is_an_empty_one_for_davis_and_nothing_for_the_paper():
     empty, box = rectangle(0, 0, 0, 0), rectangle(10, 10, 30, 30)
     metrics = video_mask_metrics({}, {"0": empty, "1": box})
-    assert (metrics["J"], metrics["J (official)"], metrics["F (official)"]) == (0, 0.5, 0.5)
+    assert (metrics["J (paper)"], metrics["J (official)"], metrics["F (official)"]) == (0, 0.5, 0.5)
 
 
 def test_no_answer_is_nothing_throughout_and_surplus_frames_cost_nothing():
@@ -69,6 +70,37 @@ def test_the_papers_tolerance_is_a_square_around_the_outline():
     # diagonals.
     assert paper_boundary_f(rectangle(11, 11, 31, 31), rectangle(10, 10, 30, 30)) == 1
     assert paper_boundary_f(rectangle(13, 13, 27, 27), rectangle(10, 10, 30, 30)) == 0
+
+
+def release_f(answer: np.ndarray, truth: np.ndarray) -> float:
+    """F by the definition of the release, pixel by pixel, as slow as it reads."""
+    height, width = truth.shape
+    reach = max(1, round(0.0075 * float(np.hypot(height, width))))
+
+    def edge(mask: np.ndarray) -> set[tuple[int, int]]:
+        framed = np.pad(mask, 1)
+        return {(y, x) for y, x in np.argwhere(mask) if framed[y : y + 3, x : x + 3].sum() < 9}
+
+    def matched(edge: set[tuple[int, int]], other: set[tuple[int, int]]) -> float:
+        return sum(any(max(abs(y - b), abs(x - a)) <= reach for b, a in other) for y, x in edge) / len(edge)
+
+    precision, recall = matched(edge(answer), edge(truth)), matched(edge(truth), edge(answer))
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+AT_THE_BORDER = {
+    "fills the frame": (rectangle(0, 0, 80, 60), rectangle(0, 0, 80, 60)),
+    "one side": (rectangle(0, 20, 30, 40), rectangle(0, 22, 33, 44)),
+    "a corner": (rectangle(60, 40, 80, 60), rectangle(64, 37, 80, 60)),
+    "inside": (rectangle(20, 20, 40, 40), rectangle(21, 20, 42, 41)),
+    "fills or not": (rectangle(0, 0, 80, 60), rectangle(2, 2, 78, 58)),
+}
+
+
+@pytest.mark.parametrize("case", AT_THE_BORDER)
+def test_the_papers_outline_runs_along_the_border_of_the_frame(case):
+    answer, truth = AT_THE_BORDER[case]
+    assert paper_boundary_f(answer, truth) == pytest.approx(release_f(answer, truth), abs=1e-12)
 
 
 def test_a_samples_masks_are_measured_by_its_frames():
@@ -87,6 +119,6 @@ def test_frames_for_which_the_record_has_no_mask_are_left_out_by_the_paper_and_e
     for mark in (encode_rle(box), tmp_path / "a.png"):
         video = Sample("v", "?", "segmentation", "video", (), masks=Masks({"a": (mark,), "b": (), "c": ()}, fps=2))
         metrics = sample_mask_metrics(video, {"a": box, "b": box, "c": box & False})
-        assert (metrics["J"], metrics["F"]) == (1, 1)
+        assert (metrics["J (paper)"], metrics["F (paper)"]) == (1, 1)
         assert (metrics["J (official)"], metrics["F (official)"]) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
-    assert video_mask_metrics({"a": box}, {"a": box}, unmarked={"a"})["J"] == 0
+    assert video_mask_metrics({"a": box}, {"a": box}, unmarked={"a"})["J (paper)"] == 0

@@ -256,8 +256,27 @@ def test_each_frame_of_a_videos_truth_is_compared_with_the_mask_of_its_moment(tm
     [made] = read_masks(tmp_path / "run")
     assert [int(decode_rle(rle).any(axis=0).sum()) for rle in made.masks.values()] == list(range(12))
     # The truth is empty in frame 0, where both agree; the record has no mask for frames 5 and 6, which the paper skips.
-    assert result.grade.metrics["J"] == pytest.approx(9 / 10)
+    assert result.grade.metrics["J (paper)"] == pytest.approx(9 / 10)
     assert result.grade.metrics["J (official)"] == pytest.approx(10 / 12)
+
+
+def test_masks_that_an_older_version_has_measured_are_measured_anew_without_a_segmenter(tmp_path):
+    sample = video(tmp_path, shown=12)
+    results = answered([sample], sample.truth)
+    [result] = measure_masks(BrightnessSegmenter(), [sample], results, output=tmp_path / "run")
+    journal = tmp_path / "run/masks.jsonl"
+    line = json.loads(journal.read_text())
+    journal.write_text(json.dumps({**line, "metrics": {"J": 0.5, "F": 0.5, "J&F": 0.5}}) + "\n")
+    [again] = measure_masks(NoSegmenter(), [sample], results, output=tmp_path / "run")
+    assert again.grade.metrics == result.grade.metrics
+    assert len(read_masks(tmp_path / "run")) == 2
+
+
+class NoSegmenter(BrightnessSegmenter):
+    """One with the name of another that must not be needed."""
+
+    def segment(self, clip, selection):
+        raise AssertionError("these masks are there")
 
 
 def test_masks_of_another_size_than_the_truth_are_brought_to_it(tmp_path):
@@ -288,7 +307,7 @@ def test_sam2_makes_the_masks_of_a_benchmark(tmp_path):
     [made] = read_masks(tmp_path / "run")
     assert made.for_benchmarks
     assert [decode_rle(rle).shape for rle in made.masks.values()] == [(60, 100)] * 3
-    assert 0 <= result.grade.metrics["J&F"] <= 1
+    assert 0 <= result.grade.metrics["J&F (paper)"] <= 1
 
 
 def test_a_users_own_file_with_masks_is_measured(tmp_path):

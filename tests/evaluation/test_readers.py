@@ -326,21 +326,39 @@ def test_davis_and_youtube_vos_palettes_number_the_objects(tmp_path):
     check_samples([dancer, stone])
 
 
-def test_reasonvos_has_a_folder_of_masks_for_each_object(tmp_path):
+@pytest.mark.parametrize(
+    ("source", "obj_id"),
+    [
+        ("VIPSeg", "000000012"),  # VideoLISA, eval_reason_vos.py: f"{source}_{video}_{obj_id}", the id as it is written
+        ("MOSE", "3"),
+        ("MeViS", 4),
+        ("BURST", "2_1"),
+    ],
+)
+def test_reasonvos_has_a_folder_of_masks_for_each_object_named_as_its_id_is_written(tmp_path, source, obj_id):
     frames(tmp_path / "JPEGImages/clip")
     for name, mask in zip(NAMES, MOVING, strict=True):
-        path = tmp_path / f"Annotations/MOSE_clip_3/{name}.png"
+        path = tmp_path / f"Annotations/{source}_clip_{obj_id}/{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(mask.astype(np.uint8) * 255).save(path)
-    expressions = [{"exp_id": 7, "obj_id": 3, "exp_text": "what moves", "is_sent": False}] * 2
-    write(
-        tmp_path / "meta_expressions.json",
-        {"videos": {"clip": {"source": "MOSE", "frames": NAMES, "expressions": expressions}}},
-    )
-    first, second = read_reasonvos(tmp_path)
+    expressions = [{"exp_id": 7, "obj_id": obj_id, "exp_text": "what moves", "is_sent": False}] * 2
+    odd = [{**expressions[0], "obj_id": None}, {**expressions[0], "obj_id": "../x"}, {**expressions[0], "obj_id": "9"}]
+    videos = {
+        "clip": {"source": source, "frames": NAMES, "expressions": [*expressions, *odd]},
+        "broken": {"source": source, "frames": [], "expressions": expressions},
+    }
+    write(tmp_path / "meta_expressions.json", {"videos": videos})
+    bad: list[DataError] = []
+    first, second = read_reasonvos(tmp_path, bad.append)
     assert [mask.tolist() for mask in truth_masks(first).values()] == [mask.tolist() for mask in MOVING]
-    assert (first.id, second.id, first.source) == ("clip-0", "clip-1", "MOSE")
+    assert (first.id, second.id, first.source) == ("clip-0", "clip-1", source)
     check_samples([first, second])
+    assert [
+        text
+        for text in ("expression '2'", "expression '3'", "_clip_9", "'broken'")
+        if text not in "".join(map(str, bad))
+    ] == []
+    assert len(bad) == 4
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,11 @@ _TRACK = (
     Metric("SR@0.75 (official)"),
 )
 _IMAGE_MASK = (*_same("cIoU"), Metric("gIoU"))
-_VIDEO_MASK = (*_same("J", "F", "J&F"), Metric("J (official)"), Metric("F (official)"), Metric("J&F (official)"))
+_VIDEO_MASK = tuple(
+    Metric(f"{name} ({whose})", name if whose == "paper" else None)
+    for whose in ("paper", "official")
+    for name in ("J", "F", "J&F")
+)
 _CAPTION = (Metric("judge", "score"), Metric("ROUGE-1"), Metric("ROUGE-2"), Metric("ROUGE-L"))
 _UNNAMED = "the paper does not name its metric: its number is shown beside our judge's for orientation"
 _SHOWN_AS = "expressions are asked in our words; masks decide, the box and points of the truth are made from them"

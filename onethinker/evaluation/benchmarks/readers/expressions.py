@@ -1,13 +1,14 @@
 """Objects in videos named by a sentence, with a mask a frame: MeViS, ReasonVOS, Ref-YouTube-VOS and Ref-DAVIS as
 published.
 
-meta_expressions.json  {"videos": {"clip": {"frames": ["00000", …], "expressions": {"0": {"exp": "the dog", "obj_id":
-…}, …}}}} frames                 JPEGImages/clip/00000.jpg masks                  MeViS: mask_dict.json, run lengths a
-frame by "anno_id"
-                       YouTube-VOS, DAVIS: Annotations/clip/00000.png, palette index = object
-                       ReasonVOS: Annotations/source_clip_object/00000.png, and "expressions" is a list with "exp_text"
+meta_expressions.json  {"videos": {"clip": {"frames": ["00000", …], "expressions": {"0": {"exp": "the dog", …}, …}}}}
+frames                 JPEGImages/clip/00000.jpg
+masks                  MeViS: mask_dict.json, run lengths a frame by "anno_id"
+                       YouTube-VOS, DAVIS: Annotations/clip/00000.png, palette index = "obj_id"
+                       ReasonVOS: Annotations/SOURCE_CLIP_OBJ-ID/00000.png, and "expressions" is a list with "exp_text"
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -69,13 +70,17 @@ def read_palettes(
 
 
 def read_reasonvos(root: Path, bad: Bad = refuse) -> Iterator[Sample]:
-    """Yield a sample for every expression of ReasonVOS, whose objects have a folder of gray PNGs each. Raises:
-    DataError.
+    """Yield a sample for every expression of ReasonVOS, whose objects have a folder of gray PNGs each.
+
+    A folder's name ends in the object's id as it is written: "000000012" for VIPSeg. Source: VideoLISA,
+    evaluation/reason_vos/eval_reason_vos.py.
+
+    Raises: DataError.
     """
     for video, names, expression, where in _expressions(root / "meta_expressions.json", bad):
         try:
-            numbers = _numbers(expression, "obj_id", where)
-            folders = [root / "Annotations" / f"{expression['source']}_{video}_{number}" for number in numbers]
+            objects = _texts(expression, "obj_id", where)
+            folders = [root / "Annotations" / f"{expression['source']}_{video}_{name}" for name in objects]
             for folder in folders:
                 if not folder.is_dir():
                     raise DataError(f"{where}: there is no folder of masks {folder}")
@@ -93,14 +98,11 @@ def _expressions(path: Path, bad: Bad) -> Iterator[tuple[str, tuple[str, ...], M
     """
     videos = field(load_json(path), "videos", dict, str(path))
     for video, record in videos.items():
-        names = tuple(Path(str(name)).stem for name in field(record, "frames", list, f"{path}, {video!r}"))
-        if not names:
-            raise DataError(f"{path}, {video!r}: 'frames' must name at least one frame")
-        listed = record.get("expressions")
-        if isinstance(listed, list):
-            listed = {str(index): item for index, item in enumerate(listed)}
-        if not isinstance(listed, dict):
-            raise DataError(f"{path}, {video!r}: 'expressions' must be an object or a list, got {show(listed)}")
+        try:
+            names, listed = _video(record, f"{path}, {video!r}")
+        except DataError as error:
+            bad(error)
+            continue
         for name, item in listed.items():
             where = f"{path}, {video!r}, expression {name!r}"
             text = item.get("exp_text", item.get("exp")) if isinstance(item, dict) else None
@@ -110,12 +112,37 @@ def _expressions(path: Path, bad: Bad) -> Iterator[tuple[str, tuple[str, ...], M
             yield video, names, {**item, "exp": text.strip(), "id": name, "source": record.get("source", "")}, where
 
 
+def _video(record: object, where: str) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Return the names of a video's frames and its expressions. Raises: DataError."""
+    names = tuple(Path(str(name)).stem for name in field(record, "frames", list, where))
+    if not names:
+        raise DataError(f"{where}: 'frames' must name at least one frame")
+    assert isinstance(record, dict)
+    listed = record.get("expressions")
+    if isinstance(listed, list):
+        listed = {str(index): item for index, item in enumerate(listed)}
+    if not isinstance(listed, dict):
+        raise DataError(f"{where}: 'expressions' must be an object or a list, got {show(listed)}")
+    return names, listed
+
+
+def _texts(expression: Mapping[str, Any], name: str, where: str) -> list[str]:
+    """Return the object or annotation ids of an expression, one or a list, as they are written."""
+    value = expression.get(name)
+    items = value if isinstance(value, list) else [value]
+    texts = [str(item) for item in items]
+    if not items or not all(
+        re.fullmatch(r"[A-Za-z0-9_-]+", text) and item is not None for text, item in zip(texts, items, strict=True)
+    ):
+        raise DataError(f"{where}: {name!r} must be an id or a list of them, got {show(value)}")
+    return texts
+
+
 def _numbers(expression: Mapping[str, Any], name: str, where: str) -> list[int]:
     """Return the object or annotation numbers of an expression: one or a list, as numbers or texts."""
-    value = expression.get(name)
-    texts = [str(item) for item in (value if isinstance(value, list) else [value])]
-    if not texts or not all(text.isdecimal() and text.isascii() for text in texts):
-        raise DataError(f"{where}: {name!r} must be a number or a list of them, got {show(value)}")
+    texts = _texts(expression, name, where)
+    if not all(text.isdecimal() for text in texts):
+        raise DataError(f"{where}: {name!r} must be a number or a list of them, got {show(expression.get(name))}")
     return [int(text) for text in texts]
 
 
