@@ -33,7 +33,16 @@ class MuonWithAdamW(torch.optim.Optimizer):
         muon = {"params": matrices, "lr": adamw.defaults["lr"], "weight_decay": weight_decay}
         super().__init__([muon, *adamw.param_groups], {})
         self._adamw = adamw
-        adamw.state, adamw.param_groups = self.state, self.param_groups[1:]
+        self._share_state()
+
+    def _share_state(self) -> None:
+        self._adamw.state, self._adamw.param_groups = self.state, self.param_groups[1:]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a loaded state, for AdamW's parameters too."""
+        super().__setstate__(state)
+        if "_adamw" in self.__dict__:
+            self._share_state()
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
