@@ -77,6 +77,13 @@ def test_every_option_of_a_command_is_described_in_a_sentence(name: str) -> None
         assert re.search(r"[a-z]\S*\s.*[.;:]|show this help", sentence, re.DOTALL), option
 
 
+@pytest.mark.parametrize("name", ["", *EXAMPLES])
+def test_no_line_of_help_is_longer_than_the_screen_is_wide(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = onethinker(*name.split(), "--help").stdout
+    assert [line for line in shown.splitlines() if len(line) > 80 and not line.startswith("usage: ")] == []
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_no_line_of_an_options_help_ends_before_the_screen_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")

@@ -1,15 +1,18 @@
-"""What the documents name exists: tests, files, commands and their flags."""
+"""What the documents name exists: tests, files, commands with their flags, and settings."""
 
 import functools
 import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import tyro
+from pydantic import BaseModel
 
 from onethinker.commands.dispatch import EXAMPLES, find_command, tyro_settings
+from onethinker.training.config import RlRecipe, SftRecipe
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -75,3 +78,28 @@ def parse_only(command: Callable[..., None], arguments: list[str]) -> None:
 def test_a_flag_that_does_not_exist_would_be_noticed() -> None:
     with pytest.raises(SystemExit):
         parse_only(find_command("inspect"), ["clip.mp4", "--jsn"])
+
+
+def settings_of(model: type[BaseModel], before: str = "") -> set[str]:
+    """Return the dotted names of all settings of a recipe, groups too."""
+    found = set()
+    for name, field in model.model_fields.items():
+        found.add(before + name)
+        kinds = [field.annotation, *get_args(field.annotation)]
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                found |= settings_of(kind, f"{before}{name}.")
+    return found
+
+
+def test_every_setting_that_a_document_names_exists() -> None:
+    settings = settings_of(SftRecipe) | settings_of(RlRecipe)
+    groups = {name.split(".")[0] for name in settings if "." in name}
+    named = {
+        (document.name, name)
+        for document in DOCUMENTS
+        for name in re.findall(r"`((?:\w+\.)+\w+)(?: ?=[^`]*)?`", document.read_text("utf-8"))
+        if name.split(".")[0] in groups and not name.endswith((".py", ".jsonl", ".json"))
+    }
+    assert len(named) > 30
+    assert sorted((document, name) for document, name in named if name not in settings) == []

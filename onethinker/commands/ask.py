@@ -52,20 +52,20 @@ def ask(  # noqa: D417 (the help of --model is MODEL_HELP)
         words: Pictures and videos, then the question, e.g. a.jpg b.jpg "Which is older?". A folder, a pattern such as
             "photos/*.jpg", - for standard input, or with --allow-remote an address.
         task: Problem type, e.g. "spatial grounding"; `onethinker tasks` lists them. Without it the task is guessed from
-            the question and what it is about, and said on stderr.
+            the question and the media, and printed on stderr.
         box: Target in the first frame, for tracking: left top right bottom in thousandths of the frame.
         options: Choices of a multiple choice question, e.g. --options "A. red" "B. blue".
-        questions: File with a JSON object a line: question, and if wanted id, media, task, box, options, from, to.
-            Media are found beside the file.
-        each: Ask about each file for itself.
-        start: Where the part of a video begins that is asked about: 12.5, 1:05 or 1:02:03. Times of the answer count
+        questions: JSONL file with "question" in each line and, where wanted, "id", "media", "task", "box", "options",
+            "from" and "to". Paths of media are relative to the file.
+        each: Ask the question about each file separately.
+        start: Ask only about the part of a video from this time on: 12.5, 1:05 or 1:02:03. Times of the answer count
             from there.
-        to: Where that part ends.
+        to: Ask only about the part of a video up to this time.
         allow_remote: Open addresses (http, https) of the public internet.
         allow_private: With --allow-remote, also addresses of this machine and its network.
         draw: Write the picture (.png, .jpg) or video (.mp4) with the answer drawn in; of many answers, a folder.
         asking: How the model is asked.
-        top_p: Fraction of the probability that is sampled from.
+        top_p: Sample from the most likely tokens that have this probability together.
         json: Print one JSON object: answer, thinking, problems, frames, timing.
     """
     from onethinker.commands.asked import Opening, gather, split_words

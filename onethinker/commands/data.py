@@ -27,10 +27,10 @@ def data(
         output: New or empty folder.
         num_samples: How many questions; the problem types take turns.
         seed: Another seed gives other scenes.
-        split: Name of the part; "test" shares no scene with "train".
-        side_px: Size of pictures and frames; by default small, as the tiny model wants them.
-        world: What they show: shapes, or named things; the others are for tests: drawing styles or things that training
-            never shows, and longer clips.
+        split: Name of the split; "test" shares no scene with "train".
+        side_px: Side of pictures and frames in pixels, a multiple of 32; by default 128 and 96, for the tiny model.
+        world: What scenes show: shapes, or named things. The other worlds are for tests: drawing styles or things that
+            training never shows, and longer clips.
     """
     from onethinker.commands.console import progress_bar
     from onethinker.data.synthetic import write_dataset

@@ -16,11 +16,8 @@ from onethinker.core.errors import OneThinkerError, StorageError
 from onethinker.core.nearest import no_such
 
 EXAMPLES: dict[str, str] = {
-    "ask": (
-        'onethinker ask photo.jpg "Where is the cat?" --task "spatial grounding" --model runs/quickstart/model --draw'
-        " cat.png"
-    ),
-    "segment": "onethinker segment clip.mp4 --box 330 360 470 990 --time 8.8 --draw cut.mp4 --masks cut.json",
+    "ask": 'onethinker ask photo.jpg "How many balls?" --model runs/quickstart/model',
+    "segment": "onethinker segment clip.mp4 --box 330 360 470 990 --time 8.8 --draw cut.mp4",
     "inspect": "onethinker inspect clip.mp4 --sheet frames.png",
     "tasks": "onethinker tasks",
     "grade": "onethinker grade --input answers.jsonl --output graded.jsonl",
@@ -28,13 +25,13 @@ EXAMPLES: dict[str, str] = {
     "sft": "onethinker sft tiny_sft --output runs/sft --set steps=200",
     "rl": "onethinker rl tiny_rl --output runs/rl --set model=runs/sft/model steps=20",
     "watch": "onethinker watch runs/rl",
-    "evaluate": "onethinker evaluate --model runs/rl/model --synthetic 120 --output runs/scores",
-    "report": "onethinker report runs/scores --output report.html",
-    "export": "onethinker export runs/rl --output my-thinker --results runs/scores",
+    "evaluate": "onethinker evaluate --model runs/rl/model --synthetic 120 --output runs/eval",
+    "report": "onethinker report runs/eval --output report.html",
+    "export": "onethinker export runs/rl --output my-thinker --results runs/eval",
     "quickstart": "onethinker quickstart",
     "doctor": "onethinker doctor",
 }
-"""The commands in the order of the road, each with a line to copy; `commands/NAME.py` holds the function NAME."""
+"""The commands in the order of their use, each with a line to copy; `commands/NAME.py` holds the function NAME."""
 
 ALIASES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("train", "fit", "finetune", "fine tune"), ("sft", "rl")),
@@ -71,7 +68,7 @@ def read_docstring(command: str) -> str:
 
 def list_commands() -> str:
     """Return the help of `onethinker` itself: every command, what it does in a sentence, and a line to copy."""
-    indent, columns = max(map(len, EXAMPLES)) + 4, shutil.get_terminal_size((120, 24)).columns
+    indent, columns = max(map(len, EXAMPLES)) + 4, terminal_columns()
     rows = [
         textwrap.fill(
             f"  {name}".ljust(indent) + read_docstring(name).splitlines()[0],
@@ -84,7 +81,7 @@ def list_commands() -> str:
         [
             "usage: onethinker COMMAND [OPTIONS]",
             "",
-            "One vision-language model that reasons about images and video and answers ten tasks.",
+            "One vision-language model that reasons about pictures and video in ten tasks.",
             "",
             "commands:",
             *rows,
@@ -92,11 +89,16 @@ def list_commands() -> str:
             "examples:",
             *(f"  {EXAMPLES[name]}" for name in ("quickstart", "ask", "inspect", "grade")),
             "",
-            "`onethinker COMMAND --help` shows the options of a command. Results go to stdout,",
-            "everything else to stderr; the exit code is 0 when all went well, 1 for an error",
-            "and 2 for wrong usage.",
+            "`onethinker COMMAND --help` shows the options of a command. Results go to",
+            "stdout, everything else to stderr; the exit code is 0 when all went well, 1 for",
+            "an error and 2 for wrong usage.",
         ]
     )
+
+
+def terminal_columns() -> int:
+    """Return how many characters a line of help may have: as many as the terminal shows, 120 where there is none."""
+    return shutil.get_terminal_size((120, 24)).columns
 
 
 def find_command(name: str) -> Callable[..., Any]:
@@ -108,7 +110,10 @@ def run_command(name: str, arguments: Sequence[str]) -> None:
     """Parse the flags of one command and run it; leaves with 2 when they do not fit."""
     import tyro
 
-    about = read_docstring(name).split("\nArgs:")[0].strip()
+    about = read_docstring(name).split("\nArgs:")[0].strip().split("\n\n")
+    # tyro joins lines that begin with a letter, however long that makes them: these begin with blanks.
+    wrap = partial(textwrap.fill, width=max(terminal_columns(), 40), initial_indent="  ", subsequent_indent="  ")
+    example = f"  Example:\n    {EXAMPLES[name]}"
     command = find_command(name)
     # The help breaks lines where its own end: a description below "Args:" is one line.
     command.__doc__ = re.sub(r"\n {12,}", " ", command.__doc__ or "")
@@ -116,7 +121,7 @@ def run_command(name: str, arguments: Sequence[str]) -> None:
     tyro.cli(
         partial(command, **defaults_in(arguments)) if defaults_in else command,
         prog=f"onethinker {name}",
-        description=f"{about}\n\nExample: {EXAMPLES[name]}",
+        description="\n\n".join([*map(wrap, about), example]),
         args=arguments,
         config=tyro_settings(),
     )

@@ -26,7 +26,7 @@ def evaluate(
 ) -> None:
     """Ask a model about every sample of a benchmark, a file or held-out synthetic scenes, and grade the answers.
 
-    Stopped at any time, the same command resumes; every stage can be done again alone. Samples whose media
+    Stopped at any time, the same command resumes; --stage repeats one stage alone. Samples whose media
     cannot be read have no grade, are named at the end (exit 1), and are tried again by the same command. `onethinker
     report` compares several folders on a page.
 

@@ -37,7 +37,7 @@ def grade(
         output: The same records with their grades, as JSONL (a JSON list when the name ends in .json).
         rewards: The reward scheme: "paper" or "release".
         reading: "strict" takes the exact form alone; "lenient" also what other models write, and names each repair.
-        coordinates: What places are counted in: thousandths of the frame, or "pixels" of the record's "resolution"
+        coordinates: Unit of the coordinates: thousandths of the frame, or "pixels" of the record's "resolution"
             (lenient reading only).
         strict: Stop at the first bad record, and write nothing.
     """

@@ -28,8 +28,8 @@ def inspect(
         source: Picture or video file.
         json: Print one JSON object: frames (index, time_s), width, height, tokens.
         sheet: Write all the frames with their times as one picture (.png, .jpg).
-        settings: Model folder whose own media budget is used, such as runs/quickstart/model.
-        budget: How many frames and pixels a model may see that brings no budget of its own.
+        settings: Folder of the model whose media budget is used, such as runs/quickstart/model.
+        budget: Frames and pixels that are shown of a file, where --settings names no model.
     """
     from onethinker.media.reading import read_clip
     from onethinker.media.writing import check_target, contact_sheet, save_picture

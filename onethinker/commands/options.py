@@ -24,7 +24,7 @@ class AskingOptions(FlagSettings):
     prompt_template: Path | None = None
     """TOML file with the words around a question, for weights trained with other ones."""
     settings: Path | None = None
-    """Model folder whose words and media budget to use, for a model that a server serves."""
+    """Folder of the model that a server serves: its prompt template and media budget are used."""
     max_new_tokens: int = 4096
     """Longest answer, in tokens."""
     temperature: float = 0.0
@@ -35,7 +35,7 @@ class AskingOptions(FlagSettings):
     """How answers are read: "strict" takes the exact form alone; "lenient" also what other models write, and names each
     repair."""
     coordinates: Coordinates = "thousandths"
-    """What the model counts places in: thousandths of the frame, or "pixels" of the frames that it is shown (lenient
+    """Unit of the model's coordinates: thousandths of the frame, or "pixels" of the frames that it is shown (lenient
     reading only)."""
 
     def sampling(self, *, top_p: float = 1.0) -> SamplingParams:
@@ -60,7 +60,7 @@ ASKING = AskingOptions()
 
 
 class TrainingOptions(FlagSettings):
-    """What `sft` and `rl` are told."""
+    """The options of `sft` and `rl`."""
 
     recipe: tyro.conf.Positional[str]
     """A TOML file, or the name of a recipe that comes with OneThinker, such as tiny_sft or tiny_rl."""

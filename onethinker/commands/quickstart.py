@@ -57,10 +57,10 @@ def quickstart(
     set_rl: tuple[str, ...] = (),
     num_samples: int = 480,
 ) -> None:
-    """Make data, train a tiny model by SFT, improve it by EMA-GRPO, evaluate both, ask it everything, write a report.
+    """Make data, train a tiny model by SFT, improve it by EMA-GRPO, evaluate both, ask it every task, write a report.
 
-    Needs no GPU, no network and no download, and about a quarter of an hour on two quiet cores; how long it is here, it
-    says after its first steps. Stopped at any time, the same command resumes.
+    Needs no GPU, no network and no download, and about a quarter of an hour on two idle cores; after the first
+    steps it prints how long it will take here. Stopped at any time, the same command resumes.
 
     Args:
         output: Folder for everything that is made.

@@ -22,10 +22,10 @@ def report(
     Numbers stand beside the paper's, later runs are compared with the first one, and samples can be browsed.
 
     Args:
-        runs: Folders of `onethinker evaluate`, `sft` or `rl`, or a folder that holds such ones.
+        runs: Folders of `onethinker evaluate`, `sft` or `rl`, or a folder that holds some.
         output: The page to write.
         title: The title of the page.
-        max_mb: Size of the page at most, about; samples that do not fit are left out, and the page shows how many.
+        max_mb: Approximate limit of the page's size; samples that do not fit are left out, and the page shows how many.
         export: Folder for the same numbers as scores.csv, samples.csv (every sample), report.json, and for each run a
             NAME.model-index.yaml to paste at the top of its model card.
     """

@@ -51,10 +51,10 @@ def segment(  # noqa: D417 (the help of --model is MODEL_HELP)
         time: Second of a video at which --box holds.
         segmenter: "grabcut" (no download, not for benchmark numbers), or SAM 2: facebook/sam2.1-hiera-large or a
             folder.
-        fps: Frames of a video that get a mask, a second; 60 takes every frame of most.
+        fps: Masks per second of video; 60 gives every frame of most videos its mask.
         draw: Write the picture (.png, .jpg) or video (.mp4) with the masks drawn in.
-        masks: Write the masks: COCO run lengths (.json), a palette picture (.png), or a folder as YouTube-VOS and DAVIS
-            have it.
+        masks: Write the masks: COCO run lengths (.json), a palette picture (.png), or a folder in the layout of
+            YouTube-VOS and DAVIS.
         asking: How the model is asked.
         json: Print one JSON object: segmenter, selection, and for each frame its index, second and run lengths.
     """

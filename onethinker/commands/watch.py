@@ -27,7 +27,7 @@ def watch(run: Annotated[Path, tyro.conf.Positional], *, json: bool = False) -> 
 
     Args:
         run: Folder of `onethinker sft` or `onethinker rl`, on this machine or on a disk that it shares.
-        json: Print the journal's last row as one JSON object and leave.
+        json: Print the journal's last step record as one JSON object and exit.
     """
     from rich.console import Console
 

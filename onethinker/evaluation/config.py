@@ -30,13 +30,13 @@ class SamplesConfig(FlagSettings):
     media_root: Path | None = None
     """Folder that the paths in the data are relative to; by default the data's own folder."""
     synthetic: int | None = None
-    """In place of data: so many held-out synthetic scenes."""
+    """Instead of --data: the number of held-out synthetic scenes."""
     synthetic_seed: int = 0
-    """Which scenes."""
+    """Another seed gives other scenes."""
     world: WorldName = "shapes"
     """What the scenes show."""
     limit: int | None = None
-    """Only so many samples, the first ones."""
+    """Ask about this many samples only, from the first on."""
 
     def check(self) -> None:
         """Raise ConfigError for settings that do not go together, and for numbers that are too small."""
@@ -58,18 +58,18 @@ class AskingConfig(FlagSettings):
     prompt_template: Path | None = None
     """TOML file with the words around a question, for weights trained with other ones."""
     settings: Path | None = None
-    """Model folder whose words and media budget to use, for a model that a server serves."""
+    """Folder of the model that a server serves: its prompt template and media budget are used."""
     batch_size: int = 8
-    """Samples that a model loaded here is asked together; a server gets as many as it takes."""
+    """Samples that a model loaded here answers together; a server gets as many as it takes."""
     max_new_tokens: int = 4096
     """Longest answer, in tokens."""
     mode: Mode = "greedy"
     """ "greedy" takes the most likely token each time, as the paper says; "release" samples as its code does, at
     temperature 0.1 with top_p 0.001."""
     temperature: float | None = None
-    """In place of a mode: draw answers at this temperature; more gives variety."""
+    """Instead of --mode: sample answers at this temperature; more gives variety."""
     seed: int = 0
-    """Seed of the drawing."""
+    """Seed of the sampling."""
 
     def sampling(self) -> SamplingParams:
         """Return how answers are drawn. Raises: ConfigError: a temperature below 0 or beside a mode."""
@@ -90,12 +90,12 @@ class GradingConfig(FlagSettings):
     """How answers are read: "strict" takes the exact form alone; "lenient" also what other models write, and names each
     repair. By default strict for models whose folder we wrote, lenient for others."""
     coordinates: Coordinates = "thousandths"
-    """What the model counts places in: thousandths of the frame, or "pixels" of the frames that it is shown (lenient
+    """Unit of the model's coordinates: thousandths of the frame, or "pixels" of the frames that it is shown (lenient
     reading only)."""
     judge: str | None = None
-    """Address of a chat model (OpenAI-compatible) that grades how right answers in free text are."""
+    """Address of an OpenAI-compatible chat model that grades answers in free text."""
     judge_model: str = "judge"
-    """Its name on the server."""
+    """Name of the judge on its server."""
     segmenter: str | None = None
     """Makes masks of the answers to segmentation, for gIoU, cIoU, J and F: SAM 2 (facebook/sam2.1-hiera-large, which
     the paper's numbers are by, or a folder), or "grabcut" (no download, not for benchmark numbers)."""
@@ -108,8 +108,8 @@ class EvaluationConfig(FlagSettings):
     """Folder for answers.jsonl, results.jsonl, settings.json, example pictures and report.html; each benchmark has its
     own in it."""
     stage: Stage = "all"
-    """Only that much: "answer" asks the model, "score" grades its earlier answers, "masks" makes the masks of its
-    answers, "report" writes report.html. All but "answer" do without the model."""
+    """Run one stage only: "answer" asks the model, "score" grades its earlier answers, "masks" makes the masks of its
+    answers, "report" writes report.html. Only "answer" needs the model."""
     samples: SamplesConfig = SamplesConfig()
     asking: AskingConfig = AskingConfig()
     grading: GradingConfig = GradingConfig()

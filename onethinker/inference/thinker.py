@@ -27,7 +27,7 @@ class Thinker:
     reading: ReadingMode = "lenient"
     """Whether answers in other forms are repaired ("lenient"), or only the exact form is taken ("strict")."""
     coordinates: Coordinates = "thousandths"
-    """What the model counts places in; pixels are those of the frames that it is shown."""
+    """Unit of the coordinates that the model answers in; pixels are those of the frames that it is shown."""
 
     @classmethod
     def load(
