@@ -50,6 +50,10 @@ class Sample:
     model text to learn from, think and answer blocks included. `masks` are what a segmentation is measured by, and
     `frame_boxes` what a track is, by second, where the object can be seen. `resolution` is the width and height that a
     record gives for its media. `extra` holds fields that no stage reads, kept for writing the record back.
+
+    Some benchmarks have more: `answers` are right answers of which any counts, `questions` are what a description is
+    asked about, each with its answer, and `group` names the samples (of a sub-task, of a video) that are averaged
+    first.
     """
 
     id: str
@@ -64,4 +68,7 @@ class Sample:
     masks: Masks | None = None
     frame_boxes: Mapping[float, Box] = field(default_factory=dict)
     resolution: tuple[int, int] | None = None
+    answers: tuple[str, ...] = ()
+    questions: tuple[tuple[str, str], ...] = ()
+    group: str = ""
     extra: dict[str, Any] = field(default_factory=dict)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from onethinker.evaluation.benchmarks.base import Benchmark
 from onethinker.evaluation.benchmarks.table import groups_of
-from onethinker.evaluation.metrics import CONFIDENCE, RATIOS
+from onethinker.evaluation.metrics import CONFIDENCE, RATIOS, group_weights, value_of
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.runs import Run
 from onethinker.evaluation.scoring import circular_accuracy
@@ -214,8 +214,17 @@ def _parts(
     graded = {_question(result): result.grade for result in results if result.grade is not None}
     if metric == "accuracy (circular)" and benchmark:
         return _circular_parts({key: grade for key, grade in graded.items() if key in same}, benchmark)
-    parts = {repr(key): _part(grade, metric) for key, grade in graded.items()}
-    return {name: part for name, part in parts.items() if part is not None}
+    found = next((each for each in benchmark.metrics if each.name == metric), None) if benchmark else None
+    parts = {
+        repr(key): _part(grade, found.by_group if found and found.by_group else metric) for key, grade in graded.items()
+    }
+    known = {name: part for name, part in parts.items() if part is not None}
+    if found is None or not found.by_group:
+        return known
+    group_of = {repr(_question(result)): result.group for result in results if _question(result) in same}
+    shared = [name for name in known if name in group_of]
+    weights = group_weights([group_of[name] for name in shared])
+    return {name: (known[name][0] * weight, weight) for name, weight in zip(shared, weights, strict=True)}
 
 
 def _circular_parts(graded: Mapping[tuple[str, str, str], Grade], benchmark: Benchmark) -> dict[str, Parts]:
@@ -229,7 +238,7 @@ def _circular_parts(graded: Mapping[tuple[str, str, str], Grade], benchmark: Ben
 def _part(grade: Grade, metric: str) -> Parts | None:
     """Return what a sample adds to a metric; None where its grade lacks the metric."""
     above, below = RATIOS.get(metric, (metric, None))
-    value = grade.accuracy if metric == "accuracy" else grade.metrics.get(above)
+    value = value_of(grade, above)
     return None if value is None else (value, grade.metrics[below] if below else 1.0)
 
 

@@ -2,7 +2,7 @@
 number.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onethinker.evaluation.results import Result
+from onethinker.tasks import Grade
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -20,6 +21,8 @@ RATIOS: Mapping[str, tuple[str, str]] = {
     "SR@0.75 (official)": ("frames_above_0.75", "frames"),
 }
 """Metrics of a whole set that are no means over its samples, but one sum over the samples divided by another."""
+OWN_RULES = frozenset({"accuracy (paper)", "accuracy (official)"})
+"""Accuracies by a rule that differs for some samples only: the others have it under "accuracy" alone."""
 _PARTS = frozenset(name for parts in RATIOS.values() for name in parts)
 
 
@@ -57,6 +60,33 @@ def estimate(values: Sequence[float]) -> Estimate:
     array = np.asarray(values, dtype=np.float64)
     means = np.concatenate([array[drawn].mean(axis=1) for drawn in _resampled(len(array))])
     return Estimate(float(array.mean()), *_interval(means))
+
+
+def estimate_by_group(values: Sequence[float], groups: Sequence[str]) -> Estimate:
+    """Return the mean over groups of the mean of the values in each.
+
+    >>> estimate_by_group([1.0, 1.0, 1.0, 0.0], ["a", "a", "a", "b"]).mean
+    0.5
+    """
+    weights = group_weights(groups)
+    return estimate_ratio([value * weight for value, weight in zip(values, weights, strict=True)], weights)
+
+
+def group_weights(groups: Sequence[str]) -> list[float]:
+    """Return weights with which the mean over samples is that over groups: one over the size of each sample's group.
+
+    >>> group_weights(["a", "a", "b"])
+    [0.5, 0.5, 1.0]
+    """
+    sizes = Counter(groups)
+    return [1 / sizes[group] for group in groups]
+
+
+def value_of(grade: Grade, metric: str) -> float | None:
+    """Return a metric of one grade; None where it lacks it."""
+    if metric == "accuracy" or (metric in OWN_RULES and metric not in grade.metrics):
+        return grade.accuracy
+    return grade.metrics.get(metric)
 
 
 def estimate_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate:

@@ -46,7 +46,8 @@ class Answer:
 class Result:
     """One sample's reply and grade; `grade` is None, and `error` says why, when the model could not be asked.
 
-    `frame_px` is the size of the frames in whose pixels the reply is read, None for thousandths.
+    `frame_px` is the size of the frames in whose pixels the reply is read, None for thousandths. `group` is the
+    sample's: results of one group are averaged first where a metric says so.
     """
 
     key: str
@@ -63,6 +64,7 @@ class Result:
     options: tuple[str, ...] = ()
     reading: ReadingMode = "strict"
     frame_px: tuple[int, int] | None = None
+    group: str = ""
 
     @property
     def reader(self) -> Reader:
@@ -117,7 +119,8 @@ def result_key(sample: Sample, settings: Mapping[str, Any], digests: Digests | N
         sample.truth,
     ]
     media = [digests.of(medium) for medium in sample.media]
-    truth = [_masks(sample.masks, digests), sample.resolution, list(sample.frame_boxes.items())]
+    truth: list[object] = [_masks(sample.masks, digests), sample.resolution, list(sample.frame_boxes.items())]
+    truth += [more for more in (sample.answers, sample.questions) if more]
     content = to_json([*asked, truth, media], sort_keys=True)
     return blake2b(content.encode(), digest_size=16).hexdigest()
 

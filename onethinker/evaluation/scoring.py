@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onethinker.evaluation.benchmarks.base import Benchmark
+from onethinker.evaluation.benchmarks.base import Benchmark, Metric
 from onethinker.evaluation.benchmarks.published import published_values
 from onethinker.evaluation.benchmarks.table import groups_of
-from onethinker.evaluation.metrics import Estimate, estimate, score_tasks
+from onethinker.evaluation.metrics import OWN_RULES, Estimate, estimate, estimate_by_group, score_tasks, value_of
 from onethinker.evaluation.results import Result
 
 
@@ -35,7 +35,7 @@ def score_benchmark(benchmark: Benchmark, results: Sequence[Result]) -> tuple[Be
     rows = []
     for metric in benchmark.metrics:
         found = estimates.get(metric.name)
-        why = problem or ("" if found else _needs(metric.name))
+        why = problem or ("" if found else _needs(metric))
         rows.append(BenchmarkRow(benchmark.name, metric.name, found, why, published_values(benchmark, metric)))
     return tuple(rows)
 
@@ -66,15 +66,25 @@ def _estimates(benchmark: Benchmark, results: Sequence[Result]) -> dict[str, Est
         [score] = score_tasks(results)
         estimates |= score.metrics
     estimates["accuracy"] = estimate(accuracies)
+    for metric in benchmark.metrics:
+        values = [value_of(grade, metric.by_group or metric.name) for grade in grades]
+        known = [value for value in values if value is not None]
+        groups = [result.group for result in results]
+        if metric.name in OWN_RULES:
+            estimates[metric.name] = estimate(known)
+        elif metric.by_group and all(groups) and len(known) == len(values):
+            estimates[metric.name] = estimate_by_group(known, groups)
     if benchmark.circular:
         groups = groups_of(benchmark, [result.sample_id for result in results])
         estimates["accuracy (circular)"] = circular_accuracy(groups, accuracies)
     return estimates
 
 
-def _needs(metric: str) -> str:
-    if metric == "judge":
+def _needs(metric: Metric) -> str:
+    if metric.name == "judge":
         return "needs --judge"
-    if metric.split()[0] in ("cIoU", "gIoU", "J", "F", "J&F"):
+    if metric.name.split()[0] in ("cIoU", "gIoU", "J", "F", "J&F"):
         return "needs --segmenter"
-    return "needs GOT-10k/val" if metric.endswith("(official)") else "not measured for these tasks"
+    if metric.by_group:
+        return "needs --stage score: these results do not say which samples belong together"
+    return "needs GOT-10k/val" if metric.name.endswith("(official)") else "not measured for these tasks"

@@ -12,6 +12,7 @@ from onethinker.evaluation.answering import Recorder, answer_samples
 from onethinker.evaluation.frame_metrics import with_frame_metrics
 from onethinker.evaluation.judging import judge_results
 from onethinker.evaluation.masking import with_stored_masks
+from onethinker.evaluation.open_answers import with_any_answer
 from onethinker.evaluation.parts import check_samples
 from onethinker.evaluation.results import (
     Answer,
@@ -161,6 +162,7 @@ def _result(
         "truth": sample.truth,
         "options": sample.options,
         "reading": reading,
+        "group": sample.group,
     }
     if answer is None or answer.error is not None:
         return Result(**asked, response="", grade=None, error=answer.error if answer is not None else NOT_ASKED)
@@ -174,10 +176,11 @@ def _result(
     frame_px = answer.frame_px if coordinates == "pixels" else None
     reader = Reader(reading, frame_px and (frame_px[0], frame_px[1]), answer.finish_reason == "length")
     grade = grade_response(text, truth, task=task, options=options, reward_scheme=reward_scheme, reader=reader)
+    grade = with_frame_metrics(grade, sample, answer.text, reader)
     return Result(
         **asked,
         response=answer.text,
-        grade=with_frame_metrics(grade, sample, answer.text, reader),
+        grade=with_any_answer(grade, sample, text, reader, reward_scheme),
         frame_px=reader.frame_px,
         finish_reason=answer.finish_reason,
         prompt_tokens=answer.prompt_tokens,

@@ -21,7 +21,11 @@ from onethinker.evaluation.benchmarks.readers.masks import (
 from onethinker.evaluation.benchmarks.readers.pickles import load_plain_pickle, read_plain_pickle
 from onethinker.evaluation.benchmarks.readers.refcoco import read_refcoco
 from onethinker.evaluation.benchmarks.readers.released import read_released
-from onethinker.evaluation.benchmarks.readers.temporal import read_activitynet_captions, read_charades_sta
+from onethinker.evaluation.benchmarks.readers.temporal import (
+    read_activitynet_captions,
+    read_activitynet_rtl,
+    read_charades_sta,
+)
 from onethinker.evaluation.parts import check_samples
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
@@ -217,6 +221,29 @@ def test_a_bad_video_of_activitynet_is_named(tmp_path, change, complaint):
     path = write(tmp_path / "val_2.json", {"v_1": {**video, **change}})
     with pytest.raises(DataError, match=f"'v_1'.*{complaint}"):
         list(read_activitynet_captions(path, tmp_path))
+
+
+def test_questions_of_activitynet_rtl_are_spans_and_those_of_a_video_a_group(tmp_path):
+    # LITA, eval_model_rtl.py (parse_start_end_timestamps): the first two seconds in the answer, cut to the video, in
+    # order; VideoMind, activitynet_rtl.py: the video is v_VID.
+    record = {
+        "question_id": 0,
+        "vid": "uqiMw7tQ1Cc",
+        "duration": 55.15,
+        "question": "When does the man show that he is tired?",
+        "answer": "<12.5> <40> He sits down and holds his knees, so he is tired.",
+    }
+    odd = [{**record, "answer": "<12.5> only"}, {**record, "vid": 3}, {**record, "duration": None}, "text"]
+    records = [record, {**record, "answer": "<60.0> <30.> later"}, {**record, "vid": "other"}, *odd]
+    path = write(tmp_path / "temporal_reasoning/annot_val_1_q229.json", records)
+    bad: list[DataError] = []
+    samples = list(read_activitynet_rtl(path, tmp_path, bad.append))
+    assert [json.loads(sample.truth)["time"] for sample in samples] == [[12.5, 40], [30, 55.15], [12.5, 40]]
+    assert [sample.group for sample in samples] == ["uqiMw7tQ1Cc", "uqiMw7tQ1Cc", "other"]
+    assert samples[0].media == (tmp_path / "activitynet/videos/v_uqiMw7tQ1Cc.mp4",)
+    assert samples[0].problem == record["question"]
+    assert [f"question {number}" in str(error) for number, error in enumerate(bad, 3)] == [True] * 4
+    check_samples(samples)
 
 
 # GOT-10k

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from onethinker.core.errors import DataError
-from onethinker.evaluation.benchmarks.readers.tables import Form, circle_of, read_rows, read_table
+from onethinker.evaluation.benchmarks.readers.table_rows import read_rows
+from onethinker.evaluation.benchmarks.readers.tables import Form, circle_of, read_table
 from onethinker.evaluation.parts import check_samples
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
@@ -178,7 +179,6 @@ GOOD = {"index": 1, "image": "aGk=" * 30, "question": "q", "A": "x", "B": "y", "
         ({"answer": "D"}, "one of the letters A, B"),
         ({"index": ""}, "'index'"),
         ({"image": "99"}, "names the row with index '99'"),
-        ({"image": ""}, "'image'"),
         ({"image": "[1, 2"}, "'image'"),
         ({"A": "", "B": "", "candidates": "a, b"}, "'candidates' must be a list"),
         ({"correct_choice": "2"}, "'correct_choice' must be the number of an option"),
@@ -257,3 +257,83 @@ def test_rows_that_cannot_be_used_are_handed_over_and_the_others_are_read(tmp_pa
     assert len(bad) == 2
     assert "row 2" in str(bad[0])
     assert "row 4: expected" in str(bad[1])
+
+
+def test_a_row_may_name_the_picture_of_a_later_row_and_one_without_a_picture_is_no_question(tmp_path):
+    # VLMEvalKit, image_base.py: the map from index to picture is made of the whole table, after rows whose "image" is
+    # empty were dropped (skip_noimg).
+    rows = [
+        {**GOOD, "index": 1, "image": "3"},
+        {**GOOD, "index": 2, "image": ""},
+        {**GOOD, "index": 3, "image": picture("lime")},
+        {**GOOD, "index": 4, "image": "2"},
+        {**GOOD, "index": 5, "image": "nan"},
+    ]
+    bad: list[DataError] = []
+    samples = list(read_table(table(tmp_path / "t.tsv", rows), Form(), bad.append))
+    assert [sample.id for sample in samples] == ["1", "3"]
+    assert pixel(samples[0]) == [0, 255, 0]
+    assert [str(error).split(": ", 1)[1] for error in bad] == [
+        "column 'image' names the row with index '2', and none with a picture has it"
+    ]
+
+
+def test_a_caption_that_is_empty_is_named_and_the_others_are_asked_about(tmp_path):
+    # MMSci_DEV_Captioning_image_only.tsv: VLMEvalKit, image_vqa.py reads image_id, abstract and caption, and knows
+    # rows whose caption is empty.
+    row = {"index": 0, "image": picture("red"), "question": "Describe it.", "image_id": "a_1", "caption": "Cells."}
+    bad: list[DataError] = []
+    path = table(tmp_path / "t.tsv", [row, {**row, "index": 1, "image_id": "a_2", "caption": ""}])
+    [sample] = read_table(path, Form(free_form="open-ended"), bad.append)
+    assert (sample.truth, sample.extra["image_id"]) == ("Cells.", "a_1")
+    assert "row 2: column 'answer' or 'caption' is missing or empty" in str(bad[0])
+
+
+@pytest.mark.parametrize(
+    ("stored", "answers"),
+    [
+        ("['24/7', '3.429']", ("24/7", "3.429")),  # validation_Math_15
+        ("['24/7', '3.429', '3.43]", ("24/7", "3.429", "3.43")),  # the same, a quote missing in some copies
+        ("['$MgS$', 'MgS']", ("$MgS$", "MgS")),  # validation_Chemistry_30
+        ("['Tampa', 'Florida']", ("Tampa", "Florida")),  # validation_Geography_4
+        ('["Tampa", "Florida, USA"]', ("Tampa", "Florida, USA")),
+        ("[0, 5)", ("[0, 5)",)),  # an interval
+        ("7,243,000", ("7,243,000",)),
+        ("Transplant", ("Transplant",)),
+    ],
+)
+def test_right_answers_of_mmmu_are_read_however_they_are_stored(tmp_path, stored, answers):
+    choice = {"index": 1, "image": picture("red"), "split": "validation", "question": "q", "A": "x", "B": "y"}
+    rows = [{**choice, "answer": "B"}, {**choice, "index": 2, "A": "", "B": "", "answer": stored}]
+    form = Form(only=("split", "validation"), any_answer=True)
+    first, second = read_table(table(tmp_path / "MMMU_DEV_VAL.tsv", rows), form)
+    assert (first.truth, first.answers) == ("B", ())
+    assert (second.truth, second.answers, second.problem_type) == (answers[0], answers, "math")
+    check_samples([first, second])
+
+
+PAIRS = [{"question": "Which theorem?", "answer": "Pythagoras'"}, {"question": "How long is c?", "answer": "5"}]
+
+
+@pytest.mark.parametrize("stored", [repr(PAIRS), json.dumps(PAIRS)], ids=["as Python writes it", "as JSON"])
+def test_a_lecture_has_the_questions_that_its_description_is_asked_about(tmp_path, stored):
+    # VLMEvalKit, video_mmlu.py: ast.literal_eval(row["question"]), a list of {"question", "answer"}.
+    row = {"index": 0, "video": "a.mp4", "discipline": "Math", "question": stored}
+    form = Form(free_form="open-ended", question="Describe.", video_folder="youtube_videos", asks_about_captions=True)
+    rows = [row, {**row, "index": 1, "caption": "A proof."}, {**row, "index": 2, "question": "What is it?"}]
+    bad: list[DataError] = []
+    first, second = read_table(table(tmp_path / "Video_MMLU_CAP.tsv", rows), form, bad.append)
+    assert first.questions == (("Which theorem?", "Pythagoras'"), ("How long is c?", "5"))
+    assert (first.problem, first.truth) == ("Describe.", "Which theorem? Pythagoras'\nHow long is c? 5")
+    assert second.truth == "A proof."
+    assert "row 3: column 'question' must be a list of questions with answers" in str(bad[0])
+
+
+def test_captioning_questions_of_mmt_bench_know_their_sub_task(tmp_path):
+    row = {**GOOD, "l2-category": "visual_captioning", "category": "writing_poetry_from_image"}
+    rows = [row, {**row, "index": 2, "category": ""}, {**row, "index": 3, "l2-category": "ocr"}]
+    bad: list[DataError] = []
+    form = Form(only=("l2-category", "visual_captioning"), group="category")
+    [sample] = read_table(table(tmp_path / "t.tsv", rows), form, bad.append)
+    assert sample.group == "writing_poetry_from_image"
+    assert "row 2: column 'category' is missing or empty" in str(bad[0])

@@ -22,10 +22,14 @@ class Layout:
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of a benchmark under our name, and under the name in `published.csv`, where the paper has it."""
+    """A number of a benchmark under our name, and under the name in `published.csv`, where the paper has it.
+
+    With `by_group` it is the mean over groups of samples (`Sample.group`) of that metric's mean in each.
+    """
 
     name: str
     published: str | None = None
+    by_group: str | None = None
 
 
 @dataclass(frozen=True)

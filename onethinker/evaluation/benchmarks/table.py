@@ -2,13 +2,16 @@
 published.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from onethinker.core.errors import ConfigError
 from onethinker.core.nearest import no_such
+from onethinker.core.sample import Sample
 from onethinker.evaluation.benchmarks.base import Benchmark, Layout, Metric, key_of
 from onethinker.evaluation.benchmarks.readers import expressions, got10k, refcoco, tables, temporal
+from onethinker.evaluation.benchmarks.readers.files import Bad
 from onethinker.evaluation.benchmarks.readers.released import read_released
 from onethinker.evaluation.benchmarks.readers.tables import Form, read_table
 
@@ -32,6 +35,10 @@ def _released(name: str) -> Layout:
 
 def _table(name: str, form: Form = _PLAIN) -> Layout:
     return Layout((name,), lambda root, bad: read_table(root / name, form, bad))
+
+
+def _lines(name: str, read: Callable[[Path, Path, Bad], Iterator[Sample]]) -> Layout:
+    return Layout((name,), lambda root, bad: read(root / name, root, bad))
 
 
 def _refcoco(name: str, refs: str, split: str, *, masks: bool = False) -> Layout:
@@ -68,14 +75,16 @@ _UNNAMED = "the paper does not name its metric: its number is shown beside our j
 _SHOWN_AS = "expressions are asked in our words; masks decide, the box and points of the truth are made from them"
 
 
-def _image_qa(name: str, table: str, num_samples: int, form: Form = _PLAIN, **more: Any) -> Benchmark:
+def _image_qa(
+    name: str, table: str, num_samples: int, form: Form = _PLAIN, *, other: tuple[str, ...] = (), **more: Any
+) -> Benchmark:
     return Benchmark(
         name,
         "image QA",
         _CHOICE_OR_MATH,
         "image",
         num_samples,
-        (_table(table, form),),
+        tuple(_table(file, form) for file in (table, *other)),
         **{"metrics": _ACCURACY, **more},
     )
 
@@ -84,8 +93,12 @@ def _video_qa(name: str, num_samples: int, layout: Layout) -> Benchmark:
     return Benchmark(name, "video QA", _QA, "video", num_samples, (layout,), _ACCURACY)
 
 
-def _moments(name: str, num_samples: int | None, *layouts: Layout) -> Benchmark:
-    return Benchmark(name, "temporal grounding", ("temporal grounding",), "video", num_samples, layouts, _TEMPORAL)
+def _moments(
+    name: str, num_samples: int | None, *layouts: Layout, metrics: tuple[Metric, ...] = _TEMPORAL, note: str = ""
+) -> Benchmark:
+    return Benchmark(
+        name, "temporal grounding", ("temporal grounding",), "video", num_samples, layouts, metrics, note=note
+    )
 
 
 def _boxes(name: str, num_samples: int, *layouts: Layout) -> Benchmark:
@@ -103,9 +116,19 @@ def _video_masks(name: str, num_samples: int | None, *layouts: Layout) -> Benchm
 
 
 BENCHMARKS: tuple[Benchmark, ...] = (
-    _image_qa("MMMU", "MMMU_DEV_VAL.tsv", 900, Form(only=("split", "validation"))),
+    _image_qa(
+        "MMMU",
+        "MMMU_DEV_VAL.tsv",
+        900,
+        Form(only=("split", "validation"), any_answer=True),
+        metrics=(Metric("accuracy (paper)", "accuracy"), Metric("accuracy (official)")),
+        note=(
+            "the paper's rule takes a question without options as the choice between the answer and other answers;"
+            " where no rule sees which, it asks a language model, which is left out here"
+        ),
+    ),
     _image_qa("MathVista", "MathVista_MINI.tsv", 1000),
-    _image_qa("MathVerse", "MathVerse_MINI.tsv", 3940),
+    _image_qa("MathVerse", "MathVerse_MINI.tsv", 3940, other=("MathVerse_MINIV.tsv",)),
     _image_qa(
         "MMBench",
         "MMBench_DEV_EN.tsv",
@@ -140,9 +163,12 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         _CHOICE,
         "image",
         None,
-        (_table("MMT-Bench_VAL.tsv", Form(only=("l2-category", "visual_captioning"))),),
-        (Metric("accuracy", "score"),),
-        note="the captioning questions of MMT-Bench, which are multiple choice",
+        (_table("MMT-Bench_VAL.tsv", Form(only=("l2-category", "visual_captioning"), group="category")),),
+        (Metric("accuracy (sub-tasks)", "score", by_group="accuracy"), Metric("accuracy")),
+        note=(
+            "the captioning questions of MMT-Bench, which are multiple choice; the paper's number is the mean over"
+            " sub-tasks"
+        ),
     ),
     Benchmark(
         "VideoMMLU-Caption",
@@ -167,21 +193,29 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         "Charades-STA",
         3720,
         _released("eval_charades.json"),
-        Layout(
-            ("charades_sta_test.txt",),
-            lambda root, bad: temporal.read_charades_sta(root / "charades_sta_test.txt", root, bad),
-        ),
+        _lines("charades_sta_test.txt", temporal.read_charades_sta),
     ),
     _moments(
         "ActivityNet Captions",
         17031,
         _released("eval_activitynet.json"),
-        Layout(
-            ("activitynet/val_2.json",),
-            lambda root, bad: temporal.read_activitynet_captions(root / "activitynet/val_2.json", root, bad),
-        ),
+        _lines("activitynet/val_2.json", temporal.read_activitynet_captions),
     ),
-    _moments("ANet-RTL", 229, _released("eval_anet_rtl.json")),
+    _moments(
+        "ANet-RTL",
+        229,
+        Layout(
+            ("eval_anet_rtl.json",),
+            lambda root, bad: temporal.grouped_by_video(read_released(root / "eval_anet_rtl.json", bad)),
+        ),
+        _lines("temporal_reasoning/annot_val_1_q229.json", temporal.read_activitynet_rtl),
+        metrics=(
+            *_TEMPORAL,
+            Metric("tIoU (official)", by_group="tIoU"),
+            Metric("R@0.5 (official)", by_group="R@0.5"),
+        ),
+        note="the official numbers are LITA's: means over videos of the means of their questions",
+    ),
     _boxes("RefCOCO testA", 5657, _released("eval_refcoco_testA.json"), _refcoco("refcoco", "refs(unc).p", "testA")),
     _boxes("RefCOCO testB", 5095, _released("eval_refcoco_testB.json"), _refcoco("refcoco", "refs(unc).p", "testB")),
     _boxes("RefCOCO val", 10834, _released("eval_refcoco_val.json"), _refcoco("refcoco", "refs(unc).p", "val")),

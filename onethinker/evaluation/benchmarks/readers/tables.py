@@ -4,11 +4,12 @@ index  image        question              A    B    answer
 0      iVBORw0K…    What is on the table? cat  dog  A
 
 Tables are read row by row and pictures stay in the file until they are needed, so that a table may be as large as it
-likes.
+likes. A row without a picture, in a table of pictures, is no question: VLMEvalKit drops it too (image_base.py,
+`skip_noimg`).
 """
 
 import ast
-import csv
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,37 +19,32 @@ from typing import Any
 from onethinker.core.errors import DataError
 from onethinker.core.grammar import show
 from onethinker.core.sample import Sample
-from onethinker.core.sources import REFERENCE_CHARS, TablePicture, picture_texts
+from onethinker.core.sources import TablePicture
 from onethinker.evaluation.benchmarks.readers.files import Bad, find_video, refuse
+from onethinker.evaluation.benchmarks.readers.table_rows import OPTION_NAMES, Pictures, Row, read_rows
 from onethinker.tasks import find_task, parse_truth
 
 CIRCLE = 1_000_000
 """A row whose index is so much larger than another's asks the same with its options turned. Source: VLMEvalKit."""
-_OPTION_NAMES = tuple("ABCDEFGHIJKLMN")
-_EMPTY = frozenset({"", "nan"})
-
-
-@dataclass(frozen=True)
-class Row:
-    """One record of a table: where it lies in the file, in bytes, and its fields that are not empty."""
-
-    number: int
-    offset: int
-    length: int
-    fields: Mapping[str, str]
-    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Form:
     """What a table does not say by itself: what questions without options are, which rows belong to the benchmark,
     where videos lie.
+
+    `any_answer` takes the truth of a question without options as one of several, where it is a list stored as text, and
+    grades by MMMU's rules. `group` is the column that names a sub-task. `asks_about_captions` reads the column
+    "question" as the pairs of question and answer that a description is asked about.
     """
 
     free_form: str = "math"
     only: tuple[str, str] | None = None
     question: str | None = None
     video_folder: str = "video"
+    any_answer: bool = False
+    group: str | None = None
+    asks_about_captions: bool = False
 
 
 def read_table(path: Path, form: Form, bad: Bad = refuse) -> Iterator[Sample]:
@@ -58,83 +54,25 @@ def read_table(path: Path, form: Form, bad: Bad = refuse) -> Iterator[Sample]:
 
     Raises: DataError: names the table, the row (from 1, without the header) and the column.
     """
-    pictures: dict[str, tuple[TablePicture, ...]] = {}
+    pictures = Pictures(path)
     kept, others = 0, set()
     for row in read_rows(path, bad):
-        where = f"{path}, row {row.number}"
+        if form.only is not None and row.fields.get(form.only[0]) != form.only[1]:
+            others.add(row.fields.get(form.only[0]))
+            continue
+        if "image" in row.columns and "image" not in row.fields:
+            continue
+        kept += 1
         try:
-            media = _media(row, path, form, pictures)
-            if form.only is not None and row.fields.get(form.only[0]) != form.only[1]:
-                others.add(row.fields.get(form.only[0]))
-                continue
-            kept += 1
+            media = pictures.of(row) if "image" in row.columns else (_video(row, path, form),)
             sample = _sample(row, path, form, media)
         except DataError as error:
-            bad(DataError(f"{where}: {error}"))
+            bad(DataError(f"{path}, row {row.number}: {error}"))
             continue
         yield sample
     if not kept:
         told = f"; {form.only[0]!r} is {show(sorted(map(str, others)))}, expected {form.only[1]!r}" if form.only else ""
         raise DataError(f"{path}: no row of the benchmark in it{told}")
-
-
-def read_rows(path: Path, bad: Bad = refuse) -> Iterator[Row]:
-    """Yield the records of a tab-separated file whose first one names the columns. Raises: DataError."""
-    consumed = 0
-
-    def lines() -> Iterator[str]:
-        nonlocal consumed
-        for line in file:
-            consumed += len(line)
-            yield line.decode("utf-8-sig" if consumed == len(line) else "utf-8")
-
-    number = 0
-    try:
-        with path.open("rb") as file:
-            records = csv.reader(lines(), delimiter="\t")
-            columns = tuple(next(records, ()))
-            start = consumed
-            for number, values in enumerate(filter(None, records), 1):
-                if len(values) != len(columns):
-                    bad(
-                        DataError(
-                            f"{path}, row {number}: expected {len(columns)} columns as in the header, got {len(values)}"
-                        )
-                    )
-                    start = consumed
-                    continue
-                fields = _fields(dict(zip(columns, values, strict=True)))
-                yield Row(number, start, consumed - start, fields, columns)
-                start = consumed
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}, row {number + 1}: not UTF-8: {error}") from error
-    except csv.Error as error:
-        raise DataError(f"{path}, row {max(number, 1)}: {error}") from error
-
-
-def _fields(texts: dict[str, str]) -> dict[str, str]:
-    """Return the fields of a row that are not empty.
-
-    "nan" is how pandas writes an empty one, and may be the text of an option: it is one where a later option is there,
-    where it is the answer, and in a row that leaves fields empty in the plain way.
-
-    >>> sorted(_fields({"A": "0", "B": "nan", "C": "inf", "hint": "nan"}))
-    ['A', 'B', 'C']
-    >>> sorted(_fields({"A": "0", "B": "1", "C": "nan"}))
-    ['A', 'B']
-    """
-    options = [name for name in _OPTION_NAMES if name in texts]
-    filled = [
-        index
-        for index, name in enumerate(options)
-        if texts[name] not in _EMPTY or name == texts.get("answer", "").strip()
-    ]
-    last = max(filled, default=-1)
-    is_plain = "" in texts.values()
-    kept = {name for index, name in enumerate(options) if texts[name] == "nan" and (is_plain or index <= last)}
-    return {name: text for name, text in texts.items() if text not in _EMPTY or name in kept}
 
 
 def circle_of(sample_id: str) -> str:
@@ -147,23 +85,30 @@ def circle_of(sample_id: str) -> str:
 
 
 def _sample(row: Row, path: Path, form: Form, media: tuple[Path | TablePicture, ...]) -> Sample:
-    options = _options(row.fields)
-    is_choice = bool(options) or row.fields.get("question_type", "").lower().startswith("multi")
+    fields = row.fields
+    options = _options(fields)
+    is_choice = bool(options) or fields.get("question_type", "").lower().startswith("multi")
     problem_type = "multiple choice" if is_choice else form.free_form
     data_type: Any = "video" if media and isinstance(media[0], Path) else "image"
-    truth = _truth(row.fields, options)
+    questions = _questions(_get(fields, "question")) if form.asks_about_captions else ()
+    truth = _described(fields, questions) if questions else _truth(fields, options)
+    answers = alternatives(truth) if form.any_answer and not is_choice else ()
+    truth = answers[0] if answers else truth
     parse_truth(truth, find_task(problem_type, data_type), options)
-    used = {"index", "image", "question", "answer", *_OPTION_NAMES}
+    used = {"index", "image", "question", "answer", *OPTION_NAMES}
     return Sample(
-        id=_get(row.fields, "index"),
-        problem=_question(row.fields, form),
+        id=_get(fields, "index"),
+        problem=_question(fields, form),
         problem_type=problem_type,
         data_type=data_type,
         media=media,
         truth=truth,
         options=options,
         source=path.stem,
-        extra={name: value for name, value in row.fields.items() if name not in used and len(value) <= 1000},
+        answers=answers,
+        questions=questions,
+        group=_get(fields, form.group) if form.group else "",
+        extra={name: value for name, value in fields.items() if name not in used and len(value) <= 1000},
     )
 
 
@@ -181,17 +126,17 @@ def _question(fields: Mapping[str, str], form: Form) -> str:
 
 def _options(fields: Mapping[str, str]) -> tuple[str, ...]:
     """Return the options, each with its letter: columns A, B, …, or a list in "candidates" or "choices"."""
-    texts = [fields[name] for name in _OPTION_NAMES if name in fields]
+    texts = [fields[name] for name in OPTION_NAMES if name in fields]
     if texts:
-        names = [name for name in _OPTION_NAMES if name in fields]
+        names = [name for name in OPTION_NAMES if name in fields]
         return tuple(f"{name}. {text}" for name, text in zip(names, texts, strict=True))
     column = next((name for name in ("candidates", "choices") if name in fields), None)
     if column is None:
         return ()
     texts = _list(fields[column], column)
-    if texts and all(re.match(rf"[(\[]?{name}[)\].:]", text) for name, text in zip(_OPTION_NAMES, texts, strict=False)):
+    if texts and all(re.match(rf"[(\[]?{name}[)\].:]", text) for name, text in zip(OPTION_NAMES, texts, strict=False)):
         return tuple(texts)
-    return tuple(f"{name}. {text}" for name, text in zip(_OPTION_NAMES, texts, strict=False))
+    return tuple(f"{name}. {text}" for name, text in zip(OPTION_NAMES, texts, strict=False))
 
 
 def _list(text: str, column: str) -> list[str]:
@@ -199,8 +144,8 @@ def _list(text: str, column: str) -> list[str]:
         values = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
         raise DataError(f"column {column!r} must be a list of texts, got {show(text)}") from error
-    if not isinstance(values, list) or len(values) > len(_OPTION_NAMES):
-        raise DataError(f"column {column!r} must be a list of at most {len(_OPTION_NAMES)} texts, got {show(text)}")
+    if not isinstance(values, list) or len(values) > len(OPTION_NAMES):
+        raise DataError(f"column {column!r} must be a list of at most {len(OPTION_NAMES)} texts, got {show(text)}")
     return [str(value) for value in values]
 
 
@@ -209,41 +154,51 @@ def _truth(fields: Mapping[str, str], options: tuple[str, ...]) -> str:
         text = fields["correct_choice"]
         if not re.fullmatch(r"[0-9]{1,2}", text) or int(text) >= len(options):
             raise DataError(f"column 'correct_choice' must be the number of an option, from 0, got {show(text)}")
-        return _OPTION_NAMES[int(text)]
+        return OPTION_NAMES[int(text)]
     return _get(fields, "answer_option", "answer") if options else _get(fields, "answer", "caption")
 
 
-def _media(
-    row: Row, path: Path, form: Form, pictures: dict[str, tuple[TablePicture, ...]]
-) -> tuple[Path | TablePicture, ...]:
-    """Return a row's pictures or video; `pictures` remembers those of earlier rows, which later ones may name by their
-    index.
+def alternatives(text: str) -> tuple[str, ...]:
+    """Return the right answers that MMMU stores as one text: what looks like a list of texts is one, also where a quote
+    of it is missing; an interval is not.
+
+    >>> alternatives("['24/7', '3.429']"), alternatives("['24/7', '3.429', '3.43]"), alternatives("[0, 5)")
+    (('24/7', '3.429'), ('24/7', '3.429', '3.43'), ('[0, 5)',))
     """
-    fields = row.fields
-    if "image" in fields:
-        index = _get(fields, "index")
-        if len(fields["image"]) <= REFERENCE_CHARS and not fields["image"].startswith("["):
-            if fields["image"] not in pictures:
-                raise DataError(
-                    f"column 'image' names the row with index {show(fields['image'])}, and there is none before"
-                    " this one"
-                )
-            pictures[index] = pictures[fields["image"]]
-        else:
-            try:
-                count = len(picture_texts(fields["image"]))
-            except ValueError as error:
-                raise DataError(f"column 'image': {error}") from error
-            column = row.columns.index("image")
-            pictures[index] = tuple(TablePicture(path, row.offset, row.length, column, index) for index in range(count))
-        return pictures[index]
-    if "video_path" in fields:
-        return (path.parent / fields["video_path"],)
-    name = _get(fields, "image", "video_path", "video")
-    return (
-        (
-            path.parent / form.video_folder / name
-            if Path(name).suffix
-            else find_video(path.parent / form.video_folder, name)
-        ),
+    listed = re.fullmatch(r"""\[\s*(['"].*)\]""", text.strip(), re.DOTALL)
+    if listed is None:
+        return (text,)
+    texts = tuple(item.strip(" '\"") for item in re.split(r"""(?<=['"])\s*,|,\s*(?=['"])""", listed[1]))
+    return tuple(item for item in texts if item) or (text,)
+
+
+def _questions(text: str) -> tuple[tuple[str, str], ...]:
+    """Return the pairs of question and answer in a list of objects, as Python or JSON writes it. Raises: DataError."""
+    try:
+        pairs = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        try:
+            pairs = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"column 'question' must be a list of questions with answers, got {show(text)}") from error
+    found = tuple(
+        (str(pair["question"]).strip(), str(pair["answer"]).strip())
+        for pair in (pairs if isinstance(pairs, list) else ())
+        if isinstance(pair, dict) and {"question", "answer"} <= pair.keys()
     )
+    if not found or not all(question and answer for question, answer in found):
+        raise DataError(f"column 'question' must be a list of objects with 'question' and 'answer', got {show(text)}")
+    return found
+
+
+def _described(fields: Mapping[str, str], questions: tuple[tuple[str, str], ...]) -> str:
+    """Return the reference of a description: the table's own, or what it is asked about where there is none."""
+    return fields.get("caption") or "\n".join(f"{question} {answer}" for question, answer in questions)
+
+
+def _video(row: Row, path: Path, form: Form) -> Path:
+    """Return where a row's video lies."""
+    if "video_path" in row.fields:
+        return path.parent / row.fields["video_path"]
+    name, folder = _get(row.fields, "image", "video_path", "video"), path.parent / form.video_folder
+    return folder / name if Path(name).suffix else find_video(folder, name)

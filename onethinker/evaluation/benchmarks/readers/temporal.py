@@ -1,12 +1,14 @@
-"""Moments in videos as published: Charades-STA's lines and ActivityNet Captions' objects.
+"""Moments in videos as published: Charades-STA's lines, ActivityNet Captions' objects and ActivityNet-RTL's questions.
 
-Charades-STA   3MSZA 24.3 30.4##person turn a light on.
-ActivityNet    {"v_uqiMw7tQ1Cc": {"duration": 55.1, "timestamps": [[0.3, 12.8], …], "sentences": ["A man sits …", …]},
-…}
+Charades-STA     3MSZA 24.3 30.4##person turn a light on.
+ActivityNet      {"v_uqiMw7tQ1Cc": {"duration": 55.1, "timestamps": [[0.3, 12.8], …], "sentences": ["A man sits …", …]}}
+ActivityNet-RTL  [{"question_id": 0, "vid": "uqiMw7tQ1Cc", "duration": 55.1, "question": "When is …?",
+                   "answer": "<0.3> <12.8> He is sitting, so …"}]
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from onethinker.core.errors import AnswerError, DataError
@@ -25,6 +27,7 @@ from onethinker.evaluation.benchmarks.readers.files import (
 )
 from onethinker.storage.strict_json import to_json
 
+_RTL_SECONDS = re.compile(r"<([0-9]+\.?[0-9]*|\.[0-9]+)>")
 _CHARADES = re.compile(r"(\S+) ([0-9.]+) ([0-9.]+)##(.+)")
 
 
@@ -85,6 +88,43 @@ def read_activitynet_captions(path: Path, root: Path, bad: Bad = refuse) -> Iter
                 bad(error)
                 continue
             yield sample
+
+
+def read_activitynet_rtl(path: Path, root: Path, bad: Bad = refuse) -> Iterator[Sample]:
+    """Yield a sample for every question of ActivityNet-RTL: its span is the first two seconds in angle brackets in the
+    answer, cut to the video; the questions of one video are a group.
+
+    Source: LITA, lita/eval/eval_model_rtl.py, which averages over videos; VideoMind reads the same file
+    ("activitynet_rtl").
+
+    Raises: DataError: names the file and the question.
+    """
+    folder = find_folder(root, "activitynet/videos", "activitynet")
+    questions = load_json(path)
+    if not isinstance(questions, list):
+        raise DataError(f"{path}: expected a list of questions, got {show(questions)}")
+    for index, record in enumerate(questions):
+        where = f"{path}, question {index}"
+        try:
+            duration_s = number_field(record, "duration", where)
+            video, answer = field(record, "vid", str, where), field(record, "answer", str, where)
+            question = field(record, "question", str, where)
+            seconds = [float(second) for second in _RTL_SECONDS.findall(answer)[:2]]
+            if len(seconds) != 2 or not question.strip():
+                raise DataError(f"{where}: 'answer' must have two seconds as <12.5>, got {show(answer)}")
+            inside = sorted(min(second, duration_s) for second in seconds)
+            sample = _sample(f"{index}", find_video(folder, f"v_{video}"), "", inside, where)
+            sample = replace(sample, problem=question.strip(), group=video)
+        except DataError as error:
+            bad(error)
+            continue
+        yield sample
+
+
+def grouped_by_video(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """Yield samples, those about one video as a group."""
+    for sample in samples:
+        yield replace(sample, group=str(sample.media[0]))
 
 
 def _sample(name: str, video: Path, sentence: str, span: list[float] | list[str], where: str) -> Sample:
