@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from onethinker.core.errors import ConfigError, StorageError
 
@@ -26,21 +26,31 @@ def writing(path: Path) -> Iterator[None]:
         raise StorageError(error.errno, reason, str(path)) from error
 
 
+@contextmanager
+def opened_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file to write to that takes the place of `path` when the block ends, and is gone when it raises.
+
+    Raises: StorageError, which is also an OSError.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with writing(path), temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        with writing(path):
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new one and nothing between.
 
     Raises: StorageError, which is also an OSError.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with writing(path):
-        try:
-            with temporary.open("wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with opened_atomically(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def digest_file(path: Path) -> str:

@@ -396,3 +396,64 @@ def test_a_file_that_is_packed_or_in_another_encoding_is_called_so(tmp_path, con
     (tmp_path / "f.jsonl").write_bytes(content)
     with pytest.raises(DataError, match=f"f.jsonl, row 1: not UTF-8 .*{said}"):
         list(read_samples(tmp_path / "f.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("[]", []),
+        (" [ \n ] ", []),
+        ('[{"a": 1}, {"b": [1, 2, "]"]}]', [{"a": 1}, {"b": [1, 2, "]"]}]),
+        ('\ufeff[{"a": "é"},\n{"a": 2}]\n\n', [{"a": "é"}, {"a": 2}]),
+        (
+            json.dumps([{"text": "猫" * 70_000}, {"a": 1}] * 3, ensure_ascii=False),
+            [{"text": "猫" * 70_000}, {"a": 1}] * 3,
+        ),
+    ],
+    ids=["empty", "spaces", "two", "byte order mark", "longer than what is read at once"],
+)
+def test_a_list_is_read_value_by_value(tmp_path, content, expected):
+    (tmp_path / "f.json").write_text(content)
+    assert [record for _, record in read_records(tmp_path / "f.json")] == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('[{"a": 1}', "expected ',' or ']', got the end of the file, line 1"),
+        ('[{"a": 1}\n{"a": 2}]', "expected ',' or ']', got '{', line 2"),
+        ('[{"a": 1},\n{"a": \n', "not JSON: Expecting value"),
+        ('[{"a": 1}]\n[2]', r"'\[' after the end of the list, line 2"),
+        ('[{"a": 1},\n\n{"a": NaN}]', "'NaN' is not a finite number, line 3"),
+        ('[{"a": 1},]', "not JSON: Expecting value"),
+    ],
+    ids=["cut short", "no comma", "cut in a value", "two lists", "NaN", "comma at the end"],
+)
+def test_a_broken_list_says_what_and_where(tmp_path, content, said):
+    (tmp_path / "f.json").write_text(content)
+    with pytest.raises(DataError, match=said):
+        list(read_records(tmp_path / "f.json"))
+
+
+def test_rows_before_the_broken_one_of_a_list_have_been_read(tmp_path):
+    (tmp_path / "f.json").write_text('[{"a": 1}, {"a": 2}, {"a": }]')
+    rows = []
+    with pytest.raises(DataError):
+        rows.extend(record for _, record in read_records(tmp_path / "f.json"))
+    reader = read_records(tmp_path / "f.json")
+    assert [next(reader)[1], next(reader)[1]] == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize("name", ["out.json", "out.jsonl"])
+def test_records_are_written_as_they_come_and_nothing_stays_of_a_failure(tmp_path, name):
+    def failing():
+        yield {"a": 1}
+        raise DataError("row 2")
+
+    write_records(tmp_path / name, iter([{"a": 1}, {"a": 2}]))
+    with pytest.raises(DataError, match="row 2"):
+        write_records(tmp_path / name, failing())
+    assert [record for _, record in read_records(tmp_path / name)] == [{"a": 1}, {"a": 2}]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    write_records(tmp_path / name, [])
+    assert list(read_records(tmp_path / name)) == []

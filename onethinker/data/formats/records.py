@@ -2,17 +2,22 @@
 
 import json
 import math
+import re
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from onethinker.core.errors import DataError
 from onethinker.core.grammar import show
-from onethinker.storage.atomic import write_atomically, writing
+from onethinker.storage.atomic import opened_atomically, writing
 from onethinker.storage.strict_json import to_json
 
 Record = dict[str, Any]
 
+_CHUNK = 2**16
+_WHITE = re.compile(r"[ \t\r\n]*")
+_TOO_DEEP = "nested too deep or a number too long"
 _OTHER_FILES = {
     b"\x1f\x8b": "gzip: unpack it",
     b"\xff\xfe": "UTF-16 or UTF-32: save it as UTF-8",
@@ -31,11 +36,9 @@ def read_records(path: Path, *, bad: Callable[[int, DataError], None] | None = N
         with path.open("rb") as file:
             start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
             file.seek(0)
-            if start.startswith(b"["):
-                rows: Iterable[object] = _load_list(file.read(), path)
-                read: Callable[[Any, str], Record] = _as_record
-            else:
-                rows, read = file, read_line
+            is_list = start.startswith(b"[")
+            rows: Iterable[Any] = read_list(file, str(path)) if is_list else file
+            read: Callable[[Any, str], Record] = _as_record if is_list else read_line
             for row, item in enumerate(rows, 1):
                 if isinstance(item, bytes) and not item.strip(b"\xef\xbb\xbf \t\r\n"):
                     continue
@@ -57,13 +60,19 @@ def read_line(line: bytes, where: str) -> Record:
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Write records as a JSON list for ".json" and one a line otherwise: whole or not at all. Raises: StorageError."""
-    lines = [dump_record(record) for record in records]
+    """Write records as a JSON list for ".json" and one a line otherwise: whole or not at all; one is held at a time.
+
+    Raises: StorageError, and whatever `records` raises.
+    """
     is_list = path.suffix.lower() == ".json"
-    text = "[\n" + ",\n".join(lines) + "\n]\n" if is_list else "".join(f"{line}\n" for line in lines)
+    opening, between, end, closing = ("[\n", ",\n", "", "\n]\n") if is_list else ("", "", "\n", "")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text)
+    with opened_atomically(path) as file:
+        file.write(opening.encode())
+        for index, record in enumerate(records):
+            file.write(f"{between if index else ''}{dump_record(record)}{end}".encode())
+        file.write(closing.encode())
 
 
 def dump_record(record: Record) -> str:
@@ -80,10 +89,88 @@ def dump_record(record: Record) -> str:
     return line
 
 
-def _load_list(content: bytes, path: Path) -> list[object]:
-    value = _load(content, str(path))
-    assert isinstance(value, list)
-    return value
+def read_list(file: IO[bytes], where: str) -> Iterator[object]:
+    """Yield the values of a JSON list; no more of it is held than one value and what was read with it.
+
+    Raises: DataError: it is not strict JSON in UTF-8. OSError.
+    """
+    text = _Text(file, where)
+    text.skip("[")
+    if text.next_character() == "]":
+        text.skip("]")
+    else:
+        while True:
+            yield text.value()
+            if text.next_character() != ",":
+                break
+            text.skip(",")
+        text.skip("]")
+    if extra := text.next_character():
+        raise DataError(f"{where}: not JSON: {show(extra)} after the end of the list, {text.place()}")
+
+
+class _Text:
+    """The text of a file of JSON from where it has been read; more comes in as it is needed."""
+
+    def __init__(self, file: IO[bytes], where: str) -> None:
+        self._file, self._where, self._text, self._at, self._line = file, where, "", 0, 1
+        self._decoder = getincrementaldecoder("utf-8-sig")()
+        self._bytes, self._is_all = 0, False
+
+    def place(self) -> str:
+        return f"line {self._line + self._text.count(chr(10), 0, self._at)}"
+
+    def next_character(self) -> str:
+        """Return the next character that is no white space, "" at the end of the file."""
+        while True:
+            match = _WHITE.match(self._text, self._at)
+            assert match is not None
+            self._at = match.end()
+            if self._at < len(self._text) or not self._read_more():
+                return self._text[self._at : self._at + 1]
+
+    def skip(self, wanted: str) -> None:
+        """Go on behind a character. Raises: DataError: another one comes next."""
+        found = self.next_character()
+        if found != wanted:
+            expected = "',' or ']'" if wanted == "]" else repr(wanted)
+            raise DataError(
+                f"{self._where}: not JSON: expected {expected}, got {show(found) if found else 'the end of the file'},"
+                f" {self.place()}"
+            )
+        self._at += 1
+
+    def value(self) -> object:
+        """Return the next value. Raises: DataError: there is none."""
+        self.next_character()
+        while True:
+            try:
+                found, end = _DECODER.raw_decode(self._text, self._at)
+            except (json.JSONDecodeError, _NumberError) as error:
+                if not isinstance(error, _NumberError) and self._read_more():
+                    continue
+                raise DataError(f"{self._where}: not JSON: {error}, {self.place()}") from error
+            except (RecursionError, ValueError) as error:
+                raise DataError(f"{self._where}: not JSON: {_TOO_DEEP}, {self.place()}") from error
+            # A number may go on in what has not been read.
+            if end < len(self._text) or not self._read_more():
+                self._at = end
+                return found
+
+    def _read_more(self) -> bool:
+        """Read as much again as is held, and at least a little; False at the end of the file."""
+        self._line += self._text.count("\n", 0, self._at)
+        self._text, self._at = self._text[self._at :], 0
+        if self._is_all:
+            return False
+        content = self._file.read(max(_CHUNK, len(self._text)))
+        self._is_all = not content
+        try:
+            self._text += self._decoder.decode(content, final=self._is_all)
+        except UnicodeDecodeError as error:
+            raise _not_utf8(error, self._where, start=self._bytes) from error
+        self._bytes += len(content)
+        return True
 
 
 def _load(content: bytes, where: str) -> object:
@@ -91,12 +178,17 @@ def _load(content: bytes, where: str) -> object:
     try:
         return json.loads(content.decode("utf-8-sig"), parse_constant=_refuse, parse_float=_finite)
     except UnicodeDecodeError as error:
-        kind = next((f" (it is {name})" for magic, name in _OTHER_FILES.items() if content.startswith(magic)), "")
-        raise DataError(f"{where}: not UTF-8{kind}: byte {error.start} is {content[error.start]:#04x}") from error
+        raise _not_utf8(error, where) from error
     except (json.JSONDecodeError, _NumberError) as error:
         raise DataError(f"{where}: not JSON: {error}") from error
     except (RecursionError, ValueError) as error:
-        raise DataError(f"{where}: not JSON: nested too deep or a number too long") from error
+        raise DataError(f"{where}: not JSON: {_TOO_DEEP}") from error
+
+
+def _not_utf8(error: UnicodeDecodeError, where: str, *, start: int = 0) -> DataError:
+    content = error.object
+    kind = next((f" (it is {name})" for magic, name in _OTHER_FILES.items() if content.startswith(magic)), "")
+    return DataError(f"{where}: not UTF-8{kind}: byte {start + error.start} is {content[error.start]:#04x}")
 
 
 class _NumberError(ValueError):
@@ -116,3 +208,6 @@ def _as_record(value: object, where: str) -> Record:
     if not isinstance(value, dict):
         raise DataError(f"{where}: expected an object, got {show(value)}")
     return value
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
