@@ -22,7 +22,7 @@ import torch
 from onethinker.commands.doctor import describe_processor
 from onethinker.training.config import SftRecipe
 from onethinker.training.opening import open_session
-from onethinker.training.packing.prefix_group import PrefixGroup
+from onethinker.training.packing.row import PrefixGroup
 from onethinker.training.session import TrainingSession
 
 BAR = 1.5

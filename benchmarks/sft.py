@@ -23,8 +23,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from onethinker.training.packing.attention import use_packed_attention
-from onethinker.training.packing.prefix_group import PrefixGroup, Prompt, packed_rows
-from onethinker.training.packing.row import pack
+from onethinker.training.packing.row import PrefixGroup, Prompt, pack, packed_rows
 from onethinker.training.scoring import score
 
 SAMPLES, BATCH, ROW = 32, 8, 4096

@@ -22,8 +22,7 @@ from small_model import QUESTION, build, encode, pictures
 from torch import Tensor
 
 from onethinker.training.packing.attention import use_packed_attention
-from onethinker.training.packing.prefix_group import PrefixGroup, Prompt
-from onethinker.training.packing.row import pack
+from onethinker.training.packing.row import PrefixGroup, Prompt, pack
 from onethinker.training.scoring import score
 
 PICTURES = {300: (512, 1), 1000: (1024, 1)}

@@ -14,7 +14,7 @@ from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE, build_tiny
 from onethinker.inference.encode import build_request, encode_requests
 from onethinker.training.config import SftRecipe
 from onethinker.training.packing.attention import use_packed_attention
-from onethinker.training.packing.prefix_group import Prompt, split_prompts
+from onethinker.training.packing.row import Prompt, split_prompts
 from onethinker.training.sft import train_sft
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from onethinker.report.terminal import Progress
-    from onethinker.training.outputs import OnStep
+    from onethinker.training.session import OnStep
 
 LINE_EVERY_S = 10.0
 """Plain lines come no closer than this, except the first, the last and those with a new alarm or a step that was not

@@ -179,7 +179,7 @@ def measure_step(processes: int) -> float:
 
 def time_step(session: "TrainingSession", step: int, batch_size: int) -> float:
     """Return the seconds that one step of SFT takes, from reading its samples on."""
-    from onethinker.training.packing.prefix_group import PrefixGroup
+    from onethinker.training.packing.row import PrefixGroup
 
     started, data = time.perf_counter(), session.data
     read = [data.read(step * batch_size + index) for index in range(batch_size)]

@@ -13,7 +13,7 @@ from onethinker.core.errors import ConfigError
 from onethinker.core.nearest import ask_for
 from onethinker.core.plugins import load_plugins
 from onethinker.training.rl_settings import ESTIMATORS_GROUP, AdvantageSettings, Guard
-from onethinker.training.state.ema import EmaState, Moments
+from onethinker.training.state.progress import EmaState, Moments
 
 SMALLEST_STD = 1e-6
 """Added to a group's own standard deviation, so that equal rewards give advantages of zero."""

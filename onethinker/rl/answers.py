@@ -3,7 +3,7 @@ and why.
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from onethinker.core.sample import Sample
 from onethinker.drawing.sheets import for_sheet, sheet_webp
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
+from onethinker.rl.groups import Group
 from onethinker.storage.atomic import write_atomically
 from onethinker.storage.folders import ANSWERS_FOLDER
 from onethinker.tasks import Grade, Task, task_of
+from onethinker.training.session import TrainingSession
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,19 @@ class Sampled:
     sample: Sample
     texts: tuple[str, ...]
     grades: tuple[Grade, ...]
+
+
+def show_answers(session: TrainingSession, step: int, groups: Mapping[int, Group]) -> None:
+    """Write a page with the first group of each task that the main process has graded itself; the others write
+    nothing.
+    """
+    if not session.collectives.is_main:
+        return
+    shown: dict[str, Sampled] = {}
+    for _, group in sorted(groups.items()):
+        if group.grades and group.task not in shown:
+            shown[group.task] = Sampled(group.sample, group.texts, group.grades)
+    write_answers(session.folder.path, step, [shown[task] for task in sorted(shown)], session.data.budget)
 
 
 def answers_page(folder: Path, step: int) -> Path:

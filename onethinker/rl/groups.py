@@ -1,9 +1,13 @@
-"""Groups of answers to one prompt: how they are asked for, and what becomes of them once they are graded."""
+"""Groups of answers to one prompt: how they are asked for and graded, which of them give a signal, and how often others
+are sampled in place of those that give none.
+"""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from onethinker.core.errors import DataError
+from onethinker.core.errors import ConfigError, DataError
 from onethinker.core.frames import Clip
 from onethinker.core.request import SamplingParams
 from onethinker.core.sample import Medium, Sample
@@ -16,7 +20,9 @@ from onethinker.tasks.grading import Grade
 from onethinker.training.config import RlRecipe
 from onethinker.training.inputs import too_long_text
 from onethinker.training.lengths import Length
-from onethinker.training.packing.prefix_group import Prompt
+from onethinker.training.metrics.task_rows import Summary, covers_whole_frame, note_answer
+from onethinker.training.packing.row import Prompt
+from onethinker.training.rl_settings import RolloutSettings
 from onethinker.training.session import TrainingSession
 
 
@@ -68,6 +74,120 @@ class AskedGroup:
         if isinstance(grades, Ungraded):
             return LostGroup(group.index, group.task, grades.reason, grades.text)
         return replace(group, grades=grades)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step has sampled: this process's groups by index, and of everybody's in order the summaries and the lost
+    ones.
+
+    `cursor` is the index of the next prompt. `broken` are the ids of samples to which the model gave answers whose
+    log-probabilities are not finite; there are no groups then.
+    """
+
+    groups: dict[int, Group]
+    summaries: tuple[Summary, ...]
+    lost: tuple[LostGroup, ...]
+    cursor: int
+    broken: tuple[str, ...] = ()
+
+    @property
+    def with_signal(self) -> list[Summary]:
+        """The groups whose answers differ enough to be learned from, also those beyond what a step takes."""
+        return [summary for summary in self.summaries if summary.kept]
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many groups were dropped for which reason."""
+        reasons = [summary.dropped for summary in self.summaries if summary.dropped is not None]
+        return dict(sorted(Counter([*reasons, *(lost.reason for lost in self.lost)]).items()))
+
+
+def collect(session: TrainingSession, recipe: RlRecipe, sampler: Sampler, grader: Grader) -> Batch:
+    """Return the groups of a step: prompts are sampled in batches until enough of them give a signal or the refills are
+    used up.
+
+    Then the step has fewer groups, none even, unless there never was a signal or the recipe wants a full batch.
+
+    Raises: ConfigError: with the tasks that gave no signal. DataError: a sample cannot be read, nor those that could
+    stand in.
+    """
+    wanted, cursor = recipe.rollout.generation_batch_size, session.progress.cursor
+    groups: dict[int, Group] = {}
+    summaries: list[Summary] = []
+    lost: list[LostGroup] = []
+    for _ in range(1 + recipe.rollout.max_refills):
+        asked = list(ask_groups(session, recipe, sampler, grader, session.data.my_indices(cursor, wanted)))
+        cursor += wanted
+        broken = session.collectives.gather([each.group.sample.id for each in asked if not each.group.is_finite])
+        if broken:
+            return Batch({}, (), (), cursor, tuple(broken))
+        with session.clock.phase("grading"):
+            graded = [each.graded() for each in asked]
+        groups |= {each.group.index: each.group for each in asked}
+        groups |= {group.index: group for group in graded if isinstance(group, Group)}
+        summaries += session.collectives.gather([_summary(each, recipe) for each in graded if isinstance(each, Group)])
+        lost += session.collectives.gather([each for each in graded if isinstance(each, LostGroup)])
+        if sum(summary.kept for summary in summaries) >= wanted:
+            break
+    summaries.sort(key=lambda group: group.index)
+    lost.sort(key=lambda group: group.index)
+    batch = Batch(groups, tuple(summaries), tuple(lost), cursor)
+    _check_signal(batch, recipe.rollout, is_first=not session.progress.ema)
+    return batch
+
+
+def drop_reason(accuracy: float, settings: RolloutSettings) -> Literal["all_wrong", "all_right"] | None:
+    """Return why a group with this mean accuracy gives no signal, or None where it gives one.
+
+    >>> [drop_reason(accuracy, RolloutSettings()) for accuracy in (0.0, 0.5, 1.0)]
+    ['all_wrong', None, 'all_right']
+    """
+    if accuracy <= settings.min_accuracy:
+        return "all_wrong"
+    return "all_right" if accuracy >= settings.max_accuracy else None
+
+
+def _check_signal(batch: Batch, settings: RolloutSettings, *, is_first: bool) -> None:
+    """Raises: ConfigError: there are too few groups with a signal to go on."""
+    kept = len(batch.with_signal)
+    if kept >= settings.generation_batch_size or (settings.unfilled == "smaller" and (kept or not is_first)):
+        return
+    reasons: dict[str, Counter[str]] = {}
+    for summary in batch.summaries:
+        reasons.setdefault(summary.task, Counter())[summary.dropped or "kept"] += 1
+    for lost in batch.lost:
+        reasons.setdefault(lost.task, Counter())[lost.reason] += 1
+    tasks = "; ".join(
+        f"{task}: {', '.join(f'{count} {reason}' for reason, count in sorted(counts.items()))}"
+        for task, counts in sorted(reasons.items())
+        if "kept" not in counts
+    )
+    failure = f" Not graded: {batch.lost[-1].text}." if batch.lost else ""
+    raise ConfigError(
+        f"{kept or 'none'} of {len(batch.summaries) + len(batch.lost)} groups gave a signal,"
+        f" {settings.generation_batch_size} are needed. Tasks without any: {tasks or 'none'}.{failure} Train"
+        " longer by SFT first, choose other data, widen rollout.min_accuracy and rollout.max_accuracy, allow more"
+        ' rollout.max_refills, or go on with smaller batches by rollout.unfilled = "smaller"'
+    )
+
+
+def _summary(group: Group, recipe: RlRecipe) -> Summary:
+    sample = group.sample
+    task = task_of(sample)
+    return Summary(
+        index=group.index,
+        task=group.task,
+        rewards=tuple(grade.reward for grade in group.grades),
+        accuracy=group.accuracy,
+        format=sum(grade.format for grade in group.grades) / len(group.grades),
+        dropped=drop_reason(group.accuracy, recipe.rollout),
+        prompt_tokens=len(group.prompt.input_ids),
+        lengths=tuple(len(rollout.ids) for rollout in group.rollouts),
+        truncated=sum(rollout.truncated for rollout in group.rollouts),
+        answers=tuple(map(note_answer, group.texts)),
+        whole_frames=tuple(covers_whole_frame(text, task, sample.options) for text in group.texts),
+    )
 
 
 def ask_groups(

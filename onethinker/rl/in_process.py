@@ -15,8 +15,8 @@ from onethinker.core.request import SamplingParams
 from onethinker.families.registry import family_of
 from onethinker.inference.sampling import draw_tokens
 from onethinker.rl.sampler import Rollout, RolloutRequest
-from onethinker.training.packing.decoding import GroupCache
-from onethinker.training.packing.prefix_group import Prompt
+from onethinker.training.packing.attention import GroupCache
+from onethinker.training.packing.row import Prompt
 from onethinker.training.session import TrainingSession
 
 COMPACT_BELOW = 0.7

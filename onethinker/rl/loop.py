@@ -4,25 +4,30 @@ Dimensions: P groups, G answers per group.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from onethinker.rewards.grader import Grader
 from onethinker.rl.advantages import AdvantageEstimator, compute_advantages, find_estimator
-from onethinker.rl.filter import collect
+from onethinker.rl.answers import show_answers
+from onethinker.rl.groups import Batch, collect
 from onethinker.rl.in_process import InProcessSampler
-from onethinker.rl.reference import open_reference
-from onethinker.rl.report import show_answers, step_row
 from onethinker.rl.sampler import Sampler
-from onethinker.rl.update import Updated, update_policy
+from onethinker.rl.update import Updated, open_reference, update_policy
 from onethinker.training.config import RlRecipe
 from onethinker.training.metrics.alarms import Watch
+from onethinker.training.metrics.bad_steps import bad_step_rows
+from onethinker.training.metrics.records import RlRow
+from onethinker.training.metrics.stopwatch import Phase
+from onethinker.training.metrics.task_rows import task_rows
 from onethinker.training.opening import open_session
-from onethinker.training.outputs import OnStep
-from onethinker.training.session import TrainingSession
-from onethinker.training.state.progress import Progress
+from onethinker.training.optimizer import learning_rate
+from onethinker.training.session import OnStep, TrainingSession
+from onethinker.training.state.progress import EmaState, Progress
 
 
 def train_rl(
@@ -59,7 +64,7 @@ def _train(
     on_step: OnStep | None,
 ) -> Path:
     reference = open_reference(session, recipe)
-    watch = Watch(recipe, session.outputs.folder.rows())
+    watch = Watch(recipe, session.folder.rows())
     for step in range(session.progress.step, recipe.steps):
         started = time.perf_counter()
         with session.backend.unsharded():
@@ -81,12 +86,69 @@ def _train(
             ema = session.progress.ema  # nothing was learned from these rewards
         sampler.load_weights(step + 1)
         if recipe.log.answers_every and (step + 1) % recipe.log.answers_every == 0:
-            show_answers(session, step + 1, batch)
-        row = step_row(
-            session, recipe, batch, step=step, advantages=advantages, ema=ema, updated=updated, started=started
-        )
-        session.outputs.record(watch.complete(row), on_step)
+            show_answers(session, step + 1, batch.groups)
+        row = _row(session, recipe, batch, step=step, advantages=advantages, ema=ema, updated=updated, started=started)
+        session.record(watch.complete(row), on_step)
         watch.check()
         skipped = session.progress.skipped + len(row.skipped_samples)
         session.advance(Progress(step + 1, batch.cursor, ema, skipped))
     return session.finish()
+
+
+def _row(
+    session: TrainingSession,
+    recipe: RlRecipe,
+    batch: Batch,
+    *,
+    step: int,
+    advantages: Mapping[int, Tensor],
+    ema: EmaState,
+    updated: Updated,
+    started: float,
+) -> RlRow:
+    """Return the step record, without alarms; all processes take part."""
+    tokens, shared = _tokens(session, recipe, batch, updated)
+    sizes = {index: float(advantages_G.abs().mean()) for index, advantages_G in advantages.items()}
+    return RlRow(
+        step=step + 1,
+        stage="rl",
+        loss=updated.loss,
+        kl=updated.mean("kl"),
+        entropy=updated.mean("entropy"),
+        clip_fraction=updated.mean("clip_fraction"),
+        grad_norm=updated.grad_norm,
+        updates=updated.updates,
+        learning_rate=learning_rate(recipe.optimizer, step, recipe.steps),
+        groups=len(advantages),
+        dropped_groups=sum(batch.dropped.values()),
+        dropped=batch.dropped,
+        surplus_groups=len(batch.with_signal) - len(advantages),
+        ungraded=[asdict(lost) for lost in batch.lost],
+        skipped_samples=session.data.take_skipped(),
+        seconds=time.perf_counter() - started,
+        seconds_by_phase=session.clock.take(),
+        tokens_by_phase=tokens,
+        shared_prompt_tokens=shared,
+        tasks=task_rows(
+            batch.summaries, sizes, {task: moments.sigma for task, moments in ema.items()}, updated.measured
+        ),
+        bad_steps=bad_step_rows(updated.bad),
+    )
+
+
+def _tokens(
+    session: TrainingSession, recipe: RlRecipe, batch: Batch, updated: Updated
+) -> tuple[dict[Phase, int], dict[Phase, int]]:
+    """Return by phase the tokens that were read or written, and those of prompts that were not read again."""
+    groups = batch.groups.values()
+    prompts, answers, saved = session.collectives.total(
+        sum(len(group.prompt.input_ids) for group in groups),
+        sum(len(rollout.ids) for group in groups for rollout in group.rollouts),
+        sum(len(group.prompt.input_ids) * (len(group.rollouts) - 1) for group in groups),
+    )
+    tokens: dict[Phase, int] = {"data": int(prompts), "rollout": int(prompts + answers), "grading": int(answers)}
+    shared: dict[Phase, int] = {"rollout": int(saved)}
+    phases: tuple[Phase, ...] = ("reference", "update") if recipe.loss.kl_coefficient else ("update",)
+    for phase in phases:
+        tokens[phase], shared[phase] = updated.tokens, updated.shared_tokens
+    return tokens, shared

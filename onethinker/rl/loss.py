@@ -3,22 +3,25 @@
 Dimensions: S scored tokens of a row, A answers of a row, T tasks, M what is measured.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from onethinker.rl.reference import Reference
 from onethinker.tasks import all_tasks
 from onethinker.training.config import RlRecipe
 from onethinker.training.metrics.task_rows import MEASURED
-from onethinker.training.packing.prefix_group import PrefixGroup
-from onethinker.training.packing.row import PackedRow
+from onethinker.training.packing.row import PackedRow, PrefixGroup
 from onethinker.training.rl_settings import Reduction
 from onethinker.training.step import ScoredRow
 
 TASK_INDICES = {task.key: index for index, task in enumerate(all_tasks())}
 """The row of each task in what a loss measures, the same in every process."""
+Reference = Callable[[PackedRow], Tensor]
+"""Gives the log-probabilities (S,) of a row's scored tokens under the model that RL started from, which the policy is
+to stay near.
+"""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from onethinker.core.request import Request, SamplingParams
-from onethinker.training.packing.prefix_group import Prompt
+from onethinker.training.packing.row import Prompt
 
 
 @dataclass(frozen=True)

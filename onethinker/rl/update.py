@@ -9,13 +9,15 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from onethinker.inference.loading import load_local
 from onethinker.rl.groups import Group
-from onethinker.rl.loss import TASK_INDICES, GradedPrefixGroup, PolicyLoss
-from onethinker.rl.reference import Reference
+from onethinker.rl.loss import TASK_INDICES, GradedPrefixGroup, PolicyLoss, Reference
+from onethinker.training.adapters import base_weights
 from onethinker.training.config import RlRecipe
 from onethinker.training.metrics.bad_steps import BadStep
 from onethinker.training.metrics.task_rows import MEASURED, Measured
-from onethinker.training.packing.prefix_group import split_answers
+from onethinker.training.packing.attention import use_packed_attention
+from onethinker.training.packing.row import PackedRow, split_answers
 from onethinker.training.session import TrainingSession
 
 
@@ -42,6 +44,28 @@ class Updated:
         """
         weight = sum(sums["weight"] for sums in self.measured.values())
         return sum(sums[name] for sums in self.measured.values()) / weight if weight else None
+
+
+def open_reference(session: TrainingSession, recipe: RlRecipe) -> Reference | None:
+    """Return what scores rows as the model that RL started from did, or None when the divergence from it has no weight.
+
+    Under adapters that is the model itself without them, and no second copy.
+    """
+    if recipe.loss.kl_coefficient == 0:
+        return None
+    if recipe.lora is not None:
+        start = session.model
+    else:
+        dtype = "float32" if recipe.dtype == "float32" else "bfloat16"
+        start = load_local(recipe.model, seed=recipe.seed, dtype=dtype).model
+        use_packed_attention(start)
+        start.to(session.collectives.device).eval().requires_grad_(False)
+
+    def reference(row: PackedRow) -> Tensor:
+        with session.clock.phase("reference"), torch.no_grad(), base_weights(start):
+            return session.optimization.score(row, start, temperature=recipe.rollout.temperature)[0]
+
+    return reference
 
 
 def update_policy(

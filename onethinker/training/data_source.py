@@ -19,7 +19,7 @@ from onethinker.inference.encode import answer_opening, encode_requests, request
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.tasks.template import PromptTemplate
-from onethinker.training.packing.prefix_group import Prompt, split_prompts
+from onethinker.training.packing.row import Prompt, split_prompts
 from onethinker.training.parallel.collectives import Collectives
 
 FEWEST_SAMPLES = 1000

@@ -26,7 +26,6 @@ from onethinker.training.data_source import DataSource
 from onethinker.training.inputs import Inputs, check_data, choose_inputs, measure, open_mixture, unused_weights
 from onethinker.training.metrics.stopwatch import Stopwatch
 from onethinker.training.metrics.trackers import Trackers, check_trackers
-from onethinker.training.outputs import Outputs, size_of_checkpoint
 from onethinker.training.packing.attention import use_packed_attention
 from onethinker.training.parallel.base import ParallelBackend
 from onethinker.training.parallel.choice import choose_backend
@@ -77,16 +76,16 @@ def open_session(
     inputs = collectives.from_main(past.choose_inputs(recipe, *shown) if collectives.is_main else Inputs())
     mixture = open_mixture(recipe, inputs)
     clock = Stopwatch(torch.cuda.synchronize if collectives.device.type == "cuda" else None)
-    outputs = Outputs(recipe, past.folder, backend, collectives, *shown, clock)
     data = DataSource(mixture, model, *shown, recipe.data.max_corrupt_share, collectives)
     optimization = Optimization(recipe, backend, collectives, progress.streak)
+    session = TrainingSession(recipe, collectives, backend, data, optimization, past.folder, clock, progress)
     # Only now is anything written: a recipe that cannot start leaves no folder behind.
     if collectives.is_main:
-        past.begin(outputs, progress)
-        _write_inputs(outputs, inputs, unused_weights(mixture))
-        _open_trackers(outputs, progress)
+        past.begin(session)
+        _write_inputs(past.folder, inputs, unused_weights(mixture))
+        _open_trackers(session)
     collectives.wait()
-    return TrainingSession(recipe, collectives, backend, data, optimization, outputs, clock, progress)
+    return session
 
 
 def _start_processes(recipe: Recipe, path: Path) -> Collectives:
@@ -157,30 +156,31 @@ class _Past:
             backend.load_moments(self.start.checkpoint / OPTIMIZER_FILE)
         return load_progress(self.start.checkpoint / PROGRESS_FILE)
 
-    def begin(self, outputs: Outputs, progress: Progress) -> None:
+    def begin(self, session: TrainingSession) -> None:
         """Make the folder, and note how the run starts."""
-        recipe = outputs.recipe
-        saves = math.ceil((recipe.steps - progress.step) / recipe.save_every)
-        self.folder.checkpoints.check_room(size_of_checkpoint(outputs.backend.model, recipe), saves)
-        about = {"inputs": self.digests, **about_start(outputs.collectives.count)}
+        recipe, step = session.recipe, session.progress.step
+        self.folder.checkpoints.check_room(
+            session.checkpoint_bytes, math.ceil((recipe.steps - step) / recipe.save_every)
+        )
+        about = {"inputs": self.digests, **about_start(session.collectives.count)}
         settings = recipe.model_dump(mode="json")
-        self.folder.begin(settings, progress.step, changed=self.changed, torn=self.start.torn, about=about)
+        self.folder.begin(settings, step, changed=self.changed, torn=self.start.torn, about=about)
 
 
-def _open_trackers(outputs: Outputs, progress: Progress) -> None:
+def _open_trackers(session: TrainingSession) -> None:
     """Connect the trackers of the recipe, if any, and send them the step records that the journal has already."""
-    recipe, folder = outputs.recipe, outputs.folder
+    recipe, folder = session.recipe, session.folder
     if recipe.log.trackers:
-        settings, accelerator = recipe.model_dump(mode="json"), outputs.collectives.accelerator
-        outputs.trackers = Trackers(accelerator, recipe.log, folder.path, recipe=settings, step=progress.step)
-        outputs.trackers.tell(folder.rows())
+        settings, accelerator = recipe.model_dump(mode="json"), session.collectives.accelerator
+        session.trackers = Trackers(accelerator, recipe.log, folder.path, recipe=settings, step=session.progress.step)
+        session.trackers.tell(folder.rows())
 
 
-def _write_inputs(outputs: Outputs, inputs: Inputs, lines: list[str]) -> None:
+def _write_inputs(folder: RunFolder, inputs: Inputs, lines: list[str]) -> None:
     for line in (*inputs.lines, *lines):
         _log.warning("%s", line)
     left_out = [{"file": str(each.file), "row": each.row, "reason": each.text} for each in inputs.left_out]
-    write_records(outputs.folder.path / LEFT_OUT_FILE, left_out)
+    write_records(folder.path / LEFT_OUT_FILE, left_out)
 
 
 def _load(recipe: Recipe, checkpoint: Path | None) -> Any:

@@ -1,25 +1,42 @@
-"""A training session: the parts that SFT and RL share, each with one job, and how a step of a run is closed."""
+"""A training session: the parts that SFT and RL share, each with one job, and how a step of a run is closed: its row in
+the journal, the checkpoint, at last the finished model.
+"""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from onethinker.core.errors import DataError
+from safetensors.torch import save_file
+
+from onethinker.core.errors import DataError, TrainingError
+from onethinker.families.folder import ModelSettings, save_model
+from onethinker.inference.loading import load_local
+from onethinker.storage.folders import MODEL_FOLDER, OPTIMIZER_FILE, PROGRESS_FILE
 from onethinker.training.config import Recipe
 from onethinker.training.data_source import DataSource
+from onethinker.training.metrics.bad_steps import BadStep
 from onethinker.training.metrics.stopwatch import Stopwatch
-from onethinker.training.outputs import Outputs
+from onethinker.training.metrics.trackers import Trackers
 from onethinker.training.parallel.base import ParallelBackend
 from onethinker.training.parallel.collectives import Collectives
 from onethinker.training.scoring import precision
-from onethinker.training.state.progress import Progress
+from onethinker.training.state.checkpoint import checkpoint_bytes
+from onethinker.training.state.progress import Progress, save_progress
+from onethinker.training.state.run_folder import RunFolder
 from onethinker.training.step import Optimization
+
+OnStep = Callable[[dict[str, Any]], None]
+"""Called in the main process with each row of the journal, after it is on disk."""
 
 
 @dataclass
 class TrainingSession:
-    """A model under training; `open_session` puts it together."""
+    """A model under training; `open_session` puts it together.
+
+    Only the main process writes into the folder; all processes call each method.
+    """
 
     recipe: Recipe
     collectives: Collectives
@@ -30,11 +47,12 @@ class TrainingSession:
     """Samples, requests and prompts."""
     optimization: Optimization
     """Optimizer steps, taken or not."""
-    outputs: Outputs
+    folder: RunFolder
     """Journal, checkpoints and the finished model."""
     clock: Stopwatch
     progress: Progress
     """What has been done, as the next checkpoint will hold it."""
+    trackers: Trackers | None = None
 
     @property
     def model(self) -> Any:
@@ -46,9 +64,24 @@ class TrainingSession:
         """The model's processor."""
         return self.data.processor
 
+    @property
+    def checkpoint_bytes(self) -> int:
+        """About how many bytes a checkpoint takes; under adapters it holds nothing but them."""
+        weights, everything = self.model.parameters(), self.recipe.lora is None
+        return checkpoint_bytes(weight for weight in weights if everything or weight.requires_grad)
+
     def precision(self) -> AbstractContextManager[Any]:
         """Return the context in which the model is called."""
         return precision(self.recipe, self.collectives.device)
+
+    def record(self, row: dict[str, Any], on_step: OnStep | None) -> None:
+        """Put a row into the journal and tell trackers and whoever watches."""
+        if self.collectives.is_main:
+            self.folder.append(row)
+            if self.trackers is not None:
+                self.trackers.tell([row])
+            if on_step is not None:
+                on_step(row)
 
     def advance(self, progress: Progress) -> None:
         """Take note that a step is done and in the journal, and save when the recipe says so.
@@ -63,7 +96,7 @@ class TrainingSession:
         if progress.skipped > self.data.allowed_skips(progress.cursor):
             raise DataError(
                 f"{progress.skipped} of the first {progress.cursor} samples could not be read, more than"
-                f" data.max_corrupt_share = {self.recipe.data.max_corrupt_share} allows. {self.outputs.folder.journal}"
+                f" data.max_corrupt_share = {self.recipe.data.max_corrupt_share} allows. {self.folder.journal}"
                 " names them under skipped_samples. Mend or remove them and run the same command again: it goes on from"
                 " the last checkpoint"
             )
@@ -73,8 +106,8 @@ class TrainingSession:
         with self.clock.phase("checkpoint"):
             problem = self.optimization.find_not_finite()
         if problem is not None:
-            raise self.outputs.stopped(f"step {progress.step} is not saved", problem)
-        self.outputs.save(self.progress)
+            raise self._stopped(f"step {progress.step} is not saved", problem)
+        self._save()
 
     def _check_streak(self, step: int) -> None:
         """Raises: TrainingError: too many steps in a row, up to this one, were bad."""
@@ -82,12 +115,58 @@ class TrainingSession:
         if bad > allowed:
             cause = self.optimization.find_not_finite() or self.optimization.last_bad
             assert cause is not None
-            raise self.outputs.stopped(
+            raise self._stopped(
                 f"{bad} optimizer steps in a row could not be taken, up to step {step}, more than"
                 f" optimizer.max_bad_steps = {allowed}",
                 cause,
             )
 
+    def _stopped(self, what: str, bad: BadStep) -> TrainingError:
+        """Return the error of a run that cannot go on, with what it has left and what to do."""
+        checkpoints = self.folder.checkpoints.all()
+        last = f"{checkpoints[-1].name} is the last good checkpoint" if checkpoints else "There is no checkpoint yet"
+        again = "run the command again with --allow-changes" if checkpoints else "run the command again"
+        return TrainingError(
+            f"{what}: {bad.text()}. {last}. Lower optimizer.learning_rate, lengthen optimizer.warmup_steps, or mend the"
+            f" samples that are named, and {again}"
+        )
+
+    def _save(self) -> None:
+        """Write a checkpoint of weights, moments and progress."""
+        keep = self.collectives.is_main
+        weights, moments = self.backend.weights(keep=keep), self.backend.moments(keep=keep)
+        if keep:
+            settings, writing = self._checkpoint_settings(), self.folder.checkpoints.writing
+            with self.clock.phase("checkpoint"), writing(self.progress.step, size=self.checkpoint_bytes) as partial:
+                save_model(partial / MODEL_FOLDER, self.model, self.processor, settings=settings, state=weights)
+                save_file(moments, partial / OPTIMIZER_FILE)
+                save_progress(self.progress, partial / PROGRESS_FILE)
+        self.collectives.wait()
+
+    @property
+    def _settings(self) -> ModelSettings:
+        """What is written beside the weights of the finished model."""
+        return ModelSettings(prompt_template=self.data.prompt_template, budget=self.data.budget)
+
+    def _checkpoint_settings(self) -> ModelSettings:
+        """Return what is written beside the weights; of adapters also which model they belong to."""
+        if self.recipe.lora is None:
+            return self._settings
+        folder = Path(self.recipe.model).expanduser()
+        base = str(folder.resolve()) if folder.is_dir() else self.recipe.model
+        return self._settings.model_copy(update={"base": base, "seed": self.recipe.seed})
+
     def finish(self) -> Path:
         """Write the finished model, adapters merged, and return its folder."""
-        return self.outputs.finish()
+        weights = self.backend.weights(keep=self.collectives.is_main)
+        if self.collectives.is_main:
+            if self.trackers is not None:
+                self.trackers.finish()
+            model = self.model
+            if self.recipe.lora is not None:
+                last = self.folder.checkpoints.all()[-1] / MODEL_FOLDER
+                model, weights = load_local(str(last), device="cpu", dtype=self.recipe.weights_dtype).model, None
+            with self.folder.writing_model() as folder:
+                save_model(folder, model, self.processor, settings=self._settings, state=weights)
+        self.collectives.wait()
+        return self.folder.model

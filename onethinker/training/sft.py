@@ -20,9 +20,8 @@ from onethinker.training.metrics.bad_steps import bad_step_rows
 from onethinker.training.metrics.records import SftRow
 from onethinker.training.opening import open_session
 from onethinker.training.optimizer import learning_rate
-from onethinker.training.outputs import OnStep
-from onethinker.training.packing.prefix_group import PrefixGroup, Prompt, split_answers
-from onethinker.training.session import TrainingSession
+from onethinker.training.packing.row import PrefixGroup, Prompt, split_answers
+from onethinker.training.session import OnStep, TrainingSession
 from onethinker.training.state.progress import Progress
 
 
@@ -42,14 +41,14 @@ def train_sft(
     Raises: CheckpointError, ConfigError, DataError, EngineError, MediaError.
     """
     session = open_session(recipe, folder, batch=recipe.batch_size, allow_changes=allow_changes, on_check=on_check)
-    watch = Watch(recipe, session.outputs.folder.rows())
+    watch = Watch(recipe, session.folder.rows())
     for step in range(session.progress.step, recipe.steps):
         started = time.perf_counter()
         first = step * recipe.batch_size
         with session.clock.phase("data"):
             prefix_groups = _groups(session, session.data.my_indices(first, recipe.batch_size))
         row = _learn(session, recipe, prefix_groups, step, started)
-        session.outputs.record(watch.complete(row), on_step)
+        session.record(watch.complete(row), on_step)
         watch.check()
         skipped = session.progress.skipped + len(row.skipped_samples)
         session.advance(Progress(step + 1, first + recipe.batch_size, skipped=skipped))

@@ -15,8 +15,7 @@ from onethinker.families.registry import family_of
 from onethinker.training.config import Recipe
 from onethinker.training.metrics.bad_steps import BadStep, Taken, first_not_finite, largest_by_part, together
 from onethinker.training.optimizer import learning_rate
-from onethinker.training.packing.prefix_group import PrefixGroup, packed_rows
-from onethinker.training.packing.row import PackedRow, pack
+from onethinker.training.packing.row import PackedRow, PrefixGroup, pack, packed_rows
 from onethinker.training.parallel.base import ParallelBackend
 from onethinker.training.parallel.collectives import Collectives
 from onethinker.training.scoring import precision, score

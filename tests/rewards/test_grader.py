@@ -22,7 +22,7 @@ from onethinker.data.formats.released import write_samples
 from onethinker.data.synthetic import make_sample
 from onethinker.rewards.config import GradingSettings
 from onethinker.rewards.grader import Grader, Ungraded, Workers
-from onethinker.rl.filter import collect
+from onethinker.rl.groups import collect
 from onethinker.rl.in_process import InProcessSampler
 from onethinker.rl.loop import train_rl
 from onethinker.tasks import all_tasks

@@ -23,7 +23,7 @@ from onethinker.rewards.config import GradingSettings, RewardModelSettings
 from onethinker.rewards.grader import Grader, Ungraded
 from onethinker.rewards.judge import JUDGE_INSTRUCTIONS, read_verdict
 from onethinker.rewards.polar import polar_text, read_rewards, spread
-from onethinker.rl.filter import collect
+from onethinker.rl.groups import collect
 from onethinker.rl.in_process import InProcessSampler
 from onethinker.rl.loop import train_rl
 from onethinker.tasks import find_task, grade_response

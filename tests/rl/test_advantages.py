@@ -7,7 +7,7 @@ import torch
 
 from onethinker.rl.advantages import ESTIMATORS, dr_grpo, ema_grpo, grpo, rloo, update_moments
 from onethinker.training.rl_settings import AdvantageSettings
-from onethinker.training.state.ema import Moments
+from onethinker.training.state.progress import Moments
 
 
 def test_the_first_batch_of_a_task_starts_its_averages():

@@ -8,8 +8,7 @@ import torch
 from onethinker.rl.in_process import sample_answers
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import RlRecipe
-from onethinker.training.packing.prefix_group import PrefixGroup
-from onethinker.training.packing.row import pack
+from onethinker.training.packing.row import PrefixGroup, pack
 from onethinker.training.scoring import score
 
 LIMIT = 12

@@ -11,8 +11,7 @@ from onethinker.rl.advantages import find_estimator
 from onethinker.rl.loop import train_rl
 from onethinker.rl.sampler import Rollout
 from onethinker.training.config import RlRecipe
-from onethinker.training.packing.prefix_group import PrefixGroup
-from onethinker.training.packing.row import pack
+from onethinker.training.packing.row import PrefixGroup, pack
 from onethinker.training.rl_settings import AdvantageSettings
 from onethinker.training.scoring import score
 

@@ -19,8 +19,7 @@ from onethinker.rl.loop import train_rl
 from onethinker.rl.loss import GradedPrefixGroup, PolicyLoss
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.metrics.bad_steps import BadStep, first_not_finite
-from onethinker.training.packing.prefix_group import Prompt
-from onethinker.training.packing.row import PackedRow
+from onethinker.training.packing.row import PackedRow, Prompt
 from onethinker.training.sft import train_sft
 from onethinker.training.state.progress import Progress, load_progress, save_progress
 from onethinker.training.state.run_folder import RunFolder

@@ -23,8 +23,7 @@ from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE, build_tiny, bui
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.packing.attention import PACKED_ATTENTION
-from onethinker.training.packing.prefix_group import PrefixGroup, Prompt
-from onethinker.training.packing.row import pack
+from onethinker.training.packing.row import PrefixGroup, Prompt, pack
 from onethinker.training.plan import make_plan
 from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft

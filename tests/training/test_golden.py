@@ -15,14 +15,12 @@ from PIL import Image
 from onethinker.data.formats.records import write_records
 from onethinker.rl.advantages import ema_grpo
 from onethinker.rl.groups import Group
-from onethinker.rl.reference import open_reference
 from onethinker.rl.sampler import Rollout
-from onethinker.rl.update import update_policy
+from onethinker.rl.update import open_reference, update_policy
 from onethinker.tasks import grade_response, task_of
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.opening import open_session
-from onethinker.training.packing.prefix_group import PrefixGroup
-from onethinker.training.packing.row import pack
+from onethinker.training.packing.row import PrefixGroup, pack
 from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft
 from onethinker.training.state.run_folder import RunFolder

@@ -23,8 +23,7 @@ from onethinker.training.metrics.settings import LogSettings
 from onethinker.training.metrics.stopwatch import Stopwatch
 from onethinker.training.metrics.task_rows import MEASURED, Summary, covers_whole_frame, note_answer, task_rows
 from onethinker.training.metrics.trackers import check_trackers
-from onethinker.training.packing.prefix_group import Prompt
-from onethinker.training.packing.row import PackedRow
+from onethinker.training.packing.row import PackedRow, Prompt
 from onethinker.training.sft import train_sft
 from onethinker.training.state.run_folder import RunFolder
 from onethinker.training.step import ScoredRow

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from onethinker.training.packing import attention
 from onethinker.training.packing.attention import joined_branches
-from onethinker.training.packing.prefix_group import PrefixGroup, packed_rows
-from onethinker.training.packing.row import pack
+from onethinker.training.packing.row import PrefixGroup, pack, packed_rows
 from onethinker.training.scoring import score
 
 SHORT = ((7,), (5, 9, 3), (1, 4), (12, 2, 2, 6))

@@ -20,8 +20,7 @@ from onethinker.media.reading import read_clip
 from onethinker.training import data_source
 from onethinker.training import step as optimizer_step
 from onethinker.training.config import SftRecipe
-from onethinker.training.packing.prefix_group import PrefixGroup, Prompt, split_prompts
-from onethinker.training.packing.row import pack
+from onethinker.training.packing.row import PrefixGroup, Prompt, pack, split_prompts
 from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft
 from onethinker.training.state.run_folder import RunFolder

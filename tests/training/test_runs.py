@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from onethinker.core.errors import CheckpointError, ConfigError, DataError, EngineError
 from onethinker.families.tiny import build_tiny, save_tiny
 from onethinker.rewards.grader import Grader
-from onethinker.rl.filter import collect
+from onethinker.rl.groups import collect
 from onethinker.rl.in_process import InProcessSampler
 from onethinker.rl.loop import train_rl
 from onethinker.rl.update import update_policy

@@ -17,7 +17,7 @@ from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE, build_tiny, bui
 from onethinker.inference.encode import answer_opening, encode_requests
 from onethinker.inference.loading import load_local
 from onethinker.rewards.grader import Grader
-from onethinker.rl.filter import collect
+from onethinker.rl.groups import collect
 from onethinker.rl.in_process import InProcessSampler
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.opening import open_session

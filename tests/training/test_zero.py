@@ -22,8 +22,7 @@ from onethinker.inference.encode import build_request, encode_requests
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import SftRecipe
 from onethinker.training.packing.attention import use_packed_attention
-from onethinker.training.packing.prefix_group import PrefixGroup, split_prompts
-from onethinker.training.packing.row import pack
+from onethinker.training.packing.row import PrefixGroup, pack, split_prompts
 from onethinker.training.parallel.zero2 import VisionLast, wants_zero
 from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft

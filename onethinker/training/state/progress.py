@@ -1,13 +1,35 @@
 """The small state of a run: all that it needs besides weights and optimizer."""
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from onethinker.core.errors import CheckpointError
 from onethinker.storage.atomic import write_atomically
 from onethinker.storage.strict_json import to_json
-from onethinker.training.state.ema import EmaState, Moments
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Moving averages of a task's rewards and of their squares."""
+
+    m1: float
+    m2: float
+
+    @property
+    def sigma(self) -> float:
+        """The standard deviation that the averages stand for; 0 when rounding makes the variance negative.
+
+        >>> Moments(0.5, 0.5).sigma
+        0.5
+        """
+        return math.sqrt(max(0.0, self.m2 - self.m1**2))
+
+
+EmaState = Mapping[str, Moments]
+"""Moments by task task key ("tracking", "segmentation/video", …)."""
 
 
 @dataclass(frozen=True)
