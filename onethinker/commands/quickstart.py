@@ -106,7 +106,7 @@ def _check(
     """
     from onethinker.commands.training import check_count
     from onethinker.training.config import RlRecipe, SftRecipe
-    from onethinker.training.preflight import check_recipe, check_share, samples_of
+    from onethinker.training.preflight import check_batch, check_recipe, samples_of
 
     recipes = {
         "sight": (SftRecipe.load("tiny_sight"), SftRecipe.load("tiny_sight", set_sft)),
@@ -120,7 +120,7 @@ def _check(
     costs = {name: Cost(0, seconds * num_samples / count) for name, (count, seconds) in REFERENCE_S.items()}
     for name, (own, asked) in recipes.items():
         check_recipe(asked, accelerate_config=None)
-        check_share(samples_of(asked), started)
+        check_batch(samples_of(asked), started)
         work = asked.steps * samples_of(asked) / (own.steps * samples_of(own))
         costs[name] = Cost(asked.steps, REFERENCE_S[name][1] * work)
     return costs

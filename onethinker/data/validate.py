@@ -86,7 +86,7 @@ def check_files(
     *,
     need: Need,
     invalid: Literal["error", "skip"] = "error",
-    max_corrupt_share: float = 1.0,
+    max_corrupt_fraction: float = 1.0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Checked:
     """Return the records that the files hold, after looking at each of them and at the header of each medium.
@@ -109,10 +109,10 @@ def check_files(
     checked = _with_media(read, headers)
     if checked.invalid and (invalid == "error" or not checked.records):
         raise DataError(_refusal(checked.invalid, len(read)))
-    if len(checked.unreadable) > max_corrupt_share * len(read):
+    if len(checked.unreadable) > max_corrupt_fraction * len(read):
         raise DataError(
             f"media of {len(checked.unreadable)} of {len(read)} records cannot be read, more than"
-            f" data.max_corrupt_share = {max_corrupt_share:g} allows. Mend or remove them, or allow a larger share:"
+            f" data.max_corrupt_fraction = {max_corrupt_fraction:g} allows. Mend or remove them, or allow more:"
             f" {listed(checked.unreadable, len(read))}"
         )
     return checked

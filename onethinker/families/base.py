@@ -22,6 +22,8 @@ Part = Literal["language", "vision", "merger"]
 other.
 """
 PARTS: tuple[Part, ...] = get_args(Part)
+FRAME_TIME_TOKENS = 9
+"""Tokens of `ModelFamily.frame_time` with its marks in an estimate, as of <12.5 seconds>."""
 Block = Part | Literal["embeddings", "head"]
 """Parts, with the two tables of the language model apart from its layers."""
 

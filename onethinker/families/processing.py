@@ -104,7 +104,7 @@ def encode(
         )
     except (ValueError, TypeError, IndexError, StopIteration) as error:
         raise EngineError(f"{type(processor).__name__} cannot take the media of this batch: {error}") from error
-    _check_places(processor, batch, requests)
+    _check_placeholders(processor, batch, requests)
     return batch
 
 
@@ -124,7 +124,7 @@ def _video_kwargs(times: Sequence[Mapping[str, Any]], videos: Sequence[Clip], is
     )
 
 
-def _check_places(processor: Any, batch: "BatchFeature", requests: Sequence[Request]) -> None:
+def _check_placeholders(processor: Any, batch: "BatchFeature", requests: Sequence[Request]) -> None:
     """Raise an EngineError unless every request has as many media tokens as its media have features."""
     import torch
 

@@ -69,7 +69,8 @@ def encode_requests(processor: Any, requests: Sequence[Request]) -> "BatchFeatur
 
     Rows and media are in the order of the requests; `families.processing.encode` says what they are.
 
-    Raises: EngineError: the processor cannot take such media, or places and features of the media differ in number.
+    Raises: EngineError: the processor cannot take such media, or there are not as many placeholders as
+    features.
     """
     if not requests:
         raise EngineError("expected at least one request to encode, got none")

@@ -34,7 +34,7 @@ COLUMNS: tuple[tuple[str, str, str], ...] = (
 """What the table shows of each task: heading, field of the journal, form."""
 WIDE_COLUMNS: tuple[tuple[str, str, str], ...] = (
     ("|A|", "mean_abs_advantage", ".2f"),
-    ("pull", "logp_gradient_share", ".0%"),
+    ("pull", "logp_gradient_fraction", ".0%"),
     ("entropy", "entropy", ".2f"),
 )
 """What it shows besides where the screen is wide."""

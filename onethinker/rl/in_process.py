@@ -106,7 +106,7 @@ def _sample(
             kept = batch.drop_finished()
             groups.keep(kept)
             tokens, position_B = tokens[kept], position_B[kept]
-        groups.make_room()
+        groups.reserve_token()
         out = model(
             input_ids=tokens[:, None],
             position_ids=position_B.expand(3, -1)[..., None],

@@ -87,7 +87,7 @@ class PolicyLoss:
         return loss
 
     def _weights(self, row: PackedRow, prefix_groups: list[GradedPrefixGroup], like: Tensor) -> Tensor:
-        """Return each token's weight in the loss (S,): that of its answer, and its share in the aggregate."""
+        """Return each token's weight in the loss (S,): that of its answer times that of the token in the mean."""
         return torch.cat([prefix_group.weights for prefix_group in prefix_groups]).to(like)[
             row.answer_S
         ] * token_weights(

@@ -67,7 +67,7 @@ def _add_adapters(model: nn.Module, family: ModelFamily, recipe: Recipe) -> None
     lora, head = recipe.lora, head_of(model)
     assert lora is not None
     # Neither head nor embeddings get adapters: where their weights are tied, a change of one is none of the other.
-    places = [
+    targets = [
         name
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear)
@@ -75,13 +75,13 @@ def _add_adapters(model: nn.Module, family: ModelFamily, recipe: Recipe) -> None
         and family.part_of(name) in lora.parts
         and not is_frozen(name, family, recipe.frozen)
     ]
-    without = sorted(set(lora.parts) - {family.part_of(name) for name in places})
+    without = sorted(set(lora.parts) - {family.part_of(name) for name in targets})
     if without:
         raise ConfigError(
             f"lora.parts: nothing of {', '.join(without)} can have an adapter; it is frozen, or the model has no such"
             " part"
         )
-    settings = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=places)
+    settings = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         inject_adapter_in_model(settings, model)

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from onethinker.core.errors import ConfigError
+from onethinker.families.base import FRAME_TIME_TOKENS
 from onethinker.media.budget import MediaBudget
 from onethinker.training.config import Recipe, RlRecipe, SftRecipe
 from onethinker.training.lengths import Length
@@ -12,8 +13,6 @@ TEXT_TOKENS = 1024
 """What question, options and instructions take at most in an estimate; a time before each pair of frames comes on
 top.
 """
-TOKENS_OF_A_TIME = 9
-"""A time such as <12.5 seconds> with the marks around a pair of frames."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def plan_batch(recipe: Recipe, budget: MediaBudget, processes: int, longest: Len
     Raises: ConfigError: the batch does not divide by the processes, or by the updates of a batch.
     """
     visual = largest_visual_tokens(budget)
-    times = TOKENS_OF_A_TIME * math.ceil(budget.max_frames / budget.frames_per_token)
+    times = FRAME_TIME_TOKENS * math.ceil(budget.max_frames / budget.frames_per_token)
     if isinstance(recipe, RlRecipe):
         settings, updates = recipe.rollout, recipe.loss.updates_per_batch
         name, prompts, answers, answer_tokens = (

@@ -23,8 +23,8 @@ from onethinker.training.packing.row import Prompt, split_prompts
 from onethinker.training.parallel.collectives import Collectives
 
 FEWEST_SAMPLES = 1000
-"""Shares are of at least so many samples, or of all records if they are fewer: one bad file among the first draws stops
-no long run.
+"""`max_corrupt_fraction` is of at least so many samples, or of all records if fewer: one bad file among the first
+draws stops no long run.
 """
 
 
@@ -37,12 +37,12 @@ class DataSource:
     processor: Any
     prompt_template: PromptTemplate
     budget: MediaBudget
-    max_corrupt_share: float
+    max_corrupt_fraction: float
     collectives: Collectives
     skipped: list[dict[str, Any]] = field(default_factory=list)
 
     def my_indices(self, first: int, count: int) -> list[int]:
-        """Return this process's share of the samples `first` to `first + count`.
+        """Return which of the samples `first` to `first + count` this process reads.
 
         Those that come together because they are about one clip go to one process, if there are enough for every
         process.
@@ -80,7 +80,9 @@ class DataSource:
     def allowed_skips(self, drawn: int) -> float:
         """Return how many of so many samples may be unreadable."""
         records = self.mixture.num_records
-        return self.max_corrupt_share * max(drawn, FEWEST_SAMPLES if records is None else min(FEWEST_SAMPLES, records))
+        return self.max_corrupt_fraction * max(
+            drawn, FEWEST_SAMPLES if records is None else min(FEWEST_SAMPLES, records)
+        )
 
     def take_skipped(self) -> list[dict[str, Any]]:
         """Return what no process could read since this was last called: index, id and reason of each sample."""

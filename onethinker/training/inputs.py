@@ -41,7 +41,7 @@ def check_data(recipe: Recipe, on_progress: Callable[[int, int], None] | None = 
         data.files,
         need=recipe.need,
         invalid=data.invalid,
-        max_corrupt_share=data.max_corrupt_share,
+        max_corrupt_fraction=data.max_corrupt_fraction,
         on_progress=on_progress,
     )
 

@@ -89,7 +89,7 @@ class Lengths:
         return found
 
     def longer_than(self, limit: int) -> dict[int, Length]:
-        """Return the lengths of all samples, by their place, that take more than so many tokens."""
+        """Return the lengths of all samples, by their index, that take more than so many tokens."""
         suspects = [n for n, bound in enumerate(self.bounds) if bound.total > limit]
         for some in _batched(suspects):
             self._measure(some)
@@ -99,7 +99,7 @@ class Lengths:
         return {n: self._known[n] for n in suspects if self._known[n].total > limit}
 
     def longest(self, of: Callable[[Length], int], *, without: Collection[int] = ()) -> tuple[int, Length]:
-        """Return the place and the length of the sample, without some, that has most of something, such as tokens of
+        """Return the index and the length of the sample, without some, that has most of something, such as tokens of
         the prompt.
         """
         order = sorted(
@@ -113,9 +113,9 @@ class Lengths:
             best = max((best, *some) if best >= 0 else some, key=lambda n: of(self._known[n]))
         return best, self._known[best]
 
-    def _measure(self, places: Sequence[int]) -> None:
+    def _measure(self, indices: Sequence[int]) -> None:
         """Tokenize the texts of some samples."""
-        new = [n for n in places if n not in self._known]
+        new = [n for n in indices if n not in self._known]
         if not new:
             return
         prompts = self._count([self._prompt_text(self.samples[n]) for n in new])
@@ -126,7 +126,7 @@ class Lengths:
         )
         for n, prompt, answer in zip(new, prompts, answers, strict=True):
             costs = self._costs_of(self.samples[n])
-            # Each medium has one token in the template's text, which all of this replaces.
+            # Each medium has one token in the template's text, which all of this reindices.
             other = sum(cost.tokens - 1 + cost.pairs * (self._time_tokens + self._family.frame_marks) for cost in costs)
             self._known[n] = Length(prompt + other, sum(cost.tokens for cost in costs), answer)
 
@@ -195,8 +195,8 @@ class Lengths:
         return self._count([self._family.frame_time.format(f"{'9' * digits}.9")])[0]
 
 
-def _batched(places: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (places[first : first + AT_ONCE] for first in range(0, len(places), AT_ONCE))
+def _batched(indices: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (indices[first : first + AT_ONCE] for first in range(0, len(indices), AT_ONCE))
 
 
 def _bytes(text: str) -> int:

@@ -30,7 +30,7 @@ from onethinker.training.packing.attention import use_packed_attention
 from onethinker.training.parallel.base import ParallelBackend
 from onethinker.training.parallel.choice import choose_backend
 from onethinker.training.parallel.collectives import Collectives
-from onethinker.training.preflight import check_share
+from onethinker.training.preflight import check_batch
 from onethinker.training.session import TrainingSession
 from onethinker.training.state.checkpoint import Start
 from onethinker.training.state.progress import Progress, load_progress
@@ -58,13 +58,13 @@ def open_session(
     Settings that decide what is learned may differ from those that the run began with only if changes are allowed.
 
     Raises: CheckpointError: the folder holds a run of another recipe, its checkpoints are damaged, or the disk has no
-    room for new ones. EngineError: the model cannot be loaded. ConfigError: the parts to freeze are not there, or the
+    space for new ones. EngineError: the model cannot be loaded. ConfigError: the parts to freeze are not there, or the
     batch is smaller than the processes.
     """
     check_trackers(recipe.log)
     kind = choose_backend(recipe)
     collectives = _start_processes(recipe, path)
-    check_share(batch, collectives.count)
+    check_batch(batch, collectives.count)
     past = _Past.find(recipe, RunFolder(path), collectives, allow_changes=allow_changes, on_check=on_check)
     loaded = _load(recipe, past.start.checkpoint)
     past.check_model(recipe)
@@ -76,7 +76,7 @@ def open_session(
     inputs = collectives.from_main(past.choose_inputs(recipe, *shown) if collectives.is_main else Inputs())
     mixture = open_mixture(recipe, inputs)
     clock = Stopwatch(torch.cuda.synchronize if collectives.device.type == "cuda" else None)
-    data = DataSource(mixture, model, *shown, recipe.data.max_corrupt_share, collectives)
+    data = DataSource(mixture, model, *shown, recipe.data.max_corrupt_fraction, collectives)
     optimization = Optimization(recipe, backend, collectives, progress.streak)
     session = TrainingSession(recipe, collectives, backend, data, optimization, past.folder, clock, progress)
     # Only now is anything written: a recipe that cannot start leaves no folder behind.
@@ -159,7 +159,7 @@ class _Past:
     def begin(self, session: TrainingSession) -> None:
         """Make the folder, and note how the run starts."""
         recipe, step = session.recipe, session.progress.step
-        self.folder.checkpoints.check_room(
+        self.folder.checkpoints.check_free_space(
             session.checkpoint_bytes, math.ceil((recipe.steps - step) / recipe.save_every)
         )
         about = {"inputs": self.digests, **about_start(session.collectives.count)}
@@ -173,7 +173,7 @@ def _open_trackers(session: TrainingSession) -> None:
     if recipe.log.trackers:
         settings, accelerator = recipe.model_dump(mode="json"), session.collectives.accelerator
         session.trackers = Trackers(accelerator, recipe.log, folder.path, recipe=settings, step=session.progress.step)
-        session.trackers.tell(folder.rows())
+        session.trackers.log(folder.rows())
 
 
 def _write_inputs(folder: RunFolder, inputs: Inputs, lines: list[str]) -> None:

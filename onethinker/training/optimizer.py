@@ -160,7 +160,7 @@ def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim
 
 
 def learning_rate(settings: OptimizerSettings, step: int, steps: int) -> float:
-    """Return the rate of a step (counted from 0): a linear warm-up, then a cosine down to the final share.
+    """Return the rate of a step (counted from 0): a linear warm-up, then a cosine down to its lowest rate.
 
     >>> learning_rate(OptimizerSettings(learning_rate=1.0, warmup_steps=4), 1, 100)
     0.5
@@ -169,6 +169,6 @@ def learning_rate(settings: OptimizerSettings, step: int, steps: int) -> float:
     """
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
-    share = (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps)
-    final = settings.final_learning_rate_share
-    return settings.learning_rate * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * share)))
+    progress = (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps)
+    lowest = settings.min_lr_ratio
+    return settings.learning_rate * (lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * progress)))

@@ -41,7 +41,7 @@ def check_start(
     folder = RunFolder(output)
     folder.check(recipe.model_dump(mode="json"), free=FREE_SETTINGS, allow_changes=allow_changes)
     folder.check_free()
-    check_share(samples_of(recipe), processes)
+    check_batch(samples_of(recipe), processes)
     # A run that goes on has its weights in its checkpoint; it needs the model again below adapters and as a reference.
     if (
         not folder.checkpoints.all()
@@ -59,7 +59,7 @@ def samples_of(recipe: Recipe) -> int:
     return recipe.batch_size
 
 
-def check_share(batch: int, processes: int) -> None:
+def check_batch(batch: int, processes: int) -> None:
     """Raise ConfigError where a batch is smaller than the processes are many."""
     if batch < processes:
         raise ConfigError(

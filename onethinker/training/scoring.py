@@ -81,8 +81,8 @@ class _ScoredByHead(torch.autograd.Function):
         mean_S, target_S = torch.zeros_like(norm_S), torch.zeros_like(norm_S)
         for first, block_CH in _blocks(weight_VH, len(targets_S)):
             logits_SC = (hidden_SH @ block_CH.T).float().div_(temperature)
-            inside_S, place_S1 = _places(targets_S, first, len(block_CH))
-            target_S += torch.where(inside_S, logits_SC.gather(1, place_S1)[:, 0], 0)
+            inside_S, index_S1 = _in_block(targets_S, first, len(block_CH))
+            target_S += torch.where(inside_S, logits_SC.gather(1, index_S1)[:, 0], 0)
             block_norm_S = logits_SC.logsumexp(1)
             block_mean_S = (logits_SC.sub(block_norm_S[:, None]).exp_().mul_(logits_SC)).sum(1)
             total_S = torch.logaddexp(norm_S, block_norm_S)
@@ -104,8 +104,8 @@ class _ScoredByHead(torch.autograd.Function):
             slope_SC = (
                 (hidden_SH @ block_CH.T).float().div_(ctx.temperature).sub_(norm_S[:, None]).exp_().mul_(-gradient_S1)
             )
-            inside_S, place_S1 = _places(targets_S, first, len(block_CH))
-            slope_SC.scatter_add_(1, place_S1, gradient_S1 * inside_S[:, None])
+            inside_S, index_S1 = _in_block(targets_S, first, len(block_CH))
+            slope_SC.scatter_add_(1, index_S1, gradient_S1 * inside_S[:, None])
             slope_SC = slope_SC.div_(ctx.temperature).to(hidden_SH.dtype)
             hidden_gradient_SH += slope_SC @ block_CH
             if weight_gradient_VH is not None:
@@ -120,7 +120,7 @@ def _blocks(weight_VH: Tensor, num_tokens: int) -> Iterator[tuple[int, Tensor]]:
         yield first, weight_VH[first : first + size]
 
 
-def _places(targets_S: Tensor, first: int, size: int) -> tuple[Tensor, Tensor]:
-    """Return which targets lie in a block, and the place of each in it, (S, 1); that of the others is any."""
-    place_S = targets_S - first
-    return (place_S >= 0) & (place_S < size), place_S.clamp(0, size - 1)[:, None]
+def _in_block(targets_S: Tensor, first: int, size: int) -> tuple[Tensor, Tensor]:
+    """Return which targets lie in a block, and the index of each in it, (S, 1); that of the others is any."""
+    index_S = targets_S - first
+    return (index_S >= 0) & (index_S < size), index_S.clamp(0, size - 1)[:, None]

@@ -75,11 +75,11 @@ class TrainingSession:
         return precision(self.recipe, self.collectives.device)
 
     def record(self, row: dict[str, Any], on_step: OnStep | None) -> None:
-        """Put a row into the journal and tell trackers and whoever watches."""
+        """Append a row to the journal, log it to the trackers, and call `on_step` with it."""
         if self.collectives.is_main:
             self.folder.append(row)
             if self.trackers is not None:
-                self.trackers.tell([row])
+                self.trackers.log([row])
             if on_step is not None:
                 on_step(row)
 
@@ -96,7 +96,7 @@ class TrainingSession:
         if progress.skipped > self.data.allowed_skips(progress.cursor):
             raise DataError(
                 f"{progress.skipped} of the first {progress.cursor} samples could not be read, more than"
-                f" data.max_corrupt_share = {self.recipe.data.max_corrupt_share} allows. {self.folder.journal}"
+                f" data.max_corrupt_fraction = {self.recipe.data.max_corrupt_fraction} allows. {self.folder.journal}"
                 " names them under skipped_samples. Mend or remove them and run the same command again: it goes on from"
                 " the last checkpoint"
             )

@@ -20,8 +20,8 @@ class DataSettings(Settings):
     world: WorldName = "shapes"
     """What synthetic scenes show: "shapes", or named "things"; the other worlds are kept for tests (docs/world.md)."""
     problem_types: tuple[str, ...] = ()
-    """Only these problem types, such as "tracking" or "numerical/image"; empty means all. Each task has the same share
-    of the samples, and each medium the same share of a task; segmentation of pictures and of clips are two tasks."""
+    """Only these problem types, such as "tracking" or "numerical/image"; empty means all. Each task has equally many
+    samples, and each medium equally many of a task; segmentation of pictures and of clips are two tasks."""
     weights: dict[str, Annotated[int, Field(gt=0)]] = Field(default_factory=dict)
     """How often a problem type (or one of its media) comes in a round in which the others come once."""
     seed: int = Field(0, ge=0)
@@ -30,8 +30,8 @@ class DataSettings(Settings):
     """Up to so many records of a task about the same media come one after the other: the media are then decoded once,
     and in SFT encoded and attended to once. A task's turn is so many samples long, so a batch should be a multiple.
     Shapes have one question each."""
-    max_corrupt_share: float = Field(0.01, ge=0, le=1)
-    """A run does not begin when the media of more than this share of the records cannot be read, and stops when it
+    max_corrupt_fraction: float = Field(0.01, ge=0, le=1)
+    """A run does not begin when the media of more than this fraction of the records cannot be read, and stops when it
     turns out so later, of the samples drawn (counted as at least 1,000, or as all records where there are fewer). Each
     of them is named and replaced by another record of its task."""
     invalid: Literal["error", "skip"] = "error"
@@ -50,8 +50,8 @@ class OptimizerSettings(Settings):
     """adamw (the paper), or muon for the matrices inside the layers, which teaches a small model twice as fast."""
     learning_rate: float = Field(1e-5, gt=0)
     """The highest rate of the schedule."""
-    final_learning_rate_share: float = Field(0.0, ge=0, le=1)
-    """The schedule ends at this share of the highest rate; 1 keeps the rate constant after the warm-up."""
+    min_lr_ratio: float = Field(0.0, ge=0, le=1)
+    """The schedule ends at this fraction of `learning_rate`; 1 keeps the rate constant after the warm-up."""
     warmup_steps: int = Field(0, ge=0)
     """Steps over which the rate grows from zero."""
     weight_decay: float = Field(0.0, ge=0)
@@ -76,7 +76,7 @@ class LoraSettings(Settings):
     alpha: float = Field(32.0, gt=0)
     """An adapter's change is multiplied by alpha / rank."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Share of an adapter's inputs that are left out at random in SFT; RL needs 0, or answers would be scored by
+    """Fraction of an adapter's inputs that are left out at random in SFT; RL needs 0, or answers would be scored by
     another model.
     """
     parts: tuple[Part, ...] = Field(("language",), min_length=1)

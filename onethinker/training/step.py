@@ -108,7 +108,7 @@ class Optimization:
 
 
 class OptimizerStep:
-    """One optimizer step under way: each of `rows` needs a call of `backward` with its loss, then comes `finish`."""
+    """One optimizer step: each of `rows` needs a call of `backward` with its loss, then comes `finish`."""
 
     def __init__(
         self, optimization: Optimization, prefix_groups: Sequence[PrefixGroup], step: int, temperature: float

@@ -40,7 +40,7 @@ def a_task(step: int, **changes) -> TaskRow:
         "format": 1.0,
         "sigma": 0.5,
         "mean_abs_advantage": 0.7,
-        "logp_gradient_share": 0.25,
+        "logp_gradient_fraction": 0.25,
         "kl": 0.002,
         "entropy": 0.4,
         "clip_fraction": 0.0,
@@ -52,8 +52,8 @@ def a_task(step: int, **changes) -> TaskRow:
         "groups": 2,
         "dropped_groups": 1,
         "commonest_answer": "a",
-        "same_answer_share": 0.3,
-        "whole_frame_share": 0.0,
+        "same_answer_fraction": 0.3,
+        "whole_frame_fraction": 0.0,
     }
     return TaskRow(**{**values, **changes})
 

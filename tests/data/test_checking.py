@@ -217,16 +217,16 @@ def test_files_of_which_nothing_is_right_are_an_error_also_where_records_may_be_
 )
 def test_media_that_cannot_be_read_are_named_and_are_an_error_beyond_their_share(media, name, said):
     records = [GOOD["picture"]] * 3 + [about("a.png", "ocr", "x", images=[name])]
-    checked = check(media, *records, max_corrupt_share=0.25)
+    checked = check(media, *records, max_corrupt_fraction=0.25)
     assert len(checked.records) == 4
     [line] = checked.lines()
     assert "1 of 4 records" in line
     assert name in line
     with pytest.raises(
         DataError,
-        match=rf"media of 1 of 4 records cannot be read, more than data\.max_corrupt_share = 0\.2 allows.*{said}",
+        match=rf"media of 1 of 4 records cannot be read, more than data\.max_corrupt_fraction = 0\.2 allows.*{said}",
     ):
-        check(media, *records, max_corrupt_share=0.2)
+        check(media, *records, max_corrupt_fraction=0.2)
 
 
 def test_doubtful_records_are_said_once_a_kind_with_their_rows(media):

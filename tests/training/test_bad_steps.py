@@ -25,7 +25,7 @@ from onethinker.training.state.progress import Progress, load_progress, save_pro
 from onethinker.training.state.run_folder import RunFolder
 from onethinker.training.step import ScoredRow
 from tests.training.test_runs import StopRunError, journal, stop_after
-from tests.training.test_sharding import train_dealt
+from tests.training.test_sharding import train_sharded
 from tests.training.test_zero import needs_deepspeed
 
 BAD_WORD = "Ω"
@@ -332,7 +332,7 @@ def test_processes_agree_which_step_is_bad(tmp_path, capfd, sharding):
             main(["sft", str(file), "--output", str(tmp_path / "two"), "--processes", "2", "--set", *settings])
         assert left.value.code == 0, capfd.readouterr().err
     else:
-        reports = train_dealt(recipe, tmp_path / "two", sharding)
+        reports = train_sharded(recipe, tmp_path / "two", sharding)
         assert all(report["resumed_equal"] for report in reports)
     one, two = strict_rows(tmp_path / "one"), strict_rows(tmp_path / "two")
     assert [bool(row["bad_steps"]) for row in two] == [bool(row["bad_steps"]) for row in one]

@@ -80,7 +80,7 @@ def damage(path: Path) -> None:
 def train(stage: str, questions: Path, folder: Path, *, share: float = 0.3, on_step=None) -> list[dict]:
     """Run a stage and return its journal without what depends on the clock."""
     function, kind, settings = STAGES[stage]
-    function(kind(**settings, data={"files": [questions], "max_corrupt_share": share}), folder, on_step=on_step)
+    function(kind(**settings, data={"files": [questions], "max_corrupt_fraction": share}), folder, on_step=on_step)
     return journal(folder)
 
 
@@ -119,7 +119,7 @@ def test_more_than_the_stated_share_stops_the_run_with_all_of_them_in_the_journa
     """
     with pytest.raises(
         DataError,
-        match=r"2 of the first \d+ samples could not be read, more than data\.max_corrupt_share = 0\.1 allows",
+        match=r"2 of the first \d+ samples could not be read, more than data\.max_corrupt_fraction = 0\.1 allows",
     ):
         train(stage, questions, tmp_path / "run", share=0.1)
     rows = journal(tmp_path / "run")
@@ -178,7 +178,8 @@ def test_a_larger_share_of_unreadable_media_than_allowed_stops_a_run_before_it_b
     with pytest.raises(
         DataError,
         match=(
-            rf"media of {bad} of 16 records cannot be read, more than data\.max_corrupt_share = 0\.01 .*row 1: .*0\.png"
+            rf"media of {bad} of 16 records cannot be read, more than data\.max_corrupt_fraction = 0\.01"
+            r" .*row 1: .*0\.png"
         ),
     ):
         train(stage, questions, tmp_path / "run", share=0.01)
@@ -219,7 +220,7 @@ def test_two_processes_skip_what_one_skips(tmp_path, questions):
     settings = [
         *(f"{name}={value}" for name, value in SFT.items()),
         f'data.files=["{questions}"]',
-        "data.max_corrupt_share=0.3",
+        "data.max_corrupt_fraction=0.3",
     ]
     command = [
         sys.executable,

@@ -381,8 +381,8 @@ def test_a_disk_without_room_for_the_checkpoints_is_an_error_before_the_first_st
     (small_disk / "filler").write_bytes(bytes(200_000_000))
     error = driver.run("sft", small_disk / "run").error
     missing = re.search(
-        r"no room for 3 checkpoints of ([\d.]+) MB: ([\d.]+) MB are needed, ([\d.]+) MB are free, ([\d.]+) MB are"
-        r" missing",
+        r"not enough space for 3 checkpoints of ([\d.]+) MB: ([\d.]+) MB are needed, ([\d.]+) MB are free, ([\d.]+)"
+        r" MB are missing",
         error,
     )
     assert missing, error
@@ -412,7 +412,7 @@ def test_a_file_that_may_not_grow_further_is_an_error_and_leaves_nothing_half_wr
 
 @pytest.mark.parametrize("stage", ["sft", "rl"])
 def test_a_run_of_two_processes_goes_on_in_one(driver, whole, tmp_path, stage):
-    recipe = RECIPES[stage] | {"optimizer": {**RECIPES[stage]["optimizer"], "final_learning_rate_share": 1.0}}
+    recipe = RECIPES[stage] | {"optimizer": {**RECIPES[stage]["optimizer"], "min_lr_ratio": 1.0}}
     folders = tmp_path / "one", tmp_path / "two, then one"
     for folder, steps, processes in ((folders[0], 2, 1), (folders[1], 1, 2), (folders[1], 2, 1)):
         outcome = driver.run(stage, folder, recipe=recipe | {"steps": steps}, processes=processes, allow_changes=True)

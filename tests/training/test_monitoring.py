@@ -150,16 +150,16 @@ def test_a_tasks_row_is_what_its_groups_and_its_part_of_the_loss_say():
         2,
     )
     assert (tracking.groups, tracking.dropped_groups, tracking.answers) == (2, 1, 4)
-    assert (tracking.commonest_answer, tracking.same_answer_share, tracking.whole_frame_share) == ("b", 0.5, 0.25)
+    assert (tracking.commonest_answer, tracking.same_answer_fraction, tracking.whole_frame_fraction) == ("b", 0.5, 0.25)
     # One token weight of 1 pulls for tracking, a quarter for math.
-    assert [rows[task].logp_gradient_share for task in ("tracking", "math")] == pytest.approx([0.8, 0.2])
+    assert [rows[task].logp_gradient_fraction for task in ("tracking", "math")] == pytest.approx([0.8, 0.2])
     assert rows["math"].kl == pytest.approx((1 - math.log(2)) / 2)
     assert rows["math"].clip_fraction == pytest.approx(0.5)
 
 
 def test_a_task_without_a_group_in_the_update_has_no_numbers_of_the_loss():
     row = task_rows([a_summary(0, "ocr", dropped="all_right")], {}, {}, {})["ocr"]
-    assert (row.kl, row.entropy, row.clip_fraction, row.logp_gradient_share, row.mean_abs_advantage, row.sigma) == (
+    assert (row.kl, row.entropy, row.clip_fraction, row.logp_gradient_fraction, row.mean_abs_advantage, row.sigma) == (
         None,
     ) * 4 + (0, 0)
 
@@ -224,7 +224,7 @@ def test_tokens_seconds_and_shares_of_a_real_step_add_up(rl_run):
     assert row["shared_prompt_tokens"] == dict.fromkeys(together, 2 * prompts)
     assert set(row["seconds_by_phase"]) == {"checkpoint", "data", "rollout", "grading", "update", "reference"}
     assert sum(seconds for phase, seconds in row["seconds_by_phase"].items() if phase != "checkpoint") <= row["seconds"]
-    assert sum(task["logp_gradient_share"] for task in tasks) == pytest.approx(1)
+    assert sum(task["logp_gradient_fraction"] for task in tasks) == pytest.approx(1)
     mean = sum(task["kl"] * task["answer_tokens"] * task["answers"] for task in tasks) / answers
     assert row["kl"] == pytest.approx(mean), "with token_mean every token has one weight"
 

@@ -158,10 +158,10 @@ def test_adapters_and_sharding_take_away_what_they_should():
     assert adapted["gradients"] == 4 * 36 * 16 * widths
     assert "reference model" not in adapted
     assert sizes(loss={"kl_coefficient": 0}).get("reference model") is None
-    dealt = sizes(dtype="mixed", sharding="fsdp2")
-    assert dealt["peak"] < 0.6 * sizes(dtype="mixed")["peak"]
+    sharded = sizes(dtype="mixed", sharding="fsdp2")
+    assert sharded["peak"] < 0.6 * sizes(dtype="mixed")["peak"]
     # The language model's share in float32, vision tower and mergers whole.
-    assert dealt["weights"] == 4 * (8_190_735_360 / 8 + 415_891_440 + 160_496_896)
+    assert sharded["weights"] == 4 * (8_190_735_360 / 8 + 415_891_440 + 160_496_896)
     kept = sizes(dtype="mixed", sharding="zero2")
     assert kept["weights"] == 4 * 8_767_123_696
     assert (

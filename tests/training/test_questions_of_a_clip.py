@@ -64,7 +64,7 @@ def train(
     folder: Path, questions: Path, together: int, *, on_step=None, **settings
 ) -> tuple[dict[str, torch.Tensor], list[dict]]:
     """Return the weights and the journal of two steps over all questions."""
-    data = {"files": [questions], "questions_per_clip": together, "max_corrupt_share": 0.5}
+    data = {"files": [questions], "questions_per_clip": together, "max_corrupt_fraction": 0.5}
     recipe = SftRecipe(
         **{"steps": 2, "batch_size": 16, "max_row_tokens": 1024, **settings},
         data=data,
@@ -130,7 +130,7 @@ def test_the_gradient_of_a_shared_clip_is_the_sum_of_each_questions_own(tiny, qu
     )
 
 
-def test_questions_that_do_not_fit_into_one_row_are_dealt_to_several(tmp_path, questions):
+def test_questions_that_do_not_fit_into_one_row_are_split_over_several(tmp_path, questions):
     rows, weights = [], []
     for max_row_tokens in (1024, 128):
         tensors, journal = train(tmp_path / str(max_row_tokens), questions, 4, max_row_tokens=max_row_tokens)

@@ -44,7 +44,7 @@ def test_rl_of_8b_has_the_papers_settings():
         8,
         4096,
     )
-    assert (recipe.optimizer.learning_rate, recipe.optimizer.final_learning_rate_share, recipe.optimizer.kind) == (
+    assert (recipe.optimizer.learning_rate, recipe.optimizer.min_lr_ratio, recipe.optimizer.kind) == (
         2e-6,
         1.0,
         "adamw",

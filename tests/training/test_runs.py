@@ -254,7 +254,7 @@ def test_a_later_step_without_any_signal_goes_on_without_an_update(tmp_path):
     assert all(tensor.equal(before[name]) for name, tensor in run.model.state_dict().items())
 
 
-def test_a_group_that_is_longer_than_a_row_is_dealt_to_several_and_learned_from_as_in_one(tmp_path, taught):
+def test_a_group_that_is_longer_than_a_row_is_split_over_several_and_learned_from_as_in_one(tmp_path, taught):
     rollout = {
         "generation_batch_size": 4,
         "group_size": 6,
@@ -276,7 +276,7 @@ def test_a_group_that_is_longer_than_a_row_is_dealt_to_several_and_learned_from_
         weights.append(load_file(train_rl(recipe, run) / "model.safetensors"))
         rows.append(RunFolder(run).rows()[0])
     assert rows[1]["shared_prompt_tokens"]["update"] < rows[0]["shared_prompt_tokens"]["update"], (
-        "no group was dealt to several rows"
+        "no group was split over several rows"
     )
     assert rows[0]["grad_norm"] > 0
     assert rows[1]["grad_norm"] == pytest.approx(rows[0]["grad_norm"], rel=1e-4)

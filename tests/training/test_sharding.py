@@ -12,7 +12,9 @@ from onethinker.commands.dispatch import dispatch
 from onethinker.core.errors import ConfigError
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import BUILT_IN, Recipe, RlRecipe, SftRecipe
-from onethinker.training.parallel.fsdp2 import is_wanted
+from onethinker.training.parallel.choice import choose_backend
+from onethinker.training.parallel.fsdp2 import Fsdp2
+from onethinker.training.parallel.single import Replicated
 from onethinker.training.sft import train_sft
 from onethinker.training.state.run_folder import RunFolder
 from tests.training.test_adapters import rl_recipe
@@ -21,7 +23,10 @@ from tests.training.test_runs import SFT
 LORA = {"rank": 4, "alpha": 8.0, "parts": ["language", "merger"]}
 
 
-def train_dealt(recipe: Recipe, folder: Path, config: str = "fsdp2") -> list[dict]:
+FSDP2_ENVIRONMENT = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "WORLD_SIZE": "2"}
+
+
+def train_sharded(recipe: Recipe, folder: Path, config: str = "fsdp2") -> list[dict]:
     """Train in two processes with a config that ships, and return what each of them held when it took the run up
     again.
     """
@@ -29,7 +34,7 @@ def train_dealt(recipe: Recipe, folder: Path, config: str = "fsdp2") -> list[dic
     file.write_text(recipe.model_dump_json())
     stage = "rl" if isinstance(recipe, RlRecipe) else "sft"
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--config_file"]
-    worker = [str(Path(__file__).with_name("dealt.py")), stage, str(file), str(folder)]
+    worker = [str(Path(__file__).with_name("sharded.py")), stage, str(file), str(folder)]
     done = subprocess.run(
         [*launcher, str(BUILT_IN / f"{config}.yaml"), *worker],
         cwd=Path(__file__).parents[2],
@@ -44,7 +49,7 @@ def train_dealt(recipe: Recipe, folder: Path, config: str = "fsdp2") -> list[dic
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", ["sft", pytest.param("rl", marks=pytest.mark.long), "rl with adapters"])
-def test_a_model_dealt_to_two_processes_learns_what_a_whole_one_learns(tmp_path, taught, kind):
+def test_a_model_sharded_over_two_processes_learns_what_a_whole_one_learns(tmp_path, taught, kind):
     # Rows of 256 tokens: the processes have different numbers of them, and of pictures and clips in them.
     sft = SftRecipe(**{**SFT, "steps": 2, "save_every": 1, "batch_size": 7, "max_row_tokens": 256})
     recipe = {
@@ -55,8 +60,8 @@ def test_a_model_dealt_to_two_processes_learns_what_a_whole_one_learns(tmp_path,
     train = train_sft if kind == "sft" else train_rl
     one, two = tmp_path / "one", tmp_path / "two"
     train(recipe, one)
-    for report in train_dealt(recipe, two):
-        assert report["mine"] * 2 == report["dealt"] > 800_000
+    for report in train_sharded(recipe, two):
+        assert report["mine"] * 2 == report["sharded"] > 800_000
         assert report["resumed_equal"]
         assert report["weights_equal"]
         assert report["moments_equal"]
@@ -69,7 +74,7 @@ def test_a_model_dealt_to_two_processes_learns_what_a_whole_one_learns(tmp_path,
         assert [row[name] for row in rows[0]] == pytest.approx([row[name] for row in rows[1]], rel=1e-3, abs=1e-6)
 
 
-def test_the_command_line_leads_to_fsdp2_which_refuses_what_it_cannot_deal_out(tmp_path):
+def test_the_command_line_leads_to_fsdp2_which_refuses_what_it_cannot_shard(tmp_path):
     command = [
         sys.executable,
         "-m",
@@ -91,29 +96,25 @@ def test_the_command_line_leads_to_fsdp2_which_refuses_what_it_cannot_deal_out(t
 @pytest.mark.parametrize(
     ("environment", "recipe", "said"),
     [
-        ({"ACCELERATE_USE_FSDP": "true"}, SftRecipe(), "fsdp_version: 2"),
-        (
-            {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"},
-            SftRecipe(lora={"four_bit": True}),
-            "weights of one kind",
-        ),
+        ({"FSDP_VERSION": "1"}, SftRecipe(), "fsdp_version: 2"),
+        ({}, SftRecipe(lora={"four_bit": True}), "weights of one dtype"),
+        ({}, SftRecipe(optimizer={"kind": "muon"}), "needs whole matrices"),
+        ({"WORLD_SIZE": "1"}, SftRecipe(), "there is one"),
     ],
-    ids=["first fsdp", "4 bits"],
+    ids=["first fsdp", "4 bits", "muon", "one process"],
 )
-def test_other_ways_of_dealing_out_are_refused_with_what_to_do(monkeypatch, environment, recipe, said):
-    for name, value in environment.items():
+def test_what_fsdp2_cannot_shard_is_refused_with_what_to_do(monkeypatch, environment, recipe, said):
+    for name, value in {**FSDP2_ENVIRONMENT, **environment}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=said):
-        is_wanted(2, recipe)
+        choose_backend(recipe)
 
 
-def test_one_process_cannot_deal_out(monkeypatch):
-    assert not is_wanted(1, SftRecipe())
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    monkeypatch.setenv("FSDP_VERSION", "2")
-    assert is_wanted(2, SftRecipe())
-    with pytest.raises(ConfigError, match="there is one"):
-        is_wanted(1, SftRecipe())
+def test_fsdp2_is_chosen_only_when_accelerate_says_so(monkeypatch):
+    assert choose_backend(SftRecipe()) is Replicated
+    for name, value in FSDP2_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    assert choose_backend(SftRecipe()) is Fsdp2
 
 
 @pytest.mark.parametrize(

@@ -23,13 +23,15 @@ from onethinker.rl.loop import train_rl
 from onethinker.training.config import SftRecipe
 from onethinker.training.packing.attention import use_packed_attention
 from onethinker.training.packing.row import PrefixGroup, pack, split_prompts
-from onethinker.training.parallel.zero2 import VisionLast, wants_zero
+from onethinker.training.parallel.choice import choose_backend
+from onethinker.training.parallel.single import Replicated
+from onethinker.training.parallel.zero2 import VisionLast, Zero2
 from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft
 from onethinker.training.state.run_folder import RunFolder
 from tests.training.test_adapters import rl_recipe
 from tests.training.test_runs import SFT
-from tests.training.test_sharding import LORA, train_dealt
+from tests.training.test_sharding import LORA, train_sharded
 
 INSTALLED = importlib.util.find_spec("deepspeed") is not None
 needs_deepspeed = pytest.mark.skipif(not INSTALLED, reason="pip install 'onethinker[deepspeed]'")
@@ -57,7 +59,7 @@ def questions(folder):
 @pytest.mark.parametrize(
     "kind", ["sft", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("sft, frozen", "rl", "rl with adapters"))]
 )
-def test_an_optimizer_dealt_to_two_processes_learns_what_a_whole_one_learns(tmp_path, taught, kind):
+def test_an_optimizer_sharded_over_two_processes_learns_what_a_whole_one_learns(tmp_path, taught, kind):
     # A row for each question: some have no picture. Rows of 128 tokens: the processes have different numbers of them.
     sft = {**SFT, "steps": 3, "save_every": 1, "max_row_tokens": 64, "data": {"files": [questions(tmp_path)]}}
     recipe = {
@@ -70,9 +72,9 @@ def test_an_optimizer_dealt_to_two_processes_learns_what_a_whole_one_learns(tmp_
     }[kind]
     one, two = tmp_path / "one", tmp_path / "two"
     (train_sft if kind.startswith("sft") else train_rl)(recipe, one)
-    for report in train_dealt(recipe, two, "deepspeed_zero2"):
+    for report in train_sharded(recipe, two, "deepspeed_zero2"):
         # Shares are as long as each other, with up to one number more for each group of parameters and process.
-        assert 0 <= report["mine"] * 2 - report["dealt"] <= 8
+        assert 0 <= report["mine"] * 2 - report["sharded"] <= 8
         assert report["resumed_equal"]
         assert report["weights_equal"]
         assert report["moments_equal"]
@@ -103,7 +105,7 @@ def test_without_deepspeed_the_error_says_what_to_install(tmp_path, monkeypatch)
         dispatch(command)
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     with pytest.raises(ConfigError, match=r"pip install 'onethinker\[deepspeed\]'"):
-        wants_zero(SftRecipe())
+        choose_backend(SftRecipe())
 
 
 @needs_deepspeed
@@ -119,20 +121,20 @@ def test_without_deepspeed_the_error_says_what_to_install(tmp_path, monkeypatch)
     ],
     ids=["muon", "4 bits", "bfloat16", "one process", "stage 3", "offloading"],
 )
-def test_what_deepspeed_cannot_deal_out_is_refused_with_what_to_do(monkeypatch, environment, recipe, said):
+def test_what_deepspeed_cannot_shard_is_refused_with_what_to_do(monkeypatch, environment, recipe, said):
     for name, value in {"ACCELERATE_USE_DEEPSPEED": "true", "WORLD_SIZE": "2", **environment}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=said):
-        wants_zero(recipe)
+        choose_backend(recipe)
 
 
 @needs_deepspeed
-def test_what_deepspeed_can_deal_out_is_wanted_only_when_accelerate_says_so(monkeypatch):
-    assert not wants_zero(SftRecipe())
+def test_what_deepspeed_can_shard_is_chosen_only_when_accelerate_says_so(monkeypatch):
+    assert choose_backend(SftRecipe()) is Replicated
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert wants_zero(SftRecipe())
-    assert wants_zero(SftRecipe(dtype="bfloat16", lora={"rank": 4}))
+    assert choose_backend(SftRecipe()) is Zero2
+    assert choose_backend(SftRecipe(dtype="bfloat16", lora={"rank": 4})) is Zero2
 
 
 def test_training_loads_deepspeed_only_when_it_is_asked_for():

@@ -65,7 +65,7 @@ class Taken:
 
 def largest_by_part(gradients: Iterable[tuple[str, Tensor | None]], block_of: Callable[[str], str]) -> dict[str, float]:
     """Return the largest |gradient| of each part that `block_of` gives for a weight's name, infinite where one is not
-    finite; of sharded gradients, this process's share.
+    finite; of sharded gradients, this process's shard.
 
     >>> head, merger = torch.tensor([1.0, -3.0]), torch.tensor([1.0, torch.nan])
     >>> largest_by_part([("head.weight", head), ("merger.weight", merger)], lambda name: name.partition(".")[0])
@@ -100,7 +100,7 @@ def together(found: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
 @torch.no_grad()
 def first_not_finite(tensors: Iterable[tuple[str, Any]]) -> str | None:
     """Return the name of the first tensor with a number that is not finite, or None; of sharded tensors this process's
-    share is looked at.
+    shard is looked at.
 
     >>> first_not_finite([("a", torch.ones(2)), ("b", torch.tensor([1.0, torch.inf]))])
     'b'

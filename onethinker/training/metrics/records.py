@@ -24,12 +24,12 @@ class TaskRow:
     accuracy: float
     """Mean accuracy, 0 to 1."""
     format: float
-    """Share of the answers in the right form, 0 to 1."""
+    """Fraction of the answers in the right form, 0 to 1."""
     sigma: float
     """Standard deviation of rewards that the moving averages stand for after this step; `ema_grpo` divides by it."""
     mean_abs_advantage: float
     """Mean of |advantage| over the answers of kept groups; 0 without any."""
-    logp_gradient_share: float | None
+    logp_gradient_fraction: float | None
     """The task's part of Σ |∂loss/∂log p| over all scored tokens of the step, 0 to 1: how hard it pulls at the
     probabilities of its answers; None also where nothing pulls. The gradient of the weights themselves is not divided
     by task, which would cost one backward pass for each."""
@@ -38,7 +38,7 @@ class TaskRow:
     entropy: float | None
     """Mean entropy of the next token, in nats, with the loss's weights."""
     clip_fraction: float | None
-    """Share of the loss's weight on tokens whose policy ratio is outside the clip range."""
+    """Fraction of the loss's weight on tokens whose policy ratio is outside the clip range."""
     answer_tokens: float
     """Mean length of an answer, in tokens with the end token."""
     longest_answer_tokens: int
@@ -55,10 +55,10 @@ class TaskRow:
     """Those of them without a signal: all their answers right or all wrong."""
     commonest_answer: str
     """What most answers say, shortened; "" if no answer has an answer block."""
-    same_answer_share: float
-    """Share of the answers that say just that, over all prompts of the task, 0 to 1."""
-    whole_frame_share: float
-    """Share of the answers whose boxes cover the whole frame, on average over their boxes; 0 for tasks without
+    same_answer_fraction: float
+    """Fraction of the answers that say just that, over all prompts of the task, 0 to 1."""
+    whole_frame_fraction: float
+    """Fraction of the answers whose boxes cover the whole frame, on average over their boxes; 0 for tasks without
     boxes.
     """
 
@@ -94,7 +94,7 @@ class RlRow:
     dropped: dict[str, int]
     """How many of them for which reason: "all_right", "all_wrong", "grading_failed", "reward_failed"."""
     surplus_groups: int
-    """Groups with a signal that the batch had no more place for."""
+    """Groups with a signal that did not fit into the batch."""
     ungraded: list[dict[str, Any]]
     """Each group without grades: index in the order, task, reason and text."""
     skipped_samples: list[dict[str, Any]]
@@ -166,7 +166,7 @@ class SftRow:
 
 
 def as_record(row: RlRow | SftRow) -> dict[str, Any]:
-    """Return a row as the journal holds it: None in place of every number that is not finite, with its name under
+    """Return a row as the journal holds it: None for every number that is not finite, with its name under
     `not_finite`.
     """
     names: list[str] = []
@@ -181,7 +181,7 @@ def _finite(value: Any, name: str, names: list[str]) -> Any:
     if isinstance(value, Mapping):
         return {key: _finite(each, f"{name}.{key}" if name else str(key), names) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each, f"{name}.{place}", names) for place, each in enumerate(value)]
+        return [_finite(each, f"{name}.{index}", names) for index, each in enumerate(value)]
     return value
 
 

@@ -64,17 +64,17 @@ def _form_without_accuracy(view: View) -> str | None:
 
 
 def _same_answer(view: View) -> str | None:
-    (answer, share), accuracy = _commonest(view.rows), view.task_mean("accuracy")
-    if accuracy >= view.settings.right or share < view.settings.same_answer:
+    (answer, fraction), accuracy = _commonest(view.rows), view.task_mean("accuracy")
+    if accuracy >= view.settings.right or fraction < view.settings.same_answer:
         return None
     return (
-        f"{share:.0%} of the answers to all prompts are {show(answer)}, the mean accuracy is {accuracy:.2f}: the"
+        f"{fraction:.0%} of the answers to all prompts are {show(answer)}, the mean accuracy is {accuracy:.2f}: the"
         " question is not read"
     )
 
 
 def _whole_frame(view: View) -> str | None:
-    whole, accuracy = view.task_mean("whole_frame_share"), view.task_mean("accuracy")
+    whole, accuracy = view.task_mean("whole_frame_fraction"), view.task_mean("accuracy")
     if accuracy >= view.settings.right or whole < view.settings.whole_frame:
         return None
     return (
@@ -134,14 +134,14 @@ def _sigma_floor(view: View) -> str | None:
 
 
 def _commonest(rows: Rows) -> tuple[str, float]:
-    """Return the answer that led most often, and its share of all answers; of steps in which another one led it is
+    """Return the answer that led most often, and its fraction of all answers; of steps in which another one led it is
     counted 0.
     """
     counts: dict[str, float] = {}
     for row in rows:
         if row["commonest_answer"]:
             counts[row["commonest_answer"]] = (
-                counts.get(row["commonest_answer"], 0.0) + row["same_answer_share"] * row["answers"]
+                counts.get(row["commonest_answer"], 0.0) + row["same_answer_fraction"] * row["answers"]
             )
     answer = max(counts, key=lambda name: counts[name], default="")
     return answer, counts.get(answer, 0.0) / sum(row["answers"] for row in rows)

@@ -91,9 +91,9 @@ def _rising_loss(view: View) -> str | None:
 
 
 def _no_progress(view: View) -> str | None:
-    begun, now, share = _losses(view.first), _losses(view.history[-LONG_WINDOW:]), view.settings.flat
+    begun, now, flat = _losses(view.first), _losses(view.history[-LONG_WINDOW:]), view.settings.flat
     late = view.rows[-1]["step"] >= view.settings.flat_after
-    if not begun or not now or not late or not share * fmean(begun) <= fmean(now) < view.settings.rising * fmean(begun):
+    if not begun or not now or not late or not flat * fmean(begun) <= fmean(now) < view.settings.rising * fmean(begun):
         return None
     return (
         f"the mean loss of the last {len(now)} steps is {fmean(now):.3g}, that of the first ones was"

@@ -26,9 +26,9 @@ class RunAlarmSettings(Settings):
     no_gradient: float = Field(1e-8, ge=0)
     """no_gradient: the norm of the gradient is at most this in every step."""
     bad_steps: float = Field(0.2, gt=0, le=1)
-    """bad_steps: at least this share of the steps had an optimizer step that could not be taken."""
+    """bad_steps: at least this fraction of the steps had an optimizer step that could not be taken."""
     skipped_samples: float = Field(0.05, gt=0, le=1)
-    """skipped_samples: at least this share of the samples could not be read."""
+    """skipped_samples: at least this fraction of the samples could not be read."""
     slow: float = Field(4.0, gt=1)
     """slow: a token takes so many times as long as in as many steps before, or as in the first ones."""
     rounding: float = Field(4e-5, ge=0)
@@ -47,7 +47,7 @@ class SftAlarmSettings(RunAlarmSettings):
     flat_after: int = Field(300, ge=50)
     """no_progress: from this step on …"""
     flat: float = Field(0.98, gt=0)
-    """… the mean loss of the last 50 steps is at least this share of that of the first ones."""
+    """… the mean loss of the last 50 steps is at least this fraction of that of the first ones."""
     rising: float = Field(1.5, gt=1)
     """rising_loss: the mean loss is this many times that of the first steps."""
     empty_responses: float = Field(3.0, ge=1)
@@ -58,19 +58,19 @@ class AlarmSettings(RunAlarmSettings):
     """From where on something looks like a hacked reward, or RL as if it learned nothing."""
 
     form: float = Field(0.9, ge=0, le=1)
-    """form_without_accuracy: at least this share of the answers has the right form …"""
+    """form_without_accuracy: at least this fraction of the answers has the right form …"""
     wrong: float = Field(0.05, ge=0, le=1)
     """… and their mean accuracy is at most this."""
     right: float = Field(0.75, ge=0, le=1)
     """same_answer and whole_frame are silent where the mean accuracy is at least this: then they are true."""
     same_answer: float = Field(0.9, gt=0, le=1)
-    """same_answer: at least this share of the answers to all prompts says the same."""
+    """same_answer: at least this fraction of the answers to all prompts says the same."""
     whole_frame: float = Field(0.5, gt=0, le=1)
-    """whole_frame: at least this share of the answers is boxes around the whole frame."""
+    """whole_frame: at least this fraction of the answers is boxes around the whole frame."""
     growth: float = Field(2.0, gt=1)
     """length: answers are this many times as long as in as many steps before, and no more right …"""
     cut: float = Field(0.5, gt=0, le=1)
-    """… or at least this share of them is cut at rollout.max_new_tokens."""
+    """… or at least this fraction of them is cut at rollout.max_new_tokens."""
     entropy: float = Field(0.01, ge=0)
     """entropy: the mean entropy of the next token, in nats, is at most this while less than `right` of the answers are
     right.
@@ -78,9 +78,9 @@ class AlarmSettings(RunAlarmSettings):
     kl: float = Field(1.0, gt=0)
     """kl: the mean divergence from the reference is at least this, in nats a token."""
     clipped: float = Field(0.5, gt=0, le=1)
-    """clipped: at least this share of the loss's weight is on tokens outside the clip range."""
+    """clipped: at least this fraction of the loss's weight is on tokens outside the clip range."""
     ungraded: float = Field(0.25, gt=0, le=1)
-    """ungraded: at least this share of the groups could not be graded."""
+    """ungraded: at least this fraction of the groups could not be graded."""
 
 
 class SftLogSettings(LogSettings):

@@ -35,7 +35,7 @@ class Stopwatch:
             self._phases.pop()
 
     def _stop(self) -> None:
-        """Count the time until now to the phase that was under way."""
+        """Count the time until now to the current phase."""
         if self._wait is not None:
             self._wait()
         now = time.perf_counter()

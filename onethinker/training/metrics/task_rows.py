@@ -93,8 +93,8 @@ def _of_answers(mine: Sequence[Summary]) -> dict[str, Any]:
         "groups": len(mine),
         "dropped_groups": sum(not summary.kept for summary in mine),
         "commonest_answer": commonest,
-        "same_answer_share": count / len(notes),
-        "whole_frame_share": sum(whole_frames) / len(whole_frames),
+        "same_answer_fraction": count / len(notes),
+        "whole_frame_fraction": sum(whole_frames) / len(whole_frames),
     }
 
 
@@ -102,7 +102,7 @@ def _of_loss(sums: Mapping[str, float], total_pull: float) -> dict[str, Any]:
     """Return the fields of a task's record that the loss measures; None where the task has no weight in it."""
     weight = sums["weight"]
     means = {name: sums[name] / weight if weight else None for name in ("kl", "entropy", "clip_fraction")}
-    return {**means, "logp_gradient_share": sums["pull"] / total_pull if total_pull and weight else None}
+    return {**means, "logp_gradient_fraction": sums["pull"] / total_pull if total_pull and weight else None}
 
 
 def note_answer(response: str) -> str:
@@ -131,5 +131,5 @@ def covers_whole_frame(response: str, task: Task[Any], options: tuple[str, ...] 
         return False
     answer = read_response(response, task, options).answer
     boxes = task.boxes(answer) if answer is not None else {}
-    shares = [(box.x2 - box.x1) * (box.y2 - box.y1) / 1_000_000 for box in boxes.values()]
-    return bool(shares) and sum(shares) / len(shares) > WHOLE_FRAME
+    areas = [(box.x2 - box.x1) * (box.y2 - box.y1) / 1_000_000 for box in boxes.values()]
+    return bool(areas) and sum(areas) / len(areas) > WHOLE_FRAME

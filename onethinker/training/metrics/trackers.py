@@ -75,8 +75,8 @@ class Trackers:
         except Exception as error:  # a tracker's package raises what it likes: no key, no network, no room
             raise ConfigError(f"log.trackers: {', '.join(settings.trackers)} cannot be used: {error}") from error
 
-    def tell(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Tell each tracker those of the journal's rows that it has not been told yet."""
+    def log(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Log to each tracker those of the journal's rows that it does not have yet."""
         for record in records:
             step = int(record["step"])
             new = [tracker for tracker in self._accelerator.trackers if step > self.told.steps.get(tracker.name, 0)]
@@ -87,7 +87,7 @@ class Trackers:
                 write_atomically(self._file, to_json({"name": self.told.name, "steps": self.told.steps}) + "\n")
 
     def finish(self) -> None:
-        """Send what is still under way."""
+        """Send what is still buffered."""
         # Not `end_training`, which also ends the exchange between the processes.
         with redirect_stdout(sys.stderr):
             for tracker in self._accelerator.trackers:

@@ -22,7 +22,7 @@ from onethinker.training.packing.row import Layout
 PACKED_ATTENTION = "onethinker_packed"
 """The name under which transformers knows our attention."""
 GROWTH = 64
-"""Room is made for so many more tokens at once, or for half as many as there are, so that tokens are seldom copied."""
+"""Memory is allocated for so many more tokens at once, or for half as many as there are: tokens are seldom copied."""
 
 
 class GroupCache:
@@ -50,8 +50,8 @@ class GroupCache:
         order_B = torch.arange(len(self._prompt_B), device=counts_P.device) - firsts_P[self._prompt_B]
         self._slot_B = self._prompt_B * self._group + order_B
 
-    def make_room(self) -> None:
-        """Be ready for one more token of every answer."""
+    def reserve_token(self) -> None:
+        """Allocate memory for one more token of every answer, where there is none left."""
         capacity = self._own[0][0].shape[2]
         if self._length == capacity:
             more = max(GROWTH, capacity // 2)
@@ -79,9 +79,11 @@ class GroupCache:
         query_BKQD = query.reshape(num_answers, key_heads, -1, size) * scale
         prompt_BKQL = self._of_answers(self._in_slots(query_BKQD) @ prompt_keys.mT + self._bias_PL[:, None, None])
         scores_BKQ = torch.cat([prompt_BKQL, query_BKQD @ own_keys.mT], -1)
-        shares_BKQ = torch.softmax(scores_BKQ.float(), -1).to(value.dtype)
-        prompt_shares, own_shares = shares_BKQ[..., : -self._length], shares_BKQ[..., -self._length :]
-        output_BKQD: Tensor = self._of_answers(self._in_slots(prompt_shares) @ prompt_values) + own_shares @ own_values
+        weights_BKQ = torch.softmax(scores_BKQ.float(), -1).to(value.dtype)
+        prompt_weights, own_weights = weights_BKQ[..., : -self._length], weights_BKQ[..., -self._length :]
+        output_BKQD: Tensor = (
+            self._of_answers(self._in_slots(prompt_weights) @ prompt_values) + own_weights @ own_values
+        )
         return output_BKQD.reshape(num_answers, 1, -1, output_BKQD.shape[-1])
 
     def _in_slots(self, states_BKQ: Tensor) -> Tensor:
@@ -120,7 +122,7 @@ def packed_attention(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Return the attention output (1, N, heads, D) of a packed row, or (B, 1, heads, D) of the next token of answers
-    under way.
+    in flight.
 
     Without a layout or a cache of groups this is transformers' own sdpa.
 
@@ -206,8 +208,8 @@ class _MergedBranches(torch.autograd.Function):
             output, norm = flash(*(states[group_AR].transpose(1, 2) for states in padded), is_causal=True, scale=scale)
             own_MHD[group_AR], own_norm_MH[group_AR] = output.transpose(1, 2).float(), norm.transpose(1, 2)
         total_MH = torch.logaddexp(norm_MH, own_norm_MH[:-1])
-        shares = [(part - total_MH).exp()[..., None] for part in (norm_MH, own_norm_MH[:-1])]
-        merged_MHD: Tensor = (output_MHD * shares[0] + own_MHD[:-1] * shares[1]).to(q.dtype)
+        fractions = [(part - total_MH).exp()[..., None] for part in (norm_MH, own_norm_MH[:-1])]
+        merged_MHD: Tensor = (output_MHD * fractions[0] + own_MHD[:-1] * fractions[1]).to(q.dtype)
         ctx.save_for_backward(q, k, v, prompt_k, prompt_v, merged_MHD, total_MH, *groups)
         ctx.scale = scale
         return merged_MHD

@@ -238,18 +238,18 @@ def _layout(spans: list[tuple[int, int, list[int]]], num_tokens: int, device: to
 
 
 def _padded(runs: list[tuple[int, int]], padding: int) -> Iterator[Tensor]:
-    """Yield runs of places, given as start and length, in groups that padding to one length makes little larger."""
+    """Yield runs of indices, given as start and length, in groups that padding to one length makes little larger."""
     group: list[tuple[int, int]] = []
     for run in sorted(runs, key=lambda run: run[1]):
         if group and (len(group) + 1) * run[1] > LARGEST_PADDING * (run[1] + sum(length for _, length in group)):
-            yield _places(group, padding)
+            yield _indices(group, padding)
             group = []
         group.append(run)
     if group:
-        yield _places(group, padding)
+        yield _indices(group, padding)
 
 
-def _places(runs: list[tuple[int, int]], padding: int) -> Tensor:
+def _indices(runs: list[tuple[int, int]], padding: int) -> Tensor:
     steps = torch.arange(max(length for _, length in runs))
     starts, lengths = torch.tensor(runs).T
     return torch.where(steps < lengths[:, None], starts[:, None] + steps, padding)

@@ -2,11 +2,20 @@
 
 import os
 
+from onethinker.core.errors import ConfigError
 from onethinker.training.config import Recipe
 from onethinker.training.parallel.base import ParallelBackend
-from onethinker.training.parallel.fsdp2 import Fsdp2, is_wanted
+from onethinker.training.parallel.fsdp2 import Fsdp2, check_fsdp2
 from onethinker.training.parallel.single import Replicated
-from onethinker.training.parallel.zero2 import Zero2, wants_zero
+from onethinker.training.parallel.zero2 import Zero2, check_zero2
+
+SHARDED = (
+    ("DeepSpeed", "ACCELERATE_USE_DEEPSPEED", Zero2, check_zero2),
+    ("FSDP2", "ACCELERATE_USE_FSDP", Fsdp2, check_fsdp2),
+)
+"""Backends that shard: name, the variable that `accelerate launch` sets, class, and what raises where it cannot be
+followed.
+"""
 
 
 def choose_backend(recipe: Recipe) -> type[ParallelBackend]:
@@ -14,7 +23,19 @@ def choose_backend(recipe: Recipe) -> type[ParallelBackend]:
 
     Raises: ConfigError: it asks for what the recipe, or the number of processes, does not allow.
     """
-    if wants_zero(recipe):
-        return Zero2
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    return Fsdp2 if is_wanted(processes, recipe) else Replicated
+    for name, variable, backend, check in SHARDED:
+        if os.environ.get(variable, "false").lower() not in ("true", "1", "yes"):
+            continue
+        check(recipe)
+        if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+            raise ConfigError(
+                f"{name} shards a model over several processes, and there is one; start more, or leave accelerate's"
+                " config file out"
+            )
+        if recipe.optimizer.kind == "muon":
+            raise ConfigError(
+                f'optimizer.kind = "muon" needs whole matrices, and {name} shards them; take "adamw", or leave {name}'
+                " out"
+            )
+        return backend
+    return Replicated

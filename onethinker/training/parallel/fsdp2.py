@@ -1,11 +1,11 @@
-"""FSDP2: every process keeps a share of the language model's weights, gradients and moments; a step gathers them layer
+"""FSDP2: every process keeps a shard of the language model's weights, gradients and moments; a step gathers them layer
 by layer.
 
 `accelerate launch --config_file …` says by the environment that it is wanted. The layers stay gathered between forward
 and backward and throughout a rollout, because answers end at different times and processes would wait for each other at
-every token. Vision tower and mergers stay whole in every process: how often they run hangs on what a row shows, and an
-exchange in which one process takes part twice and another not at all never ends. Their gradients are averaged once a
-step, like those of all weights where nothing is sharded.
+every token. Vision tower and mergers are not sharded: how often they run hangs on what a row shows, and an exchange in
+which one process takes part twice and another not at all never ends. Their gradients are averaged once a step, like
+those of all weights where nothing is sharded.
 """
 
 import os
@@ -55,41 +55,22 @@ class Fsdp2(Replicated):
         return full_tensors(dict(self.model.named_parameters()), keep=keep)
 
 
-def is_wanted(num_processes: int, recipe: Recipe) -> bool:
-    """Return whether accelerate's environment asks for FSDP2.
-
-    Raises: ConfigError: it asks for the first FSDP, for FSDP of a single process, or the recipe cannot be dealt out.
-    """
-    if not _flag("ACCELERATE_USE_FSDP"):
-        return False
+def check_fsdp2(recipe: Recipe) -> None:
+    """Raise ConfigError where the environment asks for the first FSDP, or the recipe's weights cannot be sharded."""
     if os.environ.get("FSDP_VERSION", "1") != "2":
         raise ConfigError(
             "fsdp_config: set fsdp_version: 2 in accelerate's config file; the first FSDP cannot hold adapters and"
             " frozen parts"
         )
-    if num_processes < 2:
-        raise ConfigError(
-            "FSDP2 deals a model to several processes, and there is one; start more, or leave accelerate's config"
-            " file out"
-        )
-    if recipe.optimizer.kind == "muon":
-        raise ConfigError(
-            'optimizer.kind = "muon" needs whole matrices, and FSDP2 deals them out; take "adamw", or leave FSDP2 out'
-        )
     if recipe.lora is not None and (recipe.lora.four_bit or recipe.dtype == "bfloat16"):
         raise ConfigError(
-            'FSDP2 deals out weights of one kind, and adapters are in float32: set dtype = "mixed" and leave'
+            'FSDP2 shards weights of one dtype, and adapters are in float32: set dtype = "mixed" and leave'
             " lora.four_bit out, or train adapters without FSDP2"
         )
-    return True
-
-
-def _flag(name: str) -> bool:
-    return os.environ.get(name, "false").lower() in ("true", "1", "yes")
 
 
 def shard(model: Any, *, mixed: bool) -> None:
-    """Deal the weights of each layer to all processes, in place; `mixed` gathers them in bfloat16 and keeps them in
+    """Shard the weights of each layer over all processes, in place; `mixed` gathers them in bfloat16 and keeps them in
     float32.
     """
     # Every process would warn of changes in place to what the model returns; nothing here makes any.

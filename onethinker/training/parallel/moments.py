@@ -50,7 +50,7 @@ def read_moments(model: nn.Module, path: Path) -> Iterator[tuple[nn.Parameter, s
 
 
 def _sharded_like(value: Tensor, parameter: Tensor) -> Tensor:
-    """Return a full tensor on the parameter's device, or this process's share of it where the parameter is sharded."""
+    """Return a full tensor on the parameter's device, or this process's shard of it where the parameter is sharded."""
     if isinstance(parameter, DTensor):
         return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
     return value.to(parameter.device)

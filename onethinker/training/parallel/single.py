@@ -60,11 +60,11 @@ class Replicated:
         self.optimizer.zero_grad()
 
     def own_gradients(self) -> Iterable[tuple[str, Tensor | None]]:
-        """Return the gradients, or this process's shares of them."""
+        """Return the gradients, or this process's shards of them."""
         return ((name, parameter.grad) for name, parameter in self.model.named_parameters())
 
     def gradients(self) -> Iterable[tuple[str, Tensor | None]]:
-        """Return the gradients, or this process's shares of them."""
+        """Return the gradients, or this process's shards of them."""
         return self.own_gradients()
 
     def unsharded(self) -> AbstractContextManager[None]:
@@ -76,7 +76,7 @@ class Replicated:
         return None
 
     def own_moments(self) -> NamedTensors:
-        """Return the optimizer's state, or this process's share of it."""
+        """Return the optimizer's state, or this process's shard of it."""
         return optimizer_tensors(self.optimizer, self.model).items()
 
     def moments(self, *, keep: bool) -> dict[str, Tensor]:

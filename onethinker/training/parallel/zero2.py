@@ -1,4 +1,4 @@
-"""ZeRO-2 by DeepSpeed: every process keeps a share of the gradients and of the optimizer, and all of the weights.
+"""ZeRO-2 by DeepSpeed: every process keeps a shard of the gradients and of the optimizer, and all of the weights.
 
 `accelerate launch --config_file …` says by the environment that it is wanted; only then is DeepSpeed imported. Its
 optimizer averages gradients in the order in which they arrive, and that must be the same in every process. For the
@@ -7,7 +7,6 @@ language model it is. What belongs to vision is handed over last and together, w
 
 import importlib.util
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -29,36 +28,20 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 """AdamW's two moving averages, as torch names them."""
 
 
-def wants_zero(recipe: Recipe) -> bool:
-    """Return whether accelerate's environment asks for DeepSpeed.
-
-    Raises: ConfigError: it asks and DeepSpeed is missing, for another stage than 2, for one process, or the recipe
-    cannot be followed.
-    """
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() not in ("true", "1", "yes"):
-        return False
+def check_zero2(recipe: Recipe) -> None:
+    """Raise ConfigError where DeepSpeed is missing, is asked for another stage than 2, or cannot follow the recipe."""
     check_installed()
     settings = _settings()
     offload = {settings.get(name, {}).get("device", "none") for name in ("offload_optimizer", "offload_param")}
     if settings["stage"] != 2 or offload != {"none"}:
         raise ConfigError(
-            "DeepSpeed deals out gradients and optimizer here: set zero_stage: 2 and no offloading; FSDP2 also deals"
+            "DeepSpeed shards gradients and optimizer here: set zero_stage: 2 and no offloading; FSDP2 also shards"
             " weights"
-        )
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        raise ConfigError(
-            "DeepSpeed deals to several processes, and there is one; start more, or leave accelerate's config file out"
-        )
-    if recipe.optimizer.kind == "muon":
-        raise ConfigError(
-            'optimizer.kind = "muon" needs whole matrices, and DeepSpeed deals out pieces; take "adamw", or no'
-            " DeepSpeed"
         )
     if recipe.lora is not None and recipe.lora.four_bit:
         raise ConfigError("lora.four_bit is not for DeepSpeed: leave it out, or train in 4 bits without DeepSpeed")
     if recipe.lora is None and recipe.dtype == "bfloat16":
         raise ConfigError('dtype = "bfloat16" has no weights in float32, which DeepSpeed keeps: set dtype = "mixed"')
-    return True
 
 
 def check_installed() -> None:
@@ -109,12 +92,12 @@ class Zero2:
         # Of several groups DeepSpeed makes only the first one's moments known by parameter; what it finds made it takes
         # as it is.
         state = engine.optimizer.optimizer.state
-        for share, parameters in zip(_shares(engine), engine.optimizer.bit16_groups, strict=True):
-            state[share] = {
-                "step": torch.zeros((), device=share.device),
-                **{kind: torch.zeros_like(share) for kind in MOMENTS},
+        for shard, parameters in zip(_shards(engine), engine.optimizer.bit16_groups, strict=True):
+            state[shard] = {
+                "step": torch.zeros((), device=shard.device),
+                **{kind: torch.zeros_like(shard) for kind in MOMENTS},
             }
-            lazy_init_hp_params_optimizer_state(parameters, share, state)
+            lazy_init_hp_params_optimizer_state(parameters, shard, state)
         return cls(model, optimizer, engine)
 
     @property
@@ -123,7 +106,7 @@ class Zero2:
         return self.engine
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
-        """Add a row's gradients to this process's share."""
+        """Add a row's gradients to this process's shard."""
         self.engine.set_gradient_accumulation_boundary(last)
         self.engine.backward(loss)
 
@@ -150,7 +133,7 @@ class Zero2:
         self.optimizer.zero_grad()
 
     def own_gradients(self) -> Iterable[tuple[str, Tensor | None]]:
-        """Return none: the shares are cut across parameters."""
+        """Return none: the shards are cut across parameters."""
         return ()
 
     def gradients(self) -> Iterator[tuple[str, Tensor | None]]:
@@ -169,16 +152,16 @@ class Zero2:
         return None
 
     def own_moments(self) -> NamedTensors:
-        """Yield this process's share of the optimizer's moments, one vector for each group of parameters."""
-        for share in _shares(self.engine):
+        """Yield this process's shard of the optimizer's moments, one vector for each group of parameters."""
+        for shard in _shards(self.engine):
             for kind in MOMENTS:
-                yield f"the optimizer's {kind}", self.engine.optimizer.optimizer.state[share][kind]
+                yield f"the optimizer's {kind}", self.engine.optimizer.optimizer.state[shard][kind]
 
     def moments(self, *, keep: bool) -> dict[str, Tensor]:
         """Return the optimizer's tensors under the names of their parameters, where they are kept."""
         from deepspeed.utils import safe_get_full_optimizer_state
 
-        steps = self.engine.optimizer.optimizer.state[_shares(self.engine)[0]]["step"]
+        steps = self.engine.optimizer.optimizer.state[_shards(self.engine)[0]]["step"]
         kept = {}
         for name, parameter in self._trained().items():
             for kind in MOMENTS:
@@ -202,15 +185,15 @@ class Zero2:
                 steps = max(steps, float(value))
             else:
                 safe_set_full_optimizer_state(parameter, value, kind)
-        for share in _shares(self.engine):
-            self.engine.optimizer.optimizer.state[share]["step"].fill_(steps)
+        for shard in _shards(self.engine):
+            self.engine.optimizer.optimizer.state[shard]["step"].fill_(steps)
 
     def _trained(self) -> Mapping[str, nn.Parameter]:
         return {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
 
 
-def _shares(engine: Any) -> list[Tensor]:
-    """Return this process's share of each group of parameters, one long vector each."""
+def _shards(engine: Any) -> list[Tensor]:
+    """Return this process's shard of each group of parameters, one long vector each."""
     return [group["params"][0] for group in engine.optimizer.param_groups]
 
 
@@ -238,11 +221,11 @@ class VisionLast(nn.Module):
     def forward(self, **inputs: Any) -> Any:
         """Return what the model returns."""
         trained = ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
-        seeing = {name: p for name, p in trained if self._part_of(name) != "language"}
-        if not seeing:
+        seen = {name: p for name, p in trained if self._part_of(name) != "language"}
+        if not seen:
             return self.model(**inputs)
         # Autograd takes what was made first last; nothing waits behind it then.
-        stand_ins = _Together.apply(*seeing.values())
-        output = functional_call(self.model, dict(zip(seeing, stand_ins, strict=True)), (), inputs)
+        stand_ins = _Together.apply(*seen.values())
+        output = functional_call(self.model, dict(zip(seen, stand_ins, strict=True)), (), inputs)
         output.logits = output.logits + stand_ins[0].flatten()[0] * 0.0
         return output

@@ -70,17 +70,17 @@ class Checkpoints:
             )
         return Start(None, torn)
 
-    def check_room(self, size: int, saves: int) -> None:
-        """Do nothing where `saves` more checkpoints of `size` bytes fit onto the disk, old ones making room for new
-        ones.
+    def check_free_space(self, size: int, saves: int) -> None:
+        """Do nothing where `saves` more checkpoints of `size` bytes fit onto the disk, old ones being removed for
+        new ones.
 
         Raises: CheckpointError: they do not; the text has the bytes that are missing.
         """
         count = min(saves, KEPT_CHECKPOINTS + 1 - len(self.all()))
-        missing = self._missing_room(size * count)
+        missing = self._missing_space(size * count)
         if missing:
             raise CheckpointError(
-                f"{self.run}: there is no room for {count} checkpoints of {_megabytes(size)}: {missing}"
+                f"{self.run}: there is not enough space for {count} checkpoints of {_megabytes(size)}: {missing}"
             )
 
     @contextmanager
@@ -90,13 +90,13 @@ class Checkpoints:
 
         `size` is the number of bytes that it will take. A block that fails leaves the older checkpoints as they were.
 
-        Raises: CheckpointError: there is not enough room, with the bytes that are missing, or the folder cannot be
+        Raises: CheckpointError: there is not enough space, with the bytes that are missing, or the folder cannot be
         written.
         """
         partial = self.folder / f"step-{step:08d}.partial"
         try:
             remove(partial)
-            if self._missing_room(size):
+            if self._missing_space(size):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             partial.mkdir(parents=True)
             yield partial
@@ -112,7 +112,7 @@ class Checkpoints:
             last = self.all()[-1:]
             raise CheckpointError(
                 f"{self.run}: step {step} cannot be saved:"
-                f" {'; '.join(filter(None, (str(error), self._missing_room(size))))}. Make this possible and run the"
+                f" {'; '.join(filter(None, (str(error), self._missing_space(size))))}. Make this possible and run the"
                 f" same command again: it goes on from {last[0].name if last else 'the beginning'}"
             ) from error
         self.tidy()
@@ -133,7 +133,7 @@ class Checkpoints:
         for leftover in self.folder.glob("*.partial"):
             remove(leftover)
 
-    def _missing_room(self, size: int) -> str:
+    def _missing_space(self, size: int) -> str:
         """Return what to say where so many bytes do not fit, else nothing."""
         parent = next(folder for folder in (self.run, *self.run.absolute().parents) if folder.exists())
         free = shutil.disk_usage(parent).free

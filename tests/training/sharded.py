@@ -42,14 +42,14 @@ def main() -> None:
     weights = full_tensors(dict(run.model.named_parameters()), keep=True)
     moments = run.backend.moments(keep=True)
     if not isinstance(run.backend, Zero2):
-        dealt = [parameter for parameter in run.model.parameters() if isinstance(parameter, DTensor)]
-        held = sum(parameter.to_local().numel() for parameter in dealt)
+        sharded = [parameter for parameter in run.model.parameters() if isinstance(parameter, DTensor)]
+        held = sum(parameter.to_local().numel() for parameter in sharded)
     else:
-        dealt = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
+        sharded = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
         held = sum(share.numel() for group in run.backend.engine.optimizer.param_groups for share in group["params"])
     saved, saved_moments = load_file(folder.model / "model.safetensors"), load_file(last / "optimizer.safetensors")
     report = {
-        "dealt": sum(parameter.numel() for parameter in dealt),
+        "sharded": sum(parameter.numel() for parameter in sharded),
         "mine": held,
         "resumed_equal": contents(last) == before,
         "weights_equal": recipe.lora is not None or all(weights[name].equal(saved[name]) for name in weights),
