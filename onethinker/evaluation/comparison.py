@@ -184,7 +184,7 @@ def _matching(before: Run, after: Run) -> Iterable[tuple[str, str, dict[str, Par
         if what not in seconds:
             continue
         same = {_question(result) for result in first} & {_question(result) for result in seconds[what][1]}
-        for metric in [metric.name for metric in benchmark.metrics if metric.published] if benchmark else ["accuracy"]:
+        for metric in benchmark.compared_by if benchmark else ["accuracy"]:
             one, other = (_parts(own, metric, benchmark, same) for own in (first, seconds[what][1]))
             if one.keys() & other.keys():
                 yield what, metric, one, other

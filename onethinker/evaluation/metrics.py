@@ -19,6 +19,7 @@ RATIOS: Mapping[str, tuple[str, str]] = {
     "AO (official)": ("overlaps", "frames"),
     "SR@0.5 (official)": ("frames_above_0.5", "frames"),
     "SR@0.75 (official)": ("frames_above_0.75", "frames"),
+    "questions answered": ("questions_right", "questions"),
 }
 """Metrics of a whole set that are no means over its samples, but one sum over the samples divided by another."""
 OWN_RULES = frozenset({"accuracy (paper)", "accuracy (official)"})

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onethinker.evaluation.benchmarks.base import Benchmark, Metric
+from onethinker.evaluation.benchmarks.base import UNNAMED, Benchmark, Metric
 from onethinker.evaluation.benchmarks.published import published_values
 from onethinker.evaluation.benchmarks.table import groups_of
 from onethinker.evaluation.metrics import OWN_RULES, Estimate, estimate, estimate_by_group, score_tasks, value_of
@@ -81,8 +81,10 @@ def _estimates(benchmark: Benchmark, results: Sequence[Result]) -> dict[str, Est
 
 
 def _needs(metric: Metric) -> str:
-    if metric.name == "judge":
+    if metric.name == "judge" or metric.name.startswith("questions answered"):
         return "needs --judge"
+    if metric.name == UNNAMED:
+        return "the paper does not say what this number is, so nothing of ours stands beside it"
     if metric.name.split()[0] in ("cIoU", "gIoU", "J", "F", "J&F"):
         return "needs --segmenter"
     if metric.by_group:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,23 @@ def run_of(values, *, name="run", benchmark=None, task="numerical", problem="How
         name,
         (Evaluation(name, Path(name), {}, {}, tuple(results), (), find_benchmark(benchmark) if benchmark else None),),
     )
+
+
+def test_sub_tasks_count_the_same_when_runs_are_compared_and_captions_by_the_judge_where_the_paper_names_no_metric():
+    values = [("1", 1.0), ("2", 1.0), ("3", 0.0)]
+    before, after = (
+        run_of([*values[:2], ("3", last)], name=name, benchmark="MMT-Caption")
+        for name, last in (("a", 0.0), ("b", 1.0))
+    )
+    for run in (before, after):
+        results = [
+            replace(result, group=group) for result, group in zip(run.evaluations[0].results, "xxy", strict=True)
+        ]
+        object.__setattr__(run.evaluations[0], "results", tuple(results))
+    [row] = compare_runs(before, after).rows
+    assert (row.metric, row.before, row.after) == ("accuracy (sub-tasks)", 0.5, 1.0)
+    captions = compared([{"judge": 0.5}] * 20, [{"judge": 1.0}] * 20, benchmark="MMSci-Caption")
+    assert [(row.metric, row.before, row.after) for row in captions] == [("judge", 0.5, 1.0)]
 
 
 def numbered(values):

@@ -9,6 +9,9 @@ from typing import Literal
 from onethinker.core.sample import Sample
 from onethinker.evaluation.benchmarks.readers.files import Bad
 
+UNNAMED = "unnamed (paper)"
+"""A number that the paper prints without saying what it is: nothing is measured under this name."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -60,6 +63,12 @@ class Benchmark:
         'refcocop_testa'
         """
         return key_of(self.name)
+
+    @property
+    def compared_by(self) -> list[str]:
+        """The metrics that runs are compared by: those that the paper prints and that are measured, else the first."""
+        printed = [metric.name for metric in self.metrics if metric.published and metric.name != UNNAMED]
+        return printed or [self.metrics[0].name]
 
 
 def key_of(name: str) -> str:

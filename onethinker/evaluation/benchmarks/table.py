@@ -9,7 +9,7 @@ from typing import Any
 from onethinker.core.errors import ConfigError
 from onethinker.core.nearest import no_such
 from onethinker.core.sample import Sample
-from onethinker.evaluation.benchmarks.base import Benchmark, Layout, Metric, key_of
+from onethinker.evaluation.benchmarks.base import UNNAMED, Benchmark, Layout, Metric, key_of
 from onethinker.evaluation.benchmarks.readers import expressions, got10k, refcoco, tables, temporal
 from onethinker.evaluation.benchmarks.readers.files import Bad
 from onethinker.evaluation.benchmarks.readers.released import read_released
@@ -70,8 +70,8 @@ _VIDEO_MASK = tuple(
     for whose in ("paper", "official")
     for name in ("J", "F", "J&F")
 )
-_CAPTION = (Metric("judge", "score"), Metric("ROUGE-1"), Metric("ROUGE-2"), Metric("ROUGE-L"))
-_UNNAMED = "the paper does not name its metric: its number is shown beside our judge's for orientation"
+_CAPTION = (Metric("judge"), Metric("ROUGE-1"), Metric("ROUGE-2"), Metric("ROUGE-L"), Metric(UNNAMED, "score"))
+_QUESTIONS = (Metric("questions answered (paper)", "score"), Metric("questions answered"))
 _SHOWN_AS = "expressions are asked in our words; masks decide, the box and points of the truth are made from them"
 
 
@@ -155,7 +155,10 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         None,
         (_table("MMSci_DEV_Captioning_image_only.tsv", Form(free_form="open-ended")),),
         _CAPTION,
-        note=_UNNAMED,
+        note=(
+            "the paper's number is one of BLEU-2, ROUGE-L, METEOR, CIDEr, BERTScore and G-Eval, and does not say which:"
+            " none of ours is its like"
+        ),
     ),
     Benchmark(
         "MMT-Caption",
@@ -183,11 +186,15 @@ BENCHMARKS: tuple[Benchmark, ...] = (
                     free_form="open-ended",
                     question="Describe in detail what is shown and explained in this video.",
                     video_folder="youtube_videos",
+                    asks_about_captions=True,
                 ),
             ),
         ),
-        _CAPTION,
-        note=_UNNAMED,
+        _QUESTIONS,
+        note=(
+            "a judge answers the table's questions out of the description; the paper's code counts the last question of"
+            " each video, by another judge"
+        ),
     ),
     _moments(
         "Charades-STA",
