@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from onethinker.commands.options import ASKING, MODEL_HELP, AskingOptions, Flags
+from onethinker.commands.options import ASKING, AskingOptions, Flags
 from onethinker.core.errors import AnswerError, ConfigError, OneThinkerError
 from onethinker.core.suffixes import WRITTEN_PICTURES, WRITTEN_VIDEO
+from onethinker.inference.settings import MODEL_HELP
 from onethinker.storage.strict_json import to_json
 
 if TYPE_CHECKING:
@@ -70,16 +71,17 @@ def ask(  # noqa: D417 (the help of --model is MODEL_HELP)
     """
     from onethinker.commands.asked import Opening, gather, split_words
 
+    # Mistakes that show without the model are reported before it is loaded.
+    sampling = asking.sampling(top_p=top_p)
     media, question = split_words(words)
     rows = _questions(question, questions)
     opening = Opening(_part(start, to), allow_remote, allow_private)
     defaults = {"task": task, "box": box, "options": options}
-    # Mistakes that show without the model are reported before it is loaded.
     items = gather(media, rows or [{"question": "?"}], opening, each=each, defaults=defaults)
     guessed = _check(items, draw)
     if rows and guessed:
         print(f"task: {', '.join(sorted(guessed))}, guessed; --task to change", file=sys.stderr)
-    with asking.load(model, asking.sampling(top_p=top_p)) as thinker:
+    with asking.load(model, sampling) as thinker:
         if not rows:
             _converse(thinker, items, json=json)
         elif len(items) == 1 and questions is None:

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import tyro
+from pydantic import Field
 
 from onethinker.core.request import SamplingParams
 from onethinker.core.settings import FlagSettings
-from onethinker.tasks.base import Coordinates, ReadingMode
+from onethinker.inference.settings import READING_HELP, AskingSettings, ReadingSettings
+from onethinker.tasks.base import ReadingMode
 
 if TYPE_CHECKING:
     from onethinker.inference.thinker import Thinker
@@ -15,28 +17,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Flags = Annotated[T, tyro.conf.arg(name=""), tyro.conf.OmitArgPrefixes]
 """A parameter whose fields are flags of their own names, with the sentences below them as their help."""
-MODEL_HELP = 'A Hugging Face id, a model folder, "tiny", or the address of a server such as http://host:8000/v1.'
 
 
-class AskingOptions(FlagSettings):
+class AskingOptions(AskingSettings, ReadingSettings):
     """How `ask` and `segment` ask a model."""
 
-    prompt_template: Path | None = None
-    """TOML file with the words around a question, for weights trained with other ones."""
-    settings: Path | None = None
-    """Folder of the model that a server serves: its prompt template and media budget are used."""
-    max_new_tokens: int = 4096
-    """Longest answer, in tokens."""
     temperature: float = 0.0
     """0 gives the most likely answer, more gives variety."""
-    seed: int = 0
-    """Seed of the sampling."""
-    reading: ReadingMode = "lenient"
-    """How answers are read: "strict" takes the exact form alone; "lenient" also what other models write, and names each
-    repair."""
-    coordinates: Coordinates = "thousandths"
-    """Unit of the model's coordinates: thousandths of the frame, or "pixels" of the frames that it is shown (lenient
-    reading only)."""
+    reading: ReadingMode = Field("lenient", description=READING_HELP)
 
     def sampling(self, *, top_p: float = 1.0) -> SamplingParams:
         """Return how tokens are drawn."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from onethinker.commands.console import progress_bar
-from onethinker.commands.options import ASKING, MODEL_HELP, AskingOptions, Flags
+from onethinker.commands.options import ASKING, AskingOptions, Flags
 from onethinker.core.suffixes import WRITTEN_PICTURES, WRITTEN_VIDEO
+from onethinker.inference.settings import MODEL_HELP
 from onethinker.storage.strict_json import to_json
 
 if TYPE_CHECKING:

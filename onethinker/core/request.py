@@ -43,6 +43,8 @@ class SamplingParams:
         if self.max_new_tokens < 1:
             raise ConfigError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
         if not 0 <= self.temperature < float("inf"):
-            raise ConfigError(f"temperature must be 0 or more, got {self.temperature:g}")
+            raise ConfigError(f"temperature must be 0 or more and finite, got {self.temperature:g}")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p must be more than 0 and at most 1, got {self.top_p:g}")
+        if self.seed < 0:
+            raise ConfigError(f"seed must be 0 or more, got {self.seed}")

@@ -18,9 +18,12 @@ class Settings(BaseModel):
 
 
 class FlagSettings(Settings):
-    """Base of settings that a command line is made from: the sentences below the fields are the help of the flags."""
+    """Base of settings that a command line is made from: the sentences below the fields are the help of the flags.
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    A command says itself which of its numbers must be finite.
+    """
+
+    model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=True)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from onethinker.core.errors import ConfigError
 from onethinker.core.request import SamplingParams
 from onethinker.core.settings import FlagSettings, explain
 from onethinker.data.synthetic.worlds import WorldName
-from onethinker.tasks.base import Coordinates, ReadingMode, RewardScheme
+from onethinker.inference.settings import MODEL_HELP, READING_HELP, AskingSettings, ReadingSettings
+from onethinker.tasks.base import ReadingMode, RewardScheme
 
 Stage = Literal["all", "answer", "score", "masks", "report"]
 Mode = Literal["greedy", "release"]
@@ -48,28 +49,21 @@ class SamplesConfig(FlagSettings):
             raise ConfigError("give either --data FILE or --synthetic NUMBER, or --benchmark NAME")
         for name, count in (("--synthetic", self.synthetic), ("--limit", self.limit)):
             _check_positive(name, count)
+        if self.synthetic_seed < 0:
+            raise ConfigError(f"--synthetic-seed must be 0 or more, got {self.synthetic_seed}")
 
 
-class AskingConfig(FlagSettings):
+class AskingConfig(AskingSettings):
     """How the model is asked."""
 
-    model: str | None = None
-    """A Hugging Face id, a model folder, "tiny", or the address of a server such as http://host:8000/v1."""
-    prompt_template: Path | None = None
-    """TOML file with the words around a question, for weights trained with other ones."""
-    settings: Path | None = None
-    """Folder of the model that a server serves: its prompt template and media budget are used."""
+    model: str | None = Field(None, description=MODEL_HELP)
     batch_size: int = 8
     """Samples that a model loaded here answers together; a server gets as many as it takes."""
-    max_new_tokens: int = 4096
-    """Longest answer, in tokens."""
     mode: Mode = "greedy"
     """ "greedy" takes the most likely token each time, as the paper says; "release" samples as its code does, at
     temperature 0.1 with top_p 0.001."""
     temperature: float | None = None
     """Instead of --mode: sample answers at this temperature; more gives variety."""
-    seed: int = 0
-    """Seed of the sampling."""
 
     def sampling(self) -> SamplingParams:
         """Return how answers are drawn. Raises: ConfigError: a temperature below 0 or beside a mode."""
@@ -81,17 +75,14 @@ class AskingConfig(FlagSettings):
         return SamplingParams(self.max_new_tokens, temperature, top_p, self.seed)
 
 
-class GradingConfig(FlagSettings):
+class GradingConfig(ReadingSettings):
     """How the answers are graded."""
 
     rewards: RewardScheme = "paper"
     """The reward scheme: "paper" or "release"."""
-    reading: ReadingMode | None = None
-    """How answers are read: "strict" takes the exact form alone; "lenient" also what other models write, and names each
-    repair. By default strict for models whose folder we wrote, lenient for others."""
-    coordinates: Coordinates = "thousandths"
-    """Unit of the model's coordinates: thousandths of the frame, or "pixels" of the frames that it is shown (lenient
-    reading only)."""
+    reading: ReadingMode | None = Field(
+        None, description=f"{READING_HELP} By default strict for models whose folder we wrote, lenient for others."
+    )
     judge: str | None = None
     """Address of an OpenAI-compatible chat model that grades answers in free text."""
     judge_model: str = "judge"

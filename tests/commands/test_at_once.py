@@ -87,6 +87,7 @@ def said_at_once(place: Path, *words: str) -> str:
     return done.stderr.replace("\n", " ")
 
 
+TINY_EVALUATION = ("evaluate", "--model", "tiny", "--output", "scores")
 TRAIN = ("--output", "run", "--set")
 
 
@@ -165,6 +166,12 @@ TRAIN = ("--output", "run", "--set")
         (("ask", "picture.png", "What?", "--model", "tiny", "--prompt-template", "wording.toml"), "qestion"),
         (("ask", "picture.png", "What?", "--model", "tiny", "--settings", "empty"), "onethinker.json"),
         (("ask", "picture.png", "What?", "--model", "tiny", "--temperature", "-1"), "temperature"),
+        (("ask", "picture.png", "What?", "--model", "tiny", "--temperature", "nan"), "temperature"),
+        (("ask", "missing.png", "What?", "--model", "tiny", "--seed", "-1"), "seed must be 0 or more, got -1"),
+        (("segment", "missing.png", "the dog", "--model", "tiny", "--seed", "-1"), "seed must be 0 or more"),
+        ((*TINY_EVALUATION, "--synthetic", "3", "--seed", "-1"), "seed must be 0 or more"),
+        ((*TINY_EVALUATION, "--synthetic", "3", "--synthetic-seed", "-1"), "--synthetic-seed must be 0 or more"),
+        ((*TINY_EVALUATION, "--synthetic", "3", "--temperature", "inf"), "temperature must be 0 or more and finite"),
         (("ask", "picture.png", "What?", "--model", "tiny", "--top-p", "0"), "top_p"),
         (("segment", "nosuch.png", "--box", "1", "2", "30", "40"), "nosuch.png: there is no such file"),
         (("segment", "picture.png", "--box", "30", "2", "1", "40"), "box must be"),
@@ -193,9 +200,6 @@ def test_what_is_wrong_is_said_at_once(place, words, named):
     before = sorted(place.iterdir())
     assert named in said_at_once(place, *words)
     assert sorted(place.iterdir()) == before
-
-
-TINY_EVALUATION = ("evaluate", "--model", "tiny", "--output", "scores")
 
 
 MISSPELT = [

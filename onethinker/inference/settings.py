@@ -1,0 +1,33 @@
+"""How a model is asked: the flags that `ask`, `segment` and `evaluate` have in common, each documented once."""
+
+from pathlib import Path
+
+from onethinker.core.settings import FlagSettings
+from onethinker.tasks.base import Coordinates
+
+MODEL_HELP = 'A Hugging Face id, a model folder, "tiny", or the address of a server such as http://host:8000/v1.'
+READING_HELP = (
+    'How answers are read: "strict" takes the exact form alone; "lenient" also what other models write, and names each'
+    " repair."
+)
+
+
+class AskingSettings(FlagSettings):
+    """How a model is asked, whichever command asks."""
+
+    prompt_template: Path | None = None
+    """TOML file with the words around a question, for weights trained with other ones."""
+    settings: Path | None = None
+    """Folder of the model that a server serves: its prompt template and media budget are used."""
+    max_new_tokens: int = 4096
+    """Longest answer, in tokens."""
+    seed: int = 0
+    """Seed of the sampling."""
+
+
+class ReadingSettings(FlagSettings):
+    """How answers are read, whichever command reads them."""
+
+    coordinates: Coordinates = "thousandths"
+    """Unit of the model's coordinates: thousandths of the frame, or "pixels" of the frames that it is shown (lenient
+    reading only)."""
