@@ -1,6 +1,6 @@
 """Numbers on stdout, as tables or as JSON: scores of tasks, rows of benchmarks, and what data are there."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,19 @@ def print_results(done: Sequence[PartResults], *, as_json: bool, note: Callable[
         scores = score_tasks(done[0].results)
         record = {"mean_accuracy": mean_accuracy(scores), "tasks": [asdict(score) for score in scores]}
         print(to_json(record)) if as_json else print_scores(scores)
+    for line in _doubts(done, unread):
+        note(line)
+
+
+def _doubts(done: Sequence[PartResults], unread: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield what a reader of the numbers must know: answers that could not be read, masks that are not for
+    benchmarks.
+    """
     for name, ids in unread.items():
         if ids:
-            note(f"{name}{': ' if name else ''}{len(ids)} answers could not be read and count 0: {_listed(ids)}")
+            yield f"{name}{': ' if name else ''}{len(ids)} answers could not be read and count 0: {_listed(ids)}"
     for name in _segmenters_for_trials(done):
-        note(f"masks are by {name}: their numbers are for trying things out, not to stand beside the paper's")
+        yield f"masks are by {name}: their numbers are for trying things out, not to stand beside the paper's"
 
 
 def _listed(ids: Sequence[str]) -> str:

@@ -266,9 +266,9 @@ def _tasks(progress: Progress, width: int) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    columns = COLUMNS if width < WIDE else (*COLUMNS, *WIDE_COLUMNS)
+    columns, task_width, trend_width = (COLUMNS, 19, 6) if width < WIDE else ((*COLUMNS, *WIDE_COLUMNS), 26, 16)
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False)
-    table.add_column("task", no_wrap=True, overflow="ellipsis", max_width=19 if width < WIDE else 26)
+    table.add_column("task", no_wrap=True, overflow="ellipsis", max_width=task_width)
     for heading, _, _ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
@@ -277,7 +277,7 @@ def _tasks(progress: Progress, width: int) -> "Table":
     last = {task: row for row in progress.rows for task in row.get("tasks", {})}
     for task, row in sorted(last.items()):
         cells = [_cell(_value(row, name, task), form) for _, name, form in columns]
-        trend = Text(sparkline(progress.values("reward", task), 6 if width < WIDE else 16), style="cyan")
+        trend = Text(sparkline(progress.values("reward", task), trend_width), style="cyan")
         style = "red" if task in alarmed else "" if row is newest else "dim"
         table.add_row(Text(task), *cells, trend, style=style)
     return table

@@ -5,10 +5,12 @@ Dimensions: P prompts, G answers per prompt, B = P·G completions in flight, T t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 
 from onethinker.core.request import SamplingParams
@@ -16,7 +18,7 @@ from onethinker.families.registry import family_of
 from onethinker.inference.sampling import draw_tokens
 from onethinker.rl.sampler import Rollout, RolloutRequest
 from onethinker.training.packing.attention import GroupCache
-from onethinker.training.packing.row import Prompt
+from onethinker.training.packing.row import Prompt, joined_pixels
 from onethinker.training.session import TrainingSession
 
 COMPACT_BELOW = 0.7
@@ -176,17 +178,12 @@ def _draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> Tensor:
 
 def _left_padded(prompts: Sequence[Prompt]) -> tuple[dict[str, Any], Tensor]:
     """Return the model's inputs for a batch of prompts, and the position at which each one's answer starts."""
-    longest = max(len(prompt.input_ids) for prompt in prompts)
-
-    def padded(tensors: Sequence[Tensor]) -> Tensor:
-        return torch.stack([nn.functional.pad(tensor, (longest - tensor.shape[-1], 0)) for tensor in tensors])
-
+    pad = partial(pad_sequence, batch_first=True, padding_side="left")
     inputs: dict[str, Any] = {
-        "input_ids": padded([prompt.input_ids for prompt in prompts]),
-        "mm_token_type_ids": padded([prompt.mm_token_type_ids for prompt in prompts]),
-        "attention_mask": padded([torch.ones_like(prompt.input_ids) for prompt in prompts]),
-        "position_ids": padded([prompt.positions for prompt in prompts]).transpose(0, 1),
+        "input_ids": pad([prompt.input_ids for prompt in prompts]),
+        "mm_token_type_ids": pad([prompt.mm_token_type_ids for prompt in prompts]),
+        "attention_mask": pad([torch.ones_like(prompt.input_ids) for prompt in prompts]),
+        "position_ids": pad([prompt.positions.T for prompt in prompts]).permute(2, 0, 1),
+        **joined_pixels(prompts),
     }
-    for name in sorted({name for prompt in prompts for name in prompt.pixels}):
-        inputs[name] = torch.cat([prompt.pixels[name] for prompt in prompts if name in prompt.pixels])
     return inputs, torch.stack([prompt.positions.max() + 1 for prompt in prompts])

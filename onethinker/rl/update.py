@@ -79,18 +79,19 @@ def update_policy(
     """Take the optimizer steps on one batch of groups, each on its part of them, and return what was measured."""
     indices, updates = sorted(advantages), recipe.loss.updates_per_batch
     measured_TM = torch.zeros(len(TASK_INDICES), len(MEASURED), dtype=torch.float64)
-    norms: list[float] = []
-    bad: list[BadStep] = []
+    norms, bad = list[float](), list[BadStep]()
     tokens, shared = 0, 0
     for part in range(updates):
-        mine = [index for index in indices[part::updates] if index in groups]
         prefix_groups = [
             prefix_group
-            for index in mine
+            for index in indices[part::updates]
+            if index in groups
             for prefix_group in _prefix_groups(groups[index], advantages[index], recipe.max_row_tokens)
         ]
-        answers = [answer for prefix_group in prefix_groups for answer in prefix_group.answers]
-        num_tokens, num_answers = session.collectives.total(sum(map(len, answers)), len(answers))
+        num_tokens, num_answers = session.collectives.total(
+            sum(prefix_group.num_scored for prefix_group in prefix_groups),
+            sum(len(prefix_group.answers) for prefix_group in prefix_groups),
+        )
         if not num_answers:
             continue
         tokens += sum(prefix_group.num_tokens for prefix_group in prefix_groups)

@@ -58,39 +58,45 @@ def _weights(
     total, trained, adapters = (
         sum(getattr(count, name) for count in counts.values()) for name in ("total", "trained", "adapters")
     )
-    four_bit = recipe.lora is not None and recipe.lora.four_bit
-    stored: float = FOUR_BIT_BYTES if four_bit else {"bfloat16": 2, "float32": 4}[recipe.weights_dtype]
-    is_sharded, shard = sharding == "fsdp2", 1 / processes
-    fractions: dict[Part, float] = {part: shard if is_sharded and part == "language" else 1.0 for part in counts}
-    held, learned = 0.0, 0.0
+    stored = FOUR_BIT_BYTES if _is_four_bit(recipe) else {"bfloat16": 2, "float32": 4}[recipe.weights_dtype]
+    shard, held, learned = 1 / processes, 0.0, 0.0
     for part, count in counts.items():
-        in_adapters = count.adapters * ADAPTER_BYTES
-        held += (count.total * stored + in_adapters) * fractions[part]
-        learned += (count.trained * stored + in_adapters) * (shard if sharding == "zero2" else fractions[part])
-    over = f", the language model's / {processes} processes" if is_sharded else ""
+        held_fraction = shard if sharding == "fsdp2" and part == "language" else 1.0
+        learned_fraction = shard if sharding == "zero2" else held_fraction
+        held += (count.total * stored + count.adapters * ADAPTER_BYTES) * held_fraction
+        learned += (count.trained * stored + count.adapters * ADAPTER_BYTES) * learned_fraction
+    over = f", the language model's / {processes} processes" if sharding == "fsdp2" else ""
     over_learned = f" / {processes} processes" if sharding == "zero2" else over
-    what_learned = (
+    what = (
         f"{adapters:,} in adapters x {ADAPTER_BYTES} bytes" if recipe.lora else f"{trained:,} trained x {stored} bytes"
     )
     terms = [
         Term("weights", ALWAYS, held, f"{total:,} parameters x {stored} bytes{over}"),
-        Term("moments of the optimizer", ALWAYS, 2 * learned, f"2 x {what_learned}{over_learned}"),
-        Term("gradients", UPDATE, learned, f"{what_learned}{over_learned}"),
-        Term(
-            "logits at a time",
-            UPDATE,
-            3 * 4 * LOGITS_AT_ONCE,
-            f"3 x {LOGITS_AT_ONCE:,} in 4 bytes, however long the answers are",
-        ),
+        Term("moments of the optimizer", ALWAYS, 2 * learned, f"2 x {what}{over_learned}"),
+        Term("gradients", UPDATE, learned, f"{what}{over_learned}"),
     ]
     if sharding == "zero2":
         sent = 4 * min(BUCKET, trained + adapters)
-        terms.append(Term("weights that it steps", ALWAYS, learned, f"a second copy: {what_learned}{over_learned}"))
+        terms.append(Term("weights that it steps", ALWAYS, learned, f"a second copy: {what}{over_learned}"))
         terms.append(Term("gradients to be sent", UPDATE, sent, f"at most {BUCKET:,} x 4 bytes"))
-    if is_sharded or (recipe.dtype == "mixed" and not four_bit):
-        what = "unsharded during a step, gathered from all processes" if is_sharded else "a copy to multiply with"
-        terms.append(Term("weights in use", ALWAYS, total * used, f"{what}: {total:,} parameters x {used} bytes"))
-    return terms
+    return [*terms, *_weights_in_use(recipe, total, used, sharding)]
+
+
+def _weights_in_use(recipe: Recipe, total: int, used: int, sharding: Sharding | None) -> list[Term]:
+    """Return the copy of all weights that a step multiplies with, where those that are kept are sharded or in another
+    dtype.
+    """
+    if sharding == "fsdp2":
+        what = "unsharded during a step, gathered from all processes"
+    elif recipe.dtype == "mixed" and not _is_four_bit(recipe):
+        what = "a copy to multiply with"
+    else:
+        return []
+    return [Term("weights in use", ALWAYS, total * used, f"{what}: {total:,} parameters x {used} bytes")]
+
+
+def _is_four_bit(recipe: Recipe) -> bool:
+    return recipe.lora is not None and recipe.lora.four_bit
 
 
 def _activations(recipe: Recipe, counts: Mapping[Part, Count], widths: Widths, batch: Batch, used: int) -> list[Term]:
@@ -98,7 +104,8 @@ def _activations(recipe: Recipe, counts: Mapping[Part, Count], widths: Widths, b
     tokens, patches = batch.row_tokens, widths.patches_per_token * batch.visual_tokens * batch.groups_per_row
     through_vision = counts["vision"].trained or counts["vision"].adapters
     layer, block = widths.kept_per_token * used, widths.kept_per_patch * used
-    terms = []
+    logits = f"3 x {LOGITS_AT_ONCE:,} in 4 bytes, however long the answers are"
+    terms = [Term("logits at a time", UPDATE, 3 * 4 * LOGITS_AT_ONCE, logits)]
     if recipe.gradient_checkpointing:
         kept = tokens * widths.hidden * used * widths.layers + tokens * layer
         terms.append(

@@ -139,24 +139,24 @@ def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim
 
     Source: Jordan et al., Muon (2024); scale of the steps from Liu et al., Muon is scalable for LLM training (2025).
     """
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    tables |= {id(parameter) for parameter in head.parameters()} if (head := head_of(model)) is not None else set()
-    hidden = [p for p in trained if p.ndim == 2 and id(p) not in tables] if settings.kind == "muon" else []
-    rest = [p for p in trained if id(p) not in set(map(id, hidden))]
+    matrices = hidden_matrices(model) if settings.kind == "muon" else []
+    taken = set(map(id, matrices))
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
+    groups: list[dict[str, Any]] = []
     # Sharded and unsharded parameters cannot be updated in one call.
-    kinds = [(is_sharded, is_matrix) for is_sharded in (False, True) for is_matrix in (True, False)]
-    groups = [
-        {
-            "params": [p for p in rest if isinstance(p, DTensor) is is_sharded and (p.ndim > 1) is is_matrix],
-            "weight_decay": settings.weight_decay if is_matrix else 0.0,
-        }
-        for is_sharded, is_matrix in kinds
-    ]
+    for is_sharded in (False, True):
+        alike = [p for p in rest if isinstance(p, DTensor) is is_sharded]
+        groups.append({"params": [p for p in alike if p.ndim > 1], "weight_decay": settings.weight_decay})
+        groups.append({"params": [p for p in alike if p.ndim <= 1], "weight_decay": 0.0})
     adamw = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), fused=True)
-    if not hidden:
-        return adamw
-    return MuonWithAdamW(hidden, adamw, weight_decay=settings.weight_decay)
+    return MuonWithAdamW(matrices, adamw, weight_decay=settings.weight_decay) if matrices else adamw
+
+
+def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
+    """Return the trained matrices inside the layers: neither embeddings nor the head."""
+    head = head_of(model)
+    tables = {id(module.weight) for module in model.modules() if module is head or isinstance(module, nn.Embedding)}
+    return [p for p in model.parameters() if p.requires_grad and p.ndim == 2 and id(p) not in tables]
 
 
 def learning_rate(settings: OptimizerSettings, step: int, steps: int) -> float:

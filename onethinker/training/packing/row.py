@@ -90,6 +90,12 @@ def split_prompts(batch: Mapping[str, Tensor], requests: Sequence[Request], mode
     return prompts
 
 
+def joined_pixels(prompts: Sequence[Prompt]) -> dict[str, Tensor]:
+    """Return pixels and grids of all prompts by the names of the model's inputs; {} where none shows anything."""
+    names = dict.fromkeys(name for prompt in prompts for name in prompt.pixels)
+    return {name: torch.cat([prompt.pixels[name] for prompt in prompts if name in prompt.pixels]) for name in names}
+
+
 def split_answers(lengths: Sequence[int], capacity: int) -> list[range]:
     """Return the indices of answers in parts of at most `capacity` tokens each; a longer answer is a part of its own.
 
@@ -184,9 +190,8 @@ def pack(prefix_groups: Sequence[PrefixGroup]) -> PackedRow:
         types.append(prefix_group.prompt.mm_token_type_ids)
         positions.append(prefix_group.prompt.positions)
         last, start = position + length - 1, position + length
-        for answer, question in zip(
-            prefix_group.answers, prefix_group.unscored or (0,) * len(prefix_group.answers), strict=True
-        ):
+        questions = prefix_group.unscored or (0,) * len(prefix_group.answers)
+        for answer, question in zip(prefix_group.answers, questions, strict=True):
             steps = torch.arange(len(answer), device=answer.device)
             ids.append(answer)
             types.append(torch.zeros_like(answer))
@@ -205,10 +210,7 @@ def pack(prefix_groups: Sequence[PrefixGroup]) -> PackedRow:
         "layout": _layout(spans, position, ids[0].device),
         "use_cache": False,
     }
-    for name in dict.fromkeys(name for prefix_group in prefix_groups for name in prefix_group.prompt.pixels):
-        inputs[name] = torch.cat(
-            [prefix_group.prompt.pixels[name] for prefix_group in prefix_groups if name in prefix_group.prompt.pixels]
-        )
+    inputs |= joined_pixels([prefix_group.prompt for prefix_group in prefix_groups])
     return PackedRow(inputs, torch.cat(scored), torch.cat(targets), torch.cat(owner), num_answers)
 
 
