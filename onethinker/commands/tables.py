@@ -115,7 +115,7 @@ def print_benchmarks(data: Path | None, *, as_json: bool) -> None:
     found = sum(record["found"] for record in records)
     console.print(
         f"the data of {found} of {len(records)} were found; --benchmark takes any of the names, or paper for all of"
-        " the paper's whose data were found"
+        " the paper's whose data were found, or all"
     )
 
 

@@ -24,12 +24,13 @@ class SamplesConfig(FlagSettings):
     """Which samples are asked about."""
 
     benchmark: tuple[str, ...] = ()
-    """Benchmarks by name, or "paper" for all of the paper's whose data are there."""
+    """Benchmarks by name, or all whose data are there: "paper" for those of the paper, "all" for the others too."""
     data: Path | None = None
     """Samples in the released form (JSON or JSONL); with --benchmark or --list the folder of the benchmarks' data
     (data/benchmarks unless named)."""
     media_root: Path | None = None
-    """Folder that the paths in the data are relative to; by default the data's own folder."""
+    """Folder that the paths in the data are relative to; by default the data's own folder. With --benchmark or --list
+    media that are not where the data say are looked for below it too."""
     synthetic: int | None = None
     """Instead of --data: the number of held-out synthetic scenes."""
     synthetic_seed: int = 0
@@ -41,10 +42,8 @@ class SamplesConfig(FlagSettings):
 
     def check(self) -> None:
         """Raise ConfigError for settings that do not go together, and for numbers that are too small."""
-        if self.benchmark and (self.synthetic is not None or self.media_root is not None):
-            raise ConfigError(
-                "--benchmark cannot be given with --synthetic or --media-root: --data names the folder of its data"
-            )
+        if self.benchmark and self.synthetic is not None:
+            raise ConfigError("--benchmark cannot be given with --synthetic: --data names the folder of its data")
         if not self.benchmark and (self.data is None) == (self.synthetic is None):
             raise ConfigError("give either --data FILE or --synthetic NUMBER, or --benchmark NAME")
         for name, count in (("--synthetic", self.synthetic), ("--limit", self.limit)):
@@ -56,7 +55,10 @@ class SamplesConfig(FlagSettings):
 class AskingConfig(AskingSettings):
     """How the model is asked."""
 
-    model: str | None = Field(None, description=MODEL_HELP)
+    model: str | None = Field(
+        None,
+        description=f'{MODEL_HELP}; "scripted" looks at nothing and answers with examples: a dry run of all the rest.',
+    )
     batch_size: int = 8
     """Samples that a model loaded here answers together; a server gets as many as it takes."""
     mode: Mode = "greedy"

@@ -1,7 +1,7 @@
 """What an evaluation asks about: the samples of benchmarks, of a file, or held-out scenes, each into a folder."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -10,14 +10,14 @@ from onethinker.core.errors import ConfigError, DataError
 from onethinker.core.sample import Sample
 from onethinker.evaluation.benchmarks.base import Benchmark
 from onethinker.evaluation.benchmarks.data import DATA_FOLDER, look_for, read_benchmark
-from onethinker.evaluation.benchmarks.table import BENCHMARKS, find_benchmark
+from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER, find_benchmark
 from onethinker.evaluation.config import SamplesConfig
 from onethinker.tasks import parse_truth, task_of
 
 HELD_OUT = "test"
 """The split of the synthetic scenes that training never draws from."""
-ALL_OF_THE_PAPER = "paper"
-"""In place of names: the paper's benchmarks whose data are there."""
+SETS: Mapping[str, tuple[Benchmark, ...]] = {"paper": BENCHMARKS, "all": (*BENCHMARKS, *BEYOND_THE_PAPER)}
+"""In place of names: those of a set whose data are there."""
 MOST_BAD = 0.1
 """A benchmark of which a larger fraction of records cannot be used is not what it should be, and is not asked."""
 
@@ -39,7 +39,7 @@ def read_parts(config: SamplesConfig, output: Path, *, note: Callable[[str], Non
     if config.benchmark:
         root = config.data or DATA_FOLDER
         chosen = choose_benchmarks(config.benchmark, root)
-        parts = [Part(row, _read_benchmark(row, root, config.limit, note), output / row.key) for row in chosen]
+        parts = [Part(row, _read_benchmark(row, root, config, note), output / row.key) for row in chosen]
     elif config.data is not None:
         from onethinker.data.formats.released import read_samples
 
@@ -55,9 +55,9 @@ def choose_benchmarks(names: Sequence[str], root: Path) -> list[Benchmark]:
     """Return the benchmarks of these names, once each. Raises: ConfigError: there is no such one, or no data of any."""
     chosen: dict[str, Benchmark] = {}
     for name in names:
-        if name != ALL_OF_THE_PAPER:
+        if name.lower() not in SETS:
             rows = [find_benchmark(name)]
-        elif not (rows := [row for row in BENCHMARKS if look_for(row, root).layout is not None]):
+        elif not (rows := [row for row in SETS[name.lower()] if look_for(row, root).layout is not None]):
             raise ConfigError(
                 f"{root}: there are no data of any benchmark; `onethinker evaluate --list --data {root}` says which"
             )
@@ -79,13 +79,16 @@ def check_samples(samples: Sequence[Sample]) -> None:
             raise DataError(f"sample {sample.id!r}: {error}") from error
 
 
-def _read_benchmark(benchmark: Benchmark, root: Path, limit: int | None, note: Callable[[str], None]) -> list[Sample]:
+def _read_benchmark(
+    benchmark: Benchmark, root: Path, config: SamplesConfig, note: Callable[[str], None]
+) -> list[Sample]:
     """Return a benchmark's samples; `note` gets which records cannot be used, and whether samples are missing.
 
     Raises: DataError: its data cannot be read, or more than a tenth of its records cannot be used.
     """
     bad: list[DataError] = []
-    samples = list(islice(read_benchmark(benchmark, root, bad=bad.append), limit))
+    reading = read_benchmark(benchmark, root, media_root=config.media_root, bad=bad.append)
+    samples = list(islice(reading, config.limit))
     count = len(samples) + len(bad)
     name, unusable = benchmark.name, f"{len(bad)} of {count} records cannot be used"
     if not samples or len(bad) > max(1, MOST_BAD * count):
@@ -93,7 +96,7 @@ def _read_benchmark(benchmark: Benchmark, root: Path, limit: int | None, note: C
     if bad:
         named = "".join(f"\n  {error}" for error in bad[:10]) + ("\n  …" if bad[10:] else "")
         note(f"{name}: {unusable} and are missing from its numbers:{named}")
-    expected = benchmark.num_samples if limit is None else None
+    expected = benchmark.num_samples if config.limit is None else None
     if expected is not None and len(samples) != expected:
         note(f"{name}: {len(samples)} samples, {expected} are expected; numbers are over those that are there")
     return samples

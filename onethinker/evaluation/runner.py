@@ -14,6 +14,7 @@ from onethinker.evaluation.parts import Part, read_parts
 from onethinker.evaluation.results import Result, read_settings
 from onethinker.evaluation.stages import answer, score
 from onethinker.inference.loading import check_model, is_ours, load_engine
+from onethinker.inference.scripted import SCRIPTED
 from onethinker.media.prefetch import Decoders
 from onethinker.rewards.config import JudgeSettings
 from onethinker.rewards.judge import Judge
@@ -71,6 +72,8 @@ def run_evaluation(config: EvaluationConfig, listener: Listener) -> list[PartRes
             draw_examples(graded.part.samples, graded.results, graded.part.folder)
     if judge is not None:
         listener.note(judge.cost())
+    if config.asking.model == SCRIPTED:
+        listener.note("the answers are scripted: the numbers say that everything runs, and nothing of a model")
     return done
 
 

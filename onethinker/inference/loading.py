@@ -1,4 +1,4 @@
-"""From what a user types to a model that answers: a hub id, a folder, "tiny" or an address."""
+"""From what a user types to a model that answers: a hub id, a folder, "tiny", "scripted" or an address."""
 
 import sys
 from dataclasses import replace
@@ -20,6 +20,7 @@ from onethinker.families.folder import (
 from onethinker.families.hub import HUB_ID, hub_answers
 from onethinker.families.registry import fit_budget, known
 from onethinker.inference.engine import Engine
+from onethinker.inference.scripted import SCRIPTED, ScriptedEngine, example_answer
 from onethinker.media.budget import MediaBudget
 from onethinker.processes.machine import default_device
 from onethinker.tasks.template import PromptTemplate
@@ -42,7 +43,7 @@ def load_engine(
     elsewhere. `batch_size` is how many requests a model that runs here answers together.
 
     "http://host:8000/v1" is a server, an existing folder or a hub id ("OneThink/OneThinker-8B") is loaded here, and
-    "tiny" is built on the spot, untrained.
+    "tiny" is built on the spot, untrained; "scripted" looks at nothing, and shows that all the rest works.
 
     Raises: EngineError: nothing answers, the folder is missing or holds no model, or the hub cannot be reached.
     """
@@ -54,6 +55,8 @@ def load_engine(
         from onethinker.inference.openai import RemoteEngine
 
         return RemoteEngine.connect(model, prompt_template=prompt_template, budget=budget)
+    if model == SCRIPTED:
+        return ScriptedEngine(example_answer, prompt_template or PromptTemplate(), budget or MediaBudget())
     engine = load_local(model)
     budget = fit_budget(budget or engine.budget, engine.processor)
     return replace(
@@ -76,6 +79,8 @@ def load_local(
     """
     if four_bit:
         check_four_bit(model)
+    if model == SCRIPTED:
+        raise EngineError(f'"{SCRIPTED}" has no weights: it is for `onethinker evaluate` and `ask`; take "{TINY}" here')
     is_there = check_model(model)
     # What can be said without torch has been said.
     from onethinker.inference.local import LocalEngine
@@ -112,13 +117,13 @@ def check_model(model: str, *, settings: Path | None = None) -> bool:
             raise EngineError(f"{settings}: expected a model folder with {SETTINGS_FILE}, as training writes it")
         read_settings(settings)
     folder = Path(model).expanduser()
-    if model in UNTRAINED or model.startswith(("http://", "https://")):
+    if model in (*UNTRAINED, SCRIPTED) or model.startswith(("http://", "https://")):
         return True
     if not folder.is_dir():
         if not HUB_ID.fullmatch(model) or model.startswith("."):
             raise EngineError(
                 f'{model}: no such folder, and not a hub id like "Qwen/Qwen3-VL-8B-Instruct", an address or "{TINY}"'
-                f"{near_path(folder) or ask_for(model, (TINY,))}"
+                f"{near_path(folder) or ask_for(model, (TINY, SCRIPTED))}"
             )
         return hub_answers(model)
     own = read_settings(folder)
@@ -132,7 +137,7 @@ def is_ours(model: str, *, settings: Path | None = None) -> bool:
     """Return whether a model was trained here to write the exact form: its folder, or the one named in its place, has
     the settings that we write.
     """
-    return model == TINY or settings is not None or (Path(model).expanduser() / SETTINGS_FILE).is_file()
+    return model in (TINY, SCRIPTED) or settings is not None or (Path(model).expanduser() / SETTINGS_FILE).is_file()
 
 
 def load_meta_model(model: str, *, config: Path | None = None) -> Any:

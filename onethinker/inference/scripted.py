@@ -1,4 +1,4 @@
-"""An engine that says what it was told to say, for tests and demonstrations without a model."""
+"""An engine that says what it was told to say, for tests, and for trying everything out before a model is loaded."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -9,7 +9,11 @@ from onethinker.core.errors import EngineError
 from onethinker.core.request import Request, SamplingParams
 from onethinker.inference.engine import Completion, Engine
 from onethinker.media.budget import MediaBudget
+from onethinker.tasks import all_tasks
 from onethinker.tasks.template import PromptTemplate
+
+SCRIPTED = "scripted"
+"""The model that looks at nothing and answers each question with the example of its task: for a dry run."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class ScriptedEngine(Engine):
     answers: Sequence[str] | Callable[[Request], str]
     prompt_template: PromptTemplate = field(default_factory=PromptTemplate)
     budget: MediaBudget = field(default_factory=MediaBudget)
-    name: str = "scripted"
+    name: str = SCRIPTED
     max_in_flight: int = 1
     _turns: Iterator[int] = field(init=False, repr=False, compare=False, default_factory=count)
 
@@ -44,3 +48,14 @@ class ScriptedEngine(Engine):
         else:
             future.set_result(Completion(" ".join(words[:limit]), len(request.text.split()), limit, "length", 0.0))
         return future
+
+
+def example_answer(request: Request) -> str:
+    """Return a right form for any question: the example of the task whose instructions are in it, "A" where none are.
+
+    >>> from onethinker.tasks import find_task
+    >>> example_answer(Request("How many? " + find_task("numerical", "image").instructions))
+    '<think>This answer is scripted.</think><answer>12</answer>'
+    """
+    examples = [task.example for task in all_tasks() if task.instructions in request.text]
+    return f"<think>This answer is scripted.</think><answer>{examples[0] if examples else 'A'}</answer>"

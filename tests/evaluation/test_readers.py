@@ -448,20 +448,6 @@ def test_released_segmentation_files_with_masks_alone_get_box_and_points(tmp_pat
     check_samples([first, second])
 
 
-def test_paths_from_the_root_are_meant_below_the_data_folder_when_they_are_only_there(tmp_path):
-    (tmp_path / "media").mkdir()
-    (tmp_path / "media/a.jpg").write_bytes(b"")
-    record = {
-        "problem": "x",
-        "problem_type": "numerical",
-        "data_type": "image",
-        "path": "/media/a.jpg",
-        "solution": "<answer>1</answer>",
-    }
-    [sample] = read_released(write(tmp_path / "eval.json", [record]))
-    assert sample.media == (tmp_path / "media/a.jpg",)
-
-
 @pytest.mark.parametrize(
     ("output", "complaint"),
     [

@@ -8,6 +8,7 @@ from typing import Any
 from onethinker.core.errors import DataError
 from onethinker.core.sample import Sample
 from onethinker.evaluation.benchmarks.base import Benchmark, Layout
+from onethinker.evaluation.benchmarks.places import with_places
 from onethinker.evaluation.benchmarks.published import published_values
 from onethinker.evaluation.benchmarks.readers.files import Bad, refuse
 from onethinker.evaluation.benchmarks.readers.released import with_own_ids
@@ -34,12 +35,14 @@ def look_for(benchmark: Benchmark, root: Path) -> Found:
     return Found(benchmark, complete, () if complete else tuple(missing))
 
 
-def read_benchmark(benchmark: Benchmark, root: Path, *, bad: Bad = refuse) -> Iterator[Sample]:
-    """Yield a benchmark's samples out of a data folder, each with an id of its own.
+def read_benchmark(
+    benchmark: Benchmark, root: Path, *, media_root: Path | None = None, bad: Bad = refuse
+) -> Iterator[Sample]:
+    """Yield a benchmark's samples out of a data folder, each with an id of its own and its media where they lie.
 
     A record that cannot be used is handed to `bad`, which raises it unless another is given, and is missing.
 
-    Raises: DataError: its data are not there, a file cannot be read, or a record is of another task.
+    Raises: DataError: its data are not there, or a file cannot be read.
     """
     found = look_for(benchmark, root)
     if found.layout is None:
@@ -47,12 +50,15 @@ def read_benchmark(benchmark: Benchmark, root: Path, *, bad: Bad = refuse) -> It
         raise DataError(f"the data of {benchmark.name} are not complete; still missing:\n     {choices}")
     for sample in with_own_ids(found.layout.read(root, bad)):
         if sample.problem_type not in benchmark.tasks or sample.data_type != benchmark.data_type:
-            raise DataError(
-                f"{found.layout.files[0]}, sample {sample.id!r}: {sample.problem_type!r} about a"
-                f" {sample.data_type} does not belong to {benchmark.name}, which asks"
-                f" {' or '.join(map(repr, benchmark.tasks))} about a {benchmark.data_type}"
+            bad(
+                DataError(
+                    f"{found.layout.files[0]}, sample {sample.id!r}: {sample.problem_type!r} about a"
+                    f" {sample.data_type} does not belong to {benchmark.name}, which asks"
+                    f" {' or '.join(map(repr, benchmark.tasks))} about a {benchmark.data_type}"
+                )
             )
-        yield sample
+            continue
+        yield with_places(sample, root, media_root)
 
 
 def describe(found: Found) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def find_benchmark(name: str) -> Benchmark:
         if benchmark.key == key_of(name):
             return benchmark
     see = "`onethinker evaluate --list` shows all"
-    raise ConfigError(no_such("benchmark", name, ("paper", *(benchmark.key for benchmark in rows)), see=see))
+    raise ConfigError(no_such("benchmark", name, ("paper", "all", *(benchmark.key for benchmark in rows)), see=see))
 
 
 _PLAIN = Form()

@@ -14,8 +14,7 @@ from onethinker.evaluation.benchmarks.readers.masks import with_truth_from_masks
 
 
 def read_released(path: Path, bad: Bad = refuse) -> Iterator[Sample]:
-    """Yield the samples of a released evaluation file; media paths are relative to its folder, also where they begin
-    with "/".
+    """Yield the samples of a released evaluation file, media paths below its folder.
 
     A segmentation record that has masks only gets its truth from them. Raises: DataError: names the file, the row and
     the field.
@@ -24,11 +23,7 @@ def read_released(path: Path, bad: Bad = refuse) -> Iterator[Sample]:
     for row, record in read_records(path):
         try:
             sample = sample_from_record(record, root=path.parent, default_id=f"{path.stem}-{row}")
-            samples.append(
-                with_truth_from_masks(
-                    replace(sample, media=tuple(_below(path.parent, medium) for medium in sample.media))
-                )
-            )
+            samples.append(with_truth_from_masks(sample))
         except DataError as error:
             bad(DataError(f"{path}, row {row}: {error}"))
     yield from with_own_ids(samples)
@@ -42,12 +37,3 @@ def with_own_ids(samples: Iterable[Sample]) -> Iterator[Sample]:
     for sample in samples:
         seen[sample.id] += 1
         yield sample if seen[sample.id] == 1 else replace(sample, id=f"{sample.id}#{seen[sample.id]}")
-
-
-def _below(root: Path, medium: object) -> Path:
-    """Return where a medium lies: an absolute path that is not there is meant below the data folder, as the release
-    reads it.
-    """
-    assert isinstance(medium, Path)  # a file names nothing else
-    below = root / medium.relative_to(medium.anchor) if medium.is_absolute() else root / medium
-    return medium if not medium.is_absolute() or medium.exists() or not below.exists() else below
