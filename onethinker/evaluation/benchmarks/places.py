@@ -68,11 +68,10 @@ def unopened(root: Path) -> tuple[str, ...]:
     """Return the commands that open the archives that lie in a data folder, those in parts as one."""
     parts: dict[Path, list[Path]] = defaultdict(list)
     for path in _files(root, _DEPTH):
-        match = _PART.fullmatch(path.name)
-        if match is not None:
-            parts[path.with_name(match["whole"])].append(path)
-        elif path.name.lower().endswith((*_WHOLE, *_TARS)):
+        if path.name.lower().endswith((*_WHOLE, *_TARS)):
             parts.setdefault(path, [])
+        elif match := _PART.fullmatch(path.name):
+            parts[path.with_name(match["whole"])].append(path)
     return tuple(_command(whole, own) for whole, own in sorted(parts.items()))
 
 
