@@ -4,6 +4,7 @@ A mask is a boolean array (height, width); a video's masks are a sequence of the
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,31 @@ def decode_rle(rle: object) -> Mask:
     if not whole:
         raise DataError(f"the runs of a {height} x {width} mask must fill it exactly, got {show(counts)}")
     return np.asarray(pixels, dtype=bool)
+
+
+def rle_of_polygons(polygons: Sequence[object], *, height: int, width: int) -> dict[str, Any]:
+    """Return in run lengths what lies inside any of some polygons, each a list of x, y, x, y, … in pixels. Raises:
+    DataError: one has fewer than three points.
+
+    >>> int(decode_rle(rle_of_polygons([[0, 0, 2, 0, 2, 2, 0, 2]], height=4, width=4)).sum())
+    4
+    """
+    from pycocotools import mask as coco
+
+    _size([height, width])
+    if not polygons or not all(_is_polygon(polygon) for polygon in polygons):
+        raise DataError(f"a mask's polygons must have at least three points x, y each, got {show([*polygons])}")
+    rle = coco.merge(coco.frPyObjects([*polygons], height, width))
+    return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
+
+
+def _is_polygon(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) >= 6
+        and len(value) % 2 == 0
+        and all(type(side) in (int, float) and math.isfinite(side) for side in value)
+    )
 
 
 def mask_iou(a: Mask, b: Mask) -> float:

@@ -39,6 +39,8 @@ class SamplesConfig(FlagSettings):
     """What the scenes show."""
     limit: int | None = None
     """Ask about this many samples only, from the first on."""
+    strict: bool = False
+    """With --benchmark: stop at the first row that cannot be used or is odd, in place of naming it and going on."""
 
     def check(self) -> None:
         """Raise ConfigError for settings that do not go together, and for numbers that are too small."""

@@ -86,11 +86,11 @@ def measure_masks(
     `output`.
 
     Stop it at any time and call it again; the results are written anew when all is done. An answer that cannot be read
-    has empty masks and counts 0; where the segmenter fails, the result has no grade and the next call tries again.
-    Results of other tasks, and those without a grade, come back as they are. `on_progress` gets the answers done and
-    all of them.
+    has empty masks and counts 0; where the segmenter fails, or the truth's masks cannot be read, the result has no
+    grade and the next call tries again. Results of other tasks, and those without a grade, come back as they are.
+    `on_progress` gets the answers done and all of them.
 
-    Raises: DataError: a truth's masks cannot be read. CheckpointError: the journal is damaged or in use.
+    Raises: CheckpointError: the journal is damaged or in use.
     """
     asked = [(sample, result) for sample, result in zip(samples, results, strict=True) if _is_answered(result)]
     if not asked:
@@ -164,13 +164,13 @@ def _is_answered(result: Result) -> bool:
 
 def _make(segmenter: Segmenter, sample: Sample, result: Result, nothing: AnswerMasks, read: Reader) -> AnswerMasks:
     selection = read_response(result.response, task_of(sample), sample.options, result.reader).answer
-    if not isinstance(selection, Selection):
-        return replace(nothing, metrics=sample_mask_metrics(sample, None))
     try:
+        if not isinstance(selection, Selection):
+            return replace(nothing, metrics=sample_mask_metrics(sample, None))
         masks = _cut(segmenter, sample, selection, read)
-    except (MediaError, EngineError) as error:
+        return replace(nothing, masks=masks, metrics=_worth(sample, masks))
+    except (MediaError, EngineError, DataError) as error:
         return replace(nothing, error=f"masks: {error}")
-    return replace(nothing, masks=masks, metrics=_worth(sample, masks))
 
 
 def _worth(sample: Sample, masks: dict[str, Any] | None) -> dict[str, float]:

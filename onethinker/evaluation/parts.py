@@ -9,7 +9,8 @@ from pathlib import Path
 from onethinker.core.errors import ConfigError, DataError
 from onethinker.core.sample import Sample
 from onethinker.evaluation.benchmarks.base import Benchmark
-from onethinker.evaluation.benchmarks.data import DATA_FOLDER, look_for, read_benchmark
+from onethinker.evaluation.benchmarks.data import DATA_FOLDER, known_samples, look_for, read_rows
+from onethinker.evaluation.benchmarks.places import gone, unopened
 from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER, find_benchmark
 from onethinker.evaluation.config import SamplesConfig
 from onethinker.tasks import parse_truth, task_of
@@ -18,17 +19,20 @@ HELD_OUT = "test"
 """The split of the synthetic scenes that training never draws from."""
 SETS: Mapping[str, tuple[Benchmark, ...]] = {"paper": BENCHMARKS, "all": (*BENCHMARKS, *BEYOND_THE_PAPER)}
 """In place of names: those of a set whose data are there."""
-MOST_BAD = 0.1
-"""A benchmark of which a larger fraction of records cannot be used is not what it should be, and is not asked."""
+MAX_NAMED = 10
+"""Rows or files that a note names at most."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Samples that are evaluated into one folder: those of a benchmark, or a user's own."""
+    """Samples that are evaluated into one folder: those of a benchmark, or a user's own; and why rows of the benchmark
+    are missing.
+    """
 
     benchmark: Benchmark | None
     samples: Sequence[Sample]
     folder: Path
+    unusable: Sequence[str] = ()
 
 
 def read_parts(config: SamplesConfig, output: Path, *, note: Callable[[str], None]) -> list[Part]:
@@ -39,7 +43,9 @@ def read_parts(config: SamplesConfig, output: Path, *, note: Callable[[str], Non
     if config.benchmark:
         root = config.data or DATA_FOLDER
         chosen = choose_benchmarks(config.benchmark, root)
-        parts = [Part(row, _read_benchmark(row, root, config, note), output / row.key) for row in chosen]
+        parts = [_read_benchmark(row, root, config, output, note) for row in chosen]
+        if archives := unopened(root) if any(gone(sample) for part in parts for sample in part.samples) else ():
+            note("\n  ".join(("archives that nobody has opened lie there:", *archives)))
     elif config.data is not None:
         from onethinker.data.formats.released import read_samples
 
@@ -80,26 +86,32 @@ def check_samples(samples: Sequence[Sample]) -> None:
 
 
 def _read_benchmark(
-    benchmark: Benchmark, root: Path, config: SamplesConfig, note: Callable[[str], None]
-) -> list[Sample]:
-    """Return a benchmark's samples; `note` gets which records cannot be used, and whether samples are missing.
+    benchmark: Benchmark, root: Path, config: SamplesConfig, output: Path, note: Callable[[str], None]
+) -> Part:
+    """Return a benchmark's samples; `note` gets which rows cannot be used or are odd, and whether media are missing.
 
-    Raises: DataError: its data cannot be read, or more than a tenth of its records cannot be used.
+    Raises: DataError: its data cannot be read, no row of them can be used, or one where the settings are strict.
     """
-    bad: list[DataError] = []
-    reading = read_benchmark(benchmark, root, media_root=config.media_root, bad=bad.append)
-    samples = list(islice(reading, config.limit))
-    count = len(samples) + len(bad)
-    name, unusable = benchmark.name, f"{len(bad)} of {count} records cannot be used"
-    if not samples or len(bad) > max(1, MOST_BAD * count):
-        raise DataError(f"{name}: {unusable}; the first: {next(iter(bad), 'there is none')}")
-    if bad:
-        named = "".join(f"\n  {error}" for error in bad[:10]) + ("\n  …" if bad[10:] else "")
-        note(f"{name}: {unusable} and are missing from its numbers:{named}")
-    expected = benchmark.num_samples if config.limit is None else None
-    if expected is not None and len(samples) != expected:
-        note(f"{name}: {len(samples)} samples, {expected} are expected; numbers are over those that are there")
-    return samples
+    rows = read_rows(benchmark, root, media_root=config.media_root, limit=config.limit, strict=config.strict)
+    name, count = benchmark.name, len(rows.samples) + len(rows.unusable)
+    if not rows.samples:
+        raise DataError(f"{name}: none of {count} rows can be used; the first: {next(iter(rows.unusable), 'no row')}")
+    if rows.unusable:
+        missing = f"{len(rows.unusable)} of {count} rows cannot be used, and are missing from its numbers"
+        note(f"{name}: {missing}:{_named(rows.unusable)}")
+    if rows.odd:
+        note(f"{name}: {len(rows.odd)} of {count} rows are odd, and are read so:{_named(rows.odd)}")
+    if rows.gone:
+        files = list(dict.fromkeys(map(str, rows.gone.values())))
+        note(f"{name}: the media of {len(rows.gone)} of {len(rows.samples)} samples are not there:{_named(files)}")
+    expected = known_samples(benchmark, root) if config.limit is None else None
+    if expected is not None and len(rows.samples) != expected:
+        note(f"{name}: {len(rows.samples)} samples, {expected} are expected; numbers are over those that are there")
+    return Part(benchmark, rows.samples, output / benchmark.key, rows.unusable)
+
+
+def _named(lines: Sequence[str]) -> str:
+    return "".join(f"\n  {line}" for line in lines[:MAX_NAMED]) + ("\n  …" if lines[MAX_NAMED:] else "")
 
 
 def _held_out_scenes(config: SamplesConfig) -> list[Sample]:

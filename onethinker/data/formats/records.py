@@ -25,10 +25,16 @@ _OTHER_FILES = {
 }
 
 
-def read_records(path: Path, *, bad: Callable[[int, DataError], None] | None = None) -> Iterator[tuple[int, Record]]:
+def read_records(
+    path: Path,
+    *,
+    bad: Callable[[int, DataError], None] | None = None,
+    decoder: json.JSONDecoder | None = None,
+) -> Iterator[tuple[int, Record]]:
     """Yield (row, record) of a JSON list or of JSONL; rows count from 1, in JSONL they are lines.
 
-    Rows that are no records go to `bad`, where it is given, and are left out.
+    Rows that are no records go to `bad`, where it is given, and are left out. NaN and infinities are refused, unless
+    another `decoder` is given.
 
     Raises: DataError: the file or a row cannot be read.
     """
@@ -37,13 +43,13 @@ def read_records(path: Path, *, bad: Callable[[int, DataError], None] | None = N
             start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
             file.seek(0)
             is_list = start.startswith(b"[")
-            rows: Iterable[Any] = read_list(file, str(path)) if is_list else file
-            read: Callable[[Any, str], Record] = _as_record if is_list else read_line
+            rows: Iterable[Any] = read_list(file, str(path), decoder) if is_list else file
             for row, item in enumerate(rows, 1):
                 if isinstance(item, bytes) and not item.strip(b"\xef\xbb\xbf \t\r\n"):
                     continue
                 try:
-                    record = read(item, f"{path}, row {row}")
+                    where = f"{path}, row {row}"
+                    record = _as_record(item, where) if is_list else read_line(item, where, decoder)
                 except DataError as error:
                     if bad is None:
                         raise
@@ -54,9 +60,9 @@ def read_records(path: Path, *, bad: Callable[[int, DataError], None] | None = N
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def read_line(line: bytes, where: str) -> Record:
+def read_line(line: bytes, where: str, decoder: json.JSONDecoder | None = None) -> Record:
     """Return the record in a line of JSONL. Raises: DataError: it is none; the text begins with where it is."""
-    return _as_record(_load(line, where), where)
+    return _as_record(_load(line, where, decoder or _DECODER), where)
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
@@ -89,12 +95,12 @@ def dump_record(record: Record) -> str:
     return line
 
 
-def read_list(file: IO[bytes], where: str) -> Iterator[object]:
+def read_list(file: IO[bytes], where: str, decoder: json.JSONDecoder | None = None) -> Iterator[object]:
     """Yield the values of a JSON list; no more of it is held than one value and what was read with it.
 
     Raises: DataError: it is not strict JSON in UTF-8. OSError.
     """
-    text = _Text(file, where)
+    text = _Text(file, where, decoder or _DECODER)
     text.skip("[")
     if text.next_character() == "]":
         text.skip("]")
@@ -112,8 +118,9 @@ def read_list(file: IO[bytes], where: str) -> Iterator[object]:
 class _Text:
     """The text of a file of JSON from where it has been read; more comes in as it is needed."""
 
-    def __init__(self, file: IO[bytes], where: str) -> None:
+    def __init__(self, file: IO[bytes], where: str, decoder: json.JSONDecoder) -> None:
         self._file, self._where, self._text, self._at, self._line = file, where, "", 0, 1
+        self._json = decoder
         self._decoder = getincrementaldecoder("utf-8-sig")()
         self._bytes, self._is_all = 0, False
 
@@ -145,7 +152,7 @@ class _Text:
         self.next_character()
         while True:
             try:
-                found, end = _DECODER.raw_decode(self._text, self._at)
+                found, end = self._json.raw_decode(self._text, self._at)
             except (json.JSONDecodeError, _NumberError) as error:
                 if not isinstance(error, _NumberError) and self._read_more():
                     continue
@@ -173,10 +180,10 @@ class _Text:
         return True
 
 
-def _load(content: bytes, where: str) -> object:
-    """Return the value of strict JSON in UTF-8. Raises: DataError."""
+def _load(content: bytes, where: str, decoder: json.JSONDecoder) -> object:
+    """Return the value of JSON in UTF-8. Raises: DataError."""
     try:
-        return json.loads(content.decode("utf-8-sig"), parse_constant=_refuse, parse_float=_finite)
+        return decoder.decode(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise _not_utf8(error, where) from error
     except (json.JSONDecodeError, _NumberError) as error:

@@ -21,6 +21,8 @@ class Layout:
 
     files: tuple[str, ...]
     read: Callable[[Path, Bad], Iterator[Sample]]
+    num_samples: int | None = None
+    """How many samples these files have, where that is another number than the benchmark's."""
 
 
 @dataclass(frozen=True)

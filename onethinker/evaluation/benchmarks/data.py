@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from onethinker.core.errors import DataError
 from onethinker.core.sample import Sample
 from onethinker.evaluation.benchmarks.base import Benchmark, Layout
-from onethinker.evaluation.benchmarks.places import with_places
+from onethinker.evaluation.benchmarks.places import gone, with_places
 from onethinker.evaluation.benchmarks.published import published_values
-from onethinker.evaluation.benchmarks.readers.files import Bad, refuse
+from onethinker.evaluation.benchmarks.readers.files import Bad, ReadOtherwise, refuse
 from onethinker.evaluation.benchmarks.readers.released import with_own_ids
 
 DATA_FOLDER = Path("data/benchmarks")
@@ -59,6 +60,44 @@ def read_benchmark(
             )
             continue
         yield with_places(sample, root, media_root)
+
+
+def known_samples(benchmark: Benchmark, root: Path) -> int | None:
+    """Return how many samples the files of a benchmark in a data folder are known to have, None where nobody says."""
+    layout = look_for(benchmark, root).layout
+    return (layout and layout.num_samples) or benchmark.num_samples
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the files of a benchmark hold: its samples, the rows that cannot be used, those that are used though they
+    are odd, and the samples whose media are not there, each with the first missing file.
+    """
+
+    samples: list[Sample]
+    unusable: list[str]
+    odd: list[str]
+    gone: dict[str, Path]
+
+
+def read_rows(
+    benchmark: Benchmark,
+    root: Path,
+    *,
+    media_root: Path | None = None,
+    limit: int | None = None,
+    strict: bool = False,
+) -> Rows:
+    """Return the rows of a benchmark, the first `limit` that can be used. Raises: DataError: a file cannot be read, or,
+    where it is strict, the first odd row.
+    """
+    said: list[DataError] = []
+    bad = refuse if strict else said.append
+    samples = list(islice(read_benchmark(benchmark, root, media_root=media_root, bad=bad), limit))
+    missing = {sample.id: paths[0] for sample in samples if (paths := gone(sample))}
+    unusable = [str(error) for error in said if not isinstance(error, ReadOtherwise)]
+    odd = [str(error) for error in said if isinstance(error, ReadOtherwise)]
+    return Rows(samples, unusable, odd, missing)
 
 
 def describe(found: Found) -> dict[str, Any]:

@@ -250,7 +250,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
             Layout(
                 ("eval_got10k.json",),
                 lambda root, bad: got10k.with_frames(
-                    read_released(root / "eval_got10k.json", bad), root / "GOT-10k/val"
+                    read_released(root / "eval_got10k.json", bad), root / "GOT-10k/val", bad
                 ),
             ),
             Layout(("GOT-10k/val/list.txt",), lambda root, bad: got10k.read_got10k(root / "GOT-10k/val", bad)),

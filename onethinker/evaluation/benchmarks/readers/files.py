@@ -14,8 +14,12 @@ Bad = Callable[[DataError], None]
 """What a reader does about a record that cannot be used: it goes on with the next one when this returns."""
 
 
+class ReadOtherwise(DataError):  # noqa: N818 (nothing is raised but by `refuse`)
+    """A record that is used, though something in it is odd: what that is, and what is read in its place."""
+
+
 def refuse(error: DataError) -> None:
-    """Raise the error: one record that cannot be used ends the reading."""
+    """Raise the error: one odd record ends the reading."""
     raise error
 
 

@@ -45,21 +45,25 @@ def read_got10k(folder: Path, bad: Bad = refuse) -> Iterator[Sample]:
         yield sample
 
 
-def with_frames(samples: Iterable[Sample], folder: Path) -> Iterator[Sample]:
+def with_frames(samples: Iterable[Sample], folder: Path, bad: Bad = refuse) -> Iterator[Sample]:
     """Yield samples of the released file, each with the box of every frame where the subset lies in a folder.
 
-    Which video a sample is about is in the name of its file or folder of frames.
-
-    Raises: DataError: the subset is there, and a sample's video is not, or cannot be read.
+    Which video a sample is about is in the name of its file or folder of frames. `bad` gets those whose video is not
+    among them, or cannot be read.
     """
     if not (folder / "list.txt").exists():
         yield from samples
         return
     for sample in samples:
         name = re.search(r"GOT-10k_\w+_[0-9]+", str(sample.media[0]))
-        if name is None:
-            raise DataError(f"sample {sample.id!r}: {sample.media[0]} does not name a video of {folder}")
-        yield replace(sample, frame_boxes=_by_second(_read_boxes(folder / name[0])[0]))
+        try:
+            if name is None:
+                raise DataError(f"sample {sample.id!r}: {sample.media[0]} does not name a video of {folder}")
+            boxes = _by_second(_read_boxes(folder / name[0])[0])
+        except DataError as error:
+            bad(error)
+            continue
+        yield replace(sample, frame_boxes=boxes)
 
 
 def _by_second(boxes: Sequence[Box | None]) -> dict[float, Box]:

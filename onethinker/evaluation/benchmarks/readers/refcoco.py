@@ -14,6 +14,7 @@ from typing import Any
 from onethinker.core.errors import DataError
 from onethinker.core.geometry import FULL, box_from_px
 from onethinker.core.grammar import show
+from onethinker.core.masks import rle_of_polygons
 from onethinker.core.sample import PICTURE, Masks, Sample
 from onethinker.evaluation.benchmarks.readers.files import Bad, field, find_folder, load_json, refuse
 from onethinker.evaluation.benchmarks.readers.masks import with_truth_from_masks
@@ -108,27 +109,10 @@ def _size(image: Any) -> tuple[int, int]:
 
 
 def _rle(segmentation: object, width: int, height: int) -> dict[str, Any]:
-    """Return COCO's polygons, or run lengths, as one compressed run length code. Raises: DataError."""
-    from pycocotools import mask as coco
-
+    """Return COCO's polygons, or run lengths, as one run length code. Raises: DataError."""
     if isinstance(segmentation, dict):
         return segmentation
-    if (
-        not isinstance(segmentation, list)
-        or not segmentation
-        or not all(_is_polygon(polygon) for polygon in segmentation)
-    ):
-        raise DataError(
-            f"'segmentation' must be polygons of at least three points, or run lengths, got {show(segmentation)}"
-        )
-    rle = coco.merge(coco.frPyObjects(segmentation, height, width))
-    return {"size": [height, width], "counts": rle["counts"].decode("ascii")}
-
-
-def _is_polygon(value: object) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) >= 6
-        and len(value) % 2 == 0
-        and all(isinstance(side, int | float) for side in value)
-    )
+    try:
+        return rle_of_polygons(segmentation if isinstance(segmentation, list) else [], height=height, width=width)
+    except DataError as error:
+        raise DataError(f"'segmentation' must be polygons, or run lengths: {error}") from error
