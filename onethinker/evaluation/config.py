@@ -59,7 +59,7 @@ class AskingConfig(AskingSettings):
 
     model: str | None = Field(
         None,
-        description=f'{MODEL_HELP}; "scripted" looks at nothing and answers with examples: a dry run of all the rest.',
+        description=f'{MODEL_HELP} "scripted" looks at nothing and answers with examples: a dry run of all the rest.',
     )
     batch_size: int = 8
     """Samples that a model loaded here answers together; a server gets as many as it takes."""
