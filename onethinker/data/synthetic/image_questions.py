@@ -84,7 +84,7 @@ def _ask_shape(rng: np.random.Generator, paint: Painter) -> Question:
 
 def _ask_corner(rng: np.random.Generator, paint: Painter) -> Question:
     scene = _draw_scene(rng)
-    while min(abs(share - 0.5) for share in scene.things[0].center) < 0.08:
+    while min(abs(fraction - 0.5) for fraction in scene.things[0].center) < 0.08:
         scene = _draw_scene(rng)
     painting = paint(scene)
     corner = corner_name(seen_box(painting, 0))
@@ -103,7 +103,7 @@ def _count(rng: np.random.Generator, paint: Painter) -> Question:
     if not all_count:
         alike = rng.integers(1, len(things) + 1)
         other = str(rng.choice([s for s in SHAPES if s != shape]))
-        things = tuple(replace(t, shape=shape if number < alike else other) for number, t in enumerate(things))
+        things = tuple(replace(t, shape=shape if index < alike else other) for index, t in enumerate(things))
     listed = _by_color(things)
     counted = [all_count or t.shape == shape for t in listed]
     what = "shapes" if all_count else f"{shape}s"

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Motion:
-    """Keyframes of a centre, in shares of the frame's side (0 to 1); at rest before the first and after the last."""
+    """Keyframes of a centre, in fractions of the frame's side (0 to 1); at rest before the first and after the last."""
 
     times_s: tuple[float, ...]
     xs: tuple[float, ...]
@@ -23,7 +23,7 @@ class Motion:
         return np.stack([np.interp(times_s, self.times_s, self.xs), np.interp(times_s, self.times_s, self.ys)], axis=1)
 
     def moved(self, start_s: float, end_s: float, *, dx: float, dy: float) -> "Motion":
-        """Return this motion with one more stretch: from its last place by (dx, dy) between two seconds.
+        """Return this motion with one more stretch: from its last position by (dx, dy) between two seconds.
 
         >>> at_rest(0.2, 0.5).moved(1.0, 2.0, dx=0.4, dy=0.0).times_s
         (0.0, 1.0, 2.0)

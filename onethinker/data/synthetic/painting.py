@@ -1,4 +1,4 @@
-"""A scene as pixels, with the owner of every pixel: the source of all truth about places."""
+"""A scene as pixels with the owner of every pixel, from which true boxes and masks are read."""
 
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -50,7 +50,7 @@ class Painting:
         return Box(x1, y1, x2, y2)
 
     def frame_at(self, time_s: float) -> int:
-        """Return the number of the frame shown at a second."""
+        """Return the index of the frame shown at a second."""
         return round(time_s * FPS)
 
 
@@ -65,8 +65,8 @@ def paint(scene: Scene, name: str, side_px: int | None = None) -> Painting:
     times_s = np.arange(num_frames) / FPS
     frames = np.repeat(_background(scene.background, side)[None], num_frames, axis=0)
     owners = np.zeros((num_frames, side, side), np.uint8)
-    for number, thing in enumerate(scene.things):
-        _paint_thing(frames, owners, thing, number=number, times_s=times_s)
+    for index, thing in enumerate(scene.things):
+        _paint_thing(frames, owners, thing, index=index, times_s=times_s)
     for writing in scene.writings:
         _paint_writing(frames, writing, times_s)
     if scene.wall:
@@ -101,12 +101,12 @@ def _paint_thing(
     owners: npt.NDArray[np.uint8],
     thing: Thing,
     *,
-    number: int,
+    index: int,
     times_s: npt.NDArray[np.float64],
 ) -> None:
     side = frames.shape[1]
     size = max(4, round(thing.size * side))
-    # Corners in sub-pixels: a place between pixels is kept to a quarter, so that a sprite can be used again.
+    # Corners in sub-pixels: a position between pixels is kept to a quarter, so that a sprite can be used again.
     corners = np.rint((thing.motion.centers(times_s) * side - size / 2) * _SHARPNESS).astype(int).tolist()
     color = _shaded(thing.color, size)
     for frame in _shown(thing.visible, times_s):
@@ -119,7 +119,7 @@ def _paint_thing(
         columns = slice(x + left, x + part[1].stop)
         under = frames[frame, rows, columns].astype(np.float32)
         frames[frame, rows, columns] = under + (color[part[0]] - under) * coverage[part][..., None]
-        owners[frame, rows, columns][solid[part]] = number + 1
+        owners[frame, rows, columns][solid[part]] = index + 1
 
 
 @lru_cache(maxsize=4096)

@@ -1,4 +1,4 @@
-"""What there is to see: shapes, writing and a wall on a plain background. All lengths are shares of the frame's
+"""What there is to see: shapes, writing and a wall on a plain background. All lengths are fractions of the frame's
 side.
 """
 
@@ -147,8 +147,8 @@ def draw_lanes(rng: np.random.Generator, count: int, *, upright: bool) -> tuple[
         _MARGIN + lane * (row + 0.5) + rng.uniform(-0.5, 0.5) * max(0.0, lane - t.size) for row, t in enumerate(things)
     ]
     along = [_MARGIN + t.size / 2 + rng.uniform(0, 0.12) for t in things]
-    places = zip(across, along, strict=True) if upright else zip(along, across, strict=True)
-    return tuple(replace(t, motion=at_rest(float(x), float(y))) for t, (x, y) in zip(things, places, strict=True))
+    positions = zip(across, along, strict=True) if upright else zip(along, across, strict=True)
+    return tuple(replace(t, motion=at_rest(float(x), float(y))) for t, (x, y) in zip(things, positions, strict=True))
 
 
 def draw_ink(rng: np.random.Generator, background: Background) -> tuple[str, Color]:
@@ -161,13 +161,13 @@ def draw_ink(rng: np.random.Generator, background: Background) -> tuple[str, Col
 
 
 def near_middle(rng: np.random.Generator) -> tuple[float, float]:
-    """Return a centre for writing: all but the same place, because a small model learns letters where it saw them."""
+    """Return a centre for writing: almost the same position, because a small model learns letters where it saw them."""
     x, y = rng.uniform(0.47, 0.53, 2)
     return float(x), float(y)
 
 
 def _scatter(rng: np.random.Generator, sizes: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return centres at which squares do not touch, and their sizes, made smaller where there was no room."""
+    """Return centres at which squares do not touch, and their sizes, made smaller where there was no space."""
     while True:
         low, high = _MARGIN + sizes / 2, 1 - _MARGIN - sizes / 2
         tries = low[:, None] + (high - low)[:, None] * rng.random((16, len(sizes), 2))

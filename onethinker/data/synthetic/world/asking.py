@@ -1,4 +1,4 @@
-"""What questions about pictures and clips share: names of places and things, who is where, what a split admits."""
+"""What questions about pictures and clips share: names of positions and things, who is where, what a split admits."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -37,9 +37,9 @@ class Asker:
         """What the scene shows."""
         return self.shot.scene.things
 
-    def admits(self, thing: str, color: str | None = None, place: str = "", relation: str = "") -> bool:
+    def admits(self, thing: str, color: str | None = None, position: str = "", relation: str = "") -> bool:
         """Whether the combination belongs to this split."""
-        return split_of(thing, color, place, relation) == self.split
+        return split_of(thing, color, position, relation) == self.split
 
     def box(self, thing: int, frame: int = 0) -> Box:
         """Return the box of what is seen of a thing."""
@@ -48,15 +48,15 @@ class Asker:
         return self.boxes[thing, frame]
 
     def pick(self, options: Sequence[int]) -> int | None:
-        """Return one of the numbers, None when there is none."""
+        """Return one of the options, None when there are none."""
         return options[int(self.rng.integers(len(options)))] if options else None
 
-    def admitted(self, relation: str, *, numbers: Sequence[int] | None = None) -> list[int]:
-        """Return the numbers of things whose combination with their place and this relation is within the split."""
-        numbers = range(len(self.things)) if numbers is None else numbers
+    def admitted(self, relation: str, *, indices: Sequence[int] | None = None) -> list[int]:
+        """Return the indices of things whose combination with their position and this relation is within the split."""
+        indices = range(len(self.things)) if indices is None else indices
         return [
             n
-            for n in numbers
+            for n in indices
             if self.admits(self.things[n].kind.name, self.things[n].color, cell_name(self.box(n)), relation)
         ]
 
@@ -119,20 +119,20 @@ def opposite(relation: str) -> str:
     return dict(zip(RELATIONS, ("right of", "left of", "below", "above"), strict=True))[relation]
 
 
-def at_place(name: str, box: Box) -> str:
+def at_position(name: str, box: Box) -> str:
     """Return a sentence that says in which quarter a thing is.
 
-    >>> at_place("cat", Box(0, 0, 200, 200))
+    >>> at_position("cat", Box(0, 0, 200, 200))
     'the cat is at the top left.'
     """
     return f"the {name} is at the {corner_name(box)}."
 
 
 def refer(asker: Asker, relation: str) -> tuple[int, str, str] | None:
-    """Return a thing, words that fit it alone, and a true reasoning that ends at its place; None where the split admits
+    """Return a thing, words that fit it alone, and a true reasoning that ends where it is; None where the split admits
     none.
 
-    The words are its name, its colour where others of its kind have another, its place among its like ("second dog from
+    The words are its name, its colour where others of its kind have another, its order among its kind ("second dog from
     the left"), its side of another thing ("dog left of the bus") or that it is the biggest or smallest of its like.
     """
     boxes = [asker.box(n) for n in range(len(asker.things))]
@@ -157,18 +157,18 @@ def _ways_to_name(asker: Asker, boxes: Sequence[Box]) -> list[tuple[int, str, st
         alike = [m for m, other in enumerate(asker.things) if other.kind == thing.kind]
         if len(alike) == 1:
             name = thing.name if asker.rng.random() < 0.5 else thing.kind.name
-            ways.append((n, name, at_place(name, boxes[n])))
+            ways.append((n, name, at_position(name, boxes[n])))
             continue
         if thing.color and [asker.things[m].color for m in alike].count(thing.color) == 1:
             ways.append(
-                (n, thing.name, f"there are {len(alike)} {thing.kind.plural}. {at_place(thing.name, boxes[n])}")
+                (n, thing.name, f"there are {len(alike)} {thing.kind.plural}. {at_position(thing.name, boxes[n])}")
             )
         ways += _by_order(asker, n, alike, boxes) + _by_side(asker, n, alike, boxes) + _by_size(asker, n, alike, boxes)
     return ways
 
 
 def _by_order(asker: Asker, n: int, alike: Sequence[int], boxes: Sequence[Box]) -> list[tuple[int, str, str]]:
-    """Return how a thing is named by its place among its like, where the order is clear."""
+    """Return how a thing is named by its position among its kind, where the order is clear."""
     ways, thing = [], asker.things[n]
     for side, axis, step in (("left", 0, 1), ("right", 0, -1), ("top", 1, 1), ("bottom", 1, -1)):
         order = sorted(alike, key=lambda m: step * center_of(boxes[m])[axis])
@@ -197,7 +197,7 @@ def _by_side(asker: Asker, n: int, alike: Sequence[int], boxes: Sequence[Box]) -
             if is_beyond(boxes[n], boxes[m], relation) and all(others):
                 words = f"{thing.kind.name} {relation} the {other.kind.name}"
                 there = (
-                    f"{at_place(other.kind.name, boxes[m])} the {thing.kind.name} {relation} it is at the"
+                    f"{at_position(other.kind.name, boxes[m])} the {thing.kind.name} {relation} it is at the"
                     f" {corner_name(boxes[n])}."
                 )
                 ways.append((n, words, there))
@@ -214,7 +214,7 @@ def _by_size(asker: Asker, n: int, alike: Sequence[int], boxes: Sequence[Box]) -
                 (
                     n,
                     f"{most} {thing.kind.name}",
-                    f"there are {len(alike)} {thing.kind.plural}. {at_place(f'{most} one', boxes[n])}",
+                    f"there are {len(alike)} {thing.kind.plural}. {at_position(f'{most} one', boxes[n])}",
                 )
             ]
     return []

@@ -22,7 +22,7 @@ class Sprite:
     """A thing as drawn in one style and colour.
 
     `levels` are RGBA, colours multiplied by alpha, each half as large as the one before; `width` and `height` are
-    shares of the longer side, which is 1; `mean` is the mean colour of what is seen.
+    fractions of the longer side, which is 1; `mean` is the mean colour of what is seen.
     """
 
     levels: tuple[Pixels, ...]
@@ -46,9 +46,9 @@ def load_sprite(style: str, name: str, color: str | None = None) -> Sprite:
     import cv2
 
     index = _index()
-    number = index["names"].index(name)
-    width, height = index["sizes"][style][number]
-    row, column = divmod(number, index["columns"])
+    position = index["names"].index(name)
+    width, height = index["sizes"][style][position]
+    row, column = divmod(position, index["columns"])
     cell = index["cell_px"]
     pixels = _atlas(style)[row * cell :, column * cell :][:height, :width]
     if color:

@@ -21,7 +21,7 @@ _COARSE = 12
 
 @dataclass(frozen=True)
 class Background:
-    """Part of a ground: `left`, `top` and `side` are shares of it, `light` multiplies its brightness."""
+    """Part of a ground: `left`, `top` and `side` are fractions of it, `light` multiplies its brightness."""
 
     kind: str
     variant: int
@@ -62,11 +62,11 @@ def coarse_ground(kind: str, variant: int) -> Field:
 
 
 def color_behind(background: Background, x: float, y: float) -> Field:
-    """Return the mean colour of the ground around a place of the picture, given in shares of its side."""
+    """Return the mean colour of the ground around a position in the picture, given in fractions of its side."""
     x = 1 - x if background.is_mirrored else x
     column, row = (
-        min(_COARSE - 1, max(0, int(_COARSE * (corner + background.side * share))))
-        for corner, share in ((background.left, x), (background.top, y))
+        min(_COARSE - 1, max(0, int(_COARSE * (corner + background.side * fraction))))
+        for corner, fraction in ((background.left, x), (background.top, y))
     )
     color: Field = coarse_ground(background.kind, background.variant)[row, column] * np.float32(background.light)
     return color
@@ -80,13 +80,13 @@ def is_dark(background: Background) -> bool:
 def paint_background(
     background: Background, side_px: int, *, shift: tuple[float, float] = (0.0, 0.0), zoom: float = 1.0
 ) -> npt.NDArray[np.uint8]:
-    """Return the ground as a square picture, seen by a camera that moved by `shift` (shares of the picture) and came
+    """Return the ground as a square picture, seen by a camera that moved by `shift` (fractions of the picture) and came
     nearer by `zoom`.
     """
     import cv2
 
     if shift == (0.0, 0.0) and zoom == 1.0:
-        left, top, side = (round(share * SIDE) for share in (background.left, background.top, background.side))
+        left, top, side = (round(fraction * SIDE) for fraction in (background.left, background.top, background.side))
         part = ground(background.kind, background.variant)[top : top + side, left : left + side]
         picture = cv2.resize(part, (side_px, side_px), interpolation=cv2.INTER_LINEAR)
         still: npt.NDArray[np.uint8] = cv2.flip(picture, 1) if background.is_mirrored else picture

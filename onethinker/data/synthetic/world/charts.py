@@ -87,7 +87,7 @@ def draw_table(rng: np.random.Generator, world: World) -> Scene:
 
 
 def draw_pie(rng: np.random.Generator, _: World) -> Scene:
-    """Return a disc in two to four colours, their shares of it in percent, multiples of five."""
+    """Return a disc in two to four colours, their fractions of it in percent, multiples of five."""
     count = int(rng.integers(2, 5))
     cuts = sorted(int(cut) * 5 for cut in rng.choice(np.arange(2, 19), count - 1, replace=False))
     while min(b - a for a, b in zip([0, *cuts], [*cuts, 100], strict=True)) < 10:
@@ -240,7 +240,7 @@ def calculate(asker: Asker) -> Question | None:
     return Question(asker.shot, say(asker.rng, "sum_written"), f"{text}={result}.", str(result))
 
 
-def estimate_share(asker: Asker) -> Question | None:
+def estimate_fraction(asker: Asker) -> Question | None:
     """Ask what percent of a disc has a colour."""
     scene = asker.shot.scene
     names = {value: name for name, value in _BARS.items()}
@@ -259,7 +259,7 @@ def estimate_share(asker: Asker) -> Question | None:
 
 CHART_CHOICES: tuple[tuple[Family, tuple[Ask, ...]], ...] = ((draw_chart, (ask_most,)),)
 CHART_NUMBERS: tuple[tuple[Family, tuple[Ask, ...]], ...] = ((draw_chart, (read_value,)), (draw_table, (read_value,)))
-CHART_ESTIMATES: tuple[tuple[Family, tuple[Ask, ...]], ...] = ((draw_pie, (estimate_share,)),)
+CHART_ESTIMATES: tuple[tuple[Family, tuple[Ask, ...]], ...] = ((draw_pie, (estimate_fraction,)),)
 MATH_QUESTIONS: tuple[tuple[Family, tuple[Ask, ...]], ...] = (
     (draw_sum, (calculate,)),
     (draw_sum, (calculate,)),

@@ -21,10 +21,10 @@ def only_of_kind(asker: Asker) -> list[int]:
     return [n for n, name in enumerate(names) if names.count(name) == 1]
 
 
-def admitted(asker: Asker, numbers: Sequence[int], relation: str) -> list[int]:
-    """Return things that the split admits with their first place and a relation."""
+def admitted(asker: Asker, indices: Sequence[int], relation: str) -> list[int]:
+    """Return things that the split admits with their first position and a relation."""
     good = []
-    for n in numbers:
+    for n in indices:
         frame = next(k for k in range(len(asker.shot.owners)) if asker.shot.box(n, k))
         if asker.admits(asker.things[n].kind.name, asker.things[n].color, cell_name(asker.box(n, frame)), relation):
             good.append(n)
@@ -52,7 +52,7 @@ def visit_of(asker: Asker, n: int) -> Span:
 
 def is_well_seen(shot: Shot, n: int) -> bool:
     """Whether at least half of a thing is seen in every frame in which it is painted."""
-    return all(shot.seen_share(n, frame) >= SEEN_FRACTION for frame in np.flatnonzero(shot.whole[:, n]).tolist())
+    return all(shot.seen_fraction(n, frame) >= SEEN_FRACTION for frame in np.flatnonzero(shot.amodal_px[:, n]).tolist())
 
 
 def arrival(name: str, span: Span) -> str:

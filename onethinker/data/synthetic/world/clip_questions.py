@@ -116,8 +116,8 @@ def track(asker: Asker) -> Question | None:
     shot, seconds = asker.shot, range(int(asker.shot.clip.duration_s))
     good = []
     for n in range(len(asker.things)):
-        shares = [shot.seen_share(n, shot.frame_at(second)) for second in seconds]
-        if shares[0] > 0.9 and min(shares) >= SEEN_FRACTION and admitted(asker, [n], f"track {_ends(shot, n)}"):
+        fractions = [shot.seen_fraction(n, shot.frame_at(second)) for second in seconds]
+        if fractions[0] > 0.9 and min(fractions) >= SEEN_FRACTION and admitted(asker, [n], f"track {_ends(shot, n)}"):
             good.append(n)
     chosen = asker.pick(good)
     if chosen is None:
@@ -141,8 +141,8 @@ def _ends(shot: Shot, n: int) -> str:
 def segment(asker: Asker) -> Question | None:
     """Ask for the mask of a thing, seen best in the middle of its visit."""
     shot = asker.shot
-    numbers = [n for n in only_of_kind(asker) if is_well_seen(shot, n)]
-    n = asker.pick(admitted(asker, numbers, "segment clip"))
+    indices = [n for n in only_of_kind(asker) if is_well_seen(shot, n)]
+    n = asker.pick(admitted(asker, indices, "segment clip"))
     if n is None:
         return None
     thing = asker.things[n]

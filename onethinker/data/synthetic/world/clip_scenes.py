@@ -83,10 +83,10 @@ def draw_stage(rng: np.random.Generator, world: World) -> Scene:
     duration_s, upright = draw_duration(rng, world), bool(rng.integers(2))
     things = _lanes(rng, world, int(rng.integers(1, 4)), upright=upright)
     acting = []
-    for number, thing in enumerate(things):
+    for index, thing in enumerate(things):
         span = draw_span(rng, duration_s)
         acting.append(
-            _acting(rng, thing, span, upright=upright, verbs=VERBS) if number == 0 or rng.random() < 0.5 else thing
+            _acting(rng, thing, span, upright=upright, verbs=VERBS) if index == 0 or rng.random() < 0.5 else thing
         )
     order = rng.permutation(len(acting))
     return finish_scene(rng, tuple(acting[int(n)] for n in order), duration_s)
@@ -134,7 +134,7 @@ def draw_jumps(rng: np.random.Generator, world: World) -> Scene:
 
 
 def draw_parade(rng: np.random.Generator, world: World) -> Scene:
-    """Return two to four things seen one after the other, at places of their own."""
+    """Return two to four things seen one after the other, at positions of their own."""
     duration_s, count = draw_duration(rng, world), int(rng.integers(2, 5))
     things = scatter(rng, draw_things(rng, world, count, largest=0.46 / 0.8), overlap=0.6)
     cuts = [round(2 * duration_s * k / count) / 2 for k in range(count + 1)]

@@ -47,7 +47,7 @@ def count_times(asker: Asker) -> Question | None:
 
 
 def count_moving(asker: Asker) -> Question | None:
-    """Ask how many things change their place."""
+    """Ask how many things change their position."""
     moving = [thing.kind.name for thing in asker.things if thing.act and thing.act.verb.startswith("moves")]
     if not asker.admits(asker.things[0].kind.name, None, "", f"moving {len(moving)} of {len(asker.things)}"):
         return None

@@ -63,19 +63,21 @@ def draw_chase(rng: np.random.Generator, world: World) -> Scene:
 
 
 def _wandering(rng: np.random.Generator, thing: Thing, duration_s: float) -> Thing:
-    """Return a thing that goes to a place, turns and goes to another; at times it rests there, grows or shrinks on its
+    """Return a thing that goes to one position, turns and goes to another; at times it rests, grows or shrinks on its
     way.
     """
     turn_s = float(rng.integers(2, int(2 * duration_s - 2))) / 2
     low, high = 0.08 + thing.size / 2, 0.92 - thing.size / 2
-    places = rng.uniform(low, high, (3, 2)).tolist()
+    positions = rng.uniform(low, high, (3, 2)).tolist()
     sizes = (
         [thing.size * scale for scale in rng.uniform(0.75, 1.0, 3).tolist()] if rng.random() < 0.3 else [thing.size] * 3
     )
-    track = at_rest(places[0][0], places[0][1], sizes[0], thing.track.angles[0])
-    track = track.then(0.0, turn_s, x=places[1][0], y=places[1][1], size=sizes[1])
+    track = at_rest(positions[0][0], positions[0][1], sizes[0], thing.track.angles[0])
+    track = track.then(0.0, turn_s, x=positions[1][0], y=positions[1][1], size=sizes[1])
     rest_s = 0.5 * int(rng.integers(0, 2))
-    return replace(thing, track=track.then(turn_s + rest_s, duration_s, x=places[2][0], y=places[2][1], size=sizes[2]))
+    return replace(
+        thing, track=track.then(turn_s + rest_s, duration_s, x=positions[2][0], y=positions[2][1], size=sizes[2])
+    )
 
 
 def _crossing(rng: np.random.Generator, thing: Thing, duration_s: float) -> Thing:

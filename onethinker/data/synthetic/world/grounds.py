@@ -28,9 +28,9 @@ def _noise(rng: np.random.Generator, cells_x: int, cells_y: int | None = None, o
     return noise
 
 
-def _mix(a: Color | Field, b: Color | Field, share: Field) -> Field:
+def _mix(a: Color | Field, b: Color | Field, fraction: Field) -> Field:
     start, end = np.asarray(a, np.float32), np.asarray(b, np.float32)
-    return start + (end - start) * share[..., None]
+    return start + (end - start) * fraction[..., None]
 
 
 def _rows() -> Field:
@@ -45,9 +45,9 @@ def _gradient(rng: np.random.Generator) -> Field:
     first = _pick(rng, (38, 44, 66), (236, 232, 222), (190, 205, 220), (88, 92, 100), (214, 200, 178), (60, 84, 80))
     second = tuple(int(v) for v in np.clip(np.array(first) + rng.integers(-45, 46, 3), 10, 245))
     turn = rng.random() * 2 * np.pi
-    share = _rows() * np.float32(np.cos(turn)) + _rows().T * np.float32(np.sin(turn))
-    share = (share - share.min()) / np.ptp(share)
-    return _mix(first, (second[0], second[1], second[2]), share)
+    fraction = _rows() * np.float32(np.cos(turn)) + _rows().T * np.float32(np.sin(turn))
+    fraction = (fraction - fraction.min()) / np.ptp(fraction)
+    return _mix(first, (second[0], second[1], second[2]), fraction)
 
 
 def _clouds(rng: np.random.Generator) -> Field:
@@ -162,7 +162,7 @@ def _hills(rng: np.random.Generator) -> Field:
     for depth in range(3):
         waves = sum(np.sin(2 * np.pi * (k * x + rng.random())) / k for k in (1, 2, 3, 5))
         line = SIDE * (0.42 + 0.17 * depth + 0.045 * np.asarray(waves))
-        share = (np.arange(SIDE)[:, None] > line[None]).astype(np.float32)
+        fraction = (np.arange(SIDE)[:, None] > line[None]).astype(np.float32)
         color = tuple(
             int(0.33 * (2 - depth) * far + (1 - 0.33 * (2 - depth)) * own)
             for far, own in zip((168, 186, 204), near, strict=True)
@@ -170,7 +170,7 @@ def _hills(rng: np.random.Generator) -> Field:
         lit = _mix(
             (color[0], color[1], color[2]), (color[0] + 36, color[1] + 36, color[2] + 20), _noise(rng, 20, 30, 3)
         )
-        picture = _mix(picture, lit, share)
+        picture = _mix(picture, lit, fraction)
     return picture
 
 

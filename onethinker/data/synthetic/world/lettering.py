@@ -29,8 +29,8 @@ FONTS = (
 Modern (OFL).
 """
 PLAIN_FONT = 2
-BOARD_ROOM = 0.35
-"""What a sign leaves on each side of its text, as a share of a line's height."""
+BOARD_PADDING = 0.35
+"""What a sign leaves on each side of its text, as a fraction of a line's height."""
 
 
 def draw_letters(lines: tuple[str, ...], font: int, height_px: float, ink: Color, board: Color | None) -> Pixels:
@@ -38,14 +38,14 @@ def draw_letters(lines: tuple[str, ...], font: int, height_px: float, ink: Color
     colour of a sign.
     """
     masks = [_line(line, FONTS[font], max(6, round(height_px))) for line in lines]
-    room = round(height_px * BOARD_ROOM) if board else 1
+    padding = round(height_px * BOARD_PADDING) if board else 1
     gap = round(height_px * 0.3)
-    width = max(mask.shape[1] for mask in masks) + 2 * room
-    height = sum(mask.shape[0] for mask in masks) + gap * (len(masks) - 1) + 2 * room
+    width = max(mask.shape[1] for mask in masks) + 2 * padding
+    height = sum(mask.shape[0] for mask in masks) + gap * (len(masks) - 1) + 2 * padding
     sprite = np.zeros((height, width, 4), np.uint8)
     if board:
         sprite[...] = (*board, 255)
-    top = room
+    top = padding
     for mask in masks:
         left = (width - mask.shape[1]) // 2
         part = sprite[top : top + mask.shape[0], left : left + mask.shape[1]].astype(np.float32)

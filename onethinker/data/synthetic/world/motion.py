@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Track:
-    """Keyframes of a centre and of the longer side, in shares of the frame's side, and of a turn in degrees; at rest
+    """Keyframes of a centre and of the longer side, in fractions of the frame's side, and of a turn in degrees; at rest
     before and after.
 
     `angles` grow clockwise; a thing that is upright has 0.

@@ -9,7 +9,7 @@ from onethinker.data.synthetic.world.asking import (
 from onethinker.data.synthetic.world.phrasing import say
 from onethinker.data.synthetic.world.picture_lookup import (
     absent_names,
-    by_place,
+    by_position,
     choice,
     count_of,
     name_for,
@@ -24,7 +24,7 @@ _MUCH_LARGER = 1.6  # times the area of the next: plain to see
 
 
 def _seen(asker: Asker) -> str:
-    return f"i see {list_things([asker.things[n].kind.name for n in by_place(asker)])}."
+    return f"i see {list_things([asker.things[n].kind.name for n in by_position(asker)])}."
 
 
 def ask_present(asker: Asker) -> Question | None:
@@ -73,7 +73,7 @@ def ask_size(asker: Asker) -> Question | None:
         ways.append(("biggest", order[-1]))
     if sizes[1] >= _MUCH_LARGER * sizes[0]:
         ways.append(("smallest", order[0]))
-    ways = [(most, n) for most, n in ways if asker.admitted(most, numbers=[n])]
+    ways = [(most, n) for most, n in ways if asker.admitted(most, indices=[n])]
     chosen = asker.pick(range(len(ways)))
     if chosen is None:
         return None

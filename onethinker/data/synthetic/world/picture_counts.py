@@ -6,13 +6,13 @@ from onethinker.data.synthetic.questions import Question, corner_name
 from onethinker.data.synthetic.world.asking import (
     RELATIONS,
     Asker,
-    at_place,
+    at_position,
     is_beyond,
 )
 from onethinker.data.synthetic.world.phrasing import say
 from onethinker.data.synthetic.world.picture_lookup import (
     absent_names,
-    by_place,
+    by_position,
     count_of,
     name_for,
     one_of_each_kind,
@@ -20,9 +20,9 @@ from onethinker.data.synthetic.world.picture_lookup import (
 from onethinker.data.synthetic.world.things import CATEGORIES
 
 
-def _count_aloud(asker: Asker, numbers: Sequence[int], name: str) -> str:
-    """Return where each counted thing is, with running numbers: from left to right."""
-    listed = [f"{k} {corner_name(asker.box(n))}" for k, n in enumerate(by_place(asker, numbers), 1)]
+def _count_aloud(asker: Asker, indices: Sequence[int], name: str) -> str:
+    """Return where each counted thing is, counted from left to right."""
+    listed = [f"{k} {corner_name(asker.box(n))}" for k, n in enumerate(by_position(asker, indices), 1)]
     return f"{name}: {', '.join(listed)}." if listed else f"i see no {name}."
 
 
@@ -34,11 +34,11 @@ def count_kind(asker: Asker) -> Question | None:
         kind = next(kind for kind in asker.world.kinds if kind.name == name)
     else:
         kind = kinds[int(asker.rng.integers(len(kinds)))]
-    numbers = [n for n, thing in enumerate(asker.things) if thing.kind == kind]
-    if not asker.admits(kind.name, None, "", f"count {len(numbers)} of {len(asker.things)}"):
+    indices = [n for n, thing in enumerate(asker.things) if thing.kind == kind]
+    if not asker.admits(kind.name, None, "", f"count {len(indices)} of {len(asker.things)}"):
         return None
     problem = say(asker.rng, "count", things=kind.plural)
-    return Question(asker.shot, problem, _count_aloud(asker, numbers, kind.plural), str(len(numbers)))
+    return Question(asker.shot, problem, _count_aloud(asker, indices, kind.plural), str(len(indices)))
 
 
 def count_color(asker: Asker) -> Question | None:
@@ -48,11 +48,11 @@ def count_color(asker: Asker) -> Question | None:
     if n is None or count_of(asker, colored[n]) < 2:
         return None
     thing = colored[n]
-    numbers = [m for m, other in enumerate(asker.things) if other.name == thing.name]
-    if not asker.admits(thing.kind.name, thing.color, "", f"count {len(numbers)} of {len(asker.things)}"):
+    indices = [m for m, other in enumerate(asker.things) if other.name == thing.name]
+    if not asker.admits(thing.kind.name, thing.color, "", f"count {len(indices)} of {len(asker.things)}"):
         return None
     problem = say(asker.rng, "count", things=thing.plural)
-    return Question(asker.shot, problem, _count_aloud(asker, numbers, thing.plural), str(len(numbers)))
+    return Question(asker.shot, problem, _count_aloud(asker, indices, thing.plural), str(len(indices)))
 
 
 def count_all(asker: Asker) -> Question | None:
@@ -62,12 +62,12 @@ def count_all(asker: Asker) -> Question | None:
         there = [c for c in CATEGORIES if any(thing.kind.category == c for thing in asker.things)]
         chosen = asker.pick(range(len(there)))
         category = there[chosen] if chosen is not None else None
-    numbers = [n for n, thing in enumerate(asker.things) if category in (None, thing.kind.category)]
-    names = ", ".join(f"{k} {asker.things[n].kind.name}" for k, n in enumerate(by_place(asker, numbers), 1))
-    if not asker.admits(asker.things[0].kind.name, None, "", f"count {category} {len(numbers)}"):
+    indices = [n for n, thing in enumerate(asker.things) if category in (None, thing.kind.category)]
+    names = ", ".join(f"{k} {asker.things[n].kind.name}" for k, n in enumerate(by_position(asker, indices), 1))
+    if not asker.admits(asker.things[0].kind.name, None, "", f"count {category} {len(indices)}"):
         return None
     plural = CATEGORIES[category] if category else "things"
-    return Question(asker.shot, say(asker.rng, "count", things=plural), f"{names}.", str(len(numbers)))
+    return Question(asker.shot, say(asker.rng, "count", things=plural), f"{names}.", str(len(indices)))
 
 
 def count_not(asker: Asker) -> Question | None:
@@ -105,20 +105,20 @@ def count_beside(asker: Asker) -> Question | None:
         if count_of(asker, other) > 1:
             continue
         for thing in one_of_each_kind(asker):
-            numbers = [n for n, one in enumerate(asker.things) if one.kind == thing.kind]
-            if thing.kind == other.kind or len(numbers) < 2:
+            indices = [n for n, one in enumerate(asker.things) if one.kind == thing.kind]
+            if thing.kind == other.kind or len(indices) < 2:
                 continue
             for relation in RELATIONS:
-                beyond = [n for n in numbers if is_beyond(asker.box(n), asker.box(m), relation)]
-                before = [n for n in numbers if is_beyond(asker.box(m), asker.box(n), relation)]
+                beyond = [n for n in indices if is_beyond(asker.box(n), asker.box(m), relation)]
+                before = [n for n in indices if is_beyond(asker.box(m), asker.box(n), relation)]
                 how = f"count {relation} {other.kind.name} {len(beyond)}"
-                if len(beyond) + len(before) == len(numbers) and asker.admits(thing.kind.name, None, "", how):
+                if len(beyond) + len(before) == len(indices) and asker.admits(thing.kind.name, None, "", how):
                     ways.append((thing, m, relation, beyond))
     chosen = asker.pick(range(len(ways)))
     if chosen is None:
         return None
     thing, m, relation, beyond = ways[chosen]
     other_name = asker.things[m].kind.name
-    reasoning = f"{at_place(other_name, asker.box(m))} {_count_aloud(asker, beyond, thing.kind.plural)}"
+    reasoning = f"{at_position(other_name, asker.box(m))} {_count_aloud(asker, beyond, thing.kind.plural)}"
     problem = say(asker.rng, "count_beside", things=thing.kind.plural, relation=relation, other=other_name)
     return Question(asker.shot, problem, reasoning, str(len(beyond)))

@@ -10,9 +10,9 @@ from onethinker.data.synthetic.world.asking import (
 from onethinker.data.synthetic.world.scene import Thing
 
 
-def by_place(asker: Asker, numbers: Sequence[int] | None = None) -> list[int]:
+def by_position(asker: Asker, indices: Sequence[int] | None = None) -> list[int]:
     """Return things in reading order: from left to right."""
-    chosen = range(len(asker.things)) if numbers is None else numbers
+    chosen = range(len(asker.things)) if indices is None else indices
     return sorted(chosen, key=lambda n: center_of(asker.box(n)))
 
 

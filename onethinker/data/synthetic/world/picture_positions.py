@@ -8,7 +8,7 @@ from onethinker.data.synthetic.world.asking import (
     ORDINALS,
     RELATIONS,
     Asker,
-    at_place,
+    at_position,
     cell_name,
     center_of,
     is_beyond,
@@ -26,17 +26,17 @@ from onethinker.data.synthetic.world.things import with_article
 CORNERS = ("top left", "top right", "bottom left", "bottom right")
 
 
-def ask_place(asker: Asker) -> Question | None:
+def ask_position(asker: Asker) -> Question | None:
     """Ask in which corner a thing is."""
-    numbers = [
+    indices = [
         n for n in asker.admitted("place") if is_in_a_corner(asker.box(n)) and count_of(asker, asker.things[n]) == 1
     ]
-    n = asker.pick(numbers)
+    n = asker.pick(indices)
     if n is None:
         return None
     name = asker.things[n].kind.name
     return choice(
-        asker, say(asker.rng, "place", thing=name), at_place(name, asker.box(n)), corner_name(asker.box(n)), CORNERS
+        asker, say(asker.rng, "place", thing=name), at_position(name, asker.box(n)), corner_name(asker.box(n)), CORNERS
     )
 
 
@@ -61,7 +61,7 @@ def ask_relation(asker: Asker) -> Question | None:
         return None
     n, m, relation = pairs[chosen]
     name, other = asker.things[n].kind.name, asker.things[m].kind.name
-    reasoning = f"{at_place(name, asker.box(n))} {at_place(other, asker.box(m))} so it is {relation} the {other}."
+    reasoning = f"{at_position(name, asker.box(n))} {at_position(other, asker.box(m))} so it is {relation} the {other}."
     return choice(asker, say(asker.rng, "relation", thing=name, other=other), reasoning, relation, RELATIONS)
 
 
@@ -80,7 +80,7 @@ def ask_beside(asker: Asker) -> Question | None:
     name, other = asker.things[n].kind.name, asker.things[m].kind.name
     others = [thing.kind.name for thing in asker.things if thing.kind.name not in (name, other)]
     others = [*others[:2], *absent_names(asker, 3)][:3]
-    reasoning = f"{at_place(other, asker.box(m))} {relation} it is {with_article(name)}."
+    reasoning = f"{at_position(other, asker.box(m))} {relation} it is {with_article(name)}."
     return choice(asker, say(asker.rng, "beside", thing=other, relation=relation), reasoning, name, others)
 
 
@@ -93,9 +93,9 @@ def ask_ordinal(asker: Asker) -> Question | None:
         values = [center_of(asker.box(n))[axis] for n in order]
         if min(abs(a - b) for a, b in pairwise(values)) < CLEARLY:
             continue
-        for place, n in enumerate(order):
-            if asker.admits(names[n], asker.things[n].color, cell_name(asker.box(n)), f"{ORDINALS[place]} from {side}"):
-                ways.append((order[: place + 1], ORDINALS[place], side))
+        for index, n in enumerate(order):
+            if asker.admits(names[n], asker.things[n].color, cell_name(asker.box(n)), f"{ORDINALS[index]} from {side}"):
+                ways.append((order[: index + 1], ORDINALS[index], side))
     chosen = asker.pick(range(len(ways)))
     if chosen is None:
         return None

@@ -29,12 +29,12 @@ from onethinker.data.synthetic.world.picture_counts import (
     count_kind,
     count_not,
 )
-from onethinker.data.synthetic.world.picture_lookup import by_place, count_of
+from onethinker.data.synthetic.world.picture_lookup import by_position, count_of
 from onethinker.data.synthetic.world.picture_positions import (
     ask_beside,
     ask_is_true,
     ask_ordinal,
-    ask_place,
+    ask_position,
     ask_relation,
 )
 from onethinker.data.synthetic.world.things import with_article
@@ -44,8 +44,8 @@ from onethinker.data.synthetic.world.writing import OCR_QUESTIONS
 def measure(asker: Asker) -> Question | None:
     """Ask how wide or tall a thing is, in percent of the picture."""
     side = "width" if asker.rng.random() < 0.5 else "height"
-    numbers = [n for n in asker.admitted(side) if count_of(asker, asker.things[n]) == 1]
-    n = asker.pick(numbers)
+    indices = [n for n in asker.admitted(side) if count_of(asker, asker.things[n]) == 1]
+    n = asker.pick(indices)
     if n is None:
         return None
     box, name = asker.box(n), asker.things[n].kind.name
@@ -61,9 +61,9 @@ def measure(asker: Asker) -> Question | None:
 
 def describe(asker: Asker) -> Question | None:
     """Ask for a caption: every thing, from left to right, and how two of them are placed."""
-    if not asker.admitted("describe", numbers=[0]):
+    if not asker.admitted("describe", indices=[0]):
         return None
-    order = by_place(asker)
+    order = by_position(asker)
     names = [asker.things[n].name for n in order]
     if len(names) == 1:
         text = f"{with_article(names[0])} at the {corner_name(asker.box(0))}."
@@ -100,8 +100,8 @@ PICTURE_QUESTIONS: dict[str, tuple[tuple[Family, tuple[Ask, ...]], ...]] = {
     "multiple choice": (
         (scenes.draw_mixed, (ask_present, ask_absent, ask_exists, ask_size)),
         (scenes.draw_colored, (ask_color,)),
-        (scenes.draw_several, (ask_place, ask_relation, ask_beside, ask_is_true)),
-        (scenes.draw_several, (ask_place, ask_relation, ask_beside, ask_is_true)),
+        (scenes.draw_several, (ask_position, ask_relation, ask_beside, ask_is_true)),
+        (scenes.draw_several, (ask_position, ask_relation, ask_beside, ask_is_true)),
         (scenes.draw_row, (ask_ordinal,)),
         (scenes.draw_crowd, (ask_more,)),
         *CHART_CHOICES,

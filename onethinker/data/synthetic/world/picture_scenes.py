@@ -82,9 +82,9 @@ def draw_row(rng: np.random.Generator, world: World) -> Scene:
     along = (np.arange(count) + 0.5) / count
     middle = float(rng.uniform(0.3, 0.7))
     placed = []
-    for thing, place, shift in zip(things, along, rng.uniform(-0.08, 0.08, count), strict=True):
+    for thing, position, shift in zip(things, along, rng.uniform(-0.08, 0.08, count), strict=True):
         across, turn = middle + float(shift), thing.track.angles[0]
-        x, y = (across, float(place)) if upright else (float(place), across)
+        x, y = (across, float(position)) if upright else (float(position), across)
         placed.append(replace(thing, track=at_rest(x, y, thing.size, turn)))
     return _finished(rng, tuple(placed))
 

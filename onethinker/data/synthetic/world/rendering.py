@@ -1,4 +1,4 @@
-"""A scene as pixels, with the owner of every pixel: the source of all truth about places."""
+"""A scene as pixels with the owner of every pixel, from which true boxes and masks are read."""
 
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,17 +17,17 @@ from onethinker.data.synthetic.world.scene import Bar, Look, Scene, Sector, Thin
 Poses = npt.NDArray[np.float64]
 
 _HIDES = 255
-_SOLID = 128  # of 255: a pixel that a thing covers at least so much is its own
+_SOLID = 128  # of 255: a pixel belongs to a thing that covers at least this much of it
 
 
 @dataclass(frozen=True, eq=False)
 class Shot(Painting):
-    """A painted scene: `owners` as in any painting, and `whole`, (num_frames, num_things): pixels that each thing would
-    show alone.
+    """A painted scene: `owners` as in any painting, and `amodal_px`, (num_frames, num_things): the pixels that each
+    thing covers, hidden ones too.
     """
 
     scene: Scene
-    whole: npt.NDArray[np.int32] = field(repr=False)
+    amodal_px: npt.NDArray[np.int32] = field(repr=False)
 
     def box(self, thing: int, frame: int = 0) -> Box | None:
         """Return the extent of the thing's mask in whole thousandths, or None where it cannot be seen."""
@@ -41,17 +41,17 @@ class Shot(Painting):
             else None
         )
 
-    def seen_share(self, thing: int, frame: int = 0) -> float:
-        """Return how much of a thing is seen in a frame, 0 to 1: what hides it and the edge of the frame take away."""
-        whole = int(self.whole[frame, thing])
-        return int(np.count_nonzero(self.owners[frame] == thing + 1)) / whole if whole else 0.0
+    def seen_fraction(self, thing: int, frame: int = 0) -> float:
+        """Return the fraction of a thing that is visible in a frame: neither hidden nor beyond the edge."""
+        amodal_px = int(self.amodal_px[frame, thing])
+        return int(np.count_nonzero(self.owners[frame] == thing + 1)) / amodal_px if amodal_px else 0.0
 
 
 def render(scene: Scene, name: str, side_px: int | None = None) -> Shot:
     """Return the scene as a picture or as a clip of FPS frames a second.
 
     A thing's mask is what is seen of it: pixels that it covers at least by half and that nothing nearer covers. Its box
-    is the extent of that mask. Shadows belong to no one. Truth is read from what was painted, so it is exact at every
+    is the extent of that mask. Shadows belong to nothing. Truth is read from what was painted, so it is exact at every
     size.
     """
     is_video = scene.duration_s > 0
@@ -61,15 +61,15 @@ def render(scene: Scene, name: str, side_px: int | None = None) -> Shot:
     views = scene.camera.views(times_s, scene.duration_s) if scene.camera else None
     frames = _ground(scene, views, num_frames, side)
     owners = np.zeros((num_frames, side, side), np.uint8)
-    whole = np.zeros((num_frames, len(scene.things)), np.int32)
+    amodal_px = np.zeros((num_frames, len(scene.things)), np.int32)
     for bar in scene.bars:
         _paint_bar(frames, bar)
     for sector in scene.sectors:
         _paint_sector(frames, sector)
-    for number, thing in enumerate(scene.things):
+    for index, thing in enumerate(scene.things):
         poses = thing.track.poses(times_s)
         poses = poses if views is None else _seen_from(views, poses)
-        whole[:, number] = _paint_thing(frames, owners, thing, number, poses, times_s, scene.look)
+        amodal_px[:, index] = _paint_thing(frames, owners, thing, index, poses, times_s, scene.look)
     if scene.wall:
         _paint_wall(frames, owners, scene.wall)
     for writing in scene.writings:
@@ -85,7 +85,7 @@ def render(scene: Scene, name: str, side_px: int | None = None) -> Shot:
         duration_s=scene.duration_s,
         name=name,
     )
-    return Shot(clip, owners, scene, whole)
+    return Shot(clip, owners, scene, amodal_px)
 
 
 def _ground(scene: Scene, views: Poses | None, num_frames: int, side: int) -> Pixels:
@@ -114,7 +114,7 @@ def _paint_thing(
     frames: Pixels,
     owners: Pixels,
     thing: Thing,
-    number: int,
+    index: int,
     poses: Poses,
     times_s: npt.NDArray[np.float64],
     look: Look,
@@ -134,7 +134,7 @@ def _paint_thing(
             _shade(frames[frame], patch[..., 3], x, y, look.shadow)
         part, rows, columns = _cut(patch, x, y, side)
         _blend(frames[frame, rows, columns], part)
-        owners[frame, rows, columns][part[..., 3] >= _SOLID] = number + 1
+        owners[frame, rows, columns][part[..., 3] >= _SOLID] = index + 1
     return areas
 
 
@@ -188,9 +188,11 @@ def _shade(frame: Pixels, alpha: Pixels, x: int, y: int, shadow: tuple[float, fl
 
     dx, dy, strength = shadow
     longer = max(alpha.shape)
-    room = max(1, longer // 10)
-    soft = cv2.blur(cv2.copyMakeBorder(alpha, room, room, room, room, cv2.BORDER_CONSTANT), (room, room))
-    part, rows, columns = _cut(soft, x - room + round(dx * longer), y - room + round(dy * longer), frame.shape[0])
+    padding = max(1, longer // 10)
+    soft = cv2.blur(
+        cv2.copyMakeBorder(alpha, padding, padding, padding, padding, cv2.BORDER_CONSTANT), (padding, padding)
+    )
+    part, rows, columns = _cut(soft, x - padding + round(dx * longer), y - padding + round(dy * longer), frame.shape[0])
     under = frame[rows, columns]
     if under.size:
         light = cv2.convertScaleAbs(part, alpha=-strength, beta=255)
@@ -201,7 +203,7 @@ def _paint_writing(frames: Pixels, owners: Pixels, writing: Writing, times_s: np
     side = frames.shape[1]
     letters = draw_letters(writing.lines, writing.font, writing.height * side, writing.ink, writing.board)
     sprite = Sprite((letters,), 1.0, 1.0, (0.0, 0.0, 0.0))
-    x, y = (round(share * side * 2) / 2 for share in writing.center)
+    x, y = (round(fraction * side * 2) / 2 for fraction in writing.center)
     if writing.angle:
         patch, left, top = _turned(
             sprite, [x / side, y / side, max(letters.shape[:2]) / side, writing.angle], side, is_mirrored=False
@@ -215,7 +217,7 @@ def _paint_writing(frames: Pixels, owners: Pixels, writing: Writing, times_s: np
 
 
 def _paint_bar(frames: Pixels, bar: Bar) -> None:
-    left, top, right, bottom = (round(share * frames.shape[1]) for share in bar.corners)
+    left, top, right, bottom = (round(fraction * frames.shape[1]) for fraction in bar.corners)
     frames[:, top:bottom, left:right] = bar.color
 
 
@@ -223,7 +225,7 @@ def _paint_sector(frames: Pixels, sector: Sector) -> None:
     import cv2
 
     side, fine = frames.shape[1], 16
-    x, y = (round(share * side * fine) for share in sector.center)
+    x, y = (round(fraction * side * fine) for fraction in sector.center)
     turns = np.deg2rad(np.linspace(sector.start, sector.end, 120))
     radius = sector.radius * side * fine
     edge = np.stack([x + radius * np.sin(turns), y - radius * np.cos(turns)], axis=1)
@@ -254,7 +256,7 @@ def _finish(frames: Pixels, look: Look) -> None:
     import cv2
 
     if any(look.light):
-        light = _side_light(frames.shape[1], *(round(20 * share) for share in look.light))
+        light = _side_light(frames.shape[1], *(round(20 * fraction) for fraction in look.light))
         for frame in frames:
             cv2.multiply(frame, light, dst=frame, dtype=cv2.CV_8U)
     if look.jpeg_quality:

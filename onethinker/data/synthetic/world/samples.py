@@ -94,4 +94,4 @@ def _ask(asker: Asker, asks: tuple[Ask, ...]) -> Question | None:
 
 def _is_clear(shot: Shot) -> bool:
     """Whether every thing in a picture is seen well."""
-    return all(shot.seen_share(index) >= _CLEAR for index in range(len(shot.scene.things)))
+    return all(shot.seen_fraction(index) >= _CLEAR for index in range(len(shot.scene.things)))

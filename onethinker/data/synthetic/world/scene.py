@@ -1,4 +1,4 @@
-"""What there is to see: things, signs, bars and a wall on a ground. All lengths are shares of the frame's side."""
+"""What there is to see: things, signs, bars and a wall on a ground. All lengths are fractions of the frame's side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -135,8 +135,8 @@ class Wall:
 
 @dataclass(frozen=True)
 class Camera:
-    """How the view changes over the clip: where it looks (shares of the frame from the middle) and how near it is, at
-    first and at last.
+    """How the view changes over the clip: its shift from the middle in fractions of the frame and its zoom, first and
+    last.
     """
 
     start: tuple[float, float, float] = (0.0, 0.0, 1.0)
@@ -144,8 +144,8 @@ class Camera:
 
     def views(self, times_s: npt.NDArray[np.float64], duration_s: float) -> npt.NDArray[np.float64]:
         """Return x, y and nearness at each of the times, shaped (num_times, 3)."""
-        share = (times_s / duration_s)[:, None] if duration_s else np.zeros((len(times_s), 1))
-        views: npt.NDArray[np.float64] = np.array(self.start) + (np.array(self.end) - np.array(self.start)) * share
+        fraction = (times_s / duration_s)[:, None] if duration_s else np.zeros((len(times_s), 1))
+        views: npt.NDArray[np.float64] = np.array(self.start) + (np.array(self.end) - np.array(self.start)) * fraction
         return views
 
 
@@ -231,8 +231,8 @@ CROWDED = (1.0, 0.95, 0.86, 0.78, 0.72, 0.66, 0.62, 0.58, 0.55)
 
 
 def scatter(rng: np.random.Generator, things: Sequence[Thing], *, overlap: float = 0.0) -> tuple[Thing, ...]:
-    """Return the things at places where the sides of any two boxes overlap by no more than a share; smaller where there
-    is no room.
+    """Return the things at positions where the sides of any two boxes overlap by no more than a fraction; smaller where
+    there is no space.
     """
     halves = [(t.sprite.width * t.size / 2, t.sprite.height * t.size / 2) for t in things]
     order = sorted(range(len(things)), key=lambda n: -halves[n][0] * halves[n][1])
@@ -259,7 +259,7 @@ def scatter(rng: np.random.Generator, things: Sequence[Thing], *, overlap: float
 
 
 def _are_apart(a: tuple[float, float, float, float], b: tuple[float, float, float, float], overlap: float) -> bool:
-    """Whether two boxes (centre and half sides) overlap by no more than a share of their sides."""
+    """Whether two boxes (centre and half sides) overlap by no more than a fraction of their sides."""
     gap = 0.0 if overlap else 0.02
     return (
         abs(a[0] - b[0]) >= (1 - overlap) * (a[2] + b[2]) + gap

@@ -1,4 +1,4 @@
-"""Which combinations training may meet: a hash of thing, colour, place and relation decides.
+"""Which combinations training may meet: a hash of thing, colour, position and relation decides.
 
 No question of one split is about a combination of another, whatever the seed. Of a hundred combinations 80 are for
 training and 10 each for validation and for tests.
@@ -15,14 +15,14 @@ SPLITS = {"train": range(80), "validation": range(80, 90), "test": range(90, 100
 SPLIT_ALIASES = {"val": ("validation",), "dev": ("validation",), "training": ("train",), "eval": ("test",)}
 
 
-def split_of(thing: str, color: str | None, place: str, relation: str) -> str:
+def split_of(thing: str, color: str | None, position: str, relation: str) -> str:
     """Return the split of a combination; the same on every machine.
 
     >>> split_of("cat", None, "top left", "locate"), split_of("cat", None, "top", "locate")
     ('train', 'train')
     """
-    share = stable_hash(f"{thing}|{color or ''}|{place}|{relation}") % 100
-    return next(name for name, shares in SPLITS.items() if share in shares)
+    bucket = stable_hash(f"{thing}|{color or ''}|{position}|{relation}") % 100
+    return next(name for name, buckets in SPLITS.items() if bucket in buckets)
 
 
 def stable_hash(text: str) -> int:

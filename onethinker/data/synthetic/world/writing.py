@@ -8,7 +8,7 @@ from onethinker.core.geometry import Span
 from onethinker.data.synthetic.questions import Question
 from onethinker.data.synthetic.world.asking import ORDINALS, Ask, Asker, Family
 from onethinker.data.synthetic.world.backgrounds import Background, draw_background, is_dark
-from onethinker.data.synthetic.world.lettering import BOARD_ROOM, FONTS, width_of
+from onethinker.data.synthetic.world.lettering import BOARD_PADDING, FONTS, width_of
 from onethinker.data.synthetic.world.phrasing import say
 from onethinker.data.synthetic.world.scene import Scene, World, Writing, draw_look
 from onethinker.data.synthetic.world.things import KINDS_OF_THINGS
@@ -72,7 +72,7 @@ def draw_writing(
     if turn and c > 0.93:
         angle = 90.0 if d < 0.5 else -90.0
     height = fitting_height(lines, font, angle=angle, has_board=board is not None, largest=largest) * (0.8 + 0.2 * e)
-    x, y = _free_place(rng, _extent(lines, font, height, angle, has_board=board is not None))
+    x, y = _free_position(rng, _extent(lines, font, height, angle, has_board=board is not None))
     return Writing(
         lines, font, inks[int(rng.integers(len(inks)))] if colorful else inks[0], board, (x, y), height, angle
     )
@@ -88,14 +88,14 @@ def fitting_height(
 
 def _extent(lines: tuple[str, ...], font: int, height: float, angle: float, *, has_board: bool) -> tuple[float, float]:
     """Return how wide and tall lines of a height are when they are turned, with the sign behind them."""
-    room = 2 * BOARD_ROOM * has_board
-    wide = (max(width_of(line, font) for line in lines) + room) * height
-    tall = (len(lines) * 1.35 + 0.3 * (len(lines) - 1) + room) * height
+    padding = 2 * BOARD_PADDING * has_board
+    wide = (max(width_of(line, font) for line in lines) + padding) * height
+    tall = (len(lines) * 1.35 + 0.3 * (len(lines) - 1) + padding) * height
     cos, sin = abs(np.cos(np.deg2rad(angle))), abs(np.sin(np.deg2rad(angle)))
     return float(wide * cos + tall * sin), float(wide * sin + tall * cos)
 
 
-def _free_place(rng: np.random.Generator, extent: tuple[float, float]) -> tuple[float, float]:
+def _free_position(rng: np.random.Generator, extent: tuple[float, float]) -> tuple[float, float]:
     wide, tall = extent
     a, b = rng.random(2).tolist()
     room_x, room_y = max(0.0, _ROOM - wide), max(0.0, _ROOM - tall)
@@ -129,7 +129,7 @@ def draw_two_texts(rng: np.random.Generator, _: World) -> Scene:
 
 
 def _admits(asker: Asker, text: str, writing: Writing, relation: str) -> bool:
-    column, row = (min(2, int(3 * share)) for share in writing.center)
+    column, row = (min(2, int(3 * fraction)) for fraction in writing.center)
     return asker.admits(text, str(writing.ink), f"{column}{row}", f"{relation} {FONTS[writing.font]}")
 
 
@@ -150,10 +150,10 @@ def read_color(asker: Asker) -> Question | None:
     chosen = asker.pick(range(len(ways)))
     if chosen is None:
         return None
-    place = asker.shot.scene.writings.index(ways[chosen])
+    index = asker.shot.scene.writings.index(ways[chosen])
     color = names[ways[chosen].ink]
     problem = say(asker.rng, "read_color", color=color)
-    return Question(asker.shot, problem, f"line {place + 1} is {color}.", ways[chosen].lines[0])
+    return Question(asker.shot, problem, f"line {index + 1} is {color}.", ways[chosen].lines[0])
 
 
 def read_line(asker: Asker) -> Question | None:

@@ -99,7 +99,7 @@ def test_every_thing_in_a_picture_is_seen_well():
     for problem_type in ("multiple choice", "numerical", "spatial grounding"):
         for question in asked(problem_type, "image", 40):
             shot = shot_of(question)
-            assert all(shot.seen_share(number) >= 0.55 for number in range(len(shot.scene.things)))
+            assert all(shot.seen_fraction(index) >= 0.55 for index in range(len(shot.scene.things)))
 
 
 def test_no_name_in_a_picture_could_be_said_of_another_thing():
