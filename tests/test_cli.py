@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,6 +20,14 @@ ONETHINKER = [sys.executable, "-m", "onethinker"]
 
 def onethinker(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*ONETHINKER, *arguments], capture_output=True, text=True, cwd=cwd, check=False, timeout=120)
+
+
+@cache
+def help_of(name: str) -> str:
+    """What `--help` of a command shows on a screen of 80 columns; "" is the list of commands."""
+    words = [*ONETHINKER, *name.split(), "--help"]
+    environment = {**os.environ, "COLUMNS": "80"}
+    return subprocess.run(words, capture_output=True, text=True, env=environment, check=True, timeout=120).stdout
 
 
 HEAVY = ("torch", "transformers", "scipy", "cv2", "supervision", "av", "matplotlib", "accelerate", "peft")
@@ -53,7 +61,7 @@ def test_help_of_a_command_imports_nothing_heavy(name: str) -> None:
 
 
 def test_help_names_every_command_with_a_sentence() -> None:
-    shown = " ".join(onethinker("--help").stdout.split())
+    shown = " ".join(help_of("").split())
     for name in EXAMPLES:
         summary = read_docstring(name).splitlines()[0]
         assert summary.endswith(".")
@@ -63,7 +71,7 @@ def test_help_names_every_command_with_a_sentence() -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_help_of_a_command_shows_its_sentence_its_options_and_a_line_to_copy(name: str) -> None:
-    shown = " ".join(onethinker(name, "--help").stdout.split())
+    shown = " ".join(help_of(name).split())
     assert " ".join(read_docstring(name).split("\nArgs:")[0].split()) in shown
     assert f"Example: {EXAMPLES[name]}" in shown
     assert "--help" in shown
@@ -71,23 +79,20 @@ def test_help_of_a_command_shows_its_sentence_its_options_and_a_line_to_copy(nam
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_option_of_a_command_is_described_in_a_sentence(name: str) -> None:
-    boxes = onethinker(name, "--help").stdout.partition("╭─")[2]
+    boxes = help_of(name).partition("╭─")[2]
     for option in re.findall(r"(?<=│ )[-A-Z]\S+.*?(?=\n│ \S|\n╰)", boxes, re.DOTALL):
         sentence = re.sub(r"\((default|required).*?\)", "", option.replace("│", " "), flags=re.DOTALL)
         assert re.search(r"[a-z]\S*\s.*[.;:]|show this help", sentence, re.DOTALL), option
 
 
 @pytest.mark.parametrize("name", ["", *EXAMPLES])
-def test_no_line_of_help_is_longer_than_the_screen_is_wide(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    shown = onethinker(*name.split(), "--help").stdout
-    assert [line for line in shown.splitlines() if len(line) > 80 and not line.startswith("usage: ")] == []
+def test_no_line_of_help_is_longer_than_the_screen_is_wide(name: str) -> None:
+    assert [line for line in help_of(name).splitlines() if len(line) > 80 and not line.startswith("usage: ")] == []
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_no_line_of_an_options_help_ends_before_the_screen_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    lines = [line for line in onethinker(name, "--help").stdout.splitlines() if line.startswith("│ ")]
+def test_no_line_of_an_options_help_ends_before_the_screen_does(name: str) -> None:
+    lines = [line for line in help_of(name).splitlines() if line.startswith("│ ")]
     for line, following in pairwise(lines):
         if line.startswith("│    ") and following.startswith("│    "):
             assert len(line.rstrip(" │")) + 1 + len(following.strip("│ ").split()[0]) > 78, line
