@@ -33,5 +33,5 @@ def _load(point: Any, where: str) -> Plugin:
     except Exception as error:
         # Whatever a stranger's module raises while it is imported: the user has to know whose it is.
         raise ConfigError(
-            f"entry point {where} cannot be loaded: {type(error).__name__}: {error}. Mend or uninstall it"
+            f"entry point {where} cannot be loaded: {type(error).__name__}: {error}. Repair or uninstall it"
         ) from error

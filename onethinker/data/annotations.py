@@ -1,4 +1,4 @@
-"""What an answer places in a picture or video, in the forms of other tools: COCO, MOT Challenge, Label Studio.
+"""Boxes, spans and points of an answer, in the forms of other tools: COCO, MOT Challenge, Label Studio.
 
 The tools count pixels of the source, or percent of it; frames of a video are those of the source.
 """
@@ -27,7 +27,7 @@ BoxPx = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Annotation:
-    """What one answer places in one picture or video: boxes by second (a picture: 0), a span, points of either kind.
+    """What one answer marks in one picture or video: boxes by second (a picture: 0), a span, points of either kind.
 
     `clip` says how large the source is and when its frames are shown; `name` is its file, `text` the answer in words.
     """
@@ -117,8 +117,8 @@ def to_coco(annotations: Sequence[Annotation]) -> Record:
             found = _coco_box(annotation, time_s) | {"id": len(data["annotations"]) + 1, "image_id": image["id"]}
             data["annotations"].append(found | {"category_id": category, "track_id": track_id})
     data["categories"] = [
-        {"id": number, "name": name, "supercategory": name, **_coco_keypoints(annotations)}
-        for name, number in categories.items()
+        {"id": category_id, "name": name, "supercategory": name, **_coco_keypoints(annotations)}
+        for name, category_id in categories.items()
     ]
     return data
 
@@ -134,9 +134,9 @@ def _coco_box(annotation: Annotation, time_s: float) -> Record:
     }
     if annotation.points:
         size = {"width_px": annotation.clip.source_width, "height_px": annotation.clip.source_height}
-        places = [point_to_px(point, **size) for points in annotation.points.values() for point in points]
-        found["keypoints"] = [number for x, y in places for number in (round(x, 2), round(y, 2), VISIBLE)]
-        found["num_keypoints"] = len(places)
+        coordinates = [point_to_px(point, **size) for points in annotation.points.values() for point in points]
+        found["keypoints"] = [number for x, y in coordinates for number in (round(x, 2), round(y, 2), VISIBLE)]
+        found["num_keypoints"] = len(coordinates)
     return found
 
 
@@ -145,7 +145,7 @@ def _coco_keypoints(annotations: Sequence[Annotation]) -> Record:
     pointed = next((annotation for annotation in annotations if annotation.points), None)
     if pointed is None:
         return {}
-    names = [f"{kind}_{number}" for kind, points in pointed.points.items() for number in range(1, len(points) + 1)]
+    names = [f"{kind}_{index}" for kind, points in pointed.points.items() for index in range(1, len(points) + 1)]
     return {"keypoints": names, "skeleton": []}
 
 
@@ -192,8 +192,8 @@ def to_label_studio(annotation: Annotation, *, url: str | None = None) -> Record
     in videos.
     """
     kind = annotation.clip.kind
-    places = _placed_in_picture(annotation) if kind == "image" else _placed_in_video(annotation)
-    results = [*places, ("answer", "textarea", {"text": [annotation.text]})]
+    regions = _placed_in_picture(annotation) if kind == "image" else _placed_in_video(annotation)
+    results = [*regions, ("answer", "textarea", {"text": [annotation.text]})]
     size = {"original_width": annotation.clip.source_width, "original_height": annotation.clip.source_height}
     return {
         "data": {kind: url or annotation.name, "question": annotation.question},

@@ -14,7 +14,7 @@ from onethinker.media.headers import Header
 from onethinker.tasks import parse_truth, task_of
 
 BEYOND_S, BEYOND_SHARE = 0.5, 0.02
-"""A time may lie so far behind the end of a clip, in seconds or as a share of its length: lengths are rounded."""
+"""A time may lie so far behind the end of a clip, in seconds or as a fraction of its length: lengths are rounded."""
 SMALL_PX, MOST_LIKELY_PX = 800, 10
 """So many boxes, all inside the pixels of pictures or clips with a side of at most that, are taken for pixels:
 thousandths would not be.

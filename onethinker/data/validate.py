@@ -20,14 +20,14 @@ from onethinker.tasks import parse_truth, task_of
 
 Need = Literal["response", "truth"]
 NEEDS: Mapping[Need, str] = {
-    "response": "SFT learns from a whole model text: 'response', or the assistant's turn in 'messages'; there is none",
+    "response": "SFT learns from a complete response: 'response', or the assistant's turn in 'messages'; there is none",
     "truth": "RL grades against a reference: 'answer' or 'solution'; there is none",
 }
-"""What a stage learns from, and what to say of a record without it."""
+"""What a stage learns from, and the error of a record without it."""
 SHOWN = 5
-"""Records of a kind of problem that a message names; of the rest it says how many there are."""
+"""Records with the same problem that a message names; it counts the others."""
 _EXACT = frozenset({"multiple choice", "numerical"})
-"""Tasks whose answers are right or wrong, and compared in microseconds."""
+"""Tasks whose answers are right or wrong, and are compared in microseconds."""
 IN_PIXELS = (
     "the boxes look like pixels: all of them lie inside the pixels of their small pictures; they must be thousandths of"
     " the frame"
@@ -38,7 +38,7 @@ SHORT_BYTES = 2**21
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a record, and where it stands; `kind` is the same for all that can be said in one sentence."""
+    """What is wrong with a record, and where it is; problems of one `kind` are reported in one line."""
 
     file: Path
     row: int
@@ -65,16 +65,16 @@ class Checked:
         return len(self.records) + len(self.invalid)
 
     def lines(self) -> list[str]:
-        """Return what a user must know, a line each."""
-        said = [f"{listed(self.invalid, self.count)}; left out (data.invalid)"] if self.invalid else []
+        """Return what a user must know, one problem a line."""
+        lines = [f"{listed(self.invalid, self.count)}; left out (data.invalid)"] if self.invalid else []
         if self.unreadable:
-            said.append(
+            lines.append(
                 f"media that cannot be read, each replaced when it is drawn: {listed(self.unreadable, self.count)}"
             )
         by_kind: dict[str, list[Problem]] = {}
         for problem in self.warnings:
             by_kind.setdefault(problem.kind, []).append(problem)
-        return said + [_alike(problems, self.count) for problems in by_kind.values()]
+        return lines + [_alike(problems, self.count) for problems in by_kind.values()]
 
 
 Read = tuple[Record, Usable, list[tuple[str, str]]]
@@ -94,7 +94,7 @@ def check_files(
     `on_progress` gets how many headers have been read, and of how many.
 
     Raises: DataError: names the file and row of the first records that cannot be used and the reasons, and how many
-    more there are; or the media that cannot be read, if they are more than that share of the records. With `invalid`
+    more there are; or the media that cannot be read, if they are more than that fraction of the records. With `invalid`
     "skip" wrong records are left out.
     """
     read = [_read(file, row, record, need) for file in files for row, record in read_records(file)]
@@ -112,7 +112,7 @@ def check_files(
     if len(checked.unreadable) > max_corrupt_fraction * len(read):
         raise DataError(
             f"media of {len(checked.unreadable)} of {len(read)} records cannot be read, more than"
-            f" data.max_corrupt_fraction = {max_corrupt_fraction:g} allows. Mend or remove them, or allow more:"
+            f" data.max_corrupt_fraction = {max_corrupt_fraction:g} allows. Repair or remove them, or allow more:"
             f" {listed(checked.unreadable, len(read))}"
         )
     return checked
@@ -128,19 +128,19 @@ def _with_media(read: Sequence[Problem | Read], headers: Mapping[Path, Header | 
         if isinstance(found, Problem):
             wrong.append(found)
             continue
-        fields, record, said = found
+        fields, record, doubts = found
         try:
-            said = [*said, *check_media(fields, record, headers)]
+            doubts = [*doubts, *check_media(fields, record, headers)]
         except DataError as error:
             wrong.append(Problem(record.file, record.row, str(error)))
             continue
         except MediaError as error:
             unreadable.append(Problem(record.file, record.row, str(error)))
         records.append(record)
-        warnings += [Problem(record.file, record.row, text, kind) for kind, text in said]
-    whole = {path: header for path, header in headers.items() if isinstance(header, Header)}
-    warnings += [Problem(record.file, record.row, IN_PIXELS, "pixels") for record in in_pixels(records, whole)]
-    return Checked(tuple(records), tuple(wrong), tuple(unreadable), tuple(warnings), whole)
+        warnings += [Problem(record.file, record.row, text, kind) for kind, text in doubts]
+    readable = {path: header for path, header in headers.items() if isinstance(header, Header)}
+    warnings += [Problem(record.file, record.row, IN_PIXELS, "pixels") for record in in_pixels(records, readable)]
+    return Checked(tuple(records), tuple(wrong), tuple(unreadable), tuple(warnings), readable)
 
 
 def glance_at(files: Iterable[Path], *, need: Need, invalid: Literal["error", "skip"] = "error") -> None:
@@ -184,10 +184,8 @@ def _glance(file: Path, row: int, record: Record, need: Need) -> Problem | None:
     found = _read(file, row, record, need)
     if isinstance(found, Problem):
         return found
-    absent = next(
-        (said for medium in found[1].sample.media if isinstance(medium, Path) and (said := no_file(medium))), None
-    )
-    return None if absent is None else Problem(file, row, absent)
+    missing = [text for medium in found[1].sample.media if isinstance(medium, Path) and (text := no_file(medium))]
+    return Problem(file, row, missing[0]) if missing else None
 
 
 def check_sample(sample: Sample, *, need: Need) -> list[tuple[str, str]]:
@@ -217,7 +215,7 @@ def _alike(problems: Sequence[Problem], count: int) -> str:
 def _refusal(wrong: Sequence[Problem], count: int) -> str:
     more = f" ({len(wrong) - 1} more of {count} records cannot be used either)" if wrong[1:] else ""
     others = "".join(f"\n  {problem}" for problem in wrong[1:SHOWN])
-    return f'{wrong[0]}{more}{others}\nMend them, or leave them out with data.invalid = "skip"'
+    return f'{wrong[0]}{more}{others}\nRepair them, or leave them out with data.invalid = "skip"'
 
 
 def _read(file: Path, row: int, record: Record, need: Need) -> Problem | Read:
@@ -242,12 +240,12 @@ def _check_response(sample: Sample) -> list[tuple[str, str]]:
             " write it as <think>…</think><answer>…</answer>"
         ) from error
     task = task_of(sample)
-    said = check_answer(answer, task, sample.options, what="the response's answer block")
+    value = check_answer(answer, task, sample.options, what="the response's answer block")
     warnings = []
     if (
         sample.truth
         and sample.problem_type in _EXACT
-        and not task.score(said, parse_truth(sample.truth, task, sample.options), "paper").accuracy
+        and not task.score(value, parse_truth(sample.truth, task, sample.options), "paper").accuracy
     ):
         text_of_both = f"the response answers {show(answer)}, the record's own reference is {show(sample.truth)}"
         warnings.append(("contradiction", text_of_both))
@@ -257,7 +255,7 @@ def _check_response(sample: Sample) -> list[tuple[str, str]]:
         warnings.append(
             (
                 "grammar",
-                f"the response is not one think block and one answer block, so the form of its like scores 0: {error}",
+                f"the response is not one think block and one answer block, so its format scores 0: {error}",
             )
         )
     return warnings

@@ -1,6 +1,6 @@
 """Answers made visible: boxes, trails, points, masks, spans and captions on the frames of a clip.
 
-Every function takes a clip and returns a new one of the same size and times; places are thousandths of the frame.
+Every function takes a clip and returns a new one of the same size and times; coordinates are thousandths of the frame.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -98,7 +98,7 @@ def draw_masks(clip: Clip, masks: npt.NDArray[np.bool_]) -> Clip:
 
 
 def draw_span(clip: Clip, span: Span) -> Clip:
-    """Return the clip with a bar along its lower edge: the whole time, the span in it, and the moment of each frame.
+    """Return the clip with a time bar along its lower edge: all of its duration, the span, and the time of each frame.
 
     Frames inside the span are framed in its colour.
     """
@@ -211,9 +211,9 @@ def _with_boxes(frame: Frame, boxes: Sequence[Box]) -> Frame:
 def _with_trail(frame: Frame, boxes: Mapping[int, Box], time_s: float) -> Frame:
     import supervision as sv
 
-    moments = [time_s - back for back in np.linspace(TRAIL_S, 0, 20) if time_s >= back]
-    places = [box for box in (_shown_box(boxes, moment) for moment in moments) if box]
-    centers = [Point((box.x1 + box.x2) / 2, (box.y1 + box.y2) / 2) for box in places]
+    times_s = [time_s - back for back in np.linspace(TRAIL_S, 0, 20) if time_s >= back]
+    shown = [box for box in (_shown_box(boxes, earlier_s) for earlier_s in times_s) if box]
+    centers = [Point((box.x1 + box.x2) / 2, (box.y1 + box.y2) / 2) for box in shown]
     corners = [point_to_px(center, width_px=frame.shape[1], height_px=frame.shape[0]) for center in centers]
     scene = np.ascontiguousarray(frame[..., ::-1])
     color = sv.Color.from_hex(BOX_COLOR)

@@ -108,12 +108,12 @@ def video_cost(width: int, height: int, duration_s: float | None, budget: MediaB
     """
     most = most_frames(budget)
     count = most if duration_s is None else len(target_times(duration_s, budget))
-    numbers = range(max(1, count - 2) if duration_s is not None else 1, min(most, count + 2) + 1)
+    counts = range(max(1, count - 2) if duration_s is not None else 1, min(most, count + 2) + 1)
     costs = []
-    for number in numbers:
+    for frames in counts:
         for sides in ((width, height), (height, width)):
-            across, down = frame_size(*sides, number, budget)
-            pairs = math.ceil(number / budget.frames_per_token)
+            across, down = frame_size(*sides, frames, budget)
+            pairs = math.ceil(frames / budget.frames_per_token)
             costs.append(Cost(pairs * (across * down // budget.token_pixels), pairs))
     return Cost(max(cost.tokens for cost in costs), max(cost.pairs for cost in costs))
 

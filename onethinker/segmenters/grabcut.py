@@ -24,21 +24,21 @@ Labels = npt.NDArray[np.uint8]
 WORK_SIDE_PX = 640
 """Frames are cut at most at this size; the mask is enlarged again."""
 MARGIN = 0.5
-"""How much around the box tells the colours of the background, as a share of the box's sides."""
+"""Width of the margin around the box that shows the colours of the background, as a fraction of the box's sides."""
 BOX_SLACK = 0.05
-"""How much too small the box may be on each side, as a share of its own."""
+"""By how much the box may be too small on each side, as a fraction of its sides."""
 POINT_RADIUS = 0.03
-"""Radius of what a point speaks for, as a share of the box's shorter side."""
+"""Radius of the disk that a point labels, as a fraction of the box's shorter side."""
 CUT_ITERATIONS, FOLLOW_ITERATIONS = 5, 2
 """Rounds of colour models and cut: for a box, and for a mask that is nearly right already."""
 MIN_PART, MAX_HOLE = 0.1, 0.2
-"""Parts smaller than this share of the largest one are dropped, holes smaller than this share of the object are
+"""Parts smaller than this fraction of the largest one are dropped, holes smaller than this fraction of the object are
 filled.
 """
 MIN_FOUND = 0.1
 """A cut that leaves less of what was probable has failed: object and background have the same colours."""
 FOLLOW_BAND = 0.1
-"""How far from the carried outline the new one may lie, as a share of the object's side (the root of its area)."""
+"""How far the new outline may be from the propagated one, as a fraction of the root of the object's area."""
 SAME_LEVELS = 24
 """Pixels deep inside the carried mask that change by no more (of 255, in every colour) are certainly still the
 object.
@@ -170,8 +170,8 @@ def _box_labels(
 
     x1, y1, x2, y2 = corners
     labels = np.full(shape, cv2.GC_BGD, np.uint8)
-    for share, label in ((BOX_SLACK, cv2.GC_PR_BGD), (0.0, cv2.GC_PR_FGD)):
-        across, down = share * (x2 - x1), share * (y2 - y1)
+    for fraction, label in ((BOX_SLACK, cv2.GC_PR_BGD), (0.0, cv2.GC_PR_FGD)):
+        across, down = fraction * (x2 - x1), fraction * (y2 - y1)
         rows = slice(max(0, int(y1 - down)), int(np.ceil(y2 + down)))
         labels[rows, max(0, int(x1 - across)) : int(np.ceil(x2 + across))] = label
     if positive and negative:

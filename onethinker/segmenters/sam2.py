@@ -111,7 +111,7 @@ def load_sam2(model: str) -> Sam2Segmenter:
         raise EngineError(f"{model}: the folder holds no model: there is no config.json in it")
     source = str(folder) if folder.is_dir() else model
     offline = folder.is_dir() or not hub_answers(model)
-    # What can be said without torch has been said.
+    # Mistakes that show without torch are reported; from here on it is imported.
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoConfig, Sam2VideoModel, Sam2VideoProcessor

@@ -269,6 +269,6 @@ def test_an_mp4_that_is_cut_short_is_doubtful(media):
 def test_rl_needs_no_response_and_sft_no_truth(media):
     record = {**GOOD["picture"], "response": None}
     assert check(media, record, need="truth").lines() == []
-    with pytest.raises(DataError, match="SFT learns from a whole model text"):
+    with pytest.raises(DataError, match="SFT learns from a complete response"):
         check(media, record)
     assert check(media, {**GOOD["picture"], "answer": ""}).lines() == []

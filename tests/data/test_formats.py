@@ -226,7 +226,7 @@ def test_numbers_as_reference_answers_are_read(tmp_path):
         ({"answer": '{"boxes": [0, 0, 1, 1]}'}, r"'answer' has boxes from 0 to 1"),
         (
             {"answer": '{"boxes": [100, 200, 1280, 600]}'},
-            "'answer' is not an answer .* got 1280; places are thousandths of the frame, 0 to",
+            "'answer' is not an answer .* got 1280; coordinates are thousandths of the frame, 0 to",
         ),
         ({"answer": '{"boxes": [500, 200, 100, 600]}'}, ".*must have x1 < x2"),
         ({"answer": '{"boxes": [1, 2, 3]}'}, ".*must be four thousandths"),

@@ -26,7 +26,7 @@ _ADDRESS = re.compile(r"(?:https?|s3|gs|hf|file|ftp)://|data:[a-z]+/", re.IGNORE
 
 @dataclass(frozen=True)
 class Parts:
-    """The question as it is written, a whole model text if there is one, and the media by kind.
+    """The question as it is written, the complete response if there is one, and the media by kind.
 
     `is_tagged` says whether the question places its media with <image> and <video>.
     """

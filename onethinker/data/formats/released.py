@@ -55,7 +55,7 @@ def sample_from_record(record: Record, *, root: Path, default_id: str) -> Sample
     parts = read_form(record, root)
     problem, media = place_media(parts)
     if not problem:
-        raise DataError("the question is empty: there is nothing but the places of media in it")
+        raise DataError("the question is empty: there is nothing but <image> and <video> in it")
     task, data_type = _task_and_data_type(record, has_video=bool(parts.videos))
     _check_kind(parts, data_type)
     options = read_options(record)
@@ -161,7 +161,7 @@ def check_answer(text: str, task: Task[Any], options: tuple[str, ...], *, what: 
     try:
         answer = task.parse_truth(text, options)
     except AnswerError as error:
-        unit = "; places are thousandths of the frame, 0 to 1000, not pixels" if '"boxes"' in task.example else ""
+        unit = "; coordinates are thousandths of the frame, 0 to 1000, not pixels" if '"boxes"' in task.example else ""
         raise DataError(f"{what} is not an answer to {task.problem_type!r}: {error}{unit}") from error
     boxes = list(task.boxes(answer).values())
     if boxes and all(max(box) <= 1 for box in boxes):
