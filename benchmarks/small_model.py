@@ -44,7 +44,7 @@ def build(
     *, layers: int = 6, hidden: int = 256, vocabulary: int | None = None
 ) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLProcessor]:
     """Return the model with weights that depend on nothing but the arguments, and its processor: one token a byte."""
-    letters = {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    letters = {letter: index for index, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     core = Tokenizer(models.BPE(vocab=letters, merges=[]))
     core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(

@@ -19,7 +19,7 @@ ONETHINKER = [sys.executable, "-m", "onethinker"]
 
 
 def onethinker(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*ONETHINKER, *arguments], capture_output=True, text=True, cwd=cwd, check=False, timeout=120)
+    return subprocess.run([*ONETHINKER, *arguments], capture_output=True, text=True, cwd=cwd, check=False, timeout=300)
 
 
 @cache
@@ -27,7 +27,7 @@ def help_of(name: str) -> str:
     """What `--help` of a command shows on a screen of 80 columns; "" is the list of commands."""
     words = [*ONETHINKER, *name.split(), "--help"]
     environment = {**os.environ, "COLUMNS": "80"}
-    return subprocess.run(words, capture_output=True, text=True, env=environment, check=True, timeout=120).stdout
+    return subprocess.run(words, capture_output=True, text=True, env=environment, check=True, timeout=300).stdout
 
 
 HEAVY = ("torch", "transformers", "scipy", "cv2", "supervision", "av", "matplotlib", "accelerate", "peft")
@@ -44,7 +44,7 @@ def imported_for(*arguments: str) -> set[str]:
         "print('\\n', *sys.modules)"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, timeout=300
     )
     return set(run.stdout.splitlines()[-1].split())
 
