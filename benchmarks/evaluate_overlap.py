@@ -1,7 +1,6 @@
 """How well reading clips and answering about them overlap: 8 clips of 60 s at 720p, and an engine as slow as reading.
 
-Run, from the repository's root:
-    .venv/bin/python -m benchmarks.evaluate_overlap --folder runs/overlap [--clips 8] [--rounds 3]
+Run: python benchmarks/evaluate_overlap.py --folder runs/overlap [--clips 8] [--rounds 3]
 
 The engine waits, for each request, as long as `read_clip` takes for one of the clips (the mean of the same round), and
 does nothing meanwhile. Each round measures, in this order: reading all clips one after the other in this process;
@@ -10,7 +9,6 @@ the stage `answer` with its digests and its journal. The processes have been sta
 starts them before it loads the model. Medians of the rounds.
 """
 
-import argparse
 import os
 import shutil
 import statistics
@@ -20,7 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.video import RARE, camera, write_clip
+from measuring import parser_of
+from video import RARE, camera, write_clip
+
 from onethinker.core.request import Request, SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.evaluation.stages import answer
@@ -111,16 +111,16 @@ def warm_decoders() -> Iterator[Decoders]:
 
 
 def main() -> None:
-    """Print the medians of three rounds and their ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Print the medians of the rounds and their ratios."""
+    parser = parser_of(__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="where clips and journals are written")
     parser.add_argument(
         "--clips",
         type=int,
         default=8,
-        help="nothing is answered before the first is read: n + 1 turns for n clips at best",
+        help="clips; n take at least n + 1 turns, since none is answered before it is read",
     )
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="measurements, whose medians are printed")
     options = parser.parse_args()
     paths = write_clips(options.folder, options.clips)
     print(f"{os.cpu_count()} cores, {Decoders().workers} processes, clips of {paths[0].stat().st_size / 1e6:.1f} MB")
@@ -129,11 +129,11 @@ def main() -> None:
     for name, value in seconds.items():
         print(f"| {name} | {value:.2f} s | {', '.join(f'{own[name]:.2f}' for own in rounds)} |")
     slower = [max(own["reading ahead alone"], own["answering alone"]) for own in rounds]
-    shares = [alone / own[OVERLAPPED] for alone, own in zip(slower, rounds, strict=True)]
+    fractions = [alone / own[OVERLAPPED] for alone, own in zip(slower, rounds, strict=True)]
     steady = [own["answering alone"] / (own[OVERLAPPED] - own[FIRST]) for own in rounds]
     gains = [own["read, then answer, in series"] / own[OVERLAPPED] for own in rounds]
     print(
-        f"throughput: {statistics.median(shares):.3f} of the slower of the two alone,"
+        f"throughput: {statistics.median(fractions):.3f} of the slower of the two alone,"
         f" {statistics.median(gains):.2f} times in series"
     )
     print(f"from the first request on the engine is busy for {statistics.median(steady):.3f} of the time")

@@ -13,7 +13,6 @@ that of a model that is of use, whose answers take longer to write and not to gr
 docs/results/training_speed.md.
 """
 
-import argparse
 import os
 import statistics
 import time
@@ -21,6 +20,7 @@ from collections import Counter
 from pathlib import Path
 
 import torch
+from measuring import parser_of
 from rl_step import run_ours
 
 from onethinker.core.sample import Sample
@@ -80,7 +80,7 @@ def grade(grader: Grader, asked: list[tuple[Sample, list[str]]]) -> tuple[float,
 
 def main() -> None:
     """Print the seconds and their share of a step."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--workers", type=int, default=2, help="grading processes; 0 grades in this one")
     workers = parser.parse_args().workers
     torch.set_num_threads(1)

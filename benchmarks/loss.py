@@ -8,13 +8,12 @@ states, weights, targets. The gradients of states and weights are part of it. "a
 a process of its own, for as many tokens as fit. Figures: docs/results/training_speed.md.
 """
 
-import argparse
-import resource
 import subprocess
 import sys
 import time
 
 import torch
+from measuring import parser_of, peak_mb
 
 from onethinker.training.scoring import scored_by_head
 
@@ -35,10 +34,10 @@ def measure(kind: str, tokens: int, hidden: int) -> None:
     states = torch.randn(tokens, hidden, requires_grad=True)
     weight = torch.randn(VOCABULARY, hidden, requires_grad=True)
     targets = torch.randint(VOCABULARY, (tokens,))
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    before, started = peak_mb(), time.process_time()
     logps, _ = scored_by_head(states, weight, targets) if kind == "blocks" else all_at_once(states @ weight.T, targets)
     logps.mean().backward()
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    grown = peak_mb() - before
     print(
         f"{kind:8} {tokens:7} {tokens * VOCABULARY * 4 / 2**20:10.0f} {grown:9.0f} "
         f"{time.process_time() - started:10.1f}"
@@ -47,7 +46,7 @@ def measure(kind: str, tokens: int, hidden: int) -> None:
 
 def main() -> None:
     """Print one line a measurement."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--tokens", type=int, default=8 * 4096, help="scored tokens")
     parser.add_argument("--hidden", type=int, default=64, help="size of a hidden state")
     parser.add_argument(

@@ -4,18 +4,18 @@
     /tmp/trackeval/bin/pip install trackeval==1.3.0 scikit-image pycocotools opencv-python-headless
     /tmp/trackeval/bin/python benchmarks/masks_with_trackeval.py tests/evaluation/trackeval.json
 
-Every case is one object in a video of four frames of another size: its true masks, the answered ones, and what
-TrackEval says. Blobs are moved, grown, torn and emptied, so that outlines lie at all distances around the tolerance.
+Every case is one object in a video of four frames of another size: its true masks, the answered ones, and the
+values of TrackEval. Blobs are moved, grown, torn and emptied, so that outlines are at all distances around the
+tolerance.
 """
 
 import json
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
+from measuring import parser_of
 from pycocotools import mask as coco
-from trackeval.metrics import JAndF
 
 SIZES = ((64, 96), (120, 90), (240, 426), (31, 47))
 CASES = 24
@@ -52,12 +52,18 @@ def written(rle: dict) -> dict:
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
-def main(output: Path) -> None:
+def main() -> None:
     """Write the cases."""
+    parser = parser_of(__doc__)
+    parser.add_argument("output", type=Path, help="the JSON file to write")
+    output = parser.parse_args().output
+    # Only the environment of its own has TrackEval; the help does without.
+    from trackeval.metrics import JAndF
+
     rng = np.random.default_rng(17)
     cases = []
-    for number in range(CASES):
-        size = SIZES[number % len(SIZES)]
+    for index in range(CASES):
+        size = SIZES[index % len(SIZES)]
         truths = [blob(rng, *size) if rng.random() < 0.9 else np.zeros(size, np.uint8) for _ in range(4)]
         answers = [changed(rng, truth) for truth in truths]
         gt, found = ([[encoded(mask)] for mask in masks] for masks in (truths, answers))
@@ -73,4 +79,4 @@ def main(output: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

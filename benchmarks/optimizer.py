@@ -9,15 +9,13 @@ cost. Exit 1 when a whole step with Muon takes more than 1.5 times one with Adam
 docs/results/training_speed.md.
 """
 
-import argparse
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from measuring import parser_of, seconds
 
 from onethinker.commands.doctor import describe_processor
 from onethinker.training.config import SftRecipe
@@ -37,13 +35,6 @@ def make_groups(run: TrainingSession, count: int) -> list[PrefixGroup]:
         PrefixGroup(prompt, (run.data.answer_ids(sample.response or ""),))
         for prompt, (sample, _) in zip(prompts, read, strict=True)
     ]
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Return the processor time of some work."""
-    started = time.process_time()
-    work()
-    return time.process_time() - started
 
 
 def whole_step(run: TrainingSession, prefix_groups: list[PrefixGroup]) -> float:
@@ -72,7 +63,7 @@ def optimizer_alone(optimizer: torch.optim.Optimizer) -> float:
 
 def main() -> None:
     """Print the table; leave with 1 when Muon costs too much."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=9, help="measurements of each side")
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)

@@ -1,17 +1,18 @@
 """Make onethinker/evaluation/benchmarks/published.csv out of a wider table of what papers report.
 
-    .venv/bin/python benchmarks/published_values.py TABLE.csv onethinker/evaluation/benchmarks/published.csv
+Run: python benchmarks/published_values.py TABLE.csv onethinker/evaluation/benchmarks/published.csv
 
 TABLE.csv has the columns benchmark, task, metric, model, value, source, one row a published number, where source begins
-with where the number stands ("arXiv:… Table 4", "Fig. 2 …", "THIRD-PARTY …"). Of every number is kept: the benchmark,
-the metric and the model under one spelling each, the value in percent, the place, and whether the column that it was
+with where the number is ("arXiv:… Table 4", "Fig. 2 …", "THIRD-PARTY …"). Of every number is kept: the benchmark,
+the metric and the model under one spelling each, the value in percent, where it is, and whether the column that it was
 read from is certain. Rows without a number are left out.
 """
 
 import csv
 import re
-import sys
 from pathlib import Path
+
+from measuring import parser_of
 
 METRICS = {
     "accuracy (%)": "accuracy",
@@ -29,8 +30,8 @@ MODELS = {
 }
 
 
-def place(source: str) -> str:
-    """Return "table 4", "figure 2" or "third party", and for the last one the thread where it was told."""
+def location(source: str) -> str:
+    """Return "table 4", "figure 2" or "third party", and for the last one the thread that reports it."""
     if source.startswith("THIRD-PARTY"):
         link = re.search(r"github\.com/\S+", source)
         return f"third party {link[0]}" if link else "third party"
@@ -44,8 +45,13 @@ def spelled(model: str) -> str:
     return next((name for pattern, name in MODELS.items() if re.fullmatch(pattern, model)), model)
 
 
-def main(table: Path, output: Path) -> None:
+def main() -> None:
     """Write the table of published values."""
+    parser = parser_of(__doc__)
+    parser.add_argument("table", type=Path, help="TABLE.csv")
+    parser.add_argument("output", type=Path, help="the file to write")
+    arguments = parser.parse_args()
+    table, output = arguments.table, arguments.output
     with table.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["value"] != "NOT FOUND"]
     with output.open("w", newline="") as file:
@@ -55,9 +61,9 @@ def main(table: Path, output: Path) -> None:
             certain = "no" if re.search("dash|inferred", row["source"]) else "yes"
             metric = METRICS.get(row["metric"], row["metric"])
             writer.writerow(
-                [row["benchmark"], metric, spelled(row["model"]), float(row["value"]), place(row["source"]), certain]
+                [row["benchmark"], metric, spelled(row["model"]), float(row["value"]), location(row["source"]), certain]
             )
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()

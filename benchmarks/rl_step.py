@@ -13,7 +13,6 @@ a process does not count. Ours is made of what `onethinker rl` calls; journal an
 (benchmarks/grading.py). Figures: docs/results/training_speed.md.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -24,6 +23,7 @@ import time
 from pathlib import Path
 
 import torch
+from measuring import parser_of
 from small_model import QUESTION, build, pictures
 
 GROUP, PROMPTS, TOKENS, RATE = 8, 2, 64, 1e-5
@@ -176,7 +176,7 @@ def ask(python: str, kind: str, side: int, steps: int) -> dict[str, object]:
 
 def main() -> None:
     """Print the seconds of both sides, and how many times faster ours is."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--peer", default="/tmp/trl-env/bin/python", help="Python of the environment with TRL")
     parser.add_argument("--side", type=int, default=512, help="side of the pictures in pixels")
     parser.add_argument("--steps", type=int, default=3, help="steps of a process, the first of which does not count")

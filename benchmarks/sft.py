@@ -6,18 +6,17 @@ Run: python benchmarks/sft.py [--rounds 3]
 tokens, even on a logarithmic scale; the loss is the mean over all response tokens. Padded batches hold 8 samples, on
 the right, with transformers' own sdpa, logits of the response tokens alone, and are measured three times: as trainers
 do it with an attention mask, without the mask (what follows a token is not seen anyway), and with samples sorted by
-length before they are dealt to batches. All sides take turns in one process with one thread, the time is the process's
+length before they are split into batches. All sides take turns in one process with one thread, the time is its
 own. A second table: 8 pictures of 512 pixels with four questions of 16 tokens about each and responses of 64, which
 share the picture (data.questions_per_clip = 4) or do not; both packed. Figures: docs/results/training_speed.md.
 """
 
-import argparse
 import random
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
+from measuring import parser_of, seconds
 from small_model import build, encode, pictures
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -128,7 +127,7 @@ def packed(model, samples: list[PrefixGroup]) -> float:
 
 def main() -> None:
     """Print both tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each way")
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
@@ -161,18 +160,14 @@ def compare(model, rounds: int, count: int, ways: dict[str, Callable[[], float]]
     for _ in range(rounds + 1):
         for name, way in ways.items():
             model.zero_grad()
-            started = time.process_time()
-            losses[name] = way()
-            times[name].append(time.process_time() - started)
+            times[name].append(seconds(lambda name=name, way=way: losses.update({name: way()})))
             gradients[name] = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
     first = next(iter(ways))
     print(f"{'way':24} {'loss':>9} {'gradient off by':>16} {'samples/s':>10} {'first is faster':>17}")
-    for name, seconds in times.items():
+    for name, taken in times.items():
         off = float((gradients[name] - gradients[first]).norm() / gradients[first].norm())
-        ratio = statistics.median(other / mine for other, mine in zip(seconds[1:], times[first][1:], strict=True))
-        print(
-            f"{name:24} {losses[name]:9.6f} {off:16.1e} {count / statistics.median(seconds[1:]):10.2f} {ratio:16.2f}x"
-        )
+        ratio = statistics.median(other / mine for other, mine in zip(taken[1:], times[first][1:], strict=True))
+        print(f"{name:24} {losses[name]:9.6f} {off:16.1e} {count / statistics.median(taken[1:]):10.2f} {ratio:16.2f}x")
 
 
 if __name__ == "__main__":

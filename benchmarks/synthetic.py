@@ -6,35 +6,32 @@ Target (issue 2): 500 image samples a second. Measured on 2026-11-24 on a shared
 2,200 image samples and 1,100 clips a second of one core's time. The world of things: docs/world.md.
 """
 
-import argparse
-import time
+from functools import partial
 from typing import get_args
 
 import cv2
 import numpy as np
+from measuring import parser_of, seconds
 
 from onethinker.data.synthetic import KINDS, make_sample
 from onethinker.data.synthetic.worlds import WorldName
 
 
 def measure_rate(problem_type: str, data_type: str, num_samples: int, world: WorldName) -> float:
-    """Return samples a second of processor time, so that what else runs on the machine counts little."""
-    start_s = time.process_time()
-    for index in range(num_samples):
-        make_sample(0, index, problem_type=problem_type, data_type=data_type, world=world)
-    return num_samples / (time.process_time() - start_s)
+    """Return samples a second of processor time."""
+    make = partial(make_sample, 0, problem_type=problem_type, data_type=data_type, world=world)
+    return num_samples / seconds(lambda: [make(index) for index in range(num_samples)])
 
 
 def main() -> None:
     """Print one line a problem type and data type, and the rate of an even mixture of each data type."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--samples", type=int, default=400, help="samples of each problem type")
     parser.add_argument("--world", choices=get_args(WorldName), default="shapes", help="what the scenes show")
     options = parser.parse_args()
     cv2.setNumThreads(1)
-    for index in range(
-        4 * options.samples
-    ):  # grounds and sprites are made when they are first wanted: a few seconds, once
+    # Backgrounds and sprites are made when they are first needed: a few seconds, once.
+    for index in range(4 * options.samples):
         make_sample(1, index, world=options.world)
     for data_type in ("image", "video"):
         rates = {p: measure_rate(p, d, options.samples, options.world) for p, d in KINDS if d == data_type}

@@ -9,15 +9,12 @@ tower is shared as well, so the table stands once with pictures and once with pr
 of a fresh process for each prompt length, less what it held before. Figures: docs/results/training_speed.md.
 """
 
-import argparse
-import resource
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 
 import torch
+from measuring import parser_of, peak_mb, seconds
 from small_model import QUESTION, build, encode, pictures
 from torch import Tensor
 
@@ -26,7 +23,7 @@ from onethinker.training.packing.row import PrefixGroup, Prompt, pack
 from onethinker.training.scoring import score
 
 PICTURES = {300: (512, 1), 1000: (1024, 1)}
-"""Side and number of the pictures that make prompts of about so many tokens."""
+"""Side and count of the pictures that make prompts of about so many tokens."""
 
 
 def make_prompt(model, processor, length: int, *, seen: bool) -> Prompt:
@@ -84,15 +81,6 @@ def naive_logps(model, group: PrefixGroup) -> Tensor:
     return torch.cat([logps[n, range(len(answer)), answer] for n, answer in enumerate(group.answers)])
 
 
-def seconds(model, logps: Callable[[], Tensor]) -> float:
-    """Return the processor time of forward and backward."""
-    started = time.process_time()
-    logps().mean().backward()
-    passed = time.process_time() - started
-    model.zero_grad()
-    return passed
-
-
 def compare(model, processor, prefix_group: PrefixGroup, rounds: int) -> tuple[float, float, float]:
     """Return seconds of the naive batch, the ratio of times and the ideal ratio; medians over rounds of one after the
     other.
@@ -100,13 +88,15 @@ def compare(model, processor, prefix_group: PrefixGroup, rounds: int) -> tuple[f
     row = pack([prefix_group])
 
     def naive() -> float:
+        model.zero_grad()
         model.config.text_config._attn_implementation = "sdpa"
         model.model.visual.patch_embed.proj.__dict__.pop("forward", None)
-        return seconds(model, lambda: naive_logps(model, prefix_group))
+        return seconds(lambda: naive_logps(model, prefix_group).mean().backward())
 
     def packed() -> float:
+        model.zero_grad()
         use_packed_attention(model)
-        return seconds(model, lambda: score(model, row)[0])
+        return seconds(lambda: score(model, row)[0].mean().backward())
 
     times = [(naive(), packed()) for _ in range(rounds + 1)][1:]
     longest, group = max(map(len, prefix_group.answers)), len(prefix_group.answers)
@@ -126,18 +116,18 @@ def measure_peak(kind: str, length: int) -> float:
     """Return the growth of this process's peak memory by one update."""
     model, processor = build()
     prefix_group = make_group(make_prompt(model, processor, length, seen=False), [64] * 8)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mb()
     if kind == "packed":
         use_packed_attention(model)
         score(model, pack([prefix_group]))[0].mean().backward()
     else:
         naive_logps(model, prefix_group).mean().backward()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return peak_mb() - before
 
 
 def main() -> None:
     """Print the two tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each side")
     parser.add_argument(
         "--peak", nargs=2, metavar=("KIND", "LENGTH"), help="used by the command itself for the processes it starts"
@@ -157,12 +147,12 @@ def main() -> None:
         ("text, one answer of 1,024 tokens", False, (300, 1000), unequal),
         ("pictures", True, (300, 1000), [64] * 8),
     ):
-        print(f"{title}\nprompt  naive s  times faster  ideal  share of ideal")
+        print(f"{title}\nprompt  naive s  times faster  ideal  fraction of ideal")
         for length in prompts:
             prefix_group = make_group(make_prompt(model, processor, length, seen=seen), lengths)
             naive, ratio, ideal = compare(model, processor, prefix_group, arguments.rounds)
             print(
-                f"{len(prefix_group.prompt.input_ids):6} {naive:8.2f} {ratio:13.2f} {ideal:6.2f} {ratio / ideal:14.0%}",
+                f"{len(prefix_group.prompt.input_ids):6} {naive:8.2f} {ratio:13.2f} {ideal:6.2f} {ratio / ideal:17.0%}",
                 flush=True,
             )
 

@@ -7,12 +7,12 @@ error. Of colour questions it also says how often the list of what is seen was r
 right answer. Table: docs/results/quickstart.md.
 """
 
-import argparse
 import re
 import statistics
 from collections import defaultdict
 
 import torch
+from measuring import parser_of
 
 from onethinker.core.request import SamplingParams
 from onethinker.core.sample import Sample
@@ -34,7 +34,7 @@ def seen(response: str) -> list[str]:
 
 def main() -> None:
     """Print accuracy by kind of question."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("model", help="a model folder")
     engine = load_local(parser.parse_args().model)
     torch.set_num_threads(2)

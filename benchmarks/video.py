@@ -13,7 +13,6 @@ Everybody has the number of threads that is its default. Plain PyAV decodes ever
 scales those that are wanted. Table: docs/results/video.md.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -27,6 +26,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from measuring import parser_of
 from PIL import Image, ImageDraw, ImageFont
 
 from onethinker.media.budget import MediaBudget
@@ -242,7 +242,7 @@ def compare(path: Path, peer: subprocess.Popen[str], rounds: int) -> list[Second
 
 def main() -> None:
     """Print both tables in Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each side")
     parser.add_argument(
         "--folder", type=Path, default=Path("runs/video"), help="where clips and the peers' environment are kept"
