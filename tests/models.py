@@ -10,6 +10,7 @@ from PIL import Image
 from onethinker.core.request import Request
 from onethinker.data.formats.records import write_records
 from onethinker.data.synthetic import make_sample
+from onethinker.families.folder import ModelSettings, save_model
 from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE, build_tiny
 from onethinker.inference.encode import build_request, encode_requests
 from onethinker.training.config import SftRecipe
@@ -32,6 +33,14 @@ def tiny():
     model, processor = build_tiny(seed=3)
     use_packed_attention(model)
     return model, processor
+
+
+def save_tiny(folder: Path, seed: int = 0) -> None:
+    """Write an untrained tiny model as an ordinary Hugging Face folder, with the prompt template and budget that it
+    wants.
+    """
+    model, processor = build_tiny(seed)
+    save_model(folder, model, processor, settings=ModelSettings(prompt_template=TINY_TEMPLATE, budget=TINY_BUDGET))
 
 
 def some_requests() -> list[Request]:

@@ -18,7 +18,6 @@ from transformers import (
 
 from onethinker.data.synthetic.world.vocabulary import words_of_world
 from onethinker.families.built_in import UNTRAINED
-from onethinker.families.folder import ModelSettings, save_model
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import PromptTemplate
 
@@ -126,14 +125,6 @@ def build_tiny_processor(shape: Shape = SHAPES_WORLD) -> Qwen3VLProcessor:
     return Qwen3VLProcessor(
         Qwen2VLImageProcessor(**_SHAPE), tokenizer, Qwen3VLVideoProcessor(**_SHAPE), chat_template=_CHAT_TEMPLATE
     )
-
-
-def save_tiny(folder: Path, seed: int = 0, shape: Shape = SHAPES_WORLD) -> None:
-    """Write an untrained tiny model as an ordinary Hugging Face folder, with the prompt template and budget that it
-    wants.
-    """
-    model, processor = build_tiny(seed, shape)
-    save_model(folder, model, processor, settings=ModelSettings(prompt_template=TINY_TEMPLATE, budget=shape.budget))
 
 
 def _start_well(model: Qwen3VLForConditionalGeneration) -> None:

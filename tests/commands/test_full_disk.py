@@ -165,7 +165,7 @@ def test_a_command_names_the_file_for_which_there_is_no_room(small_disk, materia
 
 
 def test_an_export_without_room_names_its_folder(small_disk, tmp_path, capsys):
-    from onethinker.families.tiny import save_tiny
+    from tests.models import save_tiny
 
     save_tiny(tmp_path / "tiny")
     for left in (0, 16 * PAGE, 600 * PAGE):

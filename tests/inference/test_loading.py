@@ -9,12 +9,13 @@ from huggingface_hub import constants
 from onethinker.core.errors import EngineError
 from onethinker.core.request import Request, SamplingParams
 from onethinker.families.folder import SETTINGS_FILE, save_model
-from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE, save_tiny
+from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE
 from onethinker.inference.loading import load_engine, load_local
 from onethinker.inference.scripted import ScriptedEngine
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import PromptTemplate
 from tests.inference.clips import picture
+from tests.models import save_tiny
 
 
 @pytest.fixture(scope="module")

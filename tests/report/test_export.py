@@ -12,7 +12,6 @@ from onethinker.core.request import SamplingParams
 from onethinker.data.synthetic import make_sample
 from onethinker.evaluation.runs import Training
 from onethinker.families.folder import ModelSettings, load_adapters, read_settings
-from onethinker.families.tiny import save_tiny
 from onethinker.inference.loading import load_engine, load_local
 from onethinker.report.model_export import export_model, find_source, model_card
 from onethinker.rl.loop import train_rl
@@ -21,6 +20,7 @@ from onethinker.training.config import SftRecipe
 from onethinker.training.packing.row import pack
 from onethinker.training.sft import train_sft
 from tests.evaluation.asking import evaluate
+from tests.models import save_tiny
 from tests.training.test_adapters import rl_recipe
 from tests.training.test_packing import some_groups
 from tests.training.test_runs import SFT, StopRunError, stop_after

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from onethinker.core.errors import ConfigError
 from onethinker.families.registry import family_of
-from onethinker.families.tiny import build_tiny, save_tiny
+from onethinker.families.tiny import build_tiny
 from onethinker.inference.loading import load_local
 from onethinker.rl.loop import train_rl
 from onethinker.training.adapters import base_weights, choose_trained, count_parameters, is_adapter
@@ -24,6 +24,7 @@ from onethinker.training.scoring import score
 from onethinker.training.settings import LoraSettings
 from onethinker.training.sft import train_sft
 from onethinker.training.state.run_folder import RunFolder
+from tests.models import save_tiny
 from tests.training.test_packing import one_by_one, some_groups
 from tests.training.test_runs import SFT, StopRunError, journal, stop_after
 

@@ -25,7 +25,6 @@ from onethinker.core.errors import CheckpointError
 from onethinker.core.request import SamplingParams
 from onethinker.data.formats.released import read_samples
 from onethinker.data.synthetic.dataset import write_dataset
-from onethinker.families.tiny import save_tiny
 from onethinker.inference.loading import load_engine
 from onethinker.report.model_export import export_model
 from onethinker.training.config import SftRecipe
@@ -35,6 +34,7 @@ from onethinker.training.state.checkpoint import find_damage
 from onethinker.training.state.provenance import digest_model
 from onethinker.training.state.run_folder import RunFolder
 from tests.evaluation.asking import evaluate
+from tests.models import save_tiny
 
 SFT = {"steps": 3, "batch_size": 2, "save_every": 1, "max_row_tokens": 512, "optimizer": {"learning_rate": 1e-3}}
 

@@ -18,7 +18,6 @@ from onethinker.core.frames import Clip
 from onethinker.core.sample import Sample
 from onethinker.data.synthetic import make_sample
 from onethinker.families.folder import read_settings, save_model
-from onethinker.families.tiny import save_tiny
 from onethinker.inference.encode import build_request, encode_requests
 from onethinker.inference.loading import load_local
 from onethinker.inference.thinker import Thinker
@@ -27,6 +26,7 @@ from onethinker.media.writing import write_video
 from onethinker.report.model_export import export_model
 from onethinker.training.config import SftRecipe
 from onethinker.training.sft import train_sft
+from tests.models import save_tiny
 from tests.training.test_runs import SFT
 
 QUESTIONS = {

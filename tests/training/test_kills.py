@@ -21,9 +21,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from onethinker.data.formats.records import write_records
-from onethinker.families.tiny import save_tiny
 from onethinker.training.state.checkpoint import find_damage
 from onethinker.training.state.run_folder import RunFolder
+from tests.models import save_tiny
 
 RECIPES: dict[str, dict[str, Any]] = {
     "sft": {"steps": 5, "batch_size": 2, "save_every": 2, "max_row_tokens": 512, "optimizer": {"learning_rate": 1e-3}},

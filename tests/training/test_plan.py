@@ -14,7 +14,7 @@ from onethinker.core.errors import ConfigError, DataError, EngineError
 from onethinker.data.formats.records import write_records
 from onethinker.data.validate import check_files
 from onethinker.families.registry import family_of
-from onethinker.families.tiny import TINY_BUDGET, build_tiny, save_tiny
+from onethinker.families.tiny import TINY_BUDGET, build_tiny
 from onethinker.inference.loading import load_meta_model
 from onethinker.media.budget import MediaBudget
 from onethinker.training.adapters import choose_trained, count_parameters
@@ -26,6 +26,7 @@ from onethinker.training.packing.row import pack
 from onethinker.training.plan import make_plan
 from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft
+from tests.models import save_tiny
 from tests.training.test_packing import some_groups
 
 CONFIGS = Path(__file__).with_name("configs")

@@ -8,7 +8,7 @@ import pytest
 from safetensors.torch import load_file
 
 from onethinker.core.errors import CheckpointError, ConfigError, DataError, EngineError
-from onethinker.families.tiny import build_tiny, save_tiny
+from onethinker.families.tiny import build_tiny
 from onethinker.rewards.grader import Grader
 from onethinker.rl.groups import collect
 from onethinker.rl.in_process import InProcessSampler
@@ -18,6 +18,7 @@ from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.opening import open_session
 from onethinker.training.sft import train_sft
 from onethinker.training.state.run_folder import RunFolder
+from tests.models import save_tiny
 
 SFT = {"steps": 4, "batch_size": 6, "save_every": 2, "max_row_tokens": 512, "optimizer": {"learning_rate": 1e-3}}
 RL = {
