@@ -21,7 +21,8 @@ EXAMPLES: dict[str, str] = {
     "inspect": "onethinker inspect clip.mp4 --sheet frames.png",
     "tasks": "onethinker tasks",
     "grade": "onethinker grade --input answers.jsonl --output graded.jsonl",
-    "data": "onethinker data synthetic --output runs/scenes --num-samples 1000",
+    "data check": "onethinker data check samples.jsonl",
+    "data synthetic": "onethinker data synthetic --output runs/scenes --num-samples 1000",
     "sft": "onethinker sft tiny_sft --output runs/sft --set steps=200",
     "rl": "onethinker rl tiny_rl --output runs/rl --set model=runs/sft/model steps=20",
     "watch": "onethinker watch runs/rl",
@@ -31,7 +32,11 @@ EXAMPLES: dict[str, str] = {
     "quickstart": "onethinker quickstart",
     "doctor": "onethinker doctor",
 }
-"""The commands in the order of their use, each with a line to copy; `commands/NAME.py` holds the function NAME."""
+"""The commands in the order of their use, each with a line to copy; `commands/NAME.py` holds the function NAME,
+"data check" the function `data_check`.
+"""
+GROUPS = tuple({name.partition(" ")[0]: None for name in EXAMPLES if " " in name})
+"""First words that only a second one makes a command."""
 
 ALIASES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("train", "fit", "finetune", "fine tune"), ("sft", "rl")),
@@ -50,6 +55,11 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "list": ("tasks",),
 }
 """What other programs call our commands; words are apart by a space."""
+DATA_ALIASES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("validate", "verify", "lint", "test"), ("check",)),
+    **dict.fromkeys(("generate", "make", "synth", "scenes"), ("synthetic",)),
+}
+"""The same below `onethinker data`."""
 USAGE_ERROR = 2
 BROKEN_PIPE = 141
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -60,14 +70,18 @@ or broken.
 
 def read_docstring(command: str) -> str:
     """Return the docstring of a command's function without importing it, so that the list of commands stays fast."""
-    path = Path(__file__).with_name(f"{command}.py")
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == command)
+    name = command.replace(" ", "_")
+    tree = ast.parse(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
+    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
     return ast.get_docstring(function) or ""
 
 
-def list_commands() -> str:
-    """Return the help of `onethinker` itself: every command, what it does in a sentence, and a line to copy."""
+def list_commands(group: str = "") -> str:
+    """Return the help of `onethinker` itself, or of a group such as `onethinker data`: every command, what it does in a
+    sentence, and lines to copy.
+    """
+    names = [name for name in EXAMPLES if name.startswith(f"{group} ".lstrip())]
+    about = "One vision-language model that reasons about pictures and video in ten tasks."
     indent, columns = max(map(len, EXAMPLES)) + 4, terminal_columns()
     rows = [
         textwrap.fill(
@@ -75,19 +89,18 @@ def list_commands() -> str:
             max(columns, 2 * indent),
             subsequent_indent=" " * indent,
         )
-        for name in EXAMPLES
+        for name in names
     ]
     return "\n".join(
         [
-            "usage: onethinker COMMAND [OPTIONS]",
+            f"usage: onethinker {group} COMMAND [OPTIONS]".replace("  ", " "),
             "",
-            "One vision-language model that reasons about pictures and video in ten tasks.",
-            "",
+            *([] if group else [about, ""]),
             "commands:",
             *rows,
             "",
             "examples:",
-            *(f"  {EXAMPLES[name]}" for name in ("quickstart", "ask", "inspect", "grade")),
+            *(f"  {EXAMPLES[name]}" for name in (names if group else ("quickstart", "ask", "inspect", "grade"))),
             "",
             "`onethinker COMMAND --help` shows the options of a command. Results go to",
             "stdout, everything else to stderr; the exit code is 0 when all went well, 1 for",
@@ -103,7 +116,8 @@ def terminal_columns() -> int:
 
 def find_command(name: str) -> Callable[..., Any]:
     """Return the function behind a command; only its module is imported."""
-    return getattr(import_module(f"onethinker.commands.{name}"), name)  # type: ignore[no-any-return]
+    module = name.replace(" ", "_")
+    return getattr(import_module(f"onethinker.commands.{module}"), module)  # type: ignore[no-any-return]
 
 
 def run_command(name: str, arguments: Sequence[str]) -> None:
@@ -136,24 +150,35 @@ def tyro_settings() -> tuple[Any, ...]:
 
 def dispatch(arguments: Sequence[str]) -> int:
     """Answer one command line and return the exit code."""
-    if not arguments:
-        print(list_commands(), file=sys.stderr)
+    group = arguments[0] if arguments and arguments[0] in GROUPS else ""
+    words = arguments[1:] if group else arguments
+    if not words:
+        print(list_commands(group), file=sys.stderr)
         return USAGE_ERROR
-    name, *rest = arguments
+    name, *rest = words
     if name in ("-h", "--help", "help"):
-        print(list_commands())
+        print(list_commands(group))
         return 0
-    if name == "--version":
+    if name == "--version" and not group:
         from importlib.metadata import version
 
         print(version("onethinker"))
         return 0
-    if name not in EXAMPLES:
-        known = ("--help", "--version") if name.startswith("-") else EXAMPLES
-        complain(no_such("option" if name.startswith("-") else "command", name, known, aliases=ALIASES))
+    full = f"{group} {name}".lstrip()
+    if full not in EXAMPLES:
+        complain(_no_such(group, name))
         return USAGE_ERROR
-    run_command(name, rest)
+    run_command(full, rest)
     return 0
+
+
+def _no_such(group: str, name: str) -> str:
+    if name.startswith("-"):
+        return no_such("option", name, ("--help",) if group else ("--help", "--version"), aliases=ALIASES)
+    if group:
+        known = [full.partition(" ")[2] for full in EXAMPLES if full.startswith(f"{group} ")]
+        return f"{group}: {no_such('command', name, known, aliases=DATA_ALIASES)}"
+    return no_such("command", name, tuple({full.partition(" ")[0]: None for full in EXAMPLES}), aliases=ALIASES)
 
 
 def complain(text: str) -> None:

@@ -32,11 +32,14 @@ class Usable:
     sample: Sample
 
 
-def check_media(fields: Record, record: Usable, headers: Mapping[Path, Header | MediaError]) -> list[tuple[str, str]]:
-    """Return warnings about a record's media. Raises: DataError: they cannot be meant. MediaError: they cannot be
-    read.
+def check_media(
+    fields: Record, record: Usable, headers: Mapping[Path, Header | MediaError], *, root: Path | None = None
+) -> list[tuple[str, str]]:
+    """Return warnings about a record's media, whose paths are relative to `root`, by default the record's folder.
+
+    Raises: DataError: they cannot be meant. MediaError: they cannot be read.
     """
-    sample, images = record.sample, set(read_form(fields, record.file.parent).images)
+    sample, images = record.sample, set(read_form(fields, root or record.file.parent).images)
     names = {"image": "images", "video": "videos"} if not fields.get("path") else {"image": "path", "video": "path"}
     found: dict[Path, Header] = {}
     warnings = []

@@ -25,7 +25,7 @@ _NO_MISTAKE = frozenset({"resolution"})
 
 def check_names_and_texts(record: Record) -> None:
     """Raise DataError for a field whose name is misspelt, or whose text nothing can encode."""
-    if misspelt := _misspelt(record):
+    if misspelt := misspelt_field(record):
         raise DataError(f"there is no field {misspelt[0]!r}; did you mean {misspelt[1]!r}? Rename it, or remove it")
     for name in _TEXT_FIELDS:
         if half := _HALF.search(to_json(record.get(name), ensure_ascii=False)):
@@ -75,10 +75,10 @@ def has(record: Record, *names: str) -> bool:
     return any(record.get(name) not in (None, "", []) for name in names)
 
 
-def _misspelt(record: Record) -> tuple[str, str] | None:
+def misspelt_field(record: Record) -> tuple[str, str] | None:
     """Return a field that nothing reads and the one that is most likely meant, which is not there itself.
 
-    >>> _misspelt({"problem": "Which?", "problemtype": "ocr"})
+    >>> misspelt_field({"problem": "Which?", "problemtype": "ocr"})
     ('problemtype', 'problem_type')
     """
     given = {

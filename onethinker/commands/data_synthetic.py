@@ -1,15 +1,11 @@
-"""`onethinker data`: samples made or prepared for training and evaluation."""
+"""`onethinker data synthetic`: samples that are painted, with truths that are known exactly."""
 
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
 
 from onethinker.data.synthetic.worlds import WorldName
 
 
-def data(
-    kind: Annotated[Literal["synthetic"], tyro.conf.Positional],
+def data_synthetic(
     *,
     output: Path,
     num_samples: int = 1000,
@@ -23,7 +19,6 @@ def data(
     The folder gets media/ and samples.jsonl, in the released form, and appears only when it is complete.
 
     Args:
-        kind: "synthetic": pictures and clips that are painted as needed.
         output: New or empty folder.
         num_samples: How many questions; the problem types take turns.
         seed: Another seed gives other scenes.
