@@ -157,9 +157,7 @@ def _place(where: tuple[Path, int], file: Path) -> str:
 
 
 def _headers_of(usable: Sequence[tuple[Record, Usable]]) -> Mapping[Path, Header | MediaError]:
-    return read_headers(
-        medium for _, record in usable for medium in record.sample.media if isinstance(medium, Path)
-    )
+    return read_headers(medium for _, record in usable for medium in record.sample.media if isinstance(medium, Path))
 
 
 def _media_faults(

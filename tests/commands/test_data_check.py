@@ -1,0 +1,75 @@
+import json
+
+import pytest
+
+from onethinker.cli import main
+from onethinker.data.synthetic import write_dataset
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("scenes") / "data", num_samples=11)
+
+
+def run(*arguments) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main([str(argument) for argument in arguments])
+    return caught.value.code
+
+
+def test_scenes_have_no_faults_and_fit_a_recipe(scenes, capsys):
+    assert run("data", "check", scenes) == 0
+    assert run("data", "check", scenes, "--recipe", "tiny_sft", "--json") == 0
+    out = capsys.readouterr().out
+    assert json.loads(out)["records"] == 11
+    assert json.loads(out)["problems"] == []
+
+
+def test_faults_are_lines_on_stdout_counts_on_stderr_and_the_exit_code_is_1(scenes, tmp_path, capsys):
+    first, second, *_ = scenes.read_text().splitlines()
+    bad = json.loads(second) | {"problem_id": json.loads(first)["problem_id"], "images": ["gone.png"], "videos": []}
+    file = scenes.parent / "bad.jsonl"
+    file.write_text(f"{first}\n{json.dumps(bad)}\n")
+    assert run("data", "check", file) == 1
+    said = capsys.readouterr()
+    assert f"{file}, row 2: id: " in said.out
+    assert "gone.png" in said.out
+    assert "1  id: an id that another record has" in said.err
+    assert "faults in 2 records" in said.err
+
+
+def test_a_record_longer_than_a_row_of_the_recipe_is_a_fault(scenes, capsys):
+    record = json.loads(scenes.read_text().splitlines()[0])
+    record["response"] = f"<think>{'cat dog ' * 3000}</think>{record['answer']}"
+    file = scenes.parent / "long.jsonl"
+    file.write_text(json.dumps(record) + "\n")
+    assert run("data", "check", file, "--recipe", "tiny_sft") == 1
+    assert "too long: " in capsys.readouterr().out
+
+
+def test_fixed_records_go_to_a_new_file_only(scenes, tmp_path, capsys):
+    record = json.loads(scenes.read_text().splitlines()[0])
+    record["problemtype"] = record.pop("problem_type")
+    file = scenes.parent / "misspelt.jsonl"
+    file.write_text(json.dumps(record) + "\n")
+    assert run("data", "check", file) == 1
+    assert run("data", "check", file, "--fix", tmp_path / "fixed.jsonl") == 0
+    assert "'problemtype' is named 'problem_type'" in capsys.readouterr().err
+    assert run("data", "check", file, "--fix", tmp_path / "fixed.jsonl") == 1
+    assert "is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["data", "check"], "name at least one file"),
+        (["data", "chek", "x"], "did you mean 'check'"),
+        (["data", "validate", "x"], "did you mean 'check'"),
+        (["data", "check", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["data", "check", "nowhere.jsonl", "--recipe", "tiny_sfd"], "tiny_sft"),
+    ],
+)
+def test_wrong_words_are_answered(words, said, capsys):
+    assert run(*words) in (1, 2)
+    captured = capsys.readouterr()
+    assert said in captured.err + captured.out
