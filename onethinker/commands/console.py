@@ -23,8 +23,8 @@ STEPS_AFTER = "ONETHINKER_STEPS_AFTER"
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function of (done, total) that moves a bar with the time left, on stderr."""
+def progress_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Yield a function of (done, total) that moves a bar with the time left, on stderr; a total of None is not known."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
