@@ -24,7 +24,7 @@ STEPS_AFTER = "ONETHINKER_STEPS_AFTER"
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Yield a function of (done, total) that moves a bar with the time left, on stderr; a total of None is not known."""
+    """Yield a function of (done, total) that moves a bar with the time left, on stderr; a total may be unknown."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
