@@ -34,14 +34,15 @@ def evaluate(
         options: What is evaluated, and how.
         config: TOML file with these options; flags replace what it has. Keys: output, stage, and the tables samples,
             asking and grading, with underscores in the names.
-        list: List every benchmark: what is measured and published, and which of its data are there; evaluate nothing.
+        list: List every benchmark: what is measured and published, which of its data are there, with the number of
+            their samples beside the known one, odd rows and missing media; evaluate nothing.
         json: Print the scores, or the list, as one JSON object.
     """
     from onethinker.commands.console import StderrListener
     from onethinker.commands.tables import print_benchmarks, print_results
 
     if list:
-        print_benchmarks(options.samples.data, as_json=json)
+        print_benchmarks(options.samples.data, options.samples.media_root, as_json=json)
         return
     from onethinker.evaluation.runner import run_evaluation
     from onethinker.evaluation.runs import load_runs

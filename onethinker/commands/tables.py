@@ -8,7 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from onethinker.evaluation.benchmarks.data import DATA_FOLDER, describe, look_for
+from onethinker.evaluation.benchmarks.data import DATA_FOLDER, examine
+from onethinker.evaluation.benchmarks.places import unopened
 from onethinker.evaluation.benchmarks.published import BASE_MODEL, PAPER_MODEL
 from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER
 from onethinker.evaluation.masking import newest_masks
@@ -98,12 +99,15 @@ def in_words(value: Estimate) -> str:
     return f"{value.mean:.3f} ({value.low:.2f}–{value.high:.2f})"
 
 
-def print_benchmarks(data: Path | None, *, as_json: bool) -> None:
-    """Print all benchmarks with what is measured and published, and which of their data are in a folder."""
+def print_benchmarks(data: Path | None, media_root: Path | None, *, as_json: bool) -> None:
+    """Print all benchmarks with what is measured and published, which of their data are in a folder, and what of these
+    does not look as expected.
+    """
     root = data or DATA_FOLDER
-    records = [describe(look_for(benchmark, root)) for benchmark in (*BENCHMARKS, *BEYOND_THE_PAPER)]
+    records = [examine(benchmark, root, media_root) for benchmark in (*BENCHMARKS, *BEYOND_THE_PAPER)]
+    archives = unopened(root)
     if as_json:
-        print(to_json({"data": str(root), "benchmarks": records}, ensure_ascii=False))
+        print(to_json({"data": str(root), "benchmarks": records, "unopened": archives}, ensure_ascii=False))
         return
     table = Table(
         "benchmark", f"metrics: {PAPER_MODEL} / base", Column(f"data in {root}", overflow="fold"), show_lines=True
@@ -112,6 +116,8 @@ def print_benchmarks(data: Path | None, *, as_json: bool) -> None:
         table.add_row(*_benchmark_cells(record))
     console = Console()
     console.print(table)
+    for command in archives:
+        console.print(f"an archive that nobody has opened: {command}", markup=False, soft_wrap=True)
     found = sum(record["found"] for record in records)
     console.print(
         f"the data of {found} of {len(records)} were found; --benchmark takes any of the names, or paper for all of"
@@ -125,6 +131,24 @@ def _benchmark_cells(record: dict[str, Any]) -> tuple[str, str, str]:
     known = [f": {own[PAPER_MODEL]:.1f} / {own[BASE_MODEL]:.1f}" if own else "" for own in values]
     metrics = "\n".join(name + numbers for name, numbers in zip(record["metrics"], known, strict=True))
     missing = "\nor ".join(", ".join(names) for names in record["missing"])
-    files = "found: " + ", ".join(record["files"]) if record["found"] else f"missing: {missing}"
+    files = (
+        "\n".join(("found: " + ", ".join(record["files"]), *_state(record)))
+        if record["found"]
+        else f"missing: {missing}"
+    )
     samples = f"{record['num_samples']} samples" if record["num_samples"] else "number of samples unknown"
     return f"{record['name']}\n{record['group']}\n{samples}", metrics, files
+
+
+def _state(record: dict[str, Any]) -> list[str]:
+    """Return in lines what is in a benchmark's files, and what does not look as expected."""
+    if record["rows"] is None:
+        return [f"cannot be read: {record['error']}"]
+    expected = "" if record["expected"] in (None, record["rows"]) else f", {record['expected']} are expected"
+    lines = [f"{record['rows']} samples{expected}"]
+    for name, what in (("unusable", "rows cannot be used"), ("odd", "rows are odd, and read otherwise")):
+        if record[name]:
+            lines.append(f"{len(record[name])} {what}: {record[name][0]}")
+    if count := record["samples_without_media"]:
+        lines.append(f"the media of {count} samples are not there: {record['missing_media'][0]}")
+    return lines

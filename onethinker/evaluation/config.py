@@ -68,6 +68,10 @@ class AskingConfig(AskingSettings):
     temperature 0.1 with top_p 0.001."""
     temperature: float | None = None
     """Instead of --mode: sample answers at this temperature; more gives variety."""
+    patience: float = 300.0
+    """Seconds for which a server of the model that is gone or busy is asked again; restarting vLLM takes minutes."""
+    timeout: float = 600.0
+    """Seconds in which a server must give one answer; one that is late twice is given up."""
 
     def sampling(self) -> SamplingParams:
         """Return how answers are drawn. Raises: ConfigError: a temperature below 0 or beside a mode."""
@@ -142,6 +146,8 @@ class EvaluationConfig(FlagSettings):
             raise ConfigError("--coordinates pixels needs --reading lenient: the strict form is in thousandths")
         self.samples.check()
         _check_positive("--batch-size", self.asking.batch_size)
+        if self.asking.patience < 0 or self.asking.timeout <= 0:
+            raise ConfigError("--patience must be 0 or more seconds, and --timeout more than 0")
         self.asking.sampling()
 
 

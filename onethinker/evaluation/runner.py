@@ -91,7 +91,12 @@ def _answer(
         if config.samples.synthetic is None:
             decoders.warm_up()
         with load_engine(
-            asking.model, prompt_template=prompt_template, settings=asking.settings, batch_size=asking.batch_size
+            asking.model,
+            prompt_template=prompt_template,
+            settings=asking.settings,
+            batch_size=asking.batch_size,
+            patience_s=asking.patience,
+            timeout_s=asking.timeout,
         ) as engine:
             for part in parts:
                 with listener.progress(f"asking {part.folder.name}") as on_progress:

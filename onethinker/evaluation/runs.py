@@ -81,12 +81,8 @@ class Run:
     @property
     def incomplete(self) -> tuple[Evaluation, ...]:
         """The evaluations with another number of samples than their benchmark is known to have."""
-        known = [
-            (evaluation, evaluation.benchmark.num_samples) for evaluation in self.evaluations if evaluation.benchmark
-        ]
-        return tuple(
-            evaluation for evaluation, count in known if count is not None and count != len(evaluation.results)
-        )
+        known = [(each, each.benchmark.known_sizes) for each in self.evaluations if each.benchmark]
+        return tuple(each for each, sizes in known if sizes and len(each.results) not in sizes)
 
     @property
     def commands(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from onethinker.core.errors import CheckpointError
 from onethinker.core.request import SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.evaluation.answering import Recorder, answer_samples
+from onethinker.evaluation.benchmarks.places import gone
 from onethinker.evaluation.frame_metrics import with_frame_metrics
 from onethinker.evaluation.judging import judge_results
 from onethinker.evaluation.masking import with_stored_masks
@@ -139,10 +140,21 @@ def _check_same_samples(keyed: Mapping[str, Sample], found: Iterable[Answer], ou
     key_of = {answer.sample_id: answer.key for answer in found if answer.error is None}
     for key, sample in keyed.items():
         if key_of.get(sample.id, key) != key:
+            if paths := gone(sample):
+                raise CheckpointError(
+                    f"{output}: sample {sample.id!r} was answered there, and now its media are gone: {paths[0]}; put"
+                    " them back"
+                )
             raise CheckpointError(
                 f"{output}: sample {sample.id!r} has changed since it was answered there (its question, truth or"
                 " media); choose another --output"
             )
+
+
+def _unasked(sample: Sample) -> str:
+    """Return why the journal has nothing about a sample."""
+    paths = gone(sample)
+    return f"its media are gone: {paths[0]}" if paths else NOT_ASKED
 
 
 def _result(
@@ -165,7 +177,7 @@ def _result(
         "group": sample.group,
     }
     if answer is None or answer.error is not None:
-        return Result(**asked, response="", grade=None, error=answer.error if answer is not None else NOT_ASKED)
+        return Result(**asked, response="", grade=None, error=answer.error if answer is not None else _unasked(sample))
     if coordinates == "pixels" and answer.frame_px is None:
         error = (
             "the journal does not have the size of its frames, whose pixels are asked for; ask into another --output"

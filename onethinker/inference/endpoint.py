@@ -5,6 +5,7 @@ import json
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -21,7 +22,13 @@ API_KEY_VARIABLE = "ONETHINKER_API_KEY"
 """The environment variable whose value is sent as the bearer token, unless another is named; it is never stored or
 printed.
 """
-RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+BUSY_STATUSES = frozenset({408, 425, 429, 502, 503, 504})
+"""A server that is gone for a while, starts, or has too much to do."""
+RETRIED_STATUSES = BUSY_STATUSES | {500}
+MAX_HANGS = 2
+"""A server that lets a request wait for `timeout_s` so often hangs."""
+LONGEST_PAUSE_S = 30.0
+"""Between two tries, unless the server asks for more."""
 LONGEST_WAIT_S = 120.0
 """A server that asks for a longer pause is treated as one that does not answer."""
 T = TypeVar("T")
@@ -34,7 +41,11 @@ class RubbishError(Exception):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An address ("http://host:8000/v1") and how patiently it is asked."""
+    """An address ("http://host:8000/v1") and how patiently it is asked.
+
+    A request is tried `max_tries` times, and while nothing answers there, or what answers is busy, for at least
+    `patience_s`. One try waits for an answer for `timeout_s`.
+    """
 
     address: str
     key_variable: str = API_KEY_VARIABLE
@@ -42,6 +53,7 @@ class Endpoint:
     max_tries: int = 6
     first_wait_s: float = 0.5
     timeout_s: float = 600.0
+    patience_s: float = 0.0
 
     def client(self) -> httpx.AsyncClient:
         """Return a client that sends the key, if the environment has one."""
@@ -68,42 +80,31 @@ class Endpoint:
         is handed each event of a reply that is streamed, of which `read` then gets {}; after the first event nothing is
         asked again.
 
-        Raises: EngineError: no usable answer after `max_tries` tries, or one that trying again cannot help.
+        Raises: EngineError: no usable answer for as long as is stated, or one that trying again cannot help.
         """
-        url, failure = self.address + path, ""
+        url = self.address + path
         heard = _Heard(on_event) if on_event is not None else None
         content = None if body is None else to_json(body).encode()
-        for attempt in range(self.max_tries):
-            wait_s = self.first_wait_s * 2**attempt * random.uniform(0.5, 1)
+        failed = _Failures(self, url)
+        while True:
             try:
                 async with asyncio.timeout(self.timeout_s):
                     response = await _exchange(client, method, url, content, heard)
+                if response.status_code not in RETRIED_STATUSES:
+                    return read(self._json(response, url))
+                busy = response.status_code in BUSY_STATUSES
+                said = f"status {response.status_code}: {self._message(response)}"
+                wait_s = failed.add(said, is_gone=busy, at_least_s=_retry_after_s(response))
             except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
                 raise EngineError(f"{url}: not an address: {error}") from error
-            except (httpx.TransportError, TimeoutError) as error:
-                failure = f"{type(error).__name__} {error}".strip()
+            except (httpx.RequestError, TimeoutError, RubbishError) as error:
+                failure = str(error) if isinstance(error, RubbishError) else f"{type(error).__name__} {error}".strip()
                 if heard is not None and heard.count:
                     raise EngineError(f"{url}: the reply broke off after {heard.count} events: {failure}") from error
-            else:
-                if response.status_code not in RETRIED_STATUSES:
-                    try:
-                        return read(self._json(response, url))
-                    except RubbishError as error:
-                        failure = str(error)
-                else:
-                    failure = f"status {response.status_code}: {self._message(response)}"
-                    wait_s = max(wait_s, _retry_after_s(response))
-            if wait_s > LONGEST_WAIT_S:
-                raise EngineError(
-                    f"{url}: the server asks for a pause of {wait_s:.0f} s, longer than {LONGEST_WAIT_S:.0f} s"
-                    f" ({failure})"
-                )
-            if attempt + 1 < self.max_tries:
-                await asyncio.sleep(wait_s)
-        raise EngineError(
-            f"{url}: no answer after {self.max_tries} tries; the last one gave {failure}. Is the server up at this"
-            " address?"
-        )
+                is_gone = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+                hangs = isinstance(error, TimeoutError | httpx.ReadTimeout | httpx.WriteTimeout)
+                wait_s = failed.add(failure, is_gone=is_gone, hangs=hangs)
+            await asyncio.sleep(wait_s)
 
     def _json(self, response: httpx.Response, url: str) -> dict[str, Any]:
         """Return the body of a good response. Raises: EngineError: for every other status, with the server's words.
@@ -115,12 +116,12 @@ class Endpoint:
                 f"{url}: status {response.status_code}: put the server's key into the environment variable"
                 f" {self.key_variable}"
             )
+        if response.is_redirect:
+            there = response.headers.get("Location", "nowhere")[:200]
+            raise EngineError(f"{url}: the server sends us on to {there}; give the address that answers itself")
         if not response.is_success:
             raise EngineError(f"{url}: status {response.status_code}: {message}")
-        try:
-            body = response.json()
-        except ValueError as error:
-            raise RubbishError(f"expected JSON, got {message!r}") from error
+        body = _parsed(response)
         if not isinstance(body, dict):
             raise RubbishError(f"expected a JSON object, got {message!r}")
         return body
@@ -129,13 +130,52 @@ class Endpoint:
         """Return the server's own words, from the error object when there is one, cut to a readable length, and without
         the key.
         """
+        message: object = None
         try:
-            body = response.json()
-            message = str(body["error"]["message"] if "error" in body else body["message"])
-        except (ValueError, KeyError, TypeError):
-            message = response.text
+            body = _parsed(response)
+            if isinstance(body, dict):
+                message = body["error"].get("message") if isinstance(body.get("error"), dict) else body.get("message")
+        except RubbishError:
+            pass
+        text = message if isinstance(message, str) else response.content[:2000].decode("utf-8", "replace")
         key = os.environ.get(self.key_variable)
-        return (message.replace(key, "…") if key else message)[:500]
+        return (text.replace(key, "…") if key else text)[:500]
+
+
+@dataclass
+class _Failures:
+    """How often one request has failed, and since when nothing has answered it."""
+
+    endpoint: Endpoint
+    url: str
+    tries: int = 0
+    hangs: int = 0
+    gone_since: float | None = None
+
+    def add(self, failure: str, *, is_gone: bool = False, hangs: bool = False, at_least_s: float = 0.0) -> float:
+        """Return the seconds until the next try. Raises: EngineError: there is none."""
+        endpoint, now = self.endpoint, time.monotonic()
+        self.tries, self.hangs = self.tries + 1, self.hangs + hangs
+        self.gone_since = (self.gone_since or now) if is_gone else None
+        wait_s = min(endpoint.first_wait_s * 2 ** min(self.tries - 1, 20), LONGEST_PAUSE_S) * random.uniform(0.5, 1)
+        wait_s = max(wait_s, at_least_s)
+        if wait_s > LONGEST_WAIT_S:
+            raise EngineError(
+                f"{self.url}: the server asks for a pause of {wait_s:.0f} s, longer than {LONGEST_WAIT_S:.0f} s"
+                f" ({failure})"
+            )
+        if self.hangs >= MAX_HANGS:
+            raise EngineError(
+                f"{self.url}: the server hangs: {self.hangs} times no answer within {endpoint.timeout_s:g} s"
+            )
+        is_patient = self.gone_since is not None and now - self.gone_since < endpoint.patience_s
+        if self.tries >= endpoint.max_tries and not is_patient:
+            waited = f" in {endpoint.patience_s:g} s" if is_gone and endpoint.patience_s else ""
+            raise EngineError(
+                f"{self.url}: no answer after {self.tries} tries{waited}; the last one gave {failure}. Is the server up"
+                " at this address?"
+            )
+        return wait_s
 
 
 class Connection:
@@ -222,6 +262,7 @@ async def _exchange(
     Raises: EngineError: something in a stream is no event. httpx.TransportError
     """
     async with client.stream(method, url, content=content, headers={"Content-Type": "application/json"}) as response:
+        response.encoding = "utf-8"  # of JSON and of events, whatever a server calls it
         is_streamed = "text/event-stream" in response.headers.get("Content-Type", "") and response.is_success
         if on_event is None or not is_streamed:
             await response.aread()
@@ -240,11 +281,22 @@ def _hand_over(data: str, on_event: OnEvent, url: str) -> None:
         failure = event.get("error")
         if not failure:
             on_event(event)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise EngineError(f"{url}: expected an event of a streamed reply, got {data[:300]}") from error
     if failure:
         message = failure.get("message", failure) if isinstance(failure, dict) else failure
         raise EngineError(f"{url}: the server gave up while it answered: {str(message)[:500]}")
+
+
+def _parsed(response: httpx.Response) -> Any:
+    """Return the value of a reply's JSON. Raises: RubbishError: it is none, or nested too deep to be looked at."""
+    try:
+        body = json.loads(response.content)
+        repr(body)
+    except (ValueError, RecursionError) as error:
+        start = response.content[:500].decode("utf-8", "replace")
+        raise RubbishError(f"expected JSON, got {start!r}") from error
+    return body
 
 
 def _retry_after_s(response: httpx.Response) -> float:

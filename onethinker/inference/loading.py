@@ -36,11 +36,14 @@ def load_engine(
     budget: MediaBudget | None = None,
     settings: Path | None = None,
     batch_size: int = 8,
+    patience_s: float = 0.0,
+    timeout_s: float = 600.0,
 ) -> Engine:
     """Return the engine that `model` names; `prompt_template` and `budget` replace those that the weights come with.
 
     `settings` is a model folder whose own prompt template and budget are taken: for a model that a server serves from
-    elsewhere. `batch_size` is how many requests a model that runs here answers together.
+    elsewhere. `batch_size` is how many requests a model that runs here answers together. `patience_s` is how long a
+    server may be gone, and `timeout_s` how long it may take for one answer.
 
     "http://host:8000/v1" is a server, an existing folder or a hub id ("OneThink/OneThinker-8B") is loaded here, and
     "tiny" is built on the spot, untrained; "scripted" looks at nothing, and shows that all the rest works.
@@ -54,7 +57,9 @@ def load_engine(
     if model.startswith(("http://", "https://")):
         from onethinker.inference.openai import RemoteEngine
 
-        return RemoteEngine.connect(model, prompt_template=prompt_template, budget=budget)
+        return RemoteEngine.connect(
+            model, prompt_template=prompt_template, budget=budget, patience_s=patience_s, timeout_s=timeout_s
+        )
     if model == SCRIPTED:
         return ScriptedEngine(example_answer, prompt_template or PromptTemplate(), budget or MediaBudget())
     engine = load_local(model)

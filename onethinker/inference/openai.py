@@ -1,6 +1,7 @@
 """Models behind an OpenAI-compatible address: the frames that a local model would see, sent with their true times."""
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -10,12 +11,16 @@ from typing import Any
 from onethinker.core.errors import EngineError
 from onethinker.core.request import Request, SamplingParams
 from onethinker.inference.chat import chat_request
-from onethinker.inference.endpoint import Connection, Endpoint
+from onethinker.inference.endpoint import Connection, Endpoint, RubbishError
 from onethinker.inference.engine import Completion, Engine
 from onethinker.inference.streaming import ReplyPieces
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import PromptTemplate
 
+LISTED_WITHIN_S = 60.0
+"""A server that does not list its models in that time is not asked anything."""
+MOST_TOKENS = 2**31
+"""No prompt, answer or vocabulary has so many."""
 REFUSED_MEDIA_KWARGS = (
     "the server refuses the frame times and sizes that we send with every request. Start vLLM with"
     " --trust-request-mm-kwargs. If you cannot: start it with --mm-processor-kwargs '{\"do_resize\": false}' and send"
@@ -36,6 +41,7 @@ class RemoteEngine(Engine):
     max_tries: int = 6
     first_wait_s: float = 0.5
     timeout_s: float = 600.0
+    patience_s: float = 0.0
     name: str = field(init=False)
     _connection: Connection = field(init=False, repr=False, compare=False)
 
@@ -46,25 +52,37 @@ class RemoteEngine(Engine):
             max_tries=self.max_tries,
             first_wait_s=self.first_wait_s,
             timeout_s=self.timeout_s,
+            patience_s=self.patience_s,
         )
         object.__setattr__(self, "name", f"{self.model} at {self.address}")
         object.__setattr__(self, "_connection", Connection(endpoint))
 
     @classmethod
     def connect(
-        cls, address: str, *, prompt_template: PromptTemplate | None = None, budget: MediaBudget | None = None
+        cls,
+        address: str,
+        *,
+        prompt_template: PromptTemplate | None = None,
+        budget: MediaBudget | None = None,
+        patience_s: float = 0.0,
+        timeout_s: float = 600.0,
     ) -> "RemoteEngine":
         """Return an engine for the first model that the server at `address` ("http://host:8000/v1") lists.
 
         Raises: EngineError: when nothing answers there, or what answers lists no model.
         """
         address = address.rstrip("/")
-        with cls(address, "", max_tries=2) as engine:
+        with cls(address, "", max_tries=2, timeout_s=min(timeout_s, LISTED_WITHIN_S)) as engine:
             connection = engine._connection
             listed = connection.submit(connection.send("GET", "/models", read=dict)).result()
         try:
             return cls(
-                address, str(listed["data"][0]["id"]), prompt_template or PromptTemplate(), budget or MediaBudget()
+                address,
+                str(listed["data"][0]["id"]),
+                prompt_template or PromptTemplate(),
+                budget or MediaBudget(),
+                patience_s=patience_s,
+                timeout_s=timeout_s,
             )
         except (KeyError, IndexError, TypeError) as error:
             raise EngineError(f"{address}/models: expected a list of models, got {str(listed)[:200]}") from error
@@ -87,38 +105,59 @@ class RemoteEngine(Engine):
             if pieces is not None:
                 body |= {"stream": True, "stream_options": {"include_usage": True}}
             try:
-                answer = await self._connection.send(
-                    "POST", "/chat/completions", body, read=dict, on_event=pieces.add if pieces else None
+                return await self._connection.send(
+                    "POST",
+                    "/chat/completions",
+                    body,
+                    read=lambda reply: _completion(
+                        pieces.completion() if pieces is not None and not reply else reply,
+                        time.perf_counter() - started,
+                        where=self.name,
+                    ),
+                    on_event=pieces.add if pieces else None,
                 )
             except EngineError as error:
                 if "trust-request-mm-kwargs" in str(error).replace("_", "-"):
                     raise EngineError(f"{self.address}: {REFUSED_MEDIA_KWARGS} (it said: {error})") from error
                 raise
-            if pieces is not None and not answer:
-                answer = pieces.completion()
-            return _completion(answer, time.perf_counter() - started, where=self.name)
 
 
 def _completion(body: dict[str, Any], seconds: float, *, where: str) -> Completion:
+    """Return the completion in a reply. Raises: RubbishError: there is none. EngineError: the server refuses one."""
     try:
         choice, usage = body["choices"][0], body["usage"]
         message, reason = dict(choice["message"]), choice["finish_reason"]
-        tokens = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
+        tokens = _count(usage["prompt_tokens"]), _count(usage["completion_tokens"])
         ids, content = choice.get("token_ids"), (choice.get("logprobs") or {}).get("content")
-        token_ids = None if ids is None else tuple(map(int, ids))
-        logprobs = None if content is None else tuple(float(token["logprob"]) for token in content)
+        token_ids = None if ids is None else tuple(map(_count, ids))
+        logprobs = None if content is None else tuple(_finite(token["logprob"]) for token in content)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise EngineError(f"{where}: expected a chat completion with usage, got {str(body)[:300]}") from error
+        raise RubbishError(f"expected a chat completion with usage, got {str(body)[:300]}") from error
+    if reason is None:
+        raise RubbishError(f"expected a chat completion that has ended, got {str(body)[:300]}")
     if reason not in ("stop", "length"):
         raise EngineError(
             f"{where}: the answer ended for the reason {reason!r}, not with a stop or at the length limit"
         )
     text = message_text(message)
     if text is None:
-        raise EngineError(
-            f"{where}: expected a message with 'content', 'reasoning' or 'reasoning_content', got {str(message)[:300]}"
+        raise RubbishError(
+            f"expected a message with 'content', 'reasoning' or 'reasoning_content', got {str(message)[:300]}"
         )
     return Completion(text, *tokens, reason, seconds, token_ids, logprobs)
+
+
+def _count(value: object) -> int:
+    """Return a number of tokens, or a token. Raises: ValueError."""
+    if type(value) is not int or not 0 <= value < MOST_TOKENS:
+        raise ValueError(value)
+    return value
+
+
+def _finite(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(value)
+    return float(value)
 
 
 def message_text(message: Mapping[str, Any]) -> str | None:

@@ -11,7 +11,7 @@ from onethinker.cli import main
 from onethinker.evaluation.benchmarks.data import look_for
 from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER
 from tests.evaluation.layouts.official import build_official, build_tables
-from tests.evaluation.layouts.released import build_released
+from tests.evaluation.layouts.released import ODD, UNUSABLE, build_odd, build_released
 
 ROWS = (*BENCHMARKS, *BEYOND_THE_PAPER)
 
@@ -49,3 +49,27 @@ def test_all_benchmarks_run_in_under_a_minute(tmp_path, capsys, build: Callable[
         "needs GOT-10k/val",
     }
     assert "scripted" in said.err
+
+
+def test_list_says_before_a_model_is_loaded_what_is_there_and_what_is_not_as_expected(tmp_path, capsys):
+    build_odd(tmp_path, "eval_charades.json", UNUSABLE["a time of 0 s"][1])
+    build_odd(tmp_path, "eval_refcoco_val.json", ODD["a box at 1001"][1])
+    (tmp_path / "eval_stvg.json").write_text("[{")
+    (tmp_path / "Charades.zip").write_bytes(b"")
+    with pytest.raises(SystemExit) as left:
+        main(["evaluate", "--list", "--json", "--data", str(tmp_path)])
+    assert left.value.code == 0
+    said = json.loads(capsys.readouterr().out)
+    rows = {row["name"]: row for row in said["benchmarks"]}
+    charades = rows["Charades-STA"]
+    assert (charades["rows"], charades["expected"], charades["samples_without_media"]) == (2, 3720, 2)
+    assert "row 2" in charades["unusable"][0]
+    assert rows["RefCOCO val"]["rows"] == 3
+    assert "row 2" in rows["RefCOCO val"]["odd"][0]
+    assert "not JSON" in rows["STVG"]["error"]
+    assert said["unopened"] == [f"unzip -q {tmp_path}/Charades.zip -d {tmp_path}"]
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--list", "--data", str(tmp_path)])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "2 samples, 3720" in said
+    assert "Charades.zip -d" in said

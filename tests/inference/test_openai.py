@@ -78,7 +78,8 @@ def server(script: Callable[[dict[str, Any], int], Answer]) -> Iterator[tuple[Re
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             for name, value in {"Content-Length": str(len(data)), **headers}.items():
-                self.send_header(name, value)
+                if value:
+                    self.send_header(name, value)
             self.end_headers()
             self.wfile.write(data)
 
@@ -186,6 +187,110 @@ def test_it_gives_up_with_the_last_reason():
     ):
         engine.complete([Request("x")], SamplingParams())
     assert len(seen.bodies) == 3
+
+
+def usage(**counts: Any) -> Answer:
+    status, headers, body = completion("yes")
+    return status, headers, {**body, "usage": {**body["usage"], **counts}}
+
+
+BROKEN: dict[str, Answer] = {
+    "gzip in name only": (200, {"Content-Encoding": "gzip"}, completion("yes")[2]),
+    "an unknown charset": (200, {"Content-Type": "application/json; charset=hex"}, b"\xff"),
+    "another charset": (
+        200,
+        {"Content-Type": "application/json; charset=utf-8"},
+        json.dumps({"a": "é"}).encode("utf-16"),
+    ),
+    "a page": (200, {"Content-Type": "text/html"}, b"<html>bad gateway</html>"),
+    "nothing": (200, {}, b""),
+    "JSON 100,000 deep": (200, {}, b"[" * 100_000 + b"]" * 100_000),
+    "JSON 3,000 deep": (200, {}, b'{"choices":' + b"[" * 3_000 + b"]" * 3_000 + b"}"),
+    "an error 100,000 deep": (500, {}, b'{"error":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    "a number of 10,000 digits": (200, {}, b"1" * 10_000),
+    "a list": (200, {}, [1]),
+    "no choices": (200, {}, {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}),
+    "null": completion(None),
+    "a reason null": completion("yes", None),
+    "usage in words": usage(prompt_tokens="abc"),
+    "usage NaN": (200, {}, json.dumps(usage(prompt_tokens=float("nan"))[2]).encode()),
+    "usage infinite": (200, {}, json.dumps(usage(prompt_tokens=7)[2]).replace("7", "1e999").encode()),
+    "usage below 0": usage(completion_tokens=-1),
+    "usage beyond all": usage(completion_tokens=10**30),
+    "usage null": (200, {}, {**completion("yes")[2], "usage": None}),
+    "a body that breaks off": (200, {"Content-Length": "9999"}, b'{"choices":'),
+    "a body that is cut": (200, {"Content-Length": "9"}, completion("yes")[2]),
+    "chunks that break off": (200, {"Transfer-Encoding": "chunked", "Content-Length": ""}, b"5\r\nabc"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_reply_is_asked_again(kind: str):
+    with server(lambda body, number: BROKEN[kind] if number < 2 else completion("yes")) as (engine, seen):
+        assert engine.complete([Request("x")], SamplingParams())[0].text == "yes"
+    assert len(seen.bodies) == 3
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_replies_for_ever_are_an_engine_error(kind: str):
+    with (
+        server(lambda body, number: BROKEN[kind]) as (engine, seen),
+        replace(engine, patience_s=60) as patient,
+        pytest.raises(EngineError, match="no answer after 3 tries; the last one gave"),
+    ):
+        patient.complete([Request("x")], SamplingParams())
+    assert len(seen.bodies) == 3
+
+
+def test_content_in_parts_is_joined():
+    parts = [{"type": "text", "text": "ye"}, {"type": "text", "text": "s"}]
+    with server(lambda body, number: completion(parts)) as (engine, _):
+        assert engine.complete([Request("x")], SamplingParams())[0].text == "yes"
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_server_that_sends_us_on_is_named_with_the_place_and_not_followed(status: int):
+    with (
+        server(lambda body, number: (status, {"Location": "/v1/chat/completions"}, b"")) as (engine, seen),
+        pytest.raises(EngineError, match="sends us on to /v1/chat/completions"),
+    ):
+        engine.complete([Request("x")], SamplingParams())
+    assert len(seen.bodies) == 1
+
+
+def test_a_server_that_is_gone_for_a_while_is_waited_for():
+    with (
+        server(lambda body, number: echo(body, number) if number >= 6 else (503, {}, b"")) as (engine, seen),
+        replace(engine, patience_s=60) as patient,
+    ):
+        assert patient.complete([Request("x")], SamplingParams())[0].text == "x"
+    assert len(seen.bodies) == 7
+
+
+def test_patience_with_a_server_that_stays_gone_ends():
+    started = time.monotonic()
+    with (
+        server(lambda body, number: (503, {}, b"")) as (engine, seen),
+        replace(engine, patience_s=0.5) as patient,
+        pytest.raises(EngineError, match=r"no answer after [0-9]+ tries in 0\.5 s; the last one gave status 503"),
+    ):
+        patient.complete([Request("x")], SamplingParams())
+    assert 0.5 <= time.monotonic() - started < 20
+    assert len(seen.bodies) > 3
+
+
+def test_a_server_that_hangs_is_asked_twice_whatever_the_patience():
+    def hang(body: dict[str, Any], number: int) -> Answer:
+        time.sleep(0.6)
+        return echo(body, number)
+
+    with (
+        server(hang) as (engine, seen),
+        replace(engine, timeout_s=0.2, patience_s=60) as hasty,
+        pytest.raises(EngineError, match=r"hangs: 2 times no answer within 0\.2 s"),
+    ):
+        hasty.complete([Request("x")], SamplingParams())
+    assert len(seen.bodies) == 2
 
 
 def test_a_slow_answer_times_out_and_is_tried_again():
@@ -369,7 +474,7 @@ def test_an_answer_that_nobody_listens_to_is_not_streamed():
         (streamed(chunk(content="a"), {"error": {"message": "no memory left"}}), "no memory left"),
         (streamed(chunk(content="a"), b"data: <html>"), "expected an event of a streamed reply, got <html>"),
         (streamed(chunk(content="a"), b"data: 7"), "expected an event of a streamed reply, got 7"),
-        (streamed(chunk(content="a"), USAGE), "ended for the reason None"),
+        (streamed(chunk(content="a"), USAGE), "expected a chat completion that has ended"),
         (streamed(chunk("stop"), USAGE), "expected a message with"),
         (
             (200, {"Content-Type": "text/event-stream", "Content-Length": "9999"}, streamed(chunk(content="a"))[2]),

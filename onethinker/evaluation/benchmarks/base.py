@@ -57,6 +57,11 @@ class Benchmark:
     note: str = ""
 
     @property
+    def known_sizes(self) -> frozenset[int]:
+        """How many samples its files are known to have, which may differ by layout; none where nobody says."""
+        return frozenset(filter(None, (self.num_samples, *(layout.num_samples for layout in self.layouts))))
+
+    @property
     def key(self) -> str:
         """The name for file systems and command lines.
 

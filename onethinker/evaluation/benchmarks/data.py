@@ -100,8 +100,31 @@ def read_rows(
     return Rows(samples, unusable, odd, missing)
 
 
+def examine(benchmark: Benchmark, root: Path, media_root: Path | None = None) -> dict[str, Any]:
+    """Return a benchmark and the state of its data as a record for machines; files that are there are read.
+
+    "rows" is None where they are not there or cannot be read, and "error" says why not.
+    """
+    found = look_for(benchmark, root)
+    record = describe(found) | {"rows": None, "expected": known_samples(benchmark, root), "error": ""}
+    if found.layout is None:
+        return record
+    try:
+        rows = read_rows(benchmark, root, media_root=media_root)
+    except DataError as error:
+        return record | {"error": str(error)}
+    gone_files = list(dict.fromkeys(map(str, rows.gone.values())))
+    return record | {
+        "rows": len(rows.samples),
+        "unusable": rows.unusable,
+        "odd": rows.odd,
+        "samples_without_media": len(rows.gone),
+        "missing_media": gone_files,
+    }
+
+
 def describe(found: Found) -> dict[str, Any]:
-    """Return a benchmark and the state of its data as a record for machines."""
+    """Return a benchmark and where its data are as a record for machines."""
     benchmark = found.benchmark
     return {
         "name": benchmark.name,

@@ -29,8 +29,8 @@ def find_benchmark(name: str) -> Benchmark:
 _PLAIN = Form()
 
 
-def _released(name: str) -> Layout:
-    return Layout((name,), lambda root, bad: read_released(root / name, bad))
+def _released(name: str, num_samples: int | None = None) -> Layout:
+    return Layout((name,), lambda root, bad: read_released(root / name, bad), num_samples)
 
 
 def _table(name: str, form: Form = _PLAIN) -> Layout:
@@ -262,18 +262,24 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         ),
     ),
     _image_masks(
-        "RefCOCO-seg val", _released("eval_seg_refcoco.json"), _refcoco("refcoco", "refs(unc).p", "val", masks=True)
+        "RefCOCO-seg val",
+        _released("eval_seg_refcoco.json", 3811),
+        _refcoco("refcoco", "refs(unc).p", "val", masks=True),
     ),
     _image_masks(
-        "RefCOCO+-seg val", _released("eval_seg_refcocop.json"), _refcoco("refcoco+", "refs(unc).p", "val", masks=True)
+        "RefCOCO+-seg val",
+        _released("eval_seg_refcocop.json", 3805),
+        _refcoco("refcoco+", "refs(unc).p", "val", masks=True),
     ),
     _image_masks(
-        "RefCOCOg-seg val", _released("eval_seg_refcocog.json"), _refcoco("refcocog", "refs(umd).p", "val", masks=True)
+        "RefCOCOg-seg val",
+        _released("eval_seg_refcocog.json", 2537),
+        _refcoco("refcocog", "refs(umd).p", "val", masks=True),
     ),
     _video_masks(
         "MeViS",
         793,
-        _released("eval_seg_mevis.json"),
+        _released("eval_seg_mevis.json", 424),
         Layout(
             ("MeViS/valid_u/meta_expressions.json", "MeViS/valid_u/mask_dict.json"),
             lambda root, bad: expressions.read_mevis(root / "MeViS/valid_u", bad),
@@ -282,15 +288,16 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     _video_masks(
         "ReasonVOS",
         458,
-        _released("eval_seg_reasonvos.json"),
+        _released("eval_seg_reasonvos.json", 458),
         Layout(
             ("ReasonVOS/meta_expressions.json", "ReasonVOS/Annotations"),
             lambda root, bad: expressions.read_reasonvos(root / "ReasonVOS", bad),
         ),
     ),
 )
-"""In the order of the paper's tables. Numbers of samples: VideoMME and Video-Holmes are seen, the others are commonly
-told.
+"""In the order of the paper's tables. Numbers of samples: Charades-STA, ActivityNet, VideoMME and Video-Holmes were
+counted in their files; those of the five files of segmentation are what OraRL's loader of them expects; the others are
+commonly told.
 """
 
 BEYOND_THE_PAPER: tuple[Benchmark, ...] = (
