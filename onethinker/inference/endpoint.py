@@ -158,7 +158,7 @@ class _Failures:
         self.tries, self.hangs = self.tries + 1, self.hangs + hangs
         self.gone_since = (self.gone_since or now) if is_gone else None
         wait_s = min(endpoint.first_wait_s * 2 ** min(self.tries - 1, 20), LONGEST_PAUSE_S) * random.uniform(0.5, 1)
-        wait_s = max(wait_s, at_least_s)
+        wait_s = max(float(wait_s), at_least_s)
         if wait_s > LONGEST_WAIT_S:
             raise EngineError(
                 f"{self.url}: the server asks for a pause of {wait_s:.0f} s, longer than {LONGEST_WAIT_S:.0f} s"
