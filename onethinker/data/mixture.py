@@ -74,14 +74,7 @@ class Mixture:
         kinds = [kind for kind in present if not asked or asked & _names(kind)]
         unused = _absent(set(weight), kinds)
         source = ", ".join(map(str, files)) or "synthetic scenes"
-        for what, missing in (("asked for", _absent(asked, kinds)), ("weighted", () if files else unused)):
-            if missing:
-                raise DataError(
-                    f"{source}: no sample of the problem types {list(missing)}, which are {what}; there are "
-                    f"{', '.join(sorted(set().union(*map(_names, present))))}"
-                )
-        if not kinds:
-            raise DataError(f"{source}: no sample of any problem type")
+        _check_present(source, present, {"asked for": _absent(asked, kinds), "weighted": () if files else unused})
         tasks, media = _weights(kinds, weight)
         if not files:
             return cls(seed, tasks, media, None, 1 if world == "shapes" else questions_per_clip, world)
@@ -144,6 +137,18 @@ def _names(kind: tuple[str, str]) -> set[str]:
     """Return the names by which samples of a task and medium can be meant."""
     problem_type = kind[0].partition("/")[0]
     return {problem_type, f"{problem_type}/{kind[1]}"}
+
+
+def _check_present(source: str, present: Sequence[tuple[str, str]], absent: Mapping[str, Collection[str]]) -> None:
+    """Raise DataError where there are no samples, or none of the problem types that somebody needs."""
+    for needed, missing in absent.items():
+        if missing:
+            raise DataError(
+                f"{source}: no sample of the problem types {list(missing)}, which are {needed}; there are "
+                f"{', '.join(sorted(set().union(*map(_names, present))))}"
+            )
+    if not present:
+        raise DataError(f"{source}: no sample of any problem type")
 
 
 def _absent(named: set[str], kinds: Sequence[tuple[str, str]]) -> tuple[str, ...]:

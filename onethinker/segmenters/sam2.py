@@ -20,6 +20,7 @@ from onethinker.tasks.segmentation import Selection
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import Sam2VideoModel, Sam2VideoProcessor
 
 MODEL_TYPE = "sam2_video"
 """What config.json calls weights of SAM 2 that follow an object through a video; they cut pictures as well."""
@@ -109,9 +110,14 @@ def load_sam2(model: str) -> Sam2Segmenter:
         raise EngineError(f"{model}: no such folder, and not a hub id such as {HUB_EXAMPLE}{near}")
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise EngineError(f"{model}: the folder holds no model: there is no config.json in it")
-    source = str(folder) if folder.is_dir() else model
-    offline = folder.is_dir() or not hub_answers(model)
     # Mistakes that show without torch are reported; from here on it is imported.
+    source, offline = (str(folder), True) if folder.is_dir() else (model, not hub_answers(model))
+    network, processor = _read_sam2(model, source, offline=offline)
+    return Sam2Segmenter(network.to(default_device()).eval(), processor, model)
+
+
+def _read_sam2(model: str, source: str, *, offline: bool) -> "tuple[Sam2VideoModel, Sam2VideoProcessor]":
+    """Return the network and processor in a folder, or those of a hub id. Raises: EngineError."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
     from transformers import AutoConfig, Sam2VideoModel, Sam2VideoProcessor
@@ -139,7 +145,7 @@ def load_sam2(model: str) -> Sam2Segmenter:
         raise EngineError(
             f"{model}: not all weights of SAM 2 are here; missing are {', '.join(sorted(found['missing_keys'])[:3])}"
         )
-    return Sam2Segmenter(network.to(default_device()).eval(), processor, model)
+    return network, processor
 
 
 def _prompts(clip: Clip, selection: Selection) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from onethinker.core.nearest import no_such
 from onethinker.core.sample import Sample
 from onethinker.data.synthetic.image_questions import IMAGE_QUESTIONS
 from onethinker.data.synthetic.painting import paint
-from onethinker.data.synthetic.questions import Builder
+from onethinker.data.synthetic.questions import Builder, Painter, Question
 from onethinker.data.synthetic.video_questions import VIDEO_QUESTIONS
 from onethinker.data.synthetic.world.samples import ask_about_things
 from onethinker.data.synthetic.worlds import WorldName
@@ -59,10 +59,8 @@ def make_sample(
         )
     chosen, medium = _kind_at(index, problem_type, data_type)
     if world == "shapes":
-        rng = np.random.default_rng([seed, index, zlib.crc32(f"{split}/{chosen}/{medium}".encode())])
-        builders = _BUILDERS[chosen, medium]
         sample_id = f"synthetic-{split}-{seed}-{index}"
-        asked = builders[rng.integers(len(builders))](rng, partial(paint, name=sample_id, side_px=side_px))
+        asked = _ask_about_shapes(seed, index, (chosen, medium), split, partial(paint, name=sample_id, side_px=side_px))
     else:
         sample_id = f"{world}-{split}-{seed}-{index}-{question}"
         asked = ask_about_things(
@@ -81,6 +79,13 @@ def make_sample(
         masks=asked.masks,
         resolution=(asked.painting.clip.width, asked.painting.clip.height) if asked.masks else None,
     )
+
+
+def _ask_about_shapes(seed: int, index: int, kind: tuple[str, str], split: str, paint: Painter) -> Question:
+    """Return a question of a problem type and data type about a scene of shapes that `paint` paints."""
+    rng = np.random.default_rng([seed, index, zlib.crc32(f"{split}/{kind[0]}/{kind[1]}".encode())])
+    builders = _BUILDERS[kind]
+    return builders[rng.integers(len(builders))](rng, paint)
 
 
 def _kind_at(index: int, problem_type: str | None, data_type: str | None) -> tuple[str, str]:
