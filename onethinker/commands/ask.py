@@ -47,7 +47,8 @@ def ask(  # noqa: D417 (the help of --model is MODEL_HELP)
     as a JSON line each.
 
     An answer that is not of the task's form is printed as it came, and what is wrong with it on stderr; with --draw
-    that is an error (exit 1), because there is nothing to draw.
+    that is an error (exit 1), because there is nothing to draw. What is damaged or missing in a file is printed there
+    too.
 
     Args:
         words: Pictures and videos, then the question, e.g. a.jpg b.jpg "Which is older?". A folder, a pattern such as
@@ -67,7 +68,7 @@ def ask(  # noqa: D417 (the help of --model is MODEL_HELP)
         draw: Write the picture (.png, .jpg) or video (.mp4) with the answer drawn in; of many answers, a folder.
         asking: How the model is asked.
         top_p: Sample from the most likely tokens that have this probability together.
-        json: Print one JSON object: answer, thinking, problems, frames, timing.
+        json: Print one JSON object: answer, thinking, problems, media_problems, frames, timing.
     """
     from onethinker.commands.asked import Opening, gather, split_words
 
@@ -78,7 +79,7 @@ def ask(  # noqa: D417 (the help of --model is MODEL_HELP)
     opening = Opening(_part(start, to), allow_remote, allow_private)
     defaults = {"task": task, "box": box, "options": options}
     items = gather(media, rows or [{"question": "?"}], opening, each=each, defaults=defaults)
-    guessed = _check(items, draw)
+    guessed = _check(items, draw, strict_media=asking.strict_media)
     if rows and guessed:
         print(f"task: {', '.join(sorted(guessed))}, guessed; --task to change", file=sys.stderr)
     with asking.load(model, sampling) as thinker:
@@ -117,16 +118,19 @@ def _part(start: str | None, to: str | None) -> tuple[float | None, float | None
     return parts[0], parts[1]
 
 
-def _check(items: Sequence["Item"], draw: Path | None) -> set[str]:
+def _check(items: Sequence["Item"], draw: Path | None, *, strict_media: bool) -> set[str]:
     """Look at all that is asked about before a model is loaded, and return the guessed tasks.
 
     Raises: ConfigError, DataError, MediaError
     """
     from onethinker.inference.question import question_sample
+    from onethinker.media.damage import check_undamaged
     from onethinker.media.reading import look_at
     from onethinker.media.writing import check_target
 
     seen = {medium: look_at(medium) for item in items for medium in item.media}
+    if strict_media:
+        check_undamaged([*seen.values()], [*seen])
     guessed = set()
     for item in items:
         asked = item.question
@@ -153,7 +157,7 @@ def _ask_one(thinker: "Thinker", item: "Item", draw: Path | None, *, json: bool)
     elif not sys.stdout.isatty():
         text = (thought.text,) if thought.answer is None else (thought.thinking, thought.answer_text)
         print(*filter(None, text), sep="\n\n")
-    for problem in thought.problems:
+    for problem in (*thought.media_problems, *thought.problems):
         print(f"problem: {problem}", file=sys.stderr)
     timing = thought.timing
     print(

@@ -21,16 +21,21 @@ def inspect(
     sheet: Path | None = None,
     settings: Path | None = None,
     budget: MediaBudget = GENERAL_BUDGET,
+    strict_media: bool = False,
 ) -> None:
     """Show which frames of a picture or video a model sees, at which seconds, in which size, for how many tokens.
 
+    What is damaged or missing in the file is named too.
+
     Args:
         source: Picture or video file.
-        json: Print one JSON object: frames (index, time_s), width, height, tokens.
+        json: Print one JSON object: frames (index, time_s), width, height, tokens, problems.
         sheet: Write all the frames with their times as one picture (.png, .jpg).
         settings: Folder of the model whose media budget is used, such as runs/quickstart/model.
         budget: Frames and pixels that are shown of a file, where --settings names no model.
+        strict_media: Make damage an error (exit 1) instead of showing what can be read.
     """
+    from onethinker.media.damage import check_undamaged
     from onethinker.media.reading import read_clip
     from onethinker.media.writing import check_target, contact_sheet, save_picture
 
@@ -41,6 +46,8 @@ def inspect(
 
         budget = read_settings(settings).budget
     clip = read_clip(source, budget)
+    if strict_media:
+        check_undamaged([clip], [source])
     if sheet is not None:
         save_picture(contact_sheet(clip), sheet)
         print(f"wrote {sheet}", file=sys.stderr)
@@ -51,7 +58,13 @@ def _as_json(clip: "Clip", budget: MediaBudget) -> dict[str, object]:
     from onethinker.media.sizing import count_tokens
 
     frames = [{"index": index, "time_s": time_s} for index, time_s in zip(clip.indices, clip.times_s, strict=True)]
-    return {"frames": frames, "width": clip.width, "height": clip.height, "tokens": count_tokens(clip, budget)}
+    return {
+        "frames": frames,
+        "width": clip.width,
+        "height": clip.height,
+        "tokens": count_tokens(clip, budget),
+        "problems": list(clip.problems),
+    }
 
 
 def _as_text(clip: "Clip", budget: MediaBudget) -> str:
@@ -61,9 +74,9 @@ def _as_text(clip: "Clip", budget: MediaBudget) -> str:
         f"{clip.width} x {clip.height} pixels of {clip.source_width} x {clip.source_height},"
         f" {count_tokens(clip, budget)} tokens"
     )
+    problems = [f"problem: {problem}" for problem in clip.problems]
     if clip.kind == "image":
-        return f"{clip.name}: picture, {seen}"
+        return "\n".join([f"{clip.name}: picture, {seen}", *problems])
     rows = [f"{index:>8}  {time_s:>10.3f} s" for index, time_s in zip(clip.indices, clip.times_s, strict=True)]
-    return "\n".join(
-        [f"{clip.name}: video of {clip.duration_s:.3f} s, {len(rows)} frames of {seen}", "   frame        time", *rows]
-    )
+    about = f"{clip.name}: video of {clip.duration_s:.3f} s, {len(rows)} frames of {seen}"
+    return "\n".join([about, *problems, "   frame        time", *rows])

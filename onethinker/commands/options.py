@@ -25,6 +25,8 @@ class AskingOptions(AskingSettings, ReadingSettings):
     temperature: float = 0.0
     """0 gives the most likely answer, more gives variety."""
     reading: ReadingMode = Field("lenient", description=READING_HELP)
+    strict_media: bool = False
+    """Make damaged media an error; else what can be read of them is used, and each loss is named."""
 
     def sampling(self, *, top_p: float = 1.0) -> SamplingParams:
         """Return how tokens are drawn."""
@@ -41,6 +43,7 @@ class AskingOptions(AskingSettings, ReadingSettings):
             sampling=sampling,
             reading=self.reading,
             coordinates=self.coordinates,
+            strict_media=self.strict_media,
         )
 
 

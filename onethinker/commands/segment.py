@@ -63,10 +63,13 @@ def segment(  # noqa: D417 (the help of --model is MODEL_HELP)
     budget, sampling = check_rate(fps), asking.sampling()
     # Mistakes that show without a model are reported before one is loaded.
     from onethinker.inference.loading import check_model
+    from onethinker.media.damage import check_undamaged
     from onethinker.media.reading import look_at
     from onethinker.segmenters.base import load_segmenter
 
     clip = look_at(source)
+    if asking.strict_media:
+        check_undamaged([clip], [source])
     check_targets(clip.kind, draw, masks)
     if box is not None:
         check_selection(clip, box, time)
@@ -81,6 +84,10 @@ def segment(  # noqa: D417 (the help of --model is MODEL_HELP)
         else:
             assert box is not None
             found = cut_box(cutter, source, box, time, budget, on_progress=on_progress)
+    if asking.strict_media:
+        check_undamaged([found.clip], [source])
+    for problem in found.clip.problems:
+        print(f"problem: {found.clip.name}: {problem}", file=sys.stderr)
     record = as_record(found, thought)
     write(found, record, draw, masks)
     print(to_json(record) if json else summary(found))

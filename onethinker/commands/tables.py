@@ -44,6 +44,10 @@ def _doubts(done: Sequence[PartResults], unread: Mapping[str, Sequence[str]]) ->
     for name, ids in unread.items():
         if ids:
             yield f"{name}{': ' if name else ''}{len(ids)} answers could not be read and count 0: {_listed(ids)}"
+    for own in done:
+        if damaged := {one.sample_id: one.media_problems for one in own.results if one.media_problems}:
+            some = "; ".join(f"{key}: {', '.join(said)}" for key, said in list(damaged.items())[:MAX_NAMED])
+            yield f"{own.part.folder.name}: media of {len(damaged)} samples are damaged: {some}"
     for name in _segmenters_for_trials(done):
         yield f"masks are by {name}: their numbers are for trying things out, not to stand beside the paper's"
 

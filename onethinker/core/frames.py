@@ -13,7 +13,8 @@ class Clip:
 
     `frames` is uint8, shaped (num_frames, height, width, 3), RGB. A picture has one frame at 0 s. `indices` are the
     frames' indices in the source in order of presentation. `source_width` and `source_height` are pixels after
-    rotation, before resizing; `duration_s` is the length of the source (0 for a picture).
+    rotation, before resizing; `duration_s` is the length of the source (0 for a picture). `problems` name what is
+    damaged or missing in the source, and where; () when all of it was read.
     """
 
     kind: Literal["image", "video"]
@@ -24,6 +25,7 @@ class Clip:
     source_height: int
     duration_s: float
     name: str
+    problems: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Return a line about the clip, without its pixels.

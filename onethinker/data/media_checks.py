@@ -33,11 +33,16 @@ class Usable:
 
 
 def check_media(
-    fields: Record, record: Usable, headers: Mapping[Path, Header | MediaError], *, root: Path | None = None
+    fields: Record,
+    record: Usable,
+    headers: Mapping[Path, Header | MediaError],
+    *,
+    root: Path | None = None,
+    strict_media: bool = False,
 ) -> list[tuple[str, str]]:
     """Return warnings about a record's media, whose paths are relative to `root`, by default the record's folder.
 
-    Raises: DataError: they cannot be meant. MediaError: they cannot be read.
+    Raises: DataError: they cannot be meant. MediaError: they cannot be read, or are damaged where that is an error.
     """
     sample, images = record.sample, set(read_form(fields, root or record.file.parent).images)
     names = {"image": "images", "video": "videos"} if not fields.get("path") else {"image": "path", "video": "path"}
@@ -53,12 +58,9 @@ def check_media(
         kind = "image" if medium in images else "video"
         if header.kind != kind:
             raise DataError(_wrong_kind(names[kind], medium, header))
-        if header.missing_bytes:
-            text = (
-                f"{medium} is cut short: {header.missing_bytes:,} bytes are missing at its end, and their frames are"
-                " left out"
-            )
-            warnings.append(("cut", text))
+        if header.problems and strict_media:
+            raise MediaError(f"{medium}: {'; '.join(header.problems)} (an error because of data.strict_media)")
+        warnings += [(f"damaged {header.kind}", f"{medium}: {problem}") for problem in header.problems]
         found[medium] = header
     _check_times(sample, found)
     _check_masks(sample, found)

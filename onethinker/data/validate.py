@@ -87,6 +87,7 @@ def check_files(
     need: Need,
     invalid: Literal["error", "skip"] = "error",
     max_corrupt_fraction: float = 1.0,
+    strict_media: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Checked:
     """Return the records that the files hold, after looking at each of them and at the header of each medium.
@@ -94,7 +95,8 @@ def check_files(
     `on_progress` gets how many headers have been read, and of how many.
 
     Raises: DataError: names the file and row of the first records that cannot be used and the reasons, and how many
-    more there are; or the media that cannot be read, if they are more than that fraction of the records. With `invalid`
+    more there are; or the media that cannot be read, if they are more than that fraction of the records; with
+    `strict_media` those whose headers show damage are among them. With `invalid`
     "skip" wrong records are left out.
     """
     read = [_read(file, row, record, need) for file in files for row, record in read_records(file)]
@@ -106,7 +108,7 @@ def check_files(
         if isinstance(medium, Path)
     ]
     headers = read_headers(paths, on_progress=on_progress)
-    checked = _with_media(read, headers)
+    checked = _with_media(read, headers, strict_media=strict_media)
     if checked.invalid and (invalid == "error" or not checked.records):
         raise DataError(_refusal(checked.invalid, len(read)))
     if len(checked.unreadable) > max_corrupt_fraction * len(read):
@@ -118,7 +120,9 @@ def check_files(
     return checked
 
 
-def _with_media(read: Sequence[Problem | Read], headers: Mapping[Path, Header | MediaError]) -> Checked:
+def _with_media(
+    read: Sequence[Problem | Read], headers: Mapping[Path, Header | MediaError], *, strict_media: bool
+) -> Checked:
     """Return what was read, sorted by what is wrong with it once its media are looked at."""
     records: list[Usable] = []
     wrong: list[Problem] = []
@@ -130,7 +134,7 @@ def _with_media(read: Sequence[Problem | Read], headers: Mapping[Path, Header | 
             continue
         fields, record, doubts = found
         try:
-            doubts = [*doubts, *check_media(fields, record, headers)]
+            doubts = [*doubts, *check_media(fields, record, headers, strict_media=strict_media)]
         except DataError as error:
             wrong.append(Problem(record.file, record.row, str(error)))
             continue

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 
@@ -15,6 +16,7 @@ from onethinker.inference.encode import request_about
 from onethinker.inference.engine import Completion, Engine
 from onethinker.inference.in_flight import Batch, Outcome, answers_of, batch_size
 from onethinker.media.budget import MediaBudget
+from onethinker.media.damage import all_problems, check_undamaged
 from onethinker.media.prefetch import Decoders, read_ahead
 from onethinker.storage.jsonl_log import Log
 
@@ -22,6 +24,14 @@ MAX_FAILURES_IN_A_ROW = 8
 """So many requests that fail one after the other mean that the engine is gone, not that samples are bad."""
 BATCHES_AT_ONCE = 2
 """Batches that are read together and sorted by length, so that short requests do not wait for long ones."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a model is shown of a sample's media: width and height of the frames of the first, and what all lack."""
+
+    frame_px: tuple[int, int] | None = None
+    problems: tuple[str, ...] = ()
 
 
 class Recorder:
@@ -35,8 +45,8 @@ class Recorder:
         on_progress: Callable[[int, int], None] | None,
     ) -> None:
         self.done, self.failed = done, list[Answer]()
-        self.frames_px: dict[str, tuple[int, int]] = {}
-        """Width and height of the frames that a sample's model is shown, by key."""
+        self.shown: dict[str, Shown] = {}
+        """What the model is shown of each sample's media, by key."""
         self._log, self._samples, self._on_progress = log, samples, on_progress
         self._failures_in_a_row = 0
 
@@ -45,7 +55,7 @@ class Recorder:
         again and again.
         """
         fresh = [
-            _answer(key, self._samples[key], outcome, self.frames_px.get(key))
+            _answer(key, self._samples[key], outcome, self.shown.get(key, Shown()))
             for key, outcome in outcomes.items()
             if key not in self.done
         ]
@@ -73,7 +83,13 @@ class Recorder:
 
 
 def answer_samples(
-    engine: Engine, samples: Mapping[str, Sample], recorder: Recorder, *, params: SamplingParams, decoders: Decoders
+    engine: Engine,
+    samples: Mapping[str, Sample],
+    recorder: Recorder,
+    *,
+    params: SamplingParams,
+    decoders: Decoders,
+    strict_media: bool = False,
 ) -> None:
     """Ask an engine about all samples, by key, that are not done, and keep it busy.
 
@@ -93,9 +109,9 @@ def answer_samples(
             for key in window:
                 if ended.is_set():
                     return
-                read[key] = request = _request(samples[key], next(clips), engine, params)
-                if isinstance(request, Request) and request.media:
-                    recorder.frames_px[key] = request.media[0].width, request.media[0].height
+                read[key] = request = _request(samples[key], next(clips), engine, params, strict_media=strict_media)
+                if isinstance(request, Request) and (media := request.media):
+                    recorder.shown[key] = Shown((media[0].width, media[0].height), all_problems(media))
             for batch in _by_length(read, size, engine.budget):
                 if not done.issuperset(batch):
                     yield {key: read.pop(key) for key in batch}
@@ -142,23 +158,38 @@ def _length(request: Request, budget: MediaBudget) -> int:
 
 
 def _request(
-    sample: Sample, media: tuple[Clip, ...] | MediaError, engine: Engine, params: SamplingParams
+    sample: Sample,
+    media: tuple[Clip, ...] | MediaError,
+    engine: Engine,
+    params: SamplingParams,
+    *,
+    strict_media: bool,
 ) -> Request | MediaError:
-    """Return the request of a sample, or why there is none: its media could not be read, or are of another kind than it
-    asks about.
+    """Return the request of a sample, or why there is none: its media could not be read, are of another kind than it
+    asks about, or are damaged where that is an error.
     """
     if isinstance(media, MediaError):
         return media
     # The seed, 31 bits, is the sample's own, whatever else is asked in whatever order.
     digest = blake2b(f"{params.seed} {sample.id}".encode("utf-8", "surrogatepass"), digest_size=4).digest()
     try:
+        if strict_media:
+            check_undamaged(media, sample.media)
         return request_about(sample, media, engine.prompt_template, seed=int.from_bytes(digest, "big") >> 1)
     except MediaError as error:
         return error
 
 
-def _answer(key: str, sample: Sample, outcome: Outcome, frame_px: tuple[int, int] | None) -> Answer:
+def _answer(key: str, sample: Sample, outcome: Outcome, shown: Shown) -> Answer:
     if not isinstance(outcome, Completion):
         return Answer(key, sample.id, error=str(outcome))
     tokens = outcome.prompt_tokens, outcome.completion_tokens
-    return Answer(key, sample.id, outcome.text, outcome.finish_reason, *tokens, frame_px=frame_px)
+    return Answer(
+        key,
+        sample.id,
+        outcome.text,
+        outcome.finish_reason,
+        *tokens,
+        frame_px=shown.frame_px,
+        media_problems=shown.problems,
+    )

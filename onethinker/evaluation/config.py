@@ -72,6 +72,9 @@ class AskingConfig(AskingSettings):
     """Seconds for which a server of the model that is gone or busy is asked again; restarting vLLM takes minutes."""
     timeout: float = 600.0
     """Seconds in which a server must give one answer; one that is late twice is given up."""
+    strict_media: bool = False
+    """Do not ask about a sample whose media are damaged, which is then its error; else what can be read of them is
+    shown, and each loss is named."""
 
     def sampling(self) -> SamplingParams:
         """Return how answers are drawn. Raises: ConfigError: a temperature below 0 or beside a mode."""

@@ -40,6 +40,8 @@ class Answer:
     error: str | None = None
     frame_px: tuple[int, int] | None = None
     """Width and height of the frames that the model was shown."""
+    media_problems: tuple[str, ...] = ()
+    """What is damaged or missing in the sample's media, each with its file."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Result:
     """One sample's reply and grade; `grade` is None, and `error` says why, when the model could not be asked.
 
     `frame_px` is the size of the frames in whose pixels the reply is read, None for thousandths. `group` is the
-    sample's: results of one group are averaged first where a metric says so.
+    sample's: results of one group are averaged first where a metric says so. `media_problems` name what is damaged or
+    missing in the media.
     """
 
     key: str
@@ -65,6 +68,7 @@ class Result:
     reading: ReadingMode = "strict"
     frame_px: tuple[int, int] | None = None
     group: str = ""
+    media_problems: tuple[str, ...] = ()
 
     @property
     def reader(self) -> Reader:
@@ -73,7 +77,7 @@ class Result:
         return Reader(self.reading, frame_px, self.finish_reason == "length")
 
 
-def evaluation_settings(engine: Engine, sampling: SamplingParams) -> dict[str, Any]:
+def evaluation_settings(engine: Engine, sampling: SamplingParams, *, strict_media: bool = False) -> dict[str, Any]:
     """Return everything that decides an answer besides the sample; runs that ask and grade with equal settings may
     share a journal.
     """
@@ -83,6 +87,7 @@ def evaluation_settings(engine: Engine, sampling: SamplingParams) -> dict[str, A
         "sampling": {name: value for name, value in asdict(sampling).items() if name != "logprobs"},
         "budget": engine.budget.model_dump(mode="json"),
         "prompt_template": engine.prompt_template.model_dump(mode="json"),
+        **({"strict_media": True} if strict_media else {}),
     }
 
 
@@ -184,8 +189,8 @@ def read_results(folder: Path) -> dict[str, Result]:
 
 def _result(fields: dict[str, Any]) -> Result:
     grade = fields.pop("grade")
-    options = tuple(fields.pop("options", ()))
-    return Result(grade=grade and Grade(**grade), options=options, **fields)
+    rows: dict[str, Any] = {name: tuple(fields.pop(name, ())) for name in ("options", "media_problems")}
+    return Result(grade=grade and Grade(**grade), **rows, **fields)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

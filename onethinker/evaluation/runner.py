@@ -108,6 +108,7 @@ def _answer(
                         reading=_reading(config, part),
                         coordinates=config.grading.coordinates,
                         sampling=asking.sampling(),
+                        strict_media=asking.strict_media,
                         judge=judge,
                         decoders=decoders,
                         on_progress=on_progress,

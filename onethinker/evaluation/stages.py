@@ -49,6 +49,7 @@ def answer(
     reading: ReadingMode = "strict",
     coordinates: Coordinates = "thousandths",
     sampling: SamplingParams | None = None,
+    strict_media: bool = False,
     decoders: Decoders | None = None,
     judge: Judge | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -56,8 +57,8 @@ def answer(
     """Ask the model about every sample that has no answer in the journal in `output` yet; return those that got none,
     with their errors.
 
-    `decoders` may have been started while the model was loaded; else they are started here. `on_progress` gets the
-    samples done and all of them.
+    With `strict_media` a sample with damaged media is not asked about, which is its error. `decoders` may have been
+    started while the model was loaded; else they are started here. `on_progress` gets the samples done and all of them.
 
     Raises: DataError: a sample without a usable truth, or two with one id, before anything is asked or written.
     CheckpointError: `output` holds answers for other settings or samples. EngineError: the engine does not answer at
@@ -65,7 +66,7 @@ def answer(
     """
     sampling = sampling or SamplingParams()
     grading = _grading(reward_scheme, judge, reading, coordinates)
-    with _opened(samples, evaluation_settings(engine, sampling), grading, output) as (
+    with _opened(samples, evaluation_settings(engine, sampling, strict_media=strict_media), grading, output) as (
         log,
         keyed,
         found,
@@ -74,7 +75,7 @@ def answer(
         recorder = Recorder(log, keyed, done, on_progress)
         recorder.report()
         with nullcontext(decoders) if decoders is not None else Decoders() as opened:
-            answer_samples(engine, keyed, recorder, params=sampling, decoders=opened)
+            answer_samples(engine, keyed, recorder, params=sampling, decoders=opened, strict_media=strict_media)
     return recorder.failed
 
 
@@ -197,4 +198,5 @@ def _result(
         finish_reason=answer.finish_reason,
         prompt_tokens=answer.prompt_tokens,
         answer_tokens=answer.answer_tokens,
+        media_problems=tuple(answer.media_problems),
     )

@@ -15,6 +15,7 @@ from onethinker.inference.engine import Completion, Engine
 from onethinker.inference.in_flight import MAX_BYTES_IN_FLIGHT, batch_size
 from onethinker.inference.question import Asked, Failed, Question, as_question, question_sample
 from onethinker.inference.thought import Thought, Timing, main_index
+from onethinker.media.damage import check_undamaged
 from onethinker.media.memory import as_media
 from onethinker.media.reading import read_clip
 from onethinker.tasks import Coordinates, Reader, ReadingMode, read_response, task_of
@@ -36,11 +37,15 @@ class Prepared:
         return sum(clip.frames.nbytes for clip in self.request.media)
 
 
-def prepare(question: Question, engine: Engine) -> Prepared:
-    """Return a question as the engine wants it. Raises: MediaError, DataError, ConfigError."""
+def prepare(question: Question, engine: Engine, *, strict_media: bool) -> Prepared:
+    """Return a question as the engine wants it. Raises: MediaError (of damaged media too if these are strict),
+    DataError, ConfigError.
+    """
     started_s = time.perf_counter()
     media = as_media(question.source, fps=question.fps)
     clips = tuple(read_clip(medium, engine.budget) for medium in media)
+    if strict_media:
+        check_undamaged(clips, media)
     decoded_s = time.perf_counter()
     sample = question_sample(clips, question.question, task=question.task, box=question.box, options=question.options)
     request = request_about(sample, clips, engine.prompt_template)
@@ -83,6 +88,7 @@ def ask_in_order(
     questions: Iterable[Asked],
     *,
     task: str | None,
+    strict_media: bool,
     as_thought: Callable[[Prepared, Completion, float], Thought],
 ) -> Iterator[Thought | Failed]:
     """Yield what the model says to each question, in order, or why it says nothing.
@@ -102,7 +108,7 @@ def ask_in_order(
                 yield window.popleft().outcome(engine.name, as_thought)
                 continue
             batch = list(islice(rest, size))
-            window.extend(_submitted(batch, engine, sampling, task=task, index=index))
+            window.extend(_submitted(batch, engine, sampling, task=task, index=index, strict_media=strict_media))
             index, is_over = index + len(batch), len(batch) < size
     finally:
         for each in window:
@@ -145,7 +151,13 @@ class _InFlight:
 
 
 def _submitted(
-    asked: Sequence[Asked], engine: Engine, sampling: SamplingParams, *, task: str | None, index: int
+    asked: Sequence[Asked],
+    engine: Engine,
+    sampling: SamplingParams,
+    *,
+    task: str | None,
+    index: int,
+    strict_media: bool,
 ) -> list[_InFlight]:
     """Return some questions once they have been submitted together; `index` is that of the first."""
     ready: list[tuple[Question, Prepared | OneThinkerError]] = []
@@ -153,7 +165,7 @@ def _submitted(
         question = Question((), "", task)
         try:
             question = as_question(each, task=task)
-            ready.append((question, prepare(question, engine)))
+            ready.append((question, prepare(question, engine, strict_media=strict_media)))
         except OneThinkerError as error:
             ready.append((question, error))
     requests = [

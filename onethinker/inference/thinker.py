@@ -28,6 +28,8 @@ class Thinker:
     """Whether answers in other forms are repaired ("lenient"), or only the exact form is taken ("strict")."""
     coordinates: Coordinates = "thousandths"
     """Unit of the coordinates that the model answers in; pixels are those of the frames that it is shown."""
+    strict_media: bool = False
+    """Whether damaged media are an error; else what can be read of them is used, and `media_problems` name the rest."""
 
     @classmethod
     def load(
@@ -40,6 +42,7 @@ class Thinker:
         sampling: SamplingParams | None = None,
         reading: ReadingMode = "lenient",
         coordinates: Coordinates = "thousandths",
+        strict_media: bool = False,
     ) -> "Thinker":
         """Return a thinker for a hub id, a model folder, "tiny" or "http://host:8000/v1".
 
@@ -50,7 +53,7 @@ class Thinker:
         """
         words = PromptTemplate.load(prompt_template) if isinstance(prompt_template, Path) else prompt_template
         engine = load_engine(model, prompt_template=words, budget=budget, settings=settings)
-        return cls(engine, sampling or SamplingParams(), reading, coordinates)
+        return cls(engine, sampling or SamplingParams(), reading, coordinates, strict_media)
 
     def ask(
         self,
@@ -74,7 +77,9 @@ class Thinker:
 
         Raises: MediaError, EngineError, DataError (no such task), ConfigError (a box that is none).
         """
-        prepared = prepare(Question(source, question, task, box, options, fps), self.engine)
+        prepared = prepare(
+            Question(source, question, task, box, options, fps), self.engine, strict_media=self.strict_media
+        )
         started_s = time.perf_counter()
         [reply] = self.engine.complete([prepared.request], self.sampling)
         return self._thought(prepared, reply, time.perf_counter() - started_s)
@@ -88,7 +93,14 @@ class Thinker:
         go on. `questions` may be endless: it is read as far ahead as keeps the engine busy. Above temperature 0 each
         is drawn with its own seed, so that equal questions differ.
         """
-        return ask_in_order(self.engine, self.sampling, questions, task=task, as_thought=self._thought)
+        return ask_in_order(
+            self.engine,
+            self.sampling,
+            questions,
+            task=task,
+            strict_media=self.strict_media,
+            as_thought=self._thought,
+        )
 
     def stream(
         self,
@@ -104,7 +116,8 @@ class Thinker:
 
         Raises: what `ask` raises; all but an EngineError at once.
         """
-        return self._pieces(prepare(Question(source, question, task, box, options, fps), self.engine))
+        asked = Question(source, question, task, box, options, fps)
+        return self._pieces(prepare(asked, self.engine, strict_media=self.strict_media))
 
     def _pieces(self, prepared: Prepared) -> Iterator[str | Thought]:
         started_s = time.perf_counter()

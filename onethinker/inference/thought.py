@@ -18,6 +18,7 @@ from onethinker.drawing.notebook import Shown, as_html
 from onethinker.drawing.sheets import SHEET_FRAMES, for_sheet, sheet_webp, thinned
 from onethinker.inference.engine import Completion
 from onethinker.media.budget import MediaBudget
+from onethinker.media.damage import all_problems
 from onethinker.media.reading import read_clip
 from onethinker.segmenters.base import MASK_BUDGET, ObjectMasks, Segmenter, cut_out
 from onethinker.storage.strict_json import to_json
@@ -85,6 +86,11 @@ class Thought:
     def clip(self) -> Clip:
         """What the model saw of the source."""
         return self.clips[main_index(self.clips)]
+
+    @property
+    def media_problems(self) -> tuple[str, ...]:
+        """What is damaged or missing in the media, each with its file; () when all of them was read."""
+        return all_problems(self.clips)
 
     @property
     def _task(self) -> Task[Any]:
@@ -200,7 +206,7 @@ class Thought:
             self.answer_text or self.text,
             shown=shown,
             thinking=self.thinking,
-            problems=self.problems,
+            problems=(*self.media_problems, *self.problems),
         )
 
     def segment(
@@ -232,6 +238,7 @@ class Thought:
             "thinking": self.thinking,
             "answer": to_jsonable_python(self.answer),
             "problems": list(self.problems),
+            "media_problems": list(self.media_problems),
             "text": self.text,
             "frames": [
                 {"index": index, "time_s": time_s}

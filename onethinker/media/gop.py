@@ -57,9 +57,11 @@ def plan_runs(scan: Scan, wanted: Sequence[int]) -> list[Run]:
     return runs
 
 
-def decode_groups(file: SharedFile, scan: Scan, wanted: Sequence[int], keep: Callable[[int, Any], None]) -> bool:
+def decode_groups(
+    file: SharedFile, scan: Scan, wanted: Sequence[int], keep: Callable[[int, Any], None], damaged: set[int]
+) -> bool:
     """Hand `keep` position and PyAV frame of each frame of these indices, from several threads; False where one did
-    not come.
+    not come. `damaged` gets the times of packets that do not decode, and of frames that do in part.
 
     Raises: what `keep` raises.
     """
@@ -78,7 +80,7 @@ def decode_groups(file: SharedFile, scan: Scan, wanted: Sequence[int], keep: Cal
                 if run is None:
                     return
                 missing = set(run.wanted)
-                for pts, frame in _decode_run(container, stream, scan, run):
+                for pts, frame in _decode_run(container, stream, scan, run, damaged):
                     missing.discard(pts)
                     keep(run.wanted[pts], frame)
                 if missing:
@@ -114,7 +116,7 @@ def is_h264_disposable(packet: bytes | memoryview, extradata: bytes | None) -> b
     return slices > 0 and at == len(packet)
 
 
-def _decode_run(container: Any, stream: Any, scan: Scan, run: Run) -> Iterator[tuple[int, Any]]:
+def _decode_run(container: Any, stream: Any, scan: Scan, run: Run, damaged: set[int]) -> Iterator[tuple[int, Any]]:
     """Yield time and frame of what a run is wanted for; less when the file is not as it was scanned."""
     decoder = stream.codec_context
     is_h264, extradata = decoder.name == "h264", decoder.extradata
@@ -130,12 +132,15 @@ def _decode_run(container: Any, stream: Any, scan: Scan, run: Run) -> Iterator[t
         if index < due:
             continue
         if packet.pts in run.wanted or not (is_h264 and is_h264_disposable(memoryview(packet), extradata)):
-            yield from _wanted(decode_packet(stream, packet), run)
+            yield from _wanted(decode_packet(stream, packet, damaged), run, damaged)
         due += 1
         if due > run.last:
             break
-    yield from _wanted(decode_packet(stream, None), run)
+    yield from _wanted(decode_packet(stream, None, damaged), run, damaged)
 
 
-def _wanted(frames: list[Any], run: Run) -> Iterator[tuple[int, Any]]:
+def _wanted(frames: list[Any], run: Run, damaged: set[int]) -> Iterator[tuple[int, Any]]:
+    damaged.update(
+        frame.pts for frame in frames if frame.is_corrupt and frame.pts is not None and frame.pts >= run.first_pts
+    )
     return ((frame.pts, frame) for frame in frames if frame.pts in run.wanted)

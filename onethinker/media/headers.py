@@ -15,7 +15,8 @@ from PIL import Image
 
 from onethinker.core.errors import MediaError
 from onethinker.media.budget import MediaBudget
-from onethinker.media.files import SharedFile, missing_bytes
+from onethinker.media.damage import cut_problems, page_problems
+from onethinker.media.files import SharedFile
 from onethinker.media.packets import BROADCASTS, scan_video
 from onethinker.media.pictures import check_whole, count_moments, open_picture
 from onethinker.media.reading import check_readable, read_clip
@@ -35,15 +36,15 @@ class Header:
     """A picture (upright) or a video (as stored: whether it is turned is known once a frame is decoded); `duration_s`
     is 0 for a picture.
 
-    A video's length is None where its container does not say. `missing_bytes` are those that its boxes promise and the
-    file has not.
+    A video's length is None where its container does not say. `problems` name what the file lacks, as far as that shows
+    without decoding.
     """
 
     kind: Literal["image", "video"]
     width: int
     height: int
     duration_s: float | None
-    missing_bytes: int = 0
+    problems: tuple[str, ...] = ()
 
 
 def read_header(path: Path) -> Header:
@@ -106,7 +107,8 @@ def _read(file: IO[bytes]) -> Header:
     shared = SharedFile(file)
     with open_video(shared) as (container, stream):
         decoder = stream.codec_context
-        return Header("video", decoder.width, decoder.height, _duration_s(container, stream), missing_bytes(shared))
+        duration_s = _duration_s(container, stream)
+        return Header("video", decoder.width, decoder.height, duration_s, cut_problems(shared))
 
 
 def _of_picture(image: Image.Image, file: IO[bytes]) -> Header:
@@ -117,7 +119,9 @@ def _of_picture(image: Image.Image, file: IO[bytes]) -> Header:
     if moments == 1 and has_notes and image.getexif().get(_ORIENTATION) in _TURNED:
         width, height = height, width
     check_whole(image, file)
-    return Header("image", width, height, 0.0) if moments == 1 else Header("video", width, height, None)
+    if moments > 1:
+        return Header("video", width, height, None)
+    return Header("image", width, height, 0.0, page_problems(image))
 
 
 def _duration_s(container: Any, stream: Any) -> float | None:

@@ -1,8 +1,9 @@
 """The packets of a video, read without decoding: the time of every frame, its length, and where decoding can start."""
 
 import math
+import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -20,6 +21,11 @@ BROADCASTS = ("mpegts", "mpeg")
 _LEAP_S = 10.0
 """A longer step from one frame to the next is a leap of their clock. Source: FFmpeg, dts_delta_threshold."""
 MAX_DURATION_S = 24 * 3600.0
+_SHORT_S, _SHORT_SHARE = 0.25, 0.02
+"""A video may be so much shorter or longer than its header says, in seconds or as a share: lengths are rounded."""
+_MOST_HOLES = 0.1
+"""A larger share of frames that last longer than they say is a video of an uneven rate."""
+_CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,8 @@ class Scan:
     """
     last_position: int | None = None
     """The byte at which the last packet lies, where the container says so."""
+    problems: tuple[str, ...] = ()
+    """What the packets lack that the header, or the steps from one to the next, promise."""
 
     @property
     def times_s(self) -> list[float]:
@@ -64,7 +72,8 @@ def scan_video(container: Any, stream: Any) -> Scan:
     group_starts, group_pts = [], []
     timed_count, last_position = 0, None
     joints: list[int] = []
-    for index, packet in enumerate(continuous(packets_of(container, stream), container.format.name, joints)):
+    broken: list[str] = []
+    for index, packet in enumerate(continuous(packets_of(container, stream, broken), container.format.name, joints)):
         if index >= MAX_PACKETS:
             raise MediaError(f"has more than {MAX_PACKETS} frames")
         pts = time_of(packet)
@@ -83,17 +92,68 @@ def scan_video(container: Any, stream: Any) -> Scan:
     pts_rising = sorted(lasting)
     tick_s = float(stream.time_base)
     is_indexed = container.format.name in INDEXED and not joints and timed_count == index + 1 == len(packet_of)
+    duration_s = _duration_s(pts_rising, lasting[pts_rising[-1]], tick_s)
+    problems = [
+        *(f"its packets cannot be read beyond {duration_s:.2f} s ({reason})" for reason in broken),
+        *(unlike_header(container, stream, index + 1, duration_s) or ([] if joints else holes(lasting, tick_s))),
+    ]
     return Scan(
         tuple(pts_rising),
         tick_s,
-        _duration_s(pts_rising, lasting[pts_rising[-1]], tick_s),
+        duration_s,
         tuple(group_starts),
         packet_of,
         tuple(group_pts),
         is_indexed,
         tuple(joints),
         last_position,
+        tuple(problems),
     )
+
+
+def unlike_header(container: Any, stream: Any, count: int, duration_s: float) -> list[str]:
+    """Return in what a video's packets, so many over so many seconds, fall short of what its header says."""
+    if stream.frames:
+        step_s = 1 / float(stream.average_rate or 25)
+        missing = stream.frames - count
+        # A frame that repeats the one before has no packet in some AVIs; their times go on meanwhile.
+        if missing <= 0 or (container.format.name == "avi" and stream.frames * step_s - duration_s < _SHORT_S):
+            return []
+        return [
+            f"its header counts {stream.frames} frames; {missing} of them are missing, the last is at "
+            f"{duration_s - step_s:.2f} s"
+        ]
+    promised_s = _promised_s(container, stream)
+    if promised_s is None or abs(promised_s - duration_s) <= max(_SHORT_S, _SHORT_SHARE * promised_s):
+        return []
+    return [f"its header says that it lasts {promised_s:.2f} s; its frames end at {duration_s:.2f} s"]
+
+
+def _promised_s(container: Any, stream: Any) -> float | None:
+    """Return how long the header of a Matroska or FLV says that its video lasts; None where it does not say."""
+    if container.format.name not in (INDEXED[1], "flv"):
+        return None
+    if clock := _CLOCK.fullmatch(stream.metadata.get("DURATION", "")):
+        return int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3])
+    # The length of all streams together may be that of the sound.
+    return container.duration / av.time_base if container.duration and len(container.streams) == 1 else None
+
+
+def holes(lasting: Mapping[int, int], tick_s: float) -> list[str]:
+    """Return where frames are missing from a video of an even rate, given how long each lasts by its time, in ticks.
+
+    >>> holes({0: 40, 40: 40, 400: 40, 440: 40, **{480 + 40 * n: 40 for n in range(20)}}, 0.001)
+    ['frames are missing for 0.32 s: none between 0.04 s and 0.40 s']
+    """
+    pts = sorted(lasting)
+    steps = [(before, after) for before, after in pairwise(pts) if lasting[before]]
+    open_steps = [(before, after) for before, after in steps if after - before > 1.5 * lasting[before]]
+    if not open_steps or len(open_steps) > _MOST_HOLES * len(steps):
+        return []
+    lost_s = sum(after - before - lasting[before] for before, after in open_steps) * tick_s
+    first, last = open_steps[0][0] - pts[0], open_steps[-1][1] - pts[0]
+    where = "none" if len(open_steps) == 1 else f"{len(open_steps)} holes"
+    return [f"frames are missing for {lost_s:.2f} s: {where} between {first * tick_s:.2f} s and {last * tick_s:.2f} s"]
 
 
 def _duration_s(pts_rising: list[int], last_step: int, tick_s: float) -> float:
@@ -106,14 +166,15 @@ def _duration_s(pts_rising: list[int], last_step: int, tick_s: float) -> float:
     return duration_s
 
 
-def packets_of(container: Any, stream: Any) -> Iterator[Any]:
-    """Yield the packets of a stream up to its end, or to where the file is damaged beyond reading."""
+def packets_of(container: Any, stream: Any, broken: list[str] | None = None) -> Iterator[Any]:
+    """Yield the packets of a stream up to its end, or to where the file is damaged; `broken` gets the reason."""
     try:
         for packet in container.demux(stream):
             if packet.size:
                 yield packet
-    except av.FFmpegError:
-        return
+    except (av.FFmpegError, IndexError) as error:  # PyAV's IndexError: a stream that its header does not have
+        if broken is not None:
+            broken.append(getattr(error, "strerror", None) or "a stream begins there that its header does not have")
 
 
 def continuous(packets: Iterator[Any], container_format: str, joints: list[int]) -> Iterator[Any]:

@@ -23,7 +23,7 @@ MAX_DECODED_PIXELS = 50_000_000
 MAX_ANIMATION_FRAMES = 10_000
 MAX_ANIMATION_PIXELS = 4_000_000_000
 """Frames times area of an animation, all of which has to be decoded."""
-_END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
+END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
 """The last bytes of whole files."""
 _TAIL = 4096
 """Bytes at the end that are looked at; some programs leave a few behind the end mark."""
@@ -54,17 +54,20 @@ def open_picture(file: IO[bytes]) -> Image.Image | None:
     return image
 
 
-def check_whole(image: Image.Image, file: IO[bytes]) -> None:
-    """Raise MediaError for a picture whose end is missing; one without its format's end mark is decoded to find out."""
+def ends_whole(image: Image.Image, file: IO[bytes]) -> bool:
+    """Return whether a picture's file ends as its format has it; False also where the format has no end mark."""
     size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - _TAIL))
-    tail = file.read().rstrip(b"\0\r\n ")
     if image.format == "WEBP":
         file.seek(4)
-        is_whole = int.from_bytes(file.read(4), "little") + 8 <= size
-    else:
-        is_whole = image.format in _END_MARKS and tail.endswith(_END_MARKS[image.format])
-    if not is_whole:
+        return int.from_bytes(file.read(4), "little") + 8 <= size
+    file.seek(max(0, size - _TAIL))
+    tail = file.read().rstrip(b"\0\r\n ")
+    return image.format in END_MARKS and tail.endswith(END_MARKS[image.format])
+
+
+def check_whole(image: Image.Image, file: IO[bytes]) -> None:
+    """Raise MediaError for a picture whose end is missing; one without its format's end mark is decoded to find out."""
+    if not ends_whole(image, file):
         try:
             image.load()
         except (OSError, SyntaxError, ValueError) as error:

@@ -171,12 +171,13 @@ def _from_json(fields: dict[str, Any]) -> Source | Path:
 def _about(clip: Clip) -> dict[str, Any]:
     return {
         name: getattr(clip, name)
-        for name in ("kind", "times_s", "indices", "source_width", "source_height", "duration_s", "name")
+        for name in ("kind", "times_s", "indices", "source_width", "source_height", "duration_s", "name", "problems")
     }
 
 
 def _clip(about: dict[str, Any], frames: np.ndarray[Any, np.dtype[np.uint8]]) -> Clip:
-    return Clip(**{**about, "times_s": tuple(about["times_s"]), "indices": tuple(about["indices"])}, frames=frames)
+    rows = {name: tuple(about[name]) for name in ("times_s", "indices", "problems")}
+    return Clip(**{**about, **rows}, frames=frames)
 
 
 def _answer(asked: dict[str, Any]) -> Iterator[bytes | memoryview]:

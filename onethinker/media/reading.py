@@ -1,11 +1,10 @@
 """The one way in: a picture or video, from a file or from memory, becomes the frames that a model sees."""
 
 import io
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -16,20 +15,17 @@ from onethinker.core.frames import Clip
 from onethinker.core.nearest import near_path
 from onethinker.core.sources import FrameFolder, MemoryFile, Source, TablePicture, VideoPart
 from onethinker.media.budget import MediaBudget
-from onethinker.media.files import SharedFile, joined_kind
-from onethinker.media.gop import decode_groups
-from onethinker.media.packets import scan_video
+from onethinker.media.damage import file_problems, name_problems, size_problems
 from onethinker.media.pictures import count_moments, moment_times, moments, open_picture, resized, upright
 from onethinker.media.sampling import choose_frames, target_times
 from onethinker.media.sizing import frame_size, image_size
-from onethinker.media.videos import converted, decode_frames, open_video, quarter_turns, scaled
+from onethinker.media.video_clips import read_video
+from onethinker.media.videos import scaled
 
 Frame = npt.NDArray[np.uint8]
 
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 """Marks of the pictures of phones that Pillow has no decoder for, and FFmpeg would take for a video of tiles."""
-
-_log = logging.getLogger(__name__)
 
 
 def read_clip(source: Path | Clip | Source, budget: MediaBudget) -> Clip:
@@ -86,19 +82,37 @@ def _read_frames(source: FrameFolder, budget: MediaBudget) -> Clip:
     duration_s = len(source.names) / source.fps
     targets = target_times(duration_s, budget)
     chosen = choose_frames(times_s, targets)
-    first = _frame_picture(source, chosen[0])
+    problems: list[str] = []
+    first = _frame_picture(source, chosen[0], [])
     size = frame_size(*first.size, len(targets), budget)
-    frames = _stacked((resized(_frame_picture(source, index), size) for index in chosen), len(chosen), size)
-    return Clip("video", frames, tuple(times_s[n] for n in chosen), tuple(chosen), *first.size, duration_s, source.name)
+    shapes: set[tuple[int, int]] = set()
+
+    def shown(index: int) -> Frame:
+        picture = _frame_picture(source, index, problems)
+        shapes.add(picture.size)
+        return resized(picture, size)
+
+    frames = _stacked((shown(index) for index in chosen), len(chosen), size)
+    return Clip(
+        "video",
+        frames,
+        tuple(times_s[n] for n in chosen),
+        tuple(chosen),
+        *first.size,
+        duration_s,
+        source.name,
+        (*problems, *size_problems(shapes)),
+    )
 
 
-def _frame_picture(source: FrameFolder, index: int) -> Image.Image:
+def _frame_picture(source: FrameFolder, index: int, problems: list[str]) -> Image.Image:
     path = source.folder / source.names[index]
     try:
         with path.open("rb") as file:
             image = open_picture(file)
             if image is None:
                 raise MediaError("is no picture")
+            problems += [f"{source.names[index]}: {problem}" for problem in file_problems(image, file)]
             return upright(image)
     except MediaError as error:
         raise MediaError(f"{path}: {error}") from error.__cause__
@@ -122,17 +136,24 @@ def _read_file(file: IO[bytes], name: str, budget: MediaBudget, part: VideoPart 
     check_readable(file)
     image = open_picture(file)
     if image is None:
-        return _read_video(file, name, budget, part)
+        return with_problems(read_video(file, name, budget, part), name_problems("video", name))
     if part is not None:
         raise MediaError("has no parts in time: it is a picture or an animation, not a video file")
-    count = count_moments(image)
-    return _read_image(image, name, budget) if count == 1 else read_animation(image, count, name, budget)
+    count, problems = count_moments(image), file_problems(image, file)
+    if count > 1:
+        return with_problems(read_animation(image, count, name, budget), problems)
+    return with_problems(_read_image(image, name, budget), (*problems, *name_problems("image", name)))
 
 
 def _read_image(image: Image.Image, name: str, budget: MediaBudget) -> Clip:
     image = upright(image)
     frame = resized(image, image_size(*image.size, budget))
     return Clip("image", frame[None], (0.0,), (0,), *image.size, 0.0, name)
+
+
+def with_problems(clip: Clip, problems: Sequence[str]) -> Clip:
+    """Return a clip that names these problems too."""
+    return replace(clip, problems=(*clip.problems, *problems)) if problems else clip
 
 
 def read_animation(image: Image.Image, count: int, name: str, budget: MediaBudget) -> Clip:
@@ -143,87 +164,6 @@ def read_animation(image: Image.Image, count: int, name: str, budget: MediaBudge
     chosen = choose_frames(times_s, targets)
     frames = _stacked(moments(image, chosen, size), len(chosen), size)
     return Clip("video", frames, tuple(times_s[n] for n in chosen), tuple(chosen), *image.size, duration_s, name)
-
-
-def _read_video(file: IO[bytes], name: str, budget: MediaBudget, part: VideoPart | None = None) -> Clip:
-    shared = SharedFile(file)
-    with open_video(shared) as (container, stream):
-        scan, container_format = scan_video(container, stream), container.format.name
-    if kind := joined_kind(shared, container_format, scan.last_position):
-        raise MediaError(
-            f"is several {kind} files joined byte by byte, of which only the first {scan.duration_s:.2f} s can be read;"
-            " join them with ffmpeg's concat"
-        )
-    start_s, duration_s = _extent(scan.duration_s, part)
-    targets = target_times(duration_s, budget)
-    # A part is looked at as a video of its own would be: its times begin at 0, and no frame from outside is shown.
-    shown = range(len(scan.times_s)) if part is None else _between(scan.times_s, start_s, start_s + duration_s)
-    times_s = [time_s - start_s for time_s in scan.times_s]
-    wanted = [shown[n] for n in choose_frames([times_s[index] for index in shown], targets)]
-    with open_video(shared) as (container, stream):
-        first = next((frame for _, frame in decode_frames(container, stream, scan, wanted)), None)
-    if first is None:
-        raise MediaError("has a video of which no frame can be decoded")
-    turns = quarter_turns(first)
-    source_size = (first.width, first.height) if turns % 2 == 0 else (first.height, first.width)
-    size = frame_size(*source_size, len(targets), budget)
-    frames = np.empty((len(wanted), size[1], size[0], 3), np.uint8)
-    shapes: set[tuple[int, int]] = set()
-
-    def keep(position: int, frame: Any) -> None:
-        shapes.add((frame.width, frame.height))
-        frames[position] = converted(frame, size, turns)
-
-    chosen = wanted if decode_groups(shared, scan, wanted, keep) else []
-    if not chosen:
-        with open_video(shared) as (container, stream):
-            for index, frame in decode_frames(container, stream, scan, wanted):
-                keep(len(chosen), frame)
-                chosen.append(index)
-    for joint in scan.joints:
-        after = [index for index in wanted if scan.pts[index] >= joint]
-        if after and not set(after) & set(chosen):
-            at_s = (joint - scan.pts[0]) * scan.tick_s
-            raise MediaError(
-                f"is joined out of parts that one decoder cannot read: nothing from {at_s:.2f} s on is shown; encode it"
-                " anew"
-            )
-    if len(shapes) > 1:
-        _log.warning("%s: its frames change their size (%s); all are shown in that of the first", name, _sizes(shapes))
-    if len(chosen) < len(wanted):
-        _log.warning("%s: %d of %d frames are damaged and left out", name, len(wanted) - len(chosen), len(wanted))
-    return Clip(
-        "video",
-        frames[: len(chosen)],
-        tuple(times_s[n] for n in chosen),
-        tuple(chosen),
-        *source_size,
-        duration_s,
-        name,
-    )
-
-
-def _extent(duration_s: float, part: VideoPart | None) -> tuple[float, float]:
-    """Return the second at which a part of a video begins, and how long it is. Raises: MediaError: it is empty."""
-    if part is None:
-        return 0.0, duration_s
-    end_s = duration_s if part.end_s is None else min(part.end_s, duration_s)
-    if not 0 <= part.start_s < end_s:
-        asked = f"{part.start_s:g} to {'the end' if part.end_s is None else f'{part.end_s:g} s'}"
-        raise MediaError(f"has nothing from second {asked}: it lasts {duration_s:.2f} s")
-    return part.start_s, end_s - part.start_s
-
-
-def _between(times_s: Sequence[float], start_s: float, end_s: float) -> Sequence[int]:
-    """Return the indices of the frames from one second to another. Raises: MediaError: there are none."""
-    inside = [index for index, time_s in enumerate(times_s) if start_s <= time_s <= end_s]
-    if not inside:
-        raise MediaError(f"shows no frame from second {start_s:g} to {end_s:g}")
-    return inside
-
-
-def _sizes(shapes: set[tuple[int, int]]) -> str:
-    return ", ".join(f"{width} x {height}" for width, height in sorted(shapes))
 
 
 def _fit_clip(clip: Clip, budget: MediaBudget) -> Clip:

@@ -67,14 +67,17 @@ def open_video(file: SharedFile, *, threads: int = THREADS) -> Iterator[tuple[An
         yield container, stream
 
 
-def decode_frames(container: Any, stream: Any, scan: Scan, wanted: Sequence[int]) -> Iterator[tuple[int, Any]]:
+def decode_frames(
+    container: Any, stream: Any, scan: Scan, wanted: Sequence[int], damaged: set[int]
+) -> Iterator[tuple[int, Any]]:
     """Yield index and PyAV frame of the frames of these indices, rising; for a damaged one its nearest
     neighbour.
 
-    Each frame comes once, so there may be fewer than wanted.
+    Each frame comes once, so there may be fewer than wanted. `damaged` gets the times of packets that do not decode.
     """
     targets = [scan.pts[index] for index in wanted]
-    for pts, frame in _nearest(_decoded(container, stream, scan, _needed_groups(scan, targets)), targets):
+    shown = _decoded(container, stream, scan, _needed_groups(scan, targets), damaged)
+    for pts, frame in _nearest(shown, targets):
         yield min(bisect_left(scan.pts, pts), len(scan.pts) - 1), frame
 
 
@@ -106,17 +109,19 @@ def _needed_groups(scan: Scan, targets: Sequence[int]) -> set[int]:
     return groups | {group for group in leaning if group >= 0}
 
 
-def _decoded(container: Any, stream: Any, scan: Scan, groups: set[int]) -> Iterator[tuple[int, Any]]:
+def _decoded(container: Any, stream: Any, scan: Scan, groups: set[int], damaged: set[int]) -> Iterator[tuple[int, Any]]:
     """Yield the time and frame of all frames of these groups that can be decoded, in order of their times."""
     last_pts: int | None = None
-    for earliest, frame in _fed(container, stream, scan, groups):
+    for earliest, frame in _fed(container, stream, scan, groups, damaged):
         pts = time_of(frame)
         if pts is not None and pts >= earliest and (last_pts is None or pts > last_pts):
+            if frame.is_corrupt:
+                damaged.add(pts)
             last_pts = pts
             yield pts, frame
 
 
-def _fed(container: Any, stream: Any, scan: Scan, groups: set[int]) -> Iterator[tuple[float, Any]]:
+def _fed(container: Any, stream: Any, scan: Scan, groups: set[int], damaged: set[int]) -> Iterator[tuple[float, Any]]:
     """Yield each frame decoded from these groups, after the earliest time at which frames are complete."""
     starts = {index: group for group, index in enumerate(scan.group_starts)}
     feeding, earliest = False, -math.inf
@@ -124,23 +129,28 @@ def _fed(container: Any, stream: Any, scan: Scan, groups: set[int]) -> Iterator[
         if index in starts:
             needed = starts[index] in groups
             if feeding and not needed:
-                yield from ((earliest, frame) for frame in decode_packet(stream, None))
+                yield from ((earliest, frame) for frame in decode_packet(stream, None, damaged))
                 stream.codec_context.flush_buffers()
             elif needed and not feeding and index:
                 # Frames before the one that starts after a gap lean on what was skipped.
                 earliest = scan.group_pts[starts[index]]
             feeding = needed
         if feeding:
-            yield from ((earliest, frame) for frame in decode_packet(stream, packet))
+            yield from ((earliest, frame) for frame in decode_packet(stream, packet, damaged))
     if feeding:
-        yield from ((earliest, frame) for frame in decode_packet(stream, None))
+        yield from ((earliest, frame) for frame in decode_packet(stream, None, damaged))
 
 
-def decode_packet(stream: Any, packet: Any) -> list[Any]:
-    """Return the frames that a packet completes, or of None the last ones; a damaged packet completes none."""
+def decode_packet(stream: Any, packet: Any, damaged: set[int]) -> list[Any]:
+    """Return the frames that a packet completes, or of None the last ones; a damaged packet completes none, and its
+    time is added to `damaged`.
+    """
     try:
         return list(stream.codec_context.decode(packet))
     except av.FFmpegError:
+        pts = time_of(packet) if packet is not None else None
+        if pts is not None:
+            damaged.add(pts)
         return []
 
 

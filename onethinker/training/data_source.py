@@ -1,6 +1,7 @@
 """Where a run's samples come from: drawn in an endless order, opened, sized and encoded for the model in training."""
 
 import itertools
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,11 +18,13 @@ from onethinker.data.mixture import Mixture
 from onethinker.inference.chat import plain_text, spelled_tokens
 from onethinker.inference.encode import answer_opening, encode_requests, request_about
 from onethinker.media.budget import MediaBudget
+from onethinker.media.damage import all_problems, check_undamaged
 from onethinker.media.reading import read_clip
 from onethinker.tasks.template import PromptTemplate
 from onethinker.training.packing.row import Prompt, split_prompts
 from onethinker.training.parallel.collectives import Collectives
 
+_log = logging.getLogger(__name__)
 FEWEST_SAMPLES = 1000
 """`max_corrupt_fraction` is of at least so many samples, or of all records if fewer: one bad file among the first
 draws stops no long run.
@@ -38,8 +41,10 @@ class DataSource:
     prompt_template: PromptTemplate
     budget: MediaBudget
     max_corrupt_fraction: float
+    strict_media: bool
     collectives: Collectives
     skipped: list[dict[str, Any]] = field(default_factory=list)
+    _said: set[str] = field(default_factory=set)
 
     def my_indices(self, first: int, count: int) -> list[int]:
         """Return which of the samples `first` to `first + count` this process reads.
@@ -68,6 +73,7 @@ class DataSource:
                     {medium: read_clip(medium, self.budget) for medium in sample.media if medium not in opened}
                 )
                 media = tuple(opened[medium] for medium in sample.media)
+                self._note_damage(media, sample.media)
                 return sample, request_about(sample, media, self.prompt_template, seed=seed)
             except MediaError as error:
                 self.skipped.append({"index": index, "id": sample.id, "reason": str(error)})
@@ -76,6 +82,14 @@ class DataSource:
             f"{len(tried)} samples, one after the other, cannot be read; the last is {tried[-1]['id']}:"
             f" {tried[-1]['reason']}"
         )
+
+    def _note_damage(self, media: Sequence[Clip], sources: Sequence[Medium]) -> None:
+        """Say once what is wrong with each file. Raises: MediaError: something is, where that is an error."""
+        if self.strict_media:
+            check_undamaged(media, sources)
+        for problem in set(all_problems(media)) - self._said:
+            self._said.add(problem)
+            _log.warning("%s", problem)
 
     def allowed_skips(self, drawn: int) -> float:
         """Return how many of so many samples may be unreadable."""

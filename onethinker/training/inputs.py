@@ -42,6 +42,7 @@ def check_data(recipe: Recipe, on_progress: Callable[[int, int], None] | None = 
         need=recipe.need,
         invalid=data.invalid,
         max_corrupt_fraction=data.max_corrupt_fraction,
+        strict_media=data.strict_media,
         on_progress=on_progress,
     )
 

@@ -76,7 +76,7 @@ def open_session(
     inputs = collectives.from_main(past.choose_inputs(recipe, *shown) if collectives.is_main else Inputs())
     mixture = open_mixture(recipe, inputs)
     clock = Stopwatch(torch.cuda.synchronize if collectives.device.type == "cuda" else None)
-    data = DataSource(mixture, model, *shown, recipe.data.max_corrupt_fraction, collectives)
+    data = DataSource(mixture, model, *shown, recipe.data.max_corrupt_fraction, recipe.data.strict_media, collectives)
     optimization = Optimization(recipe, backend, collectives, progress.streak)
     session = TrainingSession(recipe, collectives, backend, data, optimization, past.folder, clock, progress)
     # Only now is anything written: a recipe that cannot start leaves no folder behind.

@@ -34,6 +34,9 @@ class DataSettings(Settings):
     """A run does not begin when the media of more than this fraction of the records cannot be read, and stops when it
     turns out so later, of the samples drawn (counted as at least 1,000, or as all records where there are fewer). Each
     of them is named and replaced by another record of its task."""
+    strict_media: bool = False
+    """Whether damaged media (cut short, with frames or packets that do not decode, unlike their header) count as media
+    that cannot be read; else what can be read of them is used, and each loss is named."""
     invalid: Literal["error", "skip"] = "error"
     """Records that are surely wrong (a box in pixels, a time after the end of the clip, an answer that is none): the
     run does not begin and names them, or they are left out and named."""

@@ -263,7 +263,7 @@ def test_an_mp4_that_is_cut_short_is_doubtful(media):
     index = content.index(b"moov") - 4
     (media / "short.mp4").write_bytes((content[:32] + content[index:] + content[32:index])[:-50])
     [said] = check(media, about("short.mp4", "ocr", "x")).lines()
-    assert "short.mp4 is cut short: 50 bytes are missing at its end" in said
+    assert "short.mp4: it is cut short: 50 bytes are missing at its end" in said
 
 
 def test_rl_needs_no_response_and_sft_no_truth(media):

@@ -50,7 +50,7 @@ def test_frames_are_bit_for_bit_those_of_decoding_everything(
     file, scan = scanned(path)
     found: dict[int, np.ndarray] = {}
     assert decode_groups(
-        file, scan, wanted, lambda place, frame: found.update({place: frame.to_ndarray(format="rgb24")})
+        file, scan, wanted, lambda place, frame: found.update({place: frame.to_ndarray(format="rgb24")}), set()
     )
     assert sorted(found) == list(range(len(wanted)))
     whole = in_full(path)
@@ -62,7 +62,7 @@ def test_a_container_without_an_index_is_left_to_the_careful_way(
     tmp_path: Path, codec: str, record: Callable[..., Path]
 ) -> None:
     file, scan = scanned(record(tmp_path / "clip", EVEN, codec=codec, frames=FRAMES))
-    assert not decode_groups(file, scan, [0, 50], lambda place, frame: None)
+    assert not decode_groups(file, scan, [0, 50], lambda place, frame: None, set())
 
 
 def test_a_frame_that_cannot_be_decoded_is_said(tmp_path: Path, record: Callable[..., Path]) -> None:
@@ -71,8 +71,8 @@ def test_a_frame_that_cannot_be_decoded_is_said(tmp_path: Path, record: Callable
     places = [n for n in range(len(content)) if content.startswith(b"\x89PNG", n)]
     path.write_bytes(b"".join([content[: places[10]], b"\0" * (places[11] - places[10]), content[places[11] :]]))
     file, scan = scanned(path)
-    assert not decode_groups(file, scan, [0, 10, 20], lambda place, frame: None)
-    assert decode_groups(file, scan, [0, 20], lambda place, frame: None)
+    assert not decode_groups(file, scan, [0, 10, 20], lambda place, frame: None, set())
+    assert decode_groups(file, scan, [0, 20], lambda place, frame: None, set())
 
 
 def test_frames_that_lean_on_the_group_before_take_it_along() -> None:

@@ -75,7 +75,7 @@ def test_a_turned_picture_is_upright_and_an_animation_is_a_video(tmp_path):
 def test_a_video_has_size_and_length(tmp_path, record: Callable[..., Path], codec):
     path = record(tmp_path / "clip", [40 * n for n in range(50)], codec=codec)
     header = read_header(path)
-    assert (header.kind, header.width, header.height, header.missing_bytes) == ("video", 256, 64, 0)
+    assert (header.kind, header.width, header.height, header.problems) == ("video", 256, 64, ())
     assert header.duration_s == (None if codec == "ts" else pytest.approx(2.0, abs=0.05))
 
 
@@ -87,7 +87,7 @@ def test_an_mp4_whose_frames_are_cut_off_says_how_many_bytes_are_missing(tmp_pat
     # header shows.
     fast = content[:index][:32] + content[index:] + content[32:index]
     (tmp_path / "cut.mp4").write_bytes(fast[:-100])
-    assert read_header(tmp_path / "cut.mp4").missing_bytes == 100
+    assert read_header(tmp_path / "cut.mp4").problems == ("it is cut short: 100 bytes are missing at its end",)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Files joined byte by byte: the whole is shown, with times that go on, or the error says what is missing."""
 
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -66,9 +67,13 @@ def test_many_parts_follow_one_another(tmp_path):
     assert [float(frame.mean()) for frame in clip.frames] == pytest.approx([20, 80, 140, 200], abs=6)
 
 
-def test_a_size_that_changes_is_said(tmp_path, caplog):
-    read_clip(joined(tmp_path, part(tmp_path / "a", 50), part(tmp_path / "b", 150, size=(128, 96))), MediaBudget())
-    assert "its frames change their size (128 x 96, 256 x 64)" in caplog.text
+def test_a_size_that_changes_and_times_that_start_again_are_said(tmp_path):
+    clip = read_clip(
+        joined(tmp_path, part(tmp_path / "a", 50), part(tmp_path / "b", 150, size=(128, 96))), MediaBudget()
+    )
+    restart, sizes = clip.problems
+    assert re.fullmatch(r"its times start again at 2\.\d+ s: each part is shown behind the one before", restart)
+    assert sizes == "its frames change their size (128 x 96, 256 x 64): all are shown in that of the first"
 
 
 @pytest.mark.parametrize(
