@@ -166,10 +166,14 @@ def read_answers(folder: Path) -> dict[str, Answer]:
     Raises: CheckpointError: a complete line is damaged.
     """
     answers: dict[str, Answer] = {}
-    for answer in read_log(folder / ANSWERS_FILE, lambda fields: Answer(**fields)):
+    for answer in read_log(folder / ANSWERS_FILE, _answer):
         if answer.error is None or answer.key not in answers or answers[answer.key].error is not None:
             answers[answer.key] = answer
     return answers
+
+
+def _answer(fields: dict[str, Any]) -> Answer:
+    return Answer(**{**fields, "media_problems": tuple(fields.get("media_problems", ()))})
 
 
 def write_results(folder: Path, results: Sequence[Result]) -> None:
