@@ -2,12 +2,15 @@
 
 import ast
 import errno
+import io
 import re
 import shutil
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
+from contextlib import redirect_stderr
+from functools import partial, wraps
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -122,6 +125,11 @@ def find_command(name: str) -> Callable[..., Any]:
 
 def run_command(name: str, arguments: Sequence[str]) -> None:
     """Parse the flags of one command and run it; leaves with 2 when they do not fit."""
+    parse_flags(name, arguments)()
+
+
+def parse_flags(name: str, arguments: Sequence[str]) -> Callable[[], Any]:
+    """Return a command with its arguments, not run yet. Raises: SystemExit: after its help, or what does not fit."""
     import tyro
 
     about = read_docstring(name).split("\nArgs:")[0].strip().split("\n\n")
@@ -131,14 +139,40 @@ def run_command(name: str, arguments: Sequence[str]) -> None:
     command = find_command(name)
     # The help breaks lines where its own end: a description below "Args:" is one line.
     command.__doc__ = re.sub(r"\n {12,}", " ", command.__doc__ or "")
+    parsed = wraps(command)(lambda *args, **kwargs: partial(command, *args, **kwargs))
     defaults_in = getattr(sys.modules[command.__module__], "defaults_in", None)
-    tyro.cli(
-        partial(command, **defaults_in(arguments)) if defaults_in else command,
-        prog=f"onethinker {name}",
-        description="\n\n".join([*map(wrap, about), example]),
-        args=arguments,
-        config=tyro_settings(),
-    )
+
+    def parse() -> Callable[[], Any]:
+        return tyro.cli(  # type: ignore[no-any-return]
+            partial(parsed, **defaults_in(arguments)) if defaults_in else parsed,
+            prog=f"onethinker {name}",
+            description="\n\n".join([*map(wrap, about), example]),
+            args=arguments,
+            config=tyro_settings(),
+        )
+
+    try:
+        with redirect_stderr(io.StringIO()):
+            return parse()
+    except SystemExit as left:
+        if left.code != USAGE_ERROR:
+            raise
+        if wrong := misspelt_word(name, parsed, arguments):
+            complain(wrong)
+            raise
+    return parse()  # what else does not fit is told by tyro, as the terminal is
+
+
+def misspelt_word(name: str, command: Callable[..., Any], arguments: Sequence[str]) -> str | None:
+    """Return what to say of a word that is no flag, or no choice of its flag; None where each is."""
+    import tyro
+
+    from onethinker.commands.misspelt import misspelt
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # it is the only public way to a list of the flags
+        parser = tyro.extras.get_parser(command, prog=f"onethinker {name}", config=tyro_settings())
+    return misspelt(parser, arguments)
 
 
 def tyro_settings() -> tuple[Any, ...]:

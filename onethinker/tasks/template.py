@@ -6,9 +6,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from onethinker.core.errors import ConfigError
+from onethinker.core.nearest import no_such
 from onethinker.core.sample import Sample
 from onethinker.core.settings import explain
-from onethinker.tasks import task_of
+from onethinker.tasks import all_tasks, task_of
+from onethinker.tasks.registry import ALIASES
 
 
 class PromptTemplate(BaseModel):
@@ -43,11 +45,16 @@ class PromptTemplate(BaseModel):
     def load(cls, path: Path) -> "PromptTemplate":
         """Return the prompt template that a TOML file holds. Raises: ConfigError."""
         try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+            template = cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
         except ValidationError as error:
             raise ConfigError(f"{path}: not a prompt template: {explain(error, cls)}") from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path}: not a prompt template: {error}") from error
+        known = [task.key for task in all_tasks()]
+        for key in template.instructions:
+            if key not in known:
+                raise ConfigError(f"{path}: instructions: {no_such('task', key, known, aliases=ALIASES)}")
+        return template
 
     def text(self, sample: Sample) -> str:
         """Return the complete text of the user message for a sample, media not included."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from onethinker.cli import main
 from onethinker.data.validate import SHORT_BYTES
 
 RUN = """
@@ -70,6 +71,7 @@ def place(tmp_path_factory) -> Path:
     (other / "checkpoints" / "step-00000002").mkdir(parents=True)
     (other / "recipe.json").write_text(json.dumps({"steps": 5}))
     (place / "wording.toml").write_text('template = "{qestion}"')
+    (place / "wrong_task.toml").write_text('[instructions]\n"trackin" = "Follow it."')
     (place / "wrong_key.toml").write_text('tempalte = "{question}"')
     (place / "wrong_evaluation.toml").write_text("[asking]\nmax_new_token = 5")
     return place
@@ -212,6 +214,7 @@ MISSPELT = [
     (("ask", "picture.png", "?", "--model", "tinny"), "'tiny'"),
     (("ask", "pictur.png", "?", "--model", "tiny"), "'picture.png'"),
     (("ask", "picture.png", "?", "--model", "tiny", "--prompt-template", "wrong_key.toml"), "'template'"),
+    (("ask", "picture.png", "?", "--model", "tiny", "--prompt-template", "wrong_task.toml"), "'tracking'"),
     (("sft", "tiny_stf"), "'tiny_sft'"),
     (("sft", "tiny-sft.toml"), "'tiny_sft'"),
     (("rl", "rl8b"), "'rl_8b'"),
@@ -275,6 +278,48 @@ def test_the_nearest_right_name_is_offered_for_a_misspelt_one(said_of_misspelt, 
     code, said, heavy = said_of_misspelt[words]
     assert (code, heavy) == (1, [])
     assert f"did you mean {offered}" in said
+
+
+WRONG_USAGE = [
+    ("evalute", "no command 'evalute'; did you mean 'evaluate'?"),
+    ("data synthtic --output x", "no kind 'synthtic'; did you mean 'synthetic'?"),
+    ("data synthetic --output x --world shapez", "no --world 'shapez'; did you mean 'shapes'?"),
+    ("data synthetic --output x --num-sample 3", "no option '--num-sample'; did you mean '--num-samples'?"),
+    ("ask picture.png ? --model tiny --temprature 3", "no option '--temprature'; did you mean '--temperature'?"),
+    ("ask picture.png ? --model tiny --reading=lenint", "no --reading 'lenint'; did you mean 'lenient'?"),
+    ("ask picture.png ? --modle tiny", "no option '--modle'; did you mean '--model'?"),
+    ("segment picture.png --box 1 2 30 40 --segmentor x", "no option '--segmentor'; did you mean '--segmenter'?"),
+    ("inspect picture.png --budget.max-frame 3", "did you mean '--budget.max-frames'?"),
+    ("tasks --jsn", "no option '--jsn'; did you mean '--json'?"),
+    ("grade --inptu a", "no option '--inptu'; did you mean '--input'?"),
+    ("sft tiny_sft --outptu x", "no option '--outptu'; did you mean '--output'?"),
+    ("rl tiny_rl --dry_rnu", "no option '--dry_rnu'; did you mean '--dry-run'?"),
+    ("watch x --jsn", "no option '--jsn'"),
+    ("evaluate --model tiny --synthtic 3", "no option '--synthtic'; did you mean '--synthetic'?"),
+    ("evaluate --model tiny --synthetic 3 --mode gredy", "no --mode 'gredy'; did you mean 'greedy'?"),
+    ("report x --outpt y", "no option '--outpt'; did you mean '--output'?"),
+    ("export x --ouput y", "no option '--ouput'; did you mean '--output'?"),
+    ("quickstart --procesess 2", "no option '--procesess'; did you mean '--processes'?"),
+    ("doctor --jsn", "no option '--jsn'; did you mean '--json'?"),
+]
+
+
+@pytest.mark.parametrize(("line", "said"), WRONG_USAGE, ids=[line for line, _ in WRONG_USAGE])
+def test_a_misspelt_word_of_the_command_line_is_wrong_usage_and_told_in_a_line(place, line, said, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    with pytest.raises(SystemExit) as left:
+        main(line.split())
+    told = capsys.readouterr().err.strip()
+    assert left.value.code == 2
+    assert said in told
+    assert len(told.splitlines()) == 1
+
+
+def test_what_else_does_not_fit_is_told_as_before(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["ask", "picture.png", "?"])
+    assert left.value.code == 2
+    assert "--model" in capsys.readouterr().err
 
 
 def test_a_folder_that_another_process_trains_into_is_refused_at_once(place):

@@ -33,6 +33,7 @@ def test_json_says_what_the_model_sees(clip: Path, capsys: pytest.CaptureFixture
         "width": 96,
         "height": 64,
         "tokens": 4 * 3 * 2,
+        "problems": [],
     }
 
 
