@@ -143,7 +143,7 @@ def parse_flags(name: str, arguments: Sequence[str]) -> Callable[[], Any]:
     defaults_in = getattr(sys.modules[command.__module__], "defaults_in", None)
 
     def parse() -> Callable[[], Any]:
-        return tyro.cli(  # type: ignore[no-any-return]
+        return tyro.cli(
             partial(parsed, **defaults_in(arguments)) if defaults_in else parsed,
             prog=f"onethinker {name}",
             description="\n\n".join([*map(wrap, about), example]),

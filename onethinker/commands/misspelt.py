@@ -1,15 +1,17 @@
 """Which word of a command line is no flag, or no choice of its flag, and what it may have meant."""
 
-import argparse
+import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from onethinker.core.nearest import no_such
 
 
-def misspelt(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> str | None:
+def misspelt(parser: Any, arguments: Sequence[str]) -> str | None:
     """Return what to say of the first flag that a command does not have, or of the first value that its flag does not
-    take; None where there is neither.
+    take; None where there is neither. `parser` is an ArgumentParser, of Python or of tyro.
 
+    >>> import argparse
     >>> parser = argparse.ArgumentParser()
     >>> _ = parser.add_argument("--reading", choices=("strict", "lenient"))
     >>> misspelt(parser, ["--raeding", "strict"])
@@ -30,9 +32,7 @@ def misspelt(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> str |
     return None
 
 
-def _read(
-    flags: dict[str, argparse.Action], places: Sequence[argparse.Action], arguments: Sequence[str]
-) -> Iterator[tuple[argparse.Action | None, str]]:
+def _read(flags: dict[str, Any], places: Sequence[Any], arguments: Sequence[str]) -> Iterator[tuple[Any, str]]:
     """Yield each value with what it is a value of, and None with each flag that there is not."""
     rest, position, current, left = list(arguments), 0, None, 0
     for word in rest:
@@ -55,6 +55,8 @@ def _read(
             position += _room(places[position]) == 1
 
 
-def _room(action: argparse.Action) -> int:
+def _room(action: Any) -> int:
     """Return how many words an argument takes at most."""
-    return action.nargs if isinstance(action.nargs, int) else 1 if action.nargs in (None, "?") else 10**6
+    if isinstance(action.nargs, int):
+        return action.nargs
+    return 1 if action.nargs in (None, "?") else sys.maxsize
