@@ -54,7 +54,8 @@ def test_text_lists_frames_and_times(clip: Path, capsys: pytest.CaptureFixture[s
 def test_a_picture_is_one_frame(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("RGB", (640, 480)).save(tmp_path / "photo.jpg")
     _, out, _ = run(capsys, tmp_path / "photo.jpg", "--json")
-    assert json.loads(out) == {"frames": [{"index": 0, "time_s": 0.0}], "width": 640, "height": 480, "tokens": 300}
+    frames = [{"index": 0, "time_s": 0.0}]
+    assert json.loads(out) == {"frames": frames, "width": 640, "height": 480, "tokens": 300, "problems": []}
 
 
 def test_a_contact_sheet_is_written(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
