@@ -42,9 +42,15 @@ def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
 def build_tables(root: Path) -> Path:
     """VLMEvalKit's tables, two rows each."""
     choice = {"question": "What colour?", "A": "red", "B": "blue", "answer": "A"}
-    kept = {"split": "validation", "l2-category": "visual_captioning"}
+    # MMT-Bench: "category" names a sub-task of "l2-category" (VLMEvalKit, multiple_choice.py, report_acc_MMT).
+    kept = {"split": "validation", "category": "image_captioning", "l2-category": "visual_captioning"}
     for name in IMAGE_TABLES:
         rows = [{"index": index, "image": base64_picture(), **choice, **kept} for index in (1, 2)]
+        if name == "MMMU_DEV_VAL":
+            # validation_Math_15 as some copies have it: a list stored as text, a quote missing.
+            rows[1] |= {"A": "", "B": "", "answer": "['24/7', '3.429', '3.43]"}
+        # VLMEvalKit, image_base.py: a row may name the picture of a later one; one without any is dropped.
+        rows = [{**rows[0], "image": "2"}, {**rows[0], "index": 3, "image": ""}, rows[1]]
         write_table(root / f"{name}.tsv", rows)
     captions = [
         {"index": index, "image": base64_picture(), "question": "Write a caption.", "caption": "A red square."}
@@ -54,7 +60,13 @@ def build_tables(root: Path) -> Path:
     for name, column in VIDEO_TABLES.items():
         rows = [{"index": index, column: f"video/{index}.mp4", **choice} for index in (1, 2)]
         if column == "video":
-            rows = [{"index": index, "video": str(index), "caption": "A lecture."} for index in (1, 2)]
+            # VLMEvalKit, video_mmlu.py: "question" is a list of questions with answers, as Python writes it.
+            pairs = [
+                {"question": "Which theorem is shown?", "answer": "Pythagoras'"},
+                {"question": "c?", "answer": "5"},
+            ]
+            lecture = {"discipline": "Math", "question": repr(pairs)}
+            rows = [{"index": index, "video": f"{index}.mp4", **lecture} for index in (1, 2)]
         write_table(root / name, rows)
         for index in (1, 2):
             folder = root / Path(name).parent
@@ -85,7 +97,7 @@ def build_refcoco(root: Path) -> None:
 
 
 def build_moments(root: Path) -> None:
-    """Lines of Charades-STA, and the captions of ActivityNet."""
+    """Lines of Charades-STA, the captions of ActivityNet, and the questions of ActivityNet-RTL."""
     (root / "charades_sta_test.txt").write_text(
         "3MSZA 0.3 2.4##person turn a light on.\nAO8RW 0.0 1.9##a person reads\n"
     )
@@ -95,6 +107,14 @@ def build_moments(root: Path) -> None:
     own = {"duration": 3.0, "timestamps": [[0.5, 1.5], [1, 2]], "sentences": ["He sits.", " He stands."]}
     (root / "activitynet/val_2.json").write_text(json.dumps({"v_uqiMw7tQ1Cc": own}))
     video(root / "activitynet/videos/v_uqiMw7tQ1Cc.mp4")
+    # LITA, eval_model_rtl.py: the span is the first two seconds in angle brackets.
+    question = {"vid": "uqiMw7tQ1Cc", "duration": 3.0, "question": "When is he tired?"}
+    asked = [
+        {"question_id": number, **question, "answer": answer}
+        for number, answer in enumerate(("<0.5> <1.5> He sits, so he is tired.", "<2.9> <1.> He stands."))
+    ]
+    (root / "temporal_reasoning").mkdir()
+    (root / "temporal_reasoning/annot_val_1_q229.json").write_text(json.dumps(asked))
 
 
 def build_got10k(root: Path) -> None:
