@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from onethinker.report.terminal import Progress
+    from onethinker.report.progress import Progress
     from onethinker.training.session import OnStep
 
 LINE_EVERY_S = 10.0
@@ -81,6 +81,8 @@ class Lines:
         alarms = self._progress.add(row)
         for message in alarms:
             self._print(message)
+        if not self._progress.rows:
+            return
         if alarms or self._progress.is_done or time.monotonic() - self._last_s >= LINE_EVERY_S:
             self._last_s = time.monotonic()
             self._print(self._progress.line())
@@ -109,7 +111,7 @@ def watching_training(name: str, steps: int, folder: Path) -> "Iterator[OnStep]"
     """
     from rich.console import Console
 
-    from onethinker.report.terminal import Progress, unread_samples
+    from onethinker.report.progress import Progress
     from onethinker.training.state.run_folder import RunFolder
 
     if os.environ.get("RANK", "0") != "0":
@@ -121,8 +123,8 @@ def watching_training(name: str, steps: int, folder: Path) -> "Iterator[OnStep]"
         def on_step(row: dict[str, Any]) -> None:
             if not progress.rows:
                 # Of a run that is taken up again; only now is what it makes again cut from its journal.
-                earlier = [one for one in RunFolder(folder).rows() if one["step"] < row["step"]]
-                progress.rows, progress.unread = tuple(earlier), sum(map(unread_samples, earlier))
+                run = RunFolder(folder)
+                progress.take_up(one for one in [*run.rows(), *run.validations()] if one["step"] < row["step"])
             show(row)
 
         yield on_step

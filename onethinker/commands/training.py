@@ -82,15 +82,24 @@ def _train(stage: Stage, recipe: Any, output: Path, options: TrainingOptions) ->
     from transformers.utils.logging import disable_progress_bar
 
     from onethinker.commands.console import say_checked, watching_training
+    from onethinker.evaluation.during_training import open_validator
     from onethinker.rl.loop import train_rl
     from onethinker.training.sft import train_sft
 
     if options.processes > 1 and not torch.cuda.is_available():
         torch.set_num_threads(1)
     disable_progress_bar()  # ours is the one to watch; theirs come from every process
+    validator = open_validator(recipe)
     train: Any = {"sft": train_sft, "rl": train_rl}[stage]
     with watching_training(stage.upper(), recipe.steps, output) as on_step:
-        model = train(recipe, output, on_step=on_step, on_check=say_checked(), allow_changes=options.allow_changes)
+        model = train(
+            recipe,
+            output,
+            on_step=on_step,
+            on_check=say_checked(),
+            allow_changes=options.allow_changes,
+            validator=validator,
+        )
     if os.environ.get("RANK", "0") == "0":
         print(model)
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from onethinker.core.errors import CheckpointError
-from onethinker.storage.folders import RECIPE_FILE
+from onethinker.storage.folders import RECIPE_FILE, VALIDATION
 from onethinker.storage.strict_json import to_json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from onethinker.report.terminal import Progress
+    from onethinker.report.progress import Progress
     from onethinker.storage.jsonl_log import LogReader
 
 LOOK_EVERY_S = 1.0
@@ -45,6 +45,7 @@ class Watched:
     name: str
     journal: "LogReader[dict[str, Any]]"
     steps: int
+    is_validated: bool
 
     @classmethod
     def open(cls, path: Path) -> "Watched":
@@ -56,13 +57,13 @@ class Watched:
         if recipe is None:
             raise CheckpointError(f"{path}: expected the folder of a training run, with a {RECIPE_FILE} in it")
         try:
-            return cls(path.name, folder.follow(), int(recipe["steps"]))
+            return cls(path.name, folder.follow(), int(recipe["steps"]), bool(recipe.get("validation")))
         except (ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"{folder.recipe_file}: not the recipe of a training run: {error}") from error
 
     def last_row(self) -> dict[str, Any]:
-        """Return the last row of the journal. Raises: CheckpointError: there is none, or the journal is damaged."""
-        rows = self.journal.read_new()
+        """Return the journal's row of the last step. Raises: CheckpointError: there is none, or it is damaged."""
+        rows = [row for row in self.journal.read_new() if row.get("stage") != VALIDATION]
         if not rows:
             raise CheckpointError(f"{self.journal.path}: the run has not finished a step yet")
         return rows[-1]
@@ -76,10 +77,11 @@ class Watched:
 
 def _follow(watched: Watched, console: "Console") -> None:
     from onethinker.commands.console import watching
-    from onethinker.report.terminal import Progress, draw
+    from onethinker.report.progress import Progress
+    from onethinker.report.terminal import draw
 
     rows = watched.journal.read_new()
-    progress = Progress(_name(watched, rows), watched.steps, rows)
+    progress = Progress(_name(watched, rows), watched.steps, rows, is_validated=watched.is_validated)
     if progress.is_done:
         console.print(draw(progress, console.width))
         return
@@ -89,13 +91,13 @@ def _follow(watched: Watched, console: "Console") -> None:
         while not progress.is_done:
             time.sleep(LOOK_EVERY_S)
             for row in watched.journal.read_new():
-                progress.name = _name(watched, [row])
+                progress.name = _name(watched, [row]) if row.get("stage") != VALIDATION else progress.name
                 show(row)
 
 
 def _name(watched: Watched, rows: list[dict[str, Any]]) -> str:
-    stage = str(rows[-1].get("stage", "run")).upper() if rows else "run"
-    return f"{stage} {watched.name}"
+    stages = [str(row.get("stage", "run")).upper() for row in rows if row.get("stage") != VALIDATION]
+    return f"{stages[-1] if stages else 'run'} {watched.name}"
 
 
 def _note(watched: Watched, progress: "Progress") -> str:

@@ -112,6 +112,17 @@ class Mixture:
                 yield pool[int(order[(first + step) % len(pool)])]
 
 
+def scene_kinds(problem_types: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of problem type and medium of the synthetic scenes that names select; all without names. Raises:
+    DataError.
+
+    >>> scene_kinds(["tracking"])
+    [('tracking', 'video')]
+    """
+    asked = set(known_names(problem_types))
+    return [kind for kind in KINDS if not asked or asked & _names(_kind(*kind))]
+
+
 def known_names(names: Iterable[str]) -> list[str]:
     """Return names of samples ("tracking", "numerical/video") as the tasks write them. Raises: DataError: one that
     there is not.

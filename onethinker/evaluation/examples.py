@@ -53,16 +53,18 @@ def is_sheet(path: Path) -> bool:
         return picture.width > 2 * picture.height
 
 
-def draw_examples(samples: Sequence[Sample], results: Sequence[Result], output: Path) -> None:
+def draw_examples(
+    samples: Sequence[Sample], results: Sequence[Result], output: Path, *, most: int = MOST_EXAMPLES
+) -> None:
     """Draw what a report shows of an evaluation: some samples of each task with their truth and answer, masks too where
-    there are any.
+    there are any; `most` in all.
 
     What is drawn already stays. Raises: MediaError: a picture or clip cannot be read any more. CheckpointError,
     DataError.
     """
     budget = MediaBudget.model_validate(read_settings(output)["settings"]["budget"])
     masks = masks_by_result(output)
-    shown = choose_examples(results)
+    shown = choose_examples(results, most)
     for sample, result in zip(samples, results, strict=True):
         if result.key in shown:
             draw_example(sample, result, budget, output, masks=masks.get(result.key))

@@ -5,6 +5,7 @@ number.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -58,9 +59,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     """
     if not values:
         raise ValueError("the mean of no values is not a number")
-    array = np.asarray(values, dtype=np.float64)
-    means = np.concatenate([array[drawn].mean(axis=1) for drawn in _resampled(len(array))])
-    return Estimate(float(array.mean()), *_interval(means))
+    return Estimate(float(np.mean(np.asarray(values, dtype=np.float64))), *_interval(_resampled_means(values, 0)))
 
 
 def estimate_by_group(values: Sequence[float], groups: Sequence[str]) -> Estimate:
@@ -115,9 +114,9 @@ def _divide(numerator: npt.ArrayLike, denominator: npt.ArrayLike) -> npt.NDArray
     return np.divide(numerator, below, out=np.ones_like(below), where=below != 0)
 
 
-def _resampled(count: int) -> Iterator[npt.NDArray[np.int64]]:
+def _resampled(count: int, seed: int = 0) -> Iterator[npt.NDArray[np.int64]]:
     """Yield `RESAMPLES` rows of drawn positions in blocks, always the same ones, bounding the memory of large sets."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     rows = max(1, 1_000_000 // count)
     for row in range(0, RESAMPLES, rows):
         yield rng.integers(count, size=(min(rows, RESAMPLES - row), count))
@@ -140,6 +139,26 @@ def mean_accuracy(scores: Sequence[Score]) -> float | None:
     """Return the mean of the tasks' accuracies, each task counting the same; None while one of them has none."""
     means = [score.accuracy.mean for score in scores if score.accuracy is not None]
     return sum(means) / len(means) if means and len(means) == len(scores) else None
+
+
+def mean_over_tasks(results: Sequence[Result], name: Literal["accuracy", "reward", "format"]) -> Estimate | None:
+    """Return the mean over tasks of their means, each task counting the same, with the interval from drawing the
+    samples of each task anew; None while a sample is without a grade.
+    """
+    values: dict[str, list[float]] = defaultdict(list)
+    for result in results:
+        if result.grade is None:
+            return None
+        values[result.task].append(getattr(result.grade, name))
+    if not values:
+        return None
+    means = np.mean([_resampled_means(own, seed) for seed, own in enumerate(values.values())], axis=0)
+    return Estimate(float(np.mean([np.mean(own) for own in values.values()])), *_interval(means))
+
+
+def _resampled_means(values: Sequence[float], seed: int) -> npt.NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    return np.concatenate([array[drawn].mean(axis=1) for drawn in _resampled(len(array), seed)])
 
 
 def _score(task: str, results: Sequence[Result]) -> Score:

@@ -83,7 +83,7 @@ def evaluation_settings(engine: Engine, sampling: SamplingParams, *, strict_medi
     """
     return {
         "model": engine.name,
-        "weights": weights_digest(Path(engine.name)),
+        "weights": engine.weights or weights_digest(Path(engine.name)),
         "sampling": {name: value for name, value in asdict(sampling).items() if name != "logprobs"},
         "budget": engine.budget.model_dump(mode="json"),
         "prompt_template": engine.prompt_template.model_dump(mode="json"),

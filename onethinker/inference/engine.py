@@ -40,6 +40,8 @@ class Engine(ABC):
 
     name: str
     """What a report calls the model: hub id, folder or address."""
+    weights: str | None = None
+    """A digest of the weights, where `name` is no folder that holds them."""
     prompt_template: PromptTemplate
     """How a question becomes the text of a message."""
     budget: MediaBudget

@@ -26,7 +26,7 @@ from onethinker.training.metrics.stopwatch import Phase
 from onethinker.training.metrics.task_rows import task_rows
 from onethinker.training.opening import open_session
 from onethinker.training.optimizer import learning_rate
-from onethinker.training.session import OnStep, TrainingSession
+from onethinker.training.session import OnStep, TrainingSession, Validator
 from onethinker.training.state.progress import EmaState, Progress
 
 
@@ -37,20 +37,27 @@ def train_rl(
     on_step: OnStep | None = None,
     on_check: Callable[[int, int], None] | None = None,
     allow_changes: bool = False,
+    validator: Validator | None = None,
     open_sampler: Callable[[TrainingSession], Sampler] = InProcessSampler,
 ) -> Path:
     """Improve a model by multi-task reinforcement learning and return the folder of the finished one; a stopped run
     goes on.
 
     It goes on with other settings than it began with only if changes are allowed. `open_sampler` gives what answers the
-    prompts, by default the model in training itself.
+    prompts, by default the model in training itself. `validator` asks it while it learns, where the recipe has a
+    [validation].
 
     Raises: CheckpointError, ConfigError, DataError, EngineError, MediaError.
     """
     estimator = find_estimator(recipe.advantage.algorithm)
     with Grader(recipe.grading, recipe.rewards) as grader:
         session = open_session(
-            recipe, folder, batch=recipe.rollout.generation_batch_size, allow_changes=allow_changes, on_check=on_check
+            recipe,
+            folder,
+            batch=recipe.rollout.generation_batch_size,
+            allow_changes=allow_changes,
+            on_check=on_check,
+            validator=validator,
         )
         return _train(session, recipe, open_sampler(session), grader, estimator, on_step)
 
@@ -65,7 +72,7 @@ def _train(
 ) -> Path:
     reference = open_reference(session, recipe)
     watch = Watch(recipe, session.folder.rows())
-    for step in range(session.progress.step, recipe.steps):
+    for step in session.steps(on_step):
         started = time.perf_counter()
         with session.backend.unsharded():
             batch = collect(session, recipe, sampler, grader)

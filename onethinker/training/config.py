@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from onethinker.core.errors import ConfigError
 from onethinker.core.nearest import near_path, no_such
@@ -17,6 +17,8 @@ from onethinker.rewards.config import GradingSettings
 from onethinker.training.metrics.settings import LogSettings, RlLogSettings, SftLogSettings
 from onethinker.training.rl_settings import AdvantageSettings, LossSettings, RolloutSettings
 from onethinker.training.settings import DataSettings, LoraSettings, OptimizerSettings
+from onethinker.training.state.checkpoint import KEPT_CHECKPOINTS, check_keep
+from onethinker.training.validation import ValidationSettings
 
 R = TypeVar("R", bound="Recipe")
 Sharding = Literal["fsdp2", "zero2"]
@@ -26,6 +28,8 @@ trained.
 FREE_SETTINGS = frozenset(
     {
         "save_every",
+        "keep",
+        "validation",
         "log",
         "optimizer.max_bad_steps",
         "grading.workers",
@@ -54,6 +58,14 @@ SETTING_ALIASES: dict[str, tuple[str, ...]] = {
     "max seq length": ("max_row_tokens",),
     "max completion length": ("rollout.max_new_tokens",),
     "save steps": ("save_every",),
+    "save total limit": ("keep",),
+    "eval steps": ("validation.every",),
+    "eval strategy": ("validation.every",),
+    "evaluation": ("validation",),
+    "early stopping patience": ("validation.patience",),
+    "metric for best model": ("validation.score",),
+    "eval dataset": ("validation.files",),
+    "val file": ("validation.files",),
     "precision": ("dtype",),
     "bf16": ("dtype",),
     "fp16": ("dtype",),
@@ -81,6 +93,9 @@ class Recipe(Settings):
     """Tokens of one packed row; a batch becomes as many rows as it needs."""
     save_every: int = Field(100, ge=1)
     """Steps between checkpoints; the last step is always saved."""
+    keep: int | str = KEPT_CHECKPOINTS
+    """Which checkpoints stay on the disk: the last so many, "all", or besides the last two those of "every 500" steps.
+    The best one of a validation always stays."""
     dtype: Literal["float32", "bfloat16", "mixed"] = "float32"
     """Dtype of the weights. bfloat16 halves the memory and rounds small steps away, except those of adapters,
     which are always float32; mixed keeps float32 weights and multiplies in bfloat16."""
@@ -100,10 +115,17 @@ class Recipe(Settings):
     """What is learned from."""
     optimizer: OptimizerSettings = OptimizerSettings()
     """How weights change."""
+    validation: ValidationSettings | None = None
+    """What the model is asked while it learns; absent, nothing."""
     log: LogSettings = LogSettings()
     """Where it says how it goes."""
     need: ClassVar[Need]
     """What a record must have to be learned from."""
+
+    @field_validator("keep")
+    @classmethod
+    def _check_keep(cls, keep: int | str) -> int | str:
+        return check_keep(keep)
 
     @property
     def weights_dtype(self) -> str:

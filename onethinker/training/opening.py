@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration
 
+from onethinker.core.errors import ConfigError
 from onethinker.data.formats.records import write_records
 from onethinker.data.validate import Checked
 from onethinker.families.folder import load_adapters
@@ -31,12 +32,13 @@ from onethinker.training.parallel.base import ParallelBackend
 from onethinker.training.parallel.choice import choose_backend
 from onethinker.training.parallel.collectives import Collectives
 from onethinker.training.preflight import check_batch
-from onethinker.training.session import TrainingSession
-from onethinker.training.state.checkpoint import Start
+from onethinker.training.session import TrainingSession, Validator
+from onethinker.training.state.checkpoint import Start, step_of
 from onethinker.training.state.progress import Progress, load_progress
 from onethinker.training.state.provenance import Digests, about_start, digest_data, digest_model
 from onethinker.training.state.run_folder import RunFolder
 from onethinker.training.step import Optimization
+from onethinker.training.validation import Curve
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ def open_session(
     batch: int,
     allow_changes: bool = False,
     on_check: Callable[[int, int], None] | None = None,
+    validator: Validator | None = None,
 ) -> TrainingSession:
     """Return a session that is new, or that goes on from the last whole checkpoint in its folder; `batch` samples are a
     step.
@@ -62,6 +65,11 @@ def open_session(
     batch is smaller than the processes.
     """
     check_trackers(recipe.log)
+    if recipe.validation is not None and validator is None:
+        raise ConfigError(
+            "the recipe has a [validation]: give validator=open_validator(recipe), of"
+            " onethinker.evaluation.during_training"
+        )
     kind = choose_backend(recipe)
     collectives = _start_processes(recipe, path)
     check_batch(batch, collectives.count)
@@ -85,6 +93,9 @@ def open_session(
         _write_inputs(past.folder, inputs, unused_weights(mixture))
         _open_trackers(session)
     collectives.wait()
+    if recipe.validation is not None:
+        before = collectives.from_main(past.folder.validations() if collectives.is_main else [])
+        session.validator, session.curve = validator, Curve(recipe.validation, tuple(before))
     return session
 
 
@@ -127,7 +138,7 @@ class _Past:
         start = collectives.from_main(folder.checkpoints.find_start() if is_main else Start(None, {}))
         past = cls(folder, start, allow_changes, is_main, changed, checked)
         if is_main:
-            step = int(start.checkpoint.name.partition("-")[2]) if start.checkpoint else 0
+            step = step_of(start.checkpoint) if start.checkpoint else 0
             past.changed += folder.check_records(step, allow_changes=allow_changes)
             past._check_digests("data", digest_data(recipe.data.files))
         return past
@@ -160,7 +171,7 @@ class _Past:
         """Make the folder, and note how the run starts."""
         recipe, step = session.recipe, session.progress.step
         self.folder.checkpoints.check_free_space(
-            session.checkpoint_bytes, math.ceil((recipe.steps - step) / recipe.save_every)
+            session.checkpoint_bytes, math.ceil((recipe.steps - step) / recipe.save_every), keep=recipe.keep
         )
         about = {"inputs": self.digests, **about_start(session.collectives.count)}
         settings = recipe.model_dump(mode="json")
@@ -173,7 +184,7 @@ def _open_trackers(session: TrainingSession) -> None:
     if recipe.log.trackers:
         settings, accelerator = recipe.model_dump(mode="json"), session.collectives.accelerator
         session.trackers = Trackers(accelerator, recipe.log, folder.path, recipe=settings, step=session.progress.step)
-        session.trackers.log(folder.rows())
+        session.trackers.log(sorted([*folder.rows(), *folder.validations()], key=lambda row: int(row["step"])))
 
 
 def _write_inputs(folder: RunFolder, inputs: Inputs, lines: list[str]) -> None:

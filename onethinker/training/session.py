@@ -2,7 +2,7 @@
 the journal, the checkpoint, at last the finished model.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from onethinker.training.state.checkpoint import checkpoint_bytes
 from onethinker.training.state.progress import Progress, save_progress
 from onethinker.training.state.run_folder import RunFolder
 from onethinker.training.step import Optimization
+from onethinker.training.validation import Curve
 
 OnStep = Callable[[dict[str, Any]], None]
 """Called in the main process with each row of the journal, after it is on disk."""
@@ -53,6 +54,10 @@ class TrainingSession:
     progress: Progress
     """What has been done, as the next checkpoint will hold it."""
     trackers: Trackers | None = None
+    validator: "Validator | None" = None
+    """Asks the model while it learns, where the recipe has a [validation]."""
+    curve: Curve | None = None
+    """What it has found."""
 
     @property
     def model(self) -> Any:
@@ -83,6 +88,43 @@ class TrainingSession:
             if on_step is not None:
                 on_step(row)
 
+    def steps(self, on_step: OnStep | None) -> Iterator[int]:
+        """Yield the index of each step that is left, and validate between them; the end may come early where
+        validations say so.
+        """
+        began = self.progress.step
+        self._name_best()
+        while True:
+            step = self.progress.step
+            if self.curve is not None and self.curve.is_due(step, self.recipe.steps):
+                self._validate(on_step, is_saved=step == began or self._is_saved_after(step))
+            if step == self.recipe.steps or (self.curve is not None and self.curve.is_over):
+                return
+            yield step
+
+    def _validate(self, on_step: OnStep | None, *, is_saved: bool) -> None:
+        """Ask the model, and save it where it is better than ever before, or will learn no more."""
+        assert self.validator is not None
+        assert self.curve is not None
+        step = self.progress.step
+        with self.clock.phase("validation"), self.backend.unsharded():
+            row = self.validator(self, self.folder.validation(step))
+        self.curve = self.curve.with_row(row)
+        row |= self.curve.standing
+        self.record(row, on_step)
+        if not is_saved and (row["best_step"] == step or row["ends_run"]):
+            self._save()
+        self._name_best()
+
+    def _name_best(self) -> None:
+        if self.curve is not None and self.collectives.is_main:
+            best = self.curve.best
+            self.folder.checkpoints.name_best(None if best is None else int(best["step"]))
+
+    def _is_saved_after(self, step: int) -> bool:
+        """Tell whether the recipe has a step saved."""
+        return step % self.recipe.save_every == 0 or step == self.recipe.steps
+
     def advance(self, progress: Progress) -> None:
         """Take note that a step is done and in the journal, and save when the recipe says so.
 
@@ -101,13 +143,8 @@ class TrainingSession:
                 " the last checkpoint"
             )
         self.progress = replace(progress, streak=self.optimization.streak)
-        if progress.step % self.recipe.save_every and progress.step != self.recipe.steps:
-            return
-        with self.clock.phase("checkpoint"):
-            problem = self.optimization.find_not_finite()
-        if problem is not None:
-            raise self._stopped(f"step {progress.step} is not saved", problem)
-        self._save()
+        if self._is_saved_after(progress.step):
+            self._save()
 
     def _check_streak(self, step: int) -> None:
         """Raises: TrainingError: too many steps in a row, up to this one, were bad."""
@@ -132,12 +169,17 @@ class TrainingSession:
         )
 
     def _save(self) -> None:
-        """Write a checkpoint of weights, moments and progress."""
+        """Write a checkpoint of weights, moments and progress. Raises: TrainingError: something in it is not finite."""
+        with self.clock.phase("checkpoint"):
+            problem = self.optimization.find_not_finite()
+        if problem is not None:
+            raise self._stopped(f"step {self.progress.step} is not saved", problem)
         keep = self.collectives.is_main
         weights, moments = self.backend.weights(keep=keep), self.backend.moments(keep=keep)
         if keep:
-            settings, writing = self._checkpoint_settings(), self.folder.checkpoints.writing
-            with self.clock.phase("checkpoint"), writing(self.progress.step, size=self.checkpoint_bytes) as partial:
+            settings, size = self._checkpoint_settings(), self.checkpoint_bytes
+            writing = self.folder.checkpoints.writing(self.progress.step, size=size, keep=self.recipe.keep)
+            with self.clock.phase("checkpoint"), writing as partial:
                 save_model(partial / MODEL_FOLDER, self.model, self.processor, settings=settings, state=weights)
                 save_file(moments, partial / OPTIMIZER_FILE)
                 save_progress(self.progress, partial / PROGRESS_FILE)
@@ -170,3 +212,8 @@ class TrainingSession:
                 save_model(folder, model, self.processor, settings=self._settings, state=weights)
         self.collectives.wait()
         return self.folder.model
+
+
+Validator = Callable[[TrainingSession, Path], dict[str, Any]]
+"""Asks the model of a session as it is now, into a folder, and returns the journal's row; all processes call it
+together and get the same one."""

@@ -21,7 +21,7 @@ from onethinker.training.metrics.records import SftRow
 from onethinker.training.opening import open_session
 from onethinker.training.optimizer import learning_rate
 from onethinker.training.packing.row import PrefixGroup, Prompt, split_answers
-from onethinker.training.session import OnStep, TrainingSession
+from onethinker.training.session import OnStep, TrainingSession, Validator
 from onethinker.training.state.progress import Progress
 
 
@@ -32,17 +32,26 @@ def train_sft(
     on_step: OnStep | None = None,
     on_check: Callable[[int, int], None] | None = None,
     allow_changes: bool = False,
+    validator: Validator | None = None,
 ) -> Path:
     """Train on whole responses and return the folder of the finished model; a run that was stopped goes on.
 
     Only the tokens of the response count, all with one weight over the batch, whatever rows and processes they are in.
-    A run goes on with other settings than it began with only if changes are allowed.
+    A run goes on with other settings than it began with only if changes are allowed. `validator` asks the model while
+    it learns, where the recipe has a [validation].
 
     Raises: CheckpointError, ConfigError, DataError, EngineError, MediaError.
     """
-    session = open_session(recipe, folder, batch=recipe.batch_size, allow_changes=allow_changes, on_check=on_check)
+    session = open_session(
+        recipe,
+        folder,
+        batch=recipe.batch_size,
+        allow_changes=allow_changes,
+        on_check=on_check,
+        validator=validator,
+    )
     watch = Watch(recipe, session.folder.rows())
-    for step in range(session.progress.step, recipe.steps):
+    for step in session.steps(on_step):
         started = time.perf_counter()
         first = step * recipe.batch_size
         with session.clock.phase("data"):

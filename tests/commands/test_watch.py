@@ -20,7 +20,9 @@ from onethinker.commands.console import Lines, watching, watching_training
 from onethinker.commands.watch import Watched, watch
 from onethinker.core.errors import CheckpointError
 from onethinker.evaluation.runs import Training
-from onethinker.report.terminal import Progress, draw, sparkline
+from onethinker.report.progress import Progress
+from onethinker.report.sparkline import sparkline
+from onethinker.report.terminal import draw
 from onethinker.training.metrics.alarms import Alarm
 from onethinker.training.metrics.records import RlRow, SftRow, TaskRow, scalars
 from onethinker.training.state.run_folder import RunFolder

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-Phase = Literal["data", "rollout", "grading", "reference", "update", "checkpoint"]
+Phase = Literal["data", "rollout", "grading", "reference", "update", "checkpoint", "validation"]
 """Media and words made into prompts; answers sampled; answers graded, or waited for; the divergence's other model;
-forward, backward and optimizer; files written."""
+forward, backward and optimizer; files written; the model asked by a validation."""
 
 
 class Stopwatch:

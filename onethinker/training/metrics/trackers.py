@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from onethinker.core.errors import CheckpointError, ConfigError
 from onethinker.storage.atomic import write_atomically
-from onethinker.storage.folders import TRACKERS_FILE
+from onethinker.storage.folders import TRACKERS_FILE, VALIDATION
 from onethinker.storage.strict_json import to_json
 from onethinker.training.metrics.records import scalars
 from onethinker.training.metrics.settings import LogSettings
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+_VALIDATIONS = " validations"
+"""Behind the name of a tracker: the last validation that it has been told."""
 
 
 def check_trackers(settings: LogSettings) -> None:
@@ -56,7 +60,8 @@ class Trackers:
         told = told or Told(f"{re.sub(r'[^a-zA-Z0-9_.-]', '-', folder.resolve().name)}-{secrets.token_hex(4)}", {})
         # Tensorboard can forget the steps that will be made again; the others keep the points that they have, which are
         # the same.
-        self.told = replace(told, steps={**told.steps, "tensorboard": min(step, told.steps.get("tensorboard", 0))})
+        purged = {name: min(step, told.steps[name]) for name in told.steps if name.startswith("tensorboard")}
+        self.told = replace(told, steps={**told.steps, **purged})
         connect: dict[str, dict[str, Any]] = {
             "tensorboard": {"purge_step": step + 1},
             "wandb": {
@@ -78,12 +83,16 @@ class Trackers:
     def log(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Log to each tracker those of the journal's rows that it does not have yet."""
         for record in records:
-            step = int(record["step"])
-            new = [tracker for tracker in self._accelerator.trackers if step > self.told.steps.get(tracker.name, 0)]
-            for tracker in new:
-                tracker.log(scalars(record), step=step)
+            step, is_step = int(record["step"]), record.get("stage") != VALIDATION
+            names = {
+                f"{tracker.name}{'' if is_step else _VALIDATIONS}": tracker for tracker in self._accelerator.trackers
+            }
+            nothing, prefix = (0, "") if is_step else (-1, "validation/")
+            new = {name: tracker for name, tracker in names.items() if step > self.told.steps.get(name, nothing)}
+            for tracker in new.values():
+                tracker.log(scalars(record, prefix), step=step)
             if new:
-                self.told = replace(self.told, steps={**self.told.steps, **{tracker.name: step for tracker in new}})
+                self.told = replace(self.told, steps={**self.told.steps, **dict.fromkeys(new, step)})
                 write_atomically(self._file, to_json({"name": self.told.name, "steps": self.told.steps}) + "\n")
 
     def finish(self) -> None:

@@ -15,14 +15,16 @@ from safetensors import SafetensorError
 
 from onethinker.core.errors import CheckpointError
 from onethinker.storage.atomic import digest_file, grant_as, sync_folder, sync_tree
-from onethinker.storage.folders import CHECKPOINTS_FOLDER, MANIFEST_FILE
+from onethinker.storage.folders import BEST_LINK, CHECKPOINTS_FOLDER, MANIFEST_FILE
 from onethinker.storage.strict_json import to_json
 
 if TYPE_CHECKING:
     from torch import nn
 
 KEPT_CHECKPOINTS = 2
-"""Older ones are removed, after a newer one is whole."""
+"""Older ones are removed, after a newer one is whole, unless a recipe says otherwise."""
+Keep = int | str
+"""Which checkpoints are kept: the last so many, "all", or besides the last ones "every 500" steps."""
 SMALL_FILES_BYTES = 2**24
 """Room for tokenizer, settings and the journal until the next checkpoint."""
 
@@ -52,6 +54,28 @@ class Checkpoints:
         """Return the finished checkpoints, oldest first."""
         return sorted(self.folder.glob("step-" + "[0-9]" * 8))
 
+    @property
+    def best(self) -> Path | None:
+        """The checkpoint that a validation has found to be the best; None where there is none."""
+        target = self._best.resolve()
+        return target if self._best.is_symlink() and target.is_dir() else None
+
+    @property
+    def _best(self) -> Path:
+        return self.folder / BEST_LINK
+
+    def name_best(self, step: int | None) -> None:
+        """Let `best` point to the checkpoint of a step; to nothing where there is none."""
+        target = self.folder / f"step-{step:08d}" if step is not None else None
+        if target is None or not target.is_dir():
+            self._best.unlink(missing_ok=True)
+        elif self.best != target.resolve():
+            fresh = self.folder / f"{BEST_LINK}.partial"
+            fresh.unlink(missing_ok=True)
+            fresh.symlink_to(target.name)
+            fresh.rename(self._best)
+            sync_folder(self.folder)
+
     def find_start(self) -> Start:
         """Return the newest checkpoint whose files are all as they were written; every byte of it is read.
 
@@ -70,13 +94,13 @@ class Checkpoints:
             )
         return Start(None, torn)
 
-    def check_free_space(self, size: int, saves: int) -> None:
+    def check_free_space(self, size: int, saves: int, *, keep: Keep = KEPT_CHECKPOINTS) -> None:
         """Do nothing where `saves` more checkpoints of `size` bytes fit onto the disk, old ones being removed for
-        new ones.
+        new ones as `keep` says.
 
         Raises: CheckpointError: they do not; the text has the bytes that are missing.
         """
-        count = min(saves, KEPT_CHECKPOINTS + 1 - len(self.all()))
+        count = min(saves, keep + 1 - len(self.all())) if isinstance(keep, int) else saves
         missing = self._missing_space(size * count)
         if missing:
             raise CheckpointError(
@@ -84,9 +108,9 @@ class Checkpoints:
             )
 
     @contextmanager
-    def writing(self, step: int, *, size: int) -> Iterator[Path]:
-        """Yield an empty folder to fill; when the block ends it is the newest checkpoint, and all but the last two are
-        removed.
+    def writing(self, step: int, *, size: int, keep: Keep = KEPT_CHECKPOINTS) -> Iterator[Path]:
+        """Yield an empty folder to fill; when the block ends it is the newest checkpoint, and those that are not to be
+        kept are removed.
 
         `size` is the number of bytes that it will take. A block that fails leaves the older checkpoints as they were.
 
@@ -115,7 +139,7 @@ class Checkpoints:
                 f" {'; '.join(filter(None, (str(error), self._missing_space(size))))}. Make this possible and run the"
                 f" same command again: it goes on from {last[0].name if last else 'the beginning'}"
             ) from error
-        self.tidy()
+        self.tidy(keep)
         for torn in partial.parent.glob("*.torn"):
             remove(torn)
 
@@ -125,13 +149,23 @@ class Checkpoints:
             remove(path.with_suffix(".torn"))
             path.rename(path.with_suffix(".torn"))
 
-    def tidy(self) -> None:
-        """Remove checkpoints that newer ones have replaced, and what is left of half-written and half-removed ones."""
-        for old in self.all()[:-KEPT_CHECKPOINTS]:
+    def tidy(self, keep: Keep = KEPT_CHECKPOINTS) -> None:
+        """Remove checkpoints that newer ones have replaced, and what is left of half-written and half-removed ones; the
+        best one stays.
+        """
+        for old in self._replaced(keep):
             # Under its own name a folder that is half removed would look like a checkpoint.
             old.rename(old.with_suffix(".partial"))
         for leftover in self.folder.glob("*.partial"):
             remove(leftover)
+
+    def _replaced(self, keep: Keep) -> list[Path]:
+        """Return the checkpoints that are no longer to be kept."""
+        if keep == "all":
+            return []
+        every = int(keep.partition(" ")[2]) if isinstance(keep, str) else None
+        older = self.all()[: -(keep if isinstance(keep, int) else KEPT_CHECKPOINTS)]
+        return [path for path in older if path.resolve() != self.best and (every is None or step_of(path) % every)]
 
     def _missing_space(self, size: int) -> str:
         """Return what to say where so many bytes do not fit, else nothing."""
@@ -142,6 +176,29 @@ class Checkpoints:
             if size > free
             else ""
         )
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the step of a checkpoint's folder.
+
+    >>> step_of(Path("checkpoints/step-00000012"))
+    12
+    """
+    return int(checkpoint.name.partition("-")[2])
+
+
+def check_keep(keep: Keep) -> Keep:
+    """Return a rule of which checkpoints are kept. Raises: ValueError: it is none.
+
+    >>> check_keep(2), check_keep("all"), check_keep("every 500")
+    (2, 'all', 'every 500')
+    """
+    word, _, count = str(keep).partition(" ")
+    if keep == "all" or (isinstance(keep, int) and keep >= 1):
+        return keep
+    if isinstance(keep, str) and word == "every" and count.isdigit() and int(count):
+        return keep
+    raise ValueError(f'a number of 1 or more, "all", or "every" and a number of steps ("every 500"), got {keep!r}')
 
 
 def write_manifest(checkpoint: Path) -> None:

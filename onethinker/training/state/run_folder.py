@@ -12,11 +12,18 @@ from safetensors import SafetensorError
 
 from onethinker.core.errors import CheckpointError
 from onethinker.storage.atomic import differences, sync_folder, write_atomically
-from onethinker.storage.folders import JOURNAL_FILE, MODEL_FOLDER, RECIPE_FILE, STARTS_FILE
+from onethinker.storage.folders import (
+    JOURNAL_FILE,
+    MODEL_FOLDER,
+    RECIPE_FILE,
+    STARTS_FILE,
+    VALIDATION,
+    VALIDATION_FOLDER,
+)
 from onethinker.storage.jsonl_log import LogReader, append_to_log, read_log, write_log
 from onethinker.storage.strict_json import to_json
 from onethinker.training.state import lock
-from onethinker.training.state.checkpoint import Checkpoints, damage_in_words, remove
+from onethinker.training.state.checkpoint import KEPT_CHECKPOINTS, Checkpoints, damage_in_words, remove
 from onethinker.training.state.provenance import Digests, changed_files
 
 _log = logging.getLogger(__name__)
@@ -66,12 +73,24 @@ class RunFolder:
         return recipe
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the journal's whole rows, one a step in their order; [] without a journal.
+        """Return the journal's whole rows of steps, one a step in their order; [] without a journal.
 
         Raises: CheckpointError: the journal is damaged.
         """
-        by_step = {row["step"]: row for row in read_log(self.journal, _row)}
+        return self._rows_by_step(is_validation=False)
+
+    def validations(self) -> list[dict[str, Any]]:
+        """Return the journal's rows of validations, as `rows` returns those of steps. Raises: CheckpointError."""
+        return self._rows_by_step(is_validation=True)
+
+    def _rows_by_step(self, *, is_validation: bool) -> list[dict[str, Any]]:
+        rows = read_log(self.journal, _row)
+        by_step = {row["step"]: row for row in rows if (row.get("stage") == VALIDATION) == is_validation}
         return [by_step[step] for step in sorted(by_step)]
+
+    def validation(self, step: int) -> Path:
+        """Return the folder of the evaluation after a step."""
+        return self.path / VALIDATION_FOLDER / f"step-{step:08d}"
 
     def follow(self) -> LogReader[dict[str, Any]]:
         """Return a reader of the journal of a run that may go on meanwhile."""
@@ -186,9 +205,10 @@ class RunFolder:
             self.checkpoints.put_aside(torn or ())
             for leftover in self.path.glob(".*.partial"):
                 remove(leftover)
-            self.checkpoints.tidy()
+            self.checkpoints.tidy(recipe.get("keep", KEPT_CHECKPOINTS))
             write_atomically(self.recipe_file, to_json(recipe, indent=2) + "\n")
-            write_log(self.journal, [row for row in self.rows() if row["step"] <= step])
+            rows = sorted([*self.rows(), *self.validations()], key=lambda row: int(row["step"]))
+            write_log(self.journal, [row for row in rows if row["step"] <= step])
             sync_folder(self.path)
             sync_folder(self.path.parent)
         except OSError as error:

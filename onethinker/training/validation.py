@@ -1,0 +1,119 @@
+"""Evaluation while a model learns: what is asked and when, which checkpoint is best, and when it is enough."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from onethinker.core.errors import ConfigError
+from onethinker.core.nearest import no_such
+from onethinker.core.settings import Settings
+
+MEANS = ("accuracy", "reward", "format")
+"""Scores of all tasks together: the mean over the tasks, each counting the same."""
+Row = Mapping[str, Any]
+"""A row of the journal with the stage "validation"; `evaluation/during_training.py` writes it."""
+
+
+class ValidationSettings(Settings):
+    """What the model is asked while it learns; nothing is learned from it, and not a bit of the training changes."""
+
+    files: tuple[Path, ...] = ()
+    """Sample files with references to grade against; media paths are relative to each file."""
+    scenes: int = Field(0, ge=0)
+    """In place of files: so many synthetic scenes of the split "validation", of the world and the problem types of
+    [data].
+    """
+    seed: int = Field(0, ge=0)
+    """Which scenes."""
+    limit: int | None = Field(None, ge=1)
+    """Only so many samples of the files, the first ones."""
+    every: int = Field(100, ge=1)
+    """Steps between validations; the model is also asked before the first step and after the last."""
+    score: str = "accuracy"
+    """What is best: "accuracy", "reward" or "format", in the mean over tasks; a task's key such as "tracking" for its
+    accuracy; or a task and one of its metrics, "temporal grounding: R@0.5".
+    """
+    patience: int = Field(0, ge=0)
+    """The run ends after so many validations in a row without a better score; 0 never ends it."""
+    batch_size: int = Field(8, ge=1)
+    """Samples that a process asks together."""
+    max_new_tokens: int = Field(4096, ge=1)
+    """Longest answer, in tokens; each is the most likely one (greedy)."""
+    pictures: int = Field(24, ge=0)
+    """Samples that are drawn with truth and answer at each validation, shared out among the tasks."""
+
+    @model_validator(mode="after")
+    def _check_source(self) -> "ValidationSettings":
+        if bool(self.files) == bool(self.scenes):
+            raise ValueError("give either files or scenes (a number), from which the model is asked")
+        return self
+
+
+def score_of(row: Row, name: str) -> Mapping[str, float] | None:
+    """Return a validation's score of this name as mean, low and high; None where a sample has no answer.
+
+    Raises: ConfigError: there is no such score, with those that there are.
+    """
+    task, _, metric = (part.strip() for part in name.partition(":"))
+    scores = row if name in MEANS else row["tasks"].get(task, {})
+    key = name if name in MEANS else metric or "accuracy"
+    if key in scores or scores.get("failed"):
+        return scores.get(key)
+    known = [*MEANS, *row["tasks"], *(f"{own}: {key}" for own in row["tasks"] for key in estimates(row["tasks"][own]))]
+    raise ConfigError(f"validation.score: {no_such('score', name, known)}")
+
+
+def estimates(scores: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+    """Return what of a task's scores has a mean and an interval."""
+    return {name: value for name, value in scores.items() if isinstance(value, Mapping)}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The validations of a run up to now, oldest first, and what follows from them."""
+
+    settings: ValidationSettings
+    rows: tuple[Row, ...] = ()
+
+    def with_row(self, row: Row) -> "Curve":
+        """Return the curve with one more validation."""
+        return replace(self, rows=(*self.rows, row))
+
+    def is_due(self, step: int, steps: int) -> bool:
+        """Tell whether the model is to be asked after this step, and was not yet."""
+        is_time = step % self.settings.every == 0 or step == steps
+        return is_time and not any(row["step"] == step for row in self.rows)
+
+    @property
+    def comparable(self) -> tuple[Row, ...]:
+        """The validations on the samples of the last one: other samples may be easier."""
+        return tuple(row for row in self.rows if row["samples"] == self.rows[-1]["samples"])
+
+    @property
+    def best(self) -> Row | None:
+        """The first validation with the highest score; None where none has one."""
+        scored = [(row, score) for row in self.comparable if (score := score_of(row, self.settings.score))]
+        return max(scored, key=lambda pair: pair[1]["mean"])[0] if scored else None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether so many validations in a row as the recipe allows have not been better than the best before them."""
+        best = self.best
+        if not self.settings.patience or best is None:
+            return False
+        return len([row for row in self.comparable if row["step"] > best["step"]]) >= self.settings.patience
+
+    @property
+    def standing(self) -> dict[str, Any]:
+        """What the last validation means for the run, as the journal says it: the chosen score, the best step, and
+        whether the run ends.
+        """
+        score, best = score_of(self.rows[-1], self.settings.score), self.best
+        return {
+            "score": {"name": self.settings.score, **(score or {})},
+            "best_step": None if best is None else best["step"],
+            "ends_run": self.is_over,
+        }
