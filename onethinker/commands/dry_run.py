@@ -42,6 +42,8 @@ def print_plan(recipe: "Recipe", *, processes: int, config: Path | None, acceler
         print(line)
     for line in data:
         print(line)
+    if recipe.validation is not None:
+        print(f"validation   {recipe.validation.plan(recipe.steps)}")
 
 
 def _load_meta_model(recipe: "Recipe", config: Path | None) -> tuple[Any, str]:
@@ -81,7 +83,8 @@ def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[list[str], Length |
         return _file_lines(checked.count, inputs, open_mixture(recipe, inputs), longest), None
     how = {"processor": processor, "prompt_template": prompt_template, "budget": fit_budget(budget, processor)}
     if not recipe.data.files:
-        return _scene_lines(recipe, open_mixture(recipe, Inputs()), **how), None
+        scenes = _scene_lines(recipe, open_mixture(recipe, Inputs()), **how)
+        return [*scenes, *(f"notice       {line}" for line in checked.notes)], None
     lengths = measure(recipe, checked, **how)
     inputs = choose_inputs(recipe, checked, lengths)
     longest, most = _longest(checked, inputs, lengths)

@@ -58,6 +58,8 @@ class Checked:
     unreadable: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     headers: Mapping[Path, Header] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What else must be known of them, as that a validation asks about the same media."""
 
     @property
     def count(self) -> int:
@@ -74,7 +76,7 @@ class Checked:
         by_kind: dict[str, list[Problem]] = {}
         for problem in self.warnings:
             by_kind.setdefault(problem.kind, []).append(problem)
-        return lines + [_alike(problems, self.count) for problems in by_kind.values()]
+        return [*lines, *(_alike(problems, self.count) for problems in by_kind.values()), *self.notes]
 
 
 Read = tuple[Record, Usable, list[tuple[str, str]]]

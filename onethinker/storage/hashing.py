@@ -41,7 +41,7 @@ class Digests:
 
     def read_all(self, media: Iterable[Path | Clip | Source]) -> None:
         """Digest the files of many media, several at once, and remember them on disk."""
-        paths = dict.fromkeys(path for medium in media for path in _files(medium))
+        paths = dict.fromkeys(path for medium in media for path in files_of(medium))
         with ThreadPoolExecutor(_THREADS) as pool:
             for _ in pool.map(self.of_file, paths):
                 pass
@@ -58,7 +58,7 @@ class Digests:
             return self.of_file(medium)
         digest = blake2b(digest_size=16)
         if isinstance(medium, FrameFolder):
-            digest.update(to_json([medium.fps, [self.of_file(path) for path in _files(medium)]]).encode())
+            digest.update(to_json([medium.fps, [self.of_file(path) for path in files_of(medium)]]).encode())
         elif isinstance(medium, VideoPart):
             digest.update(to_json([medium.start_s, medium.end_s, self.of_file(medium.path)]).encode())
         elif isinstance(medium, TablePicture):
@@ -91,7 +91,8 @@ class Digests:
         return found
 
 
-def _files(medium: Path | Clip | Source) -> list[Path]:
+def files_of(medium: Path | Clip | Source) -> list[Path]:
+    """Return the files that a medium is; none for what is a part of one, or in memory."""
     if isinstance(medium, Path):
         return [medium]
     if isinstance(medium, VideoPart):

@@ -1,7 +1,7 @@
 """Which records a run may learn from: those that are right, and that fit into a row."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import PromptTemplate
 from onethinker.training.config import Recipe, RlRecipe
 from onethinker.training.lengths import Length, Lengths
+from onethinker.training.validation import check_validation
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,11 @@ class Inputs:
 
 
 def check_data(recipe: Recipe, on_progress: Callable[[int, int], None] | None = None) -> Checked:
-    """Return what a recipe's files hold, after every record and the header of every medium was looked at. Raises:
-    DataError.
+    """Return what a recipe's files hold, after every record and the header of every medium was looked at, those of its
+    validation too. Raises: DataError.
     """
     data = recipe.data
-    return check_files(
+    checked = check_files(
         data.files,
         need=recipe.need,
         invalid=data.invalid,
@@ -45,6 +46,10 @@ def check_data(recipe: Recipe, on_progress: Callable[[int, int], None] | None = 
         strict_media=data.strict_media,
         on_progress=on_progress,
     )
+    if recipe.validation is None:
+        return checked
+    notes = check_validation(recipe.validation, (record.sample for record in checked.records))
+    return replace(checked, notes=tuple(notes))
 
 
 def open_mixture(recipe: Recipe, inputs: Inputs) -> Mixture:

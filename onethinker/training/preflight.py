@@ -22,6 +22,8 @@ def check_recipe(recipe: Recipe, *, accelerate_config: str | None) -> None:
     for names in (recipe.data.problem_types, recipe.data.weights):
         known_names(names)
     glance_at(recipe.data.files, need=recipe.need, invalid=recipe.data.invalid)
+    if recipe.validation is not None:
+        glance_at(recipe.validation.files, need="truth")
     if accelerate_config is not None:
         find_accelerate_config(accelerate_config)
     if recipe.lora is not None and recipe.lora.four_bit:

@@ -1,15 +1,18 @@
 """Evaluation while a model learns: what is asked and when, which checkpoint is best, and when it is enough."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, model_validator
 
-from onethinker.core.errors import ConfigError
+from onethinker.core.errors import ConfigError, DataError
 from onethinker.core.nearest import no_such
+from onethinker.core.sample import Sample
 from onethinker.core.settings import Settings
+from onethinker.data.overlap import overlap_lines
+from onethinker.data.validate import check_files, listed
 
 MEANS = ("accuracy", "reward", "format")
 """Scores of all tasks together: the mean over the tasks, each counting the same."""
@@ -45,11 +48,31 @@ class ValidationSettings(Settings):
     pictures: int = Field(24, ge=0)
     """Samples that are drawn with truth and answer at each validation, shared out among the tasks."""
 
+    def plan(self, steps: int) -> str:
+        """Return in words what is asked, and how often in a run of so many steps."""
+        source = ", ".join(map(str, self.files)) if self.files else f"{self.scenes:,} synthetic scenes"
+        source += f" (the first {self.limit:,})" if self.files and self.limit else ""
+        times = 1 + -(-steps // self.every)
+        return f"{source}, asked {times:,} times; the best checkpoint is that with the highest {self.score}"
+
     @model_validator(mode="after")
     def _check_source(self) -> "ValidationSettings":
         if bool(self.files) == bool(self.scenes):
             raise ValueError("give either files or scenes (a number), from which the model is asked")
         return self
+
+
+def check_validation(settings: ValidationSettings, learned: Iterable[Sample]) -> list[str]:
+    """Return what a user must know of the files that are validated on, such as samples that are learned from too, after
+    every record and the header of every medium was looked at.
+
+    Raises: DataError: a record cannot be graded, or its media cannot be read: then there would be no score.
+    """
+    checked = check_files(settings.files, need="truth")
+    if checked.unreadable:
+        raise DataError(f"validation.files: media that cannot be read: {listed(checked.unreadable, checked.count)}")
+    measured = [record.sample for record in checked.records][: settings.limit]
+    return [*(f"validation: {line}" for line in checked.lines()), *overlap_lines(learned, measured)]
 
 
 def score_of(row: Row, name: str) -> Mapping[str, float] | None:
