@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from onethinker.core.errors import CheckpointError
-from onethinker.storage.folders import RECIPE_FILE, VALIDATION
+from onethinker.storage.folders import RECIPE_FILE, REPORT_FILE, VALIDATION
 from onethinker.storage.strict_json import to_json
 
 if TYPE_CHECKING:
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from onethinker.storage.jsonl_log import LogReader
 
 LOOK_EVERY_S = 1.0
+PAGE_EVERY_S = 20.0
+"""How often the page of a run is written anew."""
 
 
-def watch(run: Annotated[Path, tyro.conf.Positional], *, json: bool = False) -> None:
+def watch(run: Annotated[Path, tyro.conf.Positional], *, json: bool = False, html: bool = False) -> None:
     """Show how a training run goes, each step as it comes, until its last one; Ctrl-C stops watching, not the run.
 
     On a terminal that is a table drawn in place, elsewhere plain lines. A finished run is shown once.
@@ -28,6 +30,8 @@ def watch(run: Annotated[Path, tyro.conf.Positional], *, json: bool = False) -> 
     Args:
         run: Folder of `onethinker sft` or `onethinker rl`, on this machine or on a disk that it shares.
         json: Print the journal's last step record as one JSON object and exit.
+        html: Also keep report.html in the run's folder up to date: one page with all curves, alarms, validations and
+            sampled answers. An open browser follows it.
     """
     from rich.console import Console
 
@@ -35,7 +39,11 @@ def watch(run: Annotated[Path, tyro.conf.Positional], *, json: bool = False) -> 
     if json:
         print(to_json(watched.last_row()))
         return
-    _follow(watched, Console())
+    page = Page(run, Console(stderr=True)) if html else None
+    _follow(watched, Console(), page)
+    if page is not None:
+        page.write(reload_s=None)
+        print(page.file)
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,39 @@ class Watched:
         return max(0.0, time.time() - path.stat().st_mtime) if path.exists() else 0.0
 
 
-def _follow(watched: Watched, console: "Console") -> None:
+@dataclass
+class Page:
+    """The page of a run, which is written anew while the run goes on, but not all the time."""
+
+    run: Path
+    console: "Console"
+    written_s: float = float("-inf")
+
+    @property
+    def file(self) -> Path:
+        """Where it is."""
+        return self.run / REPORT_FILE
+
+    def update(self) -> None:
+        """Write it, if that was not done lately."""
+        if time.monotonic() - self.written_s >= PAGE_EVERY_S:
+            self.write(reload_s=round(PAGE_EVERY_S))
+
+    def write(self, *, reload_s: int | None) -> None:
+        """Write it; a browser that shows it loads it again after so many seconds. Raises: CheckpointError,
+        StorageError.
+        """
+        from onethinker.evaluation.runs import load_runs
+        from onethinker.report.page import write_report
+
+        is_first = self.written_s == float("-inf")
+        write_report(self.file, load_runs([self.run]), title=self.run.resolve().name, reload_s=reload_s)
+        self.written_s = time.monotonic()
+        if is_first and reload_s is not None:
+            self.console.print(f"{self.file} is kept up to date: open it in a browser", markup=False, highlight=False)
+
+
+def _follow(watched: Watched, console: "Console", page: Page | None = None) -> None:
     from onethinker.commands.console import watching
     from onethinker.report.progress import Progress
     from onethinker.report.terminal import draw
@@ -90,6 +130,8 @@ def _follow(watched: Watched, console: "Console") -> None:
             show(row)
         while not progress.is_done:
             time.sleep(LOOK_EVERY_S)
+            if page is not None and progress.rows:
+                page.update()
             for row in watched.journal.read_new():
                 progress.name = _name(watched, [row]) if row.get("stage") != VALIDATION else progress.name
                 show(row)

@@ -101,11 +101,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Training:
-    """A folder that `onethinker sft` or `onethinker rl` wrote: its journal and, if it is there, its recipe."""
+    """A folder that `onethinker sft` or `onethinker rl` wrote: its journal and, if it is there, its recipe.
+
+    `validations` are the journal's rows of them, `folder` is where the rest lies.
+    """
 
     name: str
     rows: tuple[dict[str, Any], ...]
     recipe: dict[str, Any] | None
+    validations: tuple[dict[str, Any], ...] = ()
+    folder: Path | None = None
 
     @property
     def stage(self) -> str:
@@ -116,6 +121,12 @@ class Training:
     def seconds(self) -> float:
         """The time that its steps took together."""
         return float(sum(row.get("seconds", 0.0) for row in self.rows))
+
+    @property
+    def tokens_a_second(self) -> float:
+        """Tokens that the updates have read, by the time of all steps; 0 where the journal does not have them."""
+        tokens = sum(row.get("tokens_by_phase", {}).get("update", 0) for row in self.rows)
+        return float(tokens / self.seconds) if self.seconds else 0.0
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -144,7 +155,8 @@ def load_runs(folders: Sequence[Path]) -> Loaded:
     found = list(dict.fromkeys(inner for folder in folders for inner in find_runs(folder)))
     evaluations = [load_evaluation(folder) for folder in found if (folder / RESULTS_FILE).exists()]
     trainings = [load_training(folder) for folder in found if (folder / JOURNAL_FILE).exists()]
-    return Loaded(_runs(evaluations), tuple(trainings))
+    validated = [run for training in trainings for run in load_validations(training)]
+    return Loaded((*_runs(evaluations), *validated), tuple(trainings))
 
 
 def find_runs(folder: Path) -> list[Path]:
@@ -178,7 +190,21 @@ def load_training(folder: Path) -> Training:
     rows = run.rows()
     if not rows:
         raise CheckpointError(f"{run.journal}: the run has not finished a step yet")
-    return Training(folder.name, tuple(rows), run.recipe())
+    return Training(folder.resolve().name, tuple(rows), run.recipe(), tuple(run.validations()), folder)
+
+
+def load_validations(training: Training) -> tuple[Run, ...]:
+    """Return the first and the last validation of a run as evaluations, so far as their folders are there. Raises:
+    CheckpointError.
+    """
+    assert training.folder is not None
+    steps = dict.fromkeys(int(row["step"]) for row in training.validations[:1] + training.validations[-1:])
+    folders = {step: RunFolder(training.folder).validation(step) for step in steps}
+    return tuple(
+        Run(f"{training.name}, step {step}", (load_evaluation(folder),))
+        for step, folder in folders.items()
+        if (folder / RESULTS_FILE).exists()
+    )
 
 
 def distinct_names(folders: Sequence[Path]) -> list[str]:

@@ -23,6 +23,7 @@ class Chart:
     end_value: str
     first_step: str
     last_step: str
+    band: str = ""
     left: float = _LEFT
     right: float = WIDTH - _RIGHT
     width: float = WIDTH
@@ -36,9 +37,18 @@ def line_chart(points: Points, *, label: str) -> Chart | None:
     shown = [(float(x), float(y)) for x, y in points if math.isfinite(y)]
     if not shown:
         return None
-    raw, smooth = _thin(shown), _thin(moving_mean(shown, max(1, len(shown) // 12)))
-    low, high = _nice_range([y for _, y in raw])
-    first, last = shown[0][0], max(shown[-1][0], shown[0][0] + 1)
+    return _chart(label, _thin(shown), _thin(moving_mean(shown, max(1, len(shown) // 12))), ())
+
+
+def band_chart(points: Sequence[tuple[float, float, float, float]], *, label: str) -> Chart | None:
+    """Return the chart of at least one (step, mean, low, high), with the interval as a band; None without any."""
+    means, lows, highs = ([(point[0], point[n]) for point in points] for n in (1, 2, 3))
+    return _chart(label, (), _thin(means), [*_thin(highs), *reversed(_thin(lows))]) if means else None
+
+
+def _chart(label: str, raw: Points, smooth: Points, band: Points) -> Chart:
+    low, high = _nice_range([y for _, y in (*raw, *band)])
+    first, last = smooth[0][0], max(smooth[-1][0], smooth[0][0] + 1)
 
     def position(point: tuple[float, float]) -> tuple[float, float]:
         x = _LEFT + (point[0] - first) / (last - first) * (WIDTH - _LEFT - _RIGHT)
@@ -52,8 +62,9 @@ def line_chart(points: Points, *, label: str) -> Chart | None:
         grid=tuple((position((first, value))[1], _number(value)) for value in (low, (low + high) / 2, high)),
         end=position(smooth[-1]),
         end_value=_number(smooth[-1][1]),
-        first_step=f"{shown[0][0]:g}",
-        last_step=f"{shown[-1][0]:g}",
+        first_step=f"{first:g}",
+        last_step=f"{smooth[-1][0]:g}",
+        band=_path(map(position, band)),
     )
 
 

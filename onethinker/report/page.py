@@ -20,10 +20,10 @@ from onethinker.evaluation.benchmarks.published import BASE_MODEL, PAPER_MODEL, 
 from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER
 from onethinker.evaluation.comparison import compare_to_first
 from onethinker.evaluation.masking import newest_masks
-from onethinker.evaluation.runs import Loaded, Run
+from onethinker.evaluation.runs import Loaded, Run, Training
 from onethinker.evaluation.scoring import BenchmarkRow
-from onethinker.report.charts import line_chart
 from onethinker.report.gallery import RIGHT, Gallery, make_gallery
+from onethinker.report.training_view import alarm_spans, chart_groups, sampled_answers, validation_table
 from onethinker.storage.atomic import write_atomically, writing
 from onethinker.storage.strict_json import to_json
 
@@ -55,20 +55,28 @@ class PublishedRow:
         return any(self.ours)
 
 
-def write_report(output: Path, loaded: Loaded, *, title: str = "OneThinker report", max_mb: float = MAX_MB) -> None:
+def write_report(
+    output: Path,
+    loaded: Loaded,
+    *,
+    title: str = "OneThinker report",
+    max_mb: float = MAX_MB,
+    reload_s: int | None = None,
+) -> None:
     """Write one HTML page, complete in itself, about evaluations and trainings, in the given order.
 
-    Samples that do not fit into `max_mb` are left out, and the page shows how many.
+    Samples that do not fit into `max_mb` are left out, and the page shows how many. A browser loads it again every
+    `reload_s` seconds, where it is of a run that goes on.
 
     Raises: CheckpointError: a run's masks are damaged. StorageError: `output` cannot be written.
     """
-    page = make_page(loaded, title=title, max_mb=max_mb)
+    page = make_page(loaded, title=title, max_mb=max_mb, reload_s=reload_s)
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(output, page.encode(errors="replace"))
 
 
-def make_page(loaded: Loaded, *, title: str, max_mb: float = MAX_MB) -> str:
+def make_page(loaded: Loaded, *, title: str, max_mb: float = MAX_MB, reload_s: int | None = None) -> str:
     """Return the HTML of a page about runs. Raises: CheckpointError: a run's masks are damaged."""
     runs = loaded.runs
     plain = [run for run in runs if not run.of_benchmarks]
@@ -87,6 +95,8 @@ def make_page(loaded: Loaded, *, title: str, max_mb: float = MAX_MB) -> str:
             models=(PAPER_MODEL, BASE_MODEL),
             comparisons=compare_to_first(runs),
             trainings=loaded.trainings,
+            answers={training.name: _answers(training, max_mb) for training in loaded.trainings},
+            reload_s=reload_s,
             gallery=make_gallery(runs, max_bytes=round(max_mb * 1e6)) if runs else Gallery((), 0),
             right=RIGHT,
             notes=notes_on(measured),
@@ -96,6 +106,12 @@ def make_page(loaded: Loaded, *, title: str, max_mb: float = MAX_MB) -> str:
             script_digest=b64encode(sha256(script.encode()).digest()).decode(),
         )
     )
+
+
+def _answers(training: Training, max_mb: float) -> tuple[str, Markup] | None:
+    """Return heading and content of a run's last page of sampled answers."""
+    found = sampled_answers(training.folder, round(max_mb * 1e6 / 2))
+    return found and (found[0], Markup(found[1]))  # noqa: S704 (a page of ours)
 
 
 def _tasks_of(runs: Sequence[Run]) -> dict[str, int]:
@@ -167,7 +183,9 @@ def _template() -> Any:
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals["line_chart"] = line_chart
+    environment.globals["chart_groups"] = chart_groups
+    environment.globals["alarm_spans"] = alarm_spans
+    environment.globals["validation_table"] = validation_table
     environment.filters["number"] = _number
     environment.filters["p_value"] = _p_value
     environment.filters["percent"] = lambda fraction: f"{100 * min(max(fraction, 0.0), 1.0):.1f}%"
