@@ -32,7 +32,7 @@ TASK_CURVES: tuple[tuple[str, str, str], ...] = (
     ("accuracy", "Accuracy by task", "As the reward, without what the form earns."),
     ("answer_tokens", "Length of an answer by task", "Tokens, in the mean."),
     ("sigma", "σ by task", "The standard deviation of rewards by which ema_grpo divides."),
-    ("logp_gradient_share", "Part of the gradient by task", "Of Σ |∂loss/∂log p|: how hard each task pulls."),
+    ("logp_gradient_fraction", "Part of the gradient by task", "Of Σ |∂loss/∂log p|: how hard each task pulls."),
     ("kl", "KL by task", "Nats a token."),
     ("entropy", "Entropy by task", "Nats a token."),
 )
@@ -70,14 +70,17 @@ def chart_groups(training: Training) -> list[ChartGroup]:
         validation_charts(training),
         *(
             ChartGroup(
-                title, note, _curves(training, [(task, _field(name, task)) for task in training.tasks]), not index
+                title,
+                note,
+                _curves(training, [(task, _field(name, task)) for task in training.tasks], f"{name} of "),
+                not index,
             )
             for index, (name, title, note) in enumerate(TASK_CURVES)
         ),
         ChartGroup(
             "Dropped groups by task",
             "Of the groups that were graded: all answers right, or all wrong.",
-            _curves(training, [(task, _dropped(task)) for task in training.tasks]),
+            _curves(training, [(task, _dropped(task)) for task in training.tasks], "dropped groups of "),
         ),
         ChartGroup("Speed, memory and data", "", _curves(training, _machine(training))),
     ]
@@ -134,11 +137,14 @@ def sampled_answers(folder: Path | None, max_bytes: int) -> tuple[str, str] | No
     return (main[1], main[2]) if main else None
 
 
-def _curves(training: Training, values: Iterable[tuple[str, Value]]) -> tuple[tuple[str, Chart], ...]:
+def _curves(training: Training, values: Iterable[tuple[str, Value]], what: str = "") -> tuple[tuple[str, Chart], ...]:
+    """Return the charts of those values that a run has, each by its heading; a reader of screens hears `what` before
+    it.
+    """
     found = []
     for label, value in values:
         points = [(row["step"], number) for row in training.rows if (number := value(row)) is not None]
-        if points and (chart := line_chart(points, label=label)):
+        if points and (chart := line_chart(points, label=what + label.lower())):
             found.append((label, chart))
     return tuple(found)
 
@@ -166,7 +172,7 @@ def _machine(training: Training) -> list[tuple[str, Value]]:
         *((f"Seconds of {phase}", _seconds(phase)) for phase in phases),
         ("Memory at most, GiB", _field("memory_gib")),
         ("Dropped groups, of all", _dropped()),
-        ("Samples that could not be read", lambda row: float(unread_samples(row))),
+        ("Samples that could not be read", lambda row: float(unread_samples(row)) or None),
         ("Passes over the data", _field("passes")),
     ]
 
