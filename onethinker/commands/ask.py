@@ -43,8 +43,8 @@ def ask(  # noqa: D417 (the help of --model is MODEL_HELP)
     """Ask a model about pictures and videos and print its answer.
 
     Several files before the question are asked about together; a folder, or a pattern in quotes, is asked about file by
-    file. Without a question, on a terminal, you are asked for one after the other. One answer is printed as text, many
-    as a JSON line each.
+    file. Without a question, on a terminal, you are asked for one after the other, and the model is told what you asked
+    and it answered before. One answer is printed as text, many as a JSON line each.
 
     An answer that is not of the task's form is printed as it came, and what is wrong with it on stderr; with --draw
     that is an error (exit 1), because there is nothing to draw. What is damaged or missing in a file is printed there
@@ -80,6 +80,8 @@ def ask(  # noqa: D417 (the help of --model is MODEL_HELP)
     defaults = {"task": task, "box": box, "options": options}
     items = gather(media, rows or [{"question": "?"}], opening, each=each, defaults=defaults)
     guessed = _check(items, draw, strict_media=asking.strict_media)
+    if draw is not None and not rows:
+        raise ConfigError(f"--draw {draw}: give the question whose answer is drawn, after the pictures or videos")
     if rows and guessed:
         print(f"task: {', '.join(sorted(guessed))}, guessed; --task to change", file=sys.stderr)
     with asking.load(model, sampling) as thinker:
@@ -214,9 +216,10 @@ def _line(item: "Item", outcome: "Thought | Failed") -> dict[str, Any]:
 
 
 def _converse(thinker: "Thinker", items: Sequence["Item"], *, json: bool) -> None:
-    """Ask for questions on the terminal until an empty line; each stands for itself."""
+    """Ask for questions on the terminal until an empty line; each follows what was asked and answered before."""
     from dataclasses import replace
 
+    items = list(items)
     print("One question a line; an empty line ends.", file=sys.stderr)
     while True:
         try:
@@ -225,7 +228,7 @@ def _converse(thinker: "Thinker", items: Sequence["Item"], *, json: bool) -> Non
             return
         if not question:
             return
-        for item in items:
+        for index, item in enumerate(items):
             asked = replace(item, question=replace(item.question, question=question))
             try:
                 thought = _ask_one(thinker, asked, None, json=json)
@@ -233,3 +236,5 @@ def _converse(thinker: "Thinker", items: Sequence["Item"], *, json: bool) -> Non
                     print(f"task: {thought.task}, guessed; --task to change", file=sys.stderr)
             except OneThinkerError as error:
                 print(f"error: {error}", file=sys.stderr)
+                continue
+            items[index] = replace(item, question=replace(item.question, source=thought))

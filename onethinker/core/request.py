@@ -8,11 +8,20 @@ from onethinker.core.frames import Clip
 
 
 @dataclass(frozen=True)
+class Turn:
+    """What was asked before about the same media, and what was answered, without its thinking."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
 class Request:
     """One user message: media first, then the complete text (question, options, instructions).
 
-    `seed` is what the answer is drawn with, in place of the sampling parameters' own. `on_text` is handed each further
-    piece of the answer while it is generated, in the engine's own thread, by engines that can stream.
+    The `earlier` turns of a conversation stand between media and text, so that all its requests begin with the same
+    media. `seed` is what the answer is drawn with, in place of the sampling parameters' own. `on_text` is handed each
+    further piece of the answer while it is generated, in the engine's own thread, by engines that can stream.
     """
 
     text: str
@@ -20,6 +29,7 @@ class Request:
     system: str | None = None
     seed: int | None = None
     on_text: Callable[[str], None] | None = field(default=None, compare=False, repr=False)
+    earlier: tuple[Turn, ...] = ()
 
     def seed_or(self, default: int) -> int:
         """Return the seed that the answer is drawn with."""

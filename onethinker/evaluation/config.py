@@ -145,8 +145,6 @@ class EvaluationConfig(FlagSettings):
             raise ConfigError("give a --model to ask and an --output folder for its results; or only --list")
         if self.stage == "masks" and self.grading.segmenter is None:
             raise ConfigError("--stage masks needs a --segmenter")
-        if self.grading.coordinates == "pixels" and self.grading.reading == "strict":
-            raise ConfigError("--coordinates pixels needs --reading lenient: the strict form is in thousandths")
         self.samples.check()
         _check_positive("--batch-size", self.asking.batch_size)
         if self.asking.patience < 0 or self.asking.timeout <= 0:

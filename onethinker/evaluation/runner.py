@@ -13,7 +13,7 @@ from onethinker.evaluation.masking import has_segmentation, measure_masks
 from onethinker.evaluation.parts import Part, read_parts
 from onethinker.evaluation.results import Result, read_settings
 from onethinker.evaluation.stages import answer, score
-from onethinker.inference.loading import check_model, is_ours, load_engine
+from onethinker.inference.loading import check_model, coordinates_of, is_ours, load_engine
 from onethinker.inference.scripted import SCRIPTED
 from onethinker.media.prefetch import Decoders
 from onethinker.rewards.config import JudgeSettings
@@ -21,7 +21,7 @@ from onethinker.rewards.judge import Judge
 from onethinker.segmenters.base import Segmenter, load_segmenter
 from onethinker.storage.atomic import check_writable
 from onethinker.storage.folders import JUDGE_FILE, SETTINGS_FILE
-from onethinker.tasks import ReadingMode
+from onethinker.tasks import Coordinates, ReadingMode
 from onethinker.tasks.template import PromptTemplate
 
 
@@ -61,6 +61,8 @@ def run_evaluation(config: EvaluationConfig, listener: Listener) -> list[PartRes
     if config.asks and config.asking.model is not None:
         check_model(config.asking.model, settings=config.asking.settings)
     parts = read_parts(config.samples, config.output, note=listener.note)
+    for part in parts:
+        _coordinates(config, part)
     segmenter = _open_segmenter(config.grading.segmenter, parts)
     judge = _open_judge(config.grading, config.output)
     answered = _answer(config, parts, prompt_template, judge, listener) if config.asks else []
@@ -106,7 +108,7 @@ def _answer(
                         output=part.folder,
                         reward_scheme=config.grading.rewards,
                         reading=_reading(config, part),
-                        coordinates=config.grading.coordinates,
+                        coordinates=_coordinates(config, part),
                         sampling=asking.sampling(),
                         strict_media=asking.strict_media,
                         judge=judge,
@@ -126,7 +128,7 @@ def _grade(
         output=part.folder,
         reward_scheme=config.grading.rewards,
         reading=_reading(config, part),
-        coordinates=config.grading.coordinates,
+        coordinates=_coordinates(config, part),
         judge=judge,
     )
     if segmenter is not None:
@@ -139,7 +141,7 @@ def _reading(config: EvaluationConfig, part: Part) -> ReadingMode:
     """Return how a part's answers are read: as asked for, as the folder's were before, else by whose model it is."""
     if config.grading.reading is not None:
         return config.grading.reading
-    if config.grading.coordinates == "pixels":
+    if _coordinates(config, part) == "pixels":
         return "lenient"
     if (part.folder / SETTINGS_FILE).exists():
         return "lenient" if read_settings(part.folder)["settings"].get("reading") == "lenient" else "strict"
@@ -156,6 +158,23 @@ def _open_judge(config: GradingConfig, output: Path) -> Judge | None:
     judge = Judge(JudgeSettings(address=config.judge, model=config.judge_model), output / JUDGE_FILE)
     judge.try_out()
     return judge
+
+
+def _coordinates(config: EvaluationConfig, part: Part) -> Coordinates:
+    """Return what places are counted in: as asked for, as in the folder before, else as the model's folder says.
+
+    Raises: ConfigError: pixels, which the strict reader does not take.
+    """
+    found: Coordinates = "thousandths"
+    if config.grading.coordinates is not None:
+        found = config.grading.coordinates
+    elif (part.folder / SETTINGS_FILE).exists():
+        found = "pixels" if read_settings(part.folder)["settings"].get("coordinates") == "pixels" else "thousandths"
+    elif config.asking.model is not None:
+        found = coordinates_of(config.asking.model, settings=config.asking.settings)
+    if found == "pixels" and config.grading.reading == "strict":
+        raise ConfigError("places in pixels need --reading lenient: the strict form is in thousandths")
+    return found
 
 
 def _open_segmenter(name: str | None, parts: Sequence[Part]) -> Segmenter | None:

@@ -16,6 +16,7 @@ from onethinker.core.settings import explain
 from onethinker.families.registry import family_of_processor
 from onethinker.media.budget import MediaBudget
 from onethinker.storage.atomic import grant_as, sync_tree
+from onethinker.tasks import Coordinates
 from onethinker.tasks.template import PromptTemplate
 
 if TYPE_CHECKING:
@@ -31,14 +32,16 @@ _PEFT_PREFIX = "base_model.model."
 
 
 class ModelSettings(BaseModel):
-    """What `onethinker.json` holds; `base` and `seed` are there with adapters: the model below them, and of "tiny" its
-    weights.
+    """What `onethinker.json` holds, every field of which may be missing; `base` and `seed` are there with adapters: the
+    model below them, and of "tiny" its weights. `coordinates` says what the model counts places in: training
+    teaches thousandths.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt_template: PromptTemplate = PromptTemplate()
     budget: MediaBudget = MediaBudget()
+    coordinates: Coordinates = "thousandths"
     base: str | None = None
     seed: int = 0
 

@@ -1,5 +1,6 @@
 """The road of a user's question: media and words to a request, a reply to a thought, and many of them in flight."""
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,7 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from onethinker.core.errors import EngineError, OneThinkerError
-from onethinker.core.request import Request, SamplingParams
+from onethinker.core.frames import Clip
+from onethinker.core.request import Request, SamplingParams, Turn
 from onethinker.core.sample import Medium, Sample
 from onethinker.inference.encode import request_about
 from onethinker.inference.engine import Completion, Engine
@@ -19,6 +21,9 @@ from onethinker.media.damage import check_undamaged
 from onethinker.media.memory import as_media
 from onethinker.media.reading import read_clip
 from onethinker.tasks import Coordinates, Reader, ReadingMode, read_response, task_of
+from onethinker.tasks.template import options_text
+
+_THINKING = re.compile(r"\A.*</\s*think(?:ing)?\s*>|<\s*think(?:ing)?\s*>.*\Z", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +47,33 @@ def prepare(question: Question, engine: Engine, *, strict_media: bool) -> Prepar
     DataError, ConfigError.
     """
     started_s = time.perf_counter()
-    media = as_media(question.source, fps=question.fps)
-    clips = tuple(read_clip(medium, engine.budget) for medium in media)
+    if isinstance(question.source, Thought):
+        before, media = question.source, question.source.sources
+    else:
+        before, media = None, as_media(question.source, fps=question.fps)
+    clips = _clips(media, engine, before)
     if strict_media:
         check_undamaged(clips, media)
     decoded_s = time.perf_counter()
-    sample = question_sample(clips, question.question, task=question.task, box=question.box, options=question.options)
+    sample = question_sample(
+        clips,
+        question.question,
+        task=question.task,
+        box=question.box,
+        options=question.options,
+        before=before.task if before is not None else None,
+    )
     request = request_about(sample, clips, engine.prompt_template)
+    if before is not None:
+        request = replace(request, earlier=before.turns)
     return Prepared(sample, media, request, decoded_s - started_s, time.perf_counter() - decoded_s)
+
+
+def _clips(media: Sequence[Medium], engine: Engine, before: Thought | None) -> tuple[Clip, ...]:
+    """Return media as the engine is shown them; those of a thought of the same model have been read already."""
+    if before is not None and before.model == engine.name:
+        return before.clips
+    return tuple(read_clip(medium, engine.budget) for medium in media)
 
 
 def as_thought(
@@ -79,7 +103,14 @@ def as_thought(
         sources=prepared.media,
         clips=clips,
         model=model,
+        turns=(*prepared.request.earlier, *_turn(prepared.sample, reply.text)),
     )
+
+
+def _turn(sample: Sample, text: str) -> list[Turn]:
+    """Return a question and what was said to it after the thinking; nothing where nothing was."""
+    said = _THINKING.sub("", text).strip()
+    return [Turn(sample.problem + options_text(sample), said)] if said else []
 
 
 def ask_in_order(

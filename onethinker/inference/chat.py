@@ -3,7 +3,7 @@
 import base64
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,11 +33,9 @@ def chat_request(request: Request, params: SamplingParams, *, model: str, frames
         raise EngineError(
             f"a remote engine can be sent one video a request, got {len(videos)}; ask about them one by one"
         )
-    content = [_media_part(clip) for clip in request.media] + [{"type": "text", "text": plain_text(request.text)}]
-    system = [{"role": "system", "content": request.system}] if request.system is not None else []
     body: dict[str, Any] = {
         "model": model,
-        "messages": [*system, {"role": "user", "content": content}],
+        "messages": chat_messages(request, [_media_part(clip) for clip in request.media], words=str),
         "max_tokens": params.max_new_tokens,
         "temperature": params.temperature,
         "top_p": params.top_p,
@@ -53,6 +51,35 @@ def chat_request(request: Request, params: SamplingParams, *, model: str, frames
     if videos:
         body["media_io_kwargs"] = {"video": video_times(videos[0], frames_per_token)}
     return body
+
+
+def chat_messages(
+    request: Request,
+    media: Sequence[dict[str, Any]],
+    *,
+    words: Callable[[str], Any],
+    special_tokens: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """Return a request as the messages of a chat: its media stand once, in the first message of the user.
+
+    `words` makes the content of a message without media, which servers take as a text and templates as a list.
+
+    >>> from onethinker.core.request import Turn
+    >>> request = Request("And the dog?", earlier=(Turn("Where is the cat?", "On the left."),))
+    >>> [message["role"] for message in chat_messages(request, [], words=str)]
+    ['user', 'assistant', 'user']
+    """
+    asked = [*(turn.question for turn in request.earlier), request.text]
+    messages: list[dict[str, Any]] = []
+    if request.system is not None:
+        messages.append({"role": "system", "content": words(request.system)})
+    for index, text in enumerate(asked):
+        part = {"type": "text", "text": plain_text(text, special_tokens)}
+        messages.append({"role": "user", "content": [part] if index else [*media, part]})
+        if index < len(request.earlier):
+            said = plain_text(request.earlier[index].answer, special_tokens)
+            messages.append({"role": "assistant", "content": words(said)})
+    return messages
 
 
 def plain_text(text: str, special_tokens: Iterable[str] = ()) -> str:

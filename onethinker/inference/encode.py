@@ -15,7 +15,7 @@ from onethinker.core.request import Request
 from onethinker.core.sample import Sample
 from onethinker.families.processing import encode, placeholder_texts, placeholder_tokens
 from onethinker.families.registry import family_of_processor
-from onethinker.inference.chat import plain_text, spelled_tokens
+from onethinker.inference.chat import chat_messages, spelled_tokens
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.tasks.template import PromptTemplate
@@ -117,9 +117,11 @@ def split_questions(processor: Any, requests: Sequence[Request]) -> "list[torch.
 def prompt_texts(processor: Any, requests: Sequence[Request]) -> list[str]:
     """Return the chat template's text of each request, in which one token stands for each of its media."""
     spelled = spelled_tokens(processor.tokenizer)
-    texts: list[str] = processor.apply_chat_template(
-        [_messages(request, spelled) for request in requests], tokenize=False, add_generation_prompt=True
-    )
+    chats = [
+        chat_messages(request, [{"type": clip.kind} for clip in request.media], words=_parts, special_tokens=spelled)
+        for request in requests
+    ]
+    texts: list[str] = processor.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
     written = _written_of_answer(processor)
     if "</think>" in written:
         texts = [text.removesuffix(written) for text in texts]
@@ -134,13 +136,5 @@ def prompt_texts(processor: Any, requests: Sequence[Request]) -> list[str]:
     return texts
 
 
-def _messages(request: Request, special_tokens: Sequence[str]) -> list[dict[str, Any]]:
-    content = [{"type": clip.kind} for clip in request.media] + [
-        {"type": "text", "text": plain_text(request.text, special_tokens)}
-    ]
-    system = (
-        [{"role": "system", "content": [{"type": "text", "text": request.system}]}]
-        if request.system is not None
-        else []
-    )
-    return [*system, {"role": "user", "content": content}]
+def _parts(text: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text}]

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, Self
 
 from onethinker.core.request import Request, SamplingParams
 from onethinker.media.budget import MediaBudget
+from onethinker.tasks import Coordinates
 from onethinker.tasks.template import PromptTemplate
 
 
@@ -46,6 +47,8 @@ class Engine(ABC):
     """How a question becomes the text of a message."""
     budget: MediaBudget
     """How much of a picture or video the model is shown."""
+    coordinates: Coordinates = "thousandths"
+    """What the model counts places in, as its folder says; pixels are those of the frames that it is shown."""
     max_in_flight: int
     """Requests that are worked on at once: who keeps so many submitted keeps the engine busy."""
     answers_in_batches: ClassVar[bool] = False

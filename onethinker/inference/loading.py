@@ -23,6 +23,7 @@ from onethinker.inference.engine import Engine
 from onethinker.inference.scripted import SCRIPTED, ScriptedEngine, example_answer
 from onethinker.media.budget import MediaBudget
 from onethinker.processes.machine import default_device
+from onethinker.tasks import Coordinates
 from onethinker.tasks.template import PromptTemplate
 
 if TYPE_CHECKING:
@@ -51,21 +52,28 @@ def load_engine(
     Raises: EngineError: nothing answers, the folder is missing or holds no model, or the hub cannot be reached.
     """
     check_model(model, settings=settings)
+    coordinates: Coordinates | None = None
     if settings is not None:
         own = read_settings(settings)
         prompt_template, budget = prompt_template or own.prompt_template, budget or own.budget
+        coordinates = own.coordinates
     if model.startswith(("http://", "https://")):
         from onethinker.inference.openai import RemoteEngine
 
-        return RemoteEngine.connect(
+        server = RemoteEngine.connect(
             model, prompt_template=prompt_template, budget=budget, patience_s=patience_s, timeout_s=timeout_s
         )
+        return replace(server, coordinates=coordinates or server.coordinates)
     if model == SCRIPTED:
         return ScriptedEngine(example_answer, prompt_template or PromptTemplate(), budget or MediaBudget())
     engine = load_local(model)
     budget = fit_budget(budget or engine.budget, engine.processor)
     return replace(
-        engine, prompt_template=prompt_template or engine.prompt_template, budget=budget, max_in_flight=batch_size
+        engine,
+        prompt_template=prompt_template or engine.prompt_template,
+        budget=budget,
+        coordinates=coordinates or engine.coordinates,
+        max_in_flight=batch_size,
     )
 
 
@@ -106,7 +114,9 @@ def load_local(
             source, local_files_only=not is_there, dtype=dtype, device_map=device, quantization_config=quantization
         )
     budget = fit_budget(settings.budget, processor)
-    return LocalEngine(network, processor, settings.prompt_template, budget, name=model)
+    return LocalEngine(
+        network, processor, settings.prompt_template, budget, name=model, coordinates=settings.coordinates
+    )
 
 
 def check_model(model: str, *, settings: Path | None = None) -> bool:
@@ -140,9 +150,17 @@ def check_model(model: str, *, settings: Path | None = None) -> bool:
 
 def is_ours(model: str, *, settings: Path | None = None) -> bool:
     """Return whether a model was trained here to write the exact form: its folder, or the one named in its place, has
-    the settings that we write.
+    the settings that we write, and these do not say that it writes pixels.
     """
-    return model in (TINY, SCRIPTED) or settings is not None or (Path(model).expanduser() / SETTINGS_FILE).is_file()
+    if model in (TINY, SCRIPTED):
+        return True
+    folder = settings or Path(model).expanduser()
+    return (folder / SETTINGS_FILE).is_file() and read_settings(folder).coordinates == "thousandths"
+
+
+def coordinates_of(model: str, *, settings: Path | None = None) -> Coordinates:
+    """Return what a model counts places in, as its folder says, or the one named in its place. Raises: EngineError."""
+    return read_settings(settings or Path(model).expanduser()).coordinates
 
 
 def load_meta_model(model: str, *, config: Path | None = None) -> Any:

@@ -31,6 +31,7 @@ from onethinker.inference.sampling import draw_tokens
 from onethinker.inference.scheduler import BatchedEngine
 from onethinker.inference.streaming import TextPieces
 from onethinker.media.budget import MediaBudget
+from onethinker.tasks import Coordinates
 from onethinker.tasks.template import PromptTemplate
 
 
@@ -48,6 +49,7 @@ class LocalEngine(BatchedEngine):
     budget: MediaBudget
     name: str = "local"
     max_in_flight: int = 8
+    coordinates: Coordinates = "thousandths"
 
     @property
     def settings(self) -> ModelSettings:

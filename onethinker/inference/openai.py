@@ -15,6 +15,7 @@ from onethinker.inference.endpoint import Connection, Endpoint, RubbishError
 from onethinker.inference.engine import Completion, Engine
 from onethinker.inference.streaming import ReplyPieces
 from onethinker.media.budget import MediaBudget
+from onethinker.tasks import Coordinates
 from onethinker.tasks.template import PromptTemplate
 
 LISTED_WITHIN_S = 60.0
@@ -42,6 +43,7 @@ class RemoteEngine(Engine):
     first_wait_s: float = 0.5
     timeout_s: float = 600.0
     patience_s: float = 0.0
+    coordinates: Coordinates = "thousandths"
     name: str = field(init=False)
     _connection: Connection = field(init=False, repr=False, compare=False)
 

@@ -13,6 +13,7 @@ from onethinker.tasks import find_task
 from onethinker.tasks.guess import guess_task
 
 if TYPE_CHECKING:
+    from onethinker.inference.thought import Thought
     from onethinker.media.memory import Given
 
 _EXAMPLES = {"options": '["A. red", "B. blue"]', "box": "[537, 403, 768, 703] in thousandths of the frame"}
@@ -22,7 +23,7 @@ _EXAMPLES = {"options": '["A. red", "B. blue"]', "box": "[537, 403, 768, 703] in
 class Question:
     """A question about one or several pictures and videos; `Thinker.ask` says what each of these is."""
 
-    source: "Given | Sequence[Given]" = field(repr=False)
+    source: "Given | Sequence[Given] | Thought" = field(repr=False)
     question: str
     task: str | None = None
     box: Sequence[float] | None = None
@@ -68,7 +69,7 @@ class Failed:
         }
 
 
-Asked: TypeAlias = "Question | tuple[Given | Sequence[Given], str] | Mapping[str, Any]"
+Asked: TypeAlias = "Question | tuple[Given | Sequence[Given] | Thought, str] | Mapping[str, Any]"
 """A question, or its source and words, or its fields by name."""
 
 
@@ -105,16 +106,17 @@ def question_sample(
     task: str | None = None,
     box: Sequence[float] | None = None,
     options: Sequence[str] = (),
+    before: str | None = None,
 ) -> Sample:
     """Return a question typed by a user as the record that every stage takes; one with a video among its clips is about
-    a video, and one without a task has the guessed one.
+    a video, and one without a task has the guessed one; `before` is the task of the question that it follows.
 
     Raises: DataError, ConfigError
     """
     clips = (clips,) if isinstance(clips, Clip) else tuple(clips)
     kind: Literal["image", "video"] = "video" if any(clip.kind == "video" for clip in clips) else "image"
     if task is None:
-        task = guess_task(question, kind, options=options, has_box=box is not None)
+        task = guess_task(question, kind, options=options, has_box=box is not None, before=before)
     problem_type = find_task(task, kind).problem_type
     problem = question if box is None else with_first_box(question, check_box(box))
     return Sample("ask", problem, problem_type, kind, clips, options=tuple(options))

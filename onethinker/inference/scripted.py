@@ -9,7 +9,7 @@ from onethinker.core.errors import EngineError
 from onethinker.core.request import Request, SamplingParams
 from onethinker.inference.engine import Completion, Engine
 from onethinker.media.budget import MediaBudget
-from onethinker.tasks import all_tasks
+from onethinker.tasks import Coordinates, all_tasks
 from onethinker.tasks.template import PromptTemplate
 
 SCRIPTED = "scripted"
@@ -27,6 +27,7 @@ class ScriptedEngine(Engine):
     budget: MediaBudget = field(default_factory=MediaBudget)
     name: str = SCRIPTED
     max_in_flight: int = 1
+    coordinates: Coordinates = "thousandths"
     _turns: Iterator[int] = field(init=False, repr=False, compare=False, default_factory=count)
 
     def __post_init__(self) -> None:

@@ -28,6 +28,6 @@ class AskingSettings(FlagSettings):
 class ReadingSettings(FlagSettings):
     """How answers are read, whichever command reads them."""
 
-    coordinates: Coordinates = "thousandths"
-    """Unit of the model's coordinates: thousandths of the frame, or "pixels" of the frames that it is shown (lenient
-    reading only)."""
+    coordinates: Coordinates | None = None
+    """Unit of the model's coordinates: "thousandths" of the frame, or "pixels" of the frames that it is shown (lenient
+    reading only). By default what the model folder's onethinker.json says under "coordinates", else thousandths."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
+from onethinker.core.errors import ConfigError
 from onethinker.core.request import SamplingParams
 from onethinker.inference.asking import Prepared, as_thought, ask_in_order, prepare
 from onethinker.inference.engine import Completion, Engine
@@ -26,10 +27,16 @@ class Thinker:
     sampling: SamplingParams = field(default_factory=SamplingParams)
     reading: ReadingMode = "lenient"
     """Whether answers in other forms are repaired ("lenient"), or only the exact form is taken ("strict")."""
-    coordinates: Coordinates = "thousandths"
-    """Unit of the coordinates that the model answers in; pixels are those of the frames that it is shown."""
+    coordinates: Coordinates | None = None
+    """Unit of the coordinates that the model answers in, None for what its folder says; pixels are those of the frames
+    that it is shown."""
     strict_media: bool = False
     """Whether damaged media are an error; else what can be read of them is used, and `media_problems` name the rest."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError where pixels are to be read strictly."""
+        if self.reading == "strict" and (self.coordinates or self.engine.coordinates) == "pixels":
+            raise ConfigError("coordinates in pixels need the lenient reading: the strict form is in thousandths")
 
     @classmethod
     def load(
@@ -41,7 +48,7 @@ class Thinker:
         settings: Path | None = None,
         sampling: SamplingParams | None = None,
         reading: ReadingMode = "lenient",
-        coordinates: Coordinates = "thousandths",
+        coordinates: Coordinates | None = None,
         strict_media: bool = False,
     ) -> "Thinker":
         """Return a thinker for a hub id, a model folder, "tiny" or "http://host:8000/v1".
@@ -57,7 +64,7 @@ class Thinker:
 
     def ask(
         self,
-        source: Given | Sequence[Given],
+        source: Given | Sequence[Given] | Thought,
         question: str,
         *,
         task: str | None = None,
@@ -70,6 +77,8 @@ class Thinker:
         `source` is a path, bytes, an open file, a PIL image, a numpy array or torch tensor (RGB; uint8, or floats from
         0 to 1), or a list of these. A picture has the shape (H, W, 3) or (3, H, W), the frames of a video
         (T, H, W, 3) or (T, 3, H, W), `fps` of them a second; with `fps` a list of pictures is the frames of one video.
+        It may also be an earlier thought: then the question is about the same media, and the model is told what was
+        asked and answered before, without the thinking.
 
         `task` is a problem type ("spatial grounding", "tracking", …); without one it is guessed from the question, and
         the thought says which. `box` is the target in the first frame, in
@@ -104,7 +113,7 @@ class Thinker:
 
     def stream(
         self,
-        source: Given | Sequence[Given],
+        source: Given | Sequence[Given] | Thought,
         question: str,
         *,
         task: str | None = None,
@@ -126,7 +135,12 @@ class Thinker:
 
     def _thought(self, prepared: Prepared, reply: Completion, answer_s: float) -> Thought:
         return as_thought(
-            prepared, reply, answer_s, model=self.engine.name, reading=self.reading, coordinates=self.coordinates
+            prepared,
+            reply,
+            answer_s,
+            model=self.engine.name,
+            reading=self.reading,
+            coordinates=self.coordinates or self.engine.coordinates,
         )
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box, Point, Span
 from onethinker.core.grammar import show
+from onethinker.core.request import Turn
 from onethinker.core.sample import Medium
 from onethinker.data.annotations import LABEL, Annotation, BoxPx, to_coco, to_label_studio, to_mot
 from onethinker.drawing.notebook import Shown, as_html
@@ -70,6 +71,10 @@ class Thought:
     sources: tuple[Medium, ...]
     clips: tuple[Clip, ...]
     model: str
+    turns: tuple[Turn, ...] = ()
+    """What has been asked and answered about these media, this question last: what a question about this thought has
+    before it. An answer without words is no turn.
+    """
 
     def __repr__(self) -> str:
         """Return question, answer and media in a line, without pixels and reasoning."""

@@ -30,14 +30,32 @@ _LIST = re.compile(r"(?:^|\s)\(?a[).:]\s*\S.*?\s\(?b[).:]\s*\S", re.DOTALL)
 """Options that stand in the question itself: "A. red B. blue"."""
 
 
-def guess_task(question: str, data_type: str, *, options: Sequence[str] = (), has_box: bool = False) -> str:
+_AND = re.compile(
+    r"^(?:(?:and|or|what about|how about|and what about|same for)\s+)+"
+    r"(?:the|a|an|this|that|these|those|his|her|its|their|my|all)(?:\s+[\w'-]+){1,5}$"
+    r"|^(?:那)?[^\x00-\x7f]{1,12}呢$|^(?:では|じゃあ?)?[^\x00-\x7f]{1,12}は$"
+)
+"""A follow-up that names another object, and leaves out what is asked of it: "And the dog?"."""
+
+
+def guess_task(
+    question: str,
+    data_type: str,
+    *,
+    options: Sequence[str] = (),
+    has_box: bool = False,
+    before: str | None = None,
+) -> str:
     """Return the problem type that a question about a picture or a video ("image" or "video") is most likely of.
 
     Options make it multiple choice, and a box in the first frame of a video tracking, whatever the words are. The words
-    are English, and the plain forms in Japanese and Chinese; what no rule knows is open-ended.
+    are English, and the plain forms in Japanese and Chinese; what no rule knows is open-ended. `before` is the problem
+    type of the question that this one follows, which "And the dog?" has too.
 
     >>> guess_task("please find me the cat", "image"), guess_task("When does the dog jump?", "video")
     ('spatial grounding', 'temporal grounding')
+    >>> guess_task("And the dog?", "image"), guess_task("And the dog?", "image", before="spatial grounding")
+    ('open-ended', 'spatial grounding')
     >>> guess_task("Is it a cat?", "image"), guess_task("Is it a cat?", "image", options=["yes", "no"])
     ('open-ended', 'multiple choice')
     """
@@ -46,6 +64,8 @@ def guess_task(question: str, data_type: str, *, options: Sequence[str] = (), ha
         return "multiple choice"
     if has_box and data_type == "video":
         return "tracking"
+    if before not in (None, "multiple choice") and _AND.search(folded.strip(" ?？。.!,")):
+        return str(before)
     guesses = (_guess_sentence(sentence, data_type) for sentence in _sentences(folded))
     return next((guess for guess in guesses if guess != FALLBACK), FALLBACK)
 

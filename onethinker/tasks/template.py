@@ -59,10 +59,14 @@ class PromptTemplate(BaseModel):
     def text(self, sample: Sample) -> str:
         """Return the complete text of the user message for a sample, media not included."""
         task = task_of(sample)
-        options = "\nOptions:\n" + "\n".join(sample.options) if sample.options else ""
         return self.template.format(
             question=sample.problem,
-            options=options,
+            options=options_text(sample),
             frame=self.frame,
             instructions=self.instructions.get(task.key, task.instructions),
         )
+
+
+def options_text(sample: Sample) -> str:
+    """Return what a question's choices look like behind it, "" for a question without."""
+    return "\nOptions:\n" + "\n".join(sample.options) if sample.options else ""

@@ -161,3 +161,19 @@ def test_what_cannot_be_asked_is_said_at_once(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     assert run("ask", *arguments, "--model", "tiny") == 1
     assert reason.replace(" ", "") in "".join(capsys.readouterr().err.split())
+
+
+class Terminal(io.StringIO):
+    """What somebody types, a line after the other."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_questions_typed_one_after_the_other_follow_each_other(album: Path, monkeypatch, serve, capsys) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal("How many?\nWhat colour are they?\n\n"))
+    address, asked = serve(NUMBER)
+    assert run("ask", "a.png", "--model", address) == 0
+    assert [message["role"] for message in asked[1]["messages"]] == ["user", "assistant", "user"]
+    assert asked[1]["messages"][1]["content"] == "<answer>2</answer>"
+    assert "task: numerical, guessed" in capsys.readouterr().err

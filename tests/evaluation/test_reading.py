@@ -5,12 +5,12 @@ from dataclasses import asdict
 
 import pytest
 
-from onethinker.core.errors import CheckpointError
+from onethinker.core.errors import CheckpointError, ConfigError
 from onethinker.data.synthetic import make_sample
 from onethinker.evaluation.config import EvaluationConfig
 from onethinker.evaluation.parts import Part
 from onethinker.evaluation.results import read_settings
-from onethinker.evaluation.runner import _reading
+from onethinker.evaluation.runner import _coordinates, _reading
 from onethinker.evaluation.stages import answer, score
 from onethinker.inference.loading import is_ours
 from onethinker.inference.scripted import ScriptedEngine
@@ -89,3 +89,22 @@ def test_rewards_never_read_leniently(workers):
     with Grader(GradingSettings(workers=workers), "paper") as grader:
         grades = grader.submit(SAMPLE, [QWEN, f"<answer>{QWEN}</answer>"]).result()
     assert [asdict(grade)["reward"] for grade in grades] == [0, 0]
+
+
+def test_a_folder_that_says_pixels_is_evaluated_so_until_a_flag_says_otherwise(tmp_path):
+    (tmp_path / "onethinker.json").write_text('{"coordinates": "pixels"}')
+    part = Part(None, [SAMPLE], tmp_path / "out")
+
+    def read(**grading):
+        config = EvaluationConfig.model_validate({"asking": {"model": str(tmp_path)}, "grading": grading})
+        return _reading(config, part), _coordinates(config, part)
+
+    assert read() == ("lenient", "pixels")
+    assert read(coordinates="thousandths") == ("lenient", "thousandths")
+    with pytest.raises(ConfigError, match="places in pixels need --reading lenient"):
+        read(reading="strict")
+
+
+def test_a_folder_of_answers_in_pixels_is_graded_in_pixels_again(tmp_path):
+    answer(ScriptedEngine([QWEN]), [SAMPLE], output=tmp_path, reading="lenient", coordinates="pixels")
+    assert _coordinates(EvaluationConfig(), Part(None, [SAMPLE], tmp_path)) == "pixels"

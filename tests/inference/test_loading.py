@@ -5,8 +5,10 @@ import json
 import pytest
 import torch
 from huggingface_hub import constants
+from PIL import Image
 
-from onethinker.core.errors import EngineError
+from onethinker import Thinker
+from onethinker.core.errors import ConfigError, EngineError
 from onethinker.core.request import Request, SamplingParams
 from onethinker.families.folder import SETTINGS_FILE, save_model
 from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE
@@ -117,3 +119,23 @@ def test_a_scripted_engine_says_its_texts_in_turn_and_cuts_them():
 def test_a_scripted_engine_without_texts_is_an_error():
     with pytest.raises(EngineError, match="at least one answer"):
         ScriptedEngine([])
+
+
+def test_a_folder_says_that_its_model_writes_pixels_and_a_flag_says_otherwise(tmp_path):
+    save_tiny(tmp_path / "model")
+    path = tmp_path / "model" / "onethinker.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "coordinates": "pixels"}))
+    with load_engine(str(tmp_path / "model")) as engine:
+        assert engine.coordinates == "pixels"
+        with pytest.raises(ConfigError, match="the lenient reading"):
+            Thinker(engine, reading="strict")
+    with load_engine("tiny", settings=tmp_path / "model") as engine:
+        assert engine.coordinates == "pixels"
+
+
+@pytest.mark.parametrize(("flag", "sides"), [(None, (100, 200, 300, 800)), ("thousandths", (64, 96, 192, 384))])
+def test_places_are_read_as_the_folder_says_where_nobody_says_otherwise(flag, sides):
+    text = '<think>x</think><answer>{"boxes": [64, 96, 192, 384]}</answer>'
+    engine = ScriptedEngine([text], coordinates="pixels")
+    picture = Image.new("RGB", (640, 480))
+    assert tuple(Thinker(engine, coordinates=flag).ask(picture, "Where is the cat?").answer) == sides
