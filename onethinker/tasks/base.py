@@ -8,7 +8,9 @@ from typing import ClassVar, Generic, Literal, TypeVar
 from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box, Point, Span
+from onethinker.core.grammar import read_json
 from onethinker.core.values import EXACT, Faults
+from onethinker.tasks.lenient.words import passages
 
 RewardScheme = Literal["paper", "release"]
 DataType = Literal["image", "video"]
@@ -159,7 +161,7 @@ class StructuredTask(Task[A]):
         """Return what `convert` makes of an answer that is not exact, or that has pixels in it; the text itself where
         it makes nothing.
         """
-        faults, changed = Faults(), list[str]()
+        faults = Faults()
         try:
             boxes = self.boxes(self.read(text, options, faults)).values()
             has_fractions = bool(boxes) and all(max(box) <= 1 for box in boxes)
@@ -167,12 +169,24 @@ class StructuredTask(Task[A]):
                 return text
         except AnswerError:
             pass
-        try:
-            converted = self.convert(text, reader, changed)
-        except AnswerError:
-            return text
-        repairs += changed or ([] if converted == text else ["JSON in another form"])
-        return converted
+        for what, passage in passages(text):
+            changed = [what] if what else []
+            try:
+                converted = self.convert(passage, reader, changed)
+            except AnswerError:
+                continue
+            if not changed and _is_same(text, converted):
+                return text
+            repairs += changed or ["JSON in another form"]
+            return converted
+        return text
+
+
+def _is_same(text: str, converted: str) -> bool:
+    try:
+        return bool(read_json(text) == read_json(converted))
+    except AnswerError:
+        return False
 
 
 def recalls(value: float, *thresholds: float, name: str = "R") -> dict[str, float]:

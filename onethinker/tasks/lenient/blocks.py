@@ -6,7 +6,10 @@ from onethinker.core.errors import AnswerError
 from onethinker.core.grammar import find_answer
 from onethinker.tasks.base import Reader
 
-_TAG = re.compile(r"<[ \t]*(/?)[ \t]*(think|answer)(?:ing|s)?[ \t]*>", re.IGNORECASE)
+_TAG = re.compile(
+    r"[<◁][ \t]*(/?)[ \t]*(?:(?P<think>think(?:ing)?|thoughts?|reasoning)|answers?|final_answer|solution)[ \t]*[>▷]",
+    re.IGNORECASE,
+)
 _GLM = re.compile(r"<\|(begin|end)_of_box\|>")
 _SPECIAL = re.compile(r"<\|(?:im_end|endoftext|eot_id|end|eos)\|>|</s>")
 CUT = "the response was cut off at the token limit"
@@ -17,7 +20,7 @@ def find_blocks(response: str, reader: Reader, repairs: list[str]) -> tuple[str,
     text = _SPECIAL.sub("", response)
     if reader.truncated:
         repairs.append(CUT)
-    spelled = _TAG.sub(lambda tag: f"<{tag[1]}{tag[2].lower()}>", text)
+    spelled = _TAG.sub(lambda tag: f"<{tag[1]}{'think' if tag['think'] else 'answer'}>", text)
     spelled = _GLM.sub(lambda mark: "<answer>" if mark[1] == "begin" else "</answer>", spelled)
     if spelled != text:
         repairs.append("tags spelled in another way")

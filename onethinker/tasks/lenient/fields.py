@@ -9,6 +9,7 @@ from onethinker.core.grammar import show
 from onethinker.storage.strict_json import to_json
 
 WRAPPERS = frozenset(("answer", "finalanswer", "answers", "result", "results", "output", "response", "prediction"))
+WRAPPERS |= {"objects", "object", "detections", "detection", "events", "event"}
 _DEEPEST = 4
 
 
@@ -30,9 +31,19 @@ def unwrapped(value: Any, repairs: list[str]) -> Any:
         elif isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
             repairs.append("one object in a list")
             [value] = value
+        elif _is_repeated(value):
+            repairs.append(f"the same {len(value)} times")
+            value = value[:1]
         else:
             break
     return value
+
+
+def _is_repeated(value: Any) -> bool:
+    """Return whether a list holds the same list or object several times."""
+    if not isinstance(value, list) or len(value) < 2 or not isinstance(value[0], list | dict):
+        return False
+    return value.count(value[0]) == len(value)
 
 
 def find_field(fields: Mapping[str, Any], name: str, others: Collection[str], repairs: list[str]) -> Any:

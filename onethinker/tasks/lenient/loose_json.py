@@ -18,7 +18,7 @@ _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "「": "」", "`": "`
 _CLOSING = {"{": "}", "[": "]", "(": ")"}
 _BARE_END = re.compile(r"[,:;=\]})\n]")
 _KEY_END = re.compile(r"\s*(?::|=>?)\s*")
-_SPACE = re.compile(r"(?:\s|//[^\n]*)*")
+_SPACE = re.compile(r"(?:\s|//[^\n]*|#[^\n]*|/\*(?:[^*]|\*(?!/))*\*/)*")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _NAMED: dict[str, Any] = {"true": True, "false": False, "null": None, "none": None}
 
@@ -58,11 +58,17 @@ def load_loosely(text: str, repairs: list[str], *, truncated: bool = False) -> A
         value = parser.value(0)
         if value not in values:
             values.append(value)
+    if len(values) > 1:  # "[x1, y1, x2, y2] = [10, 20, 30, 40]"
+        values = [value for value in values if isinstance(value, dict) or not _are_names(value)] or values
     repairs += parser.kinds
     objects = [value for value in values if isinstance(value, dict)] or values
     if not objects:
         raise AnswerError(f"expected JSON, got {show(text)}")
     return objects[0] if len(objects) == 1 else objects
+
+
+def _are_names(value: list[Any]) -> bool:
+    return bool(value) and all(isinstance(item, str) and item.isidentifier() for item in value)
 
 
 class _Parser:

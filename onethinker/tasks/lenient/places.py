@@ -22,9 +22,13 @@ _SIDES = (
     ("minx", "miny", "maxx", "maxy"),
 )
 _SIZED = (("x", "y", "w", "h"), ("x", "y", "width", "height"), ("left", "top", "width", "height"))
-SIDE_KEYS = frozenset(name for names in (*_SIDES, *_SIZED) for name in names)
 _NUMBER = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,12})?")
 _SIDE = re.compile(r"[~≈]?\s*(?P<number>[+-]?[0-9]{1,12}(?:\.[0-9]{1,12})?)\s*(?P<unit>px|pixels?|%|‰)?")
+_BINS = re.compile(r"(?:<loc_?[0-9]{1,4}>){4}")
+_REFERENCE = re.compile(r"<(ref|p)>[^<>]*</\1>|<\|(?:object_)?ref(?:_start)?\|>[^<>]*<\|(?:object_ref_end|/ref)\|>")
+_ROWS_FIRST = "box2d"
+"""The key under which Gemini writes [ymin, xmin, ymax, xmax]."""
+SIDE_KEYS = frozenset((_ROWS_FIRST, *(name for names in (*_SIDES, *_SIZED) for name in names)))
 _MARKS = re.compile(r"<\|?/?(?:box|ref|quad|object_ref|point)(?:_start|_end)?\|?>")
 
 
@@ -91,6 +95,8 @@ def _sides(value: Any, repairs: list[str]) -> list[float]:
     if len(value) == 2 and all(map(_is_nested, value)):
         repairs.append("a box as two corners")
         return [side for corner in value for side in _point(corner, repairs)]
+    if len(value) == 4 and all(map(_is_nested, value)):
+        return _sides_of_corners([_point(corner, repairs) for corner in value], repairs)
     if len(value) != 4 or any(map(_is_nested, value)):
         raise AnswerError(f"expected one box [x1, y1, x2, y2], got {show(value)}")
     return [_side(item, repairs) for item in value]
@@ -107,12 +113,22 @@ def _sides_of_object(value: dict[str, Any], repairs: list[str]) -> list[float]:
             repairs.append(f"a box under {', '.join(names)}")
             x, y, width, height = (_side(fields[name], repairs) for name in names)
             return [x, y, x + width, y + height]
+    if _ROWS_FIRST in fields and len(sides := _sides(fields[_ROWS_FIRST], repairs)) == 4:
+        repairs.append("a box_2d, y before x")
+        return [sides[1], sides[0], sides[3], sides[2]]
+    key = next(iter(value), "")
+    if len(value) == 1 and plain(key) not in BOX_KEYS and isinstance(value[key], list) and len(value[key]) == 4:
+        repairs.append(f"the box of {show(key)}")
+        return _sides(value[key], repairs)
     return _sides(find_field(value, "boxes", BOX_KEYS, repairs), repairs)
 
 
 def _sides_in(text: str, repairs: list[str]) -> list[float]:
     """Return the only four numbers in a text. Raises: AnswerError."""
-    folded = _MARKS.sub(" ", fold_characters(text))
+    folded = fold_characters(text)
+    if bins := set(_BINS.findall(folded)):
+        return _sides_of_bins(bins, repairs)
+    folded = _MARKS.sub(" ", _REFERENCE.sub(" ", folded))
     if "[" in folded or "{" in folded:
         return _sides(load_loosely(folded, repairs), repairs)
     numbers = _NUMBER.findall(re.sub(r"[A-Za-z]+_?[0-9]+", " ", folded))
@@ -121,6 +137,31 @@ def _sides_in(text: str, repairs: list[str]) -> list[float]:
     repairs.append(f"the box in {show(text.strip())}")
     factor = 10 if folded.count("%") == 4 else 1
     return [float(number) * factor for number in numbers]
+
+
+def _sides_of_corners(corners: list[list[float]], repairs: list[str]) -> list[float]:
+    """Return the box whose four corners these are. Raises: AnswerError: they are of no box."""
+    xs, ys = ({corner[axis] for corner in corners} for axis in (0, 1))
+    if len(xs) != 2 or len(ys) != 2 or len({(x, y) for x, y in corners}) != 4:
+        raise AnswerError(f"expected one box [x1, y1, x2, y2], got {show(corners)}")
+    repairs.append("a box as four corners")
+    return [min(xs), min(ys), max(xs), max(ys)]
+
+
+def _sides_of_bins(found: set[str], repairs: list[str]) -> list[float]:
+    """Return a box of location tokens: "<loc_10>", x first in 1000 bins, or PaliGemma's "<loc0010>", y first in 1024.
+
+    Raises: AnswerError: there are several.
+    """
+    if len(found) != 1:
+        raise AnswerError(f"expected one box, got {len(found)} in location tokens")
+    [tokens] = found
+    first, second, third, fourth = (float(number) for number in re.findall("[0-9]+", tokens))
+    if "_" in tokens:
+        repairs.append("a box in location tokens")
+        return [first, second, third, fourth]
+    repairs.append("a box in location tokens, y before x, of 1024")
+    return [round(side * FULL / 1024, 6) for side in (second, first, fourth, third)]
 
 
 def _point(value: Any, repairs: list[str]) -> list[float]:

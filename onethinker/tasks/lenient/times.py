@@ -20,14 +20,24 @@ _CLOCK = r"(?:[0-9]{1,3}:)?[0-9]{1,3}:[0-9]{1,2}(?:[.,][0-9]{1,9})?"
 _WITH_UNIT = rf"{_NUMBER}[ ]?(?:{_UNIT})(?![A-Za-z])"
 _MOMENT = rf"(?:{_CLOCK}|-?{_WITH_UNIT}(?:[ ]?{_WITH_UNIT}){{0,3}}|-?{_NUMBER})"
 _BETWEEN = (
-    r"[ ]{0,3}(?:-{1,2}>?|~|〜|→|,|to|until|till|till|through|and|至|到|から|"
+    r"[ ]{0,3}(?:-{1,2}>?|~|〜|→|,|to|until|till|through|and|bis|à|hasta|a|до|至|到|から|"
     r"[,;]?[ ]?(?:and[ ])?(?:it[ ])?(?:end|stop|finish)(?:s|es|ing)?(?:[ ](?:at|time))?[ ]?[:=]?)[ ]{0,3}"
 )
 _PAIR = re.compile(
     rf"(?<![0-9.:])(?P<first>{_MOMENT}){_BETWEEN}(?P<last>{_MOMENT})(?![0-9:])[ ]?(?P<unit>{_UNIT})?(?![A-Za-z])",
     re.IGNORECASE,
 )
+_TWO = re.compile(rf"(?<![0-9.:]){_MOMENT}(?![0-9:])", re.IGNORECASE)
+_SILENT = re.compile(
+    r"(?:the|it|event|is|a|from|at|to|and|until|in|between|of|mark|times?|starts?|begins?|ends?|timestamp|seconds?|sec"
+    r"|s|t)"
+)
+"""Words around two numbers that leave no doubt that these are times."""
+_TAGGED = re.compile(r"</?[a-z_]{1,20}>|<\|?(?=[ ]?[0-9.:]+[^<>|]{0,9}\|?>)|(?<=[0-9a-z])\|?>|\|", re.IGNORECASE)
 _PART = re.compile(rf"({_NUMBER})[ ]?({_UNIT})(?![A-Za-z])", re.IGNORECASE)
+_ORDINAL = re.compile(r"(?<=[0-9])(?:st|nd|rd|th)\b|第(?=\s?[0-9])", re.IGNORECASE)
+_THOUSANDS = re.compile(r"(?<![:0-9])([0-9]{1,3}),(?=[0-9]{3}(?![0-9]))")
+_FRAMES = re.compile(r"\bframes?\s*#?[0-9]|[0-9]\s*(?:frames?\b|帧)|第?[0-9]+フレーム", re.IGNORECASE)
 START_KEYS = frozenset(("start", "starttime", "startsec", "startsecond", "startseconds", "starttimestamp", "begin"))
 START_KEYS |= {"from", "tstart", "onset", "starts", "begintime"}
 END_KEYS = frozenset(("end", "endtime", "endsec", "endsecond", "endseconds", "endtimestamp", "stop", "finish", "to"))
@@ -36,6 +46,7 @@ TIME_KEYS = frozenset(
     ("time", "times", "timestamp", "timestamps", "timespan", "timerange", "span", "interval", "segment")
 )
 TIME_KEYS |= {"window", "timewindow", "timeinterval", "moment", "second", "seconds", "sec", "t", "timesec", "period"}
+TIME_KEYS |= {"segments", "intervals", "spans", "timespans", "timeranges", "windows"}
 
 
 def to_second(value: Any, repairs: list[str]) -> float:
@@ -89,16 +100,42 @@ def _span_of_object(value: dict[str, Any], repairs: list[str]) -> list[float]:
 
 def _span_in(text: str, repairs: list[str]) -> list[float]:
     """Return the one pair of moments that words name. Raises: AnswerError: there is none, or several that differ."""
-    folded = fold_characters(text).replace("–", "-").replace("—", "-")
+    folded = fold_characters(text)
+    if _FRAMES.search(folded):
+        raise AnswerError(f"expected two times, got frames: {show(text)}")
+    folded = _THOUSANDS.sub(r"\1", _ORDINAL.sub("", _TAGGED.sub(" ", folded)))
     folded = re.sub(r"\s+", " ", folded).replace("'", "").replace('"', "")
-    pairs = {(match["first"], match["last"], match["unit"]) for match in _PAIR.finditer(folded)}
+    pairs = {
+        tuple(_in_one_unit(match["first"], match["last"], match["unit"])) for match in _PAIR.finditer(folded)
+    } or _apart(folded)
     if len(pairs) != 1:
         raise AnswerError(f"expected two times, got {show(text)}")
-    [(first, last, unit)] = pairs
+    repairs.append(f"the times in {show(text.strip())}")
+    return _ordered([*pairs.pop()], repairs)
+
+
+def _in_one_unit(first: str, last: str, unit: str | None) -> list[float]:
+    """Return two moments in seconds; a unit behind the last one holds for both."""
     unit = unit or next(iter(re.findall(rf"[0-9][ ]?({_UNIT})$", last, re.IGNORECASE)), None)
     ends = [end if ":" in end or _PART.search(end) or unit is None else f"{end} {unit}" for end in (first, last)]
-    repairs.append(f"the times in {show(text.strip())}")
-    return _ordered([_seconds(end) for end in ends], repairs)
+    return [_seconds(end) for end in ends]
+
+
+def _apart(text: str) -> set[tuple[float, ...]]:
+    """Return the only two moments that stand apart in a text: with units or colons, or with nothing else beside them
+    than words that mean times; {} otherwise.
+    """
+    found = [match[0] for match in _TWO.finditer(text)]
+    if len(found) != 2 or len(re.findall("[0-9][0-9.,:]*", text)) != sum(map(_count_numbers, found)):
+        return set()
+    words = re.findall(r"[^\W\d_]+", _TWO.sub(" ", text).lower())
+    if not all(map(_SILENT.fullmatch, words)) and not all(":" in each or _PART.search(each) for each in found):
+        return set()
+    return {tuple(_in_one_unit(found[0], found[1], None))}
+
+
+def _count_numbers(moment: str) -> int:
+    return len(re.findall("[0-9][0-9.,:]*", moment))
 
 
 def _seconds(text: str) -> float:

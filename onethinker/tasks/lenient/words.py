@@ -1,7 +1,7 @@
 """Letters, numbers, expressions and texts that stand in a sentence, in JSON or behind "The answer is"."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -10,12 +10,17 @@ from onethinker.tasks.lenient.fields import WRAPPERS, plain
 from onethinker.tasks.lenient.loose_json import load_loosely, without_fence
 from onethinker.tasks.notation import fold_characters, undress
 
-_LEAD = re.compile(
-    r"(?:(?:final|correct|right|best|my|the)\s+){0,3}(?:answer|option|choice)\s*(?:is|:|=|would be)+\s*:?\s*"
+_NAMED_LEAD = (
+    r"(?:(?:final|correct|right|best|my|the)\s+){0,3}(?:answer|option|choice)"
+    r"\s*(?:is|:|=|would be|[-–—](?=\s))+\s*:?\s*"
     r"|(?:答案|正确选项|正解|答え|정답|ответ|respuesta|réponse|antwort)\s*(?:是|为|は|は、|:|：|es|est|ist|은|는)\s*:?\s*"
-    r"|(?:therefore|thus|hence|so),?\s+",
-    re.IGNORECASE,
 )
+_TOTAL = (
+    r"(?:(?:a|the|in|for\sa)\s+)?\btotal\s*(?:of|is|:|=|number\sis)\s*|=\s*(?=[0-9$]+\W*\Z)"
+    r"|(?:一共|总共|共有?|全部で|合計は?)\s*"
+)
+_LEAD = re.compile(rf"{_NAMED_LEAD}|{_TOTAL}|(?:therefore|thus|hence|so),?\s+", re.IGNORECASE)
+_ANSWER_LEAD = re.compile(_NAMED_LEAD, re.IGNORECASE)
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _VALUE_KEYS = WRAPPERS | {
     "option",
@@ -66,7 +71,23 @@ _DIGITS = re.compile(
     r"(?<![\w.,])[+-]?[0-9](?:[0-9,]*[0-9])?(?:\.[0-9]+)?(?!\s*(?:-|–|to)\s*[0-9])(?![\w/]|[.,:][0-9])"
 )
 
+_HAN_DIGITS = "零一二三四五六七八九"
+_HAN = re.compile(
+    rf"(?=[{_HAN_DIGITS}十])(?:(?P<tens>[一二三四五六七八九])?(?P<ten>十))?(?P<ones>[{_HAN_DIGITS}])?"
+    r"\s*[个個只隻人匹本张張枚条條辆輛头頭台位名件つ]?(?:です)?\.?"
+)
+
 Parse = Callable[[str], Any]
+
+
+def passages(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the parts of a text that may hold a structured answer, with what they are, the surest first; then all."""
+    if (boxed := last_boxed(text)) is not None:
+        yield "the last box", boxed.replace("\\{", "{").replace("\\}", "}")
+    leads = list(_ANSWER_LEAD.finditer(text)) if not text.lstrip().startswith(("{", "[", "```")) else []
+    if leads and leads[-1].start() and re.search("[0-9]", text[leads[-1].end() :]):
+        yield "the words behind the lead", text[leads[-1].end() :]
+    yield "", text
 
 
 def repair_value(text: str, parse: Parse, repairs: list[str], *others: Callable[[str], str | None]) -> str:
@@ -192,6 +213,9 @@ def number_in(text: str) -> str | None:
     ('3', '1.5', '3', None)
     """
     folded = undress(fold_characters("".join(_VULGAR.get(char, char) for char in text)).strip()).strip()
+    if han := _HAN.fullmatch(folded):
+        tens, ten, ones = han["tens"], han["ten"], han["ones"]
+        return str((_HAN_DIGITS.index(tens) if tens else 1) * 10 * bool(ten) + (_HAN_DIGITS.index(ones) if ones else 0))
     if fraction := re.fullmatch(rf"{_FRACTION.pattern}\s*(?:of\s.*|[a-z%]*)", folded, re.IGNORECASE | re.DOTALL):
         return _fraction(fraction)
     words = _COMPOUND.sub(r"\1-\2", folded.lower())
