@@ -97,7 +97,7 @@ def repair_value(text: str, parse: Parse, repairs: list[str], *others: Callable[
     """
     if _parses(text, parse):
         return text
-    for name, found in _candidates(without_fence(text, []), repairs):
+    for name, found in _candidates(without_fence(text, []), parse):
         for candidate in (found, *(other(found) for other in others)):
             if candidate is not None and _parses(candidate, parse):
                 repairs.append(name if candidate == found else f"{name}, read as {candidate}")
@@ -105,8 +105,11 @@ def repair_value(text: str, parse: Parse, repairs: list[str], *others: Callable[
     return text
 
 
-def _candidates(text: str, repairs: list[str]) -> list[tuple[str, str]]:
-    """Return the parts of a text that may be the answer, with what they are, the surest first."""
+def _candidates(text: str, parse: Parse) -> list[tuple[str, str]]:
+    """Return the parts of a text that may be the answer, with what they are, the surest first.
+
+    The last line is none where another line is an answer by itself.
+    """
     found = [("the value in JSON", value)] if (value := value_in_json(text)) is not None else []
     if (boxed := last_boxed(text)) is not None:
         return [*found, ("the last box", boxed)]
@@ -116,7 +119,7 @@ def _candidates(text: str, repairs: list[str]) -> list[tuple[str, str]]:
         found += [("the words behind the lead", piece) for piece in (rest, rest.split("\n")[0], _sentence(rest))]
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     found.append(("the whole text", text.strip()))
-    if len(lines) > 1:
+    if len(lines) > 1 and not any(_parses(line, parse) for line in lines[:-1]):
         found.append(("the last line", lines[-1]))
     return found
 
