@@ -15,8 +15,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from onethinker.core.errors import OneThinkerError, StorageError
+from onethinker.core.errors import ConfigError, OneThinkerError, StorageError
 from onethinker.core.nearest import no_such
+from onethinker.core.plugins import use_plugins
 
 EXAMPLES: dict[str, str] = {
     "ask": 'onethinker ask photo.jpg "How many balls?" --model runs/quickstart/model',
@@ -29,6 +30,7 @@ EXAMPLES: dict[str, str] = {
     "sft": "onethinker sft tiny_sft --output runs/sft --set steps=200",
     "rl": "onethinker rl tiny_rl --output runs/rl --set model=runs/sft/model steps=20",
     "watch": "onethinker watch runs/rl",
+    "rollouts": "onethinker rollouts runs/rl --task tracking --min-spread 0.5",
     "evaluate": "onethinker evaluate --model runs/rl/model --synthetic 120 --output runs/eval",
     "report": "onethinker report runs/eval --output report.html",
     "export": "onethinker export runs/rl --output my-thinker --results runs/eval",
@@ -63,6 +65,7 @@ DATA_ALIASES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("generate", "make", "synth", "scenes"), ("synthetic",)),
 }
 """The same below `onethinker data`."""
+PLUGINS_HELP = "  --plugins MODULE,MODULE adds tasks, rewards and other parts of your own."
 USAGE_ERROR = 2
 BROKEN_PIPE = 141
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -105,6 +108,7 @@ def list_commands(group: str = "") -> str:
             "examples:",
             *(f"  {EXAMPLES[name]}" for name in (names if group else ("quickstart", "ask", "inspect", "grade"))),
             "",
+            "`onethinker COMMAND --plugins MODULE,MODULE` adds tasks and parts of your own.",
             "`onethinker COMMAND --help` shows the options of a command. Results go to",
             "stdout, everything else to stderr; the exit code is 0 when all went well, 1 for",
             "an error and 2 for wrong usage.",
@@ -146,7 +150,7 @@ def parse_flags(name: str, arguments: Sequence[str]) -> Callable[[], Any]:
         return tyro.cli(
             partial(parsed, **defaults_in(arguments)) if defaults_in else parsed,
             prog=f"onethinker {name}",
-            description="\n\n".join([*map(wrap, about), example]),
+            description="\n\n".join([*map(wrap, about), example, PLUGINS_HELP]),
             args=arguments,
             config=tyro_settings(),
         )
@@ -182,8 +186,28 @@ def tyro_settings() -> tuple[Any, ...]:
     return FlagCreatePairsOff, DisallowNone, PositionalMetavarFromFieldName
 
 
+def take_plugins(arguments: Sequence[str]) -> list[str]:
+    """Return a command line without `--plugins MODULE,MODULE`, which every command takes: their parts are used.
+
+    Raises: ConfigError: one cannot be loaded.
+    """
+    rest: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag != "--plugins":
+            rest.append(word)
+            continue
+        names = value if equals else next(words, "")
+        if not names.strip(", ") or names.startswith("--"):
+            raise ConfigError("--plugins takes modules apart by commas, such as my_lab.tasks or my_lab/tasks.py")
+        use_plugins([name.strip() for name in names.split(",") if name.strip()])
+    return rest
+
+
 def dispatch(arguments: Sequence[str]) -> int:
     """Answer one command line and return the exit code."""
+    arguments = take_plugins(arguments)
     group = arguments[0] if arguments and arguments[0] in GROUPS else ""
     words = arguments[1:] if group else arguments
     if not words:

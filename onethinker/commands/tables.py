@@ -11,7 +11,7 @@ from rich.table import Column, Table
 from onethinker.evaluation.benchmarks.data import DATA_FOLDER, examine
 from onethinker.evaluation.benchmarks.places import unopened
 from onethinker.evaluation.benchmarks.published import BASE_MODEL, PAPER_MODEL
-from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER
+from onethinker.evaluation.benchmarks.table import all_benchmarks
 from onethinker.evaluation.masking import newest_masks
 from onethinker.evaluation.metrics import Estimate, Score, mean_accuracy, score_tasks
 from onethinker.evaluation.runner import PartResults
@@ -108,7 +108,7 @@ def print_benchmarks(data: Path | None, media_root: Path | None, *, as_json: boo
     does not look as expected.
     """
     root = data or DATA_FOLDER
-    records = [examine(benchmark, root, media_root) for benchmark in (*BENCHMARKS, *BEYOND_THE_PAPER)]
+    records = [examine(benchmark, root, media_root) for benchmark in all_benchmarks()]
     archives = unopened(root)
     if as_json:
         print(to_json({"data": str(root), "benchmarks": records, "unopened": archives}, ensure_ascii=False))

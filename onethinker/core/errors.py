@@ -21,6 +21,10 @@ class ConfigError(OneThinkerError):
     """A recipe, a flag or a combination of them cannot work; the text says what to change."""
 
 
+class PluginError(OneThinkerError):
+    """Code of another package failed, or gave what it must not; the text names its file and line. Never a score."""
+
+
 class EngineError(OneThinkerError):
     """A model could not be loaded or did not answer; never scored as an answer."""
 

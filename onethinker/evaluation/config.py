@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from onethinker.core.errors import ConfigError
+from onethinker.core.plugins import use_plugins
 from onethinker.core.request import SamplingParams
 from onethinker.core.settings import FlagSettings, explain
 from onethinker.data.synthetic.worlds import WorldName
@@ -118,12 +119,15 @@ class EvaluationConfig(FlagSettings):
 
     @classmethod
     def load(cls, path: Path) -> "EvaluationConfig":
-        """Return the settings in a TOML file: `output`, `stage`, and the tables `samples`, `asking` and `grading`.
+        """Return the settings in a TOML file: `output`, `stage`, and the tables `samples`, `asking` and `grading`. The
+        modules in `plugins` are used from then on.
 
         Raises: ConfigError: the file cannot be read, or names each wrong field.
         """
         try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+            settings = tomllib.loads(path.read_text(encoding="utf-8"))
+            use_plugins(settings.pop("plugins", ()))
+            return cls.model_validate(settings)
         except ValidationError as error:
             raise ConfigError(f"{path}: {explain(error, cls)}") from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 from onethinker.core.errors import CheckpointError
 from onethinker.evaluation.benchmarks.base import Benchmark
-from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER
+from onethinker.evaluation.benchmarks.table import all_benchmarks
 from onethinker.evaluation.metrics import Score, mean_accuracy, score_tasks
 from onethinker.evaluation.results import Result, read_results, read_settings
 from onethinker.evaluation.scoring import BenchmarkRow, score_benchmark, unparsable
@@ -233,7 +233,7 @@ def _runs(evaluations: Iterable[Evaluation]) -> tuple[Run, ...]:
 
 
 def _benchmark_of(name: str, results: Sequence[Result]) -> Benchmark | None:
-    for benchmark in (*BENCHMARKS, *BEYOND_THE_PAPER):
+    for benchmark in all_benchmarks():
         tasks = {find_task(task, benchmark.data_type).key for task in benchmark.tasks}
         if benchmark.key == name and {result.task for result in results} <= tasks:
             return benchmark

@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from onethinker.core.errors import ConfigError
-from onethinker.families.registry import FAMILIES, family_of, known
+from onethinker.families.registry import families, family_of, known
 
 _TOKEN_BY_TOKEN = (nn.Linear, nn.Embedding, nn.ModuleList, nn.Dropout)
 _ACTIVATIONS = ("torch.nn.modules.activation", "transformers.activations")
@@ -20,9 +20,9 @@ def check_packing(model: Any) -> None:
     Raises: ConfigError: the model is of no known family, or there are layers of another kind; it names them.
     """
     kind = getattr(model.config, "model_type", None)
-    families = [family for family in FAMILIES if kind in family.model_types] or FAMILIES
-    strange = _unproven_types(model, {word for family in families for word in family.packed_layer_types})
-    strange += _unproven_modules(model, {module for family in families for module in family.packed_modules})
+    proven = [family for family in families() if kind in family.model_types] or families()
+    strange = _unproven_types(model, {word for family in proven for word in family.packed_layer_types})
+    strange += _unproven_modules(model, {module for family in proven for module in family.packed_modules})
     if strange:
         raise ConfigError(
             f"{type(model).__name__}: training packs samples side by side, which is proven to be exact for {known()}."

@@ -1,22 +1,50 @@
 """Which family a model is of."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from onethinker.core.errors import ConfigError
+from onethinker.core.plugins import load_plugins, named_plugins, source_of
 from onethinker.families.base import ModelFamily
 from onethinker.families.qwen3_vl import Qwen3VL
 from onethinker.families.qwen3_vl_moe import Qwen3VLMoe
 from onethinker.media.budget import MediaBudget
 
 FAMILIES: Sequence[ModelFamily] = (Qwen3VL(), Qwen3VLMoe())
-"""A row for each family that can be trained."""
+"""A row for each family of ours that can be trained."""
+GROUP = "onethinker.families"
+"""The group under which other packages name their subclasses of `ModelFamily`."""
+
+
+def families() -> Sequence[ModelFamily]:
+    """Return our families, then those of other packages. Raises: ConfigError: one of these is none, or known."""
+    return _families(named_plugins())
+
+
+@cache
+def _families(named: tuple[str, ...]) -> Sequence[ModelFamily]:
+    found = list(FAMILIES)
+    for plugin in load_plugins(GROUP):
+        kind = plugin.value
+        if not (isinstance(kind, type) and issubclass(kind, ModelFamily)):
+            raise ConfigError(
+                f"{plugin.where} must be a subclass of onethinker.families.base.ModelFamily, got {kind!r}"
+            )
+        if lacking := sorted(getattr(kind, "__abstractmethods__", ())):
+            raise ConfigError(f"{plugin.where} lacks {', '.join(lacking)}: {source_of(kind)}")
+        family = kind()
+        for known in found:
+            if same := set(known.model_types) & set(family.model_types):
+                raise ConfigError(f"{plugin.where}: {', '.join(sorted(same))} is of {known.name}: {source_of(kind)}")
+        found.append(family)
+    return tuple(found)
 
 
 def family_of(model: Any) -> ModelFamily:
     """Return the family of a model, or of its config. Raises: ConfigError: it is of none that is known."""
     kind = getattr(getattr(model, "config", model), "model_type", None)
-    for family in FAMILIES:
+    for family in families():
         if kind in family.model_types:
             return family
     raise ConfigError(f"{type(model).__name__}: expected a model of a family that is known, {known()}; got {kind!r}")
@@ -25,7 +53,7 @@ def family_of(model: Any) -> ModelFamily:
 def family_of_processor(processor: Any) -> ModelFamily | None:
     """Return a family whose inputs this processor makes, None where none is known: it can be asked, and not trained."""
     kinds = {kind.__name__ for kind in type(processor).__mro__}
-    return next((family for family in FAMILIES if kinds & set(family.processors)), None)
+    return next((family for family in families() if kinds & set(family.processors)), None)
 
 
 def fit_budget(budget: MediaBudget, processor: Any) -> MediaBudget:
@@ -40,5 +68,5 @@ def known() -> str:
     >>> known()
     'Qwen3-VL or Qwen3-VL-MoE'
     """
-    *others, last = (family.name for family in FAMILIES)
+    *others, last = (family.name for family in families())
     return f"{', '.join(others)} or {last}" if others else last

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from onethinker.core.durations import in_words
 from onethinker.evaluation.benchmarks.base import Benchmark, Metric
 from onethinker.evaluation.benchmarks.published import BASE_MODEL, PAPER_MODEL, published, published_values
-from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER
+from onethinker.evaluation.benchmarks.table import BENCHMARKS, all_benchmarks
 from onethinker.evaluation.comparison import compare_to_first
 from onethinker.evaluation.masking import newest_masks
 from onethinker.evaluation.runs import Loaded, Run, Training
@@ -131,7 +131,7 @@ def published_rows(runs: Sequence[Run]) -> list[PublishedRow]:
     tables.
     """
     rows = []
-    for benchmark in (*BENCHMARKS, *BEYOND_THE_PAPER):
+    for benchmark in all_benchmarks():
         for metric in benchmark.metrics:
             ours = tuple(run.row(benchmark.name, metric.name) for run in runs)
             if any(ours) or published_values(benchmark, metric):

@@ -1,10 +1,15 @@
 """Settings of grading: workers, time limits, the served model for free text."""
 
-from pydantic import Field, model_validator
+from typing import Any
 
+from pydantic import Field, field_validator, model_validator
+
+from onethinker.core.errors import ConfigError
 from onethinker.core.nearest import no_such
 from onethinker.core.plugins import load_plugins
 from onethinker.core.settings import Settings
+from onethinker.rewards.extra import TASK, check_settings
+from onethinker.tasks.registry import all_tasks, no_task
 
 OWN_GRADERS = ("judge", "polar")
 GRADERS = "onethinker.graders"
@@ -56,6 +61,17 @@ class RewardModelSettings(JudgeSettings):
         return self
 
 
+class RewardSettings(Settings):
+    """A reward beside the tasks' own, and how much it counts."""
+
+    weight: float = 1.0
+    """Its factor in the sum; of "task", the task's own reward, 0 puts the others in its place."""
+    problem_types: tuple[str, ...] = ()
+    """Only for these problem types; empty means all."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """What the function is given by name, such as { buffer_tokens = 256 }."""
+
+
 class GradingSettings(Settings):
     """How answers are graded while the next ones are sampled."""
 
@@ -65,3 +81,31 @@ class GradingSettings(Settings):
     """A group is dropped when one of its answers takes a worker longer than this."""
     reward_model: RewardModelSettings | None = None
     """What grades open-ended answers; by default ROUGE does."""
+    rewards: dict[str, RewardSettings] = Field(default_factory=dict)
+    """Rewards that are added to the tasks' own, by name: overlong, length, repetition, those of other packages
+    (entry points onethinker.rewards, or `plugins`), and "task", the task's own, to give it another weight than 1.
+    Groups are still dropped by accuracy alone (`rollout.min_accuracy`, `rollout.max_accuracy`)."""
+
+    @field_validator("rewards")
+    @classmethod
+    def _check_rewards(cls, rewards: dict[str, RewardSettings]) -> dict[str, RewardSettings]:
+        for name, each in rewards.items():
+            if name == TASK and each.settings:
+                raise ValueError(f"task: the task's own reward takes no settings, got {each.settings}")
+            try:
+                if name != TASK:
+                    check_settings(name, each.settings)
+                for problem_type in each.problem_types:
+                    if problem_type.strip().lower() not in {task.problem_type for task in all_tasks()}:
+                        raise ConfigError(no_task(problem_type))
+            except ConfigError as error:
+                raise ValueError(f"{name}: {error}") from error
+        return rewards
+
+    def rewards_of(self, problem_type: str) -> dict[str, tuple[float, dict[str, Any]]]:
+        """Return weight and settings of each reward that a problem type has beside its own; {} for none."""
+        return {
+            name: (each.weight, each.settings)
+            for name, each in self.rewards.items()
+            if not each.problem_types or problem_type in {own.strip().lower() for own in each.problem_types}
+        }

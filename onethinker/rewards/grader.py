@@ -3,9 +3,9 @@ configured.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from onethinker.processes.line_process import NotStartedError, ProcessLostError,
 from onethinker.processes.pool import TRIES, Pool
 from onethinker.rewards.base import AnswerGrader
 from onethinker.rewards.config import GRADERS, GradingSettings, RewardModelSettings
+from onethinker.rewards.extra import AnswerGroup, RewardedGrade, add_rewards
 from onethinker.rewards.judge import Judge
 from onethinker.rewards.polar import Polar
 from onethinker.storage.strict_json import json_line
@@ -58,7 +59,8 @@ class Grader:
 
         Raises: EngineError: the reward model cannot be used.
         """
-        self.reward_scheme = reward_scheme
+        self.reward_scheme, self._settings = reward_scheme, settings
+        self._waiting = ThreadPoolExecutor(max(1, settings.workers), thread_name_prefix="rewards")
         self._workers = Workers(settings.workers, settings.seconds) if settings.workers else None
         self._model = open_answer_grader(settings.reward_model) if settings.reward_model is not None else None
         if self._model is not None:
@@ -82,11 +84,41 @@ class Grader:
             self._model.close()
         if self._workers is not None:
             self._workers.close()
+        self._waiting.shutdown(cancel_futures=True)
 
-    def submit(self, sample: Sample, responses: Sequence[str]) -> "Grading":
+    def submit(
+        self,
+        sample: Sample,
+        responses: Sequence[str],
+        *,
+        tokens: Sequence[int] = (),
+        truncated: Sequence[bool] = (),
+        max_tokens: int = 0,
+    ) -> "Grading | Future[Graded]":
         """Begin to grade the responses to a sample; without workers the tasks' own grading is done when this
         returns.
+
+        What follows the responses is for rewards that look at lengths.
         """
+        grading = self._begin(sample, responses)
+        weights = self._settings.rewards_of(sample.problem_type)
+        if not weights:
+            return grading
+
+        def rewarded() -> Graded:
+            grades = grading.result()
+            if isinstance(grades, Ungraded):
+                return grades
+            lengths, cut = tuple(tokens) or (0,) * len(grades), tuple(truncated) or (False,) * len(grades)
+            group = answer_group(sample, responses, grades, tokens=lengths, truncated=cut, max_tokens=max_tokens)
+            if self._workers is None:
+                return tuple(add_rewards(group, weights))
+            return self._workers.add_rewards(group, weights)
+
+        # A thread waits for the grades, and then a worker computes the rewards, while the next answers are sampled.
+        return self._waiting.submit(rewarded)
+
+    def _begin(self, sample: Sample, responses: Sequence[str]) -> "Grading":
         task = task_of(sample)
         scores: Future[list[float]] | None = None
         answers: dict[int, str] = {}
@@ -137,7 +169,7 @@ class Grading:
     judged: tuple[int, ...]
     model: str
 
-    def result(self) -> tuple[Grade, ...] | Ungraded:
+    def result(self) -> "Graded":
         """Return the grades in order once all are there, or why the group has none.
 
         Raises: DataError: the truth is not an answer of the task. ConfigError: no worker can be started.
@@ -156,6 +188,36 @@ class Grading:
                     grades[index], score, task=self.task, reward_scheme=self.reward_scheme, by=self.model
                 )
         return tuple(grades)
+
+
+Graded = tuple[Grade, ...] | Ungraded
+"""The grades of a group in order, or why it has none."""
+
+
+def answer_group(
+    sample: Sample,
+    responses: Sequence[str],
+    grades: Sequence[Grade],
+    *,
+    tokens: Sequence[int],
+    truncated: Sequence[bool],
+    max_tokens: int,
+) -> AnswerGroup:
+    """Return what a reward is shown of the answers to a sample."""
+    return AnswerGroup(
+        id=sample.id,
+        problem=sample.problem,
+        problem_type=sample.problem_type,
+        data_type=sample.data_type,
+        truth=sample.truth,
+        options=sample.options,
+        responses=tuple(responses),
+        grades=tuple(grades),
+        tokens=tuple(tokens),
+        truncated=tuple(truncated),
+        max_tokens=max_tokens,
+        extra=sample.extra,
+    )
 
 
 class Workers:
@@ -177,6 +239,14 @@ class Workers:
         """Return what will hold the grade, or the error: WorkerError, or what grading in this process would raise."""
         return self._threads.submit(self._grade, json_line(question))
 
+    def add_rewards(self, group: AnswerGroup, weights: Mapping[str, Any]) -> Graded:
+        """Return the grades of a group with its other rewards, computed by a worker. Raises: PluginError."""
+        try:
+            reply = self._ask(json_line({"group": asdict(group), "weights": weights}))
+        except WorkerError as error:
+            return Ungraded("grading_failed", str(error))
+        return tuple(RewardedGrade(**grade) for grade in reply["grades"])
+
     def close(self) -> None:
         """End all processes; answers that are not graded yet never will be."""
         self._pool.kill()
@@ -184,11 +254,14 @@ class Workers:
         self._pool.close()
 
     def _grade(self, question: bytes) -> Grade:
+        return Grade(**self._ask(question)["grade"])
+
+    def _ask(self, question: bytes) -> dict[str, Any]:
         for _ in range(TRIES):
             try:
                 with self._pool.lease() as process:
                     reply = process.exchange(question, self.seconds)
-                return _read_grade(json.loads(reply))
+                return _checked(json.loads(reply))
             except TooSlowError:
                 raise WorkerError(f"no grade within grading.seconds = {self.seconds:g}") from None
             except NotStartedError as error:
@@ -199,11 +272,11 @@ class Workers:
         raise WorkerError(f"the worker died {TRIES} times over an answer")
 
 
-def _read_grade(reply: dict[str, Any]) -> Grade:
-    """Return the grade in a worker's reply. Raises: what was raised there; RuntimeError: for a mistake of ours."""
+def _checked(reply: dict[str, Any]) -> dict[str, Any]:
+    """Return a worker's reply. Raises: what was raised there; RuntimeError: for a mistake of ours."""
     if "error" in reply:
         kind, text = reply["error"]
         raise getattr(errors, kind)(text)
     if "crash" in reply:
         raise RuntimeError(f"grading failed in a worker process:\n{reply['crash']}")
-    return Grade(**reply["grade"])
+    return reply

@@ -111,6 +111,19 @@ def rloo(rewards_PG: Tensor) -> Tensor:
     return dr_grpo(rewards_PG) * group / (group - 1)
 
 
+def reinforce_pp(rewards_PG: Tensor) -> Tensor:
+    """Return rewards centred in their group and divided by the standard deviation of these over the whole batch.
+
+    Source: REINFORCE++ with the group's mean as baseline (arXiv 2501.03262), over answers where verl counts tokens.
+
+    >>> reinforce_pp(torch.tensor([[1.0, 0.0], [3.0, 3.0]])).round(decimals=3)
+    tensor([[ 1.4140, -1.4140],
+            [ 0.0000,  0.0000]])
+    """
+    centred_PG = dr_grpo(rewards_PG)
+    return centred_PG / (centred_PG.std(correction=0) + SMALLEST_STD)
+
+
 class AdvantageEstimator(Protocol):
     """Turns the rewards of one batch into advantages; `state` is what it remembers from the batches before."""
 
@@ -151,6 +164,7 @@ ESTIMATORS: dict[str, AdvantageEstimator] = {
     "grpo": _within_groups(grpo),
     "dr_grpo": _within_groups(dr_grpo),
     "rloo": _within_groups(rloo),
+    "reinforce_pp": _within_groups(reinforce_pp),
 }
 """Those that come with OneThinker; `advantage.algorithm` names one of them, or an entry point of another package."""
 

@@ -4,6 +4,7 @@ are sampled in place of those that give none.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,7 +14,8 @@ from onethinker.core.request import SamplingParams
 from onethinker.core.sample import Medium, Sample
 from onethinker.inference.chat import plain_text, spelled_tokens
 from onethinker.inference.encode import answer_opening
-from onethinker.rewards.grader import Failure, Grader, Grading, Ungraded
+from onethinker.rewards.extra import RewardedGrade
+from onethinker.rewards.grader import Failure, Graded, Grader, Grading, Ungraded
 from onethinker.rl.sampler import Rollout, RolloutRequest, Sampler
 from onethinker.tasks import task_of
 from onethinker.tasks.grading import Grade
@@ -66,7 +68,7 @@ class AskedGroup:
     """A group whose completions are being graded."""
 
     group: Group
-    grading: Grading
+    grading: Grading | Future[Graded]
 
     def graded(self) -> Group | LostGroup:
         """Wait for the grades, and return the group with them."""
@@ -172,6 +174,12 @@ def _check_signal(batch: Batch, settings: RolloutSettings, *, is_first: bool) ->
     )
 
 
+def _terms(group: Group) -> dict[str, float]:
+    """Return the mean of each term of a group's rewards, {} where the task's own is the only one."""
+    terms = [grade.rewards for grade in group.grades if isinstance(grade, RewardedGrade)]
+    return {name: sum(own[name] for own in terms) / len(terms) for name in terms[0]} if terms else {}
+
+
 def _summary(group: Group, recipe: RlRecipe) -> Summary:
     sample = group.sample
     task = task_of(sample)
@@ -187,6 +195,7 @@ def _summary(group: Group, recipe: RlRecipe) -> Summary:
         truncated=sum(rollout.truncated for rollout in group.rollouts),
         answers=tuple(map(note_answer, group.texts)),
         whole_frames=tuple(covers_whole_frame(text, task, sample.options) for text in group.texts),
+        terms=_terms(group),
     )
 
 
@@ -211,7 +220,13 @@ def ask_groups(
                 for rollout in rollouts
             )
             with session.clock.phase("grading"):
-                grading = grader.submit(as_read(sample, spelled), [plain_text(text, spelled) for text in texts])
+                grading = grader.submit(
+                    as_read(sample, spelled),
+                    [plain_text(text, spelled) for text in texts],
+                    tokens=[len(rollout.ids) for rollout in rollouts],
+                    truncated=[rollout.truncated for rollout in rollouts],
+                    max_tokens=settings.max_new_tokens,
+                )
             task = task_of(sample).key
             yield AskedGroup(Group(index, task, sample, request.prompt, tuple(rollouts), texts, ()), grading)
 

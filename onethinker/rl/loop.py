@@ -16,8 +16,10 @@ from onethinker.rl.advantages import AdvantageEstimator, compute_advantages, fin
 from onethinker.rl.answers import show_answers
 from onethinker.rl.groups import Batch, collect
 from onethinker.rl.in_process import InProcessSampler
+from onethinker.rl.rollouts import keep_rollouts
 from onethinker.rl.sampler import Sampler
 from onethinker.rl.update import Updated, open_reference, update_policy
+from onethinker.storage.rollouts import drop_rollouts_after
 from onethinker.training.config import RlRecipe
 from onethinker.training.metrics.alarms import Watch
 from onethinker.training.metrics.bad_steps import bad_step_rows
@@ -71,6 +73,8 @@ def _train(
     on_step: OnStep | None,
 ) -> Path:
     reference = open_reference(session, recipe)
+    if session.collectives.is_main:
+        drop_rollouts_after(session.folder.path, session.progress.step)
     watch = Watch(recipe, session.folder.rows())
     for step in session.steps(on_step):
         started = time.perf_counter()
@@ -94,6 +98,8 @@ def _train(
         sampler.load_weights(step + 1)
         if recipe.log.answers_every and (step + 1) % recipe.log.answers_every == 0:
             show_answers(session, step + 1, batch.groups)
+        if recipe.log.rollouts_mb:
+            keep_rollouts(session, batch, step=step, advantages=advantages, ema=ema, max_mb=recipe.log.rollouts_mb)
         row = _row(session, recipe, batch, step=step, advantages=advantages, ema=ema, updated=updated, started=started)
         session.record(watch.complete(row), on_step)
         watch.check()

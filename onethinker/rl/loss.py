@@ -3,25 +3,30 @@
 Dimensions: S scored tokens of a row, A answers of a row, T tasks, M what is measured.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from onethinker.rl.outside import PolicyTokens, outside_losses
 from onethinker.tasks import all_tasks
 from onethinker.training.config import RlRecipe
 from onethinker.training.metrics.task_rows import MEASURED
 from onethinker.training.packing.row import PackedRow, PrefixGroup
-from onethinker.training.rl_settings import Reduction
+from onethinker.training.rl_settings import LossSettings, Reduction
 from onethinker.training.step import ScoredRow
 
-TASK_INDICES = {task.key: index for index, task in enumerate(all_tasks())}
-"""The row of each task in what a loss measures, the same in every process."""
 Reference = Callable[[PackedRow], Tensor]
 """Gives the log-probabilities (S,) of a row's scored tokens under the model that RL started from, which the policy is
 to stay near.
 """
+
+
+def task_indices() -> dict[str, int]:
+    """Return the row of each task in what a loss measures, the same in every process."""
+    return {task.key: index for index, task in enumerate(all_tasks())}
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,10 @@ class PolicyLoss:
     reference: Reference | None
     num_tokens: int
     num_answers: int
-    measured: Tensor = field(default_factory=lambda: torch.zeros(len(TASK_INDICES), len(MEASURED), dtype=torch.float64))
+    step: int = 0
+    measured: Tensor = field(
+        default_factory=lambda: torch.zeros(len(task_indices()), len(MEASURED), dtype=torch.float64)
+    )
     not_finite: set[str] = field(default_factory=set)
 
     def __call__(self, scored: ScoredRow) -> Tensor:
@@ -60,15 +68,16 @@ class PolicyLoss:
         old_logps_S = torch.cat([prefix_group.old_logps for prefix_group in prefix_groups])
         advantages_S = torch.cat([prefix_group.advantages for prefix_group in prefix_groups]).to(logps_S)[row.answer_S]
         weights_S = self._weights(row, prefix_groups, logps_S)
-        loss_S = clipped_policy_loss(
-            logps_S, old_logps_S, advantages_S, clip_low=settings.clip_low, clip_high=settings.clip_high
-        )
+        tokens = PolicyTokens(logps_S, old_logps_S, advantages_S, row.answer_S, row.num_answers)
+        loss_S = token_losses(tokens, settings)
         kl_S, reference_S = torch.zeros_like(loss_S), torch.zeros_like(loss_S)
         if self.reference is not None:
             reference_S = self.reference(row)
             kl_S = kl_k3(logps_S, reference_S)
-        loss_S = loss_S + settings.kl_coefficient * kl_S
-        ratio_S = (logps_S - old_logps_S).detach().exp()
+        loss_S = loss_S + kl_coefficient(settings, self.step, self.recipe.steps) * kl_S
+        if settings.entropy_coefficient:
+            loss_S = loss_S - settings.entropy_coefficient * scored.entropy_S
+        ratio_S = (sequence_ratio(tokens) if settings.objective == "gspo" else policy_ratio(tokens)).detach()
         clipped_S = ((ratio_S < 1 - settings.clip_low) | (ratio_S > 1 + settings.clip_high)).to(logps_S)
         loss = (loss_S * weights_S).sum()
         if not bool(loss.isfinite()):
@@ -101,9 +110,15 @@ class PolicyLoss:
 
     def _measure(self, row: PackedRow, prefix_groups: list[GradedPrefixGroup], values_SM: Tensor) -> None:
         """Add what each token measures to the sums of its task."""
-        tasks_A = [TASK_INDICES[prefix_group.task] for prefix_group in prefix_groups for _ in prefix_group.answers]
+        indices = task_indices()
+        tasks_A = [indices[prefix_group.task] for prefix_group in prefix_groups for _ in prefix_group.answers]
         tasks_S = torch.tensor(tasks_A, device=row.answer_S.device)[row.answer_S]
         self.measured.index_add_(0, tasks_S.cpu(), values_SM.double().cpu())
+
+
+def policy_ratio(tokens: PolicyTokens) -> Tensor:
+    """Return how much more probable each token (S,) has become, π/π_old."""
+    return torch.exp(tokens.logps_S - tokens.old_logps_S)
 
 
 def clipped_policy_loss(
@@ -112,7 +127,8 @@ def clipped_policy_loss(
     """Return the clipped surrogate loss of each token; its gradient is zero where the ratio has left the clip range the
     good way.
 
-    Source: paper, equation 12; `clip_low` and `clip_high` are the distances of the bounds from a ratio of 1.
+    Source: paper, equation 12; `clip_low` and `clip_high` are the distances of the bounds from a ratio of 1. Bounds
+    that differ are DAPO's clip-higher (arXiv 2503.14476).
 
     >>> ratio_two = torch.tensor([2.0]).log()
     >>> clipped_policy_loss(ratio_two, torch.zeros(1), torch.ones(1), clip_low=0.2, clip_high=0.3)
@@ -121,6 +137,82 @@ def clipped_policy_loss(
     ratio_S = torch.exp(logps_S - old_logps_S)
     clipped_S = ratio_S.clamp(1 - clip_low, 1 + clip_high)
     return -torch.minimum(ratio_S * advantages_S, clipped_S * advantages_S)
+
+
+def dual_clipped(loss_S: Tensor, advantages_S: Tensor, bound: float) -> Tensor:
+    """Return clipped losses that are at most -bound · A where the advantage A is negative: a token that has become far
+    more probable pulls no longer.
+
+    Source: dual-clip PPO (arXiv 1912.09729, equation 5).
+
+    >>> dual_clipped(torch.tensor([9.0, 9.0]), torch.tensor([-1.0, 1.0]), 3.0)
+    tensor([3., 9.])
+    """
+    return torch.where(advantages_S < 0, torch.minimum(loss_S, -bound * advantages_S), loss_S)
+
+
+def sequence_ratio(tokens: PolicyTokens) -> Tensor:
+    """Return for each token the ratio of its whole answer: the geometric mean of the ratios of the answer's tokens.
+
+    Source: GSPO (arXiv 2507.18071, equation 7).
+    """
+    difference_S = tokens.logps_S - tokens.old_logps_S
+    totals_A = difference_S.new_zeros(tokens.num_answers).index_add(0, tokens.answer_S, difference_S)
+    lengths_A = torch.bincount(tokens.answer_S, minlength=tokens.num_answers).clamp(min=1)
+    return torch.exp(totals_A / lengths_A)[tokens.answer_S]
+
+
+def gspo_loss(tokens: PolicyTokens, *, clip_low: float, clip_high: float) -> Tensor:
+    """Return the clipped surrogate of whole answers, the same for each token of one.
+
+        ℓ = -min(s A, clip(s, 1 - clip_low, 1 + clip_high) A),      s = (π(y)/π_old(y))^(1/|y|)
+
+    Source: GSPO (arXiv 2507.18071, equation 5); its mean over answers is `loss.reduction = "sequence_mean"`.
+    """
+    ratio_S = sequence_ratio(tokens)
+    clipped_S = ratio_S.clamp(1 - clip_low, 1 + clip_high)
+    return -torch.minimum(ratio_S * tokens.advantages_S, clipped_S * tokens.advantages_S)
+
+
+def cispo_loss(tokens: PolicyTokens, *, clip_high: float) -> Tensor:
+    """Return REINFORCE with a bounded importance weight: no token's gradient is ever cut off, only its weight is.
+
+        ℓ = -sg[min(ρ, 1 + clip_high)] A log π,      sg: without gradient
+
+    Source: CISPO (MiniMax-M1, arXiv 2506.13585, equations 4 and 5), without a lower bound, as there.
+    """
+    weight_S = policy_ratio(tokens).detach().clamp(max=1 + clip_high)
+    return -weight_S * tokens.advantages_S * tokens.logps_S
+
+
+def token_losses(tokens: PolicyTokens, settings: LossSettings) -> Tensor:
+    """Return the loss of each token by the objective of the settings. Raises: PluginError: that of another package
+    failed.
+    """
+    low, high = settings.clip_low, settings.clip_high
+    if settings.objective == "gspo":
+        return gspo_loss(tokens, clip_low=low, clip_high=high)
+    if settings.objective == "cispo":
+        return cispo_loss(tokens, clip_high=high)
+    if settings.objective != "clipped":
+        return outside_losses(tokens, settings)
+    values_S = tokens.logps_S, tokens.old_logps_S, tokens.advantages_S
+    loss_S = clipped_policy_loss(*values_S, clip_low=low, clip_high=high)
+    return loss_S if settings.dual_clip is None else dual_clipped(loss_S, tokens.advantages_S, settings.dual_clip)
+
+
+def kl_coefficient(settings: LossSettings, step: int, steps: int) -> float:
+    """Return the weight of the divergence at a step of a run of so many, both counted from 0.
+
+    >>> settings = LossSettings(kl_coefficient=0.1, kl_schedule="linear", kl_final_share=0.5)
+    >>> [round(kl_coefficient(settings, step, 3), 3) for step in range(3)]
+    [0.1, 0.075, 0.05]
+    """
+    if settings.kl_schedule == "constant":
+        return settings.kl_coefficient
+    done = step / max(1, steps - 1)
+    left = 1 - done if settings.kl_schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
+    return settings.kl_coefficient * (settings.kl_final_share + (1 - settings.kl_final_share) * left)
 
 
 def kl_k3(logps_S: Tensor, reference_logps_S: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from onethinker.inference.loading import load_local
 from onethinker.rl.groups import Group
-from onethinker.rl.loss import TASK_INDICES, GradedPrefixGroup, PolicyLoss, Reference
+from onethinker.rl.loss import GradedPrefixGroup, PolicyLoss, Reference, task_indices
 from onethinker.training.adapters import base_weights
 from onethinker.training.config import RlRecipe
 from onethinker.training.metrics.bad_steps import BadStep
@@ -78,7 +78,7 @@ def update_policy(
 ) -> Updated:
     """Take the optimizer steps on one batch of groups, each on its part of them, and return what was measured."""
     indices, updates = sorted(advantages), recipe.loss.updates_per_batch
-    measured_TM = torch.zeros(len(TASK_INDICES), len(MEASURED), dtype=torch.float64)
+    measured_TM = torch.zeros(len(task_indices()), len(MEASURED), dtype=torch.float64)
     norms, bad = list[float](), list[BadStep]()
     tokens, shared = 0, 0
     for part in range(updates):
@@ -100,7 +100,7 @@ def update_policy(
             # Every process takes part in every exchange of gradients, this one with a prefix group that weighs nothing.
             group = next(iter(groups.values()))
             prefix_groups = _prefix_groups(group, torch.zeros(len(group.rollouts)), recipe.max_row_tokens, weight=0.0)
-        loss = PolicyLoss(recipe, reference, int(num_tokens), int(num_answers))
+        loss = PolicyLoss(recipe, reference, int(num_tokens), int(num_answers), step)
         norm = _take_step(session, prefix_groups, loss, step)
         if isinstance(norm, BadStep):
             bad.append(norm)
@@ -123,7 +123,7 @@ def _summed(
     size, taken = len(MEASURED), len(norms)
     sums = {
         task: dict(zip(MEASURED, totals[index * size : (index + 1) * size], strict=True))
-        for task, index in TASK_INDICES.items()
+        for task, index in task_indices().items()
     }
     return Updated(
         updates=taken,
@@ -140,7 +140,12 @@ def _take_step(
     session: TrainingSession, prefix_groups: Sequence[GradedPrefixGroup], loss: PolicyLoss, step: int
 ) -> float | BadStep:
     """Take an optimizer step and return the norm of its gradient, or why it was not taken."""
-    optimizer_step = session.optimization.begin(prefix_groups, step, temperature=loss.recipe.rollout.temperature)
+    optimizer_step = session.optimization.begin(
+        prefix_groups,
+        step,
+        temperature=loss.recipe.rollout.temperature,
+        entropy_gradient=loss.recipe.loss.entropy_coefficient != 0,
+    )
     for scored in optimizer_step.rows():
         optimizer_step.backward(scored, loss(scored))
     stepped = optimizer_step.finish()

@@ -6,9 +6,10 @@ from typing import Any
 
 from onethinker.core.errors import ConfigError, DataError
 from onethinker.core.nearest import no_such
-from onethinker.core.plugins import load_plugins
+from onethinker.core.plugins import Plugin, load_plugins, named_plugins, source_of
 from onethinker.core.sample import Sample
 from onethinker.tasks.base import Task
+from onethinker.tasks.guarding import guarded
 from onethinker.tasks.mathematics import Mathematics
 from onethinker.tasks.multiple_choice import MultipleChoice
 from onethinker.tasks.numerical import Numerical
@@ -22,7 +23,7 @@ from onethinker.tasks.temporal_grounding import TemporalGrounding
 from onethinker.tasks.tracking import Tracking
 
 ENTRY_POINTS = "onethinker.tasks"
-"""The group under which other distributions name their subclasses of `Task`."""
+"""The group under which other packages name their subclasses of `Task`."""
 _OWN: tuple[type[Task[Any]], ...] = (
     MultipleChoice,
     Numerical,
@@ -62,23 +63,44 @@ ALIASES: dict[str, tuple[str, ...]] = {
 """What the field also calls our tasks; words are apart by a space."""
 
 
-@cache
-def all_tasks() -> tuple[Task[Any], ...]:
-    """Return the package's own tasks, then those of other distributions.
+_NEEDED = ("problem_type", "key", "instructions", "example", "metrics")
+"""What the class of a task must say."""
 
-    Raises: ConfigError: an entry point cannot be loaded, is no task, or is about the same as another task.
+
+def all_tasks() -> tuple[Task[Any], ...]:
+    """Return the package's own tasks, then those of other distributions and of modules that the user named.
+
+    Raises: ConfigError: one from outside cannot be loaded, is no task, or is about the same as another task.
     """
-    offered: list[tuple[type[Task[Any]], str]] = [(kind, "onethinker's own") for kind in _OWN]
-    for plugin in load_plugins(ENTRY_POINTS):
-        if not (isinstance(plugin.value, type) and issubclass(plugin.value, Task)):
-            raise ConfigError(
-                f"entry point {plugin.where} must name a subclass of onethinker.tasks.Task, got {plugin.value!r}"
-            )
-        offered.append((plugin.value, plugin.where))
+    return _all_tasks(named_plugins())
+
+
+@cache
+def _all_tasks(named: tuple[str, ...]) -> tuple[Task[Any], ...]:
+    outside = load_plugins(ENTRY_POINTS)
+    for plugin in outside:
+        _check(plugin)
+    offered = [(kind, "onethinker's own") for kind in _OWN] + [(plugin.value, plugin.where) for plugin in outside]
     for (first, one), (second, other) in combinations(offered, 2):
         if same := _shared(first, second):
-            raise ConfigError(f"two tasks have {same}: {one}, and {other}. Rename or uninstall one of them")
-    return tuple(kind() for kind, _ in offered)
+            raise ConfigError(f"two tasks have {same}: {one}, and {other}. Rename or leave out one of them")
+    return (*(kind() for kind in _OWN), *(guarded(plugin.value()) for plugin in outside))
+
+
+def _check(plugin: Plugin) -> None:
+    """Raises: ConfigError: what is offered as a task is none, or lacks something."""
+    kind = plugin.value
+    if not (isinstance(kind, type) and issubclass(kind, Task)):
+        raise ConfigError(f"{plugin.where} must be a subclass of onethinker.tasks.Task, got {kind!r}")
+    lacking = sorted(
+        {*getattr(kind, "__abstractmethods__", ()), *(name for name in _NEEDED if not hasattr(kind, name))}
+    )
+    if lacking:
+        raise ConfigError(f"{plugin.where} lacks {', '.join(lacking)}: {source_of(kind)}")
+    if kind.problem_type != kind.problem_type.strip().lower():
+        raise ConfigError(
+            f"{plugin.where}: problem_type must be lower case, got {kind.problem_type!r}: {source_of(kind)}"
+        )
 
 
 def _shared(first: type[Task[Any]], second: type[Task[Any]]) -> str:

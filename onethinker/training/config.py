@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from onethinker.core.errors import ConfigError
 from onethinker.core.nearest import near_path, no_such
+from onethinker.core.plugins import named_plugins, use_plugins
 from onethinker.core.settings import Settings, explain
 from onethinker.data.validate import Need
 from onethinker.media.budget import MediaBudget
@@ -83,6 +84,9 @@ BUILT_IN = Path(__file__).parents[1] / "recipes"
 class Recipe(Settings):
     """What SFT and RL share."""
 
+    plugins: tuple[str, ...] = Field(default_factory=named_plugins)
+    """Modules with tasks, rewards and other parts of your own: names such as "my_lab.tasks", or paths of a .py file or
+    a package. The current folder is looked in too."""
     model: str = "tiny"
     """A hub id, a folder, or "tiny"."""
     steps: int = Field(100, ge=1)
@@ -126,6 +130,15 @@ class Recipe(Settings):
     @classmethod
     def _check_keep(cls, keep: int | str) -> int | str:
         return check_keep(keep)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _use_plugins(cls, settings: Any) -> Any:
+        """Use the modules before the names that they offer are checked."""
+        named = settings.get("plugins") if isinstance(settings, dict) else None
+        if isinstance(named, list | tuple) and all(isinstance(name, str) for name in named):
+            use_plugins(named)
+        return settings
 
     @property
     def weights_dtype(self) -> str:

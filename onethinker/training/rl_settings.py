@@ -10,9 +10,16 @@ from onethinker.core.settings import Settings
 
 Guard = Literal["clip", "group_std"]
 Reduction = Literal["token_mean", "sequence_mean", "constant_length"]
-BUILT_IN_ESTIMATORS = ("ema_grpo", "grpo", "dr_grpo", "rloo")
+BUILT_IN_ESTIMATORS = ("ema_grpo", "grpo", "dr_grpo", "rloo", "reinforce_pp")
+BUILT_IN_OBJECTIVES = ("clipped", "gspo", "cispo")
+LOSSES_GROUP = "onethinker.losses"
+"""The group of entry points under which other packages offer objectives of RL."""
 ESTIMATORS_GROUP = "onethinker.estimators"
 """The group of entry points under which other packages offer advantage estimators."""
+
+
+OBJECTIVE_ALIASES = dict.fromkeys(("ppo", "grpo", "dapo", "ema grpo"), ("clipped",))
+"""What other trainers call the clipped surrogate."""
 
 
 class RolloutSettings(Settings):
@@ -51,8 +58,8 @@ class AdvantageSettings(Settings):
     """How rewards become advantages."""
 
     algorithm: str = "ema_grpo"
-    """ema_grpo, its relatives grpo, dr_grpo and rloo for comparison, or an estimator of another package by the name of
-    its entry point in the group onethinker.estimators.
+    """ema_grpo, its relatives grpo, dr_grpo, rloo and reinforce_pp for comparison, or an estimator of another package
+    by the name of its entry point in the group onethinker.estimators.
     """
     ema_decay: float = Field(0.99, ge=0, lt=1)
     """Beta of the moving averages."""
@@ -80,15 +87,51 @@ class AdvantageSettings(Settings):
 class LossSettings(Settings):
     """How advantages become a loss."""
 
+    objective: str = "clipped"
+    """clipped (the paper's equation 12), gspo (ratios of whole answers), cispo (bounded weights, no token cut off), or
+    an objective of another package by the name of its entry point in the group onethinker.losses."""
     clip_low: float = Field(0.2, gt=0, lt=1)
     """The policy ratio is clipped below 1 less this."""
     clip_high: float = Field(0.2, gt=0)
     """The policy ratio is clipped above 1 plus this."""
     kl_coefficient: float = Field(0.01, ge=0)
     """Weight of the k3 divergence from the model that RL started with; 0 keeps no copy of it."""
+    kl_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How that weight falls over the run."""
+    kl_final_share: float = Field(0.0, ge=0, le=1)
+    """The share of it that is left at the last step, where it falls."""
+    entropy_coefficient: float = Field(0.0, ge=0)
+    """Weight of the entropy of the next token, which is subtracted from the loss and so kept up."""
+    dual_clip: float | None = Field(None, gt=1)
+    """Of tokens with a negative advantage, the ratio beyond which the loss grows no more; 3 is common. None: no bound.
+    For objective "clipped"."""
     reduction: Reduction = "token_mean"
     """token_mean, sequence_mean as in the paper's equation 12, or constant_length, which divides by answers times
     max_new_tokens.
     """
     updates_per_batch: int = Field(1, ge=1)
     """Optimizer steps taken on each batch of rollouts."""
+
+    @field_validator("objective")
+    @classmethod
+    def _check_objective(cls, name: str) -> str:
+        known = [*BUILT_IN_OBJECTIVES, *(plugin.name for plugin in load_plugins(LOSSES_GROUP))]
+        if name not in known:
+            raise ValueError(no_such("objective", name, known, aliases=OBJECTIVE_ALIASES))
+        return name
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "LossSettings":
+        if self.objective == "gspo" and self.reduction != "sequence_mean":
+            raise ValueError(
+                f'objective = "gspo" weighs whole answers alike and needs reduction = "sequence_mean", got'
+                f" {self.reduction!r}"
+            )
+        if self.dual_clip is not None and (self.objective != "clipped" or self.dual_clip <= 1 + self.clip_high):
+            raise ValueError(
+                f'dual_clip is for objective = "clipped" and must be above 1 + clip_high, got {self.dual_clip} with'
+                f" objective = {self.objective!r} and clip_high = {self.clip_high}"
+            )
+        if self.kl_schedule != "constant" and not self.kl_coefficient:
+            raise ValueError(f"kl_schedule = {self.kl_schedule!r} needs a kl_coefficient above 0")
+        return self

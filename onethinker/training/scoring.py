@@ -25,19 +25,21 @@ def precision(recipe: Recipe, device: torch.device) -> AbstractContextManager[An
     return torch.autocast(device.type, torch.bfloat16, enabled=recipe.dtype == "mixed")
 
 
-def score(model: nn.Module, row: PackedRow, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+def score(
+    model: nn.Module, row: PackedRow, *, temperature: float = 1.0, entropy_gradient: bool = False
+) -> tuple[Tensor, Tensor]:
     """Return log-probability and entropy of every scored token of a row, each of shape (S,), of logits divided by the
-    temperature.
+    temperature. The entropy has a gradient only where it is asked for.
     """
     head = head_of(model)
     assert head is not None, "a model in training gives logits"
-    with _scoring(head, row.targets_S, temperature):
+    with _scoring(head, row.targets_S, temperature, entropy_gradient):
         scored_S2 = model(**row.inputs, logits_to_keep=row.scored_S).logits[0]
     return scored_S2[:, 0], scored_S2[:, 1]
 
 
 @contextmanager
-def _scoring(head: nn.Linear, targets_S: Tensor, temperature: float) -> Iterator[None]:
+def _scoring(head: nn.Linear, targets_S: Tensor, temperature: float, entropy_gradient: bool) -> Iterator[None]:
     """Let the head, while this is open, give log-probability and entropy of the targets, (1, S, 2), in place of all
     logits.
 
@@ -46,7 +48,9 @@ def _scoring(head: nn.Linear, targets_S: Tensor, temperature: float) -> Iterator
     """
 
     def forward(hidden_1SH: Tensor) -> Tensor:
-        logps_S, entropy_S = scored_by_head(hidden_1SH[0], head.weight, targets_S, temperature)
+        logps_S, entropy_S = scored_by_head(
+            hidden_1SH[0], head.weight, targets_S, temperature, entropy_gradient=entropy_gradient
+        )
         return torch.stack([logps_S[None], entropy_S[None]], -1)
 
     setattr(head, "forward", forward)  # noqa: B010 (a method to mypy)
@@ -57,9 +61,15 @@ def _scoring(head: nn.Linear, targets_S: Tensor, temperature: float) -> Iterator
 
 
 def scored_by_head(
-    hidden_SH: Tensor, weight_VH: Tensor, targets_S: Tensor, temperature: float = 1.0
+    hidden_SH: Tensor,
+    weight_VH: Tensor,
+    targets_S: Tensor,
+    temperature: float = 1.0,
+    *,
+    entropy_gradient: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Return log-probability and entropy (nats, without gradient) of each scored token, both of shape (S,) in float32.
+    """Return log-probability and entropy (nats) of each scored token, both of shape (S,) in float32; the entropy has a
+    gradient only where it is asked for.
 
     The logits are `hidden_SH @ weight_VH.T`, divided by `temperature` as where tokens are drawn, and never exist all at
     once: forward and backward go through the vocabulary in blocks; the logits of a block are computed in each of the
@@ -67,14 +77,21 @@ def scored_by_head(
     """
     device = hidden_SH.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_SH.dtype
-    logps_S, entropy_S = _ScoredByHead.apply(hidden_SH.to(dtype), weight_VH.to(dtype), targets_S, temperature)
+    logps_S, entropy_S = _ScoredByHead.apply(
+        hidden_SH.to(dtype), weight_VH.to(dtype), targets_S, temperature, entropy_gradient
+    )
     return logps_S, entropy_S
 
 
 class _ScoredByHead(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden_SH: Tensor, weight_VH: Tensor, targets_S: Tensor, temperature: float
+        ctx: Any,
+        hidden_SH: Tensor,
+        weight_VH: Tensor,
+        targets_S: Tensor,
+        temperature: float,
+        entropy_gradient: bool,
     ) -> tuple[Tensor, Tensor]:
         # Sums over the blocks so far: log of all exp(logit), and the mean logit under the probabilities.
         norm_S = torch.full(targets_S.shape, -torch.inf, device=hidden_SH.device)
@@ -88,29 +105,38 @@ class _ScoredByHead(torch.autograd.Function):
             total_S = torch.logaddexp(norm_S, block_norm_S)
             mean_S = mean_S * (norm_S - total_S).exp() + block_mean_S * (block_norm_S - total_S).exp()
             norm_S = total_S
-        ctx.save_for_backward(hidden_SH, weight_VH, targets_S, norm_S)
-        ctx.temperature = temperature
         entropy_S = norm_S - mean_S
-        ctx.mark_non_differentiable(entropy_S)
+        ctx.save_for_backward(hidden_SH, weight_VH, targets_S, norm_S, entropy_S if entropy_gradient else None)
+        ctx.temperature = temperature
+        if not entropy_gradient:
+            ctx.mark_non_differentiable(entropy_S)
         return target_S - norm_S, entropy_S
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
-        hidden_SH, weight_VH, targets_S, norm_S = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
+        hidden_SH, weight_VH, targets_S, norm_S, entropy_S = ctx.saved_tensors
         gradient_S1 = gradients[0][:, None]
         hidden_gradient_SH = torch.zeros_like(hidden_SH, dtype=torch.float32)
         weight_gradient_VH = torch.empty_like(weight_VH) if ctx.needs_input_grad[1] else None
         for first, block_CH in _blocks(weight_VH, len(targets_S)):
-            slope_SC = (
-                (hidden_SH @ block_CH.T).float().div_(ctx.temperature).sub_(norm_S[:, None]).exp_().mul_(-gradient_S1)
-            )
+            all_logps_SC = (hidden_SH @ block_CH.T).float().div_(ctx.temperature).sub_(norm_S[:, None])
+            # ∂H/∂logit = -p (log p + H)
+            of_entropy_SC = None if entropy_S is None else _entropy_slope(all_logps_SC, entropy_S, gradients[1])
+            slope_SC = all_logps_SC.exp_().mul_(-gradient_S1)
             inside_S, index_S1 = _in_block(targets_S, first, len(block_CH))
             slope_SC.scatter_add_(1, index_S1, gradient_S1 * inside_S[:, None])
+            if of_entropy_SC is not None:
+                slope_SC += of_entropy_SC
             slope_SC = slope_SC.div_(ctx.temperature).to(hidden_SH.dtype)
             hidden_gradient_SH += slope_SC @ block_CH
             if weight_gradient_VH is not None:
                 weight_gradient_VH[first : first + len(block_CH)] = slope_SC.T @ hidden_SH
-        return hidden_gradient_SH.to(hidden_SH.dtype), weight_gradient_VH, None, None
+        return hidden_gradient_SH.to(hidden_SH.dtype), weight_gradient_VH, None, None, None
+
+
+def _entropy_slope(logps_SC: Tensor, entropy_S: Tensor, gradient_S: Tensor) -> Tensor:
+    """Return what the entropy's gradient adds to that of a block of logits."""
+    return -logps_SC.exp() * (logps_SC + entropy_S[:, None]) * gradient_S[:, None]
 
 
 def _blocks(weight_VH: Tensor, num_tokens: int) -> Iterator[tuple[int, Tensor]]:

@@ -4,8 +4,9 @@ Dimensions: S scored tokens of a row.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -55,13 +56,24 @@ class Optimization:
     last_bad: BadStep | None = None
     taken: Taken | None = None
 
-    def begin(self, prefix_groups: Sequence[PrefixGroup], step: int, *, temperature: float = 1.0) -> "OptimizerStep":
-        """Begin an optimizer step on this process's prefix groups; the temperature divides all logits."""
+    def begin(
+        self,
+        prefix_groups: Sequence[PrefixGroup],
+        step: int,
+        *,
+        temperature: float = 1.0,
+        entropy_gradient: bool = False,
+    ) -> "OptimizerStep":
+        """Begin an optimizer step on this process's prefix groups; the temperature divides all logits.
+
+        The entropy has a gradient only where a loss has a term of it.
+        """
         processes = self.collectives
         # Only the dropout of adapters draws from this; which step it is decides what is left out, so a resumed run
         # equals a whole one.
         torch.manual_seed((self.recipe.seed * 1_000_003 + step) * processes.count + processes.index)
-        return OptimizerStep(self, prefix_groups, step, temperature)
+        score = partial(self.score, temperature=temperature, entropy_gradient=entropy_gradient)
+        return OptimizerStep(self, prefix_groups, step, score)
 
     def bad_step(
         self, what: str, samples: Sequence[str], step: int, largest: Mapping[str, float | None] | None = None
@@ -75,10 +87,12 @@ class Optimization:
         self.streak = replace(self.streak, bad=self.streak.bad + 1)
         return self.last_bad
 
-    def score(self, row: PackedRow, model: Any, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    def score(
+        self, row: PackedRow, model: Any, *, temperature: float = 1.0, entropy_gradient: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Return log-probability and entropy of a row's scored tokens, in the precision of the recipe."""
         with precision(self.recipe, self.collectives.device):
-            return score(model, row, temperature=temperature)
+            return score(model, row, temperature=temperature, entropy_gradient=entropy_gradient)
 
     def find_not_finite(self) -> BadStep | None:
         """Return what is not finite after the last step that was taken, or None; all processes take part.
@@ -111,11 +125,15 @@ class OptimizerStep:
     """One optimizer step: each of `rows` needs a call of `backward` with its loss, then comes `finish`."""
 
     def __init__(
-        self, optimization: Optimization, prefix_groups: Sequence[PrefixGroup], step: int, temperature: float
+        self,
+        optimization: Optimization,
+        prefix_groups: Sequence[PrefixGroup],
+        step: int,
+        score: Callable[[PackedRow, Any], tuple[Tensor, Tensor]],
     ) -> None:
         """Pack the prefix groups into rows."""
         self._owner, self._backend, self._processes = optimization, optimization.backend, optimization.collectives
-        self._step, self._temperature = step, temperature
+        self._step, self._score = step, score
         self._block_of = family_of(self._backend.model).block_of
         self._rows = packed_rows(prefix_groups, optimization.recipe.max_row_tokens)
         count = len(self._rows)
@@ -133,7 +151,7 @@ class OptimizerStep:
     def _scored(self, prefix_groups: list[PrefixGroup]) -> ScoredRow:
         row = pack(prefix_groups)
         self._first = self._first or row
-        logps_S, entropy_S = self._owner.score(row, self._backend.callee, temperature=self._temperature)
+        logps_S, entropy_S = self._score(row, self._backend.callee)
         if not logps_S.requires_grad:
             logps_S.requires_grad_()  # a row without media, where all is frozen but the vision tower
         return ScoredRow(row, prefix_groups, logps_S, entropy_S)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,9 @@ import pytest
 
 from onethinker.core.errors import AnswerError, DataError
 from onethinker.core.frames import Clip
+from onethinker.core.sample import Sample
 from onethinker.data.synthetic import make_sample
+from onethinker.data.synthetic.samples import KINDS
 from onethinker.tasks import Grade, Task, all_tasks, find_task, grade_response, max_reward
 from onethinker.tasks.base import RewardScheme
 
@@ -96,9 +98,17 @@ def assert_sound(grade: Grade, task: Task[Any], reward_scheme: RewardScheme) -> 
     json.dumps([grade.reward, grade.metrics, grade.problems]).encode()
 
 
-def test_the_table_has_eleven_problem_types_and_twelve_statistics() -> None:
-    assert len({task.problem_type for task in all_tasks()}) == 11
-    assert len({task.key for task in all_tasks()}) == len(all_tasks()) == 12
+def samples_of(task: Task[Any], seed: int, count: int) -> list[Sample]:
+    """Synthetic samples of a task; of one that no scene asks, its example with the right answer and two wrong ones."""
+    medium = task.key.partition("/")[2] or None
+    if any(problem_type.lower() == task.problem_type for problem_type, _ in KINDS):
+        return [make_sample(seed, index, problem_type=task.problem_type, data_type=medium) for index in range(count)]
+    sample = Sample("example", "?", task.problem_type, task.data_types[0], (), task.example, OPTIONS)
+    return [replace(sample, response=respond(text)) for text in (task.example, "", "?")]
+
+
+def test_every_task_has_a_key_of_its_own() -> None:
+    assert len({task.key for task in all_tasks()}) == len(all_tasks())
 
 
 @pytest.mark.parametrize("name", ["OCR", "ocr", " Multiple Choice", "spatial-temporal grounding"])
@@ -131,10 +141,7 @@ def test_the_example_of_a_task_graded_against_itself_is_the_maximum(
 @every_task
 @every_profile
 def test_whatever_is_lost_has_a_reason(task: Task[Any], reward_scheme: RewardScheme) -> None:
-    samples = [
-        make_sample(11, index, problem_type=task.problem_type, data_type=task.key.partition("/")[2] or None)
-        for index in range(6)
-    ]
+    samples = samples_of(task, 11, 6)
     for sample, other in zip(samples, [*samples[1:], samples[0]], strict=True):
         assert other.response is not None
         for response in (other.response, other.response.replace("<think>", ""), "nothing"):
@@ -148,8 +155,9 @@ def test_whatever_is_lost_has_a_reason(task: Task[Any], reward_scheme: RewardSch
 @every_task
 @every_profile
 def test_synthetic_truth_graded_against_itself_is_the_maximum(task: Task[Any], reward_scheme: RewardScheme) -> None:
-    for index in range(5):
-        sample = make_sample(7, index, problem_type=task.problem_type, data_type=task.key.partition("/")[2] or None)
+    for sample in samples_of(task, 7, 5):
+        if sample.id == "example" and sample.response != respond(task.example):
+            continue
         assert sample.response is not None
         grade = grade_response(
             sample.response, sample.truth, task=task, options=sample.options, reward_scheme=reward_scheme
@@ -229,7 +237,7 @@ def test_a_truth_is_either_an_answer_or_an_error_of_the_data(task: Task[Any], an
 
 IN_A_PROCESS = """
 import json, pickle, sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from onethinker.tasks import all_tasks, grade_response
 calls = [(text, all_tasks()[number].example, all_tasks()[number]) for number, text in json.load(sys.stdin)]
 kept = pickle.loads(pickle.dumps(calls))

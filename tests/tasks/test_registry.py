@@ -73,8 +73,12 @@ def test_a_task_from_outside_is_listed_and_graded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("problem_type", "key", "same"),
     [
-        ("tracking", "my tracking", "two tasks have the problem type 'tracking' for video: onethinker's own, and"),
-        ("my tracking", "tracking", "two tasks have the task key 'tracking': onethinker's own, and"),
+        (
+            "tracking",
+            "my tracking",
+            "two tasks have the problem type 'tracking' for video: onethinker's own, and entry point",
+        ),
+        ("my tracking", "tracking", "two tasks have the task key 'tracking': onethinker's own, and entry point"),
     ],
     ids=["problem type", "key"],
 )
@@ -98,7 +102,7 @@ def test_two_tasks_from_outside_that_clash_are_both_named(tmp_path: Path) -> Non
     ("value", "said"),
     [
         ("odd_tasks:Nothing", "cannot be loaded: AttributeError"),
-        ("odd_tasks:draw_caption", "must name a subclass of onethinker.tasks.Task, got <function draw_caption"),
+        ("odd_tasks:draw_caption", "must be a subclass of onethinker.tasks.Task, got <function draw_caption"),
     ],
     ids=["not there", "no task"],
 )

@@ -15,7 +15,7 @@ from onethinker.data.synthetic import make_sample
 from onethinker.families.tiny import TINY_BUDGET
 from onethinker.rl.answers import Sampled, answers_page, write_answers
 from onethinker.rl.loop import train_rl
-from onethinker.rl.loss import TASK_INDICES, GradedPrefixGroup, PolicyLoss
+from onethinker.rl.loss import GradedPrefixGroup, PolicyLoss, task_indices
 from onethinker.tasks import find_task, grade_response
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.metrics.records import RlRow, SftRow, TaskRow
@@ -82,7 +82,7 @@ def measure(kl_weight: float) -> dict[str, dict[str, float]]:
     loss = PolicyLoss(RlRecipe(loss={"kl_coefficient": kl_weight}), lambda _: reference_S, num_tokens=4, num_answers=2)
     loss(ScoredRow(row, prefix_groups, logps_S, torch.tensor([0.1, 0.3, 0.5, 0.7])))
     return {
-        task: dict(zip(MEASURED, loss.measured[TASK_INDICES[task]].tolist(), strict=True))
+        task: dict(zip(MEASURED, loss.measured[task_indices()[task]].tolist(), strict=True))
         for task in ("tracking", "math")
     }
 

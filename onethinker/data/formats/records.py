@@ -10,6 +10,7 @@ from typing import IO, Any, NoReturn
 
 from onethinker.core.errors import DataError
 from onethinker.core.grammar import show
+from onethinker.data.formats.outside import translate
 from onethinker.storage.atomic import opened_atomically, writing
 from onethinker.storage.strict_json import to_json
 
@@ -214,7 +215,7 @@ def _finite(digits: str) -> float:
 def _as_record(value: object, where: str) -> Record:
     if not isinstance(value, dict):
         raise DataError(f"{where}: expected an object, got {show(value)}")
-    return value
+    return translate(value, where)
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)

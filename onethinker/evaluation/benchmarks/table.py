@@ -3,11 +3,13 @@ published.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from onethinker.core.errors import ConfigError
 from onethinker.core.nearest import no_such
+from onethinker.core.plugins import load_plugins, named_plugins
 from onethinker.core.sample import Sample
 from onethinker.evaluation.benchmarks.base import UNNAMED, Benchmark, Layout, Metric, key_of
 from onethinker.evaluation.benchmarks.readers import expressions, got10k, refcoco, tables, temporal
@@ -15,10 +17,33 @@ from onethinker.evaluation.benchmarks.readers.files import Bad
 from onethinker.evaluation.benchmarks.readers.released import read_released
 from onethinker.evaluation.benchmarks.readers.tables import Form, read_table
 
+GROUP = "onethinker.benchmarks"
+"""The group under which other packages name their rows, each a `Benchmark`."""
+
+
+def all_benchmarks() -> tuple[Benchmark, ...]:
+    """Return the paper's benchmarks, others that we know, and those of other packages. Raises: ConfigError: one of
+    these is none, or has the name of another.
+    """
+    return _all_benchmarks(named_plugins())
+
+
+@cache
+def _all_benchmarks(named: tuple[str, ...]) -> tuple[Benchmark, ...]:
+    rows = [*BENCHMARKS, *BEYOND_THE_PAPER]
+    for plugin in load_plugins(GROUP):
+        row = plugin.value
+        if not isinstance(row, Benchmark):
+            raise ConfigError(f"{plugin.where} must be an onethinker.evaluation.benchmarks.base.Benchmark, got {row!r}")
+        if row.key in {known.key for known in rows}:
+            raise ConfigError(f"two benchmarks are called {row.key!r}: {plugin.where} is the second. Rename it")
+        rows.append(row)
+    return tuple(rows)
+
 
 def find_benchmark(name: str) -> Benchmark:
     """Return the benchmark of a name or key, in any case. Raises: ConfigError."""
-    rows = (*BENCHMARKS, *BEYOND_THE_PAPER)
+    rows = all_benchmarks()
     for benchmark in rows:
         if benchmark.key == key_of(name):
             return benchmark

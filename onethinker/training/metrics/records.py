@@ -61,6 +61,8 @@ class TaskRow:
     """Fraction of the answers whose boxes cover the whole frame, on average over their boxes; 0 for tasks without
     boxes.
     """
+    rewards: dict[str, float] = field(default_factory=dict)
+    """Mean of each term of the reward before its weight, where the recipe adds some (`grading.rewards`)."""
 
 
 @dataclass(frozen=True)

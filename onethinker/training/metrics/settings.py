@@ -95,5 +95,8 @@ class RlLogSettings(LogSettings):
 
     answers_every: int = Field(50, ge=0)
     """Steps between pages of sampled answers with their pictures, in answers/ of the run's folder; 0 writes none."""
+    rollouts_mb: float = Field(0.0, ge=0)
+    """Megabytes (compressed) of sampled answers that are kept in rollouts/, with rewards by part and advantages; the
+    oldest steps go first. 0 keeps none."""
     alarms: AlarmSettings = AlarmSettings()
     """From where on something looks like a hacked reward, or a run as if it learned nothing."""

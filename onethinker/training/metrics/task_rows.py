@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from onethinker.core.grammar import answer_text
@@ -35,6 +35,8 @@ class Summary:
     truncated: int
     answers: tuple[str, ...]
     whole_frames: tuple[bool, ...]
+    terms: Mapping[str, float] = field(default_factory=dict)
+    """Mean of each term of the answers' rewards, where there are several."""
 
     @property
     def kept(self) -> bool:
@@ -95,6 +97,7 @@ def _of_answers(mine: Sequence[Summary]) -> dict[str, Any]:
         "commonest_answer": commonest,
         "same_answer_fraction": count / len(notes),
         "whole_frame_fraction": sum(whole_frames) / len(whole_frames),
+        "rewards": {name: sum(summary.terms[name] for summary in mine) / len(mine) for name in mine[0].terms},
     }
 
 

@@ -1,0 +1,1 @@
+"""A task and a reward for OneThinker, as a package of another lab would have them."""
