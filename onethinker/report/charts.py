@@ -109,4 +109,4 @@ def _path(positions: Iterable[tuple[float, float]]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.2f}" if abs(value) < 10 else f"{value:.3g}"
+    return f"{value:.2f}" if 0.01 <= abs(value) < 10 or not value else f"{value:.3g}"

@@ -201,3 +201,21 @@ def scalars(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
         elif isinstance(value, int | float) and name != "step":
             found[f"{prefix}{name}"] = float(value)
     return found
+
+
+def derived_scalars(record: Mapping[str, Any]) -> dict[str, float]:
+    """Return what trackers show besides a step's own numbers: means over its tasks, each counting the same, the tokens
+    a second of each phase, and how many samples could not be read.
+
+    >>> derived_scalars({"tasks": {"a": {"reward": 1.0}, "b": {"reward": 0.0}}, "skipped_samples": [{}]})
+    {'reward': 0.5, 'skipped_samples': 1.0}
+    """
+    tasks, seconds = list(record.get("tasks", {}).values()), record.get("seconds_by_phase", {})
+    found: dict[str, float] = {}
+    for name in ("reward", "accuracy", "format"):
+        if values := [task[name] for task in tasks if task.get(name) is not None]:
+            found[name] = sum(values) / len(values)
+    for phase, tokens in record.get("tokens_by_phase", {}).items():
+        if seconds.get(phase):
+            found[f"tokens_per_second/{phase}"] = tokens / seconds[phase]
+    return {**found, "skipped_samples": float(len(record.get("skipped_samples", ())))}

@@ -17,7 +17,7 @@ from onethinker.core.errors import CheckpointError, ConfigError
 from onethinker.storage.atomic import write_atomically
 from onethinker.storage.folders import TRACKERS_FILE, VALIDATION
 from onethinker.storage.strict_json import to_json
-from onethinker.training.metrics.records import scalars
+from onethinker.training.metrics.records import derived_scalars, scalars
 from onethinker.training.metrics.settings import LogSettings
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Trackers:
             nothing, prefix = (0, "") if is_step else (-1, "validation/")
             new = {name: tracker for name, tracker in names.items() if step > self.told.steps.get(name, nothing)}
             for tracker in new.values():
-                tracker.log(scalars(record, prefix), step=step)
+                tracker.log(scalars(record, prefix) | (derived_scalars(record) if is_step else {}), step=step)
             if new:
                 self.told = replace(self.told, steps={**self.told.steps, **dict.fromkeys(new, step)})
                 write_atomically(self._file, to_json({"name": self.told.name, "steps": self.told.steps}) + "\n")
