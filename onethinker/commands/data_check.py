@@ -98,7 +98,8 @@ def _measure(recipe: "Recipe") -> "Measure":
     from onethinker.data.media_checks import Usable
     from onethinker.data.validate import Problem
     from onethinker.families.registry import fit_budget
-    from onethinker.inference.loading import budget_of, load_processor
+    from onethinker.inference.loading import load_processor
+    from onethinker.inference.model_checks import budget_of
     from onethinker.media.headers import Header
     from onethinker.training.inputs import new_tokens, too_long_text
     from onethinker.training.lengths import Lengths

@@ -25,7 +25,7 @@ def print_plan(recipe: "Recipe", *, processes: int, config: Path | None, acceler
     Raises: ConfigError: the batch does not divide, or the recipe cannot work. DataError, MediaError: the data cannot be
     used.
     """
-    from onethinker.inference.loading import budget_of
+    from onethinker.inference.model_checks import budget_of
     from onethinker.training.batch import plan_batch
     from onethinker.training.config import find_accelerate_config, read_sharding
     from onethinker.training.plan import make_plan

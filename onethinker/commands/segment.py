@@ -62,7 +62,7 @@ def segment(  # noqa: D417 (the help of --model is MODEL_HELP)
     check_words(question, model, box)
     budget, sampling = check_rate(fps), asking.sampling()
     # Mistakes that show without a model are reported before one is loaded.
-    from onethinker.inference.loading import check_model
+    from onethinker.inference.model_checks import check_model
     from onethinker.media.damage import check_undamaged
     from onethinker.media.reading import look_at
     from onethinker.segmenters.base import load_segmenter

@@ -13,7 +13,8 @@ from onethinker.evaluation.masking import has_segmentation, measure_masks
 from onethinker.evaluation.parts import Part, read_parts
 from onethinker.evaluation.results import Result, read_settings
 from onethinker.evaluation.stages import answer, score
-from onethinker.inference.loading import check_model, coordinates_of, is_ours, load_engine
+from onethinker.inference.loading import load_engine
+from onethinker.inference.model_checks import check_model, coordinates_of, is_ours
 from onethinker.inference.scripted import SCRIPTED
 from onethinker.media.prefetch import Decoders
 from onethinker.rewards.config import JudgeSettings

@@ -6,20 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onethinker.core.errors import ConfigError, EngineError
-from onethinker.core.nearest import ask_for, near_path
 from onethinker.families.built_in import TINY, UNTRAINED
 from onethinker.families.folder import (
     ADAPTER_SETTINGS_FILE,
-    SETTINGS_FILE,
     ModelSettings,
     base_of,
-    check_weights,
     merge_adapters,
     read_settings,
 )
 from onethinker.families.hub import HUB_ID, hub_answers
 from onethinker.families.registry import fit_budget, known
 from onethinker.inference.engine import Engine
+from onethinker.inference.model_checks import check_four_bit, check_model
 from onethinker.inference.scripted import SCRIPTED, ScriptedEngine, example_answer
 from onethinker.media.budget import MediaBudget
 from onethinker.processes.machine import default_device
@@ -119,50 +117,6 @@ def load_local(
     )
 
 
-def check_model(model: str, *, settings: Path | None = None) -> bool:
-    """Return whether all of a model is at hand or can be had; False when the hub cannot be reached but the model was
-    downloaded before.
-
-    Nothing heavy is imported. An address is not asked. `settings` is a model folder whose words and budget are wanted.
-
-    Raises: EngineError: there is no such folder, no model in it, or no such model on the hub.
-    """
-    if settings is not None:
-        if not (settings / SETTINGS_FILE).is_file():
-            raise EngineError(f"{settings}: expected a model folder with {SETTINGS_FILE}, as training writes it")
-        read_settings(settings)
-    folder = Path(model).expanduser()
-    if model in (*UNTRAINED, SCRIPTED) or model.startswith(("http://", "https://")):
-        return True
-    if not folder.is_dir():
-        if not HUB_ID.fullmatch(model) or model.startswith("."):
-            raise EngineError(
-                f'{model}: no such folder, and not a hub id like "Qwen/Qwen3-VL-8B-Instruct", an address or "{TINY}"'
-                f"{near_path(folder) or ask_for(model, (TINY, SCRIPTED))}"
-            )
-        return hub_answers(model)
-    own = read_settings(folder)
-    if (folder / ADAPTER_SETTINGS_FILE).is_file():
-        return check_model(base_of(folder, own))
-    check_weights(folder)
-    return True
-
-
-def is_ours(model: str, *, settings: Path | None = None) -> bool:
-    """Return whether a model was trained here to write the exact form: its folder, or the one named in its place, has
-    the settings that we write, and these do not say that it writes pixels.
-    """
-    if model in (TINY, SCRIPTED):
-        return True
-    folder = settings or Path(model).expanduser()
-    return (folder / SETTINGS_FILE).is_file() and read_settings(folder).coordinates == "thousandths"
-
-
-def coordinates_of(model: str, *, settings: Path | None = None) -> Coordinates:
-    """Return what a model counts places in, as its folder says, or the one named in its place. Raises: EngineError."""
-    return read_settings(settings or Path(model).expanduser()).coordinates
-
-
 def load_meta_model(model: str, *, config: Path | None = None) -> Any:
     """Return the network that `model` names, every layer and no weights: they are on torch's meta device.
 
@@ -223,29 +177,6 @@ def load_processor(model: str) -> tuple[Any, PromptTemplate]:
         raise EngineError(
             f"{source}: expected the processor of a vision-language model: {str(error).strip()[:300]}"
         ) from error
-
-
-def budget_of(model: str) -> MediaBudget:
-    """Return how much of a picture or video the model that `model` names is shown when nothing else is said. Raises:
-    EngineError.
-    """
-    if model in UNTRAINED:
-        from onethinker.families.tiny import SHAPES
-
-        return SHAPES[model].budget
-    return read_settings(Path(model).expanduser()).budget
-
-
-def check_four_bit(model: str) -> None:
-    """Raise ConfigError where a model cannot be stored in 4 bits, whatever the machine, or bitsandbytes is missing."""
-    from importlib.util import find_spec
-
-    if model in UNTRAINED:
-        raise ConfigError(
-            f'lora.four_bit: the model "{model}" is built in memory and not stored in 4 bits; give a folder or a hub id'
-        )
-    if find_spec("bitsandbytes") is None:
-        raise ConfigError("lora.four_bit needs bitsandbytes: pip install 'onethinker[4bit]'")
 
 
 def _four_bit_settings() -> Any:

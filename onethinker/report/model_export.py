@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 from onethinker.core.errors import CheckpointError, ConfigError
 from onethinker.evaluation.runs import Evaluation, Training, load_evaluation, load_training
 from onethinker.families.folder import ADAPTER_SETTINGS_FILE, ModelSettings, save_model
-from onethinker.inference.loading import check_model, load_local
+from onethinker.inference.loading import load_local
+from onethinker.inference.model_checks import check_model
 from onethinker.media.sampling import most_frames
 from onethinker.storage.atomic import check_writable
 from onethinker.storage.folders import MODEL_FOLDER, RECIPE_FILE

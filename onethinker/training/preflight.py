@@ -5,7 +5,7 @@ from pathlib import Path
 from onethinker.core.errors import ConfigError
 from onethinker.data.mixture import known_names
 from onethinker.data.validate import glance_at
-from onethinker.inference.loading import check_four_bit, check_model
+from onethinker.inference.model_checks import check_four_bit, check_model
 from onethinker.storage.atomic import check_writable
 from onethinker.training.config import FREE_SETTINGS, Recipe, RlRecipe, SftRecipe, find_accelerate_config
 from onethinker.training.metrics.trackers import check_trackers

@@ -12,7 +12,7 @@ from onethinker.evaluation.parts import Part
 from onethinker.evaluation.results import read_settings
 from onethinker.evaluation.runner import _coordinates, _reading
 from onethinker.evaluation.stages import answer, score
-from onethinker.inference.loading import is_ours
+from onethinker.inference.model_checks import is_ours
 from onethinker.inference.scripted import ScriptedEngine
 from onethinker.rewards.config import GradingSettings
 from onethinker.rewards.grader import Grader
