@@ -33,15 +33,15 @@ def opened_atomically(path: Path) -> Iterator[BinaryIO]:
     Raises: StorageError, which is also an OSError.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with writing(path), temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        with writing(path):
+    with writing(path):
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
             temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -282,7 +282,7 @@ def test_the_nearest_right_name_is_offered_for_a_misspelt_one(said_of_misspelt, 
 
 WRONG_USAGE = [
     ("evalute", "no command 'evalute'; did you mean 'evaluate'?"),
-    ("data synthtic --output x", "no kind 'synthtic'; did you mean 'synthetic'?"),
+    ("data synthtic --output x", "no command 'synthtic'; did you mean 'synthetic'?"),
     ("data synthetic --output x --world shapez", "no --world 'shapez'; did you mean 'shapes'?"),
     ("data synthetic --output x --num-sample 3", "no option '--num-sample'; did you mean '--num-samples'?"),
     ("ask picture.png ? --model tiny --temprature 3", "no option '--temprature'; did you mean '--temperature'?"),
