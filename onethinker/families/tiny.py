@@ -67,6 +67,7 @@ class Shape:
     vision_width: int
     vision_layers: int
     tokens: int
+    """At most so many; fewer where the words have no more in common."""
     budget: MediaBudget
     things: bool = False
     """Whether its words are those of the world of things."""
