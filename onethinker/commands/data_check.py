@@ -21,6 +21,7 @@ def data_check(
     need: Literal["response", "truth"] | None = None,
     recipe: str | None = None,
     media: bool = True,
+    decode: bool = False,
     media_root: Path | None = None,
     fix: Path | None = None,
     json: bool = False,
@@ -38,6 +39,8 @@ def data_check(
         recipe: A recipe (file or name) that is to learn from the files: what it needs, and whether each record fits
             into its rows.
         media: Whether headers of media are read; without it 1,000 records take less than a second.
+        decode: Also decode the frames of media that a model sees, which finds damage that headers do not show; about as
+            slow as an evaluation reads them.
         media_root: Folder that media paths are relative to; by default that of the file.
         fix: Write the records into this new file with what is certain mended: misspelt fields, names of problem types,
             options as an object, places from 0 to 1, backslashes, copies, ids that are there twice. Each change is
@@ -52,6 +55,8 @@ def data_check(
         raise ConfigError("name at least one file of samples")
     if recipe is not None and not media:
         raise ConfigError("--recipe needs the headers of media, to count tokens: leave out --no-media")
+    if decode and not media:
+        raise ConfigError("--decode decodes the media: leave out --no-media")
     if fix is not None:
         _fix(files, fix, media_root)
         files, media_root = (fix,), None
@@ -63,6 +68,7 @@ def data_check(
             tally,
             need=asked.need if asked is not None else need,
             with_media=media,
+            decode=decode,
             media_root=media_root,
             measure=_measure(asked) if asked is not None else None,
             on_progress=lambda done: on_progress(done, None),

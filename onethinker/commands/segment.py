@@ -57,7 +57,8 @@ def segment(  # noqa: D417 (the help of --model is MODEL_HELP)
         masks: Write the masks: COCO run lengths (.json), a palette picture (.png), or a folder in the layout of
             YouTube-VOS and DAVIS.
         asking: How the model is asked.
-        json: Print one JSON object: segmenter, selection, and for each frame its index, second and run lengths.
+        json: Print one JSON object: segmenter, selection, media_problems, and for each frame its index, second and run
+            lengths.
     """
     check_words(question, model, box)
     budget, sampling = check_rate(fps), asking.sampling()
@@ -86,9 +87,9 @@ def segment(  # noqa: D417 (the help of --model is MODEL_HELP)
             found = cut_box(cutter, source, box, time, budget, on_progress=on_progress)
     if asking.strict_media:
         check_undamaged([found.clip], [source])
-    for problem in found.clip.problems:
-        print(f"problem: {found.clip.name}: {problem}", file=sys.stderr)
     record = as_record(found, thought)
+    for problem in record["media_problems"]:
+        print(f"problem: {problem}", file=sys.stderr)
     write(found, record, draw, masks)
     print(to_json(record) if json else summary(found))
 
@@ -190,8 +191,10 @@ def reporting(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def as_record(found: "ObjectMasks", thought: "Thought | None") -> dict[str, Any]:
-    """Return the masks, and the model's completion if one was asked, as plain values."""
-    record = found.to_dict()
+    """Return the masks, what the file lacks, and the model's completion if one was asked, as plain values."""
+    from onethinker.media.damage import all_problems
+
+    record = {**found.to_dict(), "media_problems": list(all_problems([found.clip]))}
     if thought is not None:
         record |= {
             "question": thought.question,

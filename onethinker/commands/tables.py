@@ -14,6 +14,7 @@ from onethinker.evaluation.benchmarks.published import BASE_MODEL, PAPER_MODEL
 from onethinker.evaluation.benchmarks.table import all_benchmarks
 from onethinker.evaluation.masking import newest_masks
 from onethinker.evaluation.metrics import Estimate, Score, mean_accuracy, score_tasks
+from onethinker.evaluation.results import Result
 from onethinker.evaluation.runner import PartResults
 from onethinker.evaluation.scoring import BenchmarkRow, score_benchmark, unparsable
 from onethinker.storage.strict_json import to_json
@@ -25,31 +26,47 @@ MAX_NAMED = 10
 def print_results(done: Sequence[PartResults], *, as_json: bool, note: Callable[[str], None]) -> None:
     """Print the numbers, those of benchmarks beside the published ones; `note` gets what a reader of them must know."""
     unread = {own.part.benchmark.name if own.part.benchmark else "": unparsable(own.results) for own in done}
+    damaged = {own.part.folder.name: _damaged(own.results) for own in done}
     rows = [row for own in done if own.part.benchmark for row in score_benchmark(own.part.benchmark, own.results)]
     if rows:
-        record: dict[str, object] = {"benchmarks": [asdict(row) for row in rows], "unparsable": unread}
+        record: dict[str, object] = {
+            "benchmarks": [asdict(row) for row in rows],
+            "unparsable": unread,
+            "media_problems": damaged,
+        }
         print(to_json(record, ensure_ascii=False)) if as_json else print_rows(rows)
     else:
         scores = score_tasks(done[0].results)
-        record = {"mean_accuracy": mean_accuracy(scores), "tasks": [asdict(score) for score in scores]}
+        record = {
+            "mean_accuracy": mean_accuracy(scores),
+            "tasks": [asdict(score) for score in scores],
+            "media_problems": damaged,
+        }
         print(to_json(record)) if as_json else print_scores(scores)
-    for line in _doubts(done, unread):
+    for line in _doubts(done, unread, damaged):
         note(line)
 
 
-def _doubts(done: Sequence[PartResults], unread: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Yield what a reader of the numbers must know: answers that could not be read, masks that are not for
-    benchmarks.
+def _doubts(
+    done: Sequence[PartResults], unread: Mapping[str, Sequence[str]], damaged: Mapping[str, Mapping[str, Sequence[str]]]
+) -> Iterator[str]:
+    """Yield what a reader of the numbers must know: answers that could not be read, damaged media, masks that are not
+    for benchmarks.
     """
     for name, ids in unread.items():
         if ids:
             yield f"{name}{': ' if name else ''}{len(ids)} answers could not be read and count 0: {_listed(ids)}"
-    for own in done:
-        if damaged := {one.sample_id: one.media_problems for one in own.results if one.media_problems}:
-            some = "; ".join(f"{key}: {', '.join(said)}" for key, said in list(damaged.items())[:MAX_NAMED])
-            yield f"{own.part.folder.name}: media of {len(damaged)} samples are damaged: {some}"
+    for name, problems in damaged.items():
+        if problems:
+            some = "; ".join(f"{key}: {', '.join(said)}" for key, said in list(problems.items())[:MAX_NAMED])
+            yield f"{name}: media of {len(problems)} samples are damaged: {some}"
     for name in _segmenters_for_trials(done):
         yield f"masks are by {name}: their numbers are for trying things out, not to stand beside the paper's"
+
+
+def _damaged(results: Sequence[Result]) -> dict[str, Sequence[str]]:
+    """Return what the media of samples lack, by sample."""
+    return {result.sample_id: result.media_problems for result in results if result.media_problems}
 
 
 def _listed(ids: Sequence[str]) -> str:

@@ -26,6 +26,7 @@ KINDS: Mapping[str, str] = {
     "id": "an id that another record has",
     "duplicate": "the same question about the same media as another record",
     "media": "media that are missing, broken, of another kind or too short",
+    "damage": "media that are damaged or odd; what can be read of them is used",
     "pixels": "boxes that are likely pixels",
     "too long": "more tokens than a row of the recipe",
 }
@@ -51,6 +52,7 @@ def find_faults(
     *,
     need: Need | None = None,
     with_media: bool = True,
+    decode: bool = False,
     media_root: Path | None = None,
     measure: Measure | None = None,
     on_progress: Callable[[int], None] | None = None,
@@ -59,7 +61,7 @@ def find_faults(
     of those before only digests of ids and questions stay.
 
     `need` is what a stage learns from; without it a record needs a response or a reference answer. Headers of media are
-    read unless `with_media` is false. `measure` finds further faults in records and the headers of their media.
+    read unless `with_media` is false; with `decode` the frames that a model would see are decoded too. `measure` finds further faults in records and the headers of their media.
     `on_progress` hears how many records have been looked at.
 
     Raises: DataError: a file cannot be read, or is no list of records from some place on.
@@ -80,7 +82,7 @@ def find_faults(
             usable.append((record, Usable(file, row, sample)))
             own = [*_sample_faults(sample, need), *known.faults(file, row, sample, has_id="problem_id" in record)]
             found += [Problem(file, row, text, kind) for kind, text in own]
-        headers = _headers_of(usable) if with_media else {}
+        headers = _headers_of(usable, decode=decode) if with_media else {}
         if with_media:
             found += _media_faults(usable, headers, media_root)
         if measure is not None:
@@ -156,8 +158,9 @@ def _place(where: tuple[Path, int], file: Path) -> str:
     return f"row {where[1]}" if where[0] == file else f"{where[0]}, row {where[1]}"
 
 
-def _headers_of(usable: Sequence[tuple[Record, Usable]]) -> Mapping[Path, Header | MediaError]:
-    return read_headers(medium for _, record in usable for medium in record.sample.media if isinstance(medium, Path))
+def _headers_of(usable: Sequence[tuple[Record, Usable]], *, decode: bool) -> Mapping[Path, Header | MediaError]:
+    media = [medium for _, record in usable for medium in record.sample.media if isinstance(medium, Path)]
+    return read_headers(media, decode=decode)
 
 
 def _media_faults(
@@ -170,7 +173,7 @@ def _media_faults(
             said = check_media(fields, record, headers, root=media_root)
         except (DataError, MediaError) as error:
             said = [("media", str(error))]
-        found += [Problem(record.file, record.row, text, "media") for _, text in said]
+        found += [Problem(record.file, record.row, text, kind if kind in KINDS else "media") for kind, text in said]
     readable = {path: header for path, header in headers.items() if isinstance(header, Header)}
     odd = in_pixels([record for _, record in usable], readable)
     return found + [Problem(record.file, record.row, IN_PIXELS, "pixels") for record in odd]

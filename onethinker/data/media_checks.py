@@ -60,7 +60,7 @@ def check_media(
             raise DataError(_wrong_kind(names[kind], medium, header))
         if header.problems and strict_media:
             raise MediaError(f"{medium}: {'; '.join(header.problems)} (an error because of data.strict_media)")
-        warnings += [(f"damaged {header.kind}", f"{medium}: {problem}") for problem in header.problems]
+        warnings += [("damage", f"{medium}: {problem}") for problem in header.problems]
         found[medium] = header
     _check_times(sample, found)
     _check_masks(sample, found)

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -77,15 +77,16 @@ def scanned_cost(path: Path, budget: MediaBudget) -> Cost:
 
 
 def read_headers(
-    paths: Iterable[Path], *, on_progress: Callable[[int, int], None] | None = None
+    paths: Iterable[Path], *, decode: bool = False, on_progress: Callable[[int, int], None] | None = None
 ) -> Mapping[Path, Header | MediaError]:
-    """Return the header of each file, or why it has none; several are read at once. `on_progress` gets those read, and
-    all of them.
+    """Return the header of each file, or why it has none; several are read at once. With `decode` the frames that a model
+    sees by default are decoded too, and problems are those of both. `on_progress` gets those read, and all of them.
     """
+    read = _decoded_or_error if decode else _header_or_error
     distinct = list(dict.fromkeys(paths))
     headers: dict[Path, Header | MediaError] = {}
     with ThreadPoolExecutor(READERS, thread_name_prefix="headers") as pool:
-        for path, header in zip(distinct, pool.map(_header_or_error, distinct), strict=True):
+        for path, header in zip(distinct, pool.map(read, distinct), strict=True):
             headers[path] = header
             if on_progress is not None:
                 on_progress(len(headers), len(distinct))
@@ -97,6 +98,15 @@ def _header_or_error(path: Path) -> Header | MediaError:
         return read_header(path)
     except MediaError as error:
         return error
+
+
+def _decoded_or_error(path: Path) -> Header | MediaError:
+    try:
+        header = read_header(path)
+        found = read_clip(path, MediaBudget()).problems
+    except MediaError as error:
+        return error
+    return replace(header, problems=tuple(dict.fromkeys((*header.problems, *found))))
 
 
 def _read(file: IO[bytes]) -> Header:

@@ -20,6 +20,8 @@ BROADCASTS = ("mpegts", "mpeg")
 """Formats in which clocks are known to leap. Source: FFmpeg, AVFMT_TS_DISCONT."""
 _LEAP_S = 10.0
 """A longer step from one frame to the next is a leap of their clock. Source: FFmpeg, dts_delta_threshold."""
+_FILLING_BYTES, _MOST_BEHIND = 4096, 0.1
+"""So many bytes, or such a share, of a broadcast may follow the last packet of its video: sound and filling."""
 MAX_DURATION_S = 24 * 3600.0
 _SHORT_S, _SHORT_SHARE = 0.25, 0.02
 """A video may be so much shorter or longer than its header says, in seconds or as a share: lengths are rounded."""
@@ -95,6 +97,7 @@ def scan_video(container: Any, stream: Any) -> Scan:
     duration_s = _duration_s(pts_rising, lasting[pts_rising[-1]], tick_s)
     problems = [
         *(f"its packets cannot be read beyond {duration_s:.2f} s ({reason})" for reason in broken),
+        *_behind(container, packet, duration_s),
         *(unlike_header(container, stream, index + 1, duration_s) or ([] if joints else holes(lasting, tick_s))),
     ]
     return Scan(
@@ -109,6 +112,16 @@ def scan_video(container: Any, stream: Any) -> Scan:
         last_position,
         tuple(problems),
     )
+
+
+def _behind(container: Any, last: Any, duration_s: float) -> list[str]:
+    """Return that much of a broadcast lies behind the last packet of its video: another stream goes on there."""
+    if container.format.name not in BROADCASTS or last.pos is None:
+        return []
+    left = container.size - last.pos - last.size
+    if left <= max(_FILLING_BYTES, _MOST_BEHIND * container.size):
+        return []
+    return [f"{left:,} bytes of other streams, which are not shown, follow its last frame at {duration_s:.2f} s"]
 
 
 def unlike_header(container: Any, stream: Any, count: int, duration_s: float) -> list[str]:
@@ -172,9 +185,11 @@ def packets_of(container: Any, stream: Any, broken: list[str] | None = None) -> 
         for packet in container.demux(stream):
             if packet.size:
                 yield packet
-    except (av.FFmpegError, IndexError) as error:  # PyAV's IndexError: a stream that its header does not have
+    except IndexError:
+        return  # PyAV's way to end a file in which streams begin that its start does not list; all has been read
+    except av.FFmpegError as error:
         if broken is not None:
-            broken.append(getattr(error, "strerror", None) or "a stream begins there that its header does not have")
+            broken.append(error.strerror or str(error))
 
 
 def continuous(packets: Iterator[Any], container_format: str, joints: list[int]) -> Iterator[Any]:

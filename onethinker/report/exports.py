@@ -56,7 +56,7 @@ def score_records(run: Run) -> list[Record]:
 
 
 def sample_records(run: Run) -> list[Record]:
-    """Return a record for every sample of a run, with its answer, its grade and the reasons of the grade."""
+    """Return a record for every sample of a run, with its answer, its grade and its reasons, and what its media lack."""
     return [
         {
             "run": run.name,
@@ -72,6 +72,7 @@ def sample_records(run: Run) -> list[Record]:
             "format": result.grade.format if result.grade else None,
             "reward": result.grade.reward if result.grade else None,
             "reasons": "; ".join(result.grade.reasons) if result.grade else result.error,
+            "media_problems": "; ".join(result.media_problems),
         }
         for evaluation in run.evaluations
         for result in evaluation.results

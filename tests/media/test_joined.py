@@ -101,3 +101,40 @@ def test_long_pauses_keep_their_true_times_where_clocks_do_not_leap(tmp_path, re
             record(tmp_path / codec, [0, 40, 60_000, 60_040], codec=codec), MediaBudget(fps=60, max_frames=4096)
         )
         assert clip.times_s == pytest.approx([0, 0.04, 60, 60.04], abs=0.002)
+
+
+def programme(path: Path, number: int, *, sound: bool = False, pid: int = 0x100) -> Path:
+    """So many frames of noise in a broadcast, hardly compressed: more than a decoder reads to find the streams."""
+    pixels = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    with av.open(str(path), "w", format="mpegts", options={"mpegts_start_pid": str(pid)}) as container:
+        video = container.add_stream("libx264", rate=25, options={"qp": "1", "preset": "ultrafast", "g": "1"})
+        video.width, video.height, video.pix_fmt = 640, 480, "yuv420p"
+        audio = container.add_stream("mp2", rate=48_000, layout="mono") if sound else None
+        for index in range(number):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            container.mux(video.encode(frame))
+            if audio is not None:
+                heard = av.AudioFrame.from_ndarray(np.zeros((1, 1920), np.int16), format="s16", layout="mono")
+                heard.sample_rate, heard.pts, heard.time_base = 48_000, 1920 * index, Fraction(1, 48_000)
+                container.mux(audio.encode(heard))
+        container.mux(video.encode(None))
+    return path
+
+
+def test_sound_that_a_broadcast_lists_only_later_is_no_loss(tmp_path):
+    path = joined(tmp_path, programme(tmp_path / "a", 12), programme(tmp_path / "b", 4, sound=True))
+    clip = read_clip(path, MediaBudget(fps=25))
+    assert len(clip.frames) == 16
+    assert clip.problems == ("its times start again at 0.48 s: each part is shown behind the one before",)
+
+
+@pytest.mark.parametrize("number", [2, 12], ids=["listed", "unlisted"])
+def test_pictures_that_go_on_in_another_stream_of_a_broadcast_are_named(tmp_path, number):
+    path = joined(tmp_path, programme(tmp_path / "a", number), programme(tmp_path / "b", 6, pid=0x200))
+    clip = read_clip(path, MediaBudget(fps=25))
+    assert len(clip.frames) == number
+    [problem] = clip.problems
+    assert re.fullmatch(
+        rf"[\d,]+ bytes of other streams, which are not shown, follow its last frame at {number / 25:.2f} s", problem
+    )

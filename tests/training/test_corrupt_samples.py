@@ -110,6 +110,18 @@ def test_what_cannot_be_read_is_named_in_the_journal_and_another_record_stands_i
     assert (progress["skipped"], progress["cursor"]) == (len(skipped_in(rows)), 24)
 
 
+@pytest.mark.parametrize("is_strict", [False, True], ids=["", "strict"])
+def test_damaged_media_count_as_unreadable_where_the_recipe_is_strict(tmp_path, questions, caplog, is_strict):
+    damaged = tmp_path / "5.png"
+    damaged.write_bytes(damaged.read_bytes()[:-12])
+    data = {"files": [questions], "max_corrupt_fraction": 0.3, "strict_media": is_strict}
+    train_sft(SftRecipe(**(SFT | {"steps": 2}), data=data), tmp_path / "run")
+    skipped = {skipped["id"]: skipped["reason"] for skipped in skipped_in(journal(tmp_path / "run"))}
+    assert skipped.keys() == {"picture-3", "picture-11"} | ({"picture-5"} if is_strict else set())
+    loss = "5.png: its end is missing: the file is cut short"
+    assert loss in (skipped["picture-5"] if is_strict else caplog.text)
+
+
 @every_stage
 def test_more_than_the_stated_share_stops_the_run_with_all_of_them_in_the_journal_and_mending_them_lets_it_go_on(
     tmp_path, questions, stage
