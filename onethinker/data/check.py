@@ -61,7 +61,8 @@ def find_faults(
     of those before only digests of ids and questions stay.
 
     `need` is what a stage learns from; without it a record needs a response or a reference answer. Headers of media are
-    read unless `with_media` is false; with `decode` the frames that a model would see are decoded too. `measure` finds further faults in records and the headers of their media.
+    read unless `with_media` is false; with `decode` the frames that a model would see are decoded too. `measure` finds
+    further faults in records and the headers of their media.
     `on_progress` hears how many records have been looked at.
 
     Raises: DataError: a file cannot be read, or is no list of records from some place on.

@@ -79,8 +79,9 @@ def scanned_cost(path: Path, budget: MediaBudget) -> Cost:
 def read_headers(
     paths: Iterable[Path], *, decode: bool = False, on_progress: Callable[[int, int], None] | None = None
 ) -> Mapping[Path, Header | MediaError]:
-    """Return the header of each file, or why it has none; several are read at once. With `decode` the frames that a model
-    sees by default are decoded too, and problems are those of both. `on_progress` gets those read, and all of them.
+    """Return the header of each file, or why it has none; several are read at once. With `decode` the frames that a
+    model sees by default are decoded too, and problems are those of both. `on_progress` gets those read, and
+    all of them.
     """
     read = _decoded_or_error if decode else _header_or_error
     distinct = list(dict.fromkeys(paths))

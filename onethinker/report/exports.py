@@ -56,7 +56,7 @@ def score_records(run: Run) -> list[Record]:
 
 
 def sample_records(run: Run) -> list[Record]:
-    """Return a record for every sample of a run, with its answer, its grade and its reasons, and what its media lack."""
+    """Return a record for every sample of a run, with its answer, its grade and reasons, and what its media lack."""
     return [
         {
             "run": run.name,

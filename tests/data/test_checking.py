@@ -264,7 +264,9 @@ def test_an_mp4_that_is_cut_short_is_doubtful(media):
     (media / "short.mp4").write_bytes((content[:32] + content[index:] + content[32:index])[:-50])
     [said] = check(media, about("short.mp4", "ocr", "x")).lines()
     assert "short.mp4: it is cut short: 50 bytes are missing at its end" in said
-    with pytest.raises(DataError, match=r"media of 1 of 1 records cannot be read.*50 bytes are missing.*data\.strict_media"):
+    with pytest.raises(
+        DataError, match=r"media of 1 of 1 records cannot be read.*50 bytes are missing.*data\.strict_media"
+    ):
         check(media, about("short.mp4", "ocr", "x"), max_corrupt_fraction=0.5, strict_media=True)
 
 
