@@ -34,8 +34,8 @@ def print_plan(recipe: "Recipe", *, processes: int, config: Path | None, acceler
     budget = recipe.budget or budget_of(recipe.model)
     model, note = _load_meta_model(recipe, config)
     # A plan that cannot work is refused before the data are checked, which may take minutes.
-    plan_batch(recipe, budget, processes)
-    data, longest = _data(recipe, budget)
+    drawn = recipe.steps * plan_batch(recipe, budget, processes).prompts
+    data, longest = _data(recipe, budget, drawn)
     plan = make_plan(recipe, processes=processes, model=model, budget=budget, sharding=sharding, longest=longest)
     print(f"model        {recipe.model}{note}")
     for line in plan.lines():
@@ -64,7 +64,7 @@ def _load_meta_model(recipe: "Recipe", config: Path | None) -> tuple[Any, str]:
         )
 
 
-def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[list[str], Length | None]":
+def _data(recipe: "Recipe", budget: "MediaBudget", drawn: int) -> "tuple[list[str], Length | None]":
     """Return the lines about the recipe's data, after every record and the header of every medium was read; and the
     most tokens that a record takes, None where they are unknown.
     """
@@ -80,7 +80,7 @@ def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[list[str], Length |
     except EngineError as error:
         inputs = Inputs(checked.invalid, tuple(checked.lines()))
         longest = f"unknown, because the model's tokenizer could not be had: {error}"
-        return _file_lines(checked.count, inputs, open_mixture(recipe, inputs), longest), None
+        return _file_lines(checked.count, drawn, inputs, open_mixture(recipe, inputs), longest), None
     how = {"processor": processor, "prompt_template": prompt_template, "budget": fit_budget(budget, processor)}
     if not recipe.data.files:
         scenes = _scene_lines(recipe, open_mixture(recipe, Inputs()), **how)
@@ -88,7 +88,7 @@ def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[list[str], Length |
     lengths = measure(recipe, checked, **how)
     inputs = choose_inputs(recipe, checked, lengths)
     longest, most = _longest(checked, inputs, lengths)
-    return _file_lines(checked.count, inputs, open_mixture(recipe, inputs), longest), most
+    return _file_lines(checked.count, drawn, inputs, open_mixture(recipe, inputs), longest), most
 
 
 def _longest(checked: "Checked", inputs: "Inputs", lengths: "Lengths") -> "tuple[str, Length]":
@@ -104,8 +104,10 @@ def _longest(checked: "Checked", inputs: "Inputs", lengths: "Lengths") -> "tuple
     return f"{in_words(longest)}: {record.file}, row {record.row}", Length(prompt, visual, answer)
 
 
-def _file_lines(count: int, inputs: "Inputs", data: "Mixture", longest: str) -> list[str]:
-    """Return how many records of the files there are, of which tasks, how long, and what is left out of them."""
+def _file_lines(count: int, drawn: int, inputs: "Inputs", data: "Mixture", longest: str) -> list[str]:
+    """Return how many records of the files there are, of which tasks, how often `drawn` samples pass over them, how
+    long they are, and what is left out.
+    """
     from onethinker.training.inputs import unused_weights
 
     usable = (
@@ -113,10 +115,13 @@ def _file_lines(count: int, inputs: "Inputs", data: "Mixture", longest: str) -> 
         if not inputs.lines
         else f"{count - len(inputs.left_out):,} of them used: see the notices below"
     )
-    pools = {f"{task} ({medium})": len(pool) for (task, medium), pool in (data.pools or {}).items()}
+    pools = [
+        f"  {f'{task} ({medium})':<32} {len(pool):>9,}  {often:8.3g} passes"
+        for ((task, medium), pool), often in zip((data.pools or {}).items(), data.passes(drawn).values(), strict=True)
+    ]
     return [
         f"data         {count:,} records, {usable}",
-        *(f"  {kind:<32} {num_records:>9,}" for kind, num_records in sorted(pools.items())),
+        *sorted(pools),
         f"longest      {longest}",
         *(f"notice       {line}" for line in (*inputs.lines, *unused_weights(data))),
     ]

@@ -111,6 +111,28 @@ class Mixture:
             for step in range(offset, len(pool), self.together):
                 yield pool[int(order[(first + step) % len(pool)])]
 
+    def passes(self, drawn: int) -> dict[str, float]:
+        """Return for each task and medium, as "tracking/video", how many passes over its records the first `drawn`
+        samples of the order are; {} for scenes, which have no end.
+        """
+        if self.pools is None:
+            return {}
+        turns, begun = divmod(drawn, self.together)
+        found: dict[str, float] = {}
+        now, after = (self._turns(count) for count in (turns, turns + 1))
+        for (task, medium), pool in self.pools.items():
+            count = now[task, medium] * self.together + (after[task, medium] - now[task, medium]) * begun
+            found[f"{task.partition('/')[0]}/{medium}"] = count / len(pool)
+        return found
+
+    def _turns(self, count: int) -> dict[tuple[str, str], int]:
+        """Return how many of the first turns are each task's with each medium."""
+        return {
+            (task, medium): turns
+            for task, of_task in _counts(self.seed, "tasks", self.tasks, count).items()
+            for medium, turns in _counts(self.seed, f"{task} media", self.media[task], of_task).items()
+        }
+
 
 def scene_kinds(problem_types: Sequence[str]) -> list[tuple[str, str]]:
     """Return the pairs of problem type and medium of the synthetic scenes that names select; all without names. Raises:
@@ -187,6 +209,13 @@ def _draw(seed: int, purpose: str, weights: Mapping[str, int], index: int) -> tu
     order = [a_round[n] for n in _permutation(seed, purpose, turn, len(a_round))]
     name = order[position]
     return name, turn * weights[name] + order[:position].count(name)
+
+
+def _counts(seed: int, purpose: str, weights: Mapping[str, int], count: int) -> dict[str, int]:
+    """Return how often each name has a turn among the first `count`."""
+    rounds, rest = divmod(count, sum(weights.values()))
+    last = [_draw(seed, purpose, weights, count - rest + n)[0] for n in range(rest)]
+    return {name: rounds * weight + last.count(name) for name, weight in weights.items()}
 
 
 def _by_clip(samples: Sequence[Sample], size: int) -> tuple[Sample, ...]:

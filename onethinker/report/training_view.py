@@ -22,7 +22,7 @@ RUN_CURVES: tuple[tuple[str, str], ...] = (
     ("kl", "KL from the reference, nats a token"),
     ("entropy", "Entropy, nats a token"),
     ("clip_fraction", "Clipped, of the loss's weight"),
-    ("ratio", "Ratio to the sampling policy"),
+    ("ratio", "Ratio to the sampling policy, mean"),
     ("grad_norm", "Norm of the gradient"),
     ("learning_rate", "Learning rate"),
 )
@@ -166,19 +166,24 @@ def _dropped(task: str | None = None) -> Value:
 
 def _machine(training: Training) -> list[tuple[str, Value]]:
     phases = dict.fromkeys(phase for row in training.rows for phase in row.get("seconds_by_phase", {}))
+    passed = dict.fromkeys(kind for row in training.rows for kind in row.get("passes", {}))
     return [
         ("Seconds a step", _field("seconds")),
         *((f"Tokens a second, {phase}", _speed(phase)) for phase in phases),
         *((f"Seconds of {phase}", _seconds(phase)) for phase in phases),
-        ("Memory at most, GiB", _field("memory_gib")),
+        ("GPU memory at most, GiB", _field("memory_gib")),
         ("Dropped groups, of all", _dropped()),
         ("Samples that could not be read", lambda row: float(unread_samples(row)) or None),
-        ("Passes over the data", _field("passes")),
+        *((f"Passes over {kind}", _passes(kind)) for kind in passed),
     ]
 
 
 def _speed(phase: str) -> Value:
     return lambda row: speeds(row).get(phase)
+
+
+def _passes(kind: str) -> Value:
+    return lambda row: row.get("passes", {}).get(kind)
 
 
 def _seconds(phase: str) -> Value:

@@ -23,6 +23,7 @@ from onethinker.storage.rollouts import drop_rollouts_after
 from onethinker.training.config import RlRecipe
 from onethinker.training.metrics.alarms import Watch
 from onethinker.training.metrics.bad_steps import bad_step_rows
+from onethinker.training.metrics.gpu_memory import peak_gib
 from onethinker.training.metrics.records import RlRow
 from onethinker.training.metrics.stopwatch import Phase
 from onethinker.training.metrics.task_rows import task_rows
@@ -129,6 +130,7 @@ def _row(
         kl=updated.mean("kl"),
         entropy=updated.mean("entropy"),
         clip_fraction=updated.mean("clip_fraction"),
+        ratio=updated.mean("ratio"),
         grad_norm=updated.grad_norm,
         updates=updated.updates,
         learning_rate=learning_rate(recipe.optimizer, step, recipe.steps),
@@ -145,6 +147,8 @@ def _row(
         tasks=task_rows(
             batch.summaries, sizes, {task: moments.sigma for task, moments in ema.items()}, updated.measured
         ),
+        passes=session.data.mixture.passes(batch.cursor),
+        memory_gib=peak_gib(session.collectives),
         bad_steps=bad_step_rows(updated.bad),
     )
 

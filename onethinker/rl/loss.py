@@ -90,7 +90,7 @@ class PolicyLoss:
             guilty = {name for name, part_S in parts.items() if not bool(part_S.isfinite().all())}
             self.not_finite |= guilty or {"a ratio of probabilities that is too large to be a number"}
         (pull_S,) = torch.autograd.grad(loss, logps_S, retain_graph=True)
-        means_S = (loss_S, kl_S, scored.entropy_S, clipped_S, torch.ones_like(loss_S))
+        means_S = (loss_S, kl_S, scored.entropy_S, clipped_S, ratio_S, torch.ones_like(loss_S))
         weighed_S = [value_S.detach() * weights_S for value_S in means_S]
         self._measure(row, prefix_groups, torch.stack([*weighed_S, pull_S.abs()], 1))
         return loss

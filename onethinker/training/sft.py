@@ -17,6 +17,7 @@ from onethinker.training.inputs import too_long_text
 from onethinker.training.lengths import Length
 from onethinker.training.metrics.alarms import Watch
 from onethinker.training.metrics.bad_steps import bad_step_rows
+from onethinker.training.metrics.gpu_memory import peak_gib
 from onethinker.training.metrics.records import SftRow
 from onethinker.training.opening import open_session
 from onethinker.training.optimizer import learning_rate
@@ -94,6 +95,8 @@ def _learn(
         tokens_by_phase={"data": int(row_tokens - tokens), "update": int(row_tokens)},
         shared_prompt_tokens={"update": int(shared_tokens)},
         skipped_samples=session.data.take_skipped(),
+        passes=session.data.mixture.passes((step + 1) * recipe.batch_size),
+        memory_gib=peak_gib(session.collectives),
         bad_steps=bad_step_rows([stepped.bad] if stepped.bad else []),
     )
 

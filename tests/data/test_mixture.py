@@ -152,6 +152,19 @@ def test_another_clips_questions_stand_in_for_those_of_a_turn(tmp_path):
         assert len({(sample.media, sample.problem) for sample in of_one}) == len(of_one) == 12
 
 
+@pytest.mark.parametrize("together", [1, 4])
+def test_passes_count_what_was_drawn_of_each_task_and_medium(tmp_path, together):
+    path = questions_about_clips(tmp_path, [4, 1, 5])
+    weights = {"OCR": 3, "numerical/video": 2}
+    mixture = Mixture.open([path], (), weights, seed=1, questions_per_clip=together)
+    drawn = dict.fromkeys(("ocr/image", "ocr/video", "numerical/image", "numerical/video"), 0)
+    for number in range(150):
+        assert mixture.passes(number) == {kind: count / 10 for kind, count in drawn.items()}
+        sample = mixture.sample(number)
+        drawn[f"{sample.problem_type.lower()}/{sample.data_type}"] += 1
+    assert Mixture.open((), (), {}, seed=1).passes(100) == {}, "scenes have no end"
+
+
 @pytest.mark.parametrize("problem_types", [("segmentatoin",), ("math",)], ids=["unknown", "absent"])
 def test_problem_types_that_are_not_there_are_an_error(tmp_path, problem_types):
     path = tmp_path / "samples.jsonl"

@@ -1,6 +1,7 @@
 """What the page of a run shows, worked out of a journal by hand."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,16 @@ import pytest
 from onethinker.cli import main
 from onethinker.evaluation.runs import Training
 from onethinker.report.charts import band_chart
-from onethinker.report.training_view import alarm_spans, chart_groups, sampled_answers, speeds, validation_table
+from onethinker.report.training_view import (
+    RUN_CURVES,
+    TASK_CURVES,
+    alarm_spans,
+    chart_groups,
+    sampled_answers,
+    speeds,
+    validation_table,
+)
+from onethinker.training.metrics.records import RlRow, SftRow, TaskRow
 
 ALARM = {"name": "length", "task": "tracking", "text": "answers are cut"}
 TASK = {"reward": 1.0, "accuracy": 0.5, "sigma": 0.1, "groups": 4, "dropped_groups": 1, "answer_tokens": 20.0}
@@ -58,6 +68,18 @@ def test_each_curve_that_a_journal_has_is_drawn_and_no_other() -> None:
     assert shown["Speed, memory and data"] == ["Seconds a step", "Tokens a second, update", "Seconds of update"]
     assert "Validation" not in shown
     assert "KL by task" not in shown
+
+
+def test_fields_of_a_row_that_a_page_draws_are_those_that_a_journal_can_have() -> None:
+    known = {field.name for row in (RlRow, SftRow, TaskRow) for field in fields(row)}
+    drawn = [*(name for name, _ in RUN_CURVES), *(name for name, _, _ in TASK_CURVES), "memory_gib", "passes"]
+    assert [name for name in drawn if name not in known] == []
+
+
+def test_memory_and_passes_are_drawn_where_a_journal_has_them() -> None:
+    rows = tuple(step(n, memory_gib=n + 0.5, passes={"tracking/video": n / 4, "OCR/image": 0.0}) for n in (1, 2))
+    shown = charts(Training("run", rows, None))["Speed, memory and data"]
+    assert shown[-3:] == ["GPU memory at most, GiB", "Passes over tracking/video", "Passes over OCR/image"]
 
 
 def test_validations_are_drawn_with_their_intervals() -> None:

@@ -5,6 +5,7 @@ import math
 import time
 from dataclasses import fields
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from onethinker.rl.loop import train_rl
 from onethinker.rl.loss import GradedPrefixGroup, PolicyLoss, task_indices
 from onethinker.tasks import find_task, grade_response
 from onethinker.training.config import RlRecipe, SftRecipe
+from onethinker.training.metrics.gpu_memory import peak_gib
 from onethinker.training.metrics.records import RlRow, SftRow, TaskRow
 from onethinker.training.metrics.settings import LogSettings
 from onethinker.training.metrics.stopwatch import Stopwatch
@@ -90,13 +92,29 @@ def measure(kl_weight: float) -> dict[str, dict[str, float]]:
 def test_divergence_entropy_and_clipped_tokens_belong_to_the_task_of_their_answer():
     measured = measure(kl_weight=0.0)
     assert measured["tracking"] == pytest.approx(
-        {"loss": -2.0 * 0.5, "kl": 0, "entropy": 0.4 / 4, "clip_fraction": 0, "weight": 0.5, "pull": 2 * 2 / 4},
+        {
+            "loss": -2.0 * 0.5,
+            "kl": 0,
+            "entropy": 0.4 / 4,
+            "clip_fraction": 0,
+            "ratio": (1 + 1) / 4,
+            "weight": 0.5,
+            "pull": 2 * 2 / 4,
+        },
         abs=1e-6,
     )
     kl = 1 - math.log(2)
     # The clipped token's loss is 0.8 · advantage, and it pulls at nothing.
     assert measured["math"] == pytest.approx(
-        {"loss": (1 + 0.8) / 4, "kl": kl / 4, "entropy": 1.2 / 4, "clip_fraction": 1 / 4, "weight": 0.5, "pull": 1 / 4},
+        {
+            "loss": (1 + 0.8) / 4,
+            "kl": kl / 4,
+            "entropy": 1.2 / 4,
+            "clip_fraction": 1 / 4,
+            "ratio": (1 + 0.5) / 4,
+            "weight": 0.5,
+            "pull": 1 / 4,
+        },
         abs=1e-6,
     )
 
@@ -155,13 +173,20 @@ def test_a_tasks_row_is_what_its_groups_and_its_part_of_the_loss_say():
     assert [rows[task].logp_gradient_fraction for task in ("tracking", "math")] == pytest.approx([0.8, 0.2])
     assert rows["math"].kl == pytest.approx((1 - math.log(2)) / 2)
     assert rows["math"].clip_fraction == pytest.approx(0.5)
+    assert [rows[task].ratio for task in ("tracking", "math")] == pytest.approx([1.0, 0.75])
 
 
 def test_a_task_without_a_group_in_the_update_has_no_numbers_of_the_loss():
     row = task_rows([a_summary(0, "ocr", dropped="all_right")], {}, {}, {})["ocr"]
-    assert (row.kl, row.entropy, row.clip_fraction, row.logp_gradient_fraction, row.mean_abs_advantage, row.sigma) == (
-        None,
-    ) * 4 + (0, 0)
+    assert (
+        row.kl,
+        row.entropy,
+        row.clip_fraction,
+        row.ratio,
+        row.logp_gradient_fraction,
+        row.mean_abs_advantage,
+        row.sigma,
+    ) == (None,) * 5 + (0, 0)
 
 
 def test_long_answers_are_noted_so_that_different_ones_stay_different():
@@ -198,6 +223,16 @@ def test_a_phase_inside_another_is_not_counted_twice():
     assert seconds["reference"] >= 0.05
     assert 0.02 <= seconds["update"] <= whole - 0.05
     assert clock.take() == {}
+
+
+def test_memory_is_that_of_the_gpu_that_held_most_and_is_counted_anew_for_each_step(monkeypatch):
+    reset = []
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**30)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
+    gpu = torch.device("cuda", 1)
+    assert peak_gib(SimpleNamespace(device=gpu, gather=lambda mine: [*mine, 5.5])) == 5.5
+    assert reset == [gpu]
+    assert peak_gib(SimpleNamespace(device=torch.device("cpu"))) is None
 
 
 @pytest.fixture(scope="module")
@@ -278,6 +313,7 @@ def test_tensorboard_has_every_step_once_also_after_a_resume(tmp_path):
     events = EventAccumulator(str(tmp_path / "run/tensorboard/lab"))
     events.Reload()
     # Tensorboard keeps float32.
+    assert "memory_gib" not in events.Tags()["scalars"], "of a GPU only"
     losses = [(event.step, event.value) for event in events.Scalars("loss")]
     assert losses == [(row["step"], pytest.approx(row["loss"], rel=1e-6)) for row in rows]
     assert "seconds_by_phase/update" in events.Tags()["scalars"]

@@ -229,6 +229,7 @@ def test_a_dry_run_prints_parameters_batch_rows_memory_and_data_and_writes_nothi
         "keys and values",
         "at most on each GPU",
         "multiple choice (image)",
+        "    53.3 passes",  # 20 steps of 8 prompts, 3 records
         "3 records, all of them usable",
         "of which 4 are visual; answer 128): ",
     ):

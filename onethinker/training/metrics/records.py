@@ -39,6 +39,9 @@ class TaskRow:
     """Mean entropy of the next token, in nats, with the loss's weights."""
     clip_fraction: float | None
     """Fraction of the loss's weight on tokens whose policy ratio is outside the clip range."""
+    ratio: float | None
+    """Mean ratio of the policy's probability of a token to that at sampling (of whole answers with "gspo"), with the
+    loss's weights: 1 where one update follows each rollout."""
     answer_tokens: float
     """Mean length of an answer, in tokens with the end token."""
     longest_answer_tokens: int
@@ -83,6 +86,8 @@ class RlRow:
     """As in `TaskRow`, over all tasks."""
     clip_fraction: float | None
     """As in `TaskRow`, over all tasks."""
+    ratio: float | None
+    """As in `TaskRow`, over all tasks."""
     grad_norm: float | None
     """Norm of the weights' gradient before clipping, in the mean over the optimizer steps."""
     updates: int
@@ -115,6 +120,11 @@ class RlRow:
     prompt, summed over groups. A batch with one row an answer would have read them in addition."""
     tasks: dict[str, TaskRow]
     """Each task of the step by its task key."""
+    passes: dict[str, float] = field(default_factory=dict)
+    """How often the records of each task and medium ("tracking/video", as in `data.weights`) have been drawn since the
+    run began, in passes over all of them; {} for scenes, which have no end."""
+    memory_gib: float | None = None
+    """GPU memory that torch held at most since the row before, in GiB, the most of any process; None on a CPU."""
     bad_steps: list[dict[str, Any]] = field(default_factory=list)
     """Each optimizer step that was not taken because something was not finite: what, the samples' ids, the largest
     |gradient| by part of the model (None where it is not finite), the last good step, the learning rate, and all that
@@ -159,6 +169,10 @@ class SftRow:
     """
     skipped_samples: list[dict[str, Any]]
     """Each sample that could not be read: index in the order, id and reason."""
+    passes: dict[str, float] = field(default_factory=dict)
+    """As in `RlRow`."""
+    memory_gib: float | None = None
+    """As in `RlRow`."""
     bad_steps: list[dict[str, Any]] = field(default_factory=list)
     """As in `RlRow`, at most one; loss and gradient of the row are then what they were."""
     alarms: list[dict[str, str]] = field(default_factory=list)

@@ -44,9 +44,9 @@ class Summary:
         return self.dropped is None
 
 
-MEASURED = ("loss", "kl", "entropy", "clip_fraction", "weight", "pull")
+MEASURED = ("loss", "kl", "entropy", "clip_fraction", "ratio", "weight", "pull")
 """What a loss sums up over scored tokens, for each task, all but the last with the loss's own weights: the loss,
-divergence and entropy, clipped tokens, the weight itself, and |∂loss/∂log p|."""
+divergence and entropy, clipped tokens, their ratio to the sampling policy, the weight itself, and |∂loss/∂log p|."""
 Measured = Mapping[str, Mapping[str, float]]
 """Sums by task and by name."""
 
@@ -104,7 +104,7 @@ def _of_answers(mine: Sequence[Summary]) -> dict[str, Any]:
 def _of_loss(sums: Mapping[str, float], total_pull: float) -> dict[str, Any]:
     """Return the fields of a task's record that the loss measures; None where the task has no weight in it."""
     weight = sums["weight"]
-    means = {name: sums[name] / weight if weight else None for name in ("kl", "entropy", "clip_fraction")}
+    means = {name: sums[name] / weight if weight else None for name in ("kl", "entropy", "clip_fraction", "ratio")}
     return {**means, "logp_gradient_fraction": sums["pull"] / total_pull if total_pull and weight else None}
 
 
