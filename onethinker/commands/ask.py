@@ -129,6 +129,7 @@ def _check(items: Sequence["Item"], draw: Path | None, *, strict_media: bool) ->
     from onethinker.media.damage import check_undamaged
     from onethinker.media.reading import look_at
     from onethinker.media.writing import check_target
+    from onethinker.storage.atomic import check_writable
 
     seen = {medium: look_at(medium) for item in items for medium in item.media}
     if strict_media:
@@ -141,9 +142,11 @@ def _check(items: Sequence["Item"], draw: Path | None, *, strict_media: bool) ->
         if asked.task is None:
             guessed.add(sample.problem_type)
         if draw is not None and len(items) == 1:
-            check_target("video" if any(clip.kind == "video" for clip in clips) else "image", draw)
-    if draw is not None and len(items) > 1 and (draw.suffix.lower() in DRAWN_SUFFIXES or draw.is_file()):
-        raise ConfigError(f"--draw {draw}: {len(items)} answers are drawn into a folder; give the name of one")
+            check_target("video" if any(clip.kind == "video" for clip in clips) else "image", draw, flag="--draw")
+    if draw is not None and len(items) > 1:
+        if draw.suffix.lower() in DRAWN_SUFFIXES or draw.is_file():
+            raise ConfigError(f"--draw {draw}: {len(items)} answers are drawn into a folder; give the name of one")
+        check_writable(draw, "folder", flag="--draw")
     return guessed
 
 

@@ -135,7 +135,7 @@ def _fix(files: Sequence[Path], output: Path, media_root: Path | None) -> None:
 
     if output.exists():
         raise ConfigError(f"--fix {output}: is there already; name a new file")
-    check_writable(output)
+    check_writable(output, "file", flag="--fix")
     fixed = fix_files(files, output, media_root=media_root)
     for file, row, text in fixed.changes:
         print(f"{file}, row {row}: {text}", file=sys.stderr)

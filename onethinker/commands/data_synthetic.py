@@ -31,7 +31,7 @@ def data_synthetic(
     from onethinker.data.synthetic import write_dataset
     from onethinker.storage.atomic import check_writable
 
-    check_writable(output)
+    check_writable(output, "folder", flag="--output")
     with progress_bar("painting") as on_progress:
         path = write_dataset(
             output,

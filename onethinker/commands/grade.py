@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 100
 """Bad records that the error names; all have theirs in the output."""
+GRADED_SUFFIXES = (".jsonl", ".json", "")
 BAR_FROM_ROWS = 1000
 """Shorter files are graded before a bar could be read."""
 
@@ -45,11 +46,11 @@ def grade(
     from rich.progress import track
 
     from onethinker.data.formats.records import read_records, write_records
-    from onethinker.storage.atomic import check_writable
+    from onethinker.storage.atomic import check_file
 
     if coordinates == "pixels" and reading == "strict":
         raise ConfigError("--coordinates pixels needs --reading lenient: the strict form is in thousandths")
-    check_writable(output)
+    check_file(output, GRADED_SUFFIXES, flag="--output")
     unread: dict[int, DataError] = {}
     rows = dict(read_records(input, bad=None if strict else unread.__setitem__))
     if not rows and not unread:

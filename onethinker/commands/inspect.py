@@ -40,7 +40,7 @@ def inspect(
     from onethinker.media.writing import check_target, contact_sheet, save_picture
 
     if sheet is not None:
-        check_target("image", sheet)
+        check_target("image", sheet, flag="--sheet")
     if settings is not None:
         from onethinker.families.folder import read_settings
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from onethinker.core.errors import ConfigError
-from onethinker.storage.atomic import write_atomically, writing
+from onethinker.storage.atomic import check_writable, write_atomically, writing
 from onethinker.storage.folders import REPORT_FILE
 from onethinker.storage.strict_json import to_json
 
@@ -69,6 +69,7 @@ def quickstart(
         set_rl: Settings that replace those of the recipe tiny_rl.
         num_samples: Held-out questions that the model is evaluated on.
     """
+    check_writable(output, "folder", flag="--output")
     costs = _check(set_sft, set_rl, processes=processes, num_samples=num_samples)
     records, stages = output / "data" / "samples.jsonl", _Stages.open(output, costs)
     # Mistakes that show without torch are reported; from here on it is imported.

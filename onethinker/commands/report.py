@@ -33,11 +33,15 @@ def report(
     from onethinker.evaluation.runs import load_runs
     from onethinker.report.exports import write_exports
     from onethinker.report.page import write_report
+    from onethinker.storage.atomic import check_file, check_writable
 
     if not runs:
         raise ConfigError("give at least one run folder")
     if not 0 < max_mb < float("inf"):
         raise ConfigError(f"--max-mb must be above 0, got {max_mb:g}")
+    check_file(output, (".html", ".htm"), flag="--output")
+    if export is not None:
+        check_writable(export, "folder", flag="--export")
     loaded = load_runs(runs)
     write_report(output, loaded, title=title, max_mb=max_mb)
     print(output)

@@ -147,6 +147,7 @@ def check_targets(kind: str, draw: Path | None, masks: Path | None) -> None:
     """Refuse names that do not fit, before the work is done. Raises: ConfigError, DataError."""
     from onethinker.core.errors import ConfigError
     from onethinker.drawing.mask_files import read_meta
+    from onethinker.storage.atomic import check_writable
 
     drawn = (*WRITTEN_PICTURES,) if kind == "image" else (WRITTEN_VIDEO,)
     if draw is not None and draw.suffix.lower() not in drawn:
@@ -160,12 +161,12 @@ def check_targets(kind: str, draw: Path | None, masks: Path | None) -> None:
             f"--masks {masks}: expected a .json file{', a .png picture' if kind == 'image' else ''} or a folder without"
             " suffix"
         )
-    for path in (draw, masks):
-        if path is not None and path.suffix and not path.parent.is_dir():
-            raise ConfigError(f"{path}: there is no folder {path.parent}")
+    for flag, path in (("--draw", draw), ("--masks", masks)):
+        if path is not None:
+            check_writable(path, "file" if path.suffix else "folder", flag=flag)
+            if path.suffix and not path.parent.is_dir():
+                raise ConfigError(f"{flag} {path}: there is no folder {path.parent}")
     if masks is not None and not masks.suffix:
-        if masks.exists() and not masks.is_dir():
-            raise ConfigError(f"--masks {masks}: is a file; give a .json or a folder")
         read_meta(masks)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from onethinker.core.errors import CheckpointError
+from onethinker.storage.atomic import check_writable
 from onethinker.storage.folders import RECIPE_FILE, REPORT_FILE, VALIDATION
 from onethinker.storage.strict_json import to_json
 
@@ -40,6 +41,8 @@ def watch(run: Annotated[Path, tyro.conf.Positional], *, json: bool = False, htm
         print(to_json(watched.last_row()))
         return
     page = Page(run, Console(stderr=True)) if html else None
+    if page is not None:
+        check_writable(page.file, "file", flag="--html")
     _follow(watched, Console(), page)
     if page is not None:
         page.write(reload_s=None)

@@ -58,7 +58,7 @@ def run_evaluation(config: EvaluationConfig, listener: Listener) -> list[PartRes
     prompt_template = (
         PromptTemplate.load(config.asking.prompt_template) if config.asking.prompt_template is not None else None
     )
-    check_writable(config.output)
+    check_writable(config.output, "folder", flag="--output")
     if config.asks and config.asking.model is not None:
         check_model(config.asking.model, settings=config.asking.settings)
     parts = read_parts(config.samples, config.output, note=listener.note)

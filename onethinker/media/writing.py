@@ -43,20 +43,22 @@ def save_clip(clip: Clip, path: Path) -> None:
         write_video(path, clip.frames, times_s=clip.times_s, duration_s=clip.duration_s)
 
 
-def check_target(kind: str, path: Path) -> None:
-    """Do nothing where an image or a video can be written at `path`. Raises: MediaError, ConfigError."""
+def check_target(kind: str, path: Path, *, flag: str = "") -> None:
+    """Do nothing where an image or a video can be written at `path`. Raises: MediaError, ConfigError: name `flag`, if
+    there is one, and the path.
+    """
+    named = f"{flag} {path}".lstrip()
     suffix = path.suffix.lower()
     if kind == "image" and suffix not in WRITTEN_PICTURES:
         raise MediaError(
-            f"{path}: a picture is written as {', '.join(WRITTEN_PICTURES)}, not as {suffix or 'a file without suffix'}"
+            f"{named}: a picture is written as {', '.join(WRITTEN_PICTURES)}, not as"
+            f" {suffix or 'a file without suffix'}"
         )
     if kind == "video" and suffix != WRITTEN_VIDEO:
-        raise MediaError(f"{path}: a video is written as {WRITTEN_VIDEO}, not as {suffix or 'a file without suffix'}")
+        raise MediaError(f"{named}: a video is written as {WRITTEN_VIDEO}, not as {suffix or 'a file without suffix'}")
     if not path.absolute().parent.is_dir():
-        raise MediaError(f"{path}: cannot be written, because there is no folder {path.parent}")
-    if path.is_dir():
-        raise MediaError(f"{path}: cannot be written, because it is a folder")
-    check_writable(path)
+        raise MediaError(f"{named}: cannot be written, because there is no folder {path.parent}")
+    check_writable(path, "file", flag=flag)
 
 
 def save_picture(frame: Frame, path: Path) -> None:

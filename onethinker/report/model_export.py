@@ -65,8 +65,8 @@ def export_model(path: Path, output: Path, *, results: Sequence[Path] = (), dtyp
     Raises: CheckpointError, EngineError; ConfigError: something is at `output` already.
     """
     if output.exists():
-        raise ConfigError(f"{output} exists already; choose another --output")
-    check_writable(output)
+        raise ConfigError(f"--output {output}: exists already; choose another")
+    check_writable(output, "folder", flag="--output")
     source = find_source(path)
     check_model(str(source.model))
     evaluations = [load_evaluation(folder) for folder in results]

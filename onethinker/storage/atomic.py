@@ -5,10 +5,10 @@ again.
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from onethinker.core.errors import ConfigError, StorageError
 
@@ -69,15 +69,30 @@ def grant_as(file: Path) -> None:
             path.chmod(mode)
 
 
-def check_writable(path: Path) -> None:
-    """Do nothing where a file or folder can be written at `path`, whose folders need not be there. Raises:
-    ConfigError.
+def check_writable(path: Path, kind: Literal["file", "folder"], *, flag: str = "") -> None:
+    """Do nothing where a file or folder can be written at `path`, whose folders need not be there.
+
+    Raises: ConfigError: names `flag`, if there is one, and the path.
     """
-    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    if there != path and not there.is_dir():
-        raise ConfigError(f"{path}: cannot be written, because {there} is a file")
-    if not os.access(there, os.W_OK):
-        raise ConfigError(f"{path}: cannot be written, because {there} may not be changed; choose another place")
+    named = f"{flag} {path}".lstrip()
+    above = next((folder for folder in path.absolute().parents if folder.exists()), path)
+    if not above.is_dir():
+        raise ConfigError(f"{named}: cannot be written, because {above} is a file")
+    if path.exists() and path.is_dir() != (kind == "folder"):
+        raise ConfigError(f"{named}: cannot be written, because it is a {'folder' if path.is_dir() else 'file'}")
+    # A file is replaced by a new one beside it.
+    there = path if path.exists() and kind == "folder" else above
+    for changed in (there, path) if path.exists() else (there,):
+        if not os.access(changed, os.W_OK):
+            raise ConfigError(f"{named}: cannot be written, because {changed} may not be changed; choose another place")
+
+
+def check_file(path: Path, suffixes: Collection[str], *, flag: str) -> None:
+    """Do nothing where a file with one of these suffixes can be written at `path`. Raises: ConfigError."""
+    if path.suffix.lower() not in suffixes:
+        expected = " or ".join(suffix for suffix in suffixes if suffix)
+        raise ConfigError(f"{flag} {path}: expected a name that ends in {expected}")
+    check_writable(path, "file", flag=flag)
 
 
 def sync_tree(folder: Path) -> None:

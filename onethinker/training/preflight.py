@@ -39,7 +39,7 @@ def check_start(
     process.
     """
     check_recipe(recipe, accelerate_config=accelerate_config)
-    check_writable(output)
+    check_writable(output, "folder", flag="--output")
     folder = RunFolder(output)
     folder.check(recipe.model_dump(mode="json"), free=FREE_SETTINGS, allow_changes=allow_changes)
     folder.check_free()

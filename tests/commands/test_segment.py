@@ -155,7 +155,7 @@ def test_sam2_from_a_folder_takes_the_same_road(clip, tmp_path, capsys):
         (("{clip}", "--box", 1, 1, 9, 9, "--draw", "{folder}/out.png"), "ends in .mp4"),
         (("{clip}", "--box", 1, 1, 9, 9, "--masks", "{folder}/out.png"), ".json file or a folder"),
         (("{clip}", "--box", 1, 1, 9, 9, "--masks", "{folder}/absent/out.json"), "there is no folder"),
-        (("{clip}", "--box", 1, 1, 9, 9, "--masks", "{folder}/plain"), "is a file"),
+        (("{clip}", "--box", 1, 1, 9, 9, "--masks", "{folder}/plain"), "it is a file"),
         (("{folder}/plain", "--box", 1, 1, 9, 9), "is empty"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
