@@ -14,27 +14,27 @@ from onethinker.evaluation.benchmarks.published import BASE_MODEL, PAPER_MODEL
 from onethinker.evaluation.benchmarks.table import all_benchmarks
 from onethinker.evaluation.masking import newest_masks
 from onethinker.evaluation.metrics import Estimate, Score, mean_accuracy, score_tasks
-from onethinker.evaluation.results import Result
+from onethinker.evaluation.parts import MAX_NAMED
+from onethinker.evaluation.results import Result, missing_rows
 from onethinker.evaluation.runner import PartResults
 from onethinker.evaluation.scoring import BenchmarkRow, score_benchmark, unparsable
 from onethinker.storage.strict_json import to_json
-
-MAX_NAMED = 10
-"""Samples that a line names at most."""
 
 
 def print_results(done: Sequence[PartResults], *, as_json: bool, note: Callable[[str], None]) -> None:
     """Print the numbers, those of benchmarks beside the published ones; `note` gets what a reader of them must know."""
     unread = {own.part.benchmark.name if own.part.benchmark else "": unparsable(own.results) for own in done}
     damaged = {own.part.folder.name: _damaged(own.results) for own in done}
+    missing = _missing_rows(done)
     rows = [row for own in done if own.part.benchmark for row in score_benchmark(own.part.benchmark, own.results)]
     if rows:
         record: dict[str, object] = {
             "benchmarks": [asdict(row) for row in rows],
             "unparsable": unread,
             "media_problems": damaged,
+            "missing_rows": {name: {"count": len(own), "first": own[:MAX_NAMED]} for name, own in missing.items()},
         }
-        print(to_json(record, ensure_ascii=False)) if as_json else print_rows(rows)
+        print(to_json(record, ensure_ascii=False)) if as_json else print_rows(rows, missing)
     else:
         scores = score_tasks(done[0].results)
         record = {
@@ -45,6 +45,14 @@ def print_results(done: Sequence[PartResults], *, as_json: bool, note: Callable[
         print(to_json(record)) if as_json else print_scores(scores)
     for line in _doubts(done, unread, damaged):
         note(line)
+
+
+def _missing_rows(done: Sequence[PartResults]) -> dict[str, tuple[str, ...]]:
+    """Return the rows that are in no number of a benchmark, by its name; without those that miss none."""
+    found = {
+        own.part.benchmark.name: missing_rows(own.part.unusable, own.results) for own in done if own.part.benchmark
+    }
+    return {name: rows for name, rows in found.items() if rows}
 
 
 def _doubts(
@@ -79,8 +87,10 @@ def _segmenters_for_trials(done: Sequence[PartResults]) -> list[str]:
     return sorted({made.segmenter for made in newest if not made.for_benchmarks})
 
 
-def print_rows(rows: Sequence[BenchmarkRow]) -> None:
-    """Print the numbers of benchmarks, in percent, beside the published ones."""
+def print_rows(rows: Sequence[BenchmarkRow], missing: Mapping[str, Sequence[str]]) -> None:
+    """Print the numbers of benchmarks, in percent, beside the published ones, and below them the rows that are in no
+    number.
+    """
     table = Table("benchmark", "metric", "here", "95 %", f"{PAPER_MODEL} (paper)", f"{BASE_MODEL} (paper)")
     for row in rows:
         found, ours = row.estimate, (row.missing, "")
@@ -88,7 +98,11 @@ def print_rows(rows: Sequence[BenchmarkRow]) -> None:
             ours = f"{100 * found.mean:.1f}", f"{100 * found.low:.1f}–{100 * found.high:.1f}"
         printed = [row.published.get(model) for model in (PAPER_MODEL, BASE_MODEL)]
         table.add_row(row.benchmark, row.metric, *ours, *("" if value is None else f"{value:.1f}" for value in printed))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for name, lines in missing.items():
+        some = "; ".join(lines[:MAX_NAMED]) + ("; …" if lines[MAX_NAMED:] else "")
+        console.print(f"{name}: {len(lines)} rows are missing from its numbers: {some}", markup=False, soft_wrap=True)
 
 
 def print_scores(scores: Sequence[Score]) -> None:

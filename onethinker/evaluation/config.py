@@ -70,9 +70,10 @@ class AskingConfig(AskingSettings):
     temperature: float | None = None
     """Instead of --mode: sample answers at this temperature; more gives variety."""
     patience: float = 300.0
-    """Seconds for which a server of the model that is gone or busy is asked again; restarting vLLM takes minutes."""
+    """Seconds for which a server of the model or a judge that is gone or busy is asked again; restarting vLLM takes
+    minutes."""
     timeout: float = 600.0
-    """Seconds in which a server must give one answer; one that is late twice is given up."""
+    """Seconds in which a server, the judge's too, must give one answer; one that is late twice is given up."""
     strict_media: bool = False
     """Do not ask about a sample whose media are damaged, which is then its error; else what can be read of them is
     shown, and each loss is named."""

@@ -20,7 +20,7 @@ HELD_OUT = "test"
 SETS: Mapping[str, tuple[Benchmark, ...]] = {"paper": BENCHMARKS, "all": (*BENCHMARKS, *BEYOND_THE_PAPER)}
 """In place of names: those of a set whose data are there."""
 MAX_NAMED = 10
-"""Rows or files that a note names at most."""
+"""Rows, samples or files that a note names at most."""
 
 
 @dataclass(frozen=True)

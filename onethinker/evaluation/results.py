@@ -18,7 +18,7 @@ from onethinker.core.sources import Source
 from onethinker.inference.engine import Engine
 from onethinker.processes.machine import about_this_machine
 from onethinker.storage.atomic import differences, write_atomically
-from onethinker.storage.folders import ANSWERS_FILE, RESULTS_FILE, SETTINGS_FILE
+from onethinker.storage.folders import ANSWERS_FILE, RESULTS_FILE, SETTINGS_FILE, UNUSABLE_FILE
 from onethinker.storage.hashing import Digests
 from onethinker.storage.jsonl_log import Log, open_log, read_log, write_log
 from onethinker.storage.strict_json import to_json
@@ -195,6 +195,35 @@ def _result(fields: dict[str, Any]) -> Result:
     grade = fields.pop("grade")
     rows: dict[str, Any] = {name: tuple(fields.pop(name, ())) for name in ("options", "media_problems")}
     return Result(grade=grade and Grade(**grade), **rows, **fields)
+
+
+def write_unusable(folder: Path, rows: Sequence[str]) -> None:
+    """Write which rows of a benchmark cannot be used, each with the reason."""
+    if rows:
+        write_atomically(folder / UNUSABLE_FILE, to_json(rows, indent=2, ensure_ascii=False))
+    else:
+        (folder / UNUSABLE_FILE).unlink(missing_ok=True)
+
+
+def read_unusable(folder: Path) -> tuple[str, ...]:
+    """Return which rows of a benchmark cannot be used. Raises: CheckpointError: the file of them is damaged."""
+    path = folder / UNUSABLE_FILE
+    try:
+        rows = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: expected a list of rows: {error}") from error
+    if not isinstance(rows, list) or not all(isinstance(row, str) for row in rows):
+        raise CheckpointError(f"{path}: expected a list of rows")
+    return tuple(rows)
+
+
+def missing_rows(unusable: Sequence[str], results: Sequence[Result]) -> tuple[str, ...]:
+    """Return all rows that are in no number, each with the reason: those that cannot be used, and the samples without a
+    grade.
+    """
+    return (*unusable, *(f"{result.sample_id}: {result.error}" for result in results if result.grade is None))
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Protocol
 
 from onethinker.core.errors import ConfigError
-from onethinker.evaluation.config import EvaluationConfig, GradingConfig
+from onethinker.evaluation.config import EvaluationConfig
 from onethinker.evaluation.examples import draw_examples
 from onethinker.evaluation.masking import has_segmentation, measure_masks
 from onethinker.evaluation.parts import Part, read_parts
-from onethinker.evaluation.results import Result, read_settings
+from onethinker.evaluation.results import Result, read_settings, write_unusable
 from onethinker.evaluation.stages import answer, score
 from onethinker.inference.loading import load_engine
 from onethinker.inference.model_checks import check_model, coordinates_of, is_ours
@@ -65,7 +65,7 @@ def run_evaluation(config: EvaluationConfig, listener: Listener) -> list[PartRes
     for part in parts:
         _coordinates(config, part)
     segmenter = _open_segmenter(config.grading.segmenter, parts)
-    judge = _open_judge(config.grading, config.output)
+    judge = open_judge(config, config.output)
     answered = _answer(config, parts, prompt_template, judge, listener) if config.asks else []
     if config.stage == "answer":
         return answered
@@ -132,6 +132,7 @@ def _grade(
         coordinates=_coordinates(config, part),
         judge=judge,
     )
+    write_unusable(part.folder, part.unusable)
     if segmenter is not None:
         with listener.progress(f"masks of {part.folder.name}") as on_progress:
             results = measure_masks(segmenter, part.samples, results, output=part.folder, on_progress=on_progress)
@@ -150,13 +151,17 @@ def _reading(config: EvaluationConfig, part: Part) -> ReadingMode:
     return "lenient" if model is not None and not is_ours(model, settings=config.asking.settings) else "strict"
 
 
-def _open_judge(config: GradingConfig, output: Path) -> Judge | None:
+def open_judge(config: EvaluationConfig, output: Path) -> Judge | None:
     """Return the judge, tried out, its memory in the output folder. Raises: ConfigError, EngineError."""
-    if config.judge is None:
+    address, asking = config.grading.judge, config.asking
+    if address is None:
         return None
-    if not config.judge.startswith(("http://", "https://")):
-        raise ConfigError(f"--judge must be an address such as http://host:8000/v1, got {config.judge!r}")
-    judge = Judge(JudgeSettings(address=config.judge, model=config.judge_model), output / JUDGE_FILE)
+    if not address.startswith(("http://", "https://")):
+        raise ConfigError(f"--judge must be an address such as http://host:8000/v1, got {address!r}")
+    settings = JudgeSettings(
+        address=address, model=config.grading.judge_model, patience_s=asking.patience, timeout_s=asking.timeout
+    )
+    judge = Judge(settings, output / JUDGE_FILE)
     judge.try_out()
     return judge
 

@@ -14,7 +14,7 @@ from onethinker.core.errors import CheckpointError
 from onethinker.evaluation.benchmarks.base import Benchmark
 from onethinker.evaluation.benchmarks.table import all_benchmarks
 from onethinker.evaluation.metrics import Score, mean_accuracy, score_tasks
-from onethinker.evaluation.results import Result, read_results, read_settings
+from onethinker.evaluation.results import Result, missing_rows, read_results, read_settings, read_unusable
 from onethinker.evaluation.scoring import BenchmarkRow, score_benchmark, unparsable
 from onethinker.storage.folders import JOURNAL_FILE, RECIPE_FILE, RESULTS_FILE, SETTINGS_FILE
 from onethinker.storage.strict_json import to_json
@@ -33,6 +33,7 @@ class Evaluation:
     results: tuple[Result, ...]
     scores: tuple[Score, ...]
     benchmark: Benchmark | None = None
+    unusable: tuple[str, ...] = ()
 
     @property
     def accuracy(self) -> float | None:
@@ -43,6 +44,11 @@ class Evaluation:
     def rows(self) -> tuple[BenchmarkRow, ...]:
         """The numbers of its benchmark beside the published ones; none where it is of no benchmark."""
         return score_benchmark(self.benchmark, self.results) if self.benchmark else ()
+
+    @property
+    def missing_rows(self) -> tuple[str, ...]:
+        """The rows that are in none of its numbers, each with the reason."""
+        return missing_rows(self.unusable, self.results)
 
     @cached_property
     def samples_digest(self) -> str:
@@ -178,7 +184,14 @@ def load_evaluation(folder: Path) -> Evaluation:
     stored, results = read_settings(folder), tuple(read_results(folder).values())
     benchmark = _benchmark_of(folder.name, results)
     return Evaluation(
-        folder.name, folder, stored["settings"], stored["about"], results, score_tasks(results), benchmark
+        folder.name,
+        folder,
+        stored["settings"],
+        stored["about"],
+        results,
+        score_tasks(results),
+        benchmark,
+        read_unusable(folder),
     )
 
 

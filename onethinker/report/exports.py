@@ -93,6 +93,7 @@ def report_record(loaded: Loaded) -> Record:
                         "set": _set_name(evaluation),
                         "about": evaluation.about,
                         "samples_digest": evaluation.samples_digest,
+                        "missing_rows": evaluation.missing_rows,
                     }
                     for evaluation in run.evaluations
                 ],
@@ -167,6 +168,7 @@ def _score_records(run: Run, evaluation: Evaluation) -> list[Record]:
         "model": run.settings["model"],
         "set": _set_name(evaluation),
         "is_benchmark": evaluation.benchmark is not None,
+        "missing_rows": len(evaluation.missing_rows),
     }
     records = _benchmark_numbers(evaluation) if evaluation.benchmark else _task_numbers(evaluation)
     return [known | record for record in records]

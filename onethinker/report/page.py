@@ -20,6 +20,7 @@ from onethinker.evaluation.benchmarks.published import BASE_MODEL, PAPER_MODEL, 
 from onethinker.evaluation.benchmarks.table import BENCHMARKS, all_benchmarks
 from onethinker.evaluation.comparison import compare_to_first
 from onethinker.evaluation.masking import newest_masks
+from onethinker.evaluation.parts import MAX_NAMED
 from onethinker.evaluation.runs import Loaded, Run, Training
 from onethinker.evaluation.scoring import BenchmarkRow
 from onethinker.report.gallery import RIGHT, Gallery, make_gallery
@@ -102,6 +103,7 @@ def make_page(loaded: Loaded, *, title: str, max_mb: float = MAX_MB, reload_s: i
             notes=notes_on(measured),
             segmenters={run.name: segmenters_of(run) for run in runs},
             max_mb=max_mb,
+            max_named=MAX_NAMED,
             script=Markup(script),  # noqa: S704 (a file of ours)
             script_digest=b64encode(sha256(script.encode()).digest()).decode(),
         )

@@ -47,6 +47,7 @@ class Served:
             max_tries=settings.max_tries,
             first_wait_s=settings.first_wait_s,
             timeout_s=settings.timeout_s,
+            patience_s=settings.patience_s,
         )
         self._connection = Connection(endpoint)
 

@@ -35,6 +35,8 @@ class JudgeSettings(Settings):
     """Pause before the second try; every further one is twice as long."""
     timeout_s: float = Field(60.0, gt=0)
     """A try that takes longer has failed."""
+    patience_s: float = Field(0.0, ge=0)
+    """A server that is gone or busy is asked again for at least so long, however many tries that are."""
     max_tokens: int = Field(1024, ge=16)
     """Tokens that a judge may write, those of its reasoning included."""
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import httpx
 
 from onethinker.core.errors import AnswerError, EngineError
 from onethinker.core.grammar import parse_json, show
-from onethinker.inference.endpoint import RubbishError
+from onethinker.inference.endpoint import Endpoint, RubbishError
 from onethinker.rewards.base import TRIAL, Served, sendable
 from onethinker.rewards.config import JudgeSettings
 from onethinker.storage.jsonl_log import append_to_log, read_log
@@ -100,21 +100,23 @@ class Judge(Served):
     def score(self, questions: Sequence[Question]) -> list[Verdict | EngineError]:
         """Return for each answer its verdict, remembered or asked for now, or the error why there is none."""
         bodies = [judge_body(item.question, item.truth, item.answer, settings=self.settings) for item in questions]
-        return self._verdicts(bodies, _read_score)
+        return self._verdicts(bodies, _read_score, self._connection.endpoint)
 
     def answer(self, asked: Sequence[tuple[str, str]]) -> list[str | EngineError]:
         """Return for each description and question what the judge answers out of the description, remembered or asked
         for now, or the error why there is nothing.
         """
         bodies = [answer_body(description, question, settings=self.settings) for description, question in asked]
-        verdicts = self._verdicts(bodies, _read_answer)
+        verdicts = self._verdicts(bodies, _read_answer, self._connection.endpoint)
         return [verdict.text if isinstance(verdict, Verdict) else verdict for verdict in verdicts]
 
-    def _verdicts(self, bodies: Sequence[dict[str, Any]], read: Read) -> list[Verdict | EngineError]:
+    def _verdicts(
+        self, bodies: Sequence[dict[str, Any]], read: Read, endpoint: Endpoint
+    ) -> list[Verdict | EngineError]:
         keys = [_digest(body) for body in bodies]
         wanted = {key: body for key, body in zip(keys, bodies, strict=True) if key not in self._known}
         self.remembered += len(keys) - len(wanted)
-        answers = dict(zip(wanted, asyncio.run(self._ask(wanted, read)) if wanted else [], strict=True))
+        answers = dict(zip(wanted, asyncio.run(self._ask(wanted, read, endpoint)) if wanted else [], strict=True))
         failures: dict[str, EngineError] = {}
         for key, answer in answers.items():
             if isinstance(answer, EngineError):
@@ -129,7 +131,8 @@ class Judge(Served):
         EngineError.
         """
         question, truth, (answer, *_) = TRIAL
-        [verdict] = self.score([Question(question, truth, answer)])
+        body = judge_body(question, truth, answer, settings=self.settings)
+        [verdict] = self._verdicts([body], _read_score, replace(self._connection.endpoint, patience_s=0.0))
         if isinstance(verdict, EngineError):
             raise EngineError(f"a first try with {self.name} failed: {verdict}") from verdict
 
@@ -141,10 +144,11 @@ class Judge(Served):
         return self._connection.submit(self._judge(bodies))
 
     async def _judge(self, bodies: Sequence[dict[str, Any]]) -> list[float]:
+        held = self._connection
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(self._verdict(self._connection.client, self._connection.free, body, _read_score))
+                    group.create_task(_verdict(held.endpoint, held.client, held.free, body, _read_score))
                     for body in bodies
                 ]
         except ExceptionGroup as failures:
@@ -152,19 +156,13 @@ class Judge(Served):
             raise failures.exceptions[0] from None
         return [task.result().score for task in tasks]
 
-    async def _ask(self, wanted: Mapping[str, dict[str, Any]], read: Read) -> list[Verdict | BaseException]:
+    async def _ask(
+        self, wanted: Mapping[str, dict[str, Any]], read: Read, endpoint: Endpoint
+    ) -> list[Verdict | BaseException]:
         free = asyncio.Semaphore(self.settings.max_concurrent)
-        async with self._connection.endpoint.client() as client:
-            asked = (self._verdict(client, free, body, read) for body in wanted.values())
+        async with endpoint.client() as client:
+            asked = (_verdict(endpoint, client, free, body, read) for body in wanted.values())
             return await asyncio.gather(*asked, return_exceptions=True)
-
-    async def _verdict(
-        self, client: httpx.AsyncClient, free: asyncio.Semaphore, body: dict[str, Any], read: Read
-    ) -> Verdict:
-        async with free:
-            return await self._connection.endpoint.send(
-                client, "POST", "/chat/completions", body, read=lambda reply: read(_digest(body), reply)
-            )
 
     def _remember(self, verdicts: Sequence[Verdict]) -> None:
         if not verdicts:
@@ -175,6 +173,15 @@ class Judge(Served):
         self.answer_tokens += sum(verdict.answer_tokens for verdict in verdicts)
         if self._memory is not None:
             append_to_log(self._memory, verdicts)
+
+
+async def _verdict(
+    endpoint: Endpoint, client: httpx.AsyncClient, free: asyncio.Semaphore, body: dict[str, Any], read: Read
+) -> Verdict:
+    async with free:
+        return await endpoint.send(
+            client, "POST", "/chat/completions", body, read=lambda reply: read(_digest(body), reply)
+        )
 
 
 def judge_body(question: str, truth: str, answer: str, *, settings: JudgeSettings) -> dict[str, Any]:

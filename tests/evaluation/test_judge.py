@@ -12,8 +12,10 @@ import pytest
 
 from onethinker.core.errors import CheckpointError, EngineError
 from onethinker.core.sample import Sample
+from onethinker.evaluation.config import EvaluationConfig
 from onethinker.evaluation.metrics import score_tasks
 from onethinker.evaluation.results import read_settings
+from onethinker.evaluation.runner import open_judge
 from onethinker.evaluation.stages import score
 from onethinker.inference.scripted import ScriptedEngine
 from onethinker.rewards.config import JudgeSettings
@@ -119,6 +121,25 @@ def test_a_judge_that_says_nothing_usable_is_an_error_and_not_remembered(tmp_pat
         with pytest.raises(EngineError, match="a first try with judge sage failed"):
             judge.try_out()
     assert not (tmp_path / JUDGE_FILE).exists()
+
+
+def test_a_judge_that_is_gone_for_a_while_is_waited_for_but_not_at_the_first_try(tmp_path):
+    replies = iter([(503, {})] * 4)
+    with server(lambda asked: next(replies, None) or by_colour(asked)) as (settings, asked):
+        judge = Judge(settings.model_copy(update={"patience_s": 60.0}), tmp_path / JUDGE_FILE)
+        with pytest.raises(EngineError, match="no answer after 2 tries"):
+            judge.try_out()
+        [said] = judge.score([RED])
+    assert said.score == 1.0
+    assert len(asked) == 5
+
+
+def test_evaluate_asks_the_judge_as_patiently_as_the_model(tmp_path):
+    given = {"asking": {"patience": 7.0, "timeout": 9.0}}
+    with server() as (settings, _):
+        grading = {"judge": settings.address, "judge_model": "sage"}
+        judge = open_judge(EvaluationConfig.model_validate({**given, "grading": grading}), tmp_path)
+    assert (judge.settings.patience_s, judge.settings.timeout_s) == (7.0, 9.0)
 
 
 def test_a_server_that_does_not_count_costs_nothing_that_is_known(tmp_path):
