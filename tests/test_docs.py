@@ -3,6 +3,7 @@
 import functools
 import re
 import shlex
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
@@ -13,6 +14,8 @@ from pydantic import BaseModel
 
 from onethinker.commands.dispatch import EXAMPLES, find_command, tyro_settings
 from onethinker.training.config import RlRecipe, SftRecipe
+from onethinker.training.metrics.rl_rules import RL_RULES, TASK_RULES
+from onethinker.training.metrics.run_rules import RECIPE_RULES, RUN_RULES, SFT_RULES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -28,7 +31,7 @@ def commands_in(text: str) -> list[list[str]]:
     blocks = "\n".join(re.findall(r"```(?:sh|console|bash)\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
     lines = [*blocks.splitlines(), *EXAMPLES.values()]
     return [
-        shlex.split(line, comments=True)[1:]
+        shlex.split(line.partition(" > ")[0], comments=True)[1:]
         for line in lines
         if line.removeprefix(".venv/bin/").startswith("onethinker ")
     ]
@@ -60,9 +63,18 @@ def test_every_file_that_the_architecture_names_exists() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_command_line_in_a_document_fits_its_command(document: Path) -> None:
-    for name, *rest in commands_in(document.read_text("utf-8")):
-        if not name.startswith("-"):
-            parse_only(find_command(name), rest)
+    for words in commands_in(document.read_text("utf-8")):
+        size = 2 if " ".join(words[:2]) in EXAMPLES else 1  # "data check" is one command
+        if not words[0].startswith("-"):
+            parse_only(find_command(" ".join(words[:size])), without_plugins(words[size:]))
+
+
+def without_plugins(words: list[str]) -> list[str]:
+    """Return arguments without `--plugins`, which every command takes before it reads its own."""
+    if "--plugins" not in words:
+        return words
+    place = words.index("--plugins")
+    return words[:place] + words[place + 2 :]
 
 
 def parse_only(command: Callable[..., None], arguments: list[str]) -> None:
@@ -103,3 +115,29 @@ def test_every_setting_that_a_document_names_exists() -> None:
     }
     assert len(named) > 30
     assert sorted((document, name) for document, name in named if name not in settings) == []
+
+
+def test_each_alarm_has_a_row_in_the_training_guide_with_whose_it_is_and_what_to_change() -> None:
+    text = (ROOT / "docs/training.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| [^|]+ \| [^|]+ \|$", text.split("| alarm | of |")[1], re.MULTILINE)
+    whose = (
+        (RECIPE_RULES, "the recipe"),
+        (RUN_RULES, "a run"),
+        (SFT_RULES, "SFT"),
+        (RL_RULES, "RL"),
+        (TASK_RULES, "a task"),
+    )
+    expected: dict[str, str] = {}
+    for rules, owner in whose:
+        for name in dict.fromkeys(rule.name for rule in rules):
+            expected[name] = f"{expected[name]}, and each task" if name in expected else owner
+    assert dict(rows) == expected
+
+
+def test_the_recipe_of_the_first_week_is_one() -> None:
+    text = (ROOT / "docs/training.md").read_text("utf-8").split("## A lab's first week")[1]
+    block = re.search(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert block is not None
+    recipe = SftRecipe(**tomllib.loads(block[1]))
+    assert recipe.validation is not None
+    assert recipe.steps % recipe.validation.every == 0
