@@ -117,3 +117,21 @@ def test_list_says_before_a_model_is_loaded_what_is_there_and_what_is_not_as_exp
     said = " ".join(capsys.readouterr().out.split())
     assert "2 samples, 3720" in said
     assert "Charades.zip -d" in said
+
+
+def test_media_that_are_gone_are_said_to_be_gone(tmp_path, capsys):
+    """Of a sample that was never asked, and of one that was answered before they went."""
+    data, output = build_odd(tmp_path, "eval_refcoco_val.json", {}), tmp_path / "run"
+    for number in (1, 2, 3):
+        picture(data / f"refcoco_val/GOT-10k_Val_{number:06d}.jpg")
+    arguments = ("--benchmark", "refcoco_val", "--data", data, "--output", output, "--json")
+    evaluated(capsys, *arguments, "--limit", 2)
+    (data / "refcoco_val/GOT-10k_Val_000003.jpg").unlink()
+    said = json.loads(evaluated(capsys, *arguments, "--stage", "score"))
+    [gone] = said["missing_rows"]["RefCOCO val"]["first"]
+    assert gone.startswith("3: its media are gone: ")
+    assert "GOT-10k_Val_000003.jpg" in gone
+    (data / "refcoco_val/GOT-10k_Val_000001.jpg").unlink()
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--model", "scripted", *map(str, arguments), "--stage", "score"])
+    assert "sample '1' was answered there, and now its media are gone" in " ".join(capsys.readouterr().err.split())
