@@ -137,7 +137,7 @@ class Lesson:
             warmup_steps=50,
             beta2=0.98,
             weight_decay=0.01,
-            final_learning_rate_share=0.1,
+            min_lr_ratio=0.1,
         )
         lesson = cls(teacher, make_optimizer(teacher, settings), settings, file)
         if file.exists():

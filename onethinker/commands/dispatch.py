@@ -94,6 +94,7 @@ def list_commands(group: str = "") -> str:
             f"  {name}".ljust(indent) + read_docstring(name).splitlines()[0],
             max(columns, 2 * indent),
             subsequent_indent=" " * indent,
+            break_on_hyphens=False,
         )
         for name in names
     ]

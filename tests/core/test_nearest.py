@@ -3,7 +3,7 @@
 import pytest
 
 from onethinker.commands.dispatch import ALIASES as COMMAND_ALIASES
-from onethinker.commands.dispatch import EXAMPLES, dispatch
+from onethinker.commands.dispatch import EXAMPLES, GROUPS, dispatch
 from onethinker.core.errors import DataError
 from onethinker.core.nearest import did_you_mean, near_path, no_such
 from onethinker.core.settings import dotted_names
@@ -51,7 +51,7 @@ def test_of_tasks_as_near_those_for_the_medium_are_offered(typed, medium, meant)
 def test_every_alias_means_a_name_that_there_is():
     settings = {*dotted_names(SftRecipe), *dotted_names(RlRecipe)}
     tasks = {task.problem_type for task in all_tasks()}
-    for aliases, known in ((COMMAND_ALIASES, EXAMPLES), (TASK_ALIASES, tasks), (SETTING_ALIASES, settings)):
+    for aliases, known in ((COMMAND_ALIASES, {*EXAMPLES, *GROUPS}), (TASK_ALIASES, tasks), (SETTING_ALIASES, settings)):
         assert {name for meant in aliases.values() for name in meant} <= set(known)
 
 

@@ -103,7 +103,8 @@ def test_a_run_learns_with_the_estimator_of_another_package(tmp_path, taught):
 @pytest.mark.usefixtures("other_package")
 def test_an_unknown_estimator_is_an_error_that_names_those_there_are():
     with pytest.raises(
-        ValueError, match=r"no estimator 'grpoo'; did you mean 'grpo'.*: ema_grpo, grpo, dr_grpo, rloo, doubled"
+        ValueError,
+        match=r"no estimator 'grpoo'; did you mean 'grpo'.*: ema_grpo, grpo, dr_grpo, rloo, reinforce_pp, doubled",
     ):
         AdvantageSettings(algorithm="grpoo")
     with pytest.raises(ConfigError, match="expected one entry point 'grpoo'"):
