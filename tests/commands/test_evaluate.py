@@ -331,7 +331,7 @@ def test_a_record_of_a_benchmark_that_cannot_be_used_is_named_and_missing_and_th
     )
     assert run("evaluate", "--model", "tiny", *arguments) == 0
     said = " ".join(capsys.readouterr().err.split())
-    assert "ActivityNet Captions: 1 of 3 records cannot be used and are missing from its numbers:" in said
+    assert "ActivityNet Captions: 1 of 3 rows cannot be used, and are missing from its numbers:" in said
     assert "'v_a', sentence 1: 'time' must end after it starts, got [0, 0]" in said
     assert "ActivityNet Captions: 2 samples, 17031 are expected" in said
     (tmp_path / "data/activitynet/val_2.json").write_text(

@@ -190,7 +190,7 @@ def watch(order: Order) -> Places:
     from onethinker.rewards import grader as rewards
     from onethinker.rl import in_process
     from onethinker.rl import loop as rl
-    from onethinker.training import outputs
+    from onethinker.training import session
     from onethinker.training.state import run_folder
 
     places = Places(order)
@@ -203,7 +203,7 @@ def watch(order: Order) -> Places:
     places.wrap(run_folder.RunFolder, "append", "journal row")
     places.wrap_fsync()
     places.wrap_append(run_folder, "append_to_log")
-    for module, name in ((outputs, "save_file"), (modeling_utils, "safe_save_file")):
+    for module, name in ((session, "save_file"), (modeling_utils, "safe_save_file")):
         places.wrap_save_file(module, name)
     for name in ("rename", "replace", "unlink", "rmdir", "mkdir"):
         places.wrap_change(name)
