@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from onethinker.commands.options import ASKING, AskingOptions, Flags
-from onethinker.core.errors import AnswerError, ConfigError, OneThinkerError
+from onethinker.core.errors import AnswerError, ConfigError, MediaError, OneThinkerError
 from onethinker.core.suffixes import WRITTEN_PICTURES, WRITTEN_VIDEO
 from onethinker.inference.settings import MODEL_HELP
 from onethinker.storage.strict_json import to_json
 
 if TYPE_CHECKING:
     from onethinker.commands.asked import Item
+    from onethinker.core.frames import Clip
+    from onethinker.core.sample import Medium
     from onethinker.inference.question import Failed
     from onethinker.inference.thinker import Thinker
     from onethinker.inference.thought import Thought
@@ -131,11 +133,24 @@ def _check(items: Sequence["Item"], draw: Path | None, *, strict_media: bool) ->
     from onethinker.media.writing import check_target
     from onethinker.storage.atomic import check_writable
 
-    seen = {medium: look_at(medium) for item in items for medium in item.media}
+    seen: dict[Medium, Clip] = {}
+    unreadable: dict[Medium, MediaError] = {}
+    for medium in dict.fromkeys(medium for item in items for medium in item.media):
+        try:
+            seen[medium] = look_at(medium)
+        except MediaError as error:
+            # Of many, one damaged file fails in its turn; a file that is not there is a mistake of the command line.
+            if len(items) == 1 or not (isinstance(medium, Path) and medium.exists()):
+                raise
+            unreadable[medium] = error
+            print(f"note: {error}; the others are asked about", file=sys.stderr)
+    readable = [item for item in items if not unreadable.keys() & set(item.media)]
+    if unreadable and (strict_media or not readable):
+        raise next(iter(unreadable.values()))
     if strict_media:
         check_undamaged([*seen.values()], [*seen])
     guessed = set()
-    for item in items:
+    for item in readable:
         asked = item.question
         clips = [seen[medium] for medium in item.media]
         sample = question_sample(clips, asked.question, task=asked.task, box=asked.box, options=asked.options)

@@ -136,10 +136,28 @@ def test_a_file_of_questions_is_answered_line_by_line_with_its_ids(album: Path, 
     assert sorted(len(request["messages"][-1]["content"]) for request in asked) == [2, 3]
 
 
-def test_all_media_are_checked_before_anything_is_asked(album: Path, serve, capsys) -> None:
-    address, asked = serve(NUMBER)
+def test_a_damaged_file_among_many_is_named_at_once_and_fails_alone(album: Path, serve, capsys) -> None:
+    address, _ = serve(NUMBER)
     (album / "d.png").write_text("no picture")
     assert run("ask", "*.png", "How many?", "--task", "numerical", "--model", address) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("note: d.png: ")
+    lines = [json.loads(line) for line in said.out.splitlines()]
+    assert [(line["media"], line["answer"]) for line in lines] == [(["a.png"], 2), (["c d.png"], 2), (["d.png"], None)]
+    assert "d.png" in lines[2]["problems"][0]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("d.png", "How many?"), ("d.png", "a.png", "How many?"), ("*.png", "How many?", "--strict-media")],
+    ids=["alone", "in one question", "strict"],
+)
+def test_a_damaged_file_that_leaves_nothing_to_ask_is_refused_before_anything_is_asked(
+    album: Path, serve, capsys, words: tuple[str, ...]
+) -> None:
+    address, asked = serve(NUMBER)
+    (album / "d.png").write_text("no picture")
+    assert run("ask", *words, "--task", "numerical", "--model", address) == 1
     assert "d.png" in capsys.readouterr().err
     assert not [request for request in asked if request.get("messages")]
 
