@@ -335,7 +335,7 @@ def test_a_record_of_a_benchmark_that_cannot_be_used_is_named_and_missing_and_th
     assert "'v_a', sentence 1: 'time' must end after it starts, got [0, 0]" in said
     assert "ActivityNet Captions: 2 samples, 17031 are expected" in said
     (tmp_path / "data/activitynet/val_2.json").write_text(
-        json.dumps({"v_a": {**video, "timestamps": [[0, 0], [1, 1], [0, 2]]}})
+        json.dumps({"v_a": {**video, "timestamps": [[0, 0], [1, 1], [2, 2]]}})
     )
     assert run("evaluate", "--model", "tiny", *arguments) == 1
-    assert "2 of 3 records cannot be used; the first: " in " ".join(capsys.readouterr().err.split())
+    assert "none of 3 rows can be used; the first: " in " ".join(capsys.readouterr().err.split())
