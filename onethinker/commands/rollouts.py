@@ -84,11 +84,8 @@ def best_answers(groups: "list[Rollouts]", min_accuracy: float) -> "Iterator[dic
 
     Raises: DataError: its media are no files.
     """
-    by_sample: dict[str, tuple[Rollouts, list[Any]]] = {}
-    for group in groups:
-        by_sample.setdefault(group["id"], (group, []))[1].extend(_graded(group))
-    for group, answers in by_sample.values():
-        if answers and (found := _best(answers))["accuracy"] >= min_accuracy:
+    for group, answers in _by_question(groups):
+        if (found := _best(answers))["accuracy"] >= min_accuracy:
             yield {**_question(group), "response": found["text"]}
 
 
@@ -97,15 +94,18 @@ def preferences(groups: "list[Rollouts]", min_accuracy: float) -> "Iterator[dict
 
     Raises: DataError: its media are no files.
     """
-    by_sample: dict[str, tuple[Rollouts, list[Any]]] = {}
-    for group in groups:
-        by_sample.setdefault(group["id"], (group, []))[1].extend(_graded(group))
-    for group, answers in by_sample.values():
-        if not answers:
-            continue
+    for group, answers in _by_question(groups):
         found, worst = _best(answers), min(answers, key=lambda answer: answer["reward"])
         if found["accuracy"] >= min_accuracy and found["reward"] > worst["reward"]:
             yield {**_question(group), "response": found["text"], "rejected": worst["text"]}
+
+
+def _by_question(groups: "list[Rollouts]") -> "Iterator[tuple[Rollouts, list[Any]]]":
+    """Return the first group of each question with the graded answers of all its groups, where there are any."""
+    by_sample: dict[str, tuple[Rollouts, list[Any]]] = {}
+    for group in groups:
+        by_sample.setdefault(group["id"], (group, []))[1].extend(_graded(group))
+    return ((group, answers) for group, answers in by_sample.values() if answers)
 
 
 def _graded(group: "Rollouts") -> list[Any]:
