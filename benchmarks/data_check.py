@@ -10,7 +10,7 @@ from pathlib import Path
 
 from measuring import parser_of, peak_mb, seconds
 
-from onethinker.data.check import Tally, find_faults
+from onethinker.data.check import Look, Tally, find_faults
 from onethinker.data.formats.records import read_records, write_records
 from onethinker.data.synthetic import write_dataset
 
@@ -31,7 +31,7 @@ def main() -> None:
                 for n, record in ((n, records[n % len(records)]) for n in range(count))
             ),
         )
-        taken_s = seconds(lambda: list(find_faults([file], tally, with_media=False)))
+        taken_s = seconds(lambda: list(find_faults([file], tally, Look(with_media=False))))
     faults = sum(tally.faults.values())
     print(f"{tally.records:,} records, {faults} faults: {tally.records / taken_s:,.0f} a second of processor time")
     print(f"peak memory {peak_mb():.0f} MB")

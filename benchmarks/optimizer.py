@@ -72,7 +72,7 @@ def main() -> None:
         runs = {}
         for kind in ("adamw", "muon"):
             recipe = SftRecipe.load("tiny_sight", [f"optimizer.kind={kind}"])
-            runs[kind] = open_session(recipe, Path(folder) / kind, batch=recipe.batch_size)
+            runs[kind] = open_session(recipe, Path(folder) / kind)
         prefix_groups = make_groups(runs["muon"], recipe.batch_size)
         whole = [{kind: whole_step(run, prefix_groups) for kind, run in runs.items()} for _ in range(rounds + 1)][1:]
         matrices = runs["muon"].backend.optimizer.param_groups[0]["params"]

@@ -63,7 +63,7 @@ def run_ours(side: int, steps: int) -> dict[str, object]:
             loss={"kl_coefficient": 0},
             optimizer={"learning_rate": RATE},
         )
-        run = open_session(recipe, Path(folder) / "run", batch=PROMPTS)
+        run = open_session(recipe, Path(folder) / "run")
         settings, tokenizer, times, parts, length, ema = recipe.advantage, run.processor.tokenizer, [], [], 0, {}
         for step in range(steps):
             parts = [time.process_time()]
@@ -97,7 +97,7 @@ def run_ours(side: int, steps: int) -> dict[str, object]:
                 )
                 for n, (prompt, answers) in enumerate(zip(prompts, groups, strict=True))
             ]
-            loss = PolicyLoss(recipe, None, PROMPTS * GROUP * TOKENS, PROMPTS * GROUP)
+            loss = PolicyLoss(recipe, PROMPTS * GROUP * TOKENS, PROMPTS * GROUP)
             optimizer_step = run.optimization.begin(prefix_groups, step)
             for scored in optimizer_step.rows():
                 optimizer_step.backward(scored, loss(scored))

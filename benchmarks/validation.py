@@ -1,10 +1,10 @@
 """How well a model answers questions about pictures of the validation split: half a minute on 2 cores.
 
-Run: python benchmarks/validation.py runs/quickstart/sft/model
+Run: python benchmarks/validation.py runs/sft/model
 
 Scenes are `make_sample(7, n, split="validation")`; greedy answers, accuracy in the paper scheme with its standard
 error. Of colour questions it also says how often the list of what is seen was right, and how often such a list got the
-right answer. Table: docs/results/quickstart.md.
+right answer. Table: docs/results/shapes.md.
 """
 
 import re

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from functools import cache, partial
+from importlib import import_module
+from inspect import signature
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from onethinker.commands.dispatch import EXAMPLES, read_docstring
+from onethinker.commands.dispatch import EXAMPLES, module_of, read_docstring
 
 ONETHINKER = [sys.executable, "-m", "onethinker"]
 
@@ -85,6 +87,12 @@ def test_every_option_of_a_command_is_described_in_a_sentence(name: str) -> None
         assert re.search(r"[a-z]\S*\s.*[.;:]|show this help", sentence, re.DOTALL), option
 
 
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if name.startswith("data ")])
+def test_every_command_about_data_can_speak_to_programs(name):
+    command = getattr(import_module(f"onethinker.commands.{module_of(name)}"), module_of(name))
+    assert signature(command).parameters["json"].default is False
+
+
 @pytest.mark.parametrize("name", ["", *EXAMPLES])
 def test_no_line_of_help_is_longer_than_the_screen_is_wide(name: str) -> None:
     assert [line for line in help_of(name).splitlines() if len(line) > 80 and not line.startswith("usage: ")] == []
@@ -106,7 +114,7 @@ def test_a_command_that_does_not_exist_is_wrong_usage_and_the_nearest_one_is_nam
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("ask",), ("inspect", "clip.mp4", "--jsn"), ("inspect", "clip.mp4", "--budget.fps", "fast")]
+    "arguments", [(), ("segment",), ("inspect", "clip.mp4", "--jsn"), ("inspect", "clip.mp4", "--budget.fps", "fast")]
 )
 def test_wrong_usage_leaves_with_two_and_speaks_on_stderr(arguments: tuple[str, ...]) -> None:
     wrong = onethinker(*arguments)
@@ -166,7 +174,8 @@ def test_doctor_finds_nothing_wrong_here_and_says_so_in_json() -> None:
     assert re.search(
         r"\d+ cores, \S+.*; float32 [\d.]+ GFLOP/s a core, bfloat16 [\d.e+]+ \((native|emulated)", said["processor"]
     )
-    assert re.search(r"^about .+ without a GPU; [\d.]+ s a step of its first lesson", said["quickstart"])
+    assert re.search(r"^about .+ without a GPU; [\d.]+ s a step of tiny_sight", said["quickstart"])
+    assert "upload_bytes 512 MiB" in said["serve"]
     assert found.returncode == 0
 
 

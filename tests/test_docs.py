@@ -1,6 +1,7 @@
 """What the documents name exists: tests, files, commands with their flags, and settings."""
 
 import functools
+import json
 import re
 import shlex
 import tomllib
@@ -13,12 +14,17 @@ import tyro
 from pydantic import BaseModel
 
 from onethinker.commands.dispatch import EXAMPLES, find_command, tyro_settings
+from onethinker.data.formats.released import sample_from_record
+from onethinker.tasks import grade_response, task_of
 from onethinker.training.config import RlRecipe, SftRecipe
+from onethinker.training.dpo_recipe import DpoRecipe
 from onethinker.training.metrics.rl_rules import RL_RULES, TASK_RULES
 from onethinker.training.metrics.run_rules import RECIPE_RULES, RUN_RULES, SFT_RULES
+from tests.test_layers import ROOMS
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+PACKAGE = ROOT / "onethinker"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *PACKAGE.glob("**/*.md")])
 TESTS = {
     name
     for path in (ROOT / "tests").rglob("test_*.py")
@@ -53,12 +59,29 @@ def test_every_link_to_a_file_leads_to_one(document: Path) -> None:
     assert [target for target in targets if "://" not in target and not (document.parent / target).exists()] == []
 
 
-def test_every_file_that_the_architecture_names_exists() -> None:
-    text = (ROOT / "docs/architecture.md").read_text("utf-8")
-    named = set(re.findall(r"`([a-z_0-9/]+\.py)`", text)) - {"families/my_family.py"}
-    there = [path.relative_to(ROOT).as_posix() for path in ROOT.glob("*/**/*.py")]
-    assert len(named) > 50
-    assert sorted(name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in there)) == []
+ARCHITECTURE = (ROOT / "docs/architecture.md").read_text("utf-8")
+ROOM_ROWS = re.findall(r"^\| `(\w+)/`(?:, `cli\.py`)? \| (.*) \|$", ARCHITECTURE, re.MULTILINE)
+
+
+def test_the_architecture_names_every_room_from_the_ground_up() -> None:
+    there = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert [room for room, _ in ROOM_ROWS] == [room for room in ROOMS if room in there]
+    assert {room for room, _ in ROOM_ROWS} == there
+
+
+@pytest.mark.parametrize(("room", "text"), ROOM_ROWS, ids=[room for room, _ in ROOM_ROWS])
+def test_every_path_in_the_row_of_a_room_is_in_that_room_or_written_in_full(room: str, text: str) -> None:
+    named = re.findall(r"`([a-z_0-9/]+(?:\.py|/))`", text)
+    assert [name for name in named if not any((base / name).exists() for base in (PACKAGE / room, PACKAGE))] == []
+
+
+def test_every_path_that_the_architecture_names_exists() -> None:
+    named = set(re.findall(r"`([a-z_0-9/]+(?:\.py|/))`", ARCHITECTURE)) - {"families/my_family.py"}
+    tops = [ROOT / name for name in ("onethinker", "tests", "examples")]
+    paths = [path for top in tops for path in (top, *top.rglob("*"))]
+    there = [f"/{path.relative_to(ROOT).as_posix()}{'/' if path.is_dir() else ''}" for path in paths]
+    assert len(named) > 120
+    assert sorted(name for name in named if not any(path.endswith(f"/{name}") for path in there)) == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -105,13 +128,13 @@ def settings_of(model: type[BaseModel], before: str = "") -> set[str]:
 
 
 def test_every_setting_that_a_document_names_exists() -> None:
-    settings = settings_of(SftRecipe) | settings_of(RlRecipe)
+    settings = settings_of(SftRecipe) | settings_of(DpoRecipe) | settings_of(RlRecipe)
     groups = {name.split(".")[0] for name in settings if "." in name}
     named = {
         (document.name, name)
         for document in DOCUMENTS
         for name in re.findall(r"`((?:\w+\.)+\w+)(?: ?=[^`]*)?`", document.read_text("utf-8"))
-        if name.split(".")[0] in groups and not name.endswith((".py", ".jsonl", ".json"))
+        if name.split(".")[0] in groups and not name.endswith((".py", ".jsonl", ".json", ".yaml"))
     }
     assert len(named) > 30
     assert sorted((document, name) for document, name in named if name not in settings) == []
@@ -132,6 +155,17 @@ def test_each_alarm_has_a_row_in_the_training_guide_with_whose_it_is_and_what_to
         for name in dict.fromkeys(rule.name for rule in rules):
             expected[name] = f"{expected[name]}, and each task" if name in expected else owner
     assert dict(rows) == expected
+
+
+def test_the_record_of_the_first_week_can_be_learned_from_and_graded() -> None:
+    text = (ROOT / "docs/training.md").read_text("utf-8").split("## A lab's first week")[1]
+    block = re.search(r"```json\n(.*?)```", text, re.DOTALL)
+    assert block is not None
+    sample = sample_from_record(json.loads(block[1]), root=Path("mine"), default_id="1")
+    assert sample.media == (Path("mine/pictures/1.png"),)
+    assert sample.response is not None
+    grade = grade_response(sample.response, sample.truth, task=task_of(sample), options=sample.options)
+    assert (grade.accuracy, grade.problems) == (1.0, {})
 
 
 def test_the_recipe_of_the_first_week_is_one() -> None:

@@ -1,4 +1,4 @@
-"""Draw tasks.png and world.jpg: synthetic scenes with their true answers drawn in. Run: .venv/bin/python
+"""Draw world.jpg: synthetic scenes with their true answers drawn in. Run: .venv/bin/python
 docs/pictures/draw.py.
 """
 
@@ -11,20 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 from onethinker.core.frames import Clip
 from onethinker.data.synthetic import make_sample
 from onethinker.data.synthetic.worlds import WorldName
-from onethinker.media.writing import save_picture
 from onethinker.tasks import find_task
 
-SHOWN = (
-    ("multiple choice", "image", 3),
-    ("open-ended", "image", 1),
-    ("spatial grounding", "image", 1),
-    ("segmentation", "image", 2),
-    ("temporal grounding", "video", 1),
-    ("spatial-temporal grounding", "video", 2),
-    ("tracking", "video", 3),
-    ("segmentation", "video", 2),
-)
-"""Problem type, kind of media, and number of the sample."""
 THINGS = (
     ("spatial grounding", "image", 1),
     ("segmentation", "image", 1),
@@ -39,15 +27,12 @@ THINGS = (
     ("tracking", "video", 3),
     ("segmentation", "video", 3),
 )
-"""The same, of the world of things."""
+"""Problem type, kind of media, and number of the sample."""
 SIDE_PX, TEXT_PX, COLUMNS = 320, 60, 4
 
 
 def main() -> None:
-    """Write the pictures beside this file."""
-    save_picture(
-        in_rows([draw_tile(*shown, split="pictures") for shown in SHOWN]), Path(__file__).with_name("tasks.png")
-    )
+    """Write the picture beside this file."""
     sheet = in_rows([draw_tile(*shown, world="things") for shown in THINGS])
     Image.fromarray(sheet).save(Path(__file__).with_name("world.jpg"), quality=80)
 

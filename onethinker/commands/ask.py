@@ -10,6 +10,7 @@ import tyro
 from onethinker.commands.options import ASKING, AskingOptions, Flags
 from onethinker.core.errors import AnswerError, ConfigError, MediaError, OneThinkerError
 from onethinker.core.suffixes import WRITTEN_PICTURES, WRITTEN_VIDEO
+from onethinker.families.built_in import TINY
 from onethinker.inference.settings import MODEL_HELP
 from onethinker.storage.strict_json import to_json
 
@@ -27,10 +28,11 @@ DRAWN_SUFFIXES = (*WRITTEN_PICTURES, WRITTEN_VIDEO)
 def ask(  # noqa: D417 (the help of --model is MODEL_HELP)
     words: Annotated[tuple[str, ...], tyro.conf.Positional],
     *,
-    model: Annotated[str, tyro.conf.arg(help=MODEL_HELP)],
+    model: Annotated[str, tyro.conf.arg(help=MODEL_HELP)] = TINY,
     task: str | None = None,
     box: tuple[float, float, float, float] | None = None,
     options: tuple[str, ...] = (),
+    earlier: tuple[str, ...] = (),
     questions: Path | None = None,
     each: bool = False,
     start: Annotated[str | None, tyro.conf.arg(name="from")] = None,
@@ -59,8 +61,10 @@ def ask(  # noqa: D417 (the help of --model is MODEL_HELP)
             the question and the media, and printed on stderr.
         box: Target in the first frame, for tracking: left top right bottom in thousandths of the frame.
         options: Choices of a multiple choice question, e.g. --options "A. red" "B. blue".
+        earlier: What was asked and answered before about the same media: a question and its answer, once or more, e.g.
+            --earlier "Where is the cat?" "On the left."
         questions: JSONL file with "question" in each line and, where wanted, "id", "media", "task", "box", "options",
-            "from" and "to". Paths of media are relative to the file.
+            "earlier" (pairs), "from" and "to". Paths of media are relative to the file.
         each: Ask the question about each file separately.
         start: Ask only about the part of a video from this time on: 12.5, 1:05 or 1:02:03. Times of the answer count
             from there.
@@ -70,7 +74,8 @@ def ask(  # noqa: D417 (the help of --model is MODEL_HELP)
         draw: Write the picture (.png, .jpg) or video (.mp4) with the answer drawn in; of many answers, a folder.
         asking: How the model is asked.
         top_p: Sample from the most likely tokens that have this probability together.
-        json: Print one JSON object: answer, thinking, problems, media_problems, frames, timing.
+        json: Print one JSON object, as of many answers each has a line: answer, thinking, problems,
+            media_problems, media, frames, timing. `onethinker data from-answers` and `data export` read it.
     """
     from onethinker.commands.asked import Opening, gather, split_words
 
@@ -79,7 +84,7 @@ def ask(  # noqa: D417 (the help of --model is MODEL_HELP)
     media, question = split_words(words)
     rows = _questions(question, questions)
     opening = Opening(_part(start, to), allow_remote, allow_private)
-    defaults = {"task": task, "box": box, "options": options}
+    defaults = {"task": task, "box": box, "options": options, "earlier": _pairs(earlier)}
     items = gather(media, rows or [{"question": "?"}], opening, each=each, defaults=defaults)
     guessed = _check(items, draw, strict_media=asking.strict_media)
     if draw is not None and not rows:
@@ -110,6 +115,13 @@ def _questions(question: str | None, file: Path | None) -> list[Mapping[str, Any
     return []
 
 
+def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
+    """Return each earlier question with its answer. Raises: ConfigError: one lacks its answer."""
+    if len(words) % 2:
+        raise ConfigError(f"--earlier: a question and its answer, in turn; {words[-1]!r} has no answer")
+    return [*zip(words[::2], words[1::2], strict=True)]
+
+
 def _part(start: str | None, to: str | None) -> tuple[float | None, float | None]:
     from onethinker.commands.asked import parse_seconds
 
@@ -129,51 +141,66 @@ def _check(items: Sequence["Item"], draw: Path | None, *, strict_media: bool) ->
     """
     from onethinker.inference.question import question_sample
     from onethinker.media.damage import check_undamaged
-    from onethinker.media.reading import look_at
-    from onethinker.media.writing import check_target
-    from onethinker.storage.atomic import check_writable
 
-    seen: dict[Medium, Clip] = {}
+    clips, unreadable = _look_at_all(items)
+    readable = [item for item in items if not unreadable.keys() & set(item.media)]
+    if unreadable and (strict_media or not readable):
+        raise next(iter(unreadable.values()))
+    if strict_media:
+        check_undamaged([*clips.values()], [*clips])
+    guessed = set()
+    for item in readable:
+        asked, media = item.question, [clips[medium] for medium in item.media]
+        sample = question_sample(
+            media, asked.question, task=asked.task, box=asked.box, options=asked.options, earlier=asked.turns
+        )
+        if asked.task is None:
+            guessed.add(sample.problem_type)
+    if draw is not None:
+        _check_drawing(items, clips, draw)
+    return guessed
+
+
+def _look_at_all(items: Sequence["Item"]) -> "tuple[dict[Medium, Clip], dict[Medium, MediaError]]":
+    """Return the media that can be read, and why others cannot.
+
+    Raises: MediaError: the only item, or what is no file, cannot be read.
+    """
+    from onethinker.media.reading import look_at
+
+    clips: dict[Medium, Clip] = {}
     unreadable: dict[Medium, MediaError] = {}
     for medium in dict.fromkeys(medium for item in items for medium in item.media):
         try:
-            seen[medium] = look_at(medium)
+            clips[medium] = look_at(medium)
         except MediaError as error:
             # Of many, one damaged file fails in its turn; a file that is not there is a mistake of the command line.
             if len(items) == 1 or not (isinstance(medium, Path) and medium.exists()):
                 raise
             unreadable[medium] = error
             print(f"note: {error}; the others are asked about", file=sys.stderr)
-    readable = [item for item in items if not unreadable.keys() & set(item.media)]
-    if unreadable and (strict_media or not readable):
-        raise next(iter(unreadable.values()))
-    if strict_media:
-        check_undamaged([*seen.values()], [*seen])
-    guessed = set()
-    for item in readable:
-        asked = item.question
-        clips = [seen[medium] for medium in item.media]
-        sample = question_sample(clips, asked.question, task=asked.task, box=asked.box, options=asked.options)
-        if asked.task is None:
-            guessed.add(sample.problem_type)
-        if draw is not None and len(items) == 1:
-            check_target("video" if any(clip.kind == "video" for clip in clips) else "image", draw, flag="--draw")
-    if draw is not None and len(items) > 1:
-        if draw.suffix.lower() in DRAWN_SUFFIXES or draw.is_file():
-            raise ConfigError(f"--draw {draw}: {len(items)} answers are drawn into a folder; give the name of one")
-        check_writable(draw, "folder", flag="--draw")
-    return guessed
+    return clips, unreadable
+
+
+def _check_drawing(items: Sequence["Item"], clips: "Mapping[Medium, Clip]", draw: Path) -> None:
+    """Raise ConfigError where the answers cannot be drawn there: one into a file, several into a folder."""
+    from onethinker.media.writing import check_target
+    from onethinker.storage.atomic import check_writable
+
+    if len(items) == 1:
+        check_target("video" if any(clip.kind == "video" for clip in clips.values()) else "image", draw, flag="--draw")
+        return
+    if draw.suffix.lower() in DRAWN_SUFFIXES or draw.is_file():
+        raise ConfigError(f"--draw {draw}: {len(items)} answers are drawn into a folder; give the name of one")
+    check_writable(draw, "folder", flag="--draw")
 
 
 def _ask_one(thinker: "Thinker", item: "Item", draw: Path | None, *, json: bool) -> "Thought":
     """Print one answer and return it, on a terminal while it is generated."""
     asked = item.question
-    if json or not sys.stdout.isatty():
-        thought = thinker.ask(asked.source, asked.question, task=asked.task, box=asked.box, options=asked.options)
-    else:
-        thought = _stream(thinker, item)
+    thought = thinker.ask(**vars(asked)) if json or not sys.stdout.isatty() else _stream(thinker, item)
     if json:
-        print(thought.to_json())
+        print(to_json(_line(item, thought)))
     elif not sys.stdout.isatty():
         text = (thought.text,) if thought.answer is None else (thought.thinking, thought.answer_text)
         print(*filter(None, text), sep="\n\n")
@@ -193,8 +220,7 @@ def _ask_one(thinker: "Thinker", item: "Item", draw: Path | None, *, json: bool)
 
 
 def _stream(thinker: "Thinker", item: "Item") -> "Thought":
-    asked = item.question
-    for piece in thinker.stream(asked.source, asked.question, task=asked.task, box=asked.box, options=asked.options):
+    for piece in thinker.stream(**vars(item.question)):
         if isinstance(piece, str):
             print(piece, end="", flush=True)
         else:
@@ -230,7 +256,9 @@ def _outcomes(thinker: "Thinker", items: Sequence["Item"]) -> "Iterator[Thought 
 
 def _line(item: "Item", outcome: "Thought | Failed") -> dict[str, Any]:
     named = {} if item.id is None else {"id": item.id}
-    return {**named, "media": item.names, **outcome.to_dict()}
+    options = {"options": list(item.question.options)} if item.question.options else {}
+    clips = {"clips": item.clips} if item.clips else {}
+    return {**named, **outcome.to_dict(), **options, "media": item.names, **clips}
 
 
 def _converse(thinker: "Thinker", items: Sequence["Item"], *, json: bool) -> None:
@@ -255,4 +283,4 @@ def _converse(thinker: "Thinker", items: Sequence["Item"], *, json: bool) -> Non
             except OneThinkerError as error:
                 print(f"error: {error}", file=sys.stderr)
                 continue
-            items[index] = replace(item, question=replace(item.question, source=thought))
+            items[index] = replace(item, question=replace(item.question, source=thought, earlier=()))

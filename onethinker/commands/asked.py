@@ -10,13 +10,13 @@ from typing import Any
 
 from onethinker.core.errors import ConfigError, DataError, MediaError
 from onethinker.core.sample import Medium
-from onethinker.core.sources import MemoryFile, VideoPart
+from onethinker.core.sources import MemoryFile, VideoPart, path_of
 from onethinker.core.suffixes import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from onethinker.inference.question import Question
 
 MEDIA_SUFFIXES = (*PICTURE_SUFFIXES, ".gif", *VIDEO_SUFFIXES)
 """What a folder is searched for."""
-FIELDS = ("id", "question", "media", "task", "box", "options", "from", "to")
+FIELDS = ("id", "question", "media", "task", "box", "options", "earlier", "from", "to")
 """Fields of a row of a file of questions; all but the question may be missing."""
 
 
@@ -30,8 +30,15 @@ class Item:
 
     @property
     def names(self) -> list[str]:
-        """What its media are called."""
-        return [str(medium) if isinstance(medium, Path) else medium.name for medium in self.media]
+        """The files that its media are, or what they are called where they are none."""
+        return [str(path_of(medium) or medium.name) for medium in self.media]
+
+    @property
+    def clips(self) -> list[list[float | None] | None]:
+        """The part of each video that is meant, as records have it; [] where all are whole."""
+        videos = [medium for medium in self.media if Path(medium.name).suffix.lower() not in PICTURE_SUFFIXES]
+        parts = [[one.start_s, one.end_s] if isinstance(one, VideoPart) else None for one in videos]
+        return parts if any(parts) else []
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,8 @@ def gather(
         groups = shared if own is None else _groups([own] if isinstance(own, str) else own, opened, each=False)
         if not groups:
             raise ConfigError(f"{row['question']!r} is about nothing: give pictures or videos before the question")
-        fields = {**defaults, **{name: row[name] for name in ("task", "box", "options") if row.get(name) is not None}}
+        own_fields = {name: row[name] for name in ("task", "box", "options", "earlier") if row.get(name) is not None}
+        fields = {**defaults, **own_fields}
         for group in groups:
             question = Question(group if len(group) > 1 else group[0], row["question"], **fields)
             items.append(Item(question, group, row.get("id")))
@@ -161,10 +169,10 @@ def parse_seconds(text: str) -> float:
     """
     *larger, last = str(text).strip().removesuffix("s").split(":")
     seconds = float(last)
-    whole = [int(each) for each in larger]
-    if len(whole) > 2 or not 0 <= seconds < math.inf or any(each < 0 for each in whole) or (whole and seconds >= 60):
+    units = [int(each) for each in larger]
+    if len(units) > 2 or not 0 <= seconds < math.inf or any(each < 0 for each in units) or (units and seconds >= 60):
         raise ValueError(f"expected seconds, mm:ss or hh:mm:ss, got {text!r}")
-    for index, each in enumerate(reversed(whole), 1):
+    for index, each in enumerate(reversed(units), 1):
         seconds += each * 60**index
     return seconds
 

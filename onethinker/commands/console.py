@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
+
+from onethinker.core.durations import in_words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,16 +24,52 @@ STEPS_AFTER = "ONETHINKER_STEPS_AFTER"
 """The environment variable by which `quickstart` passes a run how much follows it, in steps of this run."""
 
 
+class MoveBar(Protocol):
+    """Moves a bar, or prints a line, and may say something else beside it."""
+
+    def __call__(self, done: int, total: int | None, what: str | None = None, /) -> None:
+        """Show how many of how many are done."""
+
+
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Yield a function of (done, total) that moves a bar with the time left, on stderr; a total may be unknown."""
+def progress_bar(what: str) -> Iterator[MoveBar]:
+    """Yield a function of (done, total) that shows on stderr how far some work is and the time left: by a bar on a
+    terminal, else by a line now and then. A total may be unknown; a third argument stands in place of `what`.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)
+        say = say_left(what)
+
+        def show(done: int, total: int | None, now: str | None = None, /) -> None:
+            progress.update(bar, completed=done, total=total, description=now)
+            if not progress.console.is_terminal:
+                say(done, total, now)
+
+        yield show
+
+
+def say_left(what: str, interval_s: float = LINE_EVERY_S) -> MoveBar:
+    """Return a function of (done, total) that prints on stderr now and then how far some work is, and the time left at
+    its pace so far; what was done at the first call was done before. A third argument stands in place of `what`.
+    """
+    began_s = last_s = time.monotonic()
+    before: int | None = None
+
+    def show(done: int, total: int | None, now: str | None = None, /) -> None:
+        nonlocal before, last_s
+        before, now_s = done if before is None else before, time.monotonic()
+        if now_s - last_s < interval_s:
+            return
+        last_s = now_s
+        reached = f"{now or what}: {done:,}" + (f" of {total:,}" if total else "")
+        left_s = (now_s - began_s) / (done - before) * (total - done) if total and done > before else 0.0
+        print(f"{reached}, about {in_words(left_s)} left" if left_s else reached, file=sys.stderr)
+
+    return show
 
 
 class StderrListener:
@@ -105,9 +143,9 @@ def say_checked(interval_s: float = LINE_EVERY_S) -> Callable[[int, int], None]:
 
 
 @contextmanager
-def watching_training(name: str, steps: int, folder: Path) -> "Iterator[OnStep]":
-    """Yield what shows each row of a run in this process on stderr; in the other processes of a run nothing
-    is shown.
+def watching_training(name: str, steps: int, folder: Path, *, is_validated: bool = False) -> "Iterator[OnStep]":
+    """Yield what shows each row of a run in this process on stderr, a validated one until its last validation; in the
+    other processes of a run nothing is shown.
     """
     from rich.console import Console
 
@@ -117,13 +155,15 @@ def watching_training(name: str, steps: int, folder: Path) -> "Iterator[OnStep]"
     if os.environ.get("RANK", "0") != "0":
         yield lambda row: None
         return
-    progress = Progress(name, steps, steps_after=float(os.environ.get(STEPS_AFTER, "0")))
+    steps_after = float(os.environ.get(STEPS_AFTER, "0"))
+    progress = Progress(name, steps, steps_after=steps_after, is_validated=is_validated)
     with watching(Console(stderr=True), progress) as show:
 
         def on_step(row: dict[str, Any]) -> None:
             if not progress.rows:
                 # Of a run that is taken up again; only now is what it makes again cut from its journal.
                 run = RunFolder(folder)
+                progress.steps = int((run.recipe() or {}).get("steps", steps))  # of epochs they are known only now
                 progress.take_up(one for one in [*run.rows(), *run.validations()] if one["step"] < row["step"])
             show(row)
 

@@ -1,29 +1,39 @@
 """`onethinker data check`: every fault of files of samples, before anybody learns from them."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from onethinker.core.errors import ConfigError, DataError
+from onethinker.commands.data_spread import SPREAD, SpreadOptions
+from onethinker.commands.options import Flags
+from onethinker.core.errors import ConfigError, DataError, MediaError
 
 if TYPE_CHECKING:
-    from onethinker.data.check import Measure, Tally
+    from onethinker.core.sources import FileMedium
+    from onethinker.data.check import Tally
+    from onethinker.data.media_checks import Usable
     from onethinker.data.validate import Problem
+    from onethinker.media.budget import MediaBudget
+    from onethinker.media.headers import Header
+    from onethinker.tasks.template import PromptTemplate
     from onethinker.training.config import Recipe
 
 
 def data_check(
     files: Annotated[tuple[Path, ...], tyro.conf.Positional],
     *,
-    need: Literal["response", "truth"] | None = None,
+    need: Literal["response", "truth", "rejected"] | None = None,
     recipe: str | None = None,
     media: bool = True,
     decode: bool = False,
     media_root: Path | None = None,
     fix: Path | None = None,
+    spread: Flags[SpreadOptions] = SPREAD,
     json: bool = False,
 ) -> None:
     """Name every fault of files of samples, by file and row, and count them by kind.
@@ -34,8 +44,8 @@ def data_check(
 
     Args:
         files: JSON lists or JSONL files of samples.
-        need: What each record must have: "response" to learn from by SFT, "truth" to be graded by. By default one of
-            both.
+        need: What each record must have: "response" to learn from by SFT, "truth" to be graded by by RL,
+            "rejected" beside a response to learn from by DPO. By default a response or a truth.
         recipe: A recipe (file or name) that is to learn from the files: what it needs, and whether each record fits
             into its rows.
         media: Whether headers of media are read; without it 1,000 records take less than a second.
@@ -45,91 +55,112 @@ def data_check(
         fix: Write the records into this new file with what is certain mended: misspelt fields, names of problem types,
             options as an object, places from 0 to 1, backslashes, copies, ids that are there twice. Each change is
             named; everything else stays as it is.
-        json: Print one JSON object with counts and faults.
+        spread: Who does the work.
+        json: Print one JSON object with counts and faults, and with --fix each change.
     """
     from onethinker.commands.console import progress_bar
-    from onethinker.data.check import Tally, find_faults
+    from onethinker.data.check import Look, Tally, faults_in
+    from onethinker.data.spreading import ready
     from onethinker.storage.strict_json import to_json
 
+    _check_flags(files, recipe, media=media, decode=decode)
+    spread.check()
+    changes = None
+    if fix is not None:
+        if spread.parts is not None:
+            raise ConfigError("--fix writes one new file: leave out --shard, --parts and --ray, and check that file")
+        changes = _fix(files, fix, media_root)
+        files, media_root = (fix,), None
+    asked = _load(recipe) if recipe is not None else None
+    measure = Fits(asked) if asked is not None else None
+    look = Look(asked.need if asked is not None else need, media, decode, media_root, measure)
+    options = {"need": look.need, "recipe": recipe, "media": media, "decode": decode, "media_root": media_root}
+    results = spread.results(files, ready(look), {"command": "check", **options}, as_json=json)
+    if results is None:
+        return
+    tally, found = Tally(), []
+    with progress_bar("checking") as on_progress:
+        for problem in faults_in(results, tally, on_progress=lambda done: on_progress(done, None)):
+            found.append(problem) if json else print(
+                f"{problem.file}, row {problem.row}: {problem.kind}: {problem.text}"
+            )
+    if json:
+        print(to_json(_as_json(tally, found) | ({} if changes is None else {"changes": changes}), ensure_ascii=False))
+    _print_summary(tally)
+    if faults := sum(tally.faults.values()):
+        raise DataError(f"{faults:,} faults in {tally.records:,} records")
+
+
+def _check_flags(files: Sequence[Path], recipe: str | None, *, media: bool, decode: bool) -> None:
     if not files:
         raise ConfigError("name at least one file of samples")
     if recipe is not None and not media:
         raise ConfigError("--recipe needs the headers of media, to count tokens: leave out --no-media")
     if decode and not media:
         raise ConfigError("--decode decodes the media: leave out --no-media")
-    if fix is not None:
-        _fix(files, fix, media_root)
-        files, media_root = (fix,), None
-    asked = _load(recipe) if recipe is not None else None
-    tally, found = Tally(), []
-    with progress_bar("checking") as on_progress:
-        for problem in find_faults(
-            files,
-            tally,
-            need=asked.need if asked is not None else need,
-            with_media=media,
-            decode=decode,
-            media_root=media_root,
-            measure=_measure(asked) if asked is not None else None,
-            on_progress=lambda done: on_progress(done, None),
-        ):
-            found.append(problem) if json else print(
-                f"{problem.file}, row {problem.row}: {problem.kind}: {problem.text}"
-            )
-    if json:
-        print(to_json(_as_json(tally, found), ensure_ascii=False))
-    _print_summary(tally)
-    if faults := sum(tally.faults.values()):
-        raise DataError(f"{faults:,} faults in {tally.records:,} records")
 
 
 def _load(name: str) -> "Recipe":
-    """Return the recipe of either stage by this name. Raises: ConfigError: there is none, or it fits neither."""
+    """Return the recipe of any stage by this name. Raises: ConfigError: there is none, or it fits none."""
     from onethinker.training.config import RlRecipe, SftRecipe
+    from onethinker.training.dpo_recipe import DpoRecipe
 
-    try:
-        return SftRecipe.load(name)
-    except ConfigError as error:
+    kinds: tuple[type[Recipe], ...] = (SftRecipe, DpoRecipe, RlRecipe)
+    errors = []
+    for kind in kinds:
         try:
-            return RlRecipe.load(name)
-        except ConfigError:
-            raise error from None
+            return kind.load(name)
+        except ConfigError as error:
+            errors.append(error)
+    raise errors[0]
 
 
-def _measure(recipe: "Recipe") -> "Measure":
-    """Return what finds records that are longer than a row of a recipe."""
-    from collections.abc import Mapping
+@dataclass(frozen=True)
+class Fits:
+    """Finds records that are longer than a row of a recipe."""
 
-    from onethinker.core.errors import MediaError
-    from onethinker.data.media_checks import Usable
-    from onethinker.data.validate import Problem
-    from onethinker.families.registry import fit_budget
-    from onethinker.inference.loading import load_processor
-    from onethinker.inference.model_checks import budget_of
-    from onethinker.media.headers import Header
-    from onethinker.training.inputs import new_tokens, too_long_text
-    from onethinker.training.lengths import Lengths
+    recipe: "Recipe"
 
-    processor, prompt_template = load_processor(recipe.model)
+    def __call__(
+        self, records: "Sequence[Usable]", headers: "Mapping[FileMedium, Header | MediaError]"
+    ) -> "list[Problem]":
+        """Return one fault for each of them."""
+        from onethinker.data.validate import Problem
+        from onethinker.media.headers import Header
+        from onethinker.training.inputs import new_tokens, too_long_text
+        from onethinker.training.lengths import Lengths
 
-    def measure(records: Sequence[Usable], headers: Mapping[Path, Header | MediaError]) -> list[Problem]:
+        processor, prompt_template, budget = open_processor(self.recipe.model, self.recipe.budget)
         lengths = Lengths(
             [record.sample for record in records],
             {path: header for path, header in headers.items() if isinstance(header, Header)},
             processor=processor,
             prompt_template=prompt_template,
-            budget=fit_budget(recipe.budget or budget_of(recipe.model), processor),
-            max_new_tokens=new_tokens(recipe),
+            budget=budget,
+            max_new_tokens=new_tokens(self.recipe),
+            pairs=self.recipe.need == "rejected",
         )
         return [
-            Problem(records[n].file, records[n].row, too_long_text(length, recipe), "too long")
-            for n, length in lengths.longer_than(recipe.max_row_tokens).items()
+            Problem(records[n].file, records[n].row, too_long_text(length, self.recipe), "too long")
+            for n, length in lengths.longer_than(self.recipe.max_row_tokens).items()
         ]
 
-    return measure
+
+@cache
+def open_processor(model: str, own: "MediaBudget | None" = None) -> "tuple[Any, PromptTemplate, MediaBudget]":
+    """Return a model's processor, its words, and the budget of its media or another one that fits it. Raises:
+    EngineError: there is no such model.
+    """
+    from onethinker.families.registry import fit_budget
+    from onethinker.inference.loading import load_processor
+    from onethinker.inference.model_checks import budget_of
+
+    processor, prompt_template = load_processor(model)
+    return processor, prompt_template, fit_budget(own or budget_of(model), processor)
 
 
-def _fix(files: Sequence[Path], output: Path, media_root: Path | None) -> None:
+def _fix(files: Sequence[Path], output: Path, media_root: Path | None) -> list[dict[str, object]]:
+    """Write records with what is certain mended, and return and name each change."""
     from onethinker.data.fixing import fix_files
     from onethinker.storage.atomic import check_writable
 
@@ -140,6 +171,7 @@ def _fix(files: Sequence[Path], output: Path, media_root: Path | None) -> None:
     for file, row, text in fixed.changes:
         print(f"{file}, row {row}: {text}", file=sys.stderr)
     print(f"{len(fixed.changes):,} changes, {fixed.written:,} records written: {output}", file=sys.stderr)
+    return [{"file": str(file), "row": row, "text": text} for file, row, text in fixed.changes]
 
 
 def _as_json(tally: "Tally", found: "Sequence[Problem]") -> dict[str, object]:

@@ -13,6 +13,7 @@ def data_synthetic(
     split: str = "train",
     side_px: int | None = None,
     world: WorldName = "shapes",
+    json: bool = False,
 ) -> None:
     """Write pictures, clips and questions of every problem type whose answers are known exactly.
 
@@ -26,10 +27,12 @@ def data_synthetic(
         side_px: Side of pictures and frames in pixels, a multiple of 32; by default 128 and 96, for the tiny model.
         world: What scenes show: shapes, or named things. The other worlds are for tests: drawing styles or things that
             training never shows, and longer clips.
+        json: Print one JSON object: the file of samples, and how many there are.
     """
     from onethinker.commands.console import progress_bar
     from onethinker.data.synthetic import write_dataset
     from onethinker.storage.atomic import check_writable
+    from onethinker.storage.strict_json import to_file_json
 
     check_writable(output, "folder", flag="--output")
     with progress_bar("painting") as on_progress:
@@ -42,4 +45,4 @@ def data_synthetic(
             world=world,
             on_progress=on_progress,
         )
-    print(path)
+    print(to_file_json({"output": str(path), "samples": num_samples}) if json else path)

@@ -20,20 +20,32 @@ from onethinker.core.nearest import no_such
 from onethinker.core.plugins import use_plugins
 
 EXAMPLES: dict[str, str] = {
-    "ask": 'onethinker ask photo.jpg "How many balls?" --model runs/quickstart/model',
+    "ask": 'onethinker ask drawing.png "Where is the cat?"',
+    "serve": "onethinker serve",
     "segment": "onethinker segment clip.mp4 --box 330 360 470 990 --time 8.8 --draw cut.mp4",
     "inspect": "onethinker inspect clip.mp4 --sheet frames.png",
     "tasks": "onethinker tasks",
+    "models": "onethinker models",
     "grade": "onethinker grade --input answers.jsonl --output graded.jsonl",
     "data check": "onethinker data check samples.jsonl",
+    "data stats": "onethinker data stats samples.jsonl --html data.html",
+    "data view": "onethinker data view samples.jsonl --output data.html --task tracking",
+    "data filter": "onethinker data filter samples.jsonl --output kept.jsonl --faultless",
+    "data mix": "onethinker data mix a.jsonl b.jsonl --output mixed.jsonl --videos 0.5",
+    "data annotate": "onethinker data annotate rl.jsonl --teacher http://gpu/v1 --output sft.jsonl",
+    "data from-answers": "onethinker data from-answers answers.jsonl --output corrected.jsonl",
+    "data export": "onethinker data export answers.jsonl pre.json --to label-studio",
+    "data convert": "onethinker data convert samples.jsonl swift.jsonl --to swift",
     "data synthetic": "onethinker data synthetic --output runs/scenes --num-samples 1000",
     "sft": "onethinker sft tiny_sft --output runs/sft --set steps=200",
+    "dpo": "onethinker dpo tiny_dpo --output runs/dpo --set model=runs/sft/model",
     "rl": "onethinker rl tiny_rl --output runs/rl --set model=runs/sft/model steps=20",
     "watch": "onethinker watch runs/rl",
     "rollouts": "onethinker rollouts runs/rl --task tracking --min-spread 0.5",
     "evaluate": "onethinker evaluate --model runs/rl/model --synthetic 120 --output runs/eval",
     "report": "onethinker report runs/eval --output report.html",
     "export": "onethinker export runs/rl --output my-thinker --results runs/eval",
+    "push": "onethinker push runs/rl my-lab/my-thinker --license apache-2.0",
     "quickstart": "onethinker quickstart",
     "doctor": "onethinker doctor",
 }
@@ -46,22 +58,33 @@ GROUPS = tuple({name.partition(" ")[0]: None for name in EXAMPLES if " " in name
 ALIASES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("train", "fit", "finetune", "fine tune"), ("sft", "rl")),
     **dict.fromkeys(("grpo", "ema grpo", "reinforce"), ("rl",)),
+    **dict.fromkeys(("preference", "preferences", "rlhf", "orpo", "simpo", "kto"), ("dpo",)),
     **dict.fromkeys(("eval", "test", "benchmark", "bench"), ("evaluate",)),
     **dict.fromkeys(("infer", "predict", "chat", "run", "generate", "query"), ("ask",)),
+    **dict.fromkeys(("server", "api", "http", "deploy", "ui", "web", "gui", "page", "app"), ("serve",)),
     **dict.fromkeys(("mask", "cut", "sam"), ("segment",)),
     **dict.fromkeys(("info", "show", "view", "probe"), ("inspect",)),
-    **dict.fromkeys(("merge", "convert", "push", "save"), ("export",)),
+    **dict.fromkeys(("merge", "convert", "save"), ("export",)),
+    **dict.fromkeys(("upload", "publish", "hub", "share"), ("push",)),
     **dict.fromkeys(("monitor", "tail", "log", "logs", "status"), ("watch",)),
     **dict.fromkeys(("check", "env", "diagnose"), ("doctor",)),
     **dict.fromkeys(("demo", "start", "init", "tutorial"), ("quickstart",)),
     **dict.fromkeys(("score", "reward"), ("grade", "evaluate")),
     **dict.fromkeys(("dataset", "synthetic", "synth"), ("data",)),
     **dict.fromkeys(("compare", "html", "card"), ("report",)),
-    "list": ("tasks",),
+    "list": ("tasks", "models"),
+    **dict.fromkeys(("families", "family", "bases", "base", "model"), ("models",)),
 }
 """What other programs call our commands; words are apart by a space."""
 DATA_ALIASES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("validate", "verify", "lint", "test"), ("check",)),
+    **dict.fromkeys(("statistics", "count", "describe", "summary", "info"), ("stats",)),
+    **dict.fromkeys(("select", "dedup", "deduplicate", "decontaminate", "prune", "clean"), ("filter",)),
+    **dict.fromkeys(("sample", "balance", "blend", "merge", "combine", "concat"), ("mix",)),
+    **dict.fromkeys(("show", "browse", "inspect", "visualize", "visualise", "draw", "look", "head"), ("view",)),
+    **dict.fromkeys(("distill", "distil", "label", "reason", "teach", "cot"), ("annotate",)),
+    **dict.fromkeys(("corrections", "corrected", "feedback", "from answers"), ("from-answers",)),
+    **dict.fromkeys(("import", "transform", "translate", "to"), ("convert",)),
     **dict.fromkeys(("generate", "make", "synth", "scenes"), ("synthetic",)),
 }
 """The same below `onethinker data`."""
@@ -74,9 +97,18 @@ or broken.
 """
 
 
+def module_of(command: str) -> str:
+    """Return the name of the module, and of the function in it, of a command.
+
+    >>> module_of("data from-answers")
+    'data_from_answers'
+    """
+    return command.replace(" ", "_").replace("-", "_")
+
+
 def read_docstring(command: str) -> str:
     """Return the docstring of a command's function without importing it, so that the list of commands stays fast."""
-    name = command.replace(" ", "_")
+    name = module_of(command)
     tree = ast.parse(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
     function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
     return ast.get_docstring(function) or ""
@@ -124,7 +156,7 @@ def terminal_columns() -> int:
 
 def find_command(name: str) -> Callable[..., Any]:
     """Return the function behind a command; only its module is imported."""
-    module = name.replace(" ", "_")
+    module = module_of(name)
     return getattr(import_module(f"onethinker.commands.{module}"), module)  # type: ignore[no-any-return]
 
 

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onethinker.core.errors import OneThinkerError
+from onethinker.core.errors import ConfigError, OneThinkerError
 from onethinker.storage.strict_json import to_json
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from onethinker.training.session import TrainingSession
 
+REFERENCE_STEP_S = 0.50
+"""A step of tiny_sight where the times of docs/results/quickstart.md were measured."""
 MEASURED_STEPS = 3
 """Steps of training from which the time of all of them is estimated."""
 
@@ -33,7 +35,7 @@ class Check:
 
 
 def doctor(*, json: bool = False) -> None:
-    """Check versions, device, video decoder, grading and a tiny model; exit 1 if anything fails.
+    """Check versions, device, video decoder, grading and the model in the box; exit 1 if anything fails.
 
     Args:
         json: Print one JSON object: ok, and for each check its name, ok, detail and seconds.
@@ -139,21 +141,19 @@ def multiplying_rate(dtype: "torch.dtype") -> float:
 
 
 def check_quickstart() -> str:
-    """Return about how long `onethinker quickstart` takes here without a GPU, from a few steps of its first lesson."""
+    """Return about how long `onethinker quickstart` takes here without a GPU, from some steps of tiny_sight."""
     from onethinker.commands.quickstart import CPU_PROCESSES, REFERENCE_S
     from onethinker.core.durations import in_words
 
     step_s = measure_step(CPU_PROCESSES) * max(1.0, CPU_PROCESSES / count_cores())
-    steps, reference_s = REFERENCE_S["sight"]
-    total_s = step_s * steps * sum(seconds for _, seconds in REFERENCE_S.values()) / reference_s
+    total_s = sum(seconds for _, seconds in REFERENCE_S.values()) * step_s / REFERENCE_STEP_S
     return (
-        f"about {in_words(total_s)} without a GPU; {step_s:.2f} s a step of its first lesson, measured over"
-        f" {MEASURED_STEPS}"
+        f"about {in_words(total_s)} without a GPU; {step_s:.2f} s a step of tiny_sight, measured over {MEASURED_STEPS}"
     )
 
 
 def measure_step(processes: int) -> float:
-    """Return the seconds of a step of the quickstart's first lesson in one of `processes`, with one thread."""
+    """Return the seconds of a step of the recipe tiny_sight in one of `processes`, with one thread."""
     import torch
 
     from onethinker.training.config import SftRecipe
@@ -164,7 +164,7 @@ def measure_step(processes: int) -> float:
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            session = open_session(recipe, Path(folder) / "run", batch=batch_size)
+            session = open_session(recipe, Path(folder) / "run")
             steps = range(MEASURED_STEPS + 1)
             timed = [
                 (time_step(session, step, batch_size), time_optimizer(session.backend.optimizer)) for step in steps
@@ -249,7 +249,7 @@ def check_tasks() -> str:
 
 
 def check_model() -> str:
-    """Return how fast an untrained tiny model answers a question about a picture."""
+    """Return how fast the model that comes with OneThinker answers a question about a picture."""
     from onethinker.core.request import SamplingParams
     from onethinker.data.synthetic import make_sample
     from onethinker.families.built_in import TINY
@@ -260,8 +260,21 @@ def check_model() -> str:
         request = build_request(make_sample(0, 0, data_type="image"), engine.prompt_template, engine.budget)
         (reply,) = engine.complete([request], SamplingParams(max_new_tokens=16))
     return (
-        f"the tiny model read {reply.prompt_tokens} tokens and wrote {reply.completion_tokens} in {reply.seconds:.2f} s"
+        f"the model in the box read {reply.prompt_tokens} tokens and wrote {reply.completion_tokens}"
+        f" in {reply.seconds:.2f} s"
     )
+
+
+def describe_server() -> str:
+    """Return whether `onethinker serve` can run here, and what it lets one request cost."""
+    from onethinker.commands.serve import check_installed
+    from onethinker.serving.limits import Limits
+
+    try:
+        check_installed()
+    except ConfigError as error:
+        return str(error)
+    return Limits().in_words()
 
 
 CHECKS: dict[str, Callable[[], str]] = {
@@ -272,5 +285,6 @@ CHECKS: dict[str, Callable[[], str]] = {
     "tasks": check_tasks,
     "model": check_model,
     "quickstart": check_quickstart,
+    "serve": describe_server,
 }
 """In the order in which a failure explains the later ones."""

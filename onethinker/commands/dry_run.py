@@ -2,6 +2,9 @@
 from.
 """
 
+import shutil
+import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,38 +15,102 @@ if TYPE_CHECKING:
     from onethinker.data.validate import Checked
     from onethinker.media.budget import MediaBudget
     from onethinker.training.config import Recipe
+    from onethinker.training.fitting import Try
+    from onethinker.training.gpus import Gpu
     from onethinker.training.inputs import Inputs
     from onethinker.training.lengths import Length, Lengths
+    from onethinker.training.plan import Plan
 
+SECOND = " " * 13
+"""Where the second column of a plan begins."""
 MEASURED_SCENES = 24
 """Synthetic scenes whose length is measured."""
 
 
-def print_plan(recipe: "Recipe", *, processes: int, config: Path | None, accelerate_config: str | None) -> None:
-    """Print what a run would train, its batches and memory, then check its data.
+def print_plan(
+    recipe: "Recipe",
+    *,
+    processes: int,
+    config: Path | None,
+    accelerate_config: str | None,
+    gpu: "Gpu | None" = None,
+) -> None:
+    """Print what a run would train, its batches and memory, then check its data; with a GPU also whether it fits, and
+    how long it takes.
 
     Raises: ConfigError: the batch does not divide, or the recipe cannot work. DataError, MediaError: the data cannot be
     used.
     """
     from onethinker.inference.model_checks import budget_of
     from onethinker.training.batch import plan_batch
-    from onethinker.training.config import find_accelerate_config, read_sharding
+    from onethinker.training.fitting import Try
     from onethinker.training.plan import make_plan
+    from onethinker.training.sharding import find_accelerate_config, read_sharding
 
     sharding = None if accelerate_config is None else read_sharding(find_accelerate_config(accelerate_config))
     budget = recipe.budget or budget_of(recipe.model)
     model, note = _load_meta_model(recipe, config)
     # A plan that cannot work is refused before the data are checked, which may take minutes.
-    drawn = recipe.steps * plan_batch(recipe, budget, processes).prompts
-    data, longest = _data(recipe, budget, drawn)
+    plan_batch(recipe, budget, processes)
+    recipe, data, longest, typical = _data(recipe, budget)
     plan = make_plan(recipe, processes=processes, model=model, budget=budget, sharding=sharding, longest=longest)
-    print(f"model        {recipe.model}{note}")
-    for line in plan.lines():
-        print(line)
-    for line in data:
-        print(line)
+    tried = Try(recipe, processes, sharding)
+    lines = [f"model        {recipe.model}{note}", *plan.lines()]
+    lines += [] if gpu is None else _gpu_lines(gpu, plan, tried, config, budget, longest, typical)
+    lines += data
     if recipe.validation is not None:
-        print(f"validation   {recipe.validation.plan(recipe.steps)}")
+        lines.append(f"validation   {recipe.validation.plan(recipe.steps)}")
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in lines:
+        print(line if width is None else wrapped(line, width))
+
+
+def wrapped(text: str, width: int) -> str:
+    """Return text whose lines are broken between words, what goes on below the second column.
+
+    >>> print(wrapped("notice       one two three", 20))
+    notice       one two
+                 three
+    """
+    return "\n".join(
+        textwrap.fill(line, width, subsequent_indent=SECOND, break_long_words=False, break_on_hyphens=False)
+        for line in text.splitlines()
+    )
+
+
+def _gpu_lines(
+    gpu: "Gpu",
+    plan: "Plan",
+    tried: "Try",
+    config: Path | None,
+    budget: "MediaBudget",
+    longest: "Length | None",
+    typical: "Length | None",
+) -> list[str]:
+    """Return whether a plan fits on a GPU, what would, and how long it takes for samples of typical length."""
+    from onethinker.training.batch import plan_batch
+    from onethinker.training.fitting import fitting_lines
+    from onethinker.training.plan import make_plan
+    from onethinker.training.timing import Load, estimate_step, time_lines
+
+    if plan.widths is None:
+        return [f"{gpu.name:<12} cannot be planned for without the model's config; give --config FILE"]
+
+    def make(change: "Try") -> "Plan":
+        model, _ = _load_meta_model(change.recipe, config)
+        return make_plan(
+            change.recipe,
+            processes=change.processes,
+            model=model,
+            budget=budget,
+            sharding=change.sharding,
+            longest=longest,
+        )
+
+    batch = plan_batch(tried.recipe, budget, tried.processes, typical) if typical else plan.batch
+    load = Load(tried.recipe, batch, plan.counts, plan.widths, plan.weights, gpu)
+    times = time_lines(estimate_step(load), tried.recipe.steps, gpu, tried.processes)
+    return [*fitting_lines(plan, gpu, tried, make), *times]
 
 
 def _load_meta_model(recipe: "Recipe", config: Path | None) -> tuple[Any, str]:
@@ -64,35 +131,37 @@ def _load_meta_model(recipe: "Recipe", config: Path | None) -> tuple[Any, str]:
         )
 
 
-def _data(recipe: "Recipe", budget: "MediaBudget", drawn: int) -> "tuple[list[str], Length | None]":
-    """Return the lines about the recipe's data, after every record and the header of every medium was read; and the
-    most tokens that a record takes, None where they are unknown.
+def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[Recipe, list[str], Length | None, Length | None]":
+    """Return the recipe with its steps and the lines about its data, after every record and the header of every medium
+    was read; and the most tokens that a record takes, and how many one takes in the mean, None where they are unknown.
     """
     from onethinker.commands.console import progress_bar
     from onethinker.families.registry import fit_budget
     from onethinker.inference.loading import load_processor
-    from onethinker.training.inputs import Inputs, check_data, choose_inputs, measure, open_mixture
+    from onethinker.training.inputs import Inputs, check_data, choose_inputs, measure, open_data
 
     with progress_bar("checking media") as on_progress:
         checked = check_data(recipe, on_progress)
     try:
         processor, prompt_template = load_processor(recipe.model)
     except EngineError as error:
-        inputs = Inputs(checked.invalid, tuple(checked.lines()))
+        inputs = choose_inputs(recipe, checked, None)
         longest = f"unknown, because the model's tokenizer could not be had: {error}"
-        return _file_lines(checked.count, drawn, inputs, open_mixture(recipe, inputs), longest), None
+        recipe, data = open_data(recipe, inputs)
+        return recipe, _file_lines(checked.count, inputs, data, longest), None, None
     how = {"processor": processor, "prompt_template": prompt_template, "budget": fit_budget(budget, processor)}
     if not recipe.data.files:
-        scenes = _scene_lines(recipe, open_mixture(recipe, Inputs()), **how)
-        return [*scenes, *(f"notice       {line}" for line in checked.notes)], None
+        scenes, typical = _scene_lines(recipe, open_data(recipe, Inputs())[1], **how)
+        return recipe, [*scenes, *(f"notice       {line}" for line in checked.notes)], None, typical
     lengths = measure(recipe, checked, **how)
     inputs = choose_inputs(recipe, checked, lengths)
-    longest, most = _longest(checked, inputs, lengths)
-    return _file_lines(checked.count, drawn, inputs, open_mixture(recipe, inputs), longest), most
+    longest, most, typical = _longest(checked, inputs, lengths)
+    recipe, data = open_data(recipe, inputs)
+    return recipe, _file_lines(checked.count, inputs, data, longest), most, typical
 
 
-def _longest(checked: "Checked", inputs: "Inputs", lengths: "Lengths") -> "tuple[str, Length]":
-    """Return the longest record that is used, in words, and the most tokens of any prompt, medium and answer."""
+def _longest(checked: "Checked", inputs: "Inputs", lengths: "Lengths") -> "tuple[str, Length, Length]":
+    """Return the longest record that is used, in words, the most tokens of any prompt, medium and answer, and means."""
     from onethinker.training.lengths import Length
 
     left_out = {n for n, record in enumerate(checked.records) if record.row in inputs.rows.get(record.file, ())}
@@ -101,47 +170,58 @@ def _longest(checked: "Checked", inputs: "Inputs", lengths: "Lengths") -> "tuple
     prompt = lengths.longest(lambda length: length.prompt, without=left_out)[1].prompt
     visual = lengths.longest(lambda length: length.visual, without=left_out)[1].visual
     answer = lengths.longest(lambda length: length.answer, without=left_out)[1].answer
-    return f"{in_words(longest)}: {record.file}, row {record.row}", Length(prompt, visual, answer)
+    text = f"{in_words(longest)}: {record.file}, row {record.row}"
+    return text, Length(prompt, visual, answer), lengths.typical(without=left_out)
 
 
-def _file_lines(count: int, drawn: int, inputs: "Inputs", data: "Mixture", longest: str) -> list[str]:
-    """Return how many records of the files there are, of which tasks, how often `drawn` samples pass over them, how
-    long they are, and what is left out.
+def _file_lines(count: int, inputs: "Inputs", data: "Mixture", longest: str) -> list[str]:
+    """Return how many records of the files there are, of which tasks, how often the run passes over those of each task
+    and of each file, how long they are, and what is left out.
     """
     from onethinker.training.inputs import unused_weights
 
-    usable = (
-        "all of them usable"
-        if not inputs.lines
-        else f"{count - len(inputs.left_out):,} of them used: see the notices below"
-    )
+    usable = f"{count - len(inputs.left_out):,} of them used" if inputs.left_out else "all of them usable"
+    usable += ": see the notices below" if inputs.lines else ""
+    drawn = data.planned or 0
+    sizes, file_sizes = data.sizes
     pools = [
-        f"  {f'{task} ({medium})':<32} {len(pool):>9,}  {often:8.3g} passes"
-        for ((task, medium), pool), often in zip((data.pools or {}).items(), data.passes(drawn).values(), strict=True)
+        _pool_line(" (".join(kind.split("/")) + ")", sizes[kind], often) for kind, often in data.passes(drawn).items()
     ]
+    files = [_pool_line(file, file_sizes[file], often) for file, often in data.file_passes(drawn).items()]
     return [
         f"data         {count:,} records, {usable}",
         *sorted(pools),
+        *files,
         f"longest      {longest}",
         *(f"notice       {line}" for line in (*inputs.lines, *unused_weights(data))),
     ]
 
 
-def _scene_lines(recipe: "Recipe", data: "Mixture", **how: Any) -> list[str]:
-    """Return how long the longest of the first synthetic scenes is. Raises: DataError: it fits into no row."""
+def _pool_line(name: str, records: int, often: float) -> str:
+    return f"  {name:<32} {records:>9,}  {often:8.3g} passes"
+
+
+def _scene_lines(recipe: "Recipe", data: "Mixture", **how: Any) -> "tuple[list[str], Length]":
+    """Return how long the longest of the first synthetic scenes is, and the mean. Raises: DataError: it fits into no
+    row.
+    """
     from onethinker.training.inputs import new_tokens, too_long_text
     from onethinker.training.lengths import Lengths
 
-    lengths = Lengths([data.sample(n) for n in range(MEASURED_SCENES)], {}, max_new_tokens=new_tokens(recipe), **how)
+    lengths = Lengths(
+        [data.sample(n) for n in range(MEASURED_SCENES)],
+        {},
+        max_new_tokens=new_tokens(recipe),
+        pairs=recipe.need == "rejected",
+        **how,
+    )
     index, longest = lengths.longest(lambda length: length.total)
     if longest.total > recipe.max_row_tokens:
         raise DataError(
             f"the scene {lengths.samples[index].id!r} is longer than a row: {too_long_text(longest, recipe)}; raise it"
         )
-    return [
-        "data         synthetic scenes, without end",
-        f"longest      {in_words(longest)}: of the first {MEASURED_SCENES} scenes",
-    ]
+    line = f"longest      {in_words(longest)}: of the first {MEASURED_SCENES} scenes"
+    return ["data         synthetic scenes, without end", line], lengths.typical()
 
 
 def in_words(length: "Length") -> str:

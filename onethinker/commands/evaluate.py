@@ -32,8 +32,8 @@ def evaluate(
 
     Args:
         options: What is evaluated, and how.
-        config: TOML file with these options; flags replace what it has. Keys: plugins (a list), output, stage, and the
-            tables samples, asking and grading, with underscores in the names.
+        config: TOML file with these options; flags replace what it has. Keys: plugins (a list), output, stage, shard,
+            and the tables samples, asking and grading, with underscores in the names.
         list: List every benchmark: what is measured and published, which of its data are there, with the number of
             their samples beside the known one, odd rows and missing media; evaluate nothing.
         json: Print the scores, or the list, as one JSON object.

@@ -1,12 +1,13 @@
 """`onethinker grade`: what a file of responses is worth, and why."""
 
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onethinker.core.errors import ConfigError, DataError
-from onethinker.tasks import Coordinates, Grade, Reader, ReadingMode, RewardScheme, grade_response
+from onethinker.tasks import Coordinates, Grade, Reader, ReadingMode, RewardScheme
 
 if TYPE_CHECKING:
     from onethinker.data.formats.records import Record
@@ -22,7 +23,8 @@ def grade(
     *,
     input: Path,
     output: Path,
-    rewards: RewardScheme = "paper",
+    rewards: RewardScheme | None = None,
+    recipe: str | None = None,
     reading: ReadingMode = "strict",
     coordinates: Coordinates = "thousandths",
     strict: bool = False,
@@ -33,10 +35,14 @@ def grade(
     its result has "grade" too: {"reward", "accuracy", "format", "structure", "metrics", "problems"}, and "reading". A
     bad record has null as its grade and says why in "error"; it is named at the end (exit 1), and not in the mean.
 
+    With --recipe the grades are those that RL would give, the terms of the reward under "rewards": responses to one
+    question ("problem_id") are a group, and "tokens" and "finish_reason" of a record serve rewards that ask for them.
+
     Args:
         input: JSONL, or a JSON list.
         output: The same records with their grades, as JSONL (a JSON list when the name ends in .json).
-        rewards: The reward scheme: "paper" or "release".
+        rewards: The reward scheme, "paper" or "release": by default that of --recipe, else "paper".
+        recipe: Recipe of RL whose rewards, reward model and plug-ins are used.
         reading: "strict" takes the exact form alone; "lenient" also what other models write, and names each repair.
         coordinates: Unit of the coordinates: thousandths of the frame, or "pixels" of the record's "resolution"
             (lenient reading only).
@@ -46,61 +52,73 @@ def grade(
     from rich.progress import track
 
     from onethinker.data.formats.records import read_records, write_records
+    from onethinker.rewards.records import grade_records
     from onethinker.storage.atomic import check_file
+    from onethinker.training.config import RlRecipe
 
+    if recipe is not None and reading == "lenient":
+        raise ConfigError("--reading lenient is not for --recipe: RL reads strictly")
     if coordinates == "pixels" and reading == "strict":
         raise ConfigError("--coordinates pixels needs --reading lenient: the strict form is in thousandths")
     check_file(output, GRADED_SUFFIXES, flag="--output")
+    by_recipe = RlRecipe.load(recipe) if recipe is not None else None
     unread: dict[int, DataError] = {}
     rows = dict(read_records(input, bad=None if strict else unread.__setitem__))
     if not rows and not unread:
         raise DataError(f"{input}: has no records")
-    bar = track(rows.items(), "grading", console=Console(stderr=True), disable=len(rows) < BAR_FROM_ROWS)
     errors = {row: str(error) for row, error in unread.items()}
+    if by_recipe is None:
+        grades = _grades(rows, rewards or "paper", reading, coordinates)
+    else:
+        longest = by_recipe.rollout.max_new_tokens
+        grades = grade_records(rows, by_recipe.grading, rewards or by_recipe.rewards, max_tokens=longest)
     graded: dict[int, Record] = {}
-    for row, record in bar:
-        try:
-            graded[row] = grade_record(record, rewards, reading, coordinates, where=f"{input}, row {row}")
-        except DataError as error:
-            if strict:
-                raise
-            errors[row] = str(error)
+    quiet = len(rows) < BAR_FROM_ROWS
+    for row, found in track(grades, "grading", len(rows), console=Console(stderr=True), disable=quiet):
+        if isinstance(found, Grade):
+            graded[row] = {**rows[row], "reading": reading, "grade": asdict(found)}
+            continue
+        errors[row] = f"{input}, row {row}: {found}"
+        if strict:
+            raise DataError(errors[row])
     failed = {row: {**rows.get(row, {}), "grade": None, "error": error} for row, error in errors.items()}
     write_records(output, [record for _, record in sorted({**graded, **failed}.items(), key=itemgetter(0))])
-    values = [record["grade"]["reward"] for record in graded.values()]
-    mean = f"mean reward {sum(values) / len(values):.3f}" if values else "no mean"
-    Console(stderr=True, soft_wrap=True).print(f"{len(values)} records graded, {mean}: {output}", markup=False)
+    summary = f"{len(graded)} records graded, {_mean_reward(graded.values())}: {output}"
+    Console(stderr=True, soft_wrap=True).print(summary, markup=False)
     if errors:
-        named = "".join(f"\n  {errors[row]}" for row in sorted(errors)[:MOST_NAMED])
-        more = f"\n  and {len(errors) - MOST_NAMED} more" if len(errors) > MOST_NAMED else ""
-        raise DataError(f"{len(errors)} of {len(rows) + len(unread)} records have no grade:{named}{more}")
+        raise DataError(f"{len(errors)} of {len(rows) + len(unread)} records have no grade:{_named(errors)}")
 
 
-def grade_record(
-    record: "Record", reward_scheme: RewardScheme, reading: ReadingMode, coordinates: Coordinates, *, where: str
-) -> "Record":
-    """Return a record with the grade of its response. Raises: DataError: names the row and the field."""
-    try:
-        return {**record, "reading": reading, "grade": asdict(_grade(record, reward_scheme, reading, coordinates))}
-    except DataError as error:
-        raise DataError(f"{where}: {error}") from error
+def _mean_reward(graded: Collection["Record"]) -> str:
+    rewards = [record["grade"]["reward"] for record in graded]
+    return f"mean reward {sum(rewards) / len(rewards):.3f}" if rewards else "no mean"
+
+
+def _named(errors: Mapping[int, str]) -> str:
+    named = "".join(f"\n  {errors[row]}" for row in sorted(errors)[:MOST_NAMED])
+    return named + (f"\n  and {len(errors) - MOST_NAMED} more" if len(errors) > MOST_NAMED else "")
+
+
+def _grades(
+    rows: "Mapping[int, Record]", reward_scheme: RewardScheme, reading: ReadingMode, coordinates: Coordinates
+) -> Iterator[tuple[int, Grade | str]]:
+    """Yield each row with its grade, or with what is wrong with the record."""
+    for row, record in rows.items():
+        try:
+            yield row, _grade(record, reward_scheme, reading, coordinates)
+        except DataError as error:
+            yield row, str(error)
 
 
 def _grade(record: "Record", reward_scheme: RewardScheme, reading: ReadingMode, coordinates: Coordinates) -> Grade:
-    from onethinker.data.formats.fields import read_options
     from onethinker.data.formats.masks import read_resolution
-    from onethinker.data.formats.released import read_task, read_truth
+    from onethinker.rewards.records import grade_record
 
-    task, options = read_task(record), read_options(record)
-    truth = read_truth(record, task, options)
-    if not truth:
-        raise DataError("'answer' or 'solution' is missing")
     frame_px = read_resolution(record) if coordinates == "pixels" else None
     if coordinates == "pixels" and frame_px is None:
         raise DataError("'resolution' is missing: [width, height] of the frame in whose pixels the response is")
     reader = Reader(reading, frame_px, record.get("finish_reason") == "length")
-    response = _response(record, reading)
-    return grade_response(response, truth, task=task, options=options, reward_scheme=reward_scheme, reader=reader)
+    return grade_record(record, _response(record, reading), reward_scheme=reward_scheme, reader=reader)
 
 
 def _response(record: "Record", reading: ReadingMode) -> str:

@@ -31,7 +31,7 @@ def inspect(
         source: Picture or video file.
         json: Print one JSON object: frames (index, time_s), width, height, tokens, problems.
         sheet: Write all the frames with their times as one picture (.png, .jpg).
-        settings: Folder of the model whose media budget is used, such as runs/quickstart/model.
+        settings: Folder of the model whose media budget is used, such as runs/rl/model.
         budget: Frames and pixels that are shown of a file, where --settings names no model.
         strict_media: Make damage an error (exit 1) instead of showing what can be read.
     """

@@ -21,8 +21,8 @@ def misspelt(parser: Any, arguments: Sequence[str]) -> str | None:
     >>> misspelt(parser, ["--reading", "strict"])
     """
     flags = {flag: action for action in parser._actions for flag in action.option_strings if flag.startswith("--")}
-    places = [action for action in parser._actions if not action.option_strings]
-    for action, word in _read(flags, places, arguments):
+    positional = [action for action in parser._actions if not action.option_strings]
+    for action, word in _read(flags, positional, arguments):
         if action is None:
             name = word.split("=")[0]
             return no_such("option", name, flags, see=f"`{parser.prog} --help` lists them.")
@@ -32,7 +32,7 @@ def misspelt(parser: Any, arguments: Sequence[str]) -> str | None:
     return None
 
 
-def _read(flags: dict[str, Any], places: Sequence[Any], arguments: Sequence[str]) -> Iterator[tuple[Any, str]]:
+def _read(flags: dict[str, Any], positional: Sequence[Any], arguments: Sequence[str]) -> Iterator[tuple[Any, str]]:
     """Yield each value with what it is a value of, and None with each flag that there is not."""
     rest, position, current, left = list(arguments), 0, None, 0
     for word in rest:
@@ -50,9 +50,9 @@ def _read(flags: dict[str, Any], places: Sequence[Any], arguments: Sequence[str]
             left -= 1
         elif current is None and left > 0:
             continue  # a value of the flag that there is not
-        elif position < len(places):
-            yield places[position], word
-            position += _room(places[position]) == 1
+        elif position < len(positional):
+            yield positional[position], word
+            position += _room(positional[position]) == 1
 
 
 def _room(action: Any) -> int:

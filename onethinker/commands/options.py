@@ -32,7 +32,7 @@ class AskingOptions(AskingSettings, ReadingSettings):
         """Return how tokens are drawn."""
         return SamplingParams(self.max_new_tokens, self.temperature, top_p, self.seed)
 
-    def load(self, model: str, sampling: SamplingParams) -> "Thinker":
+    def load(self, model: str, sampling: SamplingParams, *, batch_size: int = 8) -> "Thinker":
         """Return the model, ready to be asked. Raises: ConfigError, EngineError."""
         from onethinker.inference.thinker import Thinker
 
@@ -44,6 +44,7 @@ class AskingOptions(AskingSettings, ReadingSettings):
             reading=self.reading,
             coordinates=self.coordinates,
             strict_media=self.strict_media,
+            batch_size=batch_size,
         )
 
 
@@ -51,7 +52,7 @@ ASKING = AskingOptions()
 
 
 class TrainingOptions(FlagSettings):
-    """The options of `sft` and `rl`."""
+    """The options of `sft`, `dpo` and `rl`."""
 
     recipe: tyro.conf.Positional[str]
     """A TOML file, or the name of a recipe that comes with OneThinker, such as tiny_sft or tiny_rl."""
@@ -69,8 +70,12 @@ class TrainingOptions(FlagSettings):
     dry_run: bool = False
     """Train nothing: print what would be trained, the arithmetic of a batch, the tokens of a row and an estimate of the
     memory of a GPU, and check the data. Refuses a batch that does not divide by the processes."""
+    gpu: str | None = None
+    """A GPU by name, such as h100, a100 or rtx4090, for a dry run that says how long a step and the run take on it,
+    where that goes, and what to change where its memory does not do."""
     config: Path | None = None
     """A config.json that describes the model, for a dry run without the model itself."""
     accelerate_config: str | None = None
-    """ "fsdp2" shards weights, gradients and optimizer over the processes, "deepspeed_zero2" all but the weights; or a
-    config file of accelerate of your own."""
+    """ "fsdp2" shards weights, gradients and optimizer over the processes, "fsdp2_full" gathers one layer at a time,
+    "fsdp2_offload" also keeps the shares off the GPUs, "deepspeed_zero2" shards all but the weights; or a config
+    file of accelerate of your own."""

@@ -1,77 +1,80 @@
-"""`onethinker quickstart`: the complete run on this machine, from nothing to a trained, evaluated and asked model."""
+"""`onethinker quickstart`: the model in the box is asked, evaluated, improved by RL and evaluated again."""
 
-import json
-import resource
 import shlex
-import shutil
-import sys
-import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from onethinker.commands.stages import Cost, Stages
 from onethinker.core.errors import ConfigError
+from onethinker.data.synthetic.worlds import HELD_OUT, WorldName
+from onethinker.families.built_in import LONGEST_ANSWER, TINY
 from onethinker.storage.atomic import check_writable, write_atomically, writing
-from onethinker.storage.folders import REPORT_FILE
+from onethinker.storage.folders import MODEL_FOLDER, RECIPE_FILE, REPORT_FILE, SETTINGS_FILE
 from onethinker.storage.strict_json import to_json
 
 if TYPE_CHECKING:
-    from onethinker.commands.training import Stage
-    from onethinker.evaluation.metrics import Score
+    from onethinker.core.sample import Sample
+    from onethinker.training.config import Recipe
 
-T = TypeVar("T")
 SUMMARY_FILE = "quickstart.json"
+RECORDS = "data/samples.jsonl"
+SUFFIXES = {"image": "png", "video": "mp4"}
 CPU_PROCESSES = 2
 """Training processes where there is no GPU."""
+LESSONS = {"where": "things_where_sft", "few": "things_few_sft", "sft": "things_sft", "end": "things_end_sft"}
+"""Recipes of the lessons after the vision tower's, by the folders that they train into."""
 REFERENCE_S: dict[str, tuple[int, float]] = {
-    "sight": (1900, 517.0),
-    "sft": (600, 265.0),
-    "evaluate sft": (480, 19.0),
-    "rl": (20, 45.0),
-    "evaluate rl": (480, 20.0),
-    "ask": (480, 2.0),
+    "evaluate before": (176, 40.0),
+    "rl": (12, 169.0),
+    "evaluate after": (176, 41.0),
 }
 """Steps, or questions, and seconds of each stage in docs/results/quickstart.md. The stages' lengths relative to each
 other are taken from there; the first steps on this machine give the scale."""
-MAX_NEW_TOKENS = 160
-"""Longest answer, in tokens: the tiny model gives none that is longer."""
-MAX_TRIES = 3
-"""So many questions of a task are asked at most until one has an answer that can be drawn."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a stage takes where the reference was measured; `steps` are those of training, 0 where it trains nothing."""
-
-    steps: int
-    seconds: float
+LESSONS_S: dict[str, tuple[int, float]] = {
+    "sight": (2400, 3600.0),
+    "where": (150, 325.0),
+    "few": (700, 2050.0),
+    "sft": (950, 4300.0),
+    "end": (420, 1900.0),
+}
+"""Steps and seconds of the lessons of --from-nothing, as on the same page."""
+WORLD: WorldName = "unseen-styles"
+"""What RL teaches: the same things in drawing styles that the model has never seen."""
 
 
 def quickstart(
     *,
     output: Path = Path("runs/quickstart"),
+    from_nothing: bool = False,
     processes: int | None = None,
     set_sft: tuple[str, ...] = (),
     set_rl: tuple[str, ...] = (),
-    num_samples: int = 480,
+    num_samples: int = 176,
 ) -> None:
-    """Make data, train a tiny model by SFT, improve it by EMA-GRPO, evaluate both, ask it every task, write a report.
+    """Ask the model in the box about pictures and clips, improve it by EMA-GRPO, and compare before and after.
 
-    Needs no GPU, no network and no download, and about a quarter of an hour on two idle cores; after the first
-    steps it prints how long it will take here. Stopped at any time, the same command resumes.
+    What RL teaches are the same things in drawing styles that the model has never seen. Needs no GPU, no network and no
+    download, and under five minutes on two quiet cores; how long it is here, it says once RL has begun. Stopped at any
+    time, the same command resumes.
+
+    The stages are commands of their own: `onethinker data synthetic --world unseen-styles`, `evaluate`,
+    `rl styles_rl`, `report`; with --from-nothing also `sft` with `things_where_sft`, `things_few_sft`, `things_sft` and
+    `things_end_sft`.
 
     Args:
         output: Folder for everything that is made.
+        from_nothing: First train a model like the one in the box, from random weights: its vision tower, where things
+            are, few things, all tasks. Takes hours.
         processes: Training processes; by default one for each GPU, or two without any.
-        set_sft: Settings that replace those of the recipes tiny_sight and tiny_sft, such as steps=100.
-        set_rl: Settings that replace those of the recipe tiny_rl.
+        set_sft: With --from-nothing, settings that replace those of all its SFT recipes, such as steps=100.
+        set_rl: Settings that replace those of the recipe styles_rl.
         num_samples: Held-out questions that the model is evaluated on.
     """
     check_writable(output, "folder", flag="--output")
-    costs = _check(set_sft, set_rl, processes=processes, num_samples=num_samples)
-    records, stages = output / "data" / "samples.jsonl", _Stages.open(output, costs)
+    costs = _check(set_sft, set_rl, from_nothing=from_nothing, processes=processes, num_samples=num_samples)
+    model = str(output / list(LESSONS)[-1] / MODEL_FOLDER) if from_nothing else TINY
+    _check_folder(output, model, set_rl, num_samples)
+    stages = Stages.open(output / SUMMARY_FILE, costs)
     # Mistakes that show without torch are reported; from here on it is imported.
     import torch
     from transformers.utils.logging import disable_progress_bar
@@ -82,24 +85,20 @@ def quickstart(
     processes = processes if processes is not None else torch.cuda.device_count() or CPU_PROCESSES
     check_processes(processes)
 
-    sight_model, sft_model, rl_model = (output / stage / "model" for stage in ("sight", "sft", "rl"))
-    sft_settings = f"model={to_json(str(sight_model))}", *set_sft
-    rl_settings = f"model={to_json(str(sft_model))}", *set_rl
+    if from_nothing:
+        _train_from_nothing(stages, output, set_sft, processes)
+    learned, records = output / "rl" / MODEL_FOLDER, output / RECORDS
+    stages.run("ask", lambda: _ask_everything(model, output / "pictures"))
     stages.run("data", lambda: _write_data(records, num_samples))
-    stages.train("sight", "sft", "tiny_sight", set_sft, processes)
-    stages.train("sft", "sft", "tiny_sft", sft_settings, processes)
-    stages.run("evaluate sft", lambda: _evaluate(sft_model, records, output / "after-sft"))
-    stages.train("rl", "rl", "tiny_rl", rl_settings, processes)
-    scores = stages.run("evaluate rl", lambda: _evaluate(rl_model, records, output / "after-rl"))
-    with writing(output / "model"):
-        shutil.copytree(rl_model, output / "model", dirs_exist_ok=True)
-    stages.run("ask", lambda: _ask_everything(output / "model", records, output / "pictures"))
+    stages.run("evaluate before", lambda: _evaluate(model, records, output / "before"))
+    stages.train("rl", "rl", "styles_rl", (f"model={to_json(model)}", *set_rl), processes)
+    stages.run("evaluate after", lambda: _evaluate(str(learned), records, output / "after"))
     stages.run("report", lambda: _write_report(output))
-    _print_where(output, records, scores, stages.seconds)
+    _print_where(output, learned, stages.seconds)
 
 
 def _check(
-    set_sft: tuple[str, ...], set_rl: tuple[str, ...], *, processes: int | None, num_samples: int
+    set_sft: tuple[str, ...], set_rl: tuple[str, ...], *, from_nothing: bool, processes: int | None, num_samples: int
 ) -> dict[str, Cost]:
     """Return what the stages cost where the reference was measured.
 
@@ -109,168 +108,148 @@ def _check(
     from onethinker.training.config import RlRecipe, SftRecipe
     from onethinker.training.preflight import check_batch, check_recipe, samples_of
 
-    recipes = {
-        "sight": (SftRecipe.load("tiny_sight"), SftRecipe.load("tiny_sight", set_sft)),
-        "sft": (SftRecipe.load("tiny_sft"), SftRecipe.load("tiny_sft", set_sft)),
-        "rl": (RlRecipe.load("tiny_rl"), RlRecipe.load("tiny_rl", set_rl)),
-    }
+    if set_sft and not from_nothing:
+        raise ConfigError("--set-sft is for --from-nothing: without it there is no SFT")
     if num_samples < 1:
         raise ConfigError(f"--num-samples must be at least 1, got {num_samples}")
     started = 1 if processes is None else processes
     check_count(started)
-    costs = {name: Cost(0, seconds * num_samples / count) for name, (count, seconds) in REFERENCE_S.items()}
-    for name, (own, asked) in recipes.items():
+    costs = {"sight": Cost(*LESSONS_S["sight"])} if from_nothing else {}
+    trained: dict[str, tuple[Recipe, Recipe]] = {
+        name: (SftRecipe.load(recipe), SftRecipe.load(recipe, set_sft))
+        for name, recipe in LESSONS.items()
+        if from_nothing
+    }
+    trained["rl"] = RlRecipe.load("styles_rl"), RlRecipe.load("styles_rl", set_rl)
+    for name, (own, asked) in trained.items():
         check_recipe(asked, accelerate_config=None)
         check_batch(samples_of(asked), started)
         work = asked.steps * samples_of(asked) / (own.steps * samples_of(own))
-        costs[name] = Cost(asked.steps, REFERENCE_S[name][1] * work)
+        _, seconds = (LESSONS_S | REFERENCE_S)[name]
+        costs[name] = Cost(asked.steps, seconds * work)
+    for name in ("evaluate before", "evaluate after"):
+        count, seconds = REFERENCE_S[name]
+        costs[name] = Cost(0, seconds * num_samples / count)
     return costs
 
 
-@dataclass
-class _Stages:
-    """Runs the stages one after the other, reports each on stderr, and keeps the cost of each over several starts."""
+def _check_folder(output: Path, model: str, set_rl: tuple[str, ...], num_samples: int) -> None:
+    """Do nothing where a quickstart can begin, or go on, in this folder.
 
-    summary: Path
-    seconds: dict[str, float]
-    peak_memory_mb: dict[str, float]
-    costs: dict[str, Cost]
-    started: int = 0
+    Raises: ConfigError: it holds a quickstart from another model, or other questions. CheckpointError: it is damaged.
+    """
+    from onethinker.evaluation.results import read_settings
+    from onethinker.training.config import RlRecipe
+    from onethinker.training.state.run_folder import RunFolder
 
-    @classmethod
-    def open(cls, output: Path, costs: dict[str, Cost]) -> "_Stages":
-        """Make the folder, or read the times of an earlier start there. Raises: ConfigError."""
-        summary = output / SUMMARY_FILE
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-            before = json.loads(summary.read_text()) if summary.exists() else {"seconds": {}, "peak_memory_mb": {}}
-            return cls(summary, dict(before["seconds"]), dict(before["peak_memory_mb"]), costs)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{output}: expected a folder for the quickstart: {error}") from error
-
-    def train(self, name: str, stage: "Stage", recipe: str, settings: tuple[str, ...], processes: int) -> None:
-        """Train a recipe with `settings` in place of its own, into the folder `name` beside the summary."""
-        from onethinker.commands.options import TrainingOptions
-        from onethinker.commands.training import launch
-
-        output = self.summary.parent / name
-        options = TrainingOptions(recipe=recipe, output=output, set=settings, processes=processes)
-        self.run(name, lambda: launch(stage, options, steps_after=self.steps_after(name)))
-
-    def run(self, name: str, work: Callable[[], T]) -> T:
-        """Return what the work returns; its time and the highest memory so far are on disk when this returns."""
-        from onethinker.core.durations import in_words
-
-        self.started += 1
-        left_s = self.left_s()
-        left = f", about {in_words(left_s)} left of all stages" if left_s and name not in self.seconds else ""
-        print(f"[{self.started}] {name}{left}", file=sys.stderr)
-        began = time.perf_counter()
-        result = work()
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
-        for who, which in (
-            ("this process", resource.RUSAGE_SELF),
-            ("largest training process", resource.RUSAGE_CHILDREN),
-        ):
-            used_mb = resource.getrusage(which).ru_maxrss / 1024
-            self.peak_memory_mb[who] = max(used_mb, self.peak_memory_mb.get(who, 0.0))
-        write_atomically(
-            self.summary,
-            to_json({"seconds": self.seconds, "peak_memory_mb": self.peak_memory_mb}, indent=2) + "\n",
+    begun = RlRecipe.load("styles_rl", (f"model={to_json(model)}", *set_rl)).model
+    found = {output / "rl" / RECIPE_FILE: ((RunFolder(output / "rl").recipe() or {}).get("model", begun), begun)}
+    settings = output / "before" / SETTINGS_FILE
+    if settings.exists():
+        found[settings] = read_settings(settings.parent)["settings"].get("model"), model
+    for file, (before, now) in found.items():
+        if before != now:
+            raise ConfigError(f"{file} is of the model {before!r}, this quickstart of {now!r}; give another --output")
+    records = output / RECORDS
+    rows = records.read_text().splitlines() if records.exists() else []
+    known = sum(f'"{WORLD}-{HELD_OUT}-' in row for row in rows)
+    if rows and (len(rows), known) != (num_samples, num_samples):
+        raise ConfigError(
+            f"{records} holds {len(rows)} questions, {known} of them about {WORLD}; this quickstart asks {num_samples}"
+            " about it (--num-samples); give another --output"
         )
-        return result
 
-    def left_s(self) -> float:
-        """Return how long the remaining stages will take, from the time of those done here; 0 before any training."""
-        done = [name for name, cost in self.costs.items() if name in self.seconds and cost.steps]
-        reference_s = sum(self.costs[name].seconds for name in done)
-        remaining_s = sum(cost.seconds for name, cost in self.costs.items() if name not in self.seconds)
-        return remaining_s * sum(self.seconds[name] for name in done) / reference_s if reference_s else 0.0
 
-    def steps_after(self, name: str) -> float:
-        """Return the length of all stages still to come after this one, in steps of this one."""
-        cost = self.costs[name]
-        later = [other.seconds for key, other in self.costs.items() if key != name and key not in self.seconds]
-        return sum(later) * cost.steps / cost.seconds
+def _train_from_nothing(stages: Stages, output: Path, settings: tuple[str, ...], processes: int) -> None:
+    """Give a model all lessons, each from the weights of the one before."""
+    model = stages.run("sight", lambda: _teach_sight(output / "sight"))
+    for name, recipe in LESSONS.items():
+        stages.train(name, "sft", recipe, (f"model={to_json(str(model))}", *settings), processes)
+        model = output / name / MODEL_FOLDER
+
+
+def _teach_sight(folder: Path) -> Path:
+    from onethinker.commands.console import progress_bar
+    from onethinker.training.sight import STEPS, WHAT, teach_sight
+
+    with progress_bar(WHAT) as on_progress:
+        return teach_sight(folder, steps=STEPS, on_progress=on_progress)
+
+
+def _ask_everything(model: str, folder: Path) -> None:
+    """Ask a question of each task about a scene, print each answer, and draw those that can be read."""
+    from onethinker.core.frames import Clip
+    from onethinker.core.request import SamplingParams
+    from onethinker.data.synthetic.shown import shown_scenes
+    from onethinker.inference.thinker import Thinker
+    from onethinker.media.writing import save_clip
+    from onethinker.tasks import grade_response, task_of
+
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
+    with Thinker.load(model, sampling=SamplingParams(max_new_tokens=LONGEST_ANSWER)) as thinker:
+        for sample in shown_scenes():
+            name, suffix = sample.problem_type.replace(" ", "_"), SUFFIXES[sample.data_type]
+            media = folder / f"{name}.{suffix}"
+            (clip,) = sample.media
+            assert isinstance(clip, Clip)
+            save_clip(clip, media)
+            thought = thinker.ask(media, sample.problem, task=sample.problem_type, options=sample.options)
+            grade = grade_response(thought.text, sample.truth, task=task_of(sample), options=sample.options)
+            _print_answer(sample, thought.answer_text or thought.text, grade.accuracy)
+            write_atomically(folder / f"{name}.json", thought.to_json() + "\n")
+            if thought.answer is not None:
+                thought.save(folder / f"{name}_answer.{suffix}")
+
+
+def _print_answer(sample: "Sample", answer: str, accuracy: float) -> None:
+    asked = f"{sample.problem} {' '.join(sample.options)}".strip()
+    print(f"\n  {sample.problem_type}, {sample.data_type}: {asked}")
+    print(f"    {answer}  ({'right' if accuracy == 1 else f'accuracy {accuracy:.2f}, true is {sample.truth}'})")
 
 
 def _write_data(records: Path, num_samples: int) -> None:
     if records.exists():
-        written = len(records.read_text().splitlines())
-        if written != num_samples:
-            raise ConfigError(
-                f"{records} holds {written} questions, --num-samples is {num_samples}; give another --output"
-            )
         return
     from onethinker.commands.console import progress_bar
     from onethinker.data.synthetic import write_dataset
-    from onethinker.evaluation.parts import HELD_OUT
 
     with progress_bar("painting") as on_progress:
-        write_dataset(records.parent, num_samples=num_samples, split=HELD_OUT, on_progress=on_progress)
+        write_dataset(records.parent, num_samples=num_samples, split=HELD_OUT, world=WORLD, on_progress=on_progress)
 
 
-def _evaluate(model: Path, records: Path, folder: Path) -> "tuple[Score, ...]":
+def _evaluate(model: str, records: Path, folder: Path) -> None:
     from onethinker.commands.console import StderrListener
     from onethinker.evaluation.config import AskingConfig, EvaluationConfig, SamplesConfig
-    from onethinker.evaluation.metrics import score_tasks
     from onethinker.evaluation.runner import run_evaluation
 
     config = EvaluationConfig(
         output=folder,
         samples=SamplesConfig(data=records),
-        asking=AskingConfig(model=str(model), max_new_tokens=MAX_NEW_TOKENS, batch_size=16),
+        asking=AskingConfig(model=model, max_new_tokens=LONGEST_ANSWER, batch_size=16),
     )
-    [done] = run_evaluation(config, StderrListener())
-    return score_tasks(done.results)
-
-
-def _ask_everything(model: Path, records: Path, folder: Path) -> None:
-    """Ask one question of every task and draw each answer that can be read; beside the pictures lie the answers as
-    JSON.
-    """
-    from onethinker.core.request import SamplingParams
-    from onethinker.data.formats.released import read_samples
-    from onethinker.inference.thinker import Thinker
-    from onethinker.tasks import task_of
-
-    with writing(folder):
-        folder.mkdir(exist_ok=True)
-    tries = Counter[str]()
-    with Thinker.load(str(model), sampling=SamplingParams(max_new_tokens=MAX_NEW_TOKENS)) as thinker:
-        for sample in read_samples(records):
-            task = task_of(sample)
-            name = f"{task.problem_type.replace(' ', '_')}_{sample.data_type}"
-            if tries[name] >= MAX_TRIES:
-                continue
-            (media,) = sample.media
-            thought = thinker.ask(media, sample.problem, task=task.problem_type, options=sample.options)
-            write_atomically(folder / f"{name}.json", thought.to_json() + "\n")
-            if thought.answer is not None:
-                thought.save(folder / f"{name}.{'png' if sample.data_type == 'image' else 'mp4'}")
-                tries[name] = MAX_TRIES
-            tries[name] += 1
+    run_evaluation(config, StderrListener())
 
 
 def _write_report(output: Path) -> None:
     from onethinker.evaluation.runs import load_runs
     from onethinker.report.page import write_report
 
-    folders = [output / name for name in ("after-sft", "after-rl", "sight", "sft", "rl")]
-    write_report(output / REPORT_FILE, load_runs(folders), title="OneThinker quickstart")
+    folders = [output / name for name in ("before", "after", *LESSONS, "rl")]
+    there = [folder for folder in folders if folder.exists()]
+    write_report(output / REPORT_FILE, load_runs(there), title="OneThinker quickstart")
 
 
-def _print_where(output: Path, records: Path, scores: "tuple[Score, ...]", seconds: dict[str, float]) -> None:
-    from onethinker.commands.tables import print_scores
-    from onethinker.data.formats.released import read_samples
+def _print_where(output: Path, model: Path, seconds: dict[str, float]) -> None:
+    from onethinker.commands.tables import print_comparison
+    from onethinker.evaluation.comparison import compare_runs
+    from onethinker.evaluation.runs import load_runs
 
-    print_scores(scores)
+    before, after = load_runs([output / "before", output / "after"]).runs
+    print_comparison(compare_runs(before, after))
     print(f"Done in {sum(seconds.values()) / 60:.1f} minutes.")
-    print(f"  report    {output / REPORT_FILE}  (open it in a browser)")
-    print(f"  pictures  {output / 'pictures'}")
-    print(f"  model     {output / 'model'}")
-    for sample in read_samples(records):
-        if sample.problem_type == "spatial grounding":
-            words = ["onethinker", "ask", str(sample.media[0]), sample.problem, "--task", sample.problem_type]
-            print("Ask it:    ", shlex.join([*words, "--model", str(output / "model"), "--draw", "out.png"]))
-            break
+    print(f"  report    {output / REPORT_FILE}  (before and after; open it in a browser)")
+    print(f"  pictures  {output / 'pictures'}  (what was asked, and the answers drawn in)")
+    print(f"  model     {model}")
+    picture = str(output / "pictures" / "spatial_grounding.png")
+    print("Ask it:    ", shlex.join(["onethinker", "ask", picture, "What is in this picture?", "--model", str(model)]))

@@ -12,6 +12,7 @@ import tyro
 from onethinker.commands.console import progress_bar
 from onethinker.commands.options import ASKING, AskingOptions, Flags
 from onethinker.core.suffixes import WRITTEN_PICTURES, WRITTEN_VIDEO
+from onethinker.families.built_in import TINY
 from onethinker.inference.settings import MODEL_HELP
 from onethinker.storage.strict_json import to_json
 
@@ -47,7 +48,7 @@ def segment(  # noqa: D417 (the help of --model is MODEL_HELP)
 
     Args:
         source: Picture or video file.
-        question: What to cut out, e.g. "the shorter one"; needs --model.
+        question: What to cut out, e.g. "the shorter one".
         box: What to cut out instead of a question: left top right bottom in thousandths of the frame.
         time: Second of a video at which --box holds.
         segmenter: "grabcut" (no download, not for benchmark numbers), or SAM 2: facebook/sam2.1-hiera-large or a
@@ -60,7 +61,8 @@ def segment(  # noqa: D417 (the help of --model is MODEL_HELP)
         json: Print one JSON object: segmenter, selection, media_problems, and for each frame its index, second and run
             lengths.
     """
-    check_words(question, model, box)
+    check_words(question, box, model)
+    model = model or TINY
     budget, sampling = check_rate(fps), asking.sampling()
     # Mistakes that show without a model are reported before one is loaded.
     from onethinker.inference.model_checks import check_model
@@ -74,11 +76,11 @@ def segment(  # noqa: D417 (the help of --model is MODEL_HELP)
     check_targets(clip.kind, draw, masks)
     if box is not None:
         check_selection(clip, box, time)
-    if model is not None:
+    if question is not None:
         check_model(model)
     cutter, thought = load_segmenter(segmenter), None
     with reporting("masks") as on_progress:
-        if model is not None and question is not None:
+        if question is not None:
             with asking.load(model, sampling) as thinker:
                 thought = thinker.ask(source, question, task="segmentation")
             found = thought.segment(cutter, budget=budget, on_progress=on_progress)
@@ -94,15 +96,14 @@ def segment(  # noqa: D417 (the help of --model is MODEL_HELP)
     print(to_json(record) if json else summary(found))
 
 
-def check_words(question: str | None, model: str | None, box: tuple[float, float, float, float] | None) -> None:
-    """Raise ConfigError unless there is either a question with a model, or a box without them."""
+def check_words(question: str | None, box: tuple[float, float, float, float] | None, model: str | None) -> None:
+    """Raise ConfigError unless there is either a question or a box, and with a box no model."""
     from onethinker.core.errors import ConfigError
 
-    if (question is None) == (box is None) or (question is None) != (model is None):
-        raise ConfigError(
-            'give a question with --model, such as "the shorter one" --model OneThink/OneThinker-8B, or --box without'
-            " them"
-        )
+    if (question is None) == (box is None):
+        raise ConfigError('give either a question, such as "the shorter one", or --box')
+    if box is not None and model is not None:
+        raise ConfigError("--box needs no model: leave out --model")
 
 
 def cut_box(

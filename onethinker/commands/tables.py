@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from onethinker.evaluation.benchmarks.data import DATA_FOLDER, examine
-from onethinker.evaluation.benchmarks.places import unopened
+from onethinker.evaluation.benchmarks.media_files import unopened
 from onethinker.evaluation.benchmarks.published import BASE_MODEL, PAPER_MODEL
-from onethinker.evaluation.benchmarks.table import all_benchmarks
+from onethinker.evaluation.benchmarks.registry import all_benchmarks
+from onethinker.evaluation.comparison import RunComparison
 from onethinker.evaluation.masking import newest_masks
 from onethinker.evaluation.metrics import Estimate, Score, mean_accuracy, score_tasks
 from onethinker.evaluation.parts import MAX_NAMED
@@ -27,24 +28,39 @@ def print_results(done: Sequence[PartResults], *, as_json: bool, note: Callable[
     damaged = {own.part.folder.name: _damaged(own.results) for own in done}
     missing = _missing_rows(done)
     rows = [row for own in done if own.part.benchmark for row in score_benchmark(own.part.benchmark, own.results)]
-    if rows:
-        record: dict[str, object] = {
-            "benchmarks": [asdict(row) for row in rows],
-            "unparsable": unread,
-            "media_problems": damaged,
-            "missing_rows": {name: {"count": len(own), "first": own[:MAX_NAMED]} for name, own in missing.items()},
-        }
-        print(to_json(record, ensure_ascii=False)) if as_json else print_rows(rows, missing)
+    if as_json:
+        print(_rows_json(rows, unread, damaged, missing) if rows else _scores_json(done[0].results, damaged))
+    elif rows:
+        print_rows(rows, missing)
     else:
-        scores = score_tasks(done[0].results)
-        record = {
-            "mean_accuracy": mean_accuracy(scores),
-            "tasks": [asdict(score) for score in scores],
-            "media_problems": damaged,
-        }
-        print(to_json(record)) if as_json else print_scores(scores)
+        print_scores(score_tasks(done[0].results))
     for line in _doubts(done, unread, damaged):
         note(line)
+
+
+def _rows_json(
+    rows: Sequence[BenchmarkRow],
+    unread: Mapping[str, Sequence[str]],
+    damaged: Mapping[str, Mapping[str, Sequence[str]]],
+    missing: Mapping[str, Sequence[str]],
+) -> str:
+    record = {
+        "benchmarks": [asdict(row) for row in rows],
+        "unparsable": unread,
+        "media_problems": damaged,
+        "missing_rows": {name: {"count": len(own), "first": own[:MAX_NAMED]} for name, own in missing.items()},
+    }
+    return to_json(record, ensure_ascii=False)
+
+
+def _scores_json(results: Sequence[Result], damaged: Mapping[str, Mapping[str, Sequence[str]]]) -> str:
+    scores = score_tasks(results)
+    record = {
+        "mean_accuracy": mean_accuracy(scores),
+        "tasks": [asdict(score) for score in scores],
+        "media_problems": damaged,
+    }
+    return to_json(record)
 
 
 def _missing_rows(done: Sequence[PartResults]) -> dict[str, tuple[str, ...]]:
@@ -66,7 +82,7 @@ def _doubts(
             yield f"{name}{': ' if name else ''}{len(ids)} answers could not be read and count 0: {_listed(ids)}"
     for name, problems in damaged.items():
         if problems:
-            some = "; ".join(f"{key}: {', '.join(said)}" for key, said in list(problems.items())[:MAX_NAMED])
+            some = "; ".join(f"{key}: {', '.join(own)}" for key, own in list(problems.items())[:MAX_NAMED])
             yield f"{name}: media of {len(problems)} samples are damaged: {some}"
     for name in _segmenters_for_trials(done):
         yield f"masks are by {name}: their numbers are for trying things out, not to stand beside the paper's"
@@ -123,6 +139,17 @@ def print_scores(scores: Sequence[Score]) -> None:
         if mean is None
         else f"mean accuracy of the tasks {mean:.3f}"
     )
+
+
+def print_comparison(compared: RunComparison) -> None:
+    """Print a table of what is different in the later of two runs."""
+    narrow = [Column(name, no_wrap=True) for name in ("n", compared.before, compared.after, "difference (95 %)")]
+    table = Table(Column("task"), Column("metric"), *narrow, Column("verdict"))
+    for row in compared.rows:
+        change = f"{row.difference:+.3f} ({row.low:+.2f} to {row.high:+.2f})"
+        numbers = str(row.num_pairs), f"{row.before:.3f}", f"{row.after:.3f}", change
+        table.add_row(row.what, row.metric, *numbers, row.verdict)
+    Console().print(table)
 
 
 def in_words(value: Estimate) -> str:

@@ -1,4 +1,4 @@
-"""What `onethinker sft` and `onethinker rl` share: the recipe with its overrides, and processes."""
+"""What `onethinker sft`, `onethinker dpo` and `onethinker rl` share: the recipe with its overrides, and processes."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from onethinker.core.errors import ConfigError
 if TYPE_CHECKING:
     from onethinker.training.config import Recipe
 
-Stage = Literal["sft", "rl"]
+Stage = Literal["sft", "dpo", "rl"]
 
 
 def run_training(stage: Stage, options: TrainingOptions) -> None:
@@ -23,8 +23,10 @@ def run_training(stage: Stage, options: TrainingOptions) -> None:
     reported why.
     """
     from onethinker.training.config import RlRecipe, SftRecipe
+    from onethinker.training.dpo_recipe import DpoRecipe
 
-    recipe = (SftRecipe if stage == "sft" else RlRecipe).load(options.recipe, options.set)
+    kinds: dict[Stage, type[Recipe]] = {"sft": SftRecipe, "dpo": DpoRecipe, "rl": RlRecipe}
+    recipe = kinds[stage].load(options.recipe, options.set)
     check_count(options.processes)
     if options.dry_run:
         _dry_run(recipe, options)
@@ -50,12 +52,20 @@ def run_training(stage: Stage, options: TrainingOptions) -> None:
 
 def _dry_run(recipe: "Recipe", options: TrainingOptions) -> None:
     from onethinker.commands.dry_run import print_plan
+    from onethinker.training.gpus import find_gpu
     from onethinker.training.preflight import check_recipe
 
     if options.config is not None and not options.config.is_file():
         raise ConfigError(f"--config {options.config}: there is no such file")
     check_recipe(recipe, accelerate_config=options.accelerate_config)
-    print_plan(recipe, processes=options.processes, config=options.config, accelerate_config=options.accelerate_config)
+    gpu = find_gpu(options.gpu) if options.gpu is not None else None
+    print_plan(
+        recipe,
+        processes=options.processes,
+        config=options.config,
+        accelerate_config=options.accelerate_config,
+        gpu=gpu,
+    )
 
 
 def _check_options(options: TrainingOptions) -> Path:
@@ -64,6 +74,8 @@ def _check_options(options: TrainingOptions) -> Path:
         raise ConfigError(
             "--config is for a --dry-run of a model that is not at hand; to train, name the model in the recipe"
         )
+    if options.gpu is not None:
+        raise ConfigError("--gpu is for a --dry-run, which plans for it; a run takes the GPUs of its machine")
     if options.output is None:
         raise ConfigError(
             "--output FOLDER is needed: the run's journal, checkpoints and model go there (or --dry-run to train"
@@ -84,14 +96,16 @@ def _train(stage: Stage, recipe: Any, output: Path, options: TrainingOptions) ->
     from onethinker.commands.console import say_checked, watching_training
     from onethinker.evaluation.during_training import open_validator
     from onethinker.rl.loop import train_rl
+    from onethinker.training.dpo import train_dpo
     from onethinker.training.sft import train_sft
 
     if options.processes > 1 and not torch.cuda.is_available():
         torch.set_num_threads(1)
     disable_progress_bar()  # ours is the one to watch; theirs come from every process
     validator = open_validator(recipe)
-    train: Any = {"sft": train_sft, "rl": train_rl}[stage]
-    with watching_training(stage.upper(), recipe.steps, output) as on_step:
+    train: Any = {"sft": train_sft, "dpo": train_dpo, "rl": train_rl}[stage]
+    is_validated = recipe.validation is not None
+    with watching_training(stage.upper(), recipe.steps, output, is_validated=is_validated) as on_step:
         model = train(
             recipe,
             output,
@@ -133,8 +147,8 @@ def launch(stage: Stage, options: TrainingOptions, *, steps_after: float = 0.0) 
     """
     from onethinker.commands.console import STEPS_AFTER
     from onethinker.commands.ranks import accelerate_environment, run_ranks
-    from onethinker.training.config import find_accelerate_config, read_sharding
     from onethinker.training.parallel.zero2 import check_installed
+    from onethinker.training.sharding import Sharding, find_accelerate_config, read_sharding
 
     # Threads that spin while they wait would slow the other processes down.
     calm = {
@@ -146,7 +160,7 @@ def launch(stage: Stage, options: TrainingOptions, *, steps_after: float = 0.0) 
     environment = {**calm, **os.environ}
     if options.accelerate_config is not None:
         file = find_accelerate_config(options.accelerate_config)
-        if read_sharding(file) == "zero2":
+        if read_sharding(file) == Sharding("zero2"):
             check_installed()
         environment |= accelerate_environment(file)
     words = [stage, options.recipe, "--output", str(options.output), "--processes", str(options.processes)]

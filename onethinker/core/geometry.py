@@ -115,7 +115,7 @@ def box_at(
     hold_before_s: float = 0.0,
     hold_after_s: float = math.inf,
 ) -> Box | None:
-    """Return where a track of boxes by second is at a moment; None where nothing says so.
+    """Return where a track of boxes by second is at a time in seconds; None where nothing says so.
 
     Between two seconds that are at most `glide_s` apart the box moves on a straight line. Else it stays where it was
     for `hold_after_s`, and is where it will be `hold_before_s` ahead.

@@ -51,11 +51,11 @@ def parse_response(text: str) -> Response:
         text[close_think + len("</think>") : open_answer],
         text[close_answer + len("</answer>") :],
     )
-    for piece, place in zip(
+    for piece, where in zip(
         outside, ("before the think block", "between the blocks", "after the answer block"), strict=True
     ):
         if stray := piece.strip():
-            raise AnswerError(f"expected nothing {place}, got {show(stray)}")
+            raise AnswerError(f"expected nothing {where}, got {show(stray)}")
     thinking = text[open_think + len("<think>") : close_think]
     return Response(thinking.strip(), text[open_answer + len("<answer>") : close_answer].strip())
 

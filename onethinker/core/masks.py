@@ -50,7 +50,7 @@ def decode_rle(rle: object) -> Mask:
     if isinstance(counts, list):
         if not all(type(run) is int and run >= 0 for run in counts) or sum(counts) != height * width:
             raise DataError(
-                f"the runs of a {height} x {width} mask must be whole and add up to {height * width}, got"
+                f"the runs of a {height} x {width} mask must be integers and add up to {height * width}, got"
                 f" {show(counts)}"
             )
         return np.asarray(
@@ -61,14 +61,13 @@ def decode_rle(rle: object) -> Mask:
     try:
         text = counts.encode("ascii") if isinstance(counts, str) else counts
         pixels = np.asfortranarray(coco.decode({"size": [height, width], "counts": text}))
-        whole = (
-            pixels.max() <= 1 and coco.encode(pixels)["counts"] == text
-        )  # runs that end early leave pixels undefined
+        # Runs that end early leave pixels undefined.
+        is_complete = pixels.max() <= 1 and coco.encode(pixels)["counts"] == text
     except ValueError as error:
         raise DataError(
             f"'counts' of a {height} x {width} mask cannot be read ({error}), got {show(counts)}"
         ) from error
-    if not whole:
+    if not is_complete:
         raise DataError(f"the runs of a {height} x {width} mask must fill it exactly, got {show(counts)}")
     return np.asarray(pixels, dtype=bool)
 

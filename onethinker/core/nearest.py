@@ -12,7 +12,7 @@ ABOUT_AS_NEAR = 0.05
 """Names within this of the nearest are offered too."""
 MOST_OFFERED = 3
 MOST_LISTED = 12
-"""Of a longer list only the nearest names are said, where there are any."""
+"""Of a longer list only the nearest names are given, where there are any."""
 SHOWN_CHARS = 60
 MOST_LOOKED_AT = 2000
 """Files of a folder that a missing one is compared with."""
@@ -103,10 +103,10 @@ def _plain(name: str) -> str:
 
 
 def _likeness(name: str, known: str) -> float:
-    """Return how alike two names are, 0 to 1; beginnings and last parts count, a little less than the whole."""
+    """Return how alike two names are, 0 to 1; beginnings and last parts count, a little less than the full name."""
     a, b = _plain(name), _plain(known)
     last = _plain(known.rpartition(".")[2])
-    whole = SequenceMatcher(None, a, b, autojunk=False).ratio()
+    full = SequenceMatcher(None, a, b, autojunk=False).ratio()
     part = SequenceMatcher(None, a, last, autojunk=False).ratio() if "." in known else 0.0
     words = 0.8 if len(a) > 3 and (b.startswith(a) or a in b.split()) else 0.0
-    return max(whole, 0.95 * part, words)
+    return max(full, 0.95 * part, words)

@@ -118,7 +118,7 @@ def place_of(error: BaseException) -> str:
 
     That is the deepest line in the folder of the first file that is not ours.
     """
-    said = f"{type(error).__name__}: {error}"
+    text = f"{type(error).__name__}: {error}"
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
     frames = [
@@ -128,9 +128,9 @@ def place_of(error: BaseException) -> str:
     ]
     frames = [frame for frame in frames if Path(frame.filename).parent.name not in ("importlib", "metadata")]
     if not frames:
-        return said
+        return text
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(Path(frames[0].filename).parent)]
-    return f"{own[-1].filename}, line {own[-1].lineno}, in {own[-1].name}: {said}"
+    return f"{own[-1].filename}, line {own[-1].lineno}, in {own[-1].name}: {text}"
 
 
 def _load(point: Any, where: str) -> Plugin:

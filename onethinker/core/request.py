@@ -9,10 +9,11 @@ from onethinker.core.frames import Clip
 
 @dataclass(frozen=True)
 class Turn:
-    """What was asked before about the same media, and what was answered, without its thinking."""
+    """What was asked before, and what was answered; `learn` is whether training learns this answer."""
 
     question: str
     answer: str
+    learn: bool = False
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,10 @@ class Request:
     """One user message: media first, then the complete text (question, options, instructions).
 
     The `earlier` turns of a conversation stand between media and text, so that all its requests begin with the same
-    media. `seed` is what the answer is drawn with, in place of the sampling parameters' own. `on_text` is handed each
+    media; `shown` says for each question, the last one included, how many of the media stand before it instead.
+    `seed` is what the answer is drawn with, in place of the sampling parameters' own. `on_text` is handed each
     further piece of the answer while it is generated, in the engine's own thread, by engines that can stream.
+    `is_unwanted` is asked there, after each token, whether nobody waits for this answer any more: it then ends.
     """
 
     text: str
@@ -30,6 +33,8 @@ class Request:
     seed: int | None = None
     on_text: Callable[[str], None] | None = field(default=None, compare=False, repr=False)
     earlier: tuple[Turn, ...] = ()
+    shown: tuple[int, ...] = ()
+    is_unwanted: Callable[[], bool] | None = field(default=None, compare=False, repr=False)
 
     def seed_or(self, default: int) -> int:
         """Return the seed that the answer is drawn with."""

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box
+from onethinker.core.request import Turn
 from onethinker.core.sources import Source
 
 Medium = Path | Clip | Source
@@ -45,15 +46,20 @@ class Masks:
 class Sample:
     """A question about media with its reference answer; all readers return these and all stages take them.
 
-    `media` are files, folders of frames, pictures in tables, or clips made in memory, in the order in which they
-    precede the question. `truth` is the inside of the reference answer block ("" if unknown). `response` is a whole
-    model text to learn from, think and answer blocks included. `masks` are what a segmentation is measured by, and
-    `frame_boxes` what a track is, by second, where the object can be seen. `resolution` is the width and height that a
-    record gives for its media. `extra` holds fields that no stage reads, kept for writing the record back.
+    `media` are files, parts of videos, folders of frames, pictures in tables, or clips made in memory, in the order in
+    which they precede the question. `truth` is the inside of the reference answer block ("" if unknown). `response` is
+    a whole model text to learn from, think and answer blocks included, and `rejected` a worse one, of a preference.
+    `license` is that of the media. `first_box` is where the object of a track is in the first frame, asked with the
+    question. `masks` are what a segmentation is measured by, and `frame_boxes` what a track is, by second, where the
+    object can be seen. `resolution` is the width and height that a record gives for its media. `extra` holds fields
+    that no stage reads, kept for writing the record back.
 
     Some benchmarks have more: `answers` are right answers of which any counts, `questions` are what a description is
     asked about, each with its answer, and `group` names the samples (of a sub-task, of a video) that are averaged
     first.
+
+    A sample with a `system` turn or `earlier` turns is a conversation, of which `problem` and `response` are the last
+    question and answer: its turns are shown as they are written. `shown` is how many media stand before each question.
     """
 
     id: str
@@ -64,11 +70,22 @@ class Sample:
     truth: str = ""
     options: tuple[str, ...] = ()
     response: str | None = None
+    rejected: str | None = None
     source: str = ""
+    license: str = ""
+    first_box: Box | None = None
     masks: Masks | None = None
     frame_boxes: Mapping[float, Box] = field(default_factory=dict)
     resolution: tuple[int, int] | None = None
     answers: tuple[str, ...] = ()
     questions: tuple[tuple[str, str], ...] = ()
     group: str = ""
+    system: str | None = None
+    earlier: tuple[Turn, ...] = ()
+    shown: tuple[int, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_conversation(self) -> bool:
+        """Whether its turns are shown as they are written, without the words of its task."""
+        return self.system is not None or bool(self.earlier)

@@ -79,6 +79,20 @@ class VideoPart:
         """What messages call it."""
         return self.path.name
 
+    def __str__(self) -> str:
+        """Return the file and the seconds."""
+        end = "the end" if self.end_s is None else f"{self.end_s:g} s"
+        return f"{self.path}, {self.start_s:g} s to {end}"
+
+
+FileMedium = Path | VideoPart
+"""A file, or a part of a video file."""
+
+
+def path_of(medium: object) -> Path | None:
+    """Return the file that a medium is, or is a part of; None for any other medium."""
+    return medium.path if isinstance(medium, VideoPart) else medium if isinstance(medium, Path) else None
+
 
 def picture_texts(field: str) -> list[str]:
     """Return the base64 of every picture in a field: one, or a list of them as Python or JSON writes it.

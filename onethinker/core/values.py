@@ -84,7 +84,7 @@ def as_number(value: object, name: str) -> float:
 
 
 def as_second(value: object, name: str, faults: Faults = EXACT) -> float:
-    """Return a moment of a video; one before its start is clipped to 0 s. Raises: AnswerError."""
+    """Return a timestamp in a video; one before its start is clipped to 0 s. Raises: AnswerError."""
     if (second := as_number(value, name)) < 0:
         faults.add(f"{name} must be at least 0 seconds, got {second:g}")
     return max(0.0, second)

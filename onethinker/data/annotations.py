@@ -149,7 +149,7 @@ def _coco_keypoints(annotations: Sequence[Annotation]) -> Record:
     return {"keypoints": names, "skeleton": []}
 
 
-def to_mot(annotation: Annotation) -> str:
+def to_mot(annotation: Annotation, track_id: int = 1) -> str:
     """Return the boxes of an answer as lines of a MOT Challenge file: frame, id, left, top, width, height, confidence,
     and three times -1.
 
@@ -163,13 +163,15 @@ def to_mot(annotation: Annotation) -> str:
     for frame, time_s in annotation.seconds_by_frame.items():
         left, top, right, bottom = annotation.boxes_px[time_s]
         sides = ",".join(f"{side:.2f}" for side in (left + 1, top + 1, right - left, bottom - top))
-        lines.append(f"{frame + 1},1,{sides},1,-1,-1,-1\n")
+        lines.append(f"{frame + 1},{track_id},{sides},1,-1,-1,-1\n")
     return "".join(lines)
 
 
-def label_studio_config(kind: Literal["image", "video"], label: str = LABEL) -> str:
-    """Return the labelling interface that the tasks of `to_label_studio` are for."""
-    named = f"<Label value={quoteattr(label)}/>"
+def label_studio_config(kind: Literal["image", "video"], *labels: str) -> str:
+    """Return the labelling interface that the tasks of `to_label_studio` with these labels are for, by default
+    `LABEL`.
+    """
+    named = "".join(f"<Label value={quoteattr(label)}/>" for label in labels or (LABEL,))
     answer = '<TextArea name="answer" toName="media"/>'
     if kind == "image":
         kinds = "".join(f'<Label value="{kind}"/>' for kind in POINT_KINDS)

@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def _mended(files: Iterable[Path], output: Path, media_root: Path | None, fixed:
         said = [text for mend in FIXES for text in mend(record, root)]
         said += _own_id(record, ids)
         fixed.changes += [(file, row, text) for text in said]
-        _move_media(record, root, output.parent)
+        move_media(record, root, output.parent)
         fixed.written += 1
         yield record
 
@@ -87,28 +88,27 @@ def _list_options(record: Record, root: Path) -> Iterator[str]:
 
 
 def _scale_boxes(record: Record, root: Path) -> Iterator[str]:
-    """Turn places from 0 to 1 into thousandths, where one of them is a fraction and none is above 1."""
+    """Turn coordinates from 0 to 1 into thousandths, where one of them is a fraction and none is above 1."""
     name = next((name for name in _REFERENCES if has(record, name)), None)
     if name is None or not isinstance(record[name], str):
         return
-    inside = answer_text(record[name])
+    text = answer_text(record[name]) or record[name]
     try:
-        answer = json.loads(record[name] if inside is None else inside)
+        answer = json.loads(text)
     except ValueError:
         return
-    if not isinstance(answer, dict):
-        return
-    numbers = [number for key in _PLACED for number in _numbers(answer.get(key))]
-    if not numbers or max(numbers) > 1 or min(numbers) < 0 or all(number in (0, 1) for number in numbers):
-        return
-    scaled = {key: _scaled(value) if key in _PLACED else value for key, value in answer.items()}
-    text = to_json(scaled, ensure_ascii=False)
-    record[name] = text if inside is None else record[name].replace(inside, text)
-    yield f"{name!r} has its places in thousandths, times 1000"
+    if isinstance(answer, dict) and _are_fractions([each for key in _PLACED for each in _numbers(answer.get(key))]):
+        scaled = {key: _scaled(value) if key in _PLACED else value for key, value in answer.items()}
+        record[name] = record[name].replace(text, to_json(scaled, ensure_ascii=False))
+        yield f"{name!r} has its coordinates in thousandths, times 1000"
+
+
+def _are_fractions(values: Sequence[float]) -> bool:
+    return all(0 <= value <= 1 for value in values) and any(0 < value < 1 for value in values)
 
 
 def _turn_slashes(record: Record, root: Path) -> Iterator[str]:
-    for name, paths in _media_fields(record):
+    for name, paths in media_fields(record):
         for index, path in enumerate(paths):
             turned = path.replace("\\", "/")
             if turned != path and not (root / path).exists() and (root / turned).exists():
@@ -140,11 +140,11 @@ def _own_id(record: Record, ids: set[str]) -> Iterator[str]:
         yield f"'problem_id' {value!r} is {own!r}: another record has it"
 
 
-def _move_media(record: Record, root: Path, target: Path) -> None:
+def move_media(record: Record, root: Path, target: Path) -> None:
     """Name media from the folder of the new file."""
-    if root.resolve() == target.resolve():
+    if _is_one(root.absolute(), target.absolute()):
         return
-    for name, paths in _media_fields(record):
+    for name, paths in media_fields(record):
         for index, path in enumerate(paths):
             if not Path(path).is_absolute() and "://" not in path:
                 whole = (root / path).absolute()
@@ -152,7 +152,14 @@ def _move_media(record: Record, root: Path, target: Path) -> None:
                 _put(record, name, index, str(whole.relative_to(target.absolute()) if beneath else whole))
 
 
-def _media_fields(record: Record) -> Iterator[tuple[str, list[str]]]:
+@lru_cache(maxsize=64)
+def _is_one(root: Path, target: Path) -> bool:
+    """Tell whether two folders are one; asked for every record of a file."""
+    return root.resolve() == target.resolve()
+
+
+def media_fields(record: Record) -> Iterator[tuple[str, list[str]]]:
+    """Yield the fields of a record that name media, each with its paths."""
     for name in ("images", "videos", "path", "additional_path"):
         value = record.get(name)
         paths = [value] if isinstance(value, str) else value

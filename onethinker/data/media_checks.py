@@ -8,6 +8,7 @@ from pathlib import Path
 from onethinker.core.errors import DataError, MediaError
 from onethinker.core.grammar import show
 from onethinker.core.sample import Sample
+from onethinker.core.sources import FileMedium
 from onethinker.data.formats.forms import read_form
 from onethinker.data.formats.records import Record
 from onethinker.media.headers import Header
@@ -35,7 +36,7 @@ class Usable:
 def check_media(
     fields: Record,
     record: Usable,
-    headers: Mapping[Path, Header | MediaError],
+    headers: Mapping[FileMedium, Header | MediaError],
     *,
     root: Path | None = None,
     strict_media: bool = False,
@@ -46,11 +47,11 @@ def check_media(
     """
     sample, images = record.sample, set(read_form(fields, root or record.file.parent).images)
     names = {"image": "images", "video": "videos"} if not fields.get("path") else {"image": "path", "video": "path"}
-    found: dict[Path, Header] = {}
+    found: dict[FileMedium, Header] = {}
     warnings = []
     for medium in dict.fromkeys(sample.media):
-        assert isinstance(medium, Path)  # a file names nothing else
-        if absent := no_file(medium):
+        assert isinstance(medium, FileMedium)  # a file names nothing else
+        if absent := no_file(medium if isinstance(medium, Path) else medium.path):
             raise DataError(absent)
         header = headers[medium]
         if isinstance(header, MediaError):
@@ -82,7 +83,7 @@ def no_file(medium: Path) -> str | None:
     )
 
 
-def _wrong_kind(name: str, medium: Path, header: Header) -> str:
+def _wrong_kind(name: str, medium: FileMedium, header: Header) -> str:
     if header.kind == "video":
         return (
             f"{name!r} names {medium} as a picture, but it is a video (or an animation): name it in 'videos', with"
@@ -95,7 +96,7 @@ def _wrong_kind(name: str, medium: Path, header: Header) -> str:
 
 
 @cache
-def _seen(path: Path) -> tuple[float, int, int]:
+def _seen(path: FileMedium) -> tuple[float, int, int]:
     """Return the length in seconds and the upright size of a video, as reading it gives them. Raises: MediaError."""
     from onethinker.media.budget import MediaBudget
     from onethinker.media.reading import read_clip
@@ -104,7 +105,7 @@ def _seen(path: Path) -> tuple[float, int, int]:
     return clip.duration_s, clip.source_width, clip.source_height
 
 
-def _check_times(sample: Sample, headers: Mapping[Path, Header]) -> None:
+def _check_times(sample: Sample, headers: Mapping[FileMedium, Header]) -> None:
     """Raise DataError for an answer about a time at which the clip is over; the header's word is not enough for
     that.
     """
@@ -125,7 +126,7 @@ def _latest(length_s: float) -> float:
     return length_s + max(BEYOND_S, BEYOND_SHARE * length_s)
 
 
-def _check_masks(sample: Sample, headers: Mapping[Path, Header]) -> None:
+def _check_masks(sample: Sample, headers: Mapping[FileMedium, Header]) -> None:
     """Raise DataError for truth masks, or a resolution, of another shape than the first medium has."""
     sides = _mask_sides(sample)
     if not sides or not headers:
@@ -166,13 +167,13 @@ def _is_like(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
     return abs(a[0] * b[1] - a[1] * b[0]) <= _LIKE * a[1] * b[0]
 
 
-def in_pixels(records: Sequence[Usable], headers: Mapping[Path, Header]) -> list[Usable]:
+def in_pixels(records: Sequence[Usable], headers: Mapping[FileMedium, Header]) -> list[Usable]:
     """Return the records about small pictures whose boxes all lie inside their pixels, as thousandths seldom do."""
     inside: list[Usable] = []
     count = 0
     for record in records:
         sample = record.sample
-        header = headers.get(sample.media[0]) if sample.media and isinstance(sample.media[0], Path) else None
+        header = headers.get(sample.media[0]) if sample.media and isinstance(sample.media[0], FileMedium) else None
         if header is None or min(header.width, header.height) > SMALL_PX or not sample.truth:
             continue
         task = task_of(sample)

@@ -1,43 +1,56 @@
 """The order of training data: an endless sequence of all tasks by weight, a function of seed and index alone."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from onethinker.core.errors import DataError
-from onethinker.core.nearest import no_such
-from onethinker.core.sample import Medium, Sample
-from onethinker.data.formats.released import read_samples
-from onethinker.data.synthetic import KINDS, make_sample
+from onethinker.core.sample import Sample
+from onethinker.data.names import kind_of, known_names, names_of
+from onethinker.data.pools import (
+    EQUAL,
+    LEVELS,
+    Leaf,
+    Mix,
+    Record,
+    absent_from,
+    check_present,
+    kind_name,
+    read_pools,
+    turns_of_levels,
+)
+from onethinker.data.rounds import Numbers, Order, counts, draw, in_blocks, order_of_epoch
+from onethinker.data.synthetic import KINDS, make_pair, make_sample
 from onethinker.data.synthetic.worlds import WorldName
-from onethinker.tasks import all_tasks, find_task
-from onethinker.tasks.registry import no_task
-
-Order = np.ndarray[tuple[int], np.dtype[np.int64]]
-"""Indices of records in their pool."""
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Samples by index, in rounds: a round holds each task as often as its weight says, shuffled.
+    """Samples by index, in rounds: a round holds each task (or file) as often as its share says, shuffled.
 
-    `tasks` maps a task's task key to its weight, `media` to the weights of "image" and "video" inside it, and
-    `pools` its name and medium to its records; without pools scenes are drawn on the spot. The media of a task take
-    turns in rounds of their own, and so do the records of each: every record comes once before any comes again. A turn
-    is `together` samples long, so that records about one clip may come one after the other.
+    `turns` says how many turns in a round each task has, under its name what each of its media has, and so on; `pools`
+    has the records of each leaf. Without pools scenes are drawn on the spot. The records of a leaf take turns in rounds
+    of their own: every record comes once before any comes again. A turn is `together` samples long, so that records
+    about one clip may come one after the other. `planned` is how many samples the run draws, where records are sorted.
     """
 
     seed: int
-    tasks: dict[str, int]
-    media: dict[str, dict[str, int]]
-    pools: dict[tuple[str, str], tuple[Sample, ...]] | None
+    turns: Mapping[Leaf, Mapping[str, int]]
+    pools: Mapping[Leaf, tuple[Record, ...]] | None
     together: int = 1
     world: WorldName = "shapes"
     unused: tuple[str, ...] = ()
     """Weights of problem types that the files do not have: they have no effect."""
+    files: tuple[Path, ...] = ()
+    mix: Mix = EQUAL
+    planned: int | None = None
+    pairs: bool = False
+    """Whether scenes come with a worse response."""
+    _orders: dict[Leaf, tuple[int, Order]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def num_records(self) -> int | None:
@@ -49,37 +62,40 @@ class Mixture:
         cls,
         files: Sequence[Path],
         problem_types: Sequence[str],
-        weights: Mapping[str, int],
+        weights: Mapping[str, float],
         seed: int,
         questions_per_clip: int = 1,
         world: WorldName = "shapes",
         leave_out: Mapping[Path, Collection[int]] | None = None,
+        mix: Mix = EQUAL,
     ) -> "Mixture":
         """Return the mixture of all records in the files, or of synthetic scenes of a world when there are none.
 
         A problem type, or one with its medium such as "numerical/video", selects samples in `problem_types` (none: all)
-        and has its weight in `weights` (absent: 1). Up to `questions_per_clip` records of a task about the same media
-        share a turn. `leave_out` has rows of files that are not drawn.
+        and has its weight in `weights` (absent: 1), as has a file where files are mixed. Up to `questions_per_clip`
+        records of a task about the same media share a turn. `leave_out` has rows of files that are not drawn.
 
         Raises: DataError: an unknown problem type, a bad record, no record of a type asked for, or a weight for scenes
         that are not drawn.
         """
         asked = set(known_names(problem_types))
-        weight = dict(zip(known_names(weights), weights.values(), strict=True))
-        pools: dict[tuple[str, str], list[Sample]] = {}
-        for file in files:
-            for sample in read_samples(file, leave_out=(leave_out or {}).get(file, ())):
-                pools.setdefault(_kind(sample.problem_type, sample.data_type), []).append(sample)
-        present = list(pools) if files else [_kind(*kind) for kind in KINDS]
-        kinds = [kind for kind in present if not asked or asked & _names(kind)]
-        unused = _absent(set(weight), kinds)
+        weight, mix = _with_known_names(weights, mix, files)
+        found = read_pools(files, leave_out or {}, mix)
+        present = list(dict.fromkeys((leaf[-2], leaf[-1]) for leaf in found))
+        present = present if files else [kind_of(*kind) for kind in KINDS]
+        kinds = [kind for kind in present if not asked or asked & names_of(kind)]
+        unused = absent_from(kinds, set(weight) - set(map(str, files)))
         source = ", ".join(map(str, files)) or "synthetic scenes"
-        _check_present(source, present, {"asked for": _absent(asked, kinds), "weighted": () if files else unused})
-        tasks, media = _weights(kinds, weight)
-        if not files:
-            return cls(seed, tasks, media, None, 1 if world == "shapes" else questions_per_clip, world)
-        ordered = {kind: _by_clip(pools[kind], questions_per_clip) for kind in kinds}
-        return cls(seed, tasks, media, ordered, questions_per_clip, unused=unused)
+        check_present(source, present, {"asked for": absent_from(kinds, asked), "weighted": () if files else unused})
+        together = questions_per_clip if files or world != "shapes" else 1
+        pools = {
+            leaf: in_blocks(records, lambda record: record.sample.media, together)
+            for leaf, records in found.items()
+            if leaf[-2:] in kinds
+        }
+        sizes = {leaf: len(pool) for leaf, pool in pools.items()} or dict.fromkeys(kinds, 1)
+        turns = turns_of_levels(sizes, weight, mix, together)
+        return cls(seed, turns, pools if files else None, together, world, unused, tuple(files), mix)
 
     def sample(self, index: int) -> Sample:
         """Return sample `index` (from 0) of the endless order."""
@@ -92,10 +108,15 @@ class Mixture:
         First come those of other turns, because what shares its turn is likely to be about the same clip.
         """
         turn, position = divmod(index, self.together)
-        task, of_task = _draw(self.seed, "tasks", self.tasks, turn)
-        medium, of_medium = _draw(self.seed, f"{task} media", self.media[task], of_task)
+        leaf: Leaf = ()
+        of_leaf = turn
+        for level in LEVELS[self.mix.by]:
+            name, of_leaf = draw(self.seed, " ".join([*leaf, level]), self.turns[leaf], of_leaf)
+            leaf = (*leaf, name)
+        task, medium = leaf[-2:]
         if self.pools is None:
-            yield make_sample(
+            make = make_pair if self.pairs else make_sample
+            yield make(
                 self.seed,
                 turn,
                 problem_type=task.partition("/")[0],
@@ -104,148 +125,103 @@ class Mixture:
                 question=position,
             )
             return
-        pool = self.pools[task, medium]
-        epoch, first = divmod(of_medium * self.together + position, len(pool))
-        order = _order(self.seed, f"{task} {medium}", epoch, len(pool), self.together)
+        pool = self.pools[leaf]
+        epoch, first = divmod(of_leaf * self.together + position, len(pool))
+        order = self._order(leaf, epoch)
         for offset in range(self.together):
             for step in range(offset, len(pool), self.together):
-                yield pool[int(order[(first + step) % len(pool)])]
+                yield pool[int(order[(first + step) % len(pool)])].sample
 
     def passes(self, drawn: int) -> dict[str, float]:
         """Return for each task and medium, as "tracking/video", how many passes over its records the first `drawn`
         samples of the order are; {} for scenes, which have no end.
         """
+        of_kind: Counter[str] = Counter()
+        for leaf, count in self._drawn(drawn).items():
+            of_kind[kind_name(leaf)] += count
+        return {kind: of_kind[kind] / size for kind, size in self.sizes[0].items()}
+
+    def file_passes(self, drawn: int) -> dict[str, float]:
+        """Return the same for each file that has records to draw, by its path."""
+        of_file = np.zeros(len(self.files), np.int64)
+        for leaf, count in self._drawn(drawn).items():
+            epochs, rest = divmod(count, len(self._origins[leaf]))
+            last = self._origins[leaf][self._order(leaf, epochs)[:rest]]
+            of_file += epochs * np.bincount(self._origins[leaf], minlength=len(self.files))
+            of_file += np.bincount(last, minlength=len(self.files))
+        names = map(str, self.files)
+        return {
+            file: int(count) / self.sizes[1][file]
+            for file, count in zip(names, of_file, strict=True)
+            if file in self.sizes[1]
+        }
+
+    @cached_property
+    def sizes(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Records of each task and medium, and of each file that has some."""
+        kinds: Counter[str] = Counter()
+        files: Counter[str] = Counter()
+        for leaf, pool in (self.pools or {}).items():
+            kinds[kind_name(leaf)] += len(pool)
+            files.update(str(self.files[record.file]) for record in pool)
+        return dict(kinds), dict(files)
+
+    @cached_property
+    def _origins(self) -> dict[Leaf, Numbers]:
+        return {leaf: np.array([record.file for record in pool]) for leaf, pool in (self.pools or {}).items()}
+
+    def _drawn(self, drawn: int) -> dict[Leaf, int]:
+        """Return how many of the first samples come from each pool; {} for scenes."""
         if self.pools is None:
             return {}
         turns, begun = divmod(drawn, self.together)
-        found: dict[str, float] = {}
-        now, after = (self._turns(count) for count in (turns, turns + 1))
-        for (task, medium), pool in self.pools.items():
-            count = now[task, medium] * self.together + (after[task, medium] - now[task, medium]) * begun
-            found[f"{task.partition('/')[0]}/{medium}"] = count / len(pool)
+        now, after = self._leaf_turns(turns), self._leaf_turns(turns + 1)
+        return {leaf: now[leaf] * self.together + (after[leaf] - now[leaf]) * begun for leaf in self.pools}
+
+    def _leaf_turns(self, count: int) -> dict[Leaf, int]:
+        """Return how many of the first turns are for each leaf."""
+        found: dict[Leaf, int] = {(): count}
+        for level in LEVELS[self.mix.by]:
+            found = {
+                (*leaf, name): turns
+                for leaf, of_leaf in found.items()
+                for name, turns in counts(self.seed, " ".join([*leaf, level]), self.turns[leaf], of_leaf).items()
+            }
         return found
 
-    def _turns(self, count: int) -> dict[tuple[str, str], int]:
-        """Return how many of the first turns are each task's with each medium."""
-        return {
-            (task, medium): turns
-            for task, of_task in _counts(self.seed, "tasks", self.tasks, count).items()
-            for medium, turns in _counts(self.seed, f"{task} media", self.media[task], of_task).items()
-        }
-
-
-def scene_kinds(problem_types: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the pairs of problem type and medium of the synthetic scenes that names select; all without names. Raises:
-    DataError.
-
-    >>> scene_kinds(["tracking"])
-    [('tracking', 'video')]
-    """
-    asked = set(known_names(problem_types))
-    return [kind for kind in KINDS if not asked or asked & _names(_kind(*kind))]
-
-
-def known_names(names: Iterable[str]) -> list[str]:
-    """Return names of samples ("tracking", "numerical/video") as the tasks write them. Raises: DataError: one that
-    there is not.
-    """
-    return [_known(name) for name in names]
-
-
-def _known(name: str) -> str:
-    """Return a name of samples as the tasks write it. Raises: DataError: there is no such problem type or medium."""
-    problem_type, slash, medium = (part.strip() for part in name.lower().partition("/"))
-    known = sorted({task.problem_type for task in all_tasks()})
-    if problem_type not in known or (slash and medium not in ("image", "video")):
-        wrong = no_task(problem_type) if problem_type not in known else no_such("medium", medium, ("image", "video"))
-        raise DataError(f"problem types, {name!r}: {wrong}; each may have /image or /video behind it")
-    return f"{problem_type}{slash}{medium}"
-
-
-def _kind(problem_type: str, data_type: str) -> tuple[str, str]:
-    return find_task(problem_type, data_type).key, data_type
-
-
-def _names(kind: tuple[str, str]) -> set[str]:
-    """Return the names by which samples of a task and medium can be meant."""
-    problem_type = kind[0].partition("/")[0]
-    return {problem_type, f"{problem_type}/{kind[1]}"}
-
-
-def _check_present(source: str, present: Sequence[tuple[str, str]], absent: Mapping[str, Collection[str]]) -> None:
-    """Raise DataError where there are no samples, or none of the problem types that somebody needs."""
-    for needed, missing in absent.items():
-        if missing:
-            raise DataError(
-                f"{source}: no sample of the problem types {list(missing)}, which are {needed}; there are "
-                f"{', '.join(sorted(set().union(*map(_names, present))))}"
+    def _order(self, leaf: Leaf, epoch: int) -> Order:
+        """Return which record of a pool comes when in an epoch."""
+        kept, order = self._orders.get(leaf, (-1, np.empty(0, np.int64)))
+        if kept != epoch:
+            pool = (self.pools or {})[leaf]
+            keys: Numbers | None = None
+            drawn: int | None = None
+            if self.mix.direction:
+                keys = self.mix.direction * np.array([record.rate for record in pool])
+                if self.planned is not None:
+                    drawn = max(0, self._drawn(self.planned)[leaf] - epoch * len(pool))
+            order = order_of_epoch(
+                self._seed_of(leaf), " ".join(leaf), epoch, len(pool), self.together, keys=keys, drawn=drawn
             )
-    if not present:
-        raise DataError(f"{source}: no sample of any problem type")
+            self._orders[leaf] = epoch, order
+        return order
+
+    def _seed_of(self, leaf: Leaf) -> int:
+        """Return what shuffles the records of a leaf: the seed of its file, of its task and medium, or of all."""
+        kind = kind_name(leaf)
+        names = (leaf[0] if self.mix.by == "file" else "", kind, kind.rpartition("/")[0])
+        return next((self.mix.seeds[name] for name in names if name in self.mix.seeds), self.seed)
 
 
-def _absent(named: set[str], kinds: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    return tuple(sorted(name for name in named if not any(name in _names(kind) for kind in kinds)))
-
-
-def _weights(
-    kinds: Iterable[tuple[str, str]], weight: Mapping[str, int]
-) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
-    """Return the weights of tasks, and of the media inside each, in the order of all tasks."""
-    order = [task.key for task in all_tasks()]
-    tasks: dict[str, int] = {}
-    media: dict[str, dict[str, int]] = {}
-    for task, medium in sorted(kinds, key=lambda kind: (order.index(kind[0]), kind[1])):
-        problem_type = task.partition("/")[0]
-        tasks[task] = weight.get(problem_type, 1)
-        media.setdefault(task, {})[medium] = weight.get(f"{problem_type}/{medium}", 1)
-    return tasks, media
-
-
-def _draw(seed: int, purpose: str, weights: Mapping[str, int], index: int) -> tuple[str, int]:
-    """Return the name that turn `index` is for, and how often it came before."""
-    a_round = [name for name, weight in weights.items() for _ in range(weight)]
-    turn, position = divmod(index, len(a_round))
-    order = [a_round[n] for n in _permutation(seed, purpose, turn, len(a_round))]
-    name = order[position]
-    return name, turn * weights[name] + order[:position].count(name)
-
-
-def _counts(seed: int, purpose: str, weights: Mapping[str, int], count: int) -> dict[str, int]:
-    """Return how often each name has a turn among the first `count`."""
-    rounds, rest = divmod(count, sum(weights.values()))
-    last = [_draw(seed, purpose, weights, count - rest + n)[0] for n in range(rest)]
-    return {name: rounds * weight + last.count(name) for name, weight in weights.items()}
-
-
-def _by_clip(samples: Sequence[Sample], size: int) -> tuple[Sample, ...]:
-    """Return samples in blocks of `size`, the last shorter, in which those about the same media are together as far as
-    they fit.
+def _with_known_names(weights: Mapping[str, float], mix: Mix, files: Sequence[Path]) -> tuple[dict[str, float], Mix]:
+    """Return weights, and a mix with its seeds, by the names that tasks and files have. Raises: DataError: a name that
+    there is not, or of a file where tasks are mixed.
     """
-    if size == 1:
-        return tuple(samples)
-    clips: dict[tuple[Medium, ...], list[Sample]] = {}
-    for sample in samples:
-        clips.setdefault(sample.media, []).append(sample)
-    runs = [clip[first : first + size] for clip in clips.values() for first in range(0, len(clip), size)]
-    blocks_by_free: list[list[list[Sample]]] = [[] for _ in range(size + 1)]  # how many samples still fit
-    for run in sorted(runs, key=len, reverse=True):
-        fitting: list[list[Sample]] = next(filter(None, blocks_by_free[len(run) : size]), [[]])
-        block = fitting.pop()
-        blocks_by_free[size - len(block) - len(run)].append(block + run)
-    return tuple(chain.from_iterable(chain.from_iterable(blocks_by_free)))
-
-
-def _order(seed: int, purpose: str, epoch: int, count: int, size: int) -> Order:
-    """Return which of `count` records in blocks of `size` comes when in an epoch: blocks are shuffled, and begin where
-    turns begin.
-    """
-    full = count // size
-    blocks_BS = _permutation(seed, purpose, epoch, full)[:, None] * size + np.arange(size)
-    order = np.concatenate([blocks_BS.ravel(), np.arange(full * size, count)])
-    return np.roll(order, -epoch * count % size)
-
-
-def _permutation(seed: int, purpose: str, epoch: int, length: int) -> Order:
-    """Return the order of an epoch; the same arguments give the same order on every machine."""
-    return np.random.default_rng([seed, *purpose.encode(), epoch]).permutation(length)
+    weight = dict(zip(known_names(weights, files), weights.values(), strict=True))
+    seeds = dict(zip(known_names(mix.seeds, files), mix.seeds.values(), strict=True))
+    if mix.by == "task" and (of_files := sorted(set(map(str, files)) & {*weight, *seeds})):
+        raise DataError(
+            f"data.weights, data.seeds: {', '.join(of_files)}: a file has a share or a seed of its own only with"
+            ' data.mix_by = "file"'
+        )
+    return weight, replace(mix, seeds=seeds)

@@ -12,16 +12,18 @@ from typing import Literal
 from onethinker.core.errors import AnswerError, DataError, MediaError
 from onethinker.core.grammar import find_answer, parse_response, show
 from onethinker.core.sample import Sample
+from onethinker.core.sources import FileMedium, path_of
 from onethinker.data.formats.records import Record, read_line, read_records
 from onethinker.data.formats.released import check_answer, sample_from_record
 from onethinker.data.media_checks import Usable, check_media, in_pixels, no_file
 from onethinker.media.headers import Header, read_headers
 from onethinker.tasks import parse_truth, task_of
 
-Need = Literal["response", "truth"]
+Need = Literal["response", "truth", "rejected"]
 NEEDS: Mapping[Need, str] = {
     "response": "SFT learns from a complete response: 'response', or the assistant's turn in 'messages'; there is none",
     "truth": "RL grades against a reference: 'answer' or 'solution'; there is none",
+    "rejected": "DPO learns from a preference: 'chosen' (or 'response') and 'rejected'; there are not both",
 }
 """What a stage learns from, and the error of a record without it."""
 SHOWN = 5
@@ -57,7 +59,7 @@ class Checked:
     invalid: tuple[Problem, ...] = ()
     unreadable: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
-    headers: Mapping[Path, Header] = field(default_factory=dict)
+    headers: Mapping[FileMedium, Header] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     """What else must be known of them, as that a validation asks about the same media."""
 
@@ -72,6 +74,11 @@ class Checked:
         if self.unreadable:
             lines.append(
                 f"media that cannot be read, each replaced when it is drawn: {listed(self.unreadable, self.count)}"
+            )
+        if told := sum(record.sample.is_conversation for record in self.records):
+            lines.append(
+                f"{told:,} of {self.count:,} records are conversations: each is shown as written, without the words"
+                " that ask a task's questions"
             )
         by_kind: dict[str, list[Problem]] = {}
         for problem in self.warnings:
@@ -107,7 +114,7 @@ def check_files(
         for found in read
         if not isinstance(found, Problem)
         for medium in found[1].sample.media
-        if isinstance(medium, Path)
+        if isinstance(medium, FileMedium)
     ]
     headers = read_headers(paths, on_progress=on_progress)
     checked = _with_media(read, headers, strict_media=strict_media)
@@ -123,7 +130,7 @@ def check_files(
 
 
 def _with_media(
-    read: Sequence[Problem | Read], headers: Mapping[Path, Header | MediaError], *, strict_media: bool
+    read: Sequence[Problem | Read], headers: Mapping[FileMedium, Header | MediaError], *, strict_media: bool
 ) -> Checked:
     """Return what was read, sorted by what is wrong with it once its media are looked at."""
     records: list[Usable] = []
@@ -190,7 +197,7 @@ def _glance(file: Path, row: int, record: Record, need: Need) -> Problem | None:
     found = _read(file, row, record, need)
     if isinstance(found, Problem):
         return found
-    missing = [text for medium in found[1].sample.media if isinstance(medium, Path) and (text := no_file(medium))]
+    missing = [text for path in map(path_of, found[1].sample.media) if path and (text := no_file(path))]
     return Problem(file, row, missing[0]) if missing else None
 
 
@@ -198,11 +205,13 @@ def check_sample(sample: Sample, *, need: Need) -> list[tuple[str, str]]:
     """Return warnings, kind and text, of a sample whose media were not looked at. Raises: DataError: a stage cannot
     learn from it.
     """
-    if not getattr(sample, need):
+    if not getattr(sample, need) or (need == "rejected" and not sample.response):
         raise DataError(NEEDS[need])
-    if need == "response":
-        return _check_response(sample)
-    return []
+    if need == "truth":
+        return []
+    if need == "rejected" and sample.rejected == sample.response:
+        raise DataError("'chosen' (or 'response') and 'rejected' are the same text: there is nothing to prefer")
+    return _check_response(sample)
 
 
 def listed(problems: Sequence[Problem], count: int) -> str:
@@ -238,6 +247,8 @@ def _check_response(sample: Sample) -> list[tuple[str, str]]:
     its task.
     """
     text = sample.response or ""
+    if sample.is_conversation and "<answer>" not in text:
+        return []  # nothing asks for an answer block
     try:
         answer = find_answer(text)
     except AnswerError as error:

@@ -26,7 +26,7 @@ MASK_COLOR = "#ffaa00"
 TRAIL_S = 5.0
 """How long a trail remembers where the box has been."""
 HOLD_S = 0.5
-"""How far from its moment something is still shown when nothing says where it went."""
+"""How far from its time something is still shown when nothing says where it went."""
 
 
 def draw_box(clip: Clip, box: Box) -> Clip:
@@ -35,7 +35,7 @@ def draw_box(clip: Clip, box: Box) -> Clip:
 
 
 def draw_track(clip: Clip, boxes: Mapping[int, Box]) -> Clip:
-    """Return the clip with the box of each moment and a trail of its centre; `boxes` are by second.
+    """Return the clip with the box at each time and a trail of its centre; `boxes` are by second.
 
     Between two neighbouring seconds the box glides; beside a lonely second it stays for half a second.
     """
@@ -65,19 +65,19 @@ def draw_points(clip: Clip, points: Sequence[Point], color: str) -> Clip:
 
 
 def draw_around(clip: Clip, time_s: float, draw: Callable[[Clip], Clip]) -> Clip:
-    """Return the clip with something drawn on the frames within half a second of a moment, at least on the nearest
+    """Return the clip with something drawn on the frames within half a second of a time, at least on the nearest
     one.
     """
     nearest = min(abs(shown - time_s) for shown in clip.times_s)
     chosen = [n for n, shown in enumerate(clip.times_s) if abs(shown - time_s) <= max(HOLD_S, nearest)]
-    moment = replace(
+    near = replace(
         clip,
         frames=clip.frames[chosen],
         times_s=tuple(clip.times_s[n] for n in chosen),
         indices=tuple(clip.indices[n] for n in chosen),
     )
     frames = clip.frames.copy()
-    frames[chosen] = draw(moment).frames
+    frames[chosen] = draw(near).frames
     return replace(clip, frames=frames)
 
 

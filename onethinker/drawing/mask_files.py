@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -41,7 +42,12 @@ def palette_png(mask: Mask, comment: str = "") -> bytes:
     """Return a PNG of one byte a pixel, 1 on the object and 0 beside it, in the colours of DAVIS; `comment` stays in
     its header.
     """
-    image = Image.fromarray(mask.astype(np.uint8) * OBJECT, "P")
+    return indices_png(mask.astype(np.uint8) * OBJECT, comment)
+
+
+def indices_png(indices: npt.NDArray[np.uint8], comment: str = "") -> bytes:
+    """Return a PNG of the number of the object at each pixel, 0 for none."""
+    image = Image.fromarray(indices, "P")
     image.putpalette(palette())
     notes = PngInfo()
     if comment:

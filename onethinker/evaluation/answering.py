@@ -45,8 +45,7 @@ class Recorder:
         on_progress: Callable[[int, int], None] | None,
     ) -> None:
         self.done, self.failed = done, list[Answer]()
-        self.shown: dict[str, Shown] = {}
-        """What the model is shown of each sample's media, by key."""
+        self._shown: dict[str, Shown] = {}
         self._log, self._samples, self._on_progress = log, samples, on_progress
         self._failures_in_a_row = 0
 
@@ -55,7 +54,7 @@ class Recorder:
         again and again.
         """
         fresh = [
-            _answer(key, self._samples[key], outcome, self.shown.get(key, Shown()))
+            _answer(key, self._samples[key], outcome, self._shown.get(key, Shown()))
             for key, outcome in outcomes.items()
             if key not in self.done
         ]
@@ -65,6 +64,11 @@ class Recorder:
         for outcome in outcomes.values():
             self._count(outcome)
         self.report()
+
+    def note_shown(self, key: str, request: Request | MediaError) -> None:
+        """Keep what the model is shown of the media of the sample with this key."""
+        if isinstance(request, Request) and (media := request.media):
+            self._shown[key] = Shown((media[0].width, media[0].height), all_problems(media))
 
     def report(self) -> None:
         """Say how many samples of all have been asked, or tried."""
@@ -110,8 +114,7 @@ def answer_samples(
                 if ended.is_set():
                     return
                 read[key] = request = _request(samples[key], next(clips), engine, params, strict_media=strict_media)
-                if isinstance(request, Request) and (media := request.media):
-                    recorder.shown[key] = Shown((media[0].width, media[0].height), all_problems(media))
+                recorder.note_shown(key, request)
             for batch in _by_length(read, size, engine.budget):
                 if not done.issuperset(batch):
                     yield {key: read.pop(key) for key in batch}

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onethinker.evaluation.benchmarks.base import Benchmark
-from onethinker.evaluation.benchmarks.table import groups_of
+from onethinker.evaluation.benchmarks.registry import groups_of
 from onethinker.evaluation.metrics import CONFIDENCE, RATIOS, group_weights, value_of
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.runs import Run
@@ -31,6 +31,7 @@ FEWEST_PAIRS = 20
 """With fewer pairs the percentiles of a bootstrap say little."""
 LEVEL = 1 - CONFIDENCE
 
+Question = tuple[str, str, str]
 Parts = tuple[float, float]
 """What a sample adds to a number: to the sum above and to the sum below the line; for a mean, its value and 1."""
 Array = npt.NDArray[np.float64]
@@ -199,12 +200,12 @@ def _sets(run: Run) -> dict[str, tuple[Benchmark | None, list[Result]]]:
     return sets
 
 
-def _question(result: Result) -> tuple[str, str, str]:
+def _question(result: Result) -> Question:
     return result.sample_id, result.problem, result.truth
 
 
 def _parts(
-    results: Sequence[Result], metric: str, benchmark: Benchmark | None, same: set[tuple[str, str, str]]
+    results: Sequence[Result], metric: str, benchmark: Benchmark | None, same: set[Question]
 ) -> dict[str, Parts]:
     """Return what each graded sample adds to a metric, by its question; samples without the metric are left out.
 
@@ -215,19 +216,21 @@ def _parts(
     if metric == "accuracy (circular)" and benchmark:
         return _circular_parts({key: grade for key, grade in graded.items() if key in same}, benchmark)
     found = next((each for each in benchmark.metrics if each.name == metric), None) if benchmark else None
-    parts = {
-        repr(key): _part(grade, found.by_group if found and found.by_group else metric) for key, grade in graded.items()
-    }
+    by_group = found.by_group if found else None
+    parts = {repr(key): _part(grade, by_group or metric) for key, grade in graded.items()}
     known = {name: part for name, part in parts.items() if part is not None}
-    if found is None or not found.by_group:
-        return known
+    return _weighted(known, results, same) if by_group else known
+
+
+def _weighted(known: Mapping[str, Parts], results: Sequence[Result], same: set[Question]) -> dict[str, Parts]:
+    """Return parts weighted so that each group of samples counts as much as another, of samples in `same` only."""
     group_of = {repr(_question(result)): result.group for result in results if _question(result) in same}
     shared = [name for name in known if name in group_of]
     weights = group_weights([group_of[name] for name in shared])
     return {name: (known[name][0] * weight, weight) for name, weight in zip(shared, weights, strict=True)}
 
 
-def _circular_parts(graded: Mapping[tuple[str, str, str], Grade], benchmark: Benchmark) -> dict[str, Parts]:
+def _circular_parts(graded: Mapping[Question, Grade], benchmark: Benchmark) -> dict[str, Parts]:
     groups = groups_of(benchmark, [sample_id for sample_id, _, _ in graded])
     turns: dict[str, list[float]] = {}
     for group, grade in zip(groups, graded.values(), strict=True):
@@ -267,9 +270,7 @@ def _mean_of_tasks(rows: Sequence[Comparison], differences: Array) -> Comparison
 
 
 def _too_few(different: int, pairs: int, *, fewest: int) -> str:
-    """Return why so many pairs, of which so many differ, are too few for a test that needs at least `fewest`; "" where
-    they are not.
-    """
+    """Return why these pairs are too few for a test that needs at least `fewest`, "" where they are not."""
     if different < FEWEST_DIFFERENT:
         return f"too few: only {different} of {pairs} answers differ"
     return f"too few: {pairs} samples" if pairs < fewest else ""

@@ -12,6 +12,7 @@ from onethinker.core.plugins import use_plugins
 from onethinker.core.request import SamplingParams
 from onethinker.core.settings import FlagSettings, explain
 from onethinker.data.synthetic.worlds import WorldName
+from onethinker.families.built_in import TINY
 from onethinker.inference.settings import MODEL_HELP, READING_HELP, AskingSettings, ReadingSettings
 from onethinker.tasks.base import ReadingMode, RewardScheme
 
@@ -58,8 +59,8 @@ class SamplesConfig(FlagSettings):
 class AskingConfig(AskingSettings):
     """How the model is asked."""
 
-    model: str | None = Field(
-        None,
+    model: str = Field(
+        TINY,
         description=f'{MODEL_HELP} "scripted" looks at nothing and answers with examples: a dry run of all the rest.',
     )
     batch_size: int = 8
@@ -91,8 +92,11 @@ class AskingConfig(AskingSettings):
 class GradingConfig(ReadingSettings):
     """How the answers are graded."""
 
-    rewards: RewardScheme = "paper"
-    """The reward scheme: "paper" or "release"."""
+    rewards: RewardScheme | None = None
+    """The reward scheme, "paper" or "release": by default that of --recipe, else "paper"."""
+    recipe: str | None = None
+    """Recipe of RL whose rewards (`rewards`, `grading.rewards`, its plug-ins) the answers get, each in a group of its
+    own; its reward model is not asked."""
     reading: ReadingMode | None = Field(
         None, description=f"{READING_HELP} By default strict for models whose folder we wrote, lenient for others."
     )
@@ -114,6 +118,9 @@ class EvaluationConfig(FlagSettings):
     stage: Stage = "all"
     """Run one stage only: "answer" asks the model, "score" grades its earlier answers, "masks" makes the masks of its
     answers, "report" writes report.html. Only "answer" needs the model."""
+    shard: str | None = None
+    """With --stage answer: ask about one of so many equal parts of the samples, such as 2/4. Shards may run at once, on
+    several machines, into one --output; the same command without --shard joins them and asks what is missing."""
     samples: SamplesConfig = SamplesConfig()
     asking: AskingConfig = AskingConfig()
     grading: GradingConfig = GradingConfig()
@@ -146,8 +153,10 @@ class EvaluationConfig(FlagSettings):
 
     def check(self) -> None:
         """Raise ConfigError unless the settings are enough and go together: before anything is spent or written."""
-        if self.output is None or (self.asking.model is None and self.asks):
-            raise ConfigError("give a --model to ask and an --output folder for its results; or only --list")
+        if self.output is None:
+            raise ConfigError("give an --output folder for the results; or only --list")
+        if self.shard is not None and self.stage != "answer":
+            raise ConfigError("--shard only asks: add --stage answer, and grade by the same command without both")
         if self.stage == "masks" and self.grading.segmenter is None:
             raise ConfigError("--stage masks needs a --segmenter")
         self.samples.check()

@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -16,12 +16,12 @@ from onethinker.core.errors import CheckpointError
 from onethinker.core.request import Request, SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.data.formats.released import read_samples
-from onethinker.data.mixture import scene_kinds
 from onethinker.data.synthetic import make_sample
 from onethinker.evaluation.examples import draw_examples
 from onethinker.evaluation.metrics import Score, mean_over_tasks, score_tasks
 from onethinker.evaluation.parts import check_samples
 from onethinker.evaluation.results import Result, read_answers, read_settings
+from onethinker.evaluation.rewarded import Rewards
 from onethinker.evaluation.stages import answer, score
 from onethinker.inference.engine import Completion
 from onethinker.inference.local import LocalEngine
@@ -32,7 +32,7 @@ from onethinker.storage.strict_json import to_json
 from onethinker.tasks.base import RewardScheme
 from onethinker.training.config import Recipe, RlRecipe
 from onethinker.training.session import TrainingSession
-from onethinker.training.validation import ValidationSettings
+from onethinker.training.validation import ValidationSettings, drawn_kinds
 
 SPLIT = "validation"
 """The split of synthetic scenes that training never draws from, and that evaluations leave alone."""
@@ -49,28 +49,21 @@ def open_validator(recipe: Recipe) -> "Validator | None":
         return None
     samples = read_validation(recipe.validation, recipe)
     check_samples(samples)
-    return Validator(recipe.validation, samples, recipe.rewards if isinstance(recipe, RlRecipe) else "paper")
+    if isinstance(recipe, RlRecipe):
+        return Validator(recipe.validation, samples, recipe.rewards, recipe.grading.rewards)
+    return Validator(recipe.validation, samples, "paper")
 
 
 def read_validation(settings: ValidationSettings, recipe: Recipe) -> tuple[Sample, ...]:
     """Return the samples that a recipe validates on. Raises: DataError."""
     if settings.files:
         return tuple(islice((sample for file in settings.files for sample in read_samples(file)), settings.limit))
-    media: dict[str, list[str]] = {}
-    for problem_type, medium in scene_kinds(recipe.data.problem_types):
-        media.setdefault(problem_type, []).append(medium)
-    turns = [(index, *divmod(index, len(media))) for index in range(settings.scenes)]
-    types = list(media)
+    kinds = drawn_kinds(settings.scenes, recipe.data.problem_types)
     return tuple(
         make_sample(
-            settings.seed,
-            index,
-            problem_type=types[which],
-            data_type=media[types[which]][round_ % len(media[types[which]])],
-            split=SPLIT,
-            world=recipe.data.world,
+            settings.seed, index, problem_type=problem_type, data_type=medium, split=SPLIT, world=recipe.data.world
         )
-        for index, round_, which in turns
+        for index, (problem_type, medium) in enumerate(kinds)
     )
 
 
@@ -95,6 +88,7 @@ class Validator:
     settings: ValidationSettings
     samples: tuple[Sample, ...]
     reward_scheme: RewardScheme
+    rewards: Rewards = field(default_factory=dict)
 
     def __call__(self, session: TrainingSession, folder: Path) -> dict[str, Any]:
         """Return the journal's row of a validation, once its answers, results and pictures lie in the folder.
@@ -131,11 +125,13 @@ class Validator:
         _drop_others(folder, engine)
         sampling = SamplingParams(self.settings.max_new_tokens, 0.0)
         with engine:
-            answer(engine, share, output=folder, reward_scheme=self.reward_scheme, sampling=sampling)
+            answer(
+                engine, share, output=folder, reward_scheme=self.reward_scheme, rewards=self.rewards, sampling=sampling
+            )
 
     def _grade(self, step: int, folder: Path, started: float) -> dict[str, Any]:
         """Grade and draw the answers in a folder, and return the journal's row."""
-        results = score(self.samples, output=folder, reward_scheme=self.reward_scheme)
+        results = score(self.samples, output=folder, reward_scheme=self.reward_scheme, rewards=self.rewards)
         if self.settings.pictures:
             draw_examples(self.samples, results, folder, most=self.settings.pictures)
         return {"step": step, "stage": VALIDATION, **scores(results), "seconds": time.perf_counter() - started}

@@ -10,9 +10,9 @@ from PIL import Image
 from onethinker.core.frames import Clip
 from onethinker.core.masks import Mask, decode_rle, resize_mask
 from onethinker.core.sample import Sample
+from onethinker.data.published.masks import truth_masks
 from onethinker.drawing.draw import draw_masks
 from onethinker.drawing.sheets import for_sheet, sheet_webp
-from onethinker.evaluation.benchmarks.readers.masks import truth_masks
 from onethinker.evaluation.masking import AnswerMasks, newest_masks
 from onethinker.evaluation.results import Result, read_settings
 from onethinker.evaluation.scoring import unparsable
@@ -113,15 +113,27 @@ def draw_example(
     with writing(truth_path.parent):
         truth_path.parent.mkdir(parents=True, exist_ok=True)
     if not task.structured:
-        write_atomically(truth_path, sheet_webp(clip))
+        write_atomically(truth_path, truth_sheet(sample, clip))
         return
     answer = read_response(result.response, task, sample.options, result.reader).answer
     if answer is not None:
         cut = {key: decode_rle(rle) for key, rle in masks.masks.items()} if masks and masks.masks else {}
         write_atomically(answer_path, sheet_webp(task.draw(_with_masks(clip, sample, cut), answer)))
-    true_masks = truth_masks(sample) if sample.masks is not None else {}
-    truth = parse_truth(sample.truth, task, sample.options)
-    write_atomically(truth_path, sheet_webp(task.draw(_with_masks(clip, sample, true_masks), truth)))
+    write_atomically(truth_path, truth_sheet(sample, clip))
+
+
+def truth_sheet(sample: Sample, clip: Clip) -> bytes:
+    """Return a picture of the first medium of a sample, a clip that is small enough for it, with the truth drawn in.
+
+    Where there is no truth, or it is words or a number, nothing is drawn. Raises: DataError: the masks or the truth
+    cannot be read.
+    """
+    task = task_of(sample)
+    if task.structured:
+        clip = _with_masks(clip, sample, truth_masks(sample) if sample.masks is not None else {})
+        if sample.truth:
+            clip = task.draw(clip, parse_truth(sample.truth, task, sample.options))
+    return sheet_webp(clip)
 
 
 def _with_masks(clip: Clip, sample: Sample, masks: Mapping[str, Mask]) -> Clip:

@@ -12,7 +12,7 @@ import numpy as np
 
 from onethinker.core.masks import Mask, boundary_f, mask_iou, resize_mask
 from onethinker.core.sample import PICTURE, Sample
-from onethinker.evaluation.benchmarks.readers.masks import truth_masks
+from onethinker.data.published.masks import truth_masks
 
 PAPER_TOLERANCE = 0.0075
 """Largest distance of outlines in the paper's F, as a fraction of the frame's diagonal. Source: release,

@@ -82,8 +82,7 @@ def measure_masks(
     output: Path,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Result]:
-    """Return the results with the worth of their masks among their metrics, made now or found in the journal in
-    `output`.
+    """Return the results with the metrics of their masks, made now or found in the journal in `output`.
 
     Stop it at any time and call it again; the results are written anew when all is done. An answer that cannot be read
     has empty masks and counts 0; where the segmenter fails, or the truth's masks cannot be read, the result has no
@@ -102,17 +101,14 @@ def measure_masks(
         done = {made.key: made for made in read_masks(output) if made.error is None}
         for count, (sample, result) in enumerate(asked, 1):
             key = _key(result, segmenter.name, weights)
-            if key not in done:
-                nothing = AnswerMasks(
-                    key, result.key, sample.id, segmenter.name, weights, segmenter.for_benchmarks, None, None
-                )
-                made = _make(segmenter, sample, result, nothing, read)
-            else:
+            if key in done:
                 made = _with_todays_metrics(done[key], sample)
+            else:
+                ids = key, result.key, sample.id, segmenter.name, weights
+                made = _make(segmenter, sample, result, AnswerMasks(*ids, segmenter.for_benchmarks, None, None), read)
             if made is not done.get(key):
                 log.append([made])
-            done[key] = made
-            measured[result.key] = done[key]
+            done[key] = measured[result.key] = made
             if on_progress is not None:
                 on_progress(count, len(asked))
         graded = [_with_masks(each, measured[each.key]) if each.key in measured else each for each in results]

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from onethinker.core.errors import ConfigError, DataError
 from onethinker.core.sample import Sample
+from onethinker.data.synthetic.worlds import HELD_OUT
 from onethinker.evaluation.benchmarks.base import Benchmark
 from onethinker.evaluation.benchmarks.data import DATA_FOLDER, known_samples, look_for, read_rows
-from onethinker.evaluation.benchmarks.places import gone, unopened
-from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER, find_benchmark
+from onethinker.evaluation.benchmarks.media_files import gone, unopened
+from onethinker.evaluation.benchmarks.registry import find_benchmark
+from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER
 from onethinker.evaluation.config import SamplesConfig
 from onethinker.tasks import parse_truth, task_of
 
-HELD_OUT = "test"
-"""The split of the synthetic scenes that training never draws from."""
 SETS: Mapping[str, tuple[Benchmark, ...]] = {"paper": BENCHMARKS, "all": (*BENCHMARKS, *BEYOND_THE_PAPER)}
 """In place of names: those of a set whose data are there."""
 MAX_NAMED = 10

@@ -5,7 +5,7 @@ hold for.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from onethinker.core.frames import Clip
 from onethinker.core.request import SamplingParams
 from onethinker.core.sample import Masks, Sample
 from onethinker.core.sources import Source
+from onethinker.families.built_in import folder_of
 from onethinker.inference.engine import Engine
 from onethinker.processes.machine import about_this_machine
 from onethinker.storage.atomic import differences, write_atomically
@@ -25,6 +26,8 @@ from onethinker.storage.strict_json import to_json
 from onethinker.tasks import Grade, Reader, ReadingMode
 
 _WEIGHT_EDGE_BYTES = 1 << 20
+JOINING = ("judge", "rewards")
+"""Settings that answers which were graded without may be graded with: no answer depends on them."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def evaluation_settings(engine: Engine, sampling: SamplingParams, *, strict_medi
     """
     return {
         "model": engine.name,
-        "weights": engine.weights or weights_digest(Path(engine.name)),
+        "weights": engine.weights or weights_digest(folder_of(engine.name)),
         "sampling": {name: value for name, value in asdict(sampling).items() if name != "logprobs"},
         "budget": engine.budget.model_dump(mode="json"),
         "prompt_template": engine.prompt_template.model_dump(mode="json"),
@@ -118,6 +121,7 @@ def result_key(sample: Sample, settings: Mapping[str, Any], digests: Digests | N
         settings,
         sample.id,
         sample.problem,
+        *([sample.system, [astuple(turn) for turn in sample.earlier], sample.shown] if sample.is_conversation else ()),
         sample.problem_type,
         sample.data_type,
         list(sample.options),
@@ -126,6 +130,7 @@ def result_key(sample: Sample, settings: Mapping[str, Any], digests: Digests | N
     media = [digests.of(medium) for medium in sample.media]
     truth: list[object] = [_masks(sample.masks, digests), sample.resolution, list(sample.frame_boxes.items())]
     truth += [more for more in (sample.answers, sample.questions) if more]
+    truth += [list(sample.first_box)] if sample.first_box is not None else []
     content = to_json([*asked, truth, media], sort_keys=True)
     return blake2b(content.encode(), digest_size=16).hexdigest()
 
@@ -150,7 +155,7 @@ def _masks(masks: Masks | None, digests: Digests) -> object:
 def open_run(folder: Path, settings: Mapping[str, Any]) -> Iterator[Log]:
     """Yield the log of answers of an evaluation; while it is open no other process can work in the folder.
 
-    A judge may join later, since no answer depends on it.
+    A judge and the rewards of a recipe may join later, since no answer depends on them.
 
     Raises: CheckpointError: other settings, or the folder is in use. StorageError: it cannot be written to.
     """
@@ -166,13 +171,14 @@ def read_answers(folder: Path) -> dict[str, Answer]:
     Raises: CheckpointError: a complete line is damaged.
     """
     answers: dict[str, Answer] = {}
-    for answer in read_log(folder / ANSWERS_FILE, _answer):
+    for answer in read_log(folder / ANSWERS_FILE, answer_from):
         if answer.error is None or answer.key not in answers or answers[answer.key].error is not None:
             answers[answer.key] = answer
     return answers
 
 
-def _answer(fields: dict[str, Any]) -> Answer:
+def answer_from(fields: dict[str, Any]) -> Answer:
+    """Return the answer in a line of the journal."""
     return Answer(**{**fields, "media_problems": tuple(fields.get("media_problems", ()))})
 
 
@@ -249,15 +255,14 @@ def _match_settings(folder: Path, settings: Mapping[str, Any], *, is_new: bool) 
     # Folders of versions with one reader do not name it.
     one_reader = {"reading": "strict", "coordinates": "thousandths"}
     old = {**{name: one_reader[name] for name in one_reader if name in settings}, **stored["settings"]}
-    is_first_judge = "judge" in settings and "judge" not in stored["settings"]
-    if is_first_judge:
-        old = {**old, "judge": settings["judge"]}
+    joined = {name: settings[name] for name in JOINING if name in settings and name not in stored["settings"]}
+    old = {**old, **joined}
     if changed := list(differences(old, json.loads(to_json(settings)))):
         listed = "\n  ".join(changed)
         raise CheckpointError(
             f"{folder} holds results for other settings; choose another --output, or go back to them:\n  {listed}"
         )
-    if is_first_judge:
+    if joined:
         write_atomically(
             folder / SETTINGS_FILE,
             to_json({**stored, "settings": old}, indent=2, ensure_ascii=False),

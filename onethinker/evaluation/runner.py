@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Protocol
 
 from onethinker.core.errors import ConfigError
-from onethinker.evaluation.config import EvaluationConfig
+from onethinker.data.spreading import Shard
+from onethinker.evaluation.config import EvaluationConfig, GradingConfig
 from onethinker.evaluation.examples import draw_examples
 from onethinker.evaluation.masking import has_segmentation, measure_masks
 from onethinker.evaluation.parts import Part, read_parts
 from onethinker.evaluation.results import Result, read_settings, write_unusable
+from onethinker.evaluation.rewarded import Rewards
+from onethinker.evaluation.sharding import parts_of, take_in_shards
 from onethinker.evaluation.stages import answer, score
 from onethinker.inference.loading import load_engine
 from onethinker.inference.model_checks import check_model, coordinates_of, is_ours
@@ -22,8 +25,9 @@ from onethinker.rewards.judge import Judge
 from onethinker.segmenters.base import Segmenter, load_segmenter
 from onethinker.storage.atomic import check_writable
 from onethinker.storage.folders import JUDGE_FILE, SETTINGS_FILE
-from onethinker.tasks import Coordinates, ReadingMode
+from onethinker.tasks import Coordinates, ReadingMode, RewardScheme
 from onethinker.tasks.template import PromptTemplate
+from onethinker.training.config import RlRecipe
 
 
 class Listener(Protocol):
@@ -59,9 +63,10 @@ def run_evaluation(config: EvaluationConfig, listener: Listener) -> list[PartRes
         PromptTemplate.load(config.asking.prompt_template) if config.asking.prompt_template is not None else None
     )
     check_writable(config.output, "folder", flag="--output")
-    if config.asks and config.asking.model is not None:
+    if config.asks:
         check_model(config.asking.model, settings=config.asking.settings)
-    parts = read_parts(config.samples, config.output, note=listener.note)
+    _rewards(config.grading)  # plug-ins that it names may be of tasks that the samples have
+    parts = _parts(config, config.output, listener)
     for part in parts:
         _coordinates(config, part)
     segmenter = _open_segmenter(config.grading.segmenter, parts)
@@ -80,6 +85,17 @@ def run_evaluation(config: EvaluationConfig, listener: Listener) -> list[PartRes
     return done
 
 
+def _parts(config: EvaluationConfig, output: Path, listener: Listener) -> list[Part]:
+    """Return what is asked about: all, with what shards have answered of it, or what is a shard's."""
+    shard = Shard.parse(config.shard) if config.shard is not None else None
+    parts = read_parts(config.samples, output, note=listener.note)
+    if shard is not None:
+        return parts_of(parts, shard)
+    for part in parts:
+        take_in_shards(part.folder)
+    return parts
+
+
 def _answer(
     config: EvaluationConfig,
     parts: Sequence[Part],
@@ -88,8 +104,7 @@ def _answer(
     listener: Listener,
 ) -> list[PartResults]:
     """Have the model answer what has no answer yet."""
-    asking, done = config.asking, []
-    assert asking.model is not None
+    asking, (scheme, rewards), done = config.asking, _rewards(config.grading), list[PartResults]()
     with Decoders() as decoders:
         if config.samples.synthetic is None:
             decoders.warm_up()
@@ -107,7 +122,8 @@ def _answer(
                         engine,
                         part.samples,
                         output=part.folder,
-                        reward_scheme=config.grading.rewards,
+                        reward_scheme=scheme,
+                        rewards=rewards,
                         reading=_reading(config, part),
                         coordinates=_coordinates(config, part),
                         sampling=asking.sampling(),
@@ -124,10 +140,12 @@ def _grade(
     config: EvaluationConfig, part: Part, segmenter: Segmenter | None, judge: Judge | None, listener: Listener
 ) -> PartResults:
     """Grade a part's answers anew, with masks where there is a segmenter or masks were made before."""
+    scheme, rewards = _rewards(config.grading)
     results = score(
         part.samples,
         output=part.folder,
-        reward_scheme=config.grading.rewards,
+        reward_scheme=scheme,
+        rewards=rewards,
         reading=_reading(config, part),
         coordinates=_coordinates(config, part),
         judge=judge,
@@ -139,6 +157,14 @@ def _grade(
     return PartResults(part, results, [(one.sample_id, one.error) for one in results if one.grade is None])
 
 
+def _rewards(grading: GradingConfig) -> tuple[RewardScheme, Rewards]:
+    """Return the reward scheme, and the rewards beside the tasks' own. Raises: ConfigError."""
+    if grading.recipe is None:
+        return grading.rewards or "paper", {}
+    recipe = RlRecipe.load(grading.recipe)
+    return grading.rewards or recipe.rewards, recipe.grading.rewards
+
+
 def _reading(config: EvaluationConfig, part: Part) -> ReadingMode:
     """Return how a part's answers are read: as asked for, as the folder's were before, else by whose model it is."""
     if config.grading.reading is not None:
@@ -147,8 +173,7 @@ def _reading(config: EvaluationConfig, part: Part) -> ReadingMode:
         return "lenient"
     if (part.folder / SETTINGS_FILE).exists():
         return "lenient" if read_settings(part.folder)["settings"].get("reading") == "lenient" else "strict"
-    model = config.asking.model
-    return "lenient" if model is not None and not is_ours(model, settings=config.asking.settings) else "strict"
+    return "strict" if is_ours(config.asking.model, settings=config.asking.settings) else "lenient"
 
 
 def open_judge(config: EvaluationConfig, output: Path) -> Judge | None:
@@ -167,19 +192,19 @@ def open_judge(config: EvaluationConfig, output: Path) -> Judge | None:
 
 
 def _coordinates(config: EvaluationConfig, part: Part) -> Coordinates:
-    """Return what places are counted in: as asked for, as in the folder before, else as the model's folder says.
+    """Return what coordinates count: as asked for, as in the folder before, else as the model's folder says.
 
     Raises: ConfigError: pixels, which the strict reader does not take.
     """
-    found: Coordinates = "thousandths"
+    found: Coordinates
     if config.grading.coordinates is not None:
         found = config.grading.coordinates
     elif (part.folder / SETTINGS_FILE).exists():
         found = "pixels" if read_settings(part.folder)["settings"].get("coordinates") == "pixels" else "thousandths"
-    elif config.asking.model is not None:
+    else:
         found = coordinates_of(config.asking.model, settings=config.asking.settings)
     if found == "pixels" and config.grading.reading == "strict":
-        raise ConfigError("places in pixels need --reading lenient: the strict form is in thousandths")
+        raise ConfigError("coordinates in pixels need --reading lenient: the strict form is in thousandths")
     return found
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from onethinker.core.errors import CheckpointError
 from onethinker.evaluation.benchmarks.base import Benchmark
-from onethinker.evaluation.benchmarks.table import all_benchmarks
+from onethinker.evaluation.benchmarks.registry import all_benchmarks
 from onethinker.evaluation.metrics import Score, mean_accuracy, score_tasks
 from onethinker.evaluation.results import Result, missing_rows, read_results, read_settings, read_unusable
 from onethinker.evaluation.scoring import BenchmarkRow, score_benchmark, unparsable

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from onethinker.evaluation.benchmarks.base import UNNAMED, Benchmark, Metric
 from onethinker.evaluation.benchmarks.published import published_values
-from onethinker.evaluation.benchmarks.table import groups_of
+from onethinker.evaluation.benchmarks.registry import groups_of
 from onethinker.evaluation.metrics import OWN_RULES, Estimate, estimate, estimate_by_group, score_tasks, value_of
 from onethinker.evaluation.results import Result
+from onethinker.tasks import Grade
 
 
 @dataclass(frozen=True)
@@ -60,24 +61,27 @@ def circular_accuracy(groups: Sequence[str], accuracies: Sequence[float]) -> Est
 def _estimates(benchmark: Benchmark, results: Sequence[Result]) -> dict[str, Estimate]:
     grades = [result.grade for result in results if result.grade is not None]
     accuracies = [grade.accuracy for grade in grades]
-    estimates: dict[str, Estimate] = {}
-    tasks = {result.task for result in results}
-    if len(tasks) == 1:
-        [score] = score_tasks(results)
-        estimates |= score.metrics
+    groups = [result.group for result in results]
+    scores = score_tasks(results)
+    estimates = dict(scores[0].metrics) if len(scores) == 1 else {}
     estimates["accuracy"] = estimate(accuracies)
     for metric in benchmark.metrics:
-        values = [value_of(grade, metric.by_group or metric.name) for grade in grades]
-        known = [value for value in values if value is not None]
-        groups = [result.group for result in results]
-        if metric.name in OWN_RULES:
-            estimates[metric.name] = estimate(known)
-        elif metric.by_group and all(groups) and len(known) == len(values):
-            estimates[metric.name] = estimate_by_group(known, groups)
+        if found := _own_estimate(metric, grades, groups):
+            estimates[metric.name] = found
     if benchmark.circular:
-        groups = groups_of(benchmark, [result.sample_id for result in results])
-        estimates["accuracy (circular)"] = circular_accuracy(groups, accuracies)
+        questions = groups_of(benchmark, [result.sample_id for result in results])
+        estimates["accuracy (circular)"] = circular_accuracy(questions, accuracies)
     return estimates
+
+
+def _own_estimate(metric: Metric, grades: Sequence[Grade], groups: Sequence[str]) -> Estimate | None:
+    """Return the number of a metric that its task does not have, where everything for it is there."""
+    values = [value_of(grade, metric.by_group or metric.name) for grade in grades]
+    known = [value for value in values if value is not None]
+    if metric.name in OWN_RULES:
+        return estimate(known)
+    is_complete = metric.by_group and all(groups) and len(known) == len(values)
+    return estimate_by_group(known, groups) if is_complete else None
 
 
 def _needs(metric: Metric) -> str:

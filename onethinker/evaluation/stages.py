@@ -9,13 +9,14 @@ from onethinker.core.errors import CheckpointError
 from onethinker.core.request import SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.evaluation.answering import Recorder, answer_samples
-from onethinker.evaluation.benchmarks.places import gone
+from onethinker.evaluation.benchmarks.media_files import gone
 from onethinker.evaluation.frame_metrics import with_frame_metrics
 from onethinker.evaluation.judging import judge_results
 from onethinker.evaluation.masking import with_stored_masks
 from onethinker.evaluation.open_answers import with_any_answer
 from onethinker.evaluation.parts import check_samples
 from onethinker.evaluation.results import (
+    JOINING,
     Answer,
     Result,
     evaluation_settings,
@@ -26,6 +27,7 @@ from onethinker.evaluation.results import (
     result_key,
     write_results,
 )
+from onethinker.evaluation.rewarded import Rewards, with_rewards
 from onethinker.inference.chat import plain_text
 from onethinker.inference.engine import Engine
 from onethinker.media.prefetch import Decoders
@@ -36,6 +38,7 @@ from onethinker.storage.jsonl_log import Log
 from onethinker.tasks import Coordinates, Reader, ReadingMode, grade_response, task_of
 from onethinker.tasks.base import RewardScheme
 
+NO_REWARDS: Rewards = {}
 NOT_ASKED = "not asked yet"
 """The error of a sample that the journal has nothing about."""
 
@@ -52,6 +55,7 @@ def answer(
     strict_media: bool = False,
     decoders: Decoders | None = None,
     judge: Judge | None = None,
+    rewards: Rewards = NO_REWARDS,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[Answer]:
     """Ask the model about every sample that has no answer in the journal in `output` yet; return those that got none,
@@ -65,7 +69,7 @@ def answer(
     all.
     """
     sampling = sampling or SamplingParams()
-    grading = _grading(reward_scheme, judge, reading, coordinates)
+    grading = _grading(reward_scheme, judge, reading, coordinates, rewards)
     with _opened(samples, evaluation_settings(engine, sampling, strict_media=strict_media), grading, output) as (
         log,
         keyed,
@@ -87,38 +91,50 @@ def score(
     reading: ReadingMode = "strict",
     coordinates: Coordinates = "thousandths",
     judge: Judge | None = None,
+    rewards: Rewards = NO_REWARDS,
 ) -> list[Result]:
     """Return one result per sample, in order, graded out of the journal in `output`, without the model; and write them
     there.
 
     The same journals give the same results, byte for byte; masks that were made of the answers before count. A `judge`
-    says how right answers in free text are, in place of ROUGE.
+    says how right answers in free text are, in place of ROUGE; `rewards` are those that a recipe has beside the tasks'
+    own.
 
     Raises: DataError. CheckpointError: there are no answers in `output`, or for other settings or samples.
     """
     asking = {
         name: value
         for name, value in read_settings(output)["settings"].items()
-        if name not in ("reward_scheme", "reading", "coordinates", "judge")
+        if name not in ("reward_scheme", "reading", "coordinates", *JOINING)
     }
-    grading = _grading(reward_scheme, judge, reading, coordinates)
+    grading = _grading(reward_scheme, judge, reading, coordinates, rewards)
     with _opened(samples, asking, grading, output) as (_, keyed, found):
         results = [
             _result(key, sample, found.get(key), reward_scheme, reading, coordinates) for key, sample in keyed.items()
         ]
         if judge is not None:
             results = judge_results(judge, results, samples, reward_scheme)
+        if rewards:
+            longest = int(asking["sampling"]["max_new_tokens"])
+            results = with_rewards(results, samples, rewards, max_tokens=longest)
         results = with_stored_masks(results, output)
         write_results(output, results)
     return results
 
 
 def _grading(
-    reward_scheme: RewardScheme, judge: Judge | None, reading: ReadingMode, coordinates: Coordinates
+    reward_scheme: RewardScheme,
+    judge: Judge | None,
+    reading: ReadingMode,
+    coordinates: Coordinates,
+    rewards: Rewards,
 ) -> dict[str, Any]:
     """Return the settings that decide a grade, but not an answer."""
     settings: dict[str, Any] = {"reward_scheme": reward_scheme, "reading": reading, "coordinates": coordinates}
-    return settings | ({"judge": judge.describe()} if judge is not None else {})
+    settings |= {"judge": judge.describe()} if judge is not None else {}
+    return settings | (
+        {"rewards": {name: own.model_dump(mode="json") for name, own in rewards.items()}} if rewards else {}
+    )
 
 
 @contextmanager
@@ -158,6 +174,13 @@ def _unasked(sample: Sample) -> str:
     return f"its media are gone: {paths[0]}" if paths else NOT_ASKED
 
 
+def _unreadable(answer: Answer, coordinates: Coordinates) -> str | None:
+    """Return why the coordinates of an answer cannot be read, None where they can."""
+    if coordinates == "pixels" and answer.frame_px is None:
+        return "the journal does not have the size of its frames, whose pixels are asked for; ask into another --output"
+    return None
+
+
 def _result(
     key: str,
     sample: Sample,
@@ -177,12 +200,10 @@ def _result(
         "reading": reading,
         "group": sample.group,
     }
-    if answer is None or answer.error is not None:
-        return Result(**asked, response="", grade=None, error=answer.error if answer is not None else _unasked(sample))
-    if coordinates == "pixels" and answer.frame_px is None:
-        error = (
-            "the journal does not have the size of its frames, whose pixels are asked for; ask into another --output"
-        )
+    if answer is None:
+        return Result(**asked, response="", grade=None, error=_unasked(sample))
+    error = answer.error if answer.error is not None else _unreadable(answer, coordinates)
+    if error is not None:
         return Result(**asked, response=answer.text, grade=None, error=error)
     # The prompt shows special tokens broken up, and so may an answer that repeats one.
     text, truth, options = plain_text(answer.text), plain_text(sample.truth), tuple(map(plain_text, sample.options))

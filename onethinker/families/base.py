@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
+from onethinker.core.errors import EngineError
 from onethinker.core.request import Request
-from onethinker.families.processing import encode
+from onethinker.families.processing import encode, has_token_side, placeholder_tokens
 from onethinker.media.budget import MediaBudget
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Widths:
     vision_hidden: int
     vision_inner: int
     patches_per_token: int
+    outside_layers: int
+    """Weights of the language model that are in no layer: embeddings, and a head of its own."""
 
     @property
     def kept_per_token(self) -> int:
@@ -79,11 +82,24 @@ class ModelFamily(ABC):
     frame_marks: int = 2
     """Tokens that it writes around such frames."""
     packed_modules: tuple[str, ...]
-    """The modules of transformers whose layers a test has shown to be exact in a packed row."""
+    """The modules of transformers whose layers a test has shown to be exact in a packed row; () refuses training."""
     packed_layer_types: tuple[str, ...] = ("full_attention",)
     """The same of the words in the config's `layer_types`; a family with recurrent layers names theirs here once its
     `read_packed_rows` keeps prompts and answers apart in them.
     """
+
+    packed_parts: tuple[str, ...] = ()
+    """Endings of the names of torch's own modules that are exact only because the proven layer around them calls them
+    run by run."""
+    served_by_vllm: bool = False
+    """Whether vLLM has its classes."""
+    differs: str = ""
+    """What a user of another family must know, in a sentence or two."""
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether its packed rows are proven to be exact, so that sft, dpo and rl take it."""
+        return bool(self.packed_modules)
 
     def encode(self, processor: Any, texts: Sequence[str], requests: Sequence[Request]) -> "BatchFeature":
         """Return the model's inputs for requests whose prompts have these texts. Raises: EngineError."""
@@ -103,6 +119,25 @@ class ModelFamily(ABC):
         its prompt, on all axes.
         """
 
+    def check_processor(self, config: Any, processor: Any) -> None:
+        """Do nothing where a processor makes the inputs of a model of this config. Raises: EngineError: of another."""
+        kinds = {kind.__name__ for kind in type(processor).__mro__}
+        if not kinds & set(self.processors):
+            found = f"is {type(processor).__name__}, not {' or '.join(self.processors)}"
+        elif set(placeholder_tokens(processor).values()) != set(self.media_tokens(config)):
+            found = f"writes {placeholder_tokens(processor)} for media, the model reads {self.media_tokens(config)}"
+        elif not has_token_side(processor.image_processor, self.side_of(config)):
+            found = f"cuts pictures into tokens of another side than the model's {self.side_of(config)} pixels"
+        else:
+            return
+        raise EngineError(
+            f"a processor of another model: it {found}; copy the processor's files of the {self.name} that it is"
+        )
+
+    @abstractmethod
+    def side_of(self, config: Any) -> int:
+        """Return the side of the square of pixels that becomes one visual token of a model of this config."""
+
     @abstractmethod
     def set_budget(self, processor: Any, budget: MediaBudget) -> None:
         """Let a processor size media by itself as the budget does, for programs that do not size them first."""
@@ -117,6 +152,22 @@ class ModelFamily(ABC):
     @abstractmethod
     def block_of(self, name: str) -> Block:
         """Return the block that a parameter belongs to, by its name; adapters belong to the block they are on."""
+
+    def multiplied(self, model: Any) -> dict[Part, float]:
+        """Return how many weights of each part a token (a patch, in the vision tower) is multiplied with: without the
+        table of embeddings where the head is another one.
+        """
+        weights = list(model.named_parameters())
+        has_head = any(self.block_of(name) == "head" for name, _ in weights)
+        found: dict[Part, float] = dict.fromkeys(PARTS, 0.0)
+        for name, weight in weights:
+            if self.block_of(name) != "embeddings" or not has_head:
+                found[self.part_of(name)] += weight.numel() * self.used_share(name, model.config)
+        return found
+
+    def used_share(self, name: str, config: Any) -> float:
+        """Return the share of a weight that a token is multiplied with: less than 1 in experts."""
+        return 1.0
 
     @abstractmethod
     def media_tokens(self, config: Any) -> tuple[int, ...]:

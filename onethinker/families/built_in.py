@@ -1,6 +1,19 @@
-"""The models that need no download, by name: small, with random weights, built in memory."""
+"""The models that need no download, by name."""
+
+from pathlib import Path
 
 TINY = "tiny"
-"""For the world of shapes, which it learns in minutes; untrained it shows that everything runs, and knows nothing."""
-UNTRAINED = (TINY, "untrained-things")
-"""Both: the second is larger, for the world of things."""
+"""The trained model that comes with OneThinker."""
+WEIGHTS = Path(__file__).with_name("weights")
+"""Its folder."""
+LONGEST_ANSWER = 160
+"""Tokens. Hardly any of its answers is longer."""
+UNTRAINED = ("untrained", "untrained-things")
+"""Models with random weights, built in memory: for the world of shapes, which is learned in minutes, and for the world
+of things.
+"""
+
+
+def folder_of(model: str) -> Path:
+    """Return the folder of a model that is named by its folder, or as the one that comes with OneThinker."""
+    return WEIGHTS if model == TINY else Path(model).expanduser()

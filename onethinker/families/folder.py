@@ -4,6 +4,7 @@ expect.
 
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,7 @@ _PEFT_PREFIX = "base_model.model."
 
 class ModelSettings(BaseModel):
     """What `onethinker.json` holds, every field of which may be missing; `base` and `seed` are there with adapters: the
-    model below them, and of "tiny" its weights. `coordinates` says what the model counts places in: training
+    model below them, and of "untrained" its weights. `coordinates` says what the model counts places in: training
     teaches thousandths.
     """
 
@@ -146,13 +147,29 @@ def load_adapters(folder: Path, model: Any) -> None:
 
 def merge_adapters(folder: Path, model: Any) -> Any:
     """Return the model with the adapters of a folder added to its weights. Raises: EngineError: they do not fit it."""
-    from peft import PeftModel
-    from safetensors import SafetensorError
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import SafetensorError, safe_open
 
+    misfit = f"{folder}: the adapters do not fit the model below them, a {type(model).__name__}"
+    todo = f"name the base that they were trained on as base_model_name_or_path in {ADAPTER_SETTINGS_FILE}"
     try:
-        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Found missing adapter keys")  # an error, below
+            # peft asks transformers by a name that transformers is about to drop.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            adapted = PeftModel.from_pretrained(model, str(folder))
+        if (path := folder / ADAPTER_FILE).is_file():
+            with safe_open(path, "pt") as file:
+                found = set(file.keys())
+            # peft leaves out what the model has no place for, and leaves adapters at nothing that are not there. It
+            # would ask the hub whether there are embeddings too; the file knows.
+            has_embeddings = any(name.endswith(("embed_tokens.weight", "lm_head.weight")) for name in found)
+            wrong = sorted(found ^ set(get_peft_model_state_dict(adapted, save_embedding_layers=has_embeddings)))
+            if wrong:
+                raise EngineError(f"{misfit}: {len(wrong)} have no match, such as {wrong[0]}; {todo}")
+        return adapted.merge_and_unload()
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        raise EngineError(f"{folder}: the adapters do not fit the model below them: {str(error)[:300]}") from error
+        raise EngineError(f"{misfit}: {' '.join(str(error).split())[:300]}; {todo}") from error
 
 
 def read_settings(folder: Path) -> ModelSettings:

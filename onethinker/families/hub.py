@@ -1,10 +1,36 @@
 """Models on the Hugging Face hub: what their ids look like, and whether one can be had."""
 
 import re
+from pathlib import Path
 
 from onethinker.core.errors import EngineError
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+REVISION = re.compile(rf"({HUB_ID.pattern})@([\w./-]+)")
+"""A model of the hub at a branch, a tag or a commit, such as "owner/name@v1"."""
+OF_A_MODEL = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
+
+
+def at_hand(model: str) -> str:
+    """Return the folder of a model of the hub at a revision, downloaded where it is not here; other names as they are.
+
+    Raises: EngineError: the hub has no such model or revision for us, or cannot be reached.
+    """
+    found = None if Path(model).expanduser().exists() else REVISION.fullmatch(model)
+    if found is None:
+        return model
+    import httpx
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        return snapshot_download(found[1], revision=found[2], allow_patterns=list(OF_A_MODEL))
+    except RevisionNotFoundError as error:
+        raise EngineError(f"{model}: the hub has {found[1]}, but no branch, tag or commit {found[2]!r}") from error
+    except RepositoryNotFoundError as error:
+        raise EngineError(f"{model}: the hub at {constants.ENDPOINT} shows no such model; `hf auth login`?") from error
+    except (httpx.HTTPError, OSError) as error:
+        raise EngineError(f"{model}: cannot be had from the hub at {constants.ENDPOINT}: {error}") from error
 
 
 def hub_answers(model: str) -> bool:

@@ -15,14 +15,16 @@ def check_packing(model: Any) -> None:
     """Do nothing where packed rows are proven to be exact for every layer of the language model.
 
     Gated delta nets, state spaces and convolutions read on from one sample into the next, and windows and chunks of
-    attention would be counted over a whole row; nothing would say so.
+    attention, and rotations that follow the largest position, would be counted over a whole row; nothing would say so.
 
     Raises: ConfigError: the model is of no known family, or there are layers of another kind; it names them.
     """
     kind = getattr(model.config, "model_type", None)
     proven = [family for family in families() if kind in family.model_types] or families()
     strange = _unproven_types(model, {word for family in proven for word in family.packed_layer_types})
-    strange += _unproven_modules(model, {module for family in proven for module in family.packed_modules})
+    parts = tuple(part for family in proven for part in family.packed_parts)
+    strange += _unproven_modules(model, {module for family in proven for module in family.packed_modules}, parts)
+    strange += _unproven_positions(model)
     if strange:
         raise ConfigError(
             f"{type(model).__name__}: training packs samples side by side, which is proven to be exact for {known()}."
@@ -37,11 +39,20 @@ def _unproven_types(model: Any, proven: set[str]) -> list[str]:
     return [f"layer {index}: {kind}" for index, kind in enumerate(kinds) if kind not in proven]
 
 
-def _unproven_modules(model: Any, proven: set[str]) -> list[str]:
+def _unproven_positions(model: Any) -> list[str]:
+    """Return how tokens are turned by their positions, where that depends on the largest position of a whole row."""
+    rope = getattr(_language(model).config, "rope_parameters", None) or {}
+    kind = rope.get("rope_type", "default")
+    return [f"positions: rope_type {kind}"] if "dynamic" in kind or kind == "longrope" else []
+
+
+def _unproven_modules(model: Any, proven: set[str], parts: tuple[str, ...]) -> list[str]:
     """Return the kinds of modules that neither take each token by itself nor are proven, each with where it stands."""
     found: dict[str, list[str]] = {}
     for name, module in (("model", model), *_language(model).named_modules(prefix="language_model")):
         home = type(module).__module__
+        if parts and name.endswith(parts):
+            continue
         if not isinstance(module, _TOKEN_BY_TOKEN) and home not in proven and home not in _ACTIVATIONS:
             found.setdefault(type(module).__name__, []).append(name)
     return [f"{kind} ({names[0]}{f' and {len(names) - 1} more' if names[1:] else ''})" for kind, names in found.items()]

@@ -79,25 +79,10 @@ def encode(
 
     Raises: EngineError: the processor cannot take such media, or placeholders and features differ in number.
     """
-    images = [[clip.frames[0] for clip in request.media if clip.kind == "image"] for request in requests]
-    videos = [clip for request in requests for clip in request.media if clip.kind == "video"]
-    if videos and getattr(processor, "video_processor", None) is None:
-        raise EngineError(f"{type(processor).__name__} takes no videos, only pictures; load a model that reads video")
-    media: dict[str, Any] = {}
-    if any(images):
-        media |= {
-            "images": images,
-            "images_kwargs": {"do_resize": not has_token_side(processor.image_processor, token_side_px)},
-        }
-    if videos:
-        media |= {
-            "videos": [_full_frames(clip, frames_per_token) for clip in videos],
-            "videos_kwargs": _video_kwargs(
-                [video_times(clip, frames_per_token) for clip in videos],
-                videos,
-                has_token_side(processor.video_processor, token_side_px),
-            ),
-        }
+    media = {
+        **_image_inputs(processor, requests, token_side_px),
+        **_video_inputs(processor, requests, token_side_px, frames_per_token),
+    }
     try:
         batch: BatchFeature = processor(
             text=texts, text_kwargs={"padding": True, "padding_side": "left"}, return_tensors="pt", **media
@@ -106,6 +91,32 @@ def encode(
         raise EngineError(f"{type(processor).__name__} cannot take the media of this batch: {error}") from error
     _check_placeholders(processor, batch, requests)
     return batch
+
+
+def _image_inputs(processor: Any, requests: Sequence[Request], token_side_px: int) -> dict[str, Any]:
+    """Return the pictures of requests as a processor takes them; {} without any."""
+    images = [[clip.frames[0] for clip in request.media if clip.kind == "image"] for request in requests]
+    if not any(images):
+        return {}
+    is_sized = has_token_side(processor.image_processor, token_side_px)
+    return {"images": images, "images_kwargs": {"do_resize": not is_sized}}
+
+
+def _video_inputs(
+    processor: Any, requests: Sequence[Request], token_side_px: int, frames_per_token: int
+) -> dict[str, Any]:
+    """Return the videos of requests as a processor takes them; {} without any. Raises: EngineError: it takes none."""
+    videos = [clip for request in requests for clip in request.media if clip.kind == "video"]
+    if not videos:
+        return {}
+    if getattr(processor, "video_processor", None) is None:
+        raise EngineError(f"{type(processor).__name__} takes no videos, only pictures; load a model that reads video")
+    times = [video_times(clip, frames_per_token) for clip in videos]
+    is_sized = has_token_side(processor.video_processor, token_side_px)
+    return {
+        "videos": [_full_frames(clip, frames_per_token) for clip in videos],
+        "videos_kwargs": _video_kwargs(times, videos, is_sized),
+    }
 
 
 def _full_frames(clip: Clip, frames_per_token: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":

@@ -31,8 +31,14 @@ class Qwen3VL(ModelFamily):
         "image": ("pixel_values", "image_grid_thw"),
         "video": ("pixel_values_videos", "video_grid_thw"),
     }
+    position_inputs: tuple[str, ...] = ("image_grid_thw", "video_grid_thw")
+    """The model's inputs from which the positions of visual tokens follow."""
     token_side_px = 32
     frames_per_token = 2
+    served_by_vllm = True
+    differs = (
+        "Seconds are written before each pair of frames; coordinates are thousandths. The release is of this family."
+    )
     packed_modules: tuple[str, ...] = ("transformers.models.qwen3_vl.modeling_qwen3_vl",)
 
     def set_budget(self, processor: Any, budget: MediaBudget) -> None:
@@ -55,9 +61,14 @@ class Qwen3VL(ModelFamily):
             least_frames = self.frames_per_token
             videos.min_frames, videos.max_frames = least_frames, max(least_frames, budget.max_frames)
 
+    def side_of(self, config: Any) -> int:
+        """Return the side of a patch times that of a merge."""
+        side: int = config.vision_config.patch_size * config.vision_config.spatial_merge_size
+        return side
+
     def positions(self, model: Any, batch: Mapping[str, "Tensor"]) -> "Tensor":
         """Return time, row and column of every token, (3, B, T), as the model itself counts them."""
-        grids = {name: batch[name] for _, name in self.media_inputs.values() if name in batch}
+        grids = {name: batch[name] for name in self.position_inputs if name in batch}
         positions: Tensor
         positions, _ = model.model.get_rope_index(
             batch["input_ids"], batch["mm_token_type_ids"], attention_mask=batch["attention_mask"], **grids
@@ -88,14 +99,25 @@ class Qwen3VL(ModelFamily):
         return Widths(
             layers=text.num_hidden_layers,
             hidden=text.hidden_size,
-            queries=text.num_attention_heads * text.head_dim,
-            keys=text.num_key_value_heads * text.head_dim,
-            inner=text.intermediate_size,
+            queries=text.num_attention_heads * self.head_size(text),
+            keys=text.num_key_value_heads * self.head_size(text),
+            inner=self.inner_width(text),
             vision_layers=vision.depth,
             vision_hidden=vision.hidden_size,
             vision_inner=vision.intermediate_size,
             patches_per_token=vision.spatial_merge_size**2,
+            outside_layers=text.vocab_size * text.hidden_size * (1 if config.tie_word_embeddings else 2),
         )
+
+    def head_size(self, text: Any) -> int:
+        """Return the width of a head of the language model."""
+        size: int = text.head_dim
+        return size
+
+    def inner_width(self, text: Any) -> int:
+        """Return the inner width of the part of a layer that takes each token by itself."""
+        width: int = text.intermediate_size
+        return width
 
     def read_packed_rows(self, model: Any, *, attention: str) -> None:
         """Let the language model attend by what transformers knows under this name.

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from onethinker.core.errors import ConfigError
+from onethinker.core.errors import ConfigError, EngineError
 from onethinker.core.plugins import load_plugins, named_plugins, source_of
 from onethinker.families.base import ModelFamily
+from onethinker.families.qwen2_5_vl import Qwen25VL
+from onethinker.families.qwen3_5 import Qwen35, Qwen35Moe
 from onethinker.families.qwen3_vl import Qwen3VL
 from onethinker.families.qwen3_vl_moe import Qwen3VLMoe
 from onethinker.media.budget import MediaBudget
 
-FAMILIES: Sequence[ModelFamily] = (Qwen3VL(), Qwen3VLMoe())
+FAMILIES: Sequence[ModelFamily] = (Qwen3VL(), Qwen3VLMoe(), Qwen35(), Qwen35Moe(), Qwen25VL())
 """A row for each family of ours that can be trained."""
 GROUP = "onethinker.families"
 """The group under which other packages name their subclasses of `ModelFamily`."""
@@ -56,6 +58,30 @@ def family_of_processor(processor: Any) -> ModelFamily | None:
     return next((family for family in families() if kinds & set(family.processors)), None)
 
 
+def check_processor(model: Any, processor: Any) -> None:
+    """Do nothing where a processor makes a model's inputs, as far as the family is known, and has a chat template.
+
+    Raises: EngineError: it is no processor of pictures, has no chat template, or is of another model.
+    """
+    if not hasattr(processor, "image_processor"):
+        raise EngineError(
+            "not a vision-language model, it has no image processor; choose one such as Qwen/Qwen3-VL-8B-Instruct"
+        )
+    if not getattr(processor, "chat_template", None):
+        raise EngineError(
+            "its processor has no chat template, so that no question can be written as the model was trained to read"
+            " it; copy chat_template.jinja of the model that it is or comes from into the folder"
+        )
+    words, table = len(processor.tokenizer), model.get_input_embeddings().weight
+    if words > len(table):
+        raise EngineError(
+            f"a tokenizer of another model: it knows {words:,} tokens, the model {len(table):,};"
+            " copy the tokenizer's files of the model that it is"
+        )
+    if any(model.config.model_type in family.model_types for family in families()):
+        family_of(model).check_processor(model.config, processor)
+
+
 def fit_budget(budget: MediaBudget, processor: Any) -> MediaBudget:
     """Return a budget that counts in the visual tokens of a processor's family; as it is where that is not known."""
     family = family_of_processor(processor)
@@ -66,7 +92,7 @@ def known() -> str:
     """Return the names of the known families for a sentence.
 
     >>> known()
-    'Qwen3-VL or Qwen3-VL-MoE'
+    'Qwen3-VL, Qwen3-VL-MoE, Qwen3.5, Qwen3.5-MoE or Qwen2.5-VL'
     """
     *others, last = (family.name for family in families())
     return f"{', '.join(others)} or {last}" if others else last

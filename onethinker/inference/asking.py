@@ -8,7 +8,7 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from onethinker.core.errors import EngineError, OneThinkerError
+from onethinker.core.errors import ConfigError, EngineError, OneThinkerError
 from onethinker.core.frames import Clip
 from onethinker.core.request import Request, SamplingParams, Turn
 from onethinker.core.sample import Medium, Sample
@@ -47,8 +47,12 @@ def prepare(question: Question, engine: Engine, *, strict_media: bool) -> Prepar
     DataError, ConfigError.
     """
     started_s = time.perf_counter()
+    turns = question.turns
     if isinstance(question.source, Thought):
         before, media = question.source, question.source.sources
+        if turns:
+            raise ConfigError("earlier: a thought knows what was asked before; give the media instead to say it anew")
+        turns = before.turns
     else:
         before, media = None, as_media(question.source, fps=question.fps)
     clips = _clips(media, engine, before)
@@ -62,10 +66,9 @@ def prepare(question: Question, engine: Engine, *, strict_media: bool) -> Prepar
         box=question.box,
         options=question.options,
         before=before.task if before is not None else None,
+        earlier=turns,
     )
-    request = request_about(sample, clips, engine.prompt_template)
-    if before is not None:
-        request = replace(request, earlier=before.turns)
+    request = replace(request_about(sample, clips, engine.prompt_template), earlier=turns)
     return Prepared(sample, media, request, decoded_s - started_s, time.perf_counter() - decoded_s)
 
 
@@ -108,9 +111,9 @@ def as_thought(
 
 
 def _turn(sample: Sample, text: str) -> list[Turn]:
-    """Return a question and what was said to it after the thinking; nothing where nothing was."""
-    said = _THINKING.sub("", text).strip()
-    return [Turn(sample.problem + options_text(sample), said)] if said else []
+    """Return a question and the answer after the thinking; nothing where there is none."""
+    answer = _THINKING.sub("", text).strip()
+    return [Turn(sample.problem + options_text(sample), answer)] if answer else []
 
 
 def ask_in_order(

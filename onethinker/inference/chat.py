@@ -4,6 +4,7 @@ import base64
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,8 @@ def chat_messages(
     words: Callable[[str], Any],
     special_tokens: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """Return a request as the messages of a chat: its media stand once, in the first message of the user.
+    """Return a request as the messages of a chat: its media stand once, in the first message of the user, or in those
+    that it says.
 
     `words` makes the content of a message without media, which servers take as a text and templates as a list.
 
@@ -70,15 +72,17 @@ def chat_messages(
     ['user', 'assistant', 'user']
     """
     asked = [*(turn.question for turn in request.earlier), request.text]
+    shown = iter(media)
+    parts = [list(islice(shown, count)) for count in request.shown or (len(media), *[0] * len(request.earlier))]
     messages: list[dict[str, Any]] = []
     if request.system is not None:
-        messages.append({"role": "system", "content": words(request.system)})
+        messages.append({"role": "system", "content": words(plain_text(request.system, special_tokens))})
     for index, text in enumerate(asked):
         part = {"type": "text", "text": plain_text(text, special_tokens)}
-        messages.append({"role": "user", "content": [part] if index else [*media, part]})
+        messages.append({"role": "user", "content": [*parts[index], part]})
         if index < len(request.earlier):
-            said = plain_text(request.earlier[index].answer, special_tokens)
-            messages.append({"role": "assistant", "content": words(said)})
+            answer = plain_text(request.earlier[index].answer, special_tokens)
+            messages.append({"role": "assistant", "content": words(answer)})
     return messages
 
 

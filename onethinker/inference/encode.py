@@ -45,6 +45,15 @@ def request_about(
     about.
     """
     check_kinds(sample, media)
+    return worded(sample, media, prompt_template, seed=seed)
+
+
+def worded(
+    sample: Sample, media: tuple[Clip, ...], prompt_template: PromptTemplate, *, seed: int | None = None
+) -> Request:
+    """Return a sample as it is asked: with the words of its task, or, of a conversation, as it is written."""
+    if sample.is_conversation:
+        return Request(sample.problem, media, sample.system, seed, earlier=sample.earlier, shown=sample.shown)
     return Request(prompt_template.text(sample), media, prompt_template.system, seed)
 
 

@@ -4,10 +4,8 @@ import asyncio
 import json
 import os
 import random
-import threading
 import time
-from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -33,6 +31,10 @@ LONGEST_WAIT_S = 120.0
 """A server that asks for a longer pause is treated as one that does not answer."""
 T = TypeVar("T")
 OnEvent = Callable[[dict[str, Any]], None]
+
+
+class GoneError(EngineError):
+    """A server gave no answer for as long as it was asked; another one might."""
 
 
 class RubbishError(Exception):
@@ -80,7 +82,7 @@ class Endpoint:
         is handed each event of a reply that is streamed, of which `read` then gets {}; after the first event nothing is
         asked again.
 
-        Raises: EngineError: no usable answer for as long as is stated, or one that trying again cannot help.
+        Raises: GoneError: no usable answer for as long as is stated. EngineError: one that trying again cannot help.
         """
         url = self.address + path
         heard = _Heard(on_event) if on_event is not None else None
@@ -93,8 +95,8 @@ class Endpoint:
                 if response.status_code not in RETRIED_STATUSES:
                     return read(self._json(response, url))
                 busy = response.status_code in BUSY_STATUSES
-                said = f"status {response.status_code}: {self._message(response)}"
-                wait_s = failed.add(said, is_gone=busy, at_least_s=_retry_after_s(response))
+                failure = f"status {response.status_code}: {self._message(response)}"
+                wait_s = failed.add(failure, is_gone=busy, at_least_s=_retry_after_s(response))
             except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
                 raise EngineError(f"{url}: not an address: {error}") from error
             except (httpx.RequestError, TimeoutError, RubbishError) as error:
@@ -153,93 +155,29 @@ class _Failures:
     gone_since: float | None = None
 
     def add(self, failure: str, *, is_gone: bool = False, hangs: bool = False, at_least_s: float = 0.0) -> float:
-        """Return the seconds until the next try. Raises: EngineError: there is none."""
+        """Return the seconds until the next try. Raises: GoneError: there is none."""
         endpoint, now = self.endpoint, time.monotonic()
         self.tries, self.hangs = self.tries + 1, self.hangs + hangs
         self.gone_since = (self.gone_since or now) if is_gone else None
         wait_s = min(endpoint.first_wait_s * 2 ** min(self.tries - 1, 20), LONGEST_PAUSE_S) * random.uniform(0.5, 1)
         wait_s = max(float(wait_s), at_least_s)
         if wait_s > LONGEST_WAIT_S:
-            raise EngineError(
+            raise GoneError(
                 f"{self.url}: the server asks for a pause of {wait_s:.0f} s, longer than {LONGEST_WAIT_S:.0f} s"
                 f" ({failure})"
             )
         if self.hangs >= MAX_HANGS:
-            raise EngineError(
+            raise GoneError(
                 f"{self.url}: the server hangs: {self.hangs} times no answer within {endpoint.timeout_s:g} s"
             )
         is_patient = self.gone_since is not None and now - self.gone_since < endpoint.patience_s
         if self.tries >= endpoint.max_tries and not is_patient:
             waited = f" in {endpoint.patience_s:g} s" if is_gone and endpoint.patience_s else ""
-            raise EngineError(
+            raise GoneError(
                 f"{self.url}: no answer after {self.tries} tries{waited}; the last one gave {failure}. Is the server up"
                 " at this address?"
             )
         return wait_s
-
-
-class Connection:
-    """A server that is asked in the background: what is submitted runs in a thread with an event loop, on connections
-    that are kept.
-
-    Nothing is opened before the first submission, and after `close` the next one opens it anew.
-    """
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._in_flight: set[Future[Any]] = set()
-
-    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Return what will hold the coroutine's result."""
-        with self._lock:
-            if self._loop is None:
-                self._open()
-            assert self._loop is not None
-            future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        self._in_flight.add(future)
-        future.add_done_callback(self._in_flight.discard)
-        return future
-
-    async def send(
-        self,
-        method: str,
-        path: str,
-        body: dict[str, Any] | None = None,
-        *,
-        read: Callable[[dict[str, Any]], T],
-        on_event: OnEvent | None = None,
-    ) -> T:
-        """Return what `Endpoint.send` does; only inside what has been submitted."""
-        return await self.endpoint.send(self.client, method, path, body, read=read, on_event=on_event)
-
-    def close(self) -> None:
-        """Drop what is in flight, wait until all of it has ended, close the connections and end the thread.
-
-        Only what was submitted is cancelled; it cancels the tasks that it has started itself, which may have to begin
-        first.
-        """
-        with self._lock:
-            loop, self._loop = self._loop, None
-        if loop is None:
-            return
-        for future in tuple(self._in_flight):
-            future.cancel()
-        asyncio.run_coroutine_threadsafe(self._finish(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        self._thread.join()
-        loop.close()
-
-    def _open(self) -> None:
-        self._loop, self.client = asyncio.new_event_loop(), self.endpoint.client()
-        self.free = asyncio.Semaphore(self.endpoint.max_in_flight)
-        self._thread = threading.Thread(target=self._loop.run_forever, name=self.endpoint.address, daemon=True)
-        self._thread.start()
-
-    async def _finish(self) -> None:
-        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
-        await self.client.aclose()
 
 
 @dataclass

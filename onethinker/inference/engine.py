@@ -21,6 +21,7 @@ class Completion:
     does not report them. `logprobs` has one log-probability for each of `token_ids`, the token that ends the text
     included, under the model's own distribution: temperature 1, nothing left out. They are there when the sampling
     parameters ask for them and the engine can give them.
+    `cached_tokens` are those of the prompt that had been read for the question before.
     """
 
     text: str
@@ -30,6 +31,7 @@ class Completion:
     seconds: float
     token_ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
+    cached_tokens: int = 0
 
 
 class Engine(ABC):
@@ -48,7 +50,7 @@ class Engine(ABC):
     budget: MediaBudget
     """How much of a picture or video the model is shown."""
     coordinates: Coordinates = "thousandths"
-    """What the model counts places in, as its folder says; pixels are those of the frames that it is shown."""
+    """The coordinates that the model writes, as its folder says; pixels are those of the frames that it is shown."""
     max_in_flight: int
     """Requests that are worked on at once: who keeps so many submitted keeps the engine busy."""
     answers_in_batches: ClassVar[bool] = False

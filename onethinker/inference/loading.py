@@ -1,4 +1,4 @@
-"""From what a user types to a model that answers: a hub id, a folder, "tiny", "scripted" or an address."""
+"""From what a user types to a model that answers: a hub id, a folder, "tiny", "untrained", "scripted" or an address."""
 
 import sys
 from dataclasses import replace
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onethinker.core.errors import ConfigError, EngineError
-from onethinker.families.built_in import TINY, UNTRAINED
+from onethinker.families.built_in import TINY, UNTRAINED, folder_of
 from onethinker.families.folder import (
     ADAPTER_SETTINGS_FILE,
     ModelSettings,
@@ -14,8 +14,8 @@ from onethinker.families.folder import (
     merge_adapters,
     read_settings,
 )
-from onethinker.families.hub import HUB_ID, hub_answers
-from onethinker.families.registry import fit_budget, known
+from onethinker.families.hub import HUB_ID, at_hand, hub_answers
+from onethinker.families.registry import check_processor, fit_budget, known
 from onethinker.inference.engine import Engine
 from onethinker.inference.model_checks import check_four_bit, check_model
 from onethinker.inference.scripted import SCRIPTED, ScriptedEngine, example_answer
@@ -44,8 +44,9 @@ def load_engine(
     elsewhere. `batch_size` is how many requests a model that runs here answers together. `patience_s` is how long a
     server may be gone, and `timeout_s` how long it may take for one answer.
 
-    "http://host:8000/v1" is a server, an existing folder or a hub id ("OneThink/OneThinker-8B") is loaded here, and
-    "tiny" is built on the spot, untrained; "scripted" looks at nothing, and shows that all the rest works.
+    "http://host:8000/v1" is a server, several with commas between are servers of one model; an existing folder or a hub
+    id ("OneThink/OneThinker-8B") is loaded here; "tiny" comes with OneThinker; "untrained" is built in memory with
+    random weights; "scripted" looks at nothing, and shows that all the rest works.
 
     Raises: EngineError: nothing answers, the folder is missing or holds no model, or the hub cannot be reached.
     """
@@ -56,20 +57,25 @@ def load_engine(
         prompt_template, budget = prompt_template or own.prompt_template, budget or own.budget
         coordinates = own.coordinates
     if model.startswith(("http://", "https://")):
+        from onethinker.inference.fleet import FleetEngine
         from onethinker.inference.openai import RemoteEngine
 
-        server = RemoteEngine.connect(
-            model, prompt_template=prompt_template, budget=budget, patience_s=patience_s, timeout_s=timeout_s
-        )
+        known_of: dict[str, Any] = {"prompt_template": prompt_template, "budget": budget, "timeout_s": timeout_s}
+        addresses = [address.strip() for address in model.split(",")]
+        if not all(addresses):
+            raise EngineError(f"--model: an address is empty: {model!r}")
+        if len(addresses) > 1:
+            fleet = FleetEngine.connect(addresses, patience_s=patience_s, **known_of)
+            return replace(fleet, coordinates=coordinates or fleet.coordinates)
+        server = RemoteEngine.connect(model, patience_s=patience_s, **known_of)
         return replace(server, coordinates=coordinates or server.coordinates)
     if model == SCRIPTED:
         return ScriptedEngine(example_answer, prompt_template or PromptTemplate(), budget or MediaBudget())
     engine = load_local(model)
-    budget = fit_budget(budget or engine.budget, engine.processor)
     return replace(
         engine,
         prompt_template=prompt_template or engine.prompt_template,
-        budget=budget,
+        budget=fit_budget(budget or engine.budget, engine.processor),
         coordinates=coordinates or engine.coordinates,
         max_in_flight=batch_size,
     )
@@ -80,18 +86,16 @@ def load_local(
 ) -> "LocalEngine":
     """Return a model that runs here, with the prompt template and budget that its folder names, or the defaults.
 
-    `model` is a folder, a hub id or "tiny", whose random weights follow `seed`. A folder of adapters gives its base
-    model with the adapters merged. `device` is torch's name for one ("cuda:1"), or "auto" to spread a model over all of
-    them; `dtype` is a name such as "bfloat16". By default the first GPU in bfloat16, else the CPU in float32.
-    `four_bit` stores weights as NF4.
+    `model` is a folder, a hub id, "tiny", or "untrained", whose random weights follow `seed`. A folder of adapters
+    gives its base model with the adapters merged. `device` is torch's name for one ("cuda:1"), or "auto" to spread a
+    model over all of them; `dtype` is a name such as "bfloat16". By default the first GPU in bfloat16, else the CPU in
+    float32. `four_bit` stores weights as NF4.
 
     Raises: EngineError: there is no such folder, it holds no model that takes pictures, or the hub cannot be reached.
     ConfigError: 4 bits are asked for where they cannot be had.
     """
-    if four_bit:
-        check_four_bit(model)
-    if model == SCRIPTED:
-        raise EngineError(f'"{SCRIPTED}" has no weights: it is for `onethinker evaluate` and `ask`; take "{TINY}" here')
+    _check_weights(model, four_bit=four_bit)
+    name, model = model, at_hand(model)
     is_there = check_model(model)
     # What can be said without torch has been said.
     from onethinker.inference.local import LocalEngine
@@ -101,7 +105,7 @@ def load_local(
     quantization = _four_bit_settings() if four_bit else None
     if model in UNTRAINED:
         return _build_untrained(model, seed, device, dtype)
-    folder = Path(model).expanduser()
+    folder = folder_of(model)
     source = str(folder) if folder.is_dir() else model
     settings = read_settings(folder) if folder.is_dir() else ModelSettings()
     if (folder / ADAPTER_SETTINGS_FILE).is_file():
@@ -113,8 +117,16 @@ def load_local(
         )
     budget = fit_budget(settings.budget, processor)
     return LocalEngine(
-        network, processor, settings.prompt_template, budget, name=model, coordinates=settings.coordinates
+        network, processor, settings.prompt_template, budget, name=name, coordinates=settings.coordinates
     )
+
+
+def _check_weights(model: str, *, four_bit: bool) -> None:
+    """Raise an EngineError where a model has no weights, a ConfigError where they cannot be stored in 4 bits."""
+    if four_bit:
+        check_four_bit(model)
+    if model == SCRIPTED:
+        raise EngineError(f'"{SCRIPTED}" has no weights: it is for `onethinker evaluate` and `ask`; take "{TINY}" here')
 
 
 def load_meta_model(model: str, *, config: Path | None = None) -> Any:
@@ -128,11 +140,12 @@ def load_meta_model(model: str, *, config: Path | None = None) -> Any:
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, AutoModelForImageTextToText
 
+    model = at_hand(model)
     if model in UNTRAINED and config is None:
         meta_model = _build_untrained(model, 0, "meta", "float32").model
         meta_model.tie_weights()  # on another device, shared weights are shared no more
         return meta_model
-    folder = Path(model).expanduser()
+    folder = folder_of(model)
     if config is None and (folder / ADAPTER_SETTINGS_FILE).is_file():
         return load_meta_model(base_of(folder, read_settings(folder)))
     source = str(config or (folder if folder.is_dir() else model))
@@ -157,11 +170,12 @@ def load_processor(model: str) -> tuple[Any, PromptTemplate]:
     """
     from transformers import AutoProcessor
 
+    model = at_hand(model)
     if model in UNTRAINED:
         from onethinker.families.tiny import SHAPES, TINY_TEMPLATE, build_tiny_processor
 
         return build_tiny_processor(SHAPES[model]), TINY_TEMPLATE
-    folder = Path(model).expanduser()
+    folder = folder_of(model)
     if not folder.is_dir() and not HUB_ID.fullmatch(model):
         raise EngineError(f"{model}: no such folder")
     settings = read_settings(folder) if folder.is_dir() else ModelSettings()
@@ -218,14 +232,20 @@ def _from_pretrained(source: str, *, local_files_only: bool, **settings: Any) ->
         disable_progress_bar()
     try:
         processor = AutoProcessor.from_pretrained(source, local_files_only=local_files_only)
-        model = AutoModelForImageTextToText.from_pretrained(source, local_files_only=local_files_only, **settings)
+        model, found = AutoModelForImageTextToText.from_pretrained(
+            source, local_files_only=local_files_only, output_loading_info=True, **settings
+        )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         raise EngineError(f"{source}: {_what_to_do(source, error)}\n{str(error).strip()[:600]}") from error
-    if not hasattr(processor, "image_processor"):
+    if missing := sorted(found["missing_keys"]):
         raise EngineError(
-            f"{source}: not a vision-language model, it has no image processor; choose one such as"
-            " Qwen/Qwen3-VL-8B-Instruct"
+            f"{source}: the weights are not those of its config.json, a {type(model).__name__}: {len(missing)} are"
+            f" missing, such as {missing[0]}; copy the folder of that model again, or give the base that they are of"
         )
+    try:
+        check_processor(model, processor)
+    except EngineError as error:
+        raise EngineError(f"{source}: {error}") from None
     return model.eval(), processor
 
 

@@ -5,7 +5,7 @@ Dimensions: B requests of a batch, T tokens of an answer, V vocabulary.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from onethinker.families.folder import ModelSettings
 from onethinker.families.processing import placeholder_tokens
 from onethinker.inference.encode import answer_opening, encode_requests
 from onethinker.inference.engine import Completion
+from onethinker.inference.prompt_cache import PromptCache
 from onethinker.inference.sampling import draw_tokens
 from onethinker.inference.scheduler import BatchedEngine
 from onethinker.inference.streaming import TextPieces
@@ -40,7 +41,8 @@ class LocalEngine(BatchedEngine):
     """A model with its processor; requests are answered in batches of at most `max_in_flight`.
 
     Each request is drawn with its own seed, so that an answer does not hang on what shares the batch with it (up to
-    rounding). torch's global random state is not touched.
+    rounding). The prompt of a question that was asked alone is kept, and a follow-up about its media reads only what is
+    new. torch's global random state is not touched.
     """
 
     model: Any
@@ -50,6 +52,7 @@ class LocalEngine(BatchedEngine):
     name: str = "local"
     max_in_flight: int = 8
     coordinates: Coordinates = "thousandths"
+    _prompts: PromptCache = field(init=False, repr=False, compare=False, default_factory=PromptCache)
 
     @property
     def settings(self) -> ModelSettings:
@@ -65,6 +68,7 @@ class LocalEngine(BatchedEngine):
         started = time.perf_counter()
         batch = encode_requests(self.processor, requests).to(self.model.device, self.model.dtype)
         num_prompt = batch["input_ids"].shape[1]
+        inputs, cached = self._prompts.inputs(self.model, self.processor, batch, requests)
         config, ends = self._generation(params)
         noted = _TokenLogprobs() if params.logprobs else None
         steps = self._steps(params, [request.seed_or(params.seed) for request in requests], num_prompt, noted)
@@ -74,10 +78,10 @@ class LocalEngine(BatchedEngine):
         try:
             with torch.no_grad():
                 ids_BT = self.model.generate(
-                    **batch,
+                    **inputs,
                     generation_config=config,
                     logits_processor=steps,
-                    stopping_criteria=StoppingCriteriaList([streams, self._gives_up]),
+                    stopping_criteria=StoppingCriteriaList([streams, partial(self._gives_up, requests)]),
                 )
         except torch.OutOfMemoryError as error:
             raise EngineError(
@@ -87,16 +91,18 @@ class LocalEngine(BatchedEngine):
             self.model.train(was_training)
         if self.is_closed:
             raise EngineError(f"{self.name}: the engine was closed before the answer had come to its end")
+        self._prompts.keep(batch, inputs.get("cache"))
         logprobs_BT = noted.of(ids_BT) if noted is not None else [None] * len(requests)
         prompt_B, seconds = batch["attention_mask"].sum(1).tolist(), time.perf_counter() - started
         rows = zip(ids_BT[:, num_prompt:].tolist(), prompt_B, logprobs_BT, strict=True)
-        completions = [self._completion(*row, ends, seconds) for row in rows]
+        completions = [replace(self._completion(*row, ends, seconds), cached_tokens=cached) for row in rows]
         streams.finish(completions)
         return completions
 
-    def _gives_up(self, ids_BT: Tensor, _: Any) -> Tensor:
-        """Return for each row that generation ends, when nobody waits for it any more."""
-        return torch.full((len(ids_BT),), self.is_closed, device=ids_BT.device)
+    def _gives_up(self, requests: Sequence[Request], ids_BT: Tensor, _: Any) -> Tensor:
+        """Return for each row whether generation ends, because nobody waits for it any more."""
+        unwanted = [request.is_unwanted is not None and request.is_unwanted() for request in requests]
+        return torch.tensor(unwanted, device=ids_BT.device) | self.is_closed
 
     @cached_property
     def _opening(self) -> str:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from onethinker.core.errors import ConfigError, EngineError
 from onethinker.core.nearest import ask_for, near_path
-from onethinker.families.built_in import TINY, UNTRAINED
+from onethinker.families.built_in import TINY, UNTRAINED, folder_of
 from onethinker.families.folder import ADAPTER_SETTINGS_FILE, SETTINGS_FILE, base_of, check_weights, read_settings
-from onethinker.families.hub import HUB_ID, hub_answers
+from onethinker.families.hub import HUB_ID, REVISION, at_hand, hub_answers
 from onethinker.inference.scripted import SCRIPTED
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks import Coordinates
@@ -24,14 +24,16 @@ def check_model(model: str, *, settings: Path | None = None) -> bool:
         if not (settings / SETTINGS_FILE).is_file():
             raise EngineError(f"{settings}: expected a model folder with {SETTINGS_FILE}, as training writes it")
         read_settings(settings)
-    folder = Path(model).expanduser()
+    folder = folder_of(model)
     if model in (*UNTRAINED, SCRIPTED) or model.startswith(("http://", "https://")):
         return True
     if not folder.is_dir():
+        if REVISION.fullmatch(model):
+            return check_model(at_hand(model))
         if not HUB_ID.fullmatch(model) or model.startswith("."):
             raise EngineError(
                 f'{model}: no such folder, and not a hub id like "Qwen/Qwen3-VL-8B-Instruct", an address or "{TINY}"'
-                f"{near_path(folder) or ask_for(model, (TINY, SCRIPTED))}"
+                f"{near_path(folder) or ask_for(model, (TINY, *UNTRAINED, SCRIPTED))}"
             )
         return hub_answers(model)
     own = read_settings(folder)
@@ -45,26 +47,27 @@ def is_ours(model: str, *, settings: Path | None = None) -> bool:
     """Return whether a model was trained here to write the exact form: its folder, or the one named in its place, has
     the settings that we write, and these do not say that it writes pixels.
     """
-    if model in (TINY, SCRIPTED):
+    if model in (*UNTRAINED, SCRIPTED):
         return True
-    folder = settings or Path(model).expanduser()
+    folder = settings or folder_of(model)
     return (folder / SETTINGS_FILE).is_file() and read_settings(folder).coordinates == "thousandths"
 
 
 def coordinates_of(model: str, *, settings: Path | None = None) -> Coordinates:
-    """Return what a model counts places in, as its folder says, or the one named in its place. Raises: EngineError."""
-    return read_settings(settings or Path(model).expanduser()).coordinates
+    """Return the coordinates that a model writes, as its folder says, or the one named for it. Raises: EngineError."""
+    return read_settings(settings or folder_of(model)).coordinates
 
 
 def budget_of(model: str) -> MediaBudget:
     """Return how much of a picture or video the model that `model` names is shown when nothing else is said. Raises:
     EngineError.
     """
+    model = at_hand(model)
     if model in UNTRAINED:
         from onethinker.families.tiny import SHAPES
 
         return SHAPES[model].budget
-    return read_settings(Path(model).expanduser()).budget
+    return read_settings(folder_of(model)).budget
 
 
 def check_four_bit(model: str) -> None:

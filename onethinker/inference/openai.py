@@ -11,7 +11,8 @@ from typing import Any
 from onethinker.core.errors import EngineError
 from onethinker.core.request import Request, SamplingParams
 from onethinker.inference.chat import chat_request
-from onethinker.inference.endpoint import Connection, Endpoint, RubbishError
+from onethinker.inference.connection import Connection
+from onethinker.inference.endpoint import Endpoint, RubbishError
 from onethinker.inference.engine import Completion, Engine
 from onethinker.inference.streaming import ReplyPieces
 from onethinker.media.budget import MediaBudget
@@ -68,6 +69,7 @@ class RemoteEngine(Engine):
         budget: MediaBudget | None = None,
         patience_s: float = 0.0,
         timeout_s: float = 600.0,
+        max_tries: int = 6,
     ) -> "RemoteEngine":
         """Return an engine for the first model that the server at `address` ("http://host:8000/v1") lists.
 
@@ -83,6 +85,7 @@ class RemoteEngine(Engine):
                 str(listed["data"][0]["id"]),
                 prompt_template or PromptTemplate(),
                 budget or MediaBudget(),
+                max_tries=max_tries,
                 patience_s=patience_s,
                 timeout_s=timeout_s,
             )

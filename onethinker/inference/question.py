@@ -8,15 +8,21 @@ from onethinker.core.errors import ConfigError, OneThinkerError
 from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box
 from onethinker.core.grammar import show
+from onethinker.core.request import Turn
 from onethinker.core.sample import Sample
 from onethinker.tasks import find_task
 from onethinker.tasks.guess import guess_task
+from onethinker.tasks.tracking import with_first_box
 
 if TYPE_CHECKING:
     from onethinker.inference.thought import Thought
     from onethinker.media.memory import Given
 
 _EXAMPLES = {"options": '["A. red", "B. blue"]', "box": "[537, 403, 768, 703] in thousandths of the frame"}
+
+GivenTurn: TypeAlias = "Turn | Sequence[str] | Mapping[str, str]"
+"""A question and its answer, as a pair or by these names."""
+_EARLIER = 'pairs of a question and its answer, such as [["Where is the cat?", "On the left."]]'
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +35,14 @@ class Question:
     box: Sequence[float] | None = None
     options: Sequence[str] = ()
     fps: float | None = None
+    earlier: "Sequence[GivenTurn]" = ()
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """What was asked and answered before about the same media. Raises: ConfigError: it is said in another way."""
+        if isinstance(self.earlier, str) or not isinstance(self.earlier, Iterable):
+            raise ConfigError(f"earlier must be {_EARLIER}, got {show(self.earlier)}")
+        return tuple(_turn(each) for each in self.earlier)
 
     def __post_init__(self) -> None:
         """Raise ConfigError for words that are no text, and for a list that is none."""
@@ -40,6 +54,15 @@ class Question:
         for name, value in lists.items():
             if isinstance(value, str) or not isinstance(value, Iterable):
                 raise ConfigError(f"{name} must be a list, such as {_EXAMPLES[name]}, got {show(value)}")
+
+
+def _turn(given: Any) -> Turn:
+    match given:
+        case Turn():
+            return given
+        case {"question": str(question), "answer": str(answer)} | [str(question), str(answer)]:
+            return Turn(question, answer)
+    raise ConfigError(f"earlier must be {_EARLIER}, got {show(given)} among them")
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,28 +130,23 @@ def question_sample(
     box: Sequence[float] | None = None,
     options: Sequence[str] = (),
     before: str | None = None,
+    earlier: Sequence[Turn] = (),
 ) -> Sample:
     """Return a question typed by a user as the record that every stage takes; one with a video among its clips is about
-    a video, and one without a task has the guessed one; `before` is the task of the question that it follows.
+    a video, and one without a task has the guessed one; `before` is the task of the question that it follows,
+    without one guessed from the last of `earlier`.
 
     Raises: DataError, ConfigError
     """
     clips = (clips,) if isinstance(clips, Clip) else tuple(clips)
     kind: Literal["image", "video"] = "video" if any(clip.kind == "video" for clip in clips) else "image"
+    if before is None and earlier:
+        before = guess_task(earlier[-1].question, kind)
     if task is None:
         task = guess_task(question, kind, options=options, has_box=box is not None, before=before)
     problem_type = find_task(task, kind).problem_type
     problem = question if box is None else with_first_box(question, check_box(box))
     return Sample("ask", problem, problem_type, kind, clips, options=tuple(options))
-
-
-def with_first_box(question: str, box: Box) -> str:
-    """Return a tracking question that says where its target is in the first frame.
-
-    >>> with_first_box("Track the white convertible.", Box(537, 403, 768, 703))
-    'Track the white convertible at [537,403,768,703].'
-    """
-    return f"{question.strip().removesuffix('.')} at [{','.join(f'{side:g}' for side in box)}]."
 
 
 def check_box(box: Sequence[float]) -> Box:

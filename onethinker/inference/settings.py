@@ -5,7 +5,10 @@ from pathlib import Path
 from onethinker.core.settings import FlagSettings
 from onethinker.tasks.base import Coordinates
 
-MODEL_HELP = 'A Hugging Face id, a model folder, "tiny", or the address of a server such as http://host:8000/v1.'
+MODEL_HELP = (
+    'A Hugging Face id, a model folder, "tiny", which comes with OneThinker, or the address of a server such as'
+    " http://host:8000/v1; several servers of one model with commas between."
+)
 READING_HELP = (
     'How answers are read: "strict" takes the exact form alone; "lenient" also what other models write, and names each'
     " repair."

@@ -11,7 +11,7 @@ from onethinker.core.request import SamplingParams
 from onethinker.inference.asking import Prepared, as_thought, ask_in_order, prepare
 from onethinker.inference.engine import Completion, Engine
 from onethinker.inference.loading import load_engine
-from onethinker.inference.question import Asked, Failed, Question
+from onethinker.inference.question import Asked, Failed, GivenTurn, Question
 from onethinker.inference.thought import Thought
 from onethinker.media.budget import MediaBudget
 from onethinker.media.memory import Given
@@ -50,16 +50,18 @@ class Thinker:
         reading: ReadingMode = "lenient",
         coordinates: Coordinates | None = None,
         strict_media: bool = False,
+        batch_size: int = 8,
     ) -> "Thinker":
-        """Return a thinker for a hub id, a model folder, "tiny" or "http://host:8000/v1".
+        """Return a thinker for a hub id, a model folder, "tiny", "untrained" or "http://host:8000/v1".
 
         `prompt_template` (or a TOML file with one) and `budget` replace those that the weights come with; `settings` is
-        a model folder whose own are taken, for a model that a server serves.
+        a model folder whose own are taken, for a model that a server serves. `batch_size` is how many questions a model
+        that runs here answers together.
 
         Raises: EngineError, ConfigError
         """
         words = PromptTemplate.load(prompt_template) if isinstance(prompt_template, Path) else prompt_template
-        engine = load_engine(model, prompt_template=words, budget=budget, settings=settings)
+        engine = load_engine(model, prompt_template=words, budget=budget, settings=settings, batch_size=batch_size)
         return cls(engine, sampling or SamplingParams(), reading, coordinates, strict_media)
 
     def ask(
@@ -71,6 +73,7 @@ class Thinker:
         box: Sequence[float] | None = None,
         options: Sequence[str] = (),
         fps: float | None = None,
+        earlier: Sequence[GivenTurn] = (),
     ) -> Thought:
         """Return what the model says about a picture or video, or about several.
 
@@ -82,12 +85,14 @@ class Thinker:
 
         `task` is a problem type ("spatial grounding", "tracking", …); without one it is guessed from the question, and
         the thought says which. `box` is the target in the first frame, in
-        thousandths, for tracking. `options` are the choices of a multiple choice question.
+        thousandths, for tracking. `options` are the choices of a multiple choice question. `earlier` is
+        what was asked and answered before about the same media, where there is no thought of it: pairs of a question
+        and its answer.
 
         Raises: MediaError, EngineError, DataError (no such task), ConfigError (a box that is none).
         """
         prepared = prepare(
-            Question(source, question, task, box, options, fps), self.engine, strict_media=self.strict_media
+            Question(source, question, task, box, options, fps, earlier), self.engine, strict_media=self.strict_media
         )
         started_s = time.perf_counter()
         [reply] = self.engine.complete([prepared.request], self.sampling)
@@ -120,12 +125,13 @@ class Thinker:
         box: Sequence[float] | None = None,
         options: Sequence[str] = (),
         fps: float | None = None,
+        earlier: Sequence[GivenTurn] = (),
     ) -> Iterator[str | Thought]:
         """Yield the text in pieces as the model writes it, then the thought, which is what `ask` returns.
 
         Raises: what `ask` raises; all but an EngineError at once.
         """
-        asked = Question(source, question, task, box, options, fps)
+        asked = Question(source, question, task, box, options, fps, earlier)
         return self._pieces(prepare(asked, self.engine, strict_media=self.strict_media))
 
     def _pieces(self, prepared: Prepared) -> Iterator[str | Thought]:

@@ -14,11 +14,12 @@ import av
 from PIL import Image
 
 from onethinker.core.errors import MediaError
+from onethinker.core.sources import FileMedium
 from onethinker.media.budget import MediaBudget
 from onethinker.media.damage import cut_problems, page_problems
 from onethinker.media.files import SharedFile
 from onethinker.media.packets import BROADCASTS, scan_video
-from onethinker.media.pictures import check_whole, count_moments, open_picture
+from onethinker.media.pictures import check_whole, count_frames, open_picture
 from onethinker.media.reading import check_readable, read_clip
 from onethinker.media.sampling import choose_frames, target_times
 from onethinker.media.sizing import Cost, count_tokens, frame_size
@@ -77,15 +78,15 @@ def scanned_cost(path: Path, budget: MediaBudget) -> Cost:
 
 
 def read_headers(
-    paths: Iterable[Path], *, decode: bool = False, on_progress: Callable[[int, int], None] | None = None
-) -> Mapping[Path, Header | MediaError]:
-    """Return the header of each file, or why it has none; several are read at once. With `decode` the frames that a
-    model sees by default are decoded too, and problems are those of both. `on_progress` gets those read, and
-    all of them.
+    paths: Iterable[FileMedium], *, decode: bool = False, on_progress: Callable[[int, int], None] | None = None
+) -> Mapping[FileMedium, Header | MediaError]:
+    """Return the header of each file or part of one, or why it has none; several are read at once. With `decode` the
+    frames that a model sees by default are decoded too, and problems are those of both. `on_progress` gets those read,
+    and all of them.
     """
     read = _decoded_or_error if decode else _header_or_error
     distinct = list(dict.fromkeys(paths))
-    headers: dict[Path, Header | MediaError] = {}
+    headers: dict[FileMedium, Header | MediaError] = {}
     with ThreadPoolExecutor(READERS, thread_name_prefix="headers") as pool:
         for path, header in zip(distinct, pool.map(read, distinct), strict=True):
             headers[path] = header
@@ -94,16 +95,29 @@ def read_headers(
     return headers
 
 
-def _header_or_error(path: Path) -> Header | MediaError:
+def _header_or_error(medium: FileMedium) -> Header | MediaError:
     try:
-        return read_header(path)
+        return _of_medium(medium)
     except MediaError as error:
         return error
 
 
-def _decoded_or_error(path: Path) -> Header | MediaError:
+def _of_medium(part: FileMedium) -> Header:
+    """Return the header of a file, or of a part of a video with its own length. Raises: MediaError."""
+    if isinstance(part, Path):
+        return read_header(part)
+    header = read_header(part.path)
+    if header.kind != "video":
+        raise MediaError(f"{part}: it is a picture, which has no times")
+    if part.start_s >= (header.duration_s or math.inf):
+        raise MediaError(f"{part}: the video ends at {header.duration_s:.2f} s")
+    ends = [end_s for end_s in (part.end_s, header.duration_s) if end_s is not None]
+    return replace(header, duration_s=min(ends) - part.start_s if ends else None)
+
+
+def _decoded_or_error(path: FileMedium) -> Header | MediaError:
     try:
-        header = read_header(path)
+        header = _of_medium(path)
         found = read_clip(path, MediaBudget()).problems
     except MediaError as error:
         return error
@@ -123,14 +137,14 @@ def _read(file: IO[bytes]) -> Header:
 
 
 def _of_picture(image: Image.Image, file: IO[bytes]) -> Header:
-    moments = count_moments(image)
+    num_frames = count_frames(image)
     width, height = image.size
     # To look for a note behind the pixels of a PNG, Pillow would decode them.
     has_notes = image.format != "PNG" or "exif" in image.info
-    if moments == 1 and has_notes and image.getexif().get(_ORIENTATION) in _TURNED:
+    if num_frames == 1 and has_notes and image.getexif().get(_ORIENTATION) in _TURNED:
         width, height = height, width
     check_whole(image, file)
-    if moments > 1:
+    if num_frames > 1:
         return Header("video", width, height, None)
     return Header("image", width, height, 0.0, page_problems(image))
 

@@ -16,7 +16,7 @@ from onethinker.core.frames import Clip
 from onethinker.core.sample import Medium
 from onethinker.core.sources import FrameFolder, MemoryFile, TablePicture, VideoPart
 from onethinker.media.budget import MediaBudget
-from onethinker.media.pictures import count_moments, upright
+from onethinker.media.pictures import count_frames, upright
 from onethinker.media.reading import read_animation
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _of_image(image: Image.Image) -> Clip:
     """Return a PIL image, upright, as a clip of its own; an animation as a video."""
     name = Path(getattr(image, "filename", "") or "picture in memory").name
     try:
-        count, shown = count_moments(image), image.tell()
+        count, shown = count_frames(image), image.tell()
         if count > 1:
             clip = read_animation(image, count, name, ANIMATION_BUDGET)
             image.seek(shown)

@@ -4,7 +4,7 @@ import math
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -64,53 +64,71 @@ class Scan:
         return bisect_right(self.group_starts, self.packet_of[pts]) - 1
 
 
+@dataclass
+class _Packets:
+    """What the packets of a video tell, one after the other."""
+
+    stream: Any
+    count: int = 0
+    timed_count: int = 0
+    lasting: dict[int, int] = field(default_factory=dict)
+    """How many ticks each shown frame lasts, by its time."""
+    packet_of: dict[int, int] = field(default_factory=dict)
+    group_starts: list[int] = field(default_factory=list)
+    group_pts: list[int] = field(default_factory=list)
+    last: Any = None
+
+    def add(self, packet: Any) -> None:
+        """Take the next packet. Raises: MediaError: it is one too many."""
+        if self.count >= MAX_PACKETS:
+            raise MediaError(f"has more than {MAX_PACKETS} frames")
+        pts = time_of(packet)
+        if packet.is_keyframe or self.count == 0:
+            self.group_starts.append(self.count)
+            self.group_pts.append(pts if pts is not None else 0)
+        if pts is not None and not _is_hidden(packet, self.stream):
+            self.lasting[pts] = packet.duration or 0
+            self.packet_of[pts] = self.count
+        elif pts is not None:
+            self.packet_of.setdefault(pts, self.count)
+        self.timed_count += packet.pts is not None
+        self.count, self.last = self.count + 1, packet
+
+
 def scan_video(container: Any, stream: Any) -> Scan:
     """Return what the packets of a video tell about its frames, without decoding any.
 
     Raises: MediaError: no frames, or too many, or over too long a time.
     """
-    lasting: dict[int, int] = {}
-    packet_of: dict[int, int] = {}
-    group_starts, group_pts = [], []
-    timed_count, last_position = 0, None
     joints: list[int] = []
     broken: list[str] = []
-    for index, packet in enumerate(continuous(packets_of(container, stream, broken), container.format.name, joints)):
-        if index >= MAX_PACKETS:
-            raise MediaError(f"has more than {MAX_PACKETS} frames")
-        pts = time_of(packet)
-        if packet.is_keyframe or index == 0:
-            group_starts.append(index)
-            group_pts.append(pts if pts is not None else 0)
-        if pts is not None and not _is_hidden(packet, stream):
-            lasting[pts] = packet.duration or 0
-            packet_of[pts] = index
-        elif pts is not None:
-            packet_of.setdefault(pts, index)
-        timed_count += packet.pts is not None
-        last_position = packet.pos
+    read = _Packets(stream)
+    for packet in continuous(packets_of(container, stream, broken), container.format.name, joints):
+        read.add(packet)
+    lasting = read.lasting
     if not lasting:
         raise MediaError("has a video without frames")
     pts_rising = sorted(lasting)
     tick_s = float(stream.time_base)
-    is_indexed = container.format.name in INDEXED and not joints and timed_count == index + 1 == len(packet_of)
     duration_s = _duration_s(pts_rising, lasting[pts_rising[-1]], tick_s)
     problems = [
         *(f"its packets cannot be read beyond {duration_s:.2f} s ({reason})" for reason in broken),
-        *_behind(container, packet, duration_s),
-        *(unlike_header(container, stream, index + 1, duration_s) or ([] if joints else holes(lasting, tick_s))),
+        *_behind(container, read.last, duration_s),
+        *(unlike_header(container, stream, read.count, duration_s) or ([] if joints else holes(lasting, tick_s))),
     ]
     return Scan(
         tuple(pts_rising),
         tick_s,
         duration_s,
-        tuple(group_starts),
-        packet_of,
-        tuple(group_pts),
-        is_indexed,
-        tuple(joints),
-        last_position,
-        tuple(problems),
+        tuple(read.group_starts),
+        read.packet_of,
+        tuple(read.group_pts),
+        is_indexed=container.format.name in INDEXED
+        and not joints
+        and read.timed_count == read.count == len(read.packet_of),
+        joints=tuple(joints),
+        last_position=read.last.pos,
+        problems=tuple(problems),
     )
 
 

@@ -15,7 +15,7 @@ Frame = npt.NDArray[np.uint8]
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 """What Pillow may try; others start foreign programs (EPS) or are videos in disguise."""
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
-"""Formats whose further frames are moments; those of a TIFF or a phone's JPEG are pages or depth maps."""
+"""Formats whose frames are an animation; those of a TIFF or a phone's JPEG are pages or depth maps."""
 MAX_HEADER_PIXELS = 89_478_485
 """Larger pictures are refused before they are decoded: a third of a gigabyte, the limit of Pillow."""
 MAX_DECODED_PIXELS = 50_000_000
@@ -74,7 +74,7 @@ def check_whole(image: Image.Image, file: IO[bytes]) -> None:
             raise MediaError(f"is cut short or damaged: {error}") from error
 
 
-def count_moments(image: Image.Image) -> int:
+def count_frames(image: Image.Image) -> int:
     """Return how many frames a picture shows one after the other: 1 when it stands still.
 
     Raises: MediaError: there are too many.
@@ -87,7 +87,7 @@ def count_moments(image: Image.Image) -> int:
     return count
 
 
-def moment_times(image: Image.Image, count: int) -> tuple[tuple[float, ...], float]:
+def frame_times(image: Image.Image, count: int) -> tuple[tuple[float, ...], float]:
     """Return when each frame of an animation appears, in seconds, and when the last one goes."""
     now_ms, times_ms = 0.0, []
     for index in range(count):
@@ -98,7 +98,7 @@ def moment_times(image: Image.Image, count: int) -> tuple[tuple[float, ...], flo
     return tuple(time_ms / 1000 for time_ms in times_ms), now_ms / 1000
 
 
-def moments(image: Image.Image, indices: Sequence[int], size: tuple[int, int]) -> Iterator[Frame]:
+def frames_at(image: Image.Image, indices: Sequence[int], size: tuple[int, int]) -> Iterator[Frame]:
     """Yield some frames of an animation, by rising index, at a size in pixels."""
     for index in indices:
         image.seek(index)

@@ -6,12 +6,15 @@ stdout.
 """
 
 import json
+import math
 import os
+import resource
 import threading
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,10 @@ from onethinker.storage.strict_json import json_line
 Medium = Path | Clip | Source
 _PIPE_BYTES = 1 << 20
 """A wide pipe takes fewer turns between the two processes."""
+MEMORY_VARIABLE = "ONETHINKER_DECODER_BYTES"
+"""How a decoder process is told what memory it may use."""
+MAX_OPEN_FILES = 64
+"""Of a decoder with limits."""
 _BUDGETS: Mapping[str, type[MediaBudget]] = {budget.__name__: budget for budget in (MediaBudget, ExactBudget)}
 
 
@@ -41,17 +48,27 @@ def default_workers() -> int:
     return min(8, max(1, cores // 2))
 
 
+@dataclass(frozen=True)
+class DecodeLimits:
+    """What one file may cost its decoder: a process that needs more is ended, and the file is an error."""
+
+    seconds: float = math.inf
+    memory_bytes: int | None = None
+    """Address space of the process; None for no limit. It then also writes no file, and has few open."""
+
+
 class Decoders:
     """Processes that decode, each with a thread that waits for it; one that died is replaced by the next question.
 
     `workers` of them decode at once; one more hands over what it has decoded meanwhile.
     """
 
-    def __init__(self, workers: int | None = None) -> None:
+    def __init__(self, workers: int | None = None, limits: DecodeLimits | None = None) -> None:
         self.workers = workers or default_workers()
+        self._limits = limits or DecodeLimits()
         self._threads = ThreadPoolExecutor(self.workers + 1, thread_name_prefix="decoding")
         self._decoding = threading.Semaphore(self.workers)
-        self._pool = Pool(self.workers + 1, _start)
+        self._pool = Pool(self.workers + 1, partial(_start, self._limits.memory_bytes))
 
     def __enter__(self) -> "Decoders":
         return self
@@ -93,12 +110,13 @@ class Decoders:
         """Return what is known of a medium's clip once it has been decoded, or why it cannot be."""
         asked = {"medium": _to_json(medium), "budget": [type(budget).__name__, budget.model_dump(mode="json")]}
         with self._decoding:
-            reply: dict[str, Any] = json.loads(process.exchange(json_line(asked)))
+            reply: dict[str, Any] = json.loads(process.exchange(json_line(asked), self._limits.seconds))
         return reply
 
 
-def _start() -> LineProcess:
-    process = start_module("onethinker.media.prefetch")
+def _start(memory_bytes: int | None) -> LineProcess:
+    limited = {} if memory_bytes is None else {MEMORY_VARIABLE: str(memory_bytes)}
+    process = start_module("onethinker.media.prefetch", environment=limited)
     process.widen(_PIPE_BYTES)
     return process
 
@@ -191,6 +209,21 @@ def _answer(asked: dict[str, Any]) -> Iterator[bytes | memoryview]:
     yield np.ascontiguousarray(clip.frames).data
 
 
+def _limit_itself() -> None:
+    """Take from this process what a hostile file could use: more memory than was said, files to write, many open
+    ones.
+    """
+    if memory := os.environ.get(MEMORY_VARIABLE):
+        for kind, most in (
+            (resource.RLIMIT_AS, int(memory)),
+            (resource.RLIMIT_FSIZE, 0),
+            (resource.RLIMIT_NOFILE, MAX_OPEN_FILES),
+            (resource.RLIMIT_CORE, 0),
+        ):
+            resource.setrlimit(kind, (most, most))
+
+
 if __name__ == "__main__":
+    _limit_itself()
     Image.init()  # its formats load now, not with the first file
     serve(_answer)

@@ -16,7 +16,7 @@ from onethinker.core.nearest import near_path
 from onethinker.core.sources import FrameFolder, MemoryFile, Source, TablePicture, VideoPart
 from onethinker.media.budget import MediaBudget
 from onethinker.media.damage import file_problems, name_problems, size_problems
-from onethinker.media.pictures import count_moments, moment_times, moments, open_picture, resized, upright
+from onethinker.media.pictures import count_frames, frame_times, frames_at, open_picture, resized, upright
 from onethinker.media.sampling import choose_frames, target_times
 from onethinker.media.sizing import frame_size, image_size
 from onethinker.media.video_clips import read_video
@@ -139,7 +139,7 @@ def _read_file(file: IO[bytes], name: str, budget: MediaBudget, part: VideoPart 
         return with_problems(read_video(file, name, budget, part), name_problems("video", name))
     if part is not None:
         raise MediaError("has no parts in time: it is a picture or an animation, not a video file")
-    count, problems = count_moments(image), file_problems(image, file)
+    count, problems = count_frames(image), file_problems(image, file)
     if count > 1:
         return with_problems(read_animation(image, count, name, budget), problems)
     return with_problems(_read_image(image, name, budget), (*problems, *name_problems("image", name)))
@@ -158,11 +158,11 @@ def with_problems(clip: Clip, problems: Sequence[str]) -> Clip:
 
 def read_animation(image: Image.Image, count: int, name: str, budget: MediaBudget) -> Clip:
     """Return what the model sees of a picture that moves, in so many frames."""
-    times_s, duration_s = moment_times(image, count)
+    times_s, duration_s = frame_times(image, count)
     targets = target_times(duration_s, budget)
     size = frame_size(*image.size, len(targets), budget)
     chosen = choose_frames(times_s, targets)
-    frames = _stacked(moments(image, chosen, size), len(chosen), size)
+    frames = _stacked(frames_at(image, chosen, size), len(chosen), size)
     return Clip("video", frames, tuple(times_s[n] for n in chosen), tuple(chosen), *image.size, duration_s, name)
 
 

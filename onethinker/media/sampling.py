@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from onethinker.media.budget import MediaBudget
 
 TIE_S = 1e-6
-"""Two frames this equally near to a moment are a tie, which the earlier one wins."""
+"""Two frames this equally near to a timestamp are a tie, which the earlier one wins."""
 
 
 def most_frames(budget: MediaBudget) -> int:

@@ -1,7 +1,7 @@
 """Pictures and videos of a clip, written whole or not at all."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +10,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from onethinker.core.errors import MediaError
 from onethinker.core.frames import Clip
@@ -108,7 +108,33 @@ def write_video(
     steps.append(round((duration_s or 0) * TICKS_PER_S) - ticks[-1])
     if steps[-1] <= 0:
         steps[-1] = steps[-2] if len(steps) > 1 else TICKS_PER_S
-    write_atomically(path, _encoded(frames, ticks, steps))
+    write_atomically(path, _encoded(frames, frames.shape[1:3], ticks, steps))
+
+
+def join_pictures(path: Path, pictures: Sequence[Path], *, fps: float) -> None:
+    """Write pictures of one size as a video with so many of them a second; one at a time is decoded.
+
+    Raises: MediaError: one is no picture, or of another size. OSError: one cannot be read. StorageError.
+    """
+    if not pictures:
+        raise MediaError(f"{path}: a video needs at least one frame")
+    with Image.open(pictures[0]) as first:
+        size = first.size
+
+    def frames() -> Iterator[Frame]:
+        for one in pictures:
+            try:
+                with Image.open(one) as picture:
+                    frame = np.asarray(picture.convert("RGB"))
+            except UnidentifiedImageError as error:
+                raise MediaError(f"{one}: is no picture") from error
+            if frame.shape[1::-1] != size:
+                raise MediaError(f"{one}: the frames of a video must have one size, that of the first, {size}")
+            yield frame
+
+    ticks = [round(index * TICKS_PER_S / fps) for index in range(len(pictures) + 1)]
+    steps = [after - before for before, after in pairwise(ticks)]
+    write_atomically(path, _encoded(frames(), (size[1], size[0]), ticks[:-1], steps))
 
 
 def contact_sheet(clip: Clip) -> Frame:
@@ -127,8 +153,9 @@ def contact_sheet(clip: Clip) -> Frame:
     return np.array(sheet)
 
 
-def _encoded(frames: Frame, ticks: Sequence[int], steps: Sequence[int]) -> bytes:
-    height, width = frames.shape[1] + frames.shape[1] % 2, frames.shape[2] + frames.shape[2] % 2
+def _encoded(frames: Iterable[Frame], size: Sequence[int], ticks: Sequence[int], steps: Sequence[int]) -> bytes:
+    """Return frames as an .mp4; `size` is their height and width."""
+    height, width = (side + side % 2 for side in size)
     buffer = io.BytesIO()
     rate = Fraction(TICKS_PER_S * len(ticks), ticks[-1] - ticks[0] + steps[-1]).limit_denominator(1001)
     with av.open(buffer, "w", format="mp4") as container:

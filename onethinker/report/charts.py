@@ -7,6 +7,7 @@ from dataclasses import dataclass
 WIDTH, HEIGHT = 300, 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 36, 44, 10, 22
 _MAX_POINTS = 200
+_BARS = 24
 
 Points = Sequence[tuple[float, float]]
 
@@ -66,6 +67,49 @@ def _chart(label: str, raw: Points, smooth: Points, band: Points) -> Chart:
         last_step=f"{smooth[-1][0]:g}",
         band=_path(map(position, band)),
     )
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Bars in the units of a view box of `WIDTH` by `HEIGHT`, each with left, top, width and height; the ends of the
+    axis, and how many values the highest bar stands for.
+    """
+
+    label: str
+    bars: tuple[tuple[float, float, float, float], ...]
+    first: str
+    last: str
+    highest: int
+    width: float = WIDTH
+    height: float = HEIGHT
+
+
+def histogram(values: Sequence[float], *, label: str) -> Histogram | None:
+    """Return how often values lie where, between their smallest and largest but for the outer two percent, which count
+    as those; None without a finite value.
+    """
+    shown = sorted(value for value in values if math.isfinite(value))
+    if not shown:
+        return None
+    low, high = shown[len(shown) // 100], shown[-1 - len(shown) // 100]
+    is_whole = all(value == round(value) for value in shown)
+    count = min(_BARS, round(high - low) + 1) if is_whole else _BARS if high > low else 1
+    heights = [0] * count
+    for value in shown:
+        share = (min(max(value, low), high) - low) / (high - low) if high > low else 0.0
+        heights[min(count - 1, int(share * count))] += 1
+    step, top = WIDTH / count, max(heights)
+    room = HEIGHT - _TOP - _BOTTOM
+    bars = tuple(
+        (
+            round(index * step + 1, 1),
+            round(HEIGHT - _BOTTOM - room * own / top, 1),
+            round(step - 2, 1),
+            round(room * own / top, 1),
+        )
+        for index, own in enumerate(heights)
+    )
+    return Histogram(label, bars, f"{low:.4g}", f"{high:.4g}", top)
 
 
 def moving_mean(points: Points, window: int) -> list[tuple[float, float]]:

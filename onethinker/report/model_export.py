@@ -56,11 +56,18 @@ def find_source(path: Path) -> Source:
     return Source(model, run_folder)
 
 
-def export_model(path: Path, output: Path, *, results: Sequence[Path] = (), dtype: str | None = None) -> None:
+def export_model(
+    path: Path,
+    output: Path,
+    *,
+    results: Sequence[Path] = (),
+    dtype: str | None = None,
+    license_id: str | None = None,
+) -> None:
     """Write an ordinary Hugging Face folder with the weights of a run, adapters merged, and a model card.
 
     `dtype` is that of the weights, by default the run's own. `results` are folders of evaluations for the
-    card.
+    card, `license_id` is the license in it, as the hub calls it.
 
     Raises: CheckpointError, EngineError; ConfigError: something is at `output` already.
     """
@@ -80,14 +87,19 @@ def export_model(path: Path, output: Path, *, results: Sequence[Path] = (), dtyp
     engine = load_local(str(source.model), device="cpu", dtype=dtype or own)
     try:
         save_model(output, engine.model, engine.processor, settings=engine.settings)
-        card = model_card(output.resolve().name, training, evaluations, settings=engine.settings)
+        card = model_card(output.resolve().name, training, evaluations, settings=engine.settings, license_id=license_id)
         (output / CARD_FILE).write_text(card, encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{output}: the model cannot be written: {error}") from error
 
 
 def model_card(
-    name: str, training: Training | None, evaluations: Sequence[Evaluation], *, settings: ModelSettings
+    name: str,
+    training: Training | None,
+    evaluations: Sequence[Evaluation],
+    *,
+    settings: ModelSettings,
+    license_id: str | None = None,
 ) -> str:
     """Return the text of a model card: what the model is, how others ask it, how it was trained, and how it did in
     evaluations.
@@ -108,6 +120,7 @@ def model_card(
         max_frames=most_frames(settings.budget),
         step=f"{1 / settings.budget.fps:g}",
         version=version("onethinker"),
+        license_id=license_id,
         base=base if base.count("/") == 1 and not Path(base).exists() else "",
         training=training,
         merged=recipe.get("lora") is not None,

@@ -17,7 +17,8 @@ from markupsafe import Markup
 from onethinker.core.durations import in_words
 from onethinker.evaluation.benchmarks.base import Benchmark, Metric
 from onethinker.evaluation.benchmarks.published import BASE_MODEL, PAPER_MODEL, published, published_values
-from onethinker.evaluation.benchmarks.table import BENCHMARKS, all_benchmarks
+from onethinker.evaluation.benchmarks.registry import all_benchmarks
+from onethinker.evaluation.benchmarks.table import BENCHMARKS
 from onethinker.evaluation.comparison import compare_to_first
 from onethinker.evaluation.masking import newest_masks
 from onethinker.evaluation.parts import MAX_NAMED

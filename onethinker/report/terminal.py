@@ -106,6 +106,8 @@ def _numbers(progress: Progress, width: int) -> "Text":
         ("reward", "reward", ".3f"),
         ("accuracy", "accuracy", ".3f"),
         ("loss", "loss", ".4f"),
+        ("preferred", "preference_accuracy", ".1%"),
+        ("margin", "margin", ".3g"),
         ("KL", "kl", ".4f"),
         ("entropy", "entropy", ".3f"),
         ("clipped", "clip_fraction", ".1%"),

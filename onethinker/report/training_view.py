@@ -19,6 +19,10 @@ RUN_CURVES: tuple[tuple[str, str], ...] = (
     ("loss", "Loss"),
     ("reward", "Reward, mean over tasks"),
     ("accuracy", "Accuracy, mean over tasks"),
+    ("preference_accuracy", "Preferences that the model shares"),
+    ("margin", "Reward of chosen above rejected responses"),
+    ("chosen_reward", "Reward of chosen responses"),
+    ("rejected_reward", "Reward of rejected responses"),
     ("kl", "KL from the reference, nats a token"),
     ("entropy", "Entropy, nats a token"),
     ("clip_fraction", "Clipped, of the loss's weight"),
@@ -166,7 +170,10 @@ def _dropped(task: str | None = None) -> Value:
 
 def _machine(training: Training) -> list[tuple[str, Value]]:
     phases = dict.fromkeys(phase for row in training.rows for phase in row.get("seconds_by_phase", {}))
-    passed = dict.fromkeys(kind for row in training.rows for kind in row.get("passes", {}))
+    passed = {
+        field: dict.fromkeys(kind for row in training.rows for kind in row.get(field, {}))
+        for field in ("passes", "file_passes")
+    }
     return [
         ("Seconds a step", _field("seconds")),
         *((f"Tokens a second, {phase}", _speed(phase)) for phase in phases),
@@ -174,7 +181,7 @@ def _machine(training: Training) -> list[tuple[str, Value]]:
         ("GPU memory at most, GiB", _field("memory_gib")),
         ("Dropped groups, of all", _dropped()),
         ("Samples that could not be read", lambda row: float(unread_samples(row)) or None),
-        *((f"Passes over {kind}", _passes(kind)) for kind in passed),
+        *((f"Passes over {kind}", _passes(field, kind)) for field, kinds in passed.items() for kind in kinds),
     ]
 
 
@@ -182,8 +189,8 @@ def _speed(phase: str) -> Value:
     return lambda row: speeds(row).get(phase)
 
 
-def _passes(kind: str) -> Value:
-    return lambda row: row.get("passes", {}).get(kind)
+def _passes(field: str, kind: str) -> Value:
+    return lambda row: row.get(field, {}).get(kind)
 
 
 def _seconds(phase: str) -> Value:

@@ -9,7 +9,8 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from onethinker.inference.chat import plain_text
-from onethinker.inference.endpoint import Connection, Endpoint
+from onethinker.inference.connection import Connection
+from onethinker.inference.endpoint import Endpoint
 from onethinker.rewards.config import JudgeSettings
 
 TRIAL = ("What colour is the ball?", "The ball is red.", ("It is a red ball.", "The ball is green."))

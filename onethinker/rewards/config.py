@@ -1,5 +1,6 @@
 """Settings of grading: workers, time limits, the served model for free text."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
@@ -106,8 +107,28 @@ class GradingSettings(Settings):
 
     def rewards_of(self, problem_type: str) -> dict[str, tuple[float, dict[str, Any]]]:
         """Return weight and settings of each reward that a problem type has beside its own; {} for none."""
-        return {
-            name: (each.weight, each.settings)
-            for name, each in self.rewards.items()
-            if not each.problem_types or problem_type in {own.strip().lower() for own in each.problem_types}
-        }
+        return rewards_of(self.rewards, problem_type)
+
+
+def rewards_of(rewards: Mapping[str, RewardSettings], problem_type: str) -> dict[str, tuple[float, dict[str, Any]]]:
+    """Return weight and settings of each of the rewards that is for a problem type; {} for none."""
+    return {
+        name: (each.weight, each.settings)
+        for name, each in rewards.items()
+        if not each.problem_types or problem_type in {own.strip().lower() for own in each.problem_types}
+    }
+
+
+def term_names(rewards: Mapping[str, RewardSettings], problem_type: str) -> tuple[str, ...]:
+    """Return the metrics that rewards add to an evaluation of a problem type; none where it has its own alone."""
+    weights = rewards_of(rewards, problem_type)
+    return tuple(map(term_name, dict.fromkeys((TASK, *weights)))) if weights else ()
+
+
+def term_name(reward: str) -> str:
+    """Return what the metric of a reward is called.
+
+    >>> term_name("overlong")
+    'overlong (reward)'
+    """
+    return f"{reward} (reward)"

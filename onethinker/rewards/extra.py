@@ -26,8 +26,9 @@ RIGHT = 0.99
 class AnswerGroup:
     """The answers to one question with the tasks' grades, and the question; a reward gives a number for each answer.
 
-    `tokens` counts each answer's tokens, the end token included, of at most `max_tokens`; `truncated` says which were
-    cut there. `extra` holds the fields of the record that are not the question's own.
+    `tokens` counts each answer's tokens, the end token included, of at most `max_tokens`, and is empty where that is
+    not known; `truncated` says which were cut there. `extra` holds the fields of the record that are not the question's
+    own.
     """
 
     id: str
@@ -73,24 +74,24 @@ def length(group: AnswerGroup) -> list[float]:
 
     Where all are as long it is 0. Source: Kimi k1.5 (arXiv 2501.12599, section 2.3.3).
     """
-    shortest, longest = min(group.tokens), max(group.tokens)
-    if shortest == longest:
+    if len(set(group.tokens)) <= 1:
         return [0.0] * len(group.tokens)
+    shortest, longest = min(group.tokens), max(group.tokens)
     gains = [0.5 - (tokens - shortest) / (longest - shortest) for tokens in group.tokens]
     right = [grade.accuracy >= RIGHT for grade in group.grades]
     return [gain if is_right else min(0.0, gain) for gain, is_right in zip(gains, right, strict=True)]
 
 
 def repetition(group: AnswerGroup, *, words: int = 3) -> list[float]:
-    """Return minus the share of an answer's runs of so many words that it has said before, 0 to -1.
+    """Return minus the share of an answer's runs of so many words that stand in it before, 0 to -1.
 
     Source: Demystifying Long Chain-of-Thought (arXiv 2502.03373, appendix), over the whole answer.
     """
     return [_repeated(response.lower().split(), words) for response in group.responses]
 
 
-def _repeated(said: Sequence[str], words: int) -> float:
-    runs = Counter(tuple(said[first : first + words]) for first in range(len(said) - words + 1))
+def _repeated(tokens: Sequence[str], words: int) -> float:
+    runs = Counter(tuple(tokens[first : first + words]) for first in range(len(tokens) - words + 1))
     return len(runs) / runs.total() - 1.0 if runs else 0.0
 
 
@@ -98,6 +99,9 @@ REWARDS: Mapping[str, Reward] = {"overlong": overlong, "length": length, "repeti
 """Those that come with OneThinker."""
 TASK = "task"
 """Stands for a task's own reward where a recipe weighs it."""
+
+
+NO_TOKENS = "; how many tokens the answers have is not known: give each record 'tokens', its end token counted too"
 
 
 def find_reward(name: str) -> Reward:
@@ -141,7 +145,7 @@ def compute_reward(name: str, group: AnswerGroup, settings: Mapping[str, Any]) -
     if len(values) != len(group.responses) or not all(map(math.isfinite, values)):
         raise PluginError(
             f"reward {name!r} ({source_of(reward)}) must give a finite number for each of {len(group.responses)}"
-            f" answers to sample {group.id!r}, got {given!r}"
+            f" answers to sample {group.id!r}, got {given!r}{'' if group.tokens else NO_TOKENS}"
         )
     return values
 

@@ -109,8 +109,8 @@ class Grader:
             grades = grading.result()
             if isinstance(grades, Ungraded):
                 return grades
-            lengths, cut = tuple(tokens) or (0,) * len(grades), tuple(truncated) or (False,) * len(grades)
-            group = answer_group(sample, responses, grades, tokens=lengths, truncated=cut, max_tokens=max_tokens)
+            cut = tuple(truncated) or (False,) * len(grades)
+            group = answer_group(sample, responses, grades, tokens=tokens, truncated=cut, max_tokens=max_tokens)
             if self._workers is None:
                 return tuple(add_rewards(group, weights))
             return self._workers.add_rewards(group, weights)

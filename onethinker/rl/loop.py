@@ -3,7 +3,6 @@
 Dimensions: P groups, G answers per group.
 """
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,17 +17,15 @@ from onethinker.rl.groups import Batch, collect
 from onethinker.rl.in_process import InProcessSampler
 from onethinker.rl.rollouts import keep_rollouts
 from onethinker.rl.sampler import Sampler
-from onethinker.rl.update import Updated, open_reference, update_policy
+from onethinker.rl.update import Updated, update_policy
 from onethinker.storage.rollouts import drop_rollouts_after
 from onethinker.training.config import RlRecipe
 from onethinker.training.metrics.alarms import Watch
-from onethinker.training.metrics.bad_steps import bad_step_rows
-from onethinker.training.metrics.gpu_memory import peak_gib
 from onethinker.training.metrics.records import RlRow
 from onethinker.training.metrics.stopwatch import Phase
 from onethinker.training.metrics.task_rows import task_rows
 from onethinker.training.opening import open_session
-from onethinker.training.optimizer import learning_rate
+from onethinker.training.reference import open_reference
 from onethinker.training.session import OnStep, TrainingSession, Validator
 from onethinker.training.state.progress import EmaState, Progress
 
@@ -54,14 +51,8 @@ def train_rl(
     """
     estimator = find_estimator(recipe.advantage.algorithm)
     with Grader(recipe.grading, recipe.rewards) as grader:
-        session = open_session(
-            recipe,
-            folder,
-            batch=recipe.rollout.generation_batch_size,
-            allow_changes=allow_changes,
-            on_check=on_check,
-            validator=validator,
-        )
+        session = open_session(recipe, folder, allow_changes=allow_changes, on_check=on_check, validator=validator)
+        recipe = recipe.model_copy(update={"steps": session.recipe.steps})
         return _train(session, recipe, open_sampler(session), grader, estimator, on_step)
 
 
@@ -73,21 +64,16 @@ def _train(
     estimator: AdvantageEstimator,
     on_step: OnStep | None,
 ) -> Path:
-    reference = open_reference(session, recipe)
+    reference = open_reference(
+        session, temperature=recipe.rollout.temperature, refresh_every=recipe.loss.reference_refresh
+    )
     if session.collectives.is_main:
         drop_rollouts_after(session.folder.path, session.progress.step)
     watch = Watch(recipe, session.folder.rows())
     for step in session.steps(on_step):
-        started = time.perf_counter()
         with session.backend.unsharded():
             batch = collect(session, recipe, sampler, grader)
-        kept = batch.with_signal[: recipe.rollout.generation_batch_size]
-        rewards_PG = torch.tensor([group.rewards for group in kept], dtype=torch.float64).reshape(
-            -1, recipe.rollout.group_size
-        )
-        tasks = [group.task for group in kept]
-        advantages_PG, ema = compute_advantages(estimator, rewards_PG, tasks, session.progress.ema, recipe.advantage)
-        advantages = {group.index: row for group, row in zip(kept, advantages_PG.float(), strict=True)}
+        advantages, ema = _advantages(batch, recipe, estimator, session.progress.ema)
         with session.clock.phase("update"):
             if batch.broken:
                 bad = session.optimization.bad_step("a log-probability of sampled answers", batch.broken, step)
@@ -101,12 +87,26 @@ def _train(
             show_answers(session, step + 1, batch.groups)
         if recipe.log.rollouts_mb:
             keep_rollouts(session, batch, step=step, advantages=advantages, ema=ema, max_mb=recipe.log.rollouts_mb)
-        row = _row(session, recipe, batch, step=step, advantages=advantages, ema=ema, updated=updated, started=started)
+        row = _row(session, recipe, batch, advantages=advantages, ema=ema, updated=updated)
         session.record(watch.complete(row), on_step)
         watch.check()
+        if reference is not None:
+            reference.refresh(step + 1)
         skipped = session.progress.skipped + len(row.skipped_samples)
         session.advance(Progress(step + 1, batch.cursor, ema, skipped))
     return session.finish()
+
+
+def _advantages(
+    batch: Batch, recipe: RlRecipe, estimator: AdvantageEstimator, ema: EmaState
+) -> tuple[dict[int, Tensor], EmaState]:
+    """Return the advantages (G,) of each group that is learned from, by its index, and the moving averages after it."""
+    kept = batch.with_signal[: recipe.rollout.generation_batch_size]
+    rewards_PG = torch.tensor([group.rewards for group in kept], dtype=torch.float64)
+    rewards_PG = rewards_PG.reshape(-1, recipe.rollout.group_size)
+    tasks = [group.task for group in kept]
+    advantages_PG, ema = compute_advantages(estimator, rewards_PG, tasks, ema, recipe.advantage)
+    return {group.index: row for group, row in zip(kept, advantages_PG.float(), strict=True)}, ema
 
 
 def _row(
@@ -114,17 +114,16 @@ def _row(
     recipe: RlRecipe,
     batch: Batch,
     *,
-    step: int,
     advantages: Mapping[int, Tensor],
     ema: EmaState,
     updated: Updated,
-    started: float,
 ) -> RlRow:
     """Return the step record, without alarms; all processes take part."""
     tokens, shared = _tokens(session, recipe, batch, updated)
     sizes = {index: float(advantages_G.abs().mean()) for index, advantages_G in advantages.items()}
+    sigmas = {task: moments.sigma for task, moments in ema.items()}
     return RlRow(
-        step=step + 1,
+        **session.measured(drawn=batch.cursor, bad=updated.bad),
         stage="rl",
         loss=updated.loss,
         kl=updated.mean("kl"),
@@ -133,23 +132,14 @@ def _row(
         ratio=updated.mean("ratio"),
         grad_norm=updated.grad_norm,
         updates=updated.updates,
-        learning_rate=learning_rate(recipe.optimizer, step, recipe.steps),
         groups=len(advantages),
         dropped_groups=sum(batch.dropped.values()),
         dropped=batch.dropped,
         surplus_groups=len(batch.with_signal) - len(advantages),
         ungraded=[asdict(lost) for lost in batch.lost],
-        skipped_samples=session.data.take_skipped(),
-        seconds=time.perf_counter() - started,
-        seconds_by_phase=session.clock.take(),
         tokens_by_phase=tokens,
         shared_prompt_tokens=shared,
-        tasks=task_rows(
-            batch.summaries, sizes, {task: moments.sigma for task, moments in ema.items()}, updated.measured
-        ),
-        passes=session.data.mixture.passes(batch.cursor),
-        memory_gib=peak_gib(session.collectives),
-        bad_steps=bad_step_rows(updated.bad),
+        tasks=task_rows(batch.summaries, sizes, sigmas, updated.measured),
     )
 
 

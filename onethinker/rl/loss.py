@@ -4,7 +4,6 @@ Dimensions: S scored tokens of a row, A answers of a row, T tasks, M what is mea
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -17,11 +16,6 @@ from onethinker.training.metrics.task_rows import MEASURED
 from onethinker.training.packing.row import PackedRow, PrefixGroup
 from onethinker.training.rl_settings import LossSettings, Reduction
 from onethinker.training.step import ScoredRow
-
-Reference = Callable[[PackedRow], Tensor]
-"""Gives the log-probabilities (S,) of a row's scored tokens under the model that RL started from, which the policy is
-to stay near.
-"""
 
 
 def task_indices() -> dict[str, int]:
@@ -50,7 +44,6 @@ class PolicyLoss:
     """
 
     recipe: RlRecipe
-    reference: Reference | None
     num_tokens: int
     num_answers: int
     step: int = 0
@@ -71,8 +64,8 @@ class PolicyLoss:
         tokens = PolicyTokens(logps_S, old_logps_S, advantages_S, row.answer_S, row.num_answers)
         loss_S = token_losses(tokens, settings)
         kl_S, reference_S = torch.zeros_like(loss_S), torch.zeros_like(loss_S)
-        if self.reference is not None:
-            reference_S = self.reference(row)
+        if scored.reference_S is not None:
+            reference_S = scored.reference_S
             kl_S = kl_k3(logps_S, reference_S)
         loss_S = loss_S + kl_coefficient(settings, self.step, self.recipe.steps) * kl_S
         if settings.entropy_coefficient:

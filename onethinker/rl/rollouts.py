@@ -4,11 +4,11 @@ Dimensions: G answers per group.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from onethinker.core.sources import VideoPart, path_of
 from onethinker.rewards.extra import RewardedGrade
 from onethinker.rl.groups import Batch, Group
 from onethinker.storage.rollouts import write_rollouts
@@ -63,7 +63,11 @@ def _record(group: Group, advantages_G: Tensor | None) -> dict[str, Any]:
         "options": list(sample.options),
         "truth": sample.truth,
         # None stands for what is no file: a scene, or a picture in a table.
-        "media": [str(medium.absolute()) if isinstance(medium, Path) else None for medium in sample.media],
+        "media": [str(path.absolute()) if path else None for path in map(path_of, sample.media)],
+        "clips": [[one.start_s, one.end_s] if isinstance(one, VideoPart) else None for one in sample.media],
+        "first_box": list(sample.first_box) if sample.first_box is not None else None,
+        "source": sample.source,
+        "license": sample.license,
         "answers": [
             {
                 "text": text,

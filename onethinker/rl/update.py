@@ -9,15 +9,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from onethinker.inference.loading import load_local
 from onethinker.rl.groups import Group
-from onethinker.rl.loss import GradedPrefixGroup, PolicyLoss, Reference, task_indices
-from onethinker.training.adapters import base_weights
+from onethinker.rl.loss import GradedPrefixGroup, PolicyLoss, task_indices
 from onethinker.training.config import RlRecipe
 from onethinker.training.metrics.bad_steps import BadStep
 from onethinker.training.metrics.task_rows import MEASURED, Measured
-from onethinker.training.packing.attention import use_packed_attention
-from onethinker.training.packing.row import PackedRow, split_answers
+from onethinker.training.packing.row import split_answers
+from onethinker.training.reference import Reference
 from onethinker.training.session import TrainingSession
 
 
@@ -44,28 +42,6 @@ class Updated:
         """
         weight = sum(sums["weight"] for sums in self.measured.values())
         return sum(sums[name] for sums in self.measured.values()) / weight if weight else None
-
-
-def open_reference(session: TrainingSession, recipe: RlRecipe) -> Reference | None:
-    """Return what scores rows as the model that RL started from did, or None when the divergence from it has no weight.
-
-    Under adapters that is the model itself without them, and no second copy.
-    """
-    if recipe.loss.kl_coefficient == 0:
-        return None
-    if recipe.lora is not None:
-        start = session.model
-    else:
-        dtype = "float32" if recipe.dtype == "float32" else "bfloat16"
-        start = load_local(recipe.model, seed=recipe.seed, dtype=dtype).model
-        use_packed_attention(start)
-        start.to(session.collectives.device).eval().requires_grad_(False)
-
-    def reference(row: PackedRow) -> Tensor:
-        with session.clock.phase("reference"), torch.no_grad(), base_weights(start):
-            return session.optimization.score(row, start, temperature=recipe.rollout.temperature)[0]
-
-    return reference
 
 
 def update_policy(
@@ -100,8 +76,8 @@ def update_policy(
             # Every process takes part in every exchange of gradients, this one with a prefix group that weighs nothing.
             group = next(iter(groups.values()))
             prefix_groups = _prefix_groups(group, torch.zeros(len(group.rollouts)), recipe.max_row_tokens, weight=0.0)
-        loss = PolicyLoss(recipe, reference, int(num_tokens), int(num_answers), step)
-        norm = _take_step(session, prefix_groups, loss, step)
+        loss = PolicyLoss(recipe, int(num_tokens), int(num_answers), step)
+        norm = _take_step(session, prefix_groups, loss, reference, step)
         if isinstance(norm, BadStep):
             bad.append(norm)
             continue
@@ -137,7 +113,11 @@ def _summed(
 
 
 def _take_step(
-    session: TrainingSession, prefix_groups: Sequence[GradedPrefixGroup], loss: PolicyLoss, step: int
+    session: TrainingSession,
+    prefix_groups: Sequence[GradedPrefixGroup],
+    loss: PolicyLoss,
+    reference: Reference | None,
+    step: int,
 ) -> float | BadStep:
     """Take an optimizer step and return the norm of its gradient, or why it was not taken."""
     optimizer_step = session.optimization.begin(
@@ -145,6 +125,7 @@ def _take_step(
         step,
         temperature=loss.recipe.rollout.temperature,
         entropy_gradient=loss.recipe.loss.entropy_coefficient != 0,
+        reference=reference,
     )
     for scored in optimizer_step.rows():
         optimizer_step.backward(scored, loss(scored))

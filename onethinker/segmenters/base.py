@@ -43,7 +43,7 @@ class Segmenter(Protocol):
 
     def segment(self, clip: Clip, selection: Selection) -> Iterator[tuple[int, Mask]]:
         """Yield the index of each frame in the clip and its mask, at the frame's size; starts at the selected
-        moment.
+        time.
         """
         ...
 

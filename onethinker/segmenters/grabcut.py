@@ -59,7 +59,7 @@ class GrabCutSegmenter:
     for_benchmarks: bool = False
 
     def segment(self, clip: Clip, selection: Selection) -> Iterator[tuple[int, Mask]]:
-        """Yield the index of a frame in the clip and its mask: from the selected moment to the end, then back to the
+        """Yield the index of a frame in the clip and its mask: from the selected time to the end, then back to the
         start.
         """
         [start] = choose_frames(clip.times_s, [selection.time_s])

@@ -40,10 +40,10 @@ class Sam2Segmenter:
     for_benchmarks: ClassVar[bool] = True
 
     def segment(self, clip: Clip, selection: Selection) -> Iterator[tuple[int, Mask]]:
-        """Yield the index of a frame in the clip and its mask: from the selected moment to the end, then back to the
+        """Yield the index of a frame in the clip and its mask: from the selected time to the end, then back to the
         start.
 
-        Box and points are given in one call, on the frame nearest to the moment.
+        Box and points are given in one call, on the frame nearest to that time.
 
         Source: SAM 2's video predictor, propagated forward and in reverse from the prompted frame as in the paper's
         evaluation.

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -44,6 +45,21 @@ def opened_atomically(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def folder_atomically(path: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill that becomes `path`, which is not there, when the block ends, and is gone when it
+    raises. Raises: StorageError, which is also an OSError.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with writing(path):
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new one and nothing between.
 
@@ -51,6 +67,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """
     with opened_atomically(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """Return a name as it is or, where that is taken, a free one with a number behind it.
+
+    >>> free_name("x", {"x", "x-2"})
+    'x-3'
+    """
+    numbered = (f"{name}-{number}" for number in count(len(taken)))
+    return next(one for one in numbered if one not in taken) if name in taken else name
 
 
 def digest_file(path: Path) -> str:

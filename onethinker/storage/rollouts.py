@@ -48,6 +48,8 @@ def read_rollouts(run: Path, step: int | None = None) -> Iterator[Rollouts]:
 
     Raises: CheckpointError: there are none, or a file is damaged.
     """
+    if not run.is_dir():
+        raise CheckpointError(f"{run}: no such folder; expected that of a run of `onethinker rl`")
     files = _files(run) if step is None else [path for path in (_file(run / ROLLOUTS_FOLDER, step),) if path.exists()]
     if not files:
         kept = [int(path.name[5:13]) for path in _files(run)]

@@ -25,8 +25,8 @@ class Reader:
 
     The strict reader takes the exact form, and of an answer with faults what can be used. The lenient one first turns
     what other models and people write into that form, and names each repair. `frame_px` is the width and height of the
-    frame in whose pixels the model writes places, None for thousandths. `truncated` says that the response was cut off
-    at the token limit.
+    frame in whose pixels the model writes coordinates, None for thousandths. `truncated` says that the response was cut
+    off at the token limit.
     """
 
     mode: ReadingMode = "strict"

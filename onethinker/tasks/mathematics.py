@@ -74,17 +74,17 @@ class Mathematics(Task[str]):
         """
         if bare(answer) == bare(truth):
             return True, None
-        meant, said = fold_expression(truth), fold_expression(answer)
-        said = attached_unit(said, meant)
-        if meant.compact + meant.unit == said.compact + said.unit:
+        folded_truth, folded = fold_expression(truth), fold_expression(answer)
+        folded = attached_unit(folded, folded_truth)
+        if folded_truth.compact + folded_truth.unit == folded.compact + folded.unit:
             return True, None
-        if (difference := find_difference(meant, said)) is not None:
+        if (difference := find_difference(folded_truth, folded)) is not None:
             return False, difference
-        if meant.compact == said.compact or said.says() is not None:
+        if folded_truth.compact == folded.compact or folded.says() is not None:
             return True, None
-        if PERCENT in (meant.unit, said.unit) and meant.unit != said.unit:
-            meant, said = _with_percent(meant), _with_percent(said)
-        return self.sandbox.compare(meant.value, said.value)
+        if PERCENT in (folded_truth.unit, folded.unit) and folded_truth.unit != folded.unit:
+            folded_truth, folded = _with_percent(folded_truth), _with_percent(folded)
+        return self.sandbox.compare(folded_truth.value, folded.value)
 
     def score(self, answer: str, truth: str, reward_scheme: RewardScheme) -> Score:
         """Return 1 for an expression equal to the reference, else 0; one that takes too long to compare is 0."""

@@ -11,6 +11,7 @@ from onethinker.core.sample import Sample
 from onethinker.core.settings import explain
 from onethinker.tasks import all_tasks, task_of
 from onethinker.tasks.registry import ALIASES
+from onethinker.tasks.tracking import with_first_box
 
 
 class PromptTemplate(BaseModel):
@@ -60,7 +61,7 @@ class PromptTemplate(BaseModel):
         """Return the complete text of the user message for a sample, media not included."""
         task = task_of(sample)
         return self.template.format(
-            question=sample.problem,
+            question=sample.problem if sample.first_box is None else with_first_box(sample.problem, sample.first_box),
             options=options_text(sample),
             frame=self.frame,
             instructions=self.instructions.get(task.key, task.instructions),

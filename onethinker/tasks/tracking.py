@@ -87,3 +87,15 @@ def average_overlap(answer: Track, truth: Track) -> float:
     return sum(
         box_iou(answer.boxes[second], box) for second, box in truth.boxes.items() if second in answer.boxes
     ) / len(truth.boxes)
+
+
+def with_first_box(question: str, box: Box) -> str:
+    """Return a tracking question that says where its target is in the first frame; one that says so stays as it is.
+
+    >>> with_first_box("Track the white convertible.", Box(537, 403, 768, 703))
+    'Track the white convertible at [537,403,768,703].'
+    """
+    place = f"[{','.join(f'{side:g}' for side in box)}]"
+    if place in question.replace(" ", ""):
+        return question
+    return f"{question.strip().removesuffix('.')} at {place}."

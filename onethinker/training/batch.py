@@ -76,7 +76,7 @@ def plan_batch(recipe: Recipe, budget: MediaBudget, processes: int, longest: Len
     else:
         assert isinstance(recipe, SftRecipe)
         name, prompts, answers, updates = "batch_size", recipe.batch_size, 1, 1
-        answer_tokens = TEXT_TOKENS
+        answer_tokens = TEXT_TOKENS * (2 if recipe.need == "rejected" else 1)
     for what, count in (("processes", processes), ("updates (loss.updates_per_batch)", updates)):
         if prompts % count:
             near = [size for size in (prompts - prompts % count, prompts - prompts % count + count) if size]

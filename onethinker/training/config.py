@@ -1,6 +1,5 @@
 """Recipes: all settings of a training run in one typed model each, read from TOML."""
 
-import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,16 +21,13 @@ from onethinker.training.state.checkpoint import KEPT_CHECKPOINTS, check_keep
 from onethinker.training.validation import ValidationSettings
 
 R = TypeVar("R", bound="Recipe")
-Sharding = Literal["fsdp2", "zero2"]
-"""What processes share: weights, gradients and moments of the language model, or gradients and moments of all that is
-trained.
-"""
 FREE_SETTINGS = frozenset(
     {
         "save_every",
         "keep",
         "validation",
         "log",
+        "activation_offload",
         "optimizer.max_bad_steps",
         "grading.workers",
         "grading.reward_model.address",
@@ -39,12 +35,17 @@ FREE_SETTINGS = frozenset(
     }
 )
 """What may change when a run goes on: it decides what is written or who works, not what is learned."""
-RECIPE_ALIASES = {"sft": ("sft_8b", "tiny_sft"), "rl": ("rl_8b", "tiny_rl"), "tiny": ("tiny_sft", "tiny_rl")}
+RECIPE_ALIASES = {
+    "sft": ("sft_8b", "tiny_sft"),
+    "rl": ("rl_8b", "tiny_rl"),
+    "tiny": ("tiny_sft", "tiny_rl"),
+    "dpo": ("tiny_dpo",),
+}
 SETTING_ALIASES: dict[str, tuple[str, ...]] = {
     "lr": ("optimizer.learning_rate",),
     "max steps": ("steps",),
-    "num train epochs": ("steps",),
-    "epochs": ("steps",),
+    "num train epochs": ("epochs",),
+    "num epochs": ("epochs",),
     "per device train batch size": ("batch_size", "rollout.generation_batch_size"),
     "batch": ("batch_size", "rollout.generation_batch_size"),
     "bs": ("batch_size", "rollout.generation_batch_size"),
@@ -75,6 +76,9 @@ SETTING_ALIASES: dict[str, tuple[str, ...]] = {
     "train file": ("data.files",),
     "report to": ("log.trackers",),
     "freeze": ("frozen",),
+    "activation checkpointing": ("gradient_checkpointing",),
+    "activation offloading": ("activation_offload",),
+    "offload activations": ("activation_offload",),
 }
 """What other trainers call settings of ours; words are apart by a space."""
 BUILT_IN = Path(__file__).parents[1] / "recipes"
@@ -87,12 +91,16 @@ class Recipe(Settings):
     plugins: tuple[str, ...] = Field(default_factory=named_plugins)
     """Modules with tasks, rewards and other parts of your own: names such as "my_lab.tasks", or paths of a .py file or
     a package. The current folder is looked in too."""
-    model: str = "tiny"
-    """A hub id, a folder, or "tiny"."""
+    model: str = "untrained"
+    """A hub id, also at a branch, tag or commit ("owner/name@v1"), a folder, "tiny" (the weights that come with
+    OneThinker), or "untrained"."""
     steps: int = Field(100, ge=1)
     """Optimizer steps (SFT) or rollout batches (RL)."""
+    epochs: float | None = Field(None, gt=0)
+    """In place of steps: so many times as many samples are drawn as there are records; with data.mixing =
+    "proportional" each record comes so often. Prompts that RL draws in addition, to fill a batch, are not counted."""
     seed: int = Field(0, ge=0)
-    """Decides the sampling of answers, and the weights when the model is "tiny"."""
+    """Decides the sampling of answers, and the weights when the model is "untrained"."""
     max_row_tokens: int = Field(16_384, ge=64)
     """Tokens of one packed row; a batch becomes as many rows as it needs."""
     save_every: int = Field(100, ge=1)
@@ -113,6 +121,12 @@ class Recipe(Settings):
     """Compute activations a second time instead of keeping them: less memory, about a third more time, the same
     gradients.
     """
+    activation_offload: bool = False
+    """With gradient_checkpointing: what each layer begins with waits in the computer's memory for the backward pass,
+    not on the GPU; the same gradients, slower."""
+    liger: bool = False
+    """Liger's kernels for norms (not Qwen3.5's) and gated products of the language model, which keep less for the
+    backward pass; needs a GPU and `pip install 'onethinker[liger]'`."""
     budget: MediaBudget | None = None
     """Frames and pixels; by default what the model's folder says, else the general default."""
     data: DataSettings = DataSettings()
@@ -125,6 +139,33 @@ class Recipe(Settings):
     """Where it says how it goes."""
     need: ClassVar[Need]
     """What a record must have to be learned from."""
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether the weights that the run starts with are needed beside those that learn."""
+        return False
+
+    @model_validator(mode="after")
+    def _check_epochs(self) -> "Recipe":
+        if self.epochs is not None and "steps" in self.model_fields_set:
+            raise ValueError(f"give steps or epochs, not both; got steps = {self.steps} and epochs = {self.epochs:g}")
+        if self.epochs is not None and not self.data.files:
+            raise ValueError("epochs are passes over records: give data.files, or steps for scenes, which have no end")
+        return self
+
+    @model_validator(mode="after")
+    def _check_activation_offload(self) -> "Recipe":
+        if self.activation_offload and not self.gradient_checkpointing:
+            raise ValueError(
+                "activation_offload moves what gradient_checkpointing keeps: set gradient_checkpointing = true too"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_average(self) -> "Recipe":
+        if self.optimizer.ema_decay is not None and self.dtype == "bfloat16" and self.lora is None:
+            raise ValueError('optimizer.ema_decay: bfloat16 rounds an average away; set dtype = "mixed"')
+        return self
 
     @field_validator("keep")
     @classmethod
@@ -178,33 +219,8 @@ def _no_recipe(name: str) -> str:
 
 
 def built_in_recipes() -> tuple[str, ...]:
-    """Return the names of the recipes that come with OneThinker."""
-    return tuple(sorted(path.stem for path in BUILT_IN.glob("*.toml")))
-
-
-def find_accelerate_config(name: str) -> Path:
-    """Return the file of a config that comes with OneThinker, such as "fsdp2", or the file of that name. Raises:
-    ConfigError.
-    """
-    path = BUILT_IN / f"{name}.yaml"
-    if path.is_file():
-        return path
-    if not Path(name).is_file():
-        there = sorted(file.stem for file in BUILT_IN.glob("*.yaml"))
-        aliases = {"fsdp": ("fsdp2",), **dict.fromkeys(("zero2", "zero", "deepspeed"), ("deepspeed_zero2",))}
-        raise ConfigError(f"--accelerate-config: {no_such('config', name, there, aliases=aliases)}")
-    return Path(name)
-
-
-def read_sharding(accelerate_config: Path) -> Sharding | None:
-    """Return what a config file of accelerate, YAML or JSON, lets processes share."""
-    kind = re.search(
-        r"""^[\s{"']*distributed_type["']?\s*:\s*["']?(\w+)""",
-        accelerate_config.read_text(errors="replace"),
-        re.MULTILINE,
-    )
-    kinds: dict[str, Sharding] = {"FSDP": "fsdp2", "DEEPSPEED": "zero2"}
-    return kinds.get(kind[1]) if kind else None
+    """Return the names of the recipes of training that come with OneThinker; those of data are "data_…"."""
+    return tuple(sorted(path.stem for path in BUILT_IN.glob("*.toml") if not path.stem.startswith("data_")))
 
 
 def _put_in(settings: dict[str, Any], override: str) -> None:
@@ -249,6 +265,11 @@ class RlRecipe(Recipe):
     log: RlLogSettings = RlLogSettings()
     """Where it says how it goes."""
     need: ClassVar[Need] = "truth"
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether a divergence from it is in the loss."""
+        return self.loss.kl_coefficient > 0
 
     @model_validator(mode="after")
     def _check_too_long(self) -> "RlRecipe":

@@ -1,18 +1,23 @@
 """Which records a run may learn from: those that are right, and that fit into a row."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from onethinker.core.errors import DataError
+from onethinker.core.grammar import show
 from onethinker.data.mixture import Mixture
-from onethinker.data.validate import SHOWN, Checked, Problem, check_files
+from onethinker.data.validate import SHOWN, Checked, Problem, check_files, listed
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks.template import PromptTemplate
 from onethinker.training.config import Recipe, RlRecipe
 from onethinker.training.lengths import Length, Lengths
+from onethinker.training.preflight import samples_of
 from onethinker.training.validation import check_validation
+
+R = TypeVar("R", bound=Recipe)
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,21 @@ def check_data(recipe: Recipe, on_progress: Callable[[int, int], None] | None = 
     )
     if recipe.validation is None:
         return checked
-    notes = check_validation(recipe.validation, (record.sample for record in checked.records))
+    notes = check_validation(
+        recipe.validation,
+        (record.sample for record in checked.records),
+        scene_types=recipe.data.problem_types,
+        rewards=recipe.grading.rewards if isinstance(recipe, RlRecipe) else {},
+    )
     return replace(checked, notes=tuple(notes))
 
 
-def open_mixture(recipe: Recipe, inputs: Inputs) -> Mixture:
-    """Return the endless order of a recipe's samples, without those that are left out. Raises: DataError."""
+def open_data(recipe: R, inputs: Inputs) -> tuple[R, Mixture]:
+    """Return the recipe with the steps that its epochs are, and the endless order of its samples, without those that
+    are left out. Raises: DataError.
+    """
     data = recipe.data
-    return Mixture.open(
+    mixture = Mixture.open(
         data.files,
         data.problem_types,
         data.weights,
@@ -63,7 +75,12 @@ def open_mixture(recipe: Recipe, inputs: Inputs) -> Mixture:
         data.questions_per_clip,
         world=data.world,
         leave_out=inputs.rows,
+        mix=data.mix,
     )
+    if recipe.epochs is not None and mixture.num_records is not None:
+        steps = max(1, math.ceil(recipe.epochs * mixture.num_records / samples_of(recipe) - 1e-9))
+        recipe = recipe.model_copy(update={"steps": steps})
+    return recipe, replace(mixture, planned=recipe.steps * samples_of(recipe), pairs=recipe.need == "rejected")
 
 
 def unused_weights(data: Mixture) -> list[str]:
@@ -84,6 +101,7 @@ def measure(
         prompt_template=prompt_template,
         budget=budget,
         max_new_tokens=new_tokens(recipe),
+        pairs=recipe.need == "rejected",
     )
 
 
@@ -92,18 +110,55 @@ def new_tokens(recipe: Recipe) -> int | None:
     return recipe.rollout.max_new_tokens if isinstance(recipe, RlRecipe) else None
 
 
-def choose_inputs(recipe: Recipe, checked: Checked, lengths: Lengths) -> Inputs:
-    """Return what is left out of the records of a recipe, because it is wrong or too long.
+def left_out_by_rate(recipe: Recipe, checked: Checked) -> tuple[Problem, ...]:
+    """Return the records outside the part that the curriculum of a recipe takes. Raises: DataError: some have no
+    number.
+    """
+    curriculum = recipe.data.curriculum
+    if curriculum is None:
+        return ()
+    name, found, without = curriculum.field, [], []
+    for record in checked.records:
+        rate = record.sample.extra.get(name)
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not math.isfinite(rate):
+            without.append(Problem(record.file, record.row, f"{name!r} must be a number, got {show(rate)}"))
+        elif not curriculum.takes(rate):
+            text = f"{name} = {rate:g} is outside data.curriculum (least, most)"
+            found.append(Problem(record.file, record.row, text))
+    if without:
+        raise DataError(
+            f"data.curriculum needs {name!r} in every record; without it are {listed(without, checked.count)}\n"
+            "`onethinker rollouts RUN --rates FILE` writes records with the share of right answers"
+        )
+    if len(found) == len(checked.records):
+        raise DataError(f"data.curriculum leaves no record: {listed(found, checked.count)}")
+    return tuple(found)
+
+
+def choose_inputs(recipe: Recipe, checked: Checked, lengths: Lengths | None) -> Inputs:
+    """Return what is left out of the records of a recipe, because it is wrong, outside the part that its curriculum
+    takes, or too long; no length is looked at where they are not known.
 
     Raises: DataError: names the records that are longer than a row, where `data.too_long` does not say what to do with
     them.
     """
-    long = lengths.longer_than(recipe.max_row_tokens)
-    if not long:
-        return Inputs(checked.invalid, tuple(checked.lines()))
+    outside = left_out_by_rate(recipe, checked)
+    rows = {(problem.file, problem.row) for problem in outside}
+    long = {
+        n: length
+        for n, length in (lengths.longer_than(recipe.max_row_tokens) if lengths else {}).items()
+        if (checked.records[n].file, checked.records[n].row) not in rows
+    }
+    lines = (*checked.lines(), *([f"left out by data.curriculum: {listed(outside, checked.count)}"] if outside else []))
+    left_out = checked.invalid + outside
+    return _without_long(recipe, checked, long, Inputs(left_out, lines)) if long else Inputs(left_out, lines)
+
+
+def _without_long(recipe: Recipe, checked: Checked, long: Mapping[int, Length], inputs: Inputs) -> Inputs:
+    """Return what is left out when too long records are, too. Raises: DataError."""
     kept = recipe.data.too_long == "truncate"
     hopeless = {n: length for n, length in long.items() if length.prompt >= recipe.max_row_tokens} if kept else long
-    if hopeless and (kept or recipe.data.too_long == "error" or len(long) == len(checked.records)):
+    if hopeless and (kept or recipe.data.too_long == "error" or len(long) + len(inputs.left_out) == checked.count):
         raise DataError(_refusal(recipe, checked, hopeless))
     problems = tuple(
         Problem(checked.records[n].file, checked.records[n].row, too_long_text(length, recipe))
@@ -115,15 +170,15 @@ def choose_inputs(recipe: Recipe, checked: Checked, lengths: Lengths) -> Inputs:
         f" {'; '.join(map(str, problems[:SHOWN]))}"
     )
     said += f"; and {len(long) - SHOWN} more" if problems[SHOWN:] else ""
-    return Inputs(checked.invalid + (() if kept else problems), (*checked.lines(), said))
+    return Inputs(inputs.left_out + (() if kept else problems), (*inputs.lines, said))
 
 
 def too_long_text(length: Length, recipe: Recipe) -> str:
     """Return in words how long a record is beside a row."""
-    answer = "rollout.max_new_tokens" if isinstance(recipe, RlRecipe) else "its response"
+    answers = {"truth": "rollout.max_new_tokens", "response": "its response", "rejected": "its two responses"}
     return (
         f"{length.total:,} tokens (prompt {length.prompt:,}, of which {length.visual:,} are visual;"
-        f" {answer} {length.answer:,}), a row has max_row_tokens = {recipe.max_row_tokens:,}"
+        f" {answers[recipe.need]} {length.answer:,}), a row has max_row_tokens = {recipe.max_row_tokens:,}"
     )
 
 
@@ -135,7 +190,7 @@ def _refusal(recipe: Recipe, checked: Checked, long: Mapping[int, Length]) -> st
     )
     what = "have prompts that fill a row alone" if recipe.data.too_long == "truncate" else "are longer than a row"
     ways = 'leave them out with data.too_long = "skip"'
-    if not isinstance(recipe, RlRecipe):
+    if recipe.need == "response":
         ways += ', or cut the ends of responses with "truncate" (a prompt is never cut)'
     return (
         f"{len(long):,} of {checked.count:,} records {what}; the longest:\n{longest}\nRaise max_row_tokens, lower the"

@@ -6,7 +6,7 @@ A token of text is at least one byte, so only the texts that might be too long, 
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ import numpy as np
 
 from onethinker.core.errors import MediaError
 from onethinker.core.frames import Clip
-from onethinker.core.request import Request
 from onethinker.core.sample import Medium, Sample
+from onethinker.core.sources import FileMedium
 from onethinker.families.base import ModelFamily
 from onethinker.families.registry import family_of_processor
 from onethinker.inference.chat import plain_text, spelled_tokens
-from onethinker.inference.encode import prompt_texts
+from onethinker.inference.encode import prompt_texts, worded
 from onethinker.media.budget import MediaBudget
 from onethinker.media.headers import Header, scanned_cost
 from onethinker.media.packets import MAX_DURATION_S
@@ -51,18 +51,20 @@ class Length:
 class Lengths:
     """The lengths of records; each is exact for pictures, and for videos at most a few tokens more than it will be.
 
-    `max_new_tokens` are the tokens of each answer in RL; None for SFT, where answers are what is learned.
+    `max_new_tokens` are the tokens of each answer in RL; None where answers are what is learned. With `pairs` a record
+    has two of them, that stand in one row.
     """
 
     def __init__(
         self,
         samples: Sequence[Sample],
-        headers: Mapping[Path, Header],
+        headers: Mapping[FileMedium, Header],
         *,
         processor: Any,
         prompt_template: PromptTemplate,
         budget: MediaBudget,
         max_new_tokens: int | None,
+        pairs: bool = False,
     ) -> None:
         self.samples, self._headers, self._budget, self._wording = samples, headers, budget, prompt_template
         self._processor, self._spelled, self._max_new_tokens = (
@@ -70,6 +72,7 @@ class Lengths:
             spelled_tokens(processor.tokenizer),
             max_new_tokens,
         )
+        self._pairs = pairs
         self._family = family_of_processor(processor) or ModelFamily
         self._known: dict[int, Length] = {}
         self._costs: dict[Medium, Cost] = {}
@@ -84,9 +87,15 @@ class Lengths:
             visual = sum(cost.tokens for cost in costs)
             time = self._family.frame_time.format("86400.0")
             times = sum(cost.pairs for cost in costs) * (_bytes(time) + self._family.frame_marks)
-            answer = _bytes(self._answer_text(sample)) + 1 if self._max_new_tokens is None else self._max_new_tokens
+            answer = self._max_new_tokens or sum(_bytes(text) + 1 for text in self._answer_texts(sample))
             found.append(Length(_bytes(self._prompt_text(sample)) + visual + times, visual, answer))
         return found
+
+    def all(self) -> list[Length]:
+        """Return the length of each sample."""
+        for some in _batched(range(len(self.samples))):
+            self._measure(some)
+        return [self._known[n] for n in range(len(self.samples))]
 
     def longer_than(self, limit: int) -> dict[int, Length]:
         """Return the lengths of all samples, by their index, that take more than so many tokens."""
@@ -113,18 +122,27 @@ class Lengths:
             best = max((best, *some) if best >= 0 else some, key=lambda n: of(self._known[n]))
         return best, self._known[best]
 
+    def typical(self, *, without: Collection[int] = ()) -> Length:
+        """Return the mean length of samples, without some, by at most `AT_ONCE` of them from all over."""
+        used = [n for n in range(len(self.samples)) if n not in without]
+        some = used[:: -(-len(used) // AT_ONCE)]
+        self._measure(some)
+        found = [self._known[n] for n in some]
+        return Length(*(round(sum(each) / len(found)) for each in zip(*map(astuple, found), strict=True)))
+
     def _measure(self, indices: Sequence[int]) -> None:
         """Tokenize the texts of some samples."""
         new = [n for n in indices if n not in self._known]
         if not new:
             return
         prompts = self._count([self._prompt_text(self.samples[n]) for n in new])
-        answers = (
-            [1 + count for count in self._count([self._answer_text(self.samples[n]) for n in new])]
+        counts = (
+            iter(self._count([text for n in new for text in self._answer_texts(self.samples[n])]))
             if self._max_new_tokens is None
-            else [self._max_new_tokens] * len(new)
+            else iter(())
         )
-        for n, prompt, answer in zip(new, prompts, answers, strict=True):
+        for n, prompt in zip(new, prompts, strict=True):
+            answer = self._max_new_tokens or sum(1 + next(counts) for _ in self._answer_texts(self.samples[n]))
             costs = self._costs_of(self.samples[n])
             # Each medium has one token in the template's text, which all of this reindices.
             other = sum(cost.tokens - 1 + cost.pairs * (self._time_tokens + self._family.frame_marks) for cost in costs)
@@ -158,7 +176,7 @@ class Lengths:
             clip = read_clip(medium, self._budget)
             pairs = math.ceil(len(clip.frames) / self._budget.frames_per_token) if clip.kind == "video" else 0
             return Cost(count_tokens(clip, self._budget), pairs)
-        header = self._headers.get(medium) if isinstance(medium, Path) else None
+        header = self._headers.get(medium) if isinstance(medium, FileMedium) else None
         if header is None:
             return Cost(1, 0)  # it cannot be read, and another record will stand in for this one
         try:
@@ -170,16 +188,17 @@ class Lengths:
 
     def _prompt_text(self, sample: Sample) -> str:
         media = tuple(Clip(self._kind(medium), _NO_FRAME, (0.0,), (0,), 1, 1, 0.0, "") for medium in sample.media)
-        [text] = prompt_texts(self._processor, [Request(self._wording.text(sample), media, self._wording.system)])
+        [text] = prompt_texts(self._processor, [worded(sample, media, self._wording)])
         return text
 
     def _kind(self, medium: Medium) -> Any:
-        if isinstance(medium, Path):
+        if isinstance(medium, FileMedium):
             return self._headers[medium].kind if medium in self._headers else "image"
         return medium.kind if isinstance(medium, Clip) else "image"
 
-    def _answer_text(self, sample: Sample) -> str:
-        return plain_text(sample.response or "", self._spelled)
+    def _answer_texts(self, sample: Sample) -> list[str]:
+        texts = (sample.response, sample.rejected) if self._pairs else (sample.response,)
+        return [plain_text(text or "", self._spelled) for text in texts]
 
     def _count(self, texts: list[str]) -> list[int]:
         return [len(ids) for ids in self._processor.tokenizer(texts, add_special_tokens=False)["input_ids"]]

@@ -19,20 +19,29 @@ from onethinker.families.packing import check_packing
 from onethinker.families.registry import fit_budget
 from onethinker.inference.loading import load_local
 from onethinker.media.budget import MediaBudget
-from onethinker.storage.folders import LEFT_OUT_FILE, MODEL_FOLDER, OPTIMIZER_FILE, PROGRESS_FILE, TENSORBOARD_FOLDER
+from onethinker.storage.folders import (
+    LEARNING_FILE,
+    LEFT_OUT_FILE,
+    MODEL_FOLDER,
+    OPTIMIZER_FILE,
+    PROGRESS_FILE,
+    TENSORBOARD_FOLDER,
+)
 from onethinker.tasks.template import PromptTemplate
 from onethinker.training.adapters import choose_trained
 from onethinker.training.config import FREE_SETTINGS, Recipe
 from onethinker.training.data_source import DataSource
-from onethinker.training.inputs import Inputs, check_data, choose_inputs, measure, open_mixture, unused_weights
+from onethinker.training.inputs import Inputs, check_data, choose_inputs, measure, open_data, unused_weights
+from onethinker.training.liger import use_liger
 from onethinker.training.metrics.stopwatch import Stopwatch
 from onethinker.training.metrics.trackers import Trackers, check_trackers
 from onethinker.training.packing.attention import use_packed_attention
 from onethinker.training.parallel.base import ParallelBackend
 from onethinker.training.parallel.choice import choose_backend
 from onethinker.training.parallel.collectives import Collectives
-from onethinker.training.preflight import check_batch
+from onethinker.training.preflight import check_batch, check_liger, samples_of, settings_of
 from onethinker.training.session import TrainingSession, Validator
+from onethinker.training.state.average import WeightAverage, exchange
 from onethinker.training.state.checkpoint import Start, step_of
 from onethinker.training.state.progress import Progress, load_progress
 from onethinker.training.state.provenance import Digests, about_start, digest_data, digest_model
@@ -47,56 +56,81 @@ def open_session(
     recipe: Recipe,
     path: Path,
     *,
-    batch: int,
     allow_changes: bool = False,
     on_check: Callable[[int, int], None] | None = None,
     validator: Validator | None = None,
 ) -> TrainingSession:
-    """Return a session that is new, or that goes on from the last whole checkpoint in its folder; `batch` samples are a
-    step.
+    """Return a session that is new, or that goes on from the last complete checkpoint in its folder.
 
-    Before anything else all records are checked, and the headers of their media; `on_check` gets how many of these have
-    been.
+    Before anything else all records are checked, and the headers of their media; `on_check` gets how many of these
+    have been. Settings that decide what is learned may differ from those that the run began with only if changes are
+    allowed. `validator` asks the model while it learns, where the recipe has a [validation].
 
-    Settings that decide what is learned may differ from those that the run began with only if changes are allowed.
-
-    Raises: CheckpointError: the folder holds a run of another recipe, its checkpoints are damaged, or the disk has no
-    space for new ones. EngineError: the model cannot be loaded. ConfigError: the parts to freeze are not there, or the
-    batch is smaller than the processes.
+    Raises: CheckpointError: the folder holds another recipe's run, its checkpoints are damaged, or the disk is full.
+    EngineError: the model cannot be loaded. ConfigError: parts to freeze are not there, or processes outnumber samples.
     """
+    _check_can_be_watched(recipe, validator)
+    check_liger(recipe)
+    _check_gpu(recipe)
+    kind = choose_backend(recipe)
+    collectives = _start_processes(recipe, path)
+    check_batch(samples_of(recipe), collectives.count)
+    past = _Past.find(recipe, RunFolder(path), collectives, allow_changes=allow_changes, on_check=on_check)
+    loaded = _load(recipe, past.start.checkpoint)
+    past.check_model(recipe)
+    model = _prepare(loaded.model.to(collectives.device), recipe, past.start.checkpoint)
+    average = exchange(model, past.start.checkpoint / LEARNING_FILE) if past.start.checkpoint else None
+    backend = kind.wrap(model, recipe)
+    progress = past.restore(backend)
+    budget = fit_budget(recipe.budget or loaded.budget, loaded.processor)
+    shown = loaded.processor, loaded.prompt_template, budget
+    inputs = collectives.from_main(past.choose_inputs(recipe, *shown) if collectives.is_main else Inputs())
+    recipe, mixture = open_data(recipe, inputs)
+    clock = Stopwatch(torch.cuda.synchronize if collectives.device.type == "cuda" else None)
+    data = DataSource(mixture, model, *shown, recipe.data.max_corrupt_fraction, recipe.data.strict_media, collectives)
+    optimization = Optimization(recipe, backend, collectives, progress.streak)
+    if recipe.optimizer.ema_decay is not None:
+        optimization.average = WeightAverage(backend.model, recipe.optimizer.ema_decay, average)
+    session = TrainingSession(recipe, collectives, backend, data, optimization, past.folder, clock, progress)
+    _begin(session, past, inputs, validator)
+    return session
+
+
+def _check_can_be_watched(recipe: Recipe, validator: Validator | None) -> None:
+    """Raise ConfigError where a tracker of the recipe is not installed, or nothing is there to validate with."""
     check_trackers(recipe.log)
     if recipe.validation is not None and validator is None:
         raise ConfigError(
             "the recipe has a [validation]: give validator=open_validator(recipe), of"
             " onethinker.evaluation.during_training"
         )
-    kind = choose_backend(recipe)
-    collectives = _start_processes(recipe, path)
-    check_batch(batch, collectives.count)
-    past = _Past.find(recipe, RunFolder(path), collectives, allow_changes=allow_changes, on_check=on_check)
-    loaded = _load(recipe, past.start.checkpoint)
-    past.check_model(recipe)
-    model = _prepare(loaded.model.to(collectives.device), recipe, past.start.checkpoint)
-    backend = kind.wrap(model, recipe)
-    progress = past.restore(backend)
-    budget = fit_budget(recipe.budget or loaded.budget, loaded.processor)
-    shown = loaded.processor, loaded.prompt_template, budget
-    inputs = collectives.from_main(past.choose_inputs(recipe, *shown) if collectives.is_main else Inputs())
-    mixture = open_mixture(recipe, inputs)
-    clock = Stopwatch(torch.cuda.synchronize if collectives.device.type == "cuda" else None)
-    data = DataSource(mixture, model, *shown, recipe.data.max_corrupt_fraction, recipe.data.strict_media, collectives)
-    optimization = Optimization(recipe, backend, collectives, progress.streak)
-    session = TrainingSession(recipe, collectives, backend, data, optimization, past.folder, clock, progress)
-    # Only now is anything written: a recipe that cannot start leaves no folder behind.
-    if collectives.is_main:
-        past.begin(session)
-        _write_inputs(past.folder, inputs, unused_weights(mixture))
+
+
+def _check_gpu(recipe: Recipe) -> None:
+    """Raise ConfigError where a recipe asks for what only a GPU has, and there is none."""
+    if torch.cuda.is_available():
+        return
+    if recipe.activation_offload:
+        raise ConfigError("activation_offload takes activations off a GPU, and this machine has none: leave it out")
+    if recipe.liger:
+        raise ConfigError("liger: its kernels are for a GPU, and this machine has none: leave it out")
+
+
+def _begin(session: TrainingSession, past: "_Past", inputs: Inputs, validator: Validator | None) -> None:
+    """Write how a session starts, only now: a recipe that cannot start leaves no folder behind."""
+    if session.collectives.is_main:
+        past.begin(session, inputs)
         _open_trackers(session)
-    collectives.wait()
-    if recipe.validation is not None:
-        before = collectives.from_main(past.folder.validations() if collectives.is_main else [])
-        session.validator, session.curve = validator, Curve(recipe.validation, tuple(before))
-    return session
+    session.collectives.wait()
+    _open_validation(session, validator)
+
+
+def _open_validation(session: TrainingSession, validator: Validator | None) -> None:
+    """Let a session validate, if its recipe says so, after the validations that the journal has already."""
+    settings, main = session.recipe.validation, session.collectives.is_main
+    if settings is not None:
+        before = session.collectives.from_main(session.folder.validations() if main else [])
+        session.validator, session.curve = validator, Curve(settings, tuple(before))
 
 
 def _start_processes(recipe: Recipe, path: Path) -> Collectives:
@@ -132,7 +166,7 @@ class _Past:
         on_check: Callable[[int, int], None] | None,
     ) -> "_Past":
         """Return where a run goes on; the main process reads data and checkpoints, and tells the others."""
-        changed = folder.check(recipe.model_dump(mode="json"), free=FREE_SETTINGS, allow_changes=allow_changes)
+        changed = folder.check(settings_of(recipe, folder), free=FREE_SETTINGS, allow_changes=allow_changes)
         is_main = collectives.is_main
         checked = check_data(recipe, on_check) if is_main else Checked()
         start = collectives.from_main(folder.checkpoints.find_start() if is_main else Start(None, {}))
@@ -163,12 +197,13 @@ class _Past:
         """Load moments and progress of the checkpoint, if there is one; another kind of optimizer begins afresh."""
         if self.start.checkpoint is None:
             return Progress()
-        if not any(change.startswith("optimizer.kind:") for change in self.changed):
+        changed = [*self.folder.changes_since(step_of(self.start.checkpoint)), *self.changed]
+        if not any(change.startswith("optimizer.kind:") for change in changed):
             backend.load_moments(self.start.checkpoint / OPTIMIZER_FILE)
         return load_progress(self.start.checkpoint / PROGRESS_FILE)
 
-    def begin(self, session: TrainingSession) -> None:
-        """Make the folder, and note how the run starts."""
+    def begin(self, session: TrainingSession, inputs: Inputs) -> None:
+        """Make the folder, and note how the run starts and what it leaves out."""
         recipe, step = session.recipe, session.progress.step
         self.folder.checkpoints.check_free_space(
             session.checkpoint_bytes, math.ceil((recipe.steps - step) / recipe.save_every), keep=recipe.keep
@@ -176,6 +211,10 @@ class _Past:
         about = {"inputs": self.digests, **about_start(session.collectives.count)}
         settings = recipe.model_dump(mode="json")
         self.folder.begin(settings, step, changed=self.changed, torn=self.start.torn, about=about)
+        for line in (*inputs.lines, *unused_weights(session.data.mixture)):
+            _log.warning("%s", line)
+        left_out = [{"file": str(each.file), "row": each.row, "reason": each.text} for each in inputs.left_out]
+        write_records(self.folder.path / LEFT_OUT_FILE, left_out)
 
 
 def _open_trackers(session: TrainingSession) -> None:
@@ -184,14 +223,7 @@ def _open_trackers(session: TrainingSession) -> None:
     if recipe.log.trackers:
         settings, accelerator = recipe.model_dump(mode="json"), session.collectives.accelerator
         session.trackers = Trackers(accelerator, recipe.log, folder.path, recipe=settings, step=session.progress.step)
-        session.trackers.log(sorted([*folder.rows(), *folder.validations()], key=lambda row: int(row["step"])))
-
-
-def _write_inputs(folder: RunFolder, inputs: Inputs, lines: list[str]) -> None:
-    for line in (*inputs.lines, *lines):
-        _log.warning("%s", line)
-    left_out = [{"file": str(each.file), "row": each.row, "reason": each.text} for each in inputs.left_out]
-    write_records(folder.path / LEFT_OUT_FILE, left_out)
+        session.trackers.log(folder.all_rows())
 
 
 def _load(recipe: Recipe, checkpoint: Path | None) -> Any:
@@ -207,10 +239,12 @@ def _load(recipe: Recipe, checkpoint: Path | None) -> Any:
 def _prepare(model: Any, recipe: Recipe, checkpoint: Path | None) -> Any:
     """Return a model, changed in place, that reads packed rows and of which is trained what the recipe says."""
     use_packed_attention(model)
+    if recipe.liger:
+        use_liger(model)
     model.train()
     choose_trained(model, recipe)
     if checkpoint and recipe.lora is not None:
         load_adapters(checkpoint / MODEL_FOLDER, model)
     if recipe.gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False}, offload=recipe.activation_offload)
     return model

@@ -1,4 +1,5 @@
-"""The optimizer and its schedule: AdamW or Muon, a linear warm-up, then a cosine or a constant rate.
+"""The optimizer and its schedule: AdamW (also in 8 bits), Adafactor or Muon, a linear warm-up, then a cosine or a
+constant rate.
 
 Dimensions: B matrices of one shape, N their shorter and M their longer side.
 """
@@ -12,12 +13,20 @@ from torch import Tensor, nn
 from torch.distributed import get_rank, get_world_size, is_initialized
 from torch.distributed.tensor import DTensor
 
-from onethinker.families.base import head_of
+from onethinker.families.base import PARTS, Part, head_of
+from onethinker.families.registry import family_of
+from onethinker.training.adapters import is_adapter
+from onethinker.training.config import Recipe
+from onethinker.training.eight_bit import BLOCK, SMALLEST, make_adamw8bit
 from onethinker.training.parallel.collectives import broadcast_from
 from onethinker.training.settings import OptimizerSettings
 
 MOMENTUM, COEFFICIENTS, ITERATIONS, SMALLEST_NORM = 0.95, (3.4445, -4.7750, 2.0315), 5, 1e-7
 """Muon's, as torch has them."""
+BYTES = {"bfloat16": 2, "float32": 4}
+"""Of a weight, by its dtype."""
+ADAPTER_BYTES = 4
+"""Of a weight of an adapter, always in float32."""
 NUMBERS_AT_ONCE = 2**16
 """Numbers in the matrices that are orthogonalized together: small ones are quicker so, larger ones leave the cache."""
 
@@ -138,6 +147,8 @@ def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim
     and vectors stay with AdamW.
 
     Source: Jordan et al., Muon (2024); scale of the steps from Liu et al., Muon is scalable for LLM training (2025).
+    Shazeer and Stern, Adafactor (arXiv 1804.04235), as torch has it: no momentum, and a step is as large as its rate
+    times the root mean square of the weights.
     """
     matrices = hidden_matrices(model) if settings.kind == "muon" else []
     taken = set(map(id, matrices))
@@ -148,6 +159,10 @@ def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim
         alike = [p for p in rest if isinstance(p, DTensor) is is_sharded]
         groups.append({"params": [p for p in alike if p.ndim > 1], "weight_decay": settings.weight_decay})
         groups.append({"params": [p for p in alike if p.ndim <= 1], "weight_decay": 0.0})
+    if settings.kind == "adafactor":
+        return torch.optim.Adafactor(groups, lr=settings.learning_rate)
+    if settings.kind == "adamw8bit":
+        return make_adamw8bit(groups, settings)
     adamw = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), fused=True)
     return MuonWithAdamW(matrices, adamw, weight_decay=settings.weight_decay) if matrices else adamw
 
@@ -157,6 +172,37 @@ def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
     head = head_of(model)
     tables = {id(module.weight) for module in model.modules() if module is head or isinstance(module, nn.Embedding)}
     return [p for p in model.parameters() if p.requires_grad and p.ndim == 2 and id(p) not in tables]
+
+
+def state_bytes(model: nn.Module, recipe: Recipe) -> dict[Part, float]:
+    """Return the bytes of the optimizer's state by part of the model, whose weights may be on the meta device."""
+    family, kind = family_of(model), recipe.optimizer.kind
+    with_momentum = set(map(id, hidden_matrices(model))) if kind == "muon" else set()
+    sizes: dict[Part, float] = dict.fromkeys(PARTS, 0.0)
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            each = ADAPTER_BYTES if is_adapter(name) else BYTES[recipe.weights_dtype]
+            sizes[family.part_of(name)] += _state_bytes(
+                "momentum" if id(weight) in with_momentum else kind, weight.shape, each
+            )
+    return sizes
+
+
+def _state_bytes(kind: str, shape: torch.Size, each: int) -> int:
+    """Return the bytes of the state of weights of this shape, of `each` bytes.
+
+    >>> shape = torch.Size([512, 256])
+    >>> [_state_bytes(kind, shape, 4) // 1024 for kind in ("adamw", "momentum", "adafactor", "adamw8bit")]
+    [1024, 512, 3, 260]
+    """
+    numbers = shape.numel()
+    if kind == "momentum":
+        return numbers * each
+    if kind == "adafactor":
+        return each * (numbers // shape[-1] + numbers // shape[-2] if len(shape) > 1 else numbers)
+    if kind == "adamw8bit":
+        return 2 * (numbers + 4 * math.ceil(numbers / BLOCK)) if numbers >= SMALLEST else 2 * 4 * numbers
+    return 2 * numbers * each
 
 
 def learning_rate(settings: OptimizerSettings, step: int, steps: int) -> float:

@@ -3,18 +3,20 @@ GPU.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from onethinker.families.base import Part
+from onethinker.families.base import Part, Widths
 from onethinker.families.packing import check_packing
 from onethinker.families.registry import family_of
 from onethinker.media.budget import MediaBudget
 from onethinker.training.adapters import Count, choose_trained, count_parameters
 from onethinker.training.batch import Batch, plan_batch
-from onethinker.training.config import Recipe, RlRecipe, Sharding
+from onethinker.training.config import Recipe, RlRecipe
 from onethinker.training.lengths import Length
 from onethinker.training.memory import Term, estimate_memory, gigabytes, peak
+from onethinker.training.optimizer import state_bytes
+from onethinker.training.sharding import Sharding
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class Plan:
     batch: Batch
     counts: Mapping[Part, Count]
     memory: tuple[Term, ...]
+    widths: Widths | None = None
+    weights: Mapping[Part, float] = field(default_factory=dict)
+    """Those that a token is multiplied with."""
 
     def lines(self) -> list[str]:
         """Return the plan as text, a line each."""
@@ -54,7 +59,8 @@ class Plan:
                 f" {batch.updates} update{'s' * (batch.updates > 1)}; {share}, {once} decoded at once"
             )
         else:
-            step = f"{batch.prompts} samples in one update; {share}"
+            what = "pairs of responses" if recipe.need == "rejected" else "samples"
+            step = f"{batch.prompts} {what} in one update; {share}"
         alone = "; then it is split over several rows" if batch.group_tokens > batch.max_row_tokens else ""
         return [
             f"steps        {recipe.steps:,}, each of {step}",
@@ -103,4 +109,5 @@ def make_plan(
     batch = plan_batch(recipe, family.fit_budget(budget), processes, longest)
     choose_trained(model, recipe)
     counts, widths = count_parameters(model), family.widths(model.config)
-    return Plan(recipe, batch, counts, tuple(estimate_memory(recipe, counts, widths, batch, sharding=sharding)))
+    memory = tuple(estimate_memory(recipe, counts, state_bytes(model, recipe), widths, batch, sharding=sharding))
+    return Plan(recipe, batch, counts, memory, widths, family.multiplied(model))

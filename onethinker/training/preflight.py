@@ -1,14 +1,18 @@
 """What can be said about a run before torch is imported, which takes seconds: a wrong word is answered at once."""
 
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from onethinker.core.errors import ConfigError
-from onethinker.data.mixture import known_names
+from onethinker.data.names import known_names
 from onethinker.data.validate import glance_at
 from onethinker.inference.model_checks import check_four_bit, check_model
 from onethinker.storage.atomic import check_writable
-from onethinker.training.config import FREE_SETTINGS, Recipe, RlRecipe, SftRecipe, find_accelerate_config
+from onethinker.training.config import FREE_SETTINGS, Recipe, RlRecipe, SftRecipe
 from onethinker.training.metrics.trackers import check_trackers
+from onethinker.training.sharding import find_accelerate_config
 from onethinker.training.state.run_folder import RunFolder
 
 
@@ -19,8 +23,9 @@ def check_recipe(recipe: Recipe, *, accelerate_config: str | None) -> None:
     Raises: ConfigError, DataError: naming what is wrong.
     """
     check_trackers(recipe.log)
-    for names in (recipe.data.problem_types, recipe.data.weights):
-        known_names(names)
+    known_names(recipe.data.problem_types)
+    for names in (recipe.data.weights, recipe.data.seeds):
+        known_names(names, recipe.data.files)
     glance_at(recipe.data.files, need=recipe.need, invalid=recipe.data.invalid)
     if recipe.validation is not None:
         glance_at(recipe.validation.files, need="truth")
@@ -39,18 +44,54 @@ def check_start(
     process.
     """
     check_recipe(recipe, accelerate_config=accelerate_config)
+    check_optimizer(recipe)
+    check_liger(recipe)
     check_writable(output, "folder", flag="--output")
     folder = RunFolder(output)
-    folder.check(recipe.model_dump(mode="json"), free=FREE_SETTINGS, allow_changes=allow_changes)
+    folder.check(settings_of(recipe, folder), free=FREE_SETTINGS, allow_changes=allow_changes)
     folder.check_free()
     check_batch(samples_of(recipe), processes)
     # A run that goes on has its weights in its checkpoint; it needs the model again below adapters and as a reference.
-    if (
-        not folder.checkpoints.all()
-        or recipe.lora is not None
-        or (isinstance(recipe, RlRecipe) and recipe.loss.kl_coefficient)
-    ):
+    if not folder.checkpoints.all() or recipe.lora is not None or recipe.has_reference:
         check_model(recipe.model)
+
+
+def check_optimizer(recipe: Recipe) -> None:
+    """Raise ConfigError where the optimizer is not installed."""
+    if recipe.optimizer.kind == "adamw8bit" and find_spec("bitsandbytes") is None:
+        raise ConfigError("optimizer.kind = \"adamw8bit\" needs bitsandbytes: pip install 'onethinker[8bit]'")
+
+
+def check_liger(recipe: Recipe) -> None:
+    """Raise ConfigError where Liger's kernels are not installed."""
+    if recipe.liger and find_spec("liger_kernel") is None:
+        raise ConfigError("liger = true needs Liger's kernels: pip install 'onethinker[liger]'")
+
+
+def settings_of(recipe: Recipe, folder: RunFolder) -> dict[str, Any]:
+    """Return the settings to compare with those of a run, without such at their default as the version that it began
+    with did not have; of epochs the steps follow from the data, which are compared too.
+    """
+    settings, before = recipe.model_dump(mode="json"), folder.recipe()
+    if before is None:
+        return settings
+    settings = _known(settings, before, recipe.model_dump(mode="json", exclude_defaults=True))
+    return settings if recipe.epochs is None else {**settings, "steps": before.get("steps")}
+
+
+def _known(settings: Mapping[str, Any], before: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that were there before, or are not at their default.
+
+    >>> _known({"a": 1, "b": {"c": 2, "d": 3}, "e": 4}, {"a": 0, "b": {"c": 2}}, {"e": 4})
+    {'a': 1, 'b': {'c': 2}, 'e': 4}
+    """
+    kept = {name: value for name, value in settings.items() if name in before or name in changed}
+    return {
+        name: _known(value, before[name], changed.get(name) or {})
+        if isinstance(value, Mapping) and isinstance(before.get(name), Mapping)
+        else value
+        for name, value in kept.items()
+    }
 
 
 def samples_of(recipe: Recipe) -> int:

@@ -96,6 +96,9 @@ class LossSettings(Settings):
     """The policy ratio is clipped above 1 plus this."""
     kl_coefficient: float = Field(0.01, ge=0)
     """Weight of the k3 divergence from the model that RL started with; 0 keeps no copy of it."""
+    reference_refresh: int | None = Field(None, ge=1)
+    """Steps after which the reference becomes the policy as it is then, again and again; None keeps the model that RL
+    started with."""
     kl_schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How that weight falls over the run."""
     kl_final_share: float = Field(0.0, ge=0, le=1)
@@ -132,6 +135,8 @@ class LossSettings(Settings):
                 f'dual_clip is for objective = "clipped" and must be above 1 + clip_high, got {self.dual_clip} with'
                 f" objective = {self.objective!r} and clip_high = {self.clip_high}"
             )
+        if self.reference_refresh is not None and not self.kl_coefficient:
+            raise ValueError(f"reference_refresh = {self.reference_refresh} needs a kl_coefficient above 0")
         if self.kl_schedule != "constant" and not self.kl_coefficient:
             raise ValueError(f"kl_schedule = {self.kl_schedule!r} needs a kl_coefficient above 0")
         return self

@@ -2,26 +2,33 @@
 the journal, the checkpoint, at last the finished model.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
+from torch import Tensor
 
 from onethinker.core.errors import DataError, TrainingError
+from onethinker.families.built_in import TINY, folder_of
 from onethinker.families.folder import ModelSettings, save_model
 from onethinker.inference.loading import load_local
-from onethinker.storage.folders import MODEL_FOLDER, OPTIMIZER_FILE, PROGRESS_FILE
+from onethinker.storage.folders import LEARNING_FILE, MODEL_FOLDER, OPTIMIZER_FILE, PROGRESS_FILE
 from onethinker.training.config import Recipe
 from onethinker.training.data_source import DataSource
-from onethinker.training.metrics.bad_steps import BadStep
+from onethinker.training.memory import is_refreshed
+from onethinker.training.metrics.bad_steps import BadStep, bad_step_rows
+from onethinker.training.metrics.gpu_memory import peak_gib
 from onethinker.training.metrics.stopwatch import Stopwatch
 from onethinker.training.metrics.trackers import Trackers
+from onethinker.training.optimizer import learning_rate, state_bytes
 from onethinker.training.parallel.base import ParallelBackend
-from onethinker.training.parallel.collectives import Collectives
+from onethinker.training.parallel.collectives import Collectives, full_tensors
 from onethinker.training.scoring import precision
+from onethinker.training.state.average import WeightAverage
 from onethinker.training.state.checkpoint import checkpoint_bytes
 from onethinker.training.state.progress import Progress, save_progress
 from onethinker.training.state.run_folder import RunFolder
@@ -40,6 +47,7 @@ class TrainingSession:
     """
 
     recipe: Recipe
+    """What it does; its steps are those of its epochs, where it has them."""
     collectives: Collectives
     """What processes tell each other."""
     backend: ParallelBackend
@@ -58,6 +66,10 @@ class TrainingSession:
     """Asks the model while it learns, where the recipe has a [validation]."""
     curve: Curve | None = None
     """What it has found."""
+    kept: dict[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    """Further files of a checkpoint, each with its tensors as this process holds them."""
+    started: float = 0.0
+    """When the step began that is being done, as `time.perf_counter` has it."""
 
     @property
     def model(self) -> Any:
@@ -72,8 +84,18 @@ class TrainingSession:
     @property
     def checkpoint_bytes(self) -> int:
         """About how many bytes a checkpoint takes; under adapters it holds nothing but them."""
-        weights, everything = self.model.parameters(), self.recipe.lora is None
-        return checkpoint_bytes(weight for weight in weights if everything or weight.requires_grad)
+        weights, everything = list(self.model.parameters()), self.recipe.lora is None
+        state = sum(state_bytes(self.model, self.recipe).values())
+        size = checkpoint_bytes((weight for weight in weights if everything or weight.requires_grad), state)
+        copies = (self.optimization.average is not None) + is_refreshed(self.recipe)
+        return size + copies * sum(int(weight.nbytes) for weight in weights if weight.requires_grad)
+
+    @contextmanager
+    def averaged(self) -> Iterator[WeightAverage | None]:
+        """Let the model have the average of its weights while this is open, where the recipe keeps one."""
+        average = self.optimization.average
+        with average.in_model() if average is not None else nullcontext():
+            yield average
 
     def precision(self) -> AbstractContextManager[Any]:
         """Return the context in which the model is called."""
@@ -100,14 +122,33 @@ class TrainingSession:
                 self._validate(on_step, is_saved=step == began or self._is_saved_after(step))
             if step == self.recipe.steps or (self.curve is not None and self.curve.is_over):
                 return
+            self.started = time.perf_counter()
             yield step
+
+    def measured(self, *, drawn: int, bad: Sequence[BadStep]) -> dict[str, Any]:
+        """Return what the row of every loop says of the step that is being done; all processes take part.
+
+        `drawn` samples of the order have been drawn since the run began; `bad` optimizer steps were not taken.
+        """
+        recipe, data, step = self.recipe, self.data, self.progress.step
+        return {
+            "step": step + 1,
+            "learning_rate": learning_rate(recipe.optimizer, step, recipe.steps),
+            "skipped_samples": data.take_skipped(),
+            "seconds": time.perf_counter() - self.started,
+            "seconds_by_phase": self.clock.take(),
+            "passes": data.mixture.passes(drawn),
+            "file_passes": data.mixture.file_passes(drawn),
+            "memory_gib": peak_gib(self.collectives),
+            "bad_steps": bad_step_rows(bad),
+        }
 
     def _validate(self, on_step: OnStep | None, *, is_saved: bool) -> None:
         """Ask the model, and save it where it is better than ever before, or will learn no more."""
         assert self.validator is not None
         assert self.curve is not None
         step = self.progress.step
-        with self.clock.phase("validation"), self.backend.unsharded():
+        with self.clock.phase("validation"), self.averaged(), self.backend.unsharded():
             row = self.validator(self, self.folder.validation(step))
         self.curve = self.curve.with_row(row)
         row |= self.curve.standing
@@ -175,15 +216,23 @@ class TrainingSession:
         if problem is not None:
             raise self._stopped(f"step {self.progress.step} is not saved", problem)
         keep = self.collectives.is_main
-        weights, moments = self.backend.weights(keep=keep), self.backend.moments(keep=keep)
-        if keep:
-            settings, size = self._checkpoint_settings(), self.checkpoint_bytes
-            writing = self.folder.checkpoints.writing(self.progress.step, size=size, keep=self.recipe.keep)
-            with self.clock.phase("checkpoint"), writing as partial:
-                save_model(partial / MODEL_FOLDER, self.model, self.processor, settings=settings, state=weights)
-                save_file(moments, partial / OPTIMIZER_FILE)
-                save_progress(self.progress, partial / PROGRESS_FILE)
+        with self.averaged() as average:
+            weights, moments = self.backend.weights(keep=keep), self.backend.moments(keep=keep)
+            more = {LEARNING_FILE: average.swapped_out(keep=keep)} if average is not None else {}
+            more |= {name: full_tensors(tensors, keep=keep) for name, tensors in self.kept.items()}
+            if keep:
+                self._write(weights, {OPTIMIZER_FILE: moments, **more})
         self.collectives.wait()
+
+    def _write(self, weights: dict[str, Tensor] | None, tensors: dict[str, dict[str, Tensor]]) -> None:
+        """Write a checkpoint with these files of tensors."""
+        settings, size = self._checkpoint_settings(), self.checkpoint_bytes
+        writing = self.folder.checkpoints.writing(self.progress.step, size=size, keep=self.recipe.keep)
+        with self.clock.phase("checkpoint"), writing as partial:
+            save_model(partial / MODEL_FOLDER, self.model, self.processor, settings=settings, state=weights)
+            for name, named in tensors.items():
+                save_file(named, partial / name)
+            save_progress(self.progress, partial / PROGRESS_FILE)
 
     @property
     def _settings(self) -> ModelSettings:
@@ -194,22 +243,23 @@ class TrainingSession:
         """Return what is written beside the weights; of adapters also which model they belong to."""
         if self.recipe.lora is None:
             return self._settings
-        folder = Path(self.recipe.model).expanduser()
-        base = str(folder.resolve()) if folder.is_dir() else self.recipe.model
+        model = self.recipe.model
+        base = str(folder_of(model).resolve()) if model != TINY and folder_of(model).is_dir() else model
         return self._settings.model_copy(update={"base": base, "seed": self.recipe.seed})
 
     def finish(self) -> Path:
         """Write the finished model, adapters merged, and return its folder."""
-        weights = self.backend.weights(keep=self.collectives.is_main)
-        if self.collectives.is_main:
-            if self.trackers is not None:
-                self.trackers.finish()
-            model = self.model
-            if self.recipe.lora is not None:
-                last = self.folder.checkpoints.all()[-1] / MODEL_FOLDER
-                model, weights = load_local(str(last), device="cpu", dtype=self.recipe.weights_dtype).model, None
-            with self.folder.writing_model() as folder:
-                save_model(folder, model, self.processor, settings=self._settings, state=weights)
+        with self.averaged():
+            weights = self.backend.weights(keep=self.collectives.is_main)
+            if self.collectives.is_main:
+                if self.trackers is not None:
+                    self.trackers.finish()
+                model = self.model
+                if self.recipe.lora is not None:
+                    last = self.folder.checkpoints.all()[-1] / MODEL_FOLDER
+                    model, weights = load_local(str(last), device="cpu", dtype=self.recipe.weights_dtype).model, None
+                with self.folder.writing_model() as folder:
+                    save_model(folder, model, self.processor, settings=self._settings, state=weights)
         self.collectives.wait()
         return self.folder.model
 

@@ -1,7 +1,8 @@
 """The SFT loop: a batch of samples, packed as prefix groups of a prompt and its response, one optimizer step."""
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -13,17 +14,18 @@ from onethinker.core.request import Request
 from onethinker.core.sample import Medium, Sample
 from onethinker.inference.encode import split_questions
 from onethinker.training.config import SftRecipe
+from onethinker.training.conversation import conversation_groups
 from onethinker.training.inputs import too_long_text
 from onethinker.training.lengths import Length
 from onethinker.training.metrics.alarms import Watch
-from onethinker.training.metrics.bad_steps import bad_step_rows
-from onethinker.training.metrics.gpu_memory import peak_gib
 from onethinker.training.metrics.records import SftRow
 from onethinker.training.opening import open_session
-from onethinker.training.optimizer import learning_rate
 from onethinker.training.packing.row import PrefixGroup, Prompt, split_answers
 from onethinker.training.session import OnStep, TrainingSession, Validator
 from onethinker.training.state.progress import Progress
+
+Part = tuple[list[tuple[Sample, Request]], list[Tensor]]
+"""Samples with their requests, and the tokens of each that the first one's prompt ends with: its question."""
 
 
 def train_sft(
@@ -43,21 +45,14 @@ def train_sft(
 
     Raises: CheckpointError, ConfigError, DataError, EngineError, MediaError.
     """
-    session = open_session(
-        recipe,
-        folder,
-        batch=recipe.batch_size,
-        allow_changes=allow_changes,
-        on_check=on_check,
-        validator=validator,
-    )
+    session = open_session(recipe, folder, allow_changes=allow_changes, on_check=on_check, validator=validator)
+    recipe = recipe.model_copy(update={"steps": session.recipe.steps})
     watch = Watch(recipe, session.folder.rows())
     for step in session.steps(on_step):
-        started = time.perf_counter()
         first = step * recipe.batch_size
         with session.clock.phase("data"):
             prefix_groups = _groups(session, session.data.my_indices(first, recipe.batch_size))
-        row = _learn(session, recipe, prefix_groups, step, started)
+        row = _learn(session, recipe, prefix_groups, step)
         session.record(watch.complete(row), on_step)
         watch.check()
         skipped = session.progress.skipped + len(row.skipped_samples)
@@ -65,10 +60,8 @@ def train_sft(
     return session.finish()
 
 
-def _learn(
-    session: TrainingSession, recipe: SftRecipe, prefix_groups: list[PrefixGroup], step: int, started: float
-) -> SftRow:
-    """Take the optimizer step on this process's prefix_groups, and return the record of the step, without alarms."""
+def _learn(session: TrainingSession, recipe: SftRecipe, prefix_groups: list[PrefixGroup], step: int) -> SftRow:
+    """Take the optimizer step on this process's prefix groups, and return the record of the step, without alarms."""
     tokens, row_tokens, shared_tokens = session.collectives.total(
         sum(prefix_group.num_scored for prefix_group in prefix_groups),
         sum(prefix_group.num_tokens for prefix_group in prefix_groups),
@@ -83,21 +76,14 @@ def _learn(
         stepped = optimizer_step.finish()
     (entropy,) = session.collectives.total(entropy)
     return SftRow(
-        step=step + 1,
+        **session.measured(drawn=(step + 1) * recipe.batch_size, bad=[stepped.bad] if stepped.bad else []),
         stage="sft",
         loss=stepped.loss,
         entropy=entropy,
         grad_norm=stepped.norm,
-        learning_rate=learning_rate(recipe.optimizer, step, recipe.steps),
         answer_tokens=int(tokens),
-        seconds=time.perf_counter() - started,
-        seconds_by_phase=session.clock.take(),
         tokens_by_phase={"data": int(row_tokens - tokens), "update": int(row_tokens)},
         shared_prompt_tokens={"update": int(shared_tokens)},
-        skipped_samples=session.data.take_skipped(),
-        passes=session.data.mixture.passes((step + 1) * recipe.batch_size),
-        memory_gib=peak_gib(session.collectives),
-        bad_steps=bad_step_rows([stepped.bad] if stepped.bad else []),
     )
 
 
@@ -105,28 +91,34 @@ def _groups(session: TrainingSession, indices: Iterable[int]) -> list[PrefixGrou
     """Return samples as prefix groups; those about the same media are one, each with its own question."""
     opened: dict[Medium, Clip] = {}
     about: dict[tuple[Medium, ...], list[tuple[Sample, Request]]] = {}
+    told: list[PrefixGroup] = []
     for index in indices:
         sample, request = session.data.read(index, opened)
-        about.setdefault(sample.media, []).append((sample, request))
+        if sample.is_conversation:
+            told += [_cut(session, group, sample) for group in conversation_groups(session.data, sample, request)]
+        else:
+            about.setdefault(sample.media, []).append((sample, request))
+    parts = [part for members in about.values() for part in _sharing(session, members)]
+    prompts = session.data.prompts([members[0][1] for members, _ in parts]) if parts else []
+    grown = [_grown(session, prompt, *part) for prompt, part in zip(prompts, parts, strict=True)]
+    return [*told, *chain.from_iterable(grown)]
+
+
+def _sharing(session: TrainingSession, about_one: list[tuple[Sample, Request]]) -> Iterator[Part]:
+    """Yield samples about the same media in parts that share a prompt: several questions of a clip, or one alone."""
     most = session.recipe.data.questions_per_clip
-    parts: list[tuple[list[tuple[Sample, Request]], list[Tensor]]] = []
-    for about_one in about.values():
-        for first in range(0, len(about_one), most):
-            members = about_one[first : first + most]
-            questions = (
-                split_questions(session.processor, [request for _, request in members]) if len(members) > 1 else None
-            )
-            parts += (
-                [(members, questions)]
-                if questions
-                else [([member], [torch.empty(0, dtype=torch.long)]) for member in members]
-            )
-    prompts = session.data.prompts([members[0][1] for members, _ in parts])
-    return [
-        prefix_group
-        for prompt, (members, questions) in zip(prompts, parts, strict=True)
-        for prefix_group in _grown(session, prompt, members, questions)
-    ]
+    for first in range(0, len(about_one), most):
+        members = about_one[first : first + most]
+        questions = split_questions(session.processor, [request for _, request in members]) if members[1:] else None
+        if questions:
+            yield members, questions
+        else:
+            yield from (([member], [torch.empty(0, dtype=torch.long)]) for member in members)
+
+
+def _cut(session: TrainingSession, told: PrefixGroup, sample: Sample) -> PrefixGroup:
+    """Return a conversation whose last answer ends where the row does. Raises: DataError: as `_fitted` says."""
+    return replace(told, answers=(_fitted(session, told.prompt, told.answers[0], 0, sample),))
 
 
 def _grown(

@@ -20,17 +20,21 @@ from onethinker.training.packing.row import PackedRow, PrefixGroup, pack, packed
 from onethinker.training.parallel.base import ParallelBackend
 from onethinker.training.parallel.collectives import Collectives
 from onethinker.training.scoring import precision, score
+from onethinker.training.state.average import WeightAverage
 from onethinker.training.state.progress import Streak
 
 
 @dataclass(frozen=True)
 class ScoredRow:
-    """A packed row, its prefix groups, and log-probability and entropy of each scored token under the model."""
+    """A packed row, its prefix groups, and log-probability and entropy of each scored token under the model; also the
+    log-probabilities under the reference, where the step was begun with one.
+    """
 
     row: PackedRow
     prefix_groups: list[PrefixGroup]
     logps_S: Tensor
     entropy_S: Tensor
+    reference_S: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Optimization:
     streak: Streak = field(default_factory=Streak)
     last_bad: BadStep | None = None
     taken: Taken | None = None
+    average: WeightAverage | None = None
+    """What is validated, saved and exported in place of the weights, where the recipe wants it."""
 
     def begin(
         self,
@@ -63,17 +69,19 @@ class Optimization:
         *,
         temperature: float = 1.0,
         entropy_gradient: bool = False,
+        reference: Callable[[PackedRow], Tensor] | None = None,
     ) -> "OptimizerStep":
         """Begin an optimizer step on this process's prefix groups; the temperature divides all logits.
 
-        The entropy has a gradient only where a loss has a term of it.
+        The entropy has a gradient only where a loss has a term of it. `reference` scores each row before the model
+        does.
         """
         processes = self.collectives
         # Only the dropout of adapters draws from this; which step it is decides what is left out, so a resumed run
         # equals a whole one.
         torch.manual_seed((self.recipe.seed * 1_000_003 + step) * processes.count + processes.index)
         score = partial(self.score, temperature=temperature, entropy_gradient=entropy_gradient)
-        return OptimizerStep(self, prefix_groups, step, score)
+        return OptimizerStep(self, prefix_groups, step, score, reference)
 
     def bad_step(
         self, what: str, samples: Sequence[str], step: int, largest: Mapping[str, float | None] | None = None
@@ -107,7 +115,7 @@ class Optimization:
         mine = first_not_finite((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
         if mine is None:
             mine = first_not_finite(self.backend.own_moments())
-        with self.backend.unsharded(), torch.no_grad():
+        with self.backend.together(), torch.no_grad():
             logps_S, _ = self.score(self.taken.row, model)
         if mine is None and not bool(logps_S.isfinite().all()):
             mine = "what the model says of the batch that it has just learned from"
@@ -130,10 +138,11 @@ class OptimizerStep:
         prefix_groups: Sequence[PrefixGroup],
         step: int,
         score: Callable[[PackedRow, Any], tuple[Tensor, Tensor]],
+        reference: Callable[[PackedRow], Tensor] | None,
     ) -> None:
         """Pack the prefix groups into rows."""
         self._owner, self._backend, self._processes = optimization, optimization.backend, optimization.collectives
-        self._step, self._score = step, score
+        self._step, self._score, self._reference = step, score, reference
         self._block_of = family_of(self._backend.model).block_of
         self._rows = packed_rows(prefix_groups, optimization.recipe.max_row_tokens)
         count = len(self._rows)
@@ -151,10 +160,12 @@ class OptimizerStep:
     def _scored(self, prefix_groups: list[PrefixGroup]) -> ScoredRow:
         row = pack(prefix_groups)
         self._first = self._first or row
+        # Rows that only fill up come here too: a sharded reference takes all processes, as the model does.
+        reference_S = self._reference(row) if self._reference is not None else None
         logps_S, entropy_S = self._score(row, self._backend.callee)
         if not logps_S.requires_grad:
             logps_S.requires_grad_()  # a row without media, where all is frozen but the vision tower
-        return ScoredRow(row, prefix_groups, logps_S, entropy_S)
+        return ScoredRow(row, prefix_groups, logps_S, entropy_S, reference_S)
 
     def backward(self, scored: ScoredRow, loss: Tensor) -> None:
         """Add the gradients of a row's loss, which is its part of a sum over all rows of all processes."""
@@ -184,6 +195,8 @@ class OptimizerStep:
         largest = largest_by_part(self._backend.own_gradients(), self._block_of)
         owner.taken = Taken(self._first, tuple(self._samples), largest, owner.streak.last_good_step)
         self._backend.step(learning_rate(owner.recipe.optimizer, self._step, owner.recipe.steps), norm)
+        if owner.average is not None:
+            owner.average.follow()
         owner.streak = Streak(0, self._step + 1)
         return Stepped(loss, float(norm))
 

@@ -1,6 +1,6 @@
 """Evaluation while a model learns: what is asked and when, which checkpoint is best, and when it is enough."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,15 @@ from onethinker.core.errors import ConfigError, DataError
 from onethinker.core.nearest import no_such
 from onethinker.core.sample import Sample
 from onethinker.core.settings import Settings
+from onethinker.data.names import scene_kinds
 from onethinker.data.overlap import overlap_lines
 from onethinker.data.validate import check_files, listed
+from onethinker.rewards.config import RewardSettings, term_names
+from onethinker.tasks import find_task
 
 MEANS = ("accuracy", "reward", "format")
 """Scores of all tasks together: the mean over the tasks, each counting the same."""
+NO_REWARDS: Mapping[str, RewardSettings] = {}
 Row = Mapping[str, Any]
 """A row of the journal with the stage "validation"; `evaluation/during_training.py` writes it."""
 
@@ -62,17 +66,56 @@ class ValidationSettings(Settings):
         return self
 
 
-def check_validation(settings: ValidationSettings, learned: Iterable[Sample]) -> list[str]:
+def check_validation(
+    settings: ValidationSettings,
+    learned: Iterable[Sample],
+    *,
+    scene_types: Sequence[str] = (),
+    rewards: Mapping[str, RewardSettings] = NO_REWARDS,
+) -> list[str]:
     """Return what a user must know of the files that are validated on, such as samples that are learned from too, after
-    every record and the header of every medium was looked at.
+    every record and the header of every medium was looked at. Scenes are of the problem types that are named.
 
     Raises: DataError: a record cannot be graded, or its media cannot be read: then there would be no score.
+    ConfigError: the samples will have no score of the name that chooses.
     """
     checked = check_files(settings.files, need="truth")
     if checked.unreadable:
         raise DataError(f"validation.files: media that cannot be read: {listed(checked.unreadable, checked.count)}")
     measured = [record.sample for record in checked.records][: settings.limit]
+    kinds = [(own.problem_type, own.data_type) for own in measured] or drawn_kinds(settings.scenes, scene_types)
+    tasks = [find_task(*kind) for kind in dict.fromkeys(kinds)]
+    named = {task.key: (*MEANS, *task.metrics, *term_names(rewards, task.problem_type)) for task in tasks}
+    check_score(settings.score, named)
     return [*(f"validation: {line}" for line in checked.lines()), *overlap_lines(learned, measured)]
+
+
+def drawn_kinds(scenes: int, problem_types: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the problem type and medium of each of so many scenes: the problem types that names select in turn, and
+    the media of each in turn. Raises: DataError: there is no such problem type.
+
+    >>> drawn_kinds(3, ["tracking", "numerical"])
+    [('numerical', 'image'), ('tracking', 'video'), ('numerical', 'video')]
+    """
+    media: dict[str, list[str]] = {}
+    for problem_type, medium in scene_kinds(problem_types):
+        media.setdefault(problem_type, []).append(medium)
+    types = list(media.items())
+    turns = [(*types[index % len(types)], index // len(types)) for index in range(scenes)]
+    return [(problem_type, own[turn % len(own)]) for problem_type, own, turn in turns]
+
+
+def check_score(name: str, tasks: Mapping[str, Iterable[str]]) -> None:
+    """Do nothing where tasks, each with the names of its numbers, have a score of this name. Raises: ConfigError: with
+    those that there are.
+    """
+    known = [
+        *MEANS,
+        *tasks,
+        *(f"{own}: {number}" for own, numbers in tasks.items() for number in dict.fromkeys(numbers)),
+    ]
+    if ": ".join(part.strip() for part in name.split(":", 1)) not in known:
+        raise ConfigError(f"validation.score: {no_such('score', name, known)}")
 
 
 def score_of(row: Row, name: str) -> Mapping[str, float] | None:
@@ -85,8 +128,8 @@ def score_of(row: Row, name: str) -> Mapping[str, float] | None:
     key = name if name in MEANS else metric or "accuracy"
     if key in scores or scores.get("failed"):
         return scores.get(key)
-    known = [*MEANS, *row["tasks"], *(f"{own}: {key}" for own in row["tasks"] for key in estimates(row["tasks"][own]))]
-    raise ConfigError(f"validation.score: {no_such('score', name, known)}")
+    check_score(name, {own: estimates(numbers) for own, numbers in row["tasks"].items()})
+    return None
 
 
 def estimates(scores: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:

@@ -98,32 +98,40 @@ def test_ask_shows_options_to_the_model(photo, serve):
     assert "A. cat\nB. dog" in asked[0]["messages"][-1]["content"][-1]["text"]
 
 
+def test_ask_tells_the_model_what_was_asked_before(photo, serve, capsys):
+    address, asked = serve(BOX)
+    before = ("--earlier", "Where is the cat?", "On the left.")
+    assert run("ask", photo, "And the dog?", *before, "--model", address) == 0
+    assert "task: spatial grounding, guessed" in capsys.readouterr().err
+    assert [each["role"] for each in asked[0]["messages"]] == ["user", "assistant", "user"]
+    assert run("ask", photo, "And the dog?", *before, "What?", "--model", address) == 1
+    assert "'What?' has no answer" in capsys.readouterr().err
+
+
 def test_ask_runs_on_the_tiny_model_without_a_download(photo, capsys):
-    assert (
-        run("ask", photo, "How many?", "--task", "numerical", "--model", "tiny", "--max-new-tokens", 8, "--json") == 0
-    )
+    assert run("ask", photo, "How many?", "--task", "numerical", "--max-new-tokens", 8, "--json") == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["model"]
+    assert said["model"] == "tiny"
     assert said["tokens"]["answer"] <= 8
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("absent.png", "What?", "--model", "tiny"), "absent.png"),
-        (("{photo}", "What?", "--model", "tiny", "--task", "juggling"), "juggling"),
+        (("absent.png", "What?", "--model", "untrained"), "absent.png"),
+        (("{photo}", "What?", "--model", "untrained", "--task", "juggling"), "juggling"),
         (("{photo}", "What?", "--model", "/no/such/model"), "/no/such/model"),
-        (("{photo}", "What?", "--model", "tiny", "--prompt-template", "absent.toml"), "absent.toml"),
+        (("{photo}", "What?", "--model", "untrained", "--prompt-template", "absent.toml"), "absent.toml"),
         (
-            ("{photo}", "What?", "--model", "tiny", "--box", "9", "9", "1", "1", "--task", "spatial grounding"),
+            ("{photo}", "What?", "--model", "untrained", "--box", "9", "9", "1", "1", "--task", "spatial grounding"),
             "thousandths",
         ),
         (
-            ("{photo}", "What?", "--model", "tiny", "--box", "0.1", "0.2", "0.5", "0.6"),
+            ("{photo}", "What?", "--model", "untrained", "--box", "0.1", "0.2", "0.5", "0.6"),
             "fractions of 0 to 1 by 1000, as in 100 200 500 600",
         ),
-        (("{photo}", "What?", "--model", "tiny", "--box", "0", "0", "nan", "9"), "thousandths"),
-        (("{photo}", "When?", "--model", "tiny", "--task", "tracking"), "data_type of 'tracking' must be video"),
+        (("{photo}", "What?", "--model", "untrained", "--box", "0", "0", "nan", "9"), "thousandths"),
+        (("{photo}", "When?", "--model", "untrained", "--task", "tracking"), "data_type of 'tracking' must be video"),
     ],
     ids=["file", "task", "model", "prompt_template", "box", "box from 0 to 1", "box of no number", "picture"],
 )
@@ -135,4 +143,4 @@ def test_bad_input_leaves_with_1_and_names_the_fault(photo, capsys, arguments, c
 
 
 def test_wrong_usage_leaves_with_2(photo):
-    assert run("ask", photo) == 2
+    assert run("ask", photo, "?", "--colour", "red") == 2

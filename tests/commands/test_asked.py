@@ -13,6 +13,7 @@ from onethinker.cli import main
 from onethinker.commands.asked import Opening, gather, parse_seconds, read_questions, split_words
 from onethinker.core.errors import DataError, MediaError
 from onethinker.core.sources import MemoryFile, VideoPart
+from onethinker.media.writing import write_video
 
 NUMBER = "<think>One, two.</think><answer>2</answer>"
 
@@ -177,7 +178,7 @@ def test_what_cannot_be_asked_is_said_at_once(
     album: Path, monkeypatch: pytest.MonkeyPatch, capsys, arguments: tuple[str, ...], reason: str
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
-    assert run("ask", *arguments, "--model", "tiny") == 1
+    assert run("ask", *arguments, "--model", "untrained") == 1
     assert reason.replace(" ", "") in "".join(capsys.readouterr().err.split())
 
 
@@ -195,3 +196,18 @@ def test_questions_typed_one_after_the_other_follow_each_other(album: Path, monk
     assert [message["role"] for message in asked[1]["messages"]] == ["user", "assistant", "user"]
     assert asked[1]["messages"][1]["content"] == "<answer>2</answer>"
     assert "task: numerical, guessed" in capsys.readouterr().err
+
+
+def test_lines_about_parts_of_videos_name_the_file_and_its_clips(album: Path, serve, capsys) -> None:
+    address, _ = serve(NUMBER)
+    write_video(album / "c.mp4", np.zeros((30, 48, 64, 3), np.uint8), fps=10)
+    rows = [
+        {"question": "How many?", "media": "c.mp4", "from": 1, "to": 2},
+        {"question": "How many?", "media": "c.mp4", "from": "0:01"},
+        {"question": "How many?", "media": "c.mp4"},
+    ]
+    (album / "questions.jsonl").write_text("\n".join(json.dumps({**row, "task": "numerical"}) for row in rows))
+    assert run("ask", "--questions", "questions.jsonl", "--model", address) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {Path(*line["media"]) for line in lines} == {Path("c.mp4")}
+    assert [line.get("clips") for line in lines] == [[[1.0, 2.0]], [[1.0, None]], None]

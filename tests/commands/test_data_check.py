@@ -55,6 +55,10 @@ def test_fixed_records_go_to_a_new_file_only(scenes, tmp_path, capsys):
     assert run("data", "check", file) == 1
     assert run("data", "check", file, "--fix", tmp_path / "fixed.jsonl") == 0
     assert "'problemtype' is named 'problem_type'" in capsys.readouterr().err
+    assert run("data", "check", file, "--fix", tmp_path / "again.jsonl", "--json") == 0
+    [change] = json.loads(capsys.readouterr().out)["changes"]
+    assert (change["file"], change["row"]) == (str(file), 1)
+    assert "'problemtype' is named 'problem_type'" in change["text"]
     assert run("data", "check", file, "--fix", tmp_path / "fixed.jsonl") == 1
     assert "is there already" in capsys.readouterr().err
 
@@ -67,9 +71,18 @@ def test_fixed_records_go_to_a_new_file_only(scenes, tmp_path, capsys):
         (["data", "validate", "x"], "did you mean 'check'"),
         (["data", "check", "nowhere.jsonl"], "nowhere.jsonl"),
         (["data", "check", "nowhere.jsonl", "--recipe", "tiny_sfd"], "tiny_sft"),
+        (["data", "check", "nowhere.jsonl", "--shard", "1/2", "--parts", "p"], "nowhere.jsonl: there is no such file"),
+        (["data", "check", "x.jsonl", "--workers", "2", "--parts", "p"], "leave it out where there are --parts"),
     ],
 )
 def test_wrong_words_are_answered(words, said, capsys):
     assert run(*words) in (1, 2)
     captured = capsys.readouterr()
     assert said in captured.err + captured.out
+
+
+def test_nothing_is_mended_where_the_flags_do_not_go_together(scenes, tmp_path, capsys):
+    file = scenes / "samples.jsonl"
+    assert run("data", "check", file, "--fix", tmp_path / "fixed.jsonl", "--shard", "1/2") == 1
+    assert "--shard needs --parts FOLDER" in capsys.readouterr().err
+    assert not (tmp_path / "fixed.jsonl").exists()

@@ -23,7 +23,7 @@ def test_evaluate_asks_held_out_scenes_and_report_makes_a_page(tmp_path, capsys)
     arguments = (
         "evaluate",
         "--model",
-        "tiny",
+        "untrained",
         "--synthetic",
         4,
         "--output",
@@ -46,7 +46,7 @@ def test_evaluate_asks_held_out_scenes_and_report_makes_a_page(tmp_path, capsys)
 def test_a_file_sets_the_options_of_evaluate_and_flags_replace_them(tmp_path, capsys):
     file = tmp_path / "scenes.toml"
     file.write_text(
-        'output = "nowhere"\n[samples]\nsynthetic = 4\n[asking]\nmodel = "tiny"\nmax_new_tokens = 4\nseed = 7\n'
+        'output = "nowhere"\n[samples]\nsynthetic = 4\n[asking]\nmodel = "untrained"\nmax_new_tokens = 4\nseed = 7\n'
         '[grading]\nrewards = "release"\n'
     )
     # The file says nothing of a limit, and sets the seed to something else than its default.
@@ -54,7 +54,7 @@ def test_a_file_sets_the_options_of_evaluate_and_flags_replace_them(tmp_path, ca
     assert run("evaluate", "--config", file, *flags) == 0
     assert sum(task["num_samples"] for task in json.loads(capsys.readouterr().out)["tasks"]) == 2
     settings = json.loads((tmp_path / "run" / "settings.json").read_text())["settings"]
-    assert (settings["model"], settings["reward_scheme"]) == ("tiny", "release")
+    assert (settings["model"], settings["reward_scheme"]) == ("untrained", "release")
     assert (settings["sampling"]["seed"], settings["sampling"]["max_new_tokens"]) == (0, 4)
 
 
@@ -71,7 +71,7 @@ def test_a_file_of_settings_that_is_wrong_is_refused_by_name(tmp_path, capsys, t
     file = tmp_path / "scenes.toml"
     if text is not None:
         file.write_text(text)
-    assert run("evaluate", f"--config={file}", "--model", "tiny", "--output", tmp_path / "run") == 1
+    assert run("evaluate", f"--config={file}", "--model", "untrained", "--output", tmp_path / "run") == 1
     said = capsys.readouterr().err.replace("\n", "")
     assert str(file) in said
     assert named in said
@@ -79,7 +79,8 @@ def test_a_file_of_settings_that_is_wrong_is_refused_by_name(tmp_path, capsys, t
 
 def test_evaluate_prints_a_table(tmp_path, capsys):
     assert (
-        run("evaluate", "--model", "tiny", "--synthetic", 1, "--output", tmp_path / "run", "--max-new-tokens", 4) == 0
+        run("evaluate", "--model", "untrained", "--synthetic", 1, "--output", tmp_path / "run", "--max-new-tokens", 4)
+        == 0
     )
     assert "mean accuracy" in capsys.readouterr().out
 
@@ -93,7 +94,7 @@ def test_greedy_is_the_default_and_a_flag_draws_as_the_release_does(tmp_path):
     }.items():
         arguments = (
             "--model",
-            "tiny",
+            "untrained",
             "--synthetic",
             1,
             "--max-new-tokens",
@@ -116,10 +117,17 @@ def test_greedy_is_the_default_and_a_flag_draws_as_the_release_does(tmp_path):
     }
 
 
+def test_without_a_folder_for_its_results_nothing_is_asked(capsys):
+    assert run("evaluate", "--synthetic", 1) == 1
+    assert "give an --output folder" in capsys.readouterr().err
+
+
 def test_samples_that_cannot_be_asked_are_named_and_leave_with_1(tmp_path, capsys):
     samples = [Sample("seven", "How many?", "numerical", "image", (tmp_path / "absent.png",), truth="2")]
     write_samples(tmp_path / "samples.jsonl", samples)
-    assert run("evaluate", "--model", "tiny", "--data", tmp_path / "samples.jsonl", "--output", tmp_path / "run") == 1
+    assert (
+        run("evaluate", "--model", "untrained", "--data", tmp_path / "samples.jsonl", "--output", tmp_path / "run") == 1
+    )
     said = capsys.readouterr().err
     assert "1 of 1 samples" in said
     assert "absent.png" in said
@@ -128,27 +136,25 @@ def test_samples_that_cannot_be_asked_are_named_and_leave_with_1(tmp_path, capsy
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--model", "tiny"), "--data FILE or --synthetic"),
-        (("--synthetic", "1"), "give a --model"),
+        (("--model", "untrained"), "--data FILE or --synthetic"),
         (
-            ("--model", "tiny", "--benchmark", "mmmu", "--synthetic", "1"),
+            ("--model", "untrained", "--benchmark", "mmmu", "--synthetic", "1"),
             "--benchmark cannot be given with --synthetic",
         ),
-        (("--model", "tiny", "--benchmark", "mmmlu"), "no benchmark 'mmmlu'"),
-        (("--model", "tiny", "--benchmark", "mmmu", "--data", "/nowhere"), "/nowhere/MMMU_DEV_VAL.tsv"),
-        (("--model", "tiny", "--benchmark", "paper", "--data", "/nowhere"), "no data of any benchmark"),
-        (("--model", "tiny", "--synthetic", "1", "--judge", "sage"), "--judge must be an address"),
-        (("--model", "tiny", "--synthetic", "0"), "--synthetic must be at least 1"),
+        (("--model", "untrained", "--benchmark", "mmmlu"), "no benchmark 'mmmlu'"),
+        (("--model", "untrained", "--benchmark", "mmmu", "--data", "/nowhere"), "/nowhere/MMMU_DEV_VAL.tsv"),
+        (("--model", "untrained", "--benchmark", "paper", "--data", "/nowhere"), "no data of any benchmark"),
+        (("--model", "untrained", "--synthetic", "1", "--judge", "sage"), "--judge must be an address"),
+        (("--model", "untrained", "--synthetic", "0"), "--synthetic must be at least 1"),
         (
-            ("--model", "tiny", "--synthetic", "1", "--mode", "release", "--temperature", "1"),
+            ("--model", "untrained", "--synthetic", "1", "--mode", "release", "--temperature", "1"),
             "is not for --mode release",
         ),
-        (("--model", "tiny", "--data", "absent.jsonl"), "absent.jsonl"),
+        (("--model", "untrained", "--data", "absent.jsonl"), "absent.jsonl"),
         (("--model", "/no/such/model", "--synthetic", "1"), "/no/such/model"),
     ],
     ids=[
         "no samples",
-        "no model",
         "benchmark and scenes",
         "no benchmark",
         "no data",
@@ -200,7 +206,17 @@ def test_the_list_says_what_is_found_and_where_the_rest_goes(tmp_path, capsys):
 
 def test_a_benchmark_is_asked_and_stands_beside_the_paper(tmp_path, capsys):
     data = charades(tmp_path / "data", 2)
-    arguments = ("evaluate", "--model", "tiny", "--data", data, "--output", tmp_path / "runs", "--max-new-tokens", 4)
+    arguments = (
+        "evaluate",
+        "--model",
+        "untrained",
+        "--data",
+        data,
+        "--output",
+        tmp_path / "runs",
+        "--max-new-tokens",
+        4,
+    )
     assert run(*arguments, "--benchmark", "Charades-STA", "--json") == 0
     said = capsys.readouterr()
     rows = json.loads(said.out)["benchmarks"]
@@ -232,7 +248,7 @@ def test_other_weights_are_asked_in_the_words_of_their_file(tmp_path):
     arguments = (
         "evaluate",
         "--model",
-        "tiny",
+        "untrained",
         "--benchmark",
         "charades_sta",
         "--data",
@@ -250,7 +266,7 @@ def test_other_weights_are_asked_in_the_words_of_their_file(tmp_path):
     )
 
 
-@pytest.mark.parametrize("model", ["tiny", "server"])
+@pytest.mark.parametrize("model", ["untrained", "server"])
 def test_media_of_another_kind_than_the_question_are_not_asked_about(tmp_path, capsys, model):
     picture, clip = np.zeros((2, 64, 64, 3), np.uint8)[:1], np.zeros((8, 64, 64, 3), np.uint8)
     Image.fromarray(picture[0]).save(tmp_path / "a.jpg")
@@ -277,7 +293,7 @@ def test_media_of_another_kind_than_the_question_are_not_asked_about(tmp_path, c
     ]
     write_records(tmp_path / "samples.jsonl", records)
     with serving("<think>x</think><answer>x</answer>") as (address, _):
-        engine = ("--model", "tiny") if model == "tiny" else ("--model", address)
+        engine = ("--model", "untrained") if model == "untrained" else ("--model", address)
         more = ("--max-new-tokens", 2, "--output", tmp_path / "run")
         assert run("evaluate", *engine, "--data", tmp_path / "samples.jsonl", *more) == 1
     said = " ".join(capsys.readouterr().err.split())
@@ -329,7 +345,7 @@ def test_a_record_of_a_benchmark_that_cannot_be_used_is_named_and_missing_and_th
         "--max-new-tokens",
         2,
     )
-    assert run("evaluate", "--model", "tiny", *arguments) == 0
+    assert run("evaluate", "--model", "untrained", *arguments) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "ActivityNet Captions: 1 of 3 rows cannot be used, and are missing from its numbers:" in said
     assert "'v_a', sentence 1: 'time' must end after it starts, got [0, 0]" in said
@@ -337,5 +353,5 @@ def test_a_record_of_a_benchmark_that_cannot_be_used_is_named_and_missing_and_th
     (tmp_path / "data/activitynet/val_2.json").write_text(
         json.dumps({"v_a": {**video, "timestamps": [[0, 0], [1, 1], [2, 2]]}})
     )
-    assert run("evaluate", "--model", "tiny", *arguments) == 1
+    assert run("evaluate", "--model", "untrained", *arguments) == 1
     assert "none of 3 rows can be used; the first: " in " ".join(capsys.readouterr().err.split())

@@ -52,7 +52,7 @@ def test_an_evaluation_on_a_disk_that_fills_up_anywhere_says_so_in_a_line_and_go
     arguments = [
         "evaluate",
         "--model",
-        "tiny",
+        "untrained",
         "--data",
         tmp_path / "data/samples.jsonl",
         "--max-new-tokens",

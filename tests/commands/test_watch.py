@@ -226,6 +226,20 @@ def test_plain_lines_have_no_control_codes_and_do_not_come_for_every_quick_step(
     assert "reward 1.500  accuracy 0.250  30.0 s a step  done" in text.splitlines()[-1]
 
 
+def test_the_last_step_of_a_validated_run_is_shown_once_with_its_validation(tmp_path, capsys):
+    run = make_run(tmp_path / "run", [], 2)
+    accuracy = {"mean": 0.5, "low": 0.4, "high": 0.6}
+    last = {"step": 2, "stage": "validation", "accuracy": accuracy, "reward": accuracy, "format": accuracy, "tasks": {}}
+    last |= {"samples": "a", "score": {"name": "accuracy", **accuracy}, "best_step": 2, "ends_run": False}
+    with watching_training("RL", 2, run, is_validated=True) as on_step:
+        for row in (a_row(1), a_row(2), last):
+            on_step(row)
+    said = [line for line in capsys.readouterr().err.splitlines() if "step 2/2" in line]
+    assert len(said) == 1
+    assert "validation 0.500" in said[0]
+    assert said[0].endswith("done")
+
+
 def test_a_run_that_is_taken_up_again_shows_what_came_before(tmp_path, capsys):
     run = make_run(tmp_path / "run", [a_row(1, alarms=(ALARM,)), a_row(2, alarms=(ALARM,))], 3)
     with watching_training("RL", 3, run) as on_step:

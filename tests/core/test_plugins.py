@@ -9,7 +9,7 @@ from onethinker.core.errors import ConfigError, DataError, OneThinkerError, Plug
 from onethinker.core.plugins import VARIABLE, load_plugins, named_plugins, use_plugins
 from onethinker.data.formats.records import read_records
 from onethinker.data.formats.released import read_samples
-from onethinker.evaluation.benchmarks.table import find_benchmark
+from onethinker.evaluation.benchmarks.registry import find_benchmark
 from onethinker.families.registry import families
 from onethinker.tasks import all_tasks, find_task, grade_response
 

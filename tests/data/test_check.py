@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from onethinker.data.check import KINDS, Tally, find_faults
+from onethinker.data.check import KINDS, Look, Tally, find_faults
 from onethinker.data.fixing import fix_files
 from onethinker.data.formats.records import read_records
 
@@ -30,7 +30,7 @@ def found_in(folder: Path, *records, **asked) -> list[tuple[int, str, str]]:
     file = folder / "samples.jsonl"
     file.write_text("".join((record if isinstance(record, str) else json.dumps(record)) + "\n" for record in records))
     tally = Tally()
-    faults = [(problem.row, problem.kind, problem.text) for problem in find_faults([file], tally, **asked)]
+    faults = [(problem.row, problem.kind, problem.text) for problem in find_faults([file], tally, Look(**asked))]
     assert tally.records == len(records)
     assert sum(tally.faults.values()) == len(faults)
     assert {kind for _, kind, _ in faults} <= set(KINDS)

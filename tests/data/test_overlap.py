@@ -76,7 +76,7 @@ def test_a_dry_run_says_it_before_anything_is_trained(learned, tmp_path, capsys)
     measured = records(tmp_path / "val", ("../val.png", "Is it a dog?"))
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
-        f'model = "tiny"\nbatch_size = 2\nmax_row_tokens = 512\n[data]\nfiles = ["{learned}"]\n'
+        f'model = "untrained"\nbatch_size = 2\nmax_row_tokens = 512\n[data]\nfiles = ["{learned}"]\n'
         f'[validation]\nfiles = ["{measured}"]\nevery = 30\n'
     )
     with pytest.raises(SystemExit, match="0"):
@@ -91,7 +91,7 @@ def test_validation_media_that_cannot_be_read_stop_the_run_before_it_begins(lear
     (tmp_path / "val/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     measured = records(tmp_path / "val", ("broken.png", "Who?"))
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text(f'model = "tiny"\n[data]\nfiles = ["{learned}"]\n[validation]\nfiles = ["{measured}"]\n')
+    recipe.write_text(f'model = "untrained"\n[data]\nfiles = ["{learned}"]\n[validation]\nfiles = ["{measured}"]\n')
     with pytest.raises(SystemExit, match="1"):
         main(["sft", str(recipe), "--dry-run"])
     assert "validation.files: media that cannot be read" in capsys.readouterr().err

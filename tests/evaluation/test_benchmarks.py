@@ -15,7 +15,8 @@ from onethinker.evaluation.benchmarks.published import (
     published,
     published_values,
 )
-from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER, find_benchmark
+from onethinker.evaluation.benchmarks.registry import find_benchmark
+from onethinker.evaluation.benchmarks.table import BENCHMARKS, BEYOND_THE_PAPER
 from onethinker.evaluation.mask_metrics import VIDEO_NAMES
 from onethinker.evaluation.metrics import OWN_RULES, RATIOS
 from onethinker.evaluation.parts import check_samples

@@ -6,7 +6,7 @@ import pytest
 
 from onethinker.core.sample import Sample
 from onethinker.evaluation.benchmarks.published import PAPER_MODEL
-from onethinker.evaluation.benchmarks.table import find_benchmark
+from onethinker.evaluation.benchmarks.registry import find_benchmark
 from onethinker.evaluation.scoring import score_benchmark
 from onethinker.evaluation.stages import score
 from onethinker.inference.scripted import ScriptedEngine

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from onethinker.evaluation.benchmarks.table import find_benchmark
+from onethinker.evaluation.benchmarks.registry import find_benchmark
 from onethinker.evaluation.comparison import (
     BOOTSTRAP,
     MCNEMAR,

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from onethinker.core.errors import DataError
+from onethinker.data.published.masks import truth_masks
 from onethinker.evaluation.benchmarks.base import Benchmark
 from onethinker.evaluation.benchmarks.data import read_rows
-from onethinker.evaluation.benchmarks.readers.masks import truth_masks
 from onethinker.evaluation.parts import check_samples
 from tests.evaluation.layouts.released import ODD, RELEASED, UNUSABLE, build_odd, record, released_file
 

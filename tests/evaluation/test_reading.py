@@ -51,7 +51,7 @@ def test_pixels_are_those_of_the_frames_that_the_model_was_shown(tmp_path):
 
 def test_ours_is_a_model_whose_folder_has_our_settings(tmp_path):
     (tmp_path / "onethinker.json").write_text("{}")
-    assert [is_ours(name) for name in ("tiny", str(tmp_path), "Qwen/Qwen3-VL-8B-Instruct", "http://h:1/v1")] == [
+    assert [is_ours(name) for name in ("untrained", str(tmp_path), "Qwen/Qwen3-VL-8B-Instruct", "http://h:1/v1")] == [
         True,
         True,
         False,
@@ -63,11 +63,11 @@ def test_ours_is_a_model_whose_folder_has_our_settings(tmp_path):
 @pytest.mark.parametrize(
     ("model", "grading", "mode"),
     [
-        ("tiny", {}, "strict"),
+        ("untrained", {}, "strict"),
         ("Qwen/Qwen3-VL-8B-Instruct", {}, "lenient"),
         ("Qwen/Qwen3-VL-8B-Instruct", {"reading": "strict"}, "strict"),
-        ("tiny", {"reading": "lenient"}, "lenient"),
-        ("tiny", {"coordinates": "pixels"}, "lenient"),
+        ("untrained", {"reading": "lenient"}, "lenient"),
+        ("untrained", {"coordinates": "pixels"}, "lenient"),
     ],
 )
 def test_the_default_is_by_whose_model_it_is(tmp_path, model, grading, mode):
@@ -101,7 +101,7 @@ def test_a_folder_that_says_pixels_is_evaluated_so_until_a_flag_says_otherwise(t
 
     assert read() == ("lenient", "pixels")
     assert read(coordinates="thousandths") == ("lenient", "thousandths")
-    with pytest.raises(ConfigError, match="places in pixels need --reading lenient"):
+    with pytest.raises(ConfigError, match="coordinates in pixels need --reading lenient"):
         read(reading="strict")
 
 

@@ -11,7 +11,7 @@ from onethinker.core.errors import DataError
 from onethinker.core.geometry import Box, box_at
 from onethinker.core.sample import Sample
 from onethinker.evaluation.benchmarks.data import read_benchmark
-from onethinker.evaluation.benchmarks.table import find_benchmark
+from onethinker.evaluation.benchmarks.registry import find_benchmark
 from onethinker.evaluation.frame_metrics import frame_overlaps, with_frame_metrics
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.scoring import score_benchmark

@@ -183,7 +183,7 @@ def test_the_tiny_model_answers_many_as_it_answers_one(tiny_thinker, tmp_path):
 
 @pytest.fixture(scope="module")
 def tiny_thinker():
-    with Thinker.load("tiny", sampling=SamplingParams(max_new_tokens=8)) as thinker:
+    with Thinker.load("untrained", sampling=SamplingParams(max_new_tokens=8)) as thinker:
         yield thinker
 
 

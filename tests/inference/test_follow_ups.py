@@ -3,12 +3,13 @@
 import pytest
 
 from onethinker import MediaBudget, Thinker
+from onethinker.core.errors import ConfigError
 from onethinker.core.request import Request, Turn
 from onethinker.families.tiny import build_tiny_processor
 from onethinker.inference.encode import encode_requests, prompt_texts
 from onethinker.inference.scripted import ScriptedEngine
 from tests.inference.clips import picture
-from tests.inference.test_openai import echo, server
+from tests.inference.scripted_server import echo, server
 
 BOX = '<think>It sits left.</think><answer>{"boxes": [100, 200, 300, 400]}</answer>'
 RED = "<think>I look.</think><answer>red</answer>"
@@ -97,3 +98,18 @@ def test_a_server_gets_the_picture_once_and_the_words_in_turn():
     assert assistant == {"role": "assistant", "content": first.turns[0].answer}
     assert [part["type"] for part in follow_up["content"]] == ["text"]
     assert follow_up["content"][0]["text"].startswith("What colour is it?")
+
+
+def test_earlier_turns_that_are_no_thought_give_the_same_request():
+    thinker, asked = thinker_saying(BOX, BOX, BOX)
+    first = thinker.ask(picture(), "Where is the cat?")
+    thinker.ask(first, "And the dog?")
+    [turn] = first.turns
+    told = thinker.ask(picture(), "And the dog?", earlier=[(turn.question, turn.answer)])
+    assert (told.task, asked[2].earlier, asked[2].text) == ("spatial grounding", asked[1].earlier, asked[1].text)
+
+
+@pytest.mark.parametrize("earlier", ["Where?", [("Where?",)], ["Where?"], [{"question": "Where?"}], 5])
+def test_earlier_turns_of_another_form_are_refused(earlier):
+    with pytest.raises(ConfigError, match="pairs of a question and its answer"):
+        thinker_saying(BOX)[0].ask(picture(), "And the dog?", earlier=earlier)

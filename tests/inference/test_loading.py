@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 
 
 def test_a_saved_model_answers_as_before_with_its_own_wording_and_budget(folder):
-    built, loaded = load_local("tiny", seed=4), load_engine(str(folder))
+    built, loaded = load_local("untrained", seed=4), load_engine(str(folder))
     requests = [Request("Where is it?", (picture(),))]
     assert [r.text for r in loaded.complete(requests, SamplingParams(8))] == [
         r.text for r in built.complete(requests, SamplingParams(8))
@@ -129,7 +129,7 @@ def test_a_folder_says_that_its_model_writes_pixels_and_a_flag_says_otherwise(tm
         assert engine.coordinates == "pixels"
         with pytest.raises(ConfigError, match="the lenient reading"):
             Thinker(engine, reading="strict")
-    with load_engine("tiny", settings=tmp_path / "model") as engine:
+    with load_engine("untrained", settings=tmp_path / "model") as engine:
         assert engine.coordinates == "pixels"
 
 

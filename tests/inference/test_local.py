@@ -22,7 +22,7 @@ REQUESTS = [
 
 @pytest.fixture(scope="module")
 def engine() -> LocalEngine:
-    return load_local("tiny", seed=3)
+    return load_local("untrained", seed=3)
 
 
 def texts(engine: LocalEngine, requests: list[Request], sampling: SamplingParams) -> list[str]:
@@ -82,7 +82,7 @@ def test_drawn_tokens_follow_the_models_probabilities(engine):
 def test_the_token_that_ends_an_answer_is_counted_and_not_shown(engine):
     tokenizer = engine.processor.tokenizer
     first = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(texts(engine, REQUESTS[1:2], SamplingParams(1))[0])[0])
-    ended = load_local("tiny", seed=3)
+    ended = load_local("untrained", seed=3)
     ended.model.generation_config.eos_token_id = [first, tokenizer.eos_token_id]
     reply = ended.complete(REQUESTS[1:2], SamplingParams(8))[0]
     assert (reply.finish_reason, reply.completion_tokens) == ("stop", 1)
@@ -96,7 +96,7 @@ def test_prompt_tokens_do_not_count_the_padding(engine):
 
 
 def test_a_penalty_that_comes_with_the_weights_does_not_change_answers(engine):
-    penalised = load_local("tiny", seed=3)
+    penalised = load_local("untrained", seed=3)
     penalised.model.generation_config.repetition_penalty = 5.0
     assert texts(penalised, REQUESTS, SamplingParams(12)) == texts(engine, REQUESTS, SamplingParams(12))
 

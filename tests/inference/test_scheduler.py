@@ -67,7 +67,7 @@ def test_a_closed_engine_takes_nothing_more():
 def test_log_probabilities_are_the_models_own_and_change_no_answer(temperature):
     params = SamplingParams(6, temperature, seed=4, logprobs=True)
     requests = [Request("How many?"), Request("Where is the circle, and what is to the left of it?")]
-    with load_local("tiny", seed=3) as engine:
+    with load_local("untrained", seed=3) as engine:
         asked = engine.complete(requests, params)
         plain = engine.complete(requests, SamplingParams(6, temperature, seed=4))
     assert [(each.text, each.token_ids) for each in asked] == [(each.text, each.token_ids) for each in plain]

@@ -7,8 +7,8 @@ from PIL import Image
 from onethinker import Clip, MediaBudget, SamplingParams, Thinker
 from onethinker.core.errors import AnswerError, ConfigError, DataError, MediaError
 from onethinker.inference.loading import load_engine
-from onethinker.inference.question import with_first_box
 from onethinker.inference.scripted import ScriptedEngine
+from onethinker.tasks.tracking import with_first_box
 
 BOX = '<think>The cat sits left.</think><answer>{"boxes": [100, 200, 300, 400]}</answer>'
 TRACK = '<think>It moves.</think><answer>{"boxes": {"1": [100, 200, 300, 400], "2": [150, 200, 350, 400]}}</answer>'
@@ -124,7 +124,7 @@ def test_timing_adds_up(photo):
 
 
 @pytest.mark.parametrize(
-    "engine", [lambda: ScriptedEngine([BOX]), lambda: load_engine("tiny")], ids=["scripted", "tiny"]
+    "engine", [lambda: ScriptedEngine([BOX]), lambda: load_engine("untrained")], ids=["scripted", "untrained"]
 )
 def test_a_stream_is_the_text_in_pieces_and_then_what_ask_returns(photo, engine):
     with Thinker(engine(), SamplingParams(max_new_tokens=24)) as thinker:

@@ -44,8 +44,8 @@ def test_an_exported_checkpoint_of_adapters_loads_in_transformers_with_the_same_
     export_model(checkpoint, tmp_path / "thinker")
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "thinker", dtype="float32")
     processor = AutoProcessor.from_pretrained(tmp_path / "thinker")
-    base = load_local("tiny", seed=recipe.seed)
-    adapted = load_local("tiny", seed=recipe.seed).model
+    base = load_local("untrained", seed=recipe.seed)
+    adapted = load_local("untrained", seed=recipe.seed).model
     choose_trained(adapted, recipe)
     load_adapters(checkpoint / "model", adapted)
 

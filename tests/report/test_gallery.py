@@ -15,8 +15,8 @@ from PIL import Image
 
 from onethinker.core.masks import encode_rle
 from onethinker.core.sample import PICTURE, Masks, Sample
+from onethinker.data.published.masks import selection_of
 from onethinker.data.synthetic import make_sample
-from onethinker.evaluation.benchmarks.readers.masks import selection_of
 from onethinker.evaluation.examples import (
     answer_picture,
     choose_examples,
@@ -35,7 +35,7 @@ from onethinker.tasks import find_task, grade_response, task_of
 from onethinker.tasks.grading import Grade
 
 SETTINGS = {
-    "model": "tiny",
+    "model": "untrained",
     "weights": None,
     "reward_scheme": "paper",
     "sampling": {"max_new_tokens": 160, "temperature": 0.0, "top_p": 1.0, "seed": 7},

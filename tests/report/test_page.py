@@ -23,7 +23,7 @@ from onethinker.storage.jsonl_log import append_to_log
 from onethinker.tasks.grading import Grade
 
 ABOUT = {
-    "command": "onethinker evaluate --model tiny --synthetic 2 --output before",
+    "command": "onethinker evaluate --model untrained --synthetic 2 --output before",
     "folder": "/home/me",
     "commit": "0d94a99",
     "date": "2026-01-01",
@@ -32,7 +32,7 @@ ABOUT = {
     "versions": {"torch": "2.14"},
 }
 SETTINGS = {
-    "model": "tiny",
+    "model": "untrained",
     "weights": None,
     "reward_scheme": "paper",
     "sampling": {"max_new_tokens": 160, "temperature": 0.0, "top_p": 1.0, "seed": 7},
@@ -140,7 +140,7 @@ def test_report_shows_curves_answers_reasons_and_how_to_repeat(report):
         "a laptop",
         "torch 2.14",
         "seed 17",
-        "cd /home/me\nonethinker evaluate --model tiny --synthetic 2 --output before",
+        "cd /home/me\nonethinker evaluate --model untrained --synthetic 2 --output before",
         "greedy, seed 7, at most 160 tokens",
         "max_frames 12",
         "commit 0d94a99",

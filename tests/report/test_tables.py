@@ -8,7 +8,7 @@ from huggingface_hub import ModelCardData
 
 from onethinker.cli import main
 from onethinker.core.errors import StorageError
-from onethinker.evaluation.benchmarks.table import find_benchmark
+from onethinker.evaluation.benchmarks.registry import find_benchmark
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.runs import load_runs
 from onethinker.report.exports import model_index, write_exports
@@ -90,9 +90,9 @@ def test_the_page_says_what_must_be_known_of_a_benchmark_that_was_run(benchmarks
 
 def test_the_heading_names_every_model_once(benchmarks):
     settings = benchmarks / "two" / "refcoco_val" / "settings.json"
-    settings.write_text(settings.read_text().replace('"tiny"', '"other"'))
+    settings.write_text(settings.read_text().replace('"untrained"', '"other"'))
     write_report(benchmarks / "page.html", load_runs([benchmarks / "one", benchmarks / "two"]))
-    assert '<p class="quiet">tiny · other · 2026-01-01</p>' in (benchmarks / "page.html").read_text()
+    assert '<p class="quiet">untrained · other · 2026-01-01</p>' in (benchmarks / "page.html").read_text()
 
 
 def test_a_folder_that_only_has_a_benchmarks_name_is_no_benchmark(tmp_path):

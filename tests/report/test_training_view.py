@@ -18,7 +18,7 @@ from onethinker.report.training_view import (
     speeds,
     validation_table,
 )
-from onethinker.training.metrics.records import RlRow, SftRow, TaskRow
+from onethinker.training.metrics.records import DpoRow, RlRow, SftRow, TaskRow
 
 ALARM = {"name": "length", "task": "tracking", "text": "answers are cut"}
 TASK = {"reward": 1.0, "accuracy": 0.5, "sigma": 0.1, "groups": 4, "dropped_groups": 1, "answer_tokens": 20.0}
@@ -71,7 +71,7 @@ def test_each_curve_that_a_journal_has_is_drawn_and_no_other() -> None:
 
 
 def test_fields_of_a_row_that_a_page_draws_are_those_that_a_journal_can_have() -> None:
-    known = {field.name for row in (RlRow, SftRow, TaskRow) for field in fields(row)}
+    known = {field.name for row in (RlRow, SftRow, DpoRow, TaskRow) for field in fields(row)}
     drawn = [*(name for name, _ in RUN_CURVES), *(name for name, _, _ in TASK_CURVES), "memory_gib", "passes"]
     assert [name for name in drawn if name not in known] == []
 

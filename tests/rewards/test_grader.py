@@ -302,7 +302,7 @@ def test_grading_goes_on_while_the_next_groups_are_decoded(tmp_path, taught):
     prompts.
     """
     recipe = recipe_for(taught, {"workers": 1, "seconds": 20}, min_accuracy=-1, max_accuracy=2)
-    run = open_session(recipe, tmp_path / "run", batch=4)
+    run = open_session(recipe, tmp_path / "run")
     events = []
 
     def on_media(*_: object) -> None:
@@ -389,7 +389,7 @@ def test_a_step_encodes_the_media_of_each_prompt_once_to_sample_once_to_learn_an
         loss={"kl_coefficient": kl},
         grading={"workers": 0},
     )
-    run = open_session(recipe, tmp_path / "other", batch=4)
+    run = open_session(recipe, tmp_path / "other")
     patches = sum(
         len(pixels)
         for prompt in run.data.prompts([run.data.read(number)[1] for number in range(4)])

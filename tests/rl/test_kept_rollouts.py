@@ -1,16 +1,24 @@
 """The sampled answers of a run on disk: the step computed again from them, a resumed run, and files made of them."""
 
 import json
+import re
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from onethinker.cli import main
 from onethinker.core.errors import CheckpointError
+from onethinker.core.geometry import Box
+from onethinker.core.sample import Sample
+from onethinker.core.sources import VideoPart
 from onethinker.data.formats.released import read_samples
 from onethinker.rl.advantages import compute_advantages, find_estimator
 from onethinker.rl.loop import train_rl
+from onethinker.rl.rollouts import _record
 from onethinker.storage.rollouts import read_rollouts, write_rollouts
+from onethinker.tasks import Grade
 from onethinker.training.config import RlRecipe
 
 
@@ -82,8 +90,54 @@ def test_groups_are_filtered_by_task_and_disagreement(run, capsys):
     assert [group["step"] for group in groups] == sorted(group["step"] for group in groups)
     apart = [json.loads(line) for line in shown(capsys, run, "--json", "--min-spread", "0.5").splitlines()]
     assert apart == [g for g in groups if len({a["reward"] for a in g["answers"]}) > 1]
-    assert shown(capsys, run, "--json", "--task", "tracking") == ""
-    assert "multiple choice" in shown(capsys, run, "--limit", "1")
+    assert "multiple choice" in shown(capsys, run, "--limit", "1", "--task", "Multiple Choice")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--task", "tracking"], r"--task: no task 'tracking'. There are: multiple choice"),
+        (["--best", "best.txt"], r"--best best.txt: expected a name that ends in .jsonl or .json"),
+        (["--pairs", "none.jsonl", "--min-spread", "99"], r"none.jsonl: not written: none of 0 questions"),
+    ],
+)
+def test_a_choice_that_leaves_nothing_is_an_error_and_writes_nothing(run, capsys, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        main(["rollouts", str(run), *words])
+    assert caught.value.code == 1
+    assert re.search(said, capsys.readouterr().err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"nowhere: no such folder"):
+        list(read_rollouts(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("flag", "command", "recipe", "more"),
+    [
+        ("--best", "sft", "tiny_sft", ["batch_size=2", "frozen=[]"]),
+        ("--pairs", "dpo", "tiny_dpo", ["batch_size=2"]),
+        ("--rates", "rl", "tiny_rl", ["data.curriculum.field=pass_rate", "rollout.generation_batch_size=2"]),
+    ],
+    ids=["rejection fine-tuning", "preferences", "curriculum"],
+)
+def test_a_file_made_of_answers_is_learned_from(run, capsys, tmp_path, flag, command, recipe, more):
+    file, learned = tmp_path / "made.jsonl", tmp_path / "learned"
+    shown(capsys, run, flag, file)
+    more = [f"data.files=[{json.dumps(str(file))}]", f"model={run / 'model'}", "steps=1", "max_row_tokens=512", *more]
+    every = ["rollout.min_accuracy=-1", "rollout.max_accuracy=2"]
+    more += ["rollout.group_size=2", "rollout.max_new_tokens=16", *every] if command == "rl" else []
+    more += ["optimizer.warmup_steps=0"]
+    with pytest.raises(SystemExit) as caught:
+        main([command, recipe, "--output", str(learned), "--set", *more])
+    assert caught.value.code == 0
+    (row,) = [json.loads(line) for line in (learned / "journal.jsonl").read_text().splitlines()]
+    assert row["stage"] == command
+    assert row["file_passes"][str(file)] > 0
+    assert (learned / "model/model.safetensors").is_file()
 
 
 def test_the_best_answers_become_a_file_for_sft(run, capsys, tmp_path):
@@ -104,3 +158,35 @@ def test_the_oldest_steps_go_first(tmp_path):
     assert kept in ([3, 4], [4])
     with pytest.raises(CheckpointError, match=r"no sampled answers of step 1; there are those of steps \d to 4"):
         list(read_rollouts(tmp_path, 1))
+
+
+def test_the_share_of_right_answers_becomes_how_easy_a_record_is(run, capsys, tmp_path):
+    shown(capsys, run, "--rates", tmp_path / "rates.jsonl")
+    rates = [json.loads(line) for line in (tmp_path / "rates.jsonl").read_text().splitlines()]
+    answers: dict[str, list[float]] = {}
+    for group in read_rollouts(run):
+        answers.setdefault(group["id"], []).extend(answer["accuracy"] for answer in group["answers"])
+    assert {str(record["problem_id"]): record["pass_rate"] for record in rates} == {
+        name: pytest.approx(sum(values) / len(values)) for name, values in answers.items()
+    }
+    assert [sample.extra["pass_rate"] for sample in read_samples(tmp_path / "rates.jsonl")]
+
+
+def test_a_question_is_kept_whole(tmp_path, capsys):
+    truth = '{"boxes": {"1": [1, 2, 3, 40]}}'
+    kept = [
+        Sample("part", "Track.", "tracking", "video", (VideoPart(tmp_path / "a.mp4", 1.0, 2.0),), truth),
+        Sample("whole", "Track.", "tracking", "video", (tmp_path / "a.mp4",), truth),
+    ]
+    kept = [replace(one, source="mine", license="cc-by-4.0", first_box=Box(10, 20, 30, 40)) for one in kept]
+    grade, rollout = Grade(1.0, 1.0, 1.0, 0.5), SimpleNamespace(ids=[1], truncated=False)
+    groups = [
+        _record(SimpleNamespace(sample=one, grades=(grade,), texts=("x",), rollouts=[rollout], index=n, task="t"), None)
+        for n, one in enumerate(kept)
+    ]
+    write_rollouts(
+        tmp_path, 1, [{"step": 1, "dropped": None, "sigma": None, **group} for group in groups], max_bytes=9e9
+    )
+    shown(capsys, tmp_path, "--best", tmp_path / "best.jsonl")
+    again = [replace(one, response=None, extra={}) for one in read_samples(tmp_path / "best.jsonl")]
+    assert again == kept

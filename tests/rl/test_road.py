@@ -9,7 +9,9 @@ from onethinker.rl.loop import train_rl
 from onethinker.training.config import RlRecipe
 
 PACKAGE = Path(onethinker.__file__).parent
-LOOKED_UP = {f"training/{name}.py" for name in ("parallel/collectives", "optimizer", "lengths", "adapters")}
+LOOKED_UP = {
+    f"training/{name}.py" for name in ("parallel/collectives", "optimizer", "lengths", "adapters", "reference")
+}
 
 
 def road_of_a_step() -> list[str]:

@@ -17,12 +17,17 @@ from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.opening import open_session
 from onethinker.training.parallel.collectives import full_tensors
 from onethinker.training.parallel.zero2 import Zero2
+from onethinker.training.reference import open_reference
 from onethinker.training.sft import train_sft
 from onethinker.training.state.run_folder import RunFolder
 
 
 def contents(checkpoint: Path) -> dict[str, bytes]:
     return {str(file.relative_to(checkpoint)): file.read_bytes() for file in checkpoint.rglob("*.safetensors")}
+
+
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def main() -> None:
@@ -38,7 +43,7 @@ def main() -> None:
         shutil.rmtree(last)
     barrier()
     train(recipe, folder.path)
-    run = open_session(recipe, folder.path, batch=4)
+    run = open_session(recipe, folder.path)
     weights = full_tensors(dict(run.model.named_parameters()), keep=True)
     moments = run.backend.moments(keep=True)
     if not isinstance(run.backend, Zero2):
@@ -47,10 +52,13 @@ def main() -> None:
     else:
         sharded = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
         held = sum(share.numel() for group in run.backend.engine.optimizer.param_groups for share in group["params"])
+    reference = open_reference(run) if stage == "rl" else None
+    held_by_reference = reference.model.parameters() if reference is not None else ()
     saved, saved_moments = load_file(folder.model / "model.safetensors"), load_file(last / "optimizer.safetensors")
     report = {
         "sharded": sum(parameter.numel() for parameter in sharded),
         "mine": held,
+        "reference_bytes": sum(local(parameter).nbytes for parameter in held_by_reference),
         "resumed_equal": contents(last) == before,
         "weights_equal": recipe.lora is not None or all(weights[name].equal(saved[name]) for name in weights),
         "moments_equal": (

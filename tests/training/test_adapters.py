@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -55,6 +56,13 @@ def test_adapters_are_added_to_the_parts_that_are_named_and_nothing_else_is_trai
     assert sum(count.total for count in counts.values()) == sum(p.numel() for p in build_tiny()[0].parameters())
     assert {part for part, count in counts.items() if count.adapters} == set(parts)
     assert not any(count.trained for count in counts.values())
+
+
+def test_adapters_are_merged_without_a_warning(tmp_path):
+    train_sft(SftRecipe(**SFT | {"steps": 1, "lora": LORA, "gradient_checkpointing": True}), tmp_path / "run")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of transformers, and of peft that the hub was asked in vain
+        load_local(str(RunFolder(tmp_path / "run").checkpoints.all()[-1] / "model"))
 
 
 def test_an_adapter_of_a_layer_has_rank_times_both_of_its_widths():
@@ -277,7 +285,7 @@ def test_dropout_in_rl_is_refused():
 def test_four_bits_where_they_cannot_be_had_are_refused_with_what_to_do(tmp_path):
     save_tiny(tmp_path / "base")
     for model, said in (
-        ("tiny", "give a folder or a hub id"),
+        ("untrained", "give a folder or a hub id"),
         (str(tmp_path / "base"), r"pip install 'onethinker\[4bit\]'|NVIDIA GPU"),
     ):
         with pytest.raises(ConfigError, match=said):
@@ -291,7 +299,7 @@ def test_adapters_of_two_processes_are_written_alike(tmp_path):
         "from onethinker.families.tiny import build_tiny; from onethinker.training.adapters import choose_trained; "
         "from onethinker.training.config import SftRecipe; model, processor = build_tiny(); "
         "choose_trained(model, SftRecipe(lora={'rank': 2})); "
-        "save_model(Path(sys.argv[1]), model, processor, settings=ModelSettings(base='tiny'))"
+        "save_model(Path(sys.argv[1]), model, processor, settings=ModelSettings(base='untrained'))"
     )
     written = []
     for seed in ("1", "2"):

@@ -301,10 +301,10 @@ def test_a_loss_of_rl_that_is_not_finite_names_its_cause(logp, old, reference, c
         prompt, (ids[:1],), "math", torch.tensor([old]), torch.tensor([-1.0]), torch.ones(1)
     )
     row = PackedRow({}, ids[:1], ids[:1], ids[:1], 1)
-    loss = PolicyLoss(
-        RlRecipe(loss={"kl_coefficient": 0.1}), lambda _: torch.tensor([reference]), num_tokens=1, num_answers=1
-    )
-    assert not loss(ScoredRow(row, [prefix_group], torch.tensor([logp], requires_grad=True), torch.zeros(1))).isfinite()
+    loss = PolicyLoss(RlRecipe(loss={"kl_coefficient": 0.1}), num_tokens=1, num_answers=1)
+    logps_S = torch.tensor([logp], requires_grad=True)
+    scored = ScoredRow(row, [prefix_group], logps_S, torch.zeros(1), torch.tensor([reference]))
+    assert not loss(scored).isfinite()
     assert loss.not_finite == {cause}
 
 

@@ -35,6 +35,7 @@ from onethinker.training.state.provenance import digest_model
 from onethinker.training.state.run_folder import RunFolder
 from tests.evaluation.asking import evaluate
 from tests.models import save_tiny
+from tests.training.test_runs import StopRunError
 
 SFT = {"steps": 3, "batch_size": 2, "save_every": 1, "max_row_tokens": 512, "optimizer": {"learning_rate": 1e-3}}
 
@@ -184,6 +185,32 @@ def test_a_change_of_the_optimizers_kind_begins_its_moments_anew(tmp_path):
         assert any(key.endswith("/momentum_buffer") for key in tensors) == (kind == "muon")
 
 
+def test_a_change_of_the_optimizers_kind_holds_until_there_is_a_checkpoint_of_it(tmp_path):
+    def stop(row):
+        raise StopRunError
+
+    folder = RunFolder(tmp_path / "run")
+    train_sft(SftRecipe(**SFT), folder.path)
+    changed = SftRecipe(**SFT | {"steps": 5, "optimizer": {**SFT["optimizer"], "kind": "muon"}})
+    with pytest.raises(StopRunError):
+        train_sft(changed, folder.path, allow_changes=True, on_step=stop)
+    with pytest.raises(StopRunError):
+        train_sft(changed, folder.path, on_step=lambda row: stop(row) if row["step"] == 5 else None)
+    assert folder.changes_since(3) == ["optimizer.kind: 'adamw' → 'muon'", "steps: 3 → 5"]
+    assert folder.changes_since(4) == []
+    train_sft(changed, folder.path)
+    tensors = load_file(folder.checkpoints.all()[-1] / "optimizer.safetensors")
+    assert {float(value) for key, value in tensors.items() if key.endswith("/step")} == {2.0}
+
+
+def test_starts_before_a_checkpoint_was_made_again_say_nothing_of_it(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    for step, changed in ((0, []), (5, ["seed: 1 → 2"]), (2, []), (4, ["seed: 2 → 3"]), (3, ["seed: 3 → 4"])):
+        folder.begin({}, step, changed=changed)
+    assert folder.changes_since(3) == ["seed: 2 → 3", "seed: 3 → 4"]
+    assert folder.changes_since(4) == []
+
+
 def test_moments_are_kept_of_what_had_a_gradient_and_belong_to_one_model(tmp_path):
     model = nn.ModuleDict({"used": nn.Linear(2, 3), "unused": nn.Linear(2, 3)})
     optimizer = torch.optim.AdamW(model.parameters())
@@ -204,7 +231,7 @@ def test_moments_are_kept_of_what_had_a_gradient_and_belong_to_one_model(tmp_pat
 
 
 def test_the_command_refuses_changes_and_goes_on_with_them_when_told_to(tmp_path):
-    settings = ("model=tiny", "steps=1", "batch_size=2", "max_row_tokens=512")
+    settings = ("model=untrained", "steps=1", "batch_size=2", "max_row_tokens=512")
     sft(TrainingOptions(recipe="tiny_sft", output=tmp_path, set=settings))
     with pytest.raises(CheckpointError, match="steps: 1 → 2"):
         sft(TrainingOptions(recipe="tiny_sft", output=tmp_path, set=(*settings, "steps=2")))
@@ -214,7 +241,7 @@ def test_the_command_refuses_changes_and_goes_on_with_them_when_told_to(tmp_path
 
 @pytest.mark.long
 def test_processes_that_the_command_starts_are_told_that_changes_are_allowed(tmp_path):
-    settings = ("model=tiny", "batch_size=2", "max_row_tokens=512")
+    settings = ("model=untrained", "batch_size=2", "max_row_tokens=512")
     for steps in (1, 2):
         options = {"set": (*settings, f"steps={steps}"), "processes": 2, "allow_changes": True}
         sft(TrainingOptions(recipe="tiny_sft", output=tmp_path, **options))
@@ -323,7 +350,7 @@ def test_weights_below_adapters_and_in_the_hubs_cache_have_digests(tmp_path, mon
     train_sft(SftRecipe(**SFT | {"steps": 1, "model": str(tmp_path / "base")}, lora={"rank": 2}), tmp_path / "run")
     digests = digest_model(str(tmp_path / "run/checkpoints/step-00000001/model"))
     assert {"adapter_model.safetensors", "base/model.safetensors"} < digests.keys()
-    assert digest_model("tiny") == digest_model("someone/not-in-the-cache") == {}
+    assert digest_model("untrained") == digest_model("someone/not-in-the-cache") == {}
     # As the hub's cache lies: links to files that are named by the digest of weights, or by git's of small files.
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     repository = tmp_path / "cache/models--someone--thinker"

@@ -2,11 +2,13 @@ import pytest
 
 from onethinker.core.errors import ConfigError
 from onethinker.training.config import RlRecipe, SftRecipe, built_in_recipes
+from onethinker.training.dpo_recipe import DpoRecipe
 
 
 @pytest.mark.parametrize("name", built_in_recipes())
 def test_every_built_in_recipe_loads(name):
-    kind = SftRecipe if {"sft", "sight"} & set(name.split("_")) else RlRecipe
+    stages = {"sft": SftRecipe, "sight": SftRecipe, "dpo": DpoRecipe, "rl": RlRecipe, "cpu": RlRecipe}
+    [kind] = {stages[word] for word in name.split("_") if word in stages}
     assert kind.load(name).steps > 0
 
 

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForImageTextToText,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen3_5Config,
@@ -19,10 +21,13 @@ from transformers import (
 from onethinker.core.errors import ConfigError
 from onethinker.families.folder import ModelSettings, save_model
 from onethinker.families.packing import check_packing
-from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE, build_tiny, build_tiny_processor
+from onethinker.families.registry import known
+from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE, build_tiny
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import RlRecipe, SftRecipe
-from onethinker.training.packing.attention import PACKED_ATTENTION
+from onethinker.training.dpo import train_dpo
+from onethinker.training.dpo_recipe import DpoRecipe
+from onethinker.training.packing.attention import PACKED_ATTENTION, use_packed_attention
 from onethinker.training.packing.row import PrefixGroup, Prompt, pack
 from onethinker.training.plan import make_plan
 from onethinker.training.scoring import score
@@ -52,6 +57,9 @@ VISION: dict[str, Any] = {
     "out_hidden_size": 32,
     "num_position_embeddings": 64,
 }
+
+
+SHORT_CONVOLUTIONS = {"model_type": "lfm2", "num_hidden_layers": 2, "layer_types": ["conv", "full_attention"]}
 
 
 def tiny_qwen3_5() -> Qwen3_5ForConditionalGeneration:
@@ -127,38 +135,43 @@ def test_the_tiny_model_is_let_through_on_any_device():
     check_packing(build_tiny()[0].to("meta"))
 
 
-@pytest.mark.parametrize(
-    ("build", "named"),
-    [
-        (
-            tiny_qwen3_5,
-            (
-                "Qwen3_5ForConditionalGeneration",
-                "layer 0: linear_attention",
-                "Qwen3_5GatedDeltaNet",
-                "layers.0.linear_attn",
-            ),
-        ),
-        (
-            tiny_windowed,
-            (
-                "Qwen2_5_VLForConditionalGeneration",
-                "layer 3: sliding_attention",
-                "Qwen2_5_VLAttention",
-                "layers.0.self_attn",
-            ),
-        ),
-    ],
-    ids=["gated delta nets", "windows of attention"],
-)
-def test_a_model_that_packing_gets_wrong_is_refused_with_the_names_of_its_layers(build, named):
-    model, prefix_groups = made(build), some_groups()
+def test_windows_of_attention_are_wrong_in_a_row_and_refused_by_layer_in_a_family_that_is_known():
+    model, prefix_groups = made(tiny_windowed), some_groups()
     with torch.no_grad():
         # Were it exact, this refusal would be for nothing.
         assert float((packed(model, prefix_groups) - one_by_one(model, prefix_groups)).abs().max()) > 1e-3
+    with pytest.raises(ConfigError, match=r"Qwen2_5_VLForConditionalGeneration.*layer 2: sliding_attention, layer 3"):
+        check_packing(model)
+
+
+def test_gated_delta_layers_that_are_not_told_of_a_row_would_be_wrong():
+    model, prefix_groups = made(tiny_qwen3_5), some_groups()
+    with torch.no_grad():
+        alone = one_by_one(model, prefix_groups)
+        assert float((packed(model, prefix_groups) - alone).abs().max()) > 1e-3
+        use_packed_attention(model)
+        assert float((packed(model, prefix_groups) - alone).abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "named"),
+    [
+        ("lfm2_vl", SHORT_CONVOLUTIONS, ("layer 0: conv", "Lfm2ShortConv", "Conv1d")),
+        ("gemma3", None, ("layer 0: sliding_attention", "Gemma3Attention")),
+        ("internvl", None, ("Qwen2Attention",)),
+        ("glm46v", None, ("Glm4vTextAttention",)),
+        ("smolvlm", None, ("LlamaAttention",)),
+    ],
+    ids=("lfm2_vl", "gemma3", "internvl", "glm46v", "smolvlm"),
+)
+def test_a_base_that_nobody_has_proven_is_refused_with_the_names_of_its_layers_and_of_the_families_that_work(
+    kind, text, named
+):
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(CONFIG_MAPPING[kind](text_config=text))
     with pytest.raises(ConfigError) as refused:
         check_packing(model)
-    assert all(name in str(refused.value) for name in named)
+    assert [name for name in (type(model).__name__, *named, known()) if name not in str(refused.value)] == []
 
 
 @pytest.mark.parametrize(
@@ -183,18 +196,28 @@ def test_a_proven_family_with_windows_in_its_config_is_refused():
         check_packing(model)
 
 
-@pytest.mark.parametrize("stage", ["sft", "rl", "dry run"])
-def test_both_stages_and_the_dry_run_refuse_before_anything_is_written(tmp_path, stage):
-    model, processor = made(tiny_qwen3_5), build_tiny_processor()
+@pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+def test_rotations_that_follow_the_largest_position_of_a_row_are_refused(kind):
+    model, _ = build_tiny()
+    model.config.text_config.rope_parameters = {**model.config.text_config.rope_parameters, "rope_type": kind}
+    with pytest.raises(ConfigError, match=f"positions: rope_type {kind}"):
+        check_packing(model)
+
+
+@pytest.mark.parametrize("stage", ["sft", "dpo", "rl", "dry run"])
+def test_all_stages_and_the_dry_run_refuse_before_anything_is_written(tmp_path, stage):
+    model, processor = build_tiny()
+    model.config.text_config.layer_types = ["full_attention", "full_attention", "sliding_attention", "full_attention"]
     save_model(
         tmp_path / "qwen", model, processor, settings=ModelSettings(prompt_template=TINY_TEMPLATE, budget=TINY_BUDGET)
     )
-    recipe: Any = (RlRecipe if stage == "rl" else SftRecipe)(model=str(tmp_path / "qwen"), steps=1)
+    recipe: Any = {"rl": RlRecipe, "dpo": DpoRecipe}.get(stage, SftRecipe)(model=str(tmp_path / "qwen"), steps=1)
     begin = {
         "sft": lambda: train_sft(recipe, tmp_path / "run"),
+        "dpo": lambda: train_dpo(recipe, tmp_path / "run"),
         "rl": lambda: train_rl(recipe, tmp_path / "run"),
         "dry run": lambda: make_plan(recipe, processes=1, model=model, budget=TINY_BUDGET),
     }
-    with pytest.raises(ConfigError, match="Qwen3_5GatedDeltaNet"):
+    with pytest.raises(ConfigError, match="layer 2: sliding_attention"):
         begin[stage]()
     assert not (tmp_path / "run").exists()

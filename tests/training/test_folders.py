@@ -202,19 +202,19 @@ def test_a_processor_by_itself_takes_as_many_frames_of_the_same_size_at_other_ra
     )
 
 
-@pytest.mark.parametrize("kind", ["tiny", "checkpoint", "adapters", "finished", "exported"])
+@pytest.mark.parametrize("kind", ["untrained", "checkpoint", "adapters", "finished", "exported"])
 def test_every_folder_says_the_budget_in_the_processors_own_words(exported, tmp_path, kind):
     run, budget = (
         tmp_path / "run",
         MediaBudget(fps=4, max_frames=20, image_max_pixels=50 * 1024, frame_max_pixels=6 * 1024),
     )
-    if kind in ("tiny", "exported"):
+    if kind in ("untrained", "exported"):
         folder, budget = (
             (tmp_path / "tiny", read_settings(exported).budget)
-            if kind == "tiny"
+            if kind == "untrained"
             else (exported, read_settings(exported).budget)
         )
-        if kind == "tiny":
+        if kind == "untrained":
             save_tiny(folder)
     else:
         lora = {"lora": {"rank": 2}} if kind == "adapters" else {}
@@ -231,7 +231,7 @@ def test_every_folder_says_the_budget_in_the_processors_own_words(exported, tmp_
 
 
 def test_a_base_models_way_of_drawing_answers_is_not_handed_on(tmp_path):
-    engine = load_local("tiny")
+    engine = load_local("untrained")
     engine.model.generation_config.update(do_sample=True, temperature=0.7, top_k=20, repetition_penalty=1.3)
     save_model(tmp_path / "model", engine.model, engine.processor, settings=engine.settings)
     kept = json.loads((tmp_path / "model/generation_config.json").read_text())

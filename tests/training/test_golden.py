@@ -16,11 +16,12 @@ from onethinker.data.formats.records import write_records
 from onethinker.rl.advantages import ema_grpo
 from onethinker.rl.groups import Group
 from onethinker.rl.sampler import Rollout
-from onethinker.rl.update import open_reference, update_policy
+from onethinker.rl.update import update_policy
 from onethinker.tasks import grade_response, task_of
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.opening import open_session
 from onethinker.training.packing.row import PrefixGroup, pack
+from onethinker.training.reference import open_reference
 from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft
 from onethinker.training.state.run_folder import RunFolder
@@ -81,7 +82,7 @@ def update_on_given_answers(recipe: RlRecipe, folder: Path) -> list[dict[str, An
     """Return what each step measures that learns from the same four groups: some right, some wrong, one without the
     right form.
     """
-    run = open_session(recipe, folder, batch=4)
+    run = open_session(recipe, folder)
     texts = (
         "<think>x</think><answer>A</answer>",
         "<think>it is</think><answer>B</answer>",
@@ -104,7 +105,7 @@ def update_on_given_answers(recipe: RlRecipe, folder: Path) -> list[dict[str, An
     )
     advantages_PG, ema = ema_grpo(rewards_PG, [group.task for group in groups.values()], {})
     advantages = dict(zip(groups, advantages_PG.float(), strict=True))
-    reference, steps = open_reference(run, recipe), []
+    reference, steps = open_reference(run, temperature=recipe.rollout.temperature), []
     for step in range(recipe.steps):
         updated = update_policy(run, recipe, reference, groups, advantages, step)
         measured = {name: updated.mean(name) for name in ("kl", "entropy", "clip_fraction")}

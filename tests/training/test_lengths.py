@@ -146,7 +146,7 @@ def test_records_that_are_too_long_can_be_left_out_and_are_named(tmp_path, caplo
     file = records(tmp_path, [3, 200, 3])
     recipe = SftRecipe(steps=2, batch_size=2, max_row_tokens=512, data={"files": [file], "too_long": "skip"})
     train_sft(recipe, tmp_path / "run")
-    assert {open_session(recipe, tmp_path / "run", batch=2).data.mixture.sample(n).id for n in range(8)} == {"n0", "n2"}
+    assert {open_session(recipe, tmp_path / "run").data.mixture.sample(n).id for n in range(8)} == {"n0", "n2"}
     assert "1 of 3 records are too long (left out, data.too_long)" in caplog.text
     [left_out] = map(json.loads, (tmp_path / "run/left_out.jsonl").read_text().splitlines())
     assert (left_out["file"], left_out["row"]) == (str(file), 2)
@@ -196,7 +196,7 @@ def test_a_scene_longer_than_a_row_stops_the_run_with_its_name(tmp_path):
 
 def test_a_dry_run_says_how_long_the_longest_record_is_and_refuses_what_a_run_would(tmp_path, capsys):
     file = records(tmp_path, [3, 200, 3])
-    settings = ["model=tiny", f'data.files=["{file}"]', "batch_size=2"]
+    settings = ["model=untrained", f'data.files=["{file}"]', "batch_size=2"]
     assert dispatch(["sft", "tiny_sft", "--dry-run", "--set", *settings, "max_row_tokens=2048"]) == 0
     said = capsys.readouterr().out
     assert re.search(

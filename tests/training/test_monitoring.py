@@ -81,8 +81,8 @@ def measure(kl_weight: float) -> dict[str, dict[str, float]]:
     row = PackedRow({}, torch.arange(4), torch.zeros(4, dtype=torch.long), torch.tensor([0, 0, 1, 1]), 2)
     # The reference finds the last token twice as likely, so k3 is 2 - ln 2 - 1 there and 0 elsewhere.
     reference_S = torch.tensor([-1.0, -1.0, -1.0, -1.0 + math.log(2)])
-    loss = PolicyLoss(RlRecipe(loss={"kl_coefficient": kl_weight}), lambda _: reference_S, num_tokens=4, num_answers=2)
-    loss(ScoredRow(row, prefix_groups, logps_S, torch.tensor([0.1, 0.3, 0.5, 0.7])))
+    loss = PolicyLoss(RlRecipe(loss={"kl_coefficient": kl_weight}), num_tokens=4, num_answers=2)
+    loss(ScoredRow(row, prefix_groups, logps_S, torch.tensor([0.1, 0.3, 0.5, 0.7]), reference_S))
     return {
         task: dict(zip(MEASURED, loss.measured[task_indices()[task]].tolist(), strict=True))
         for task in ("tracking", "math")

@@ -1,15 +1,27 @@
-"""The optimizer of a run: who moves what, and that its state travels."""
+"""The optimizer of a run: who moves what, what its state takes, and that it travels."""
+
+from importlib.util import find_spec
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+from onethinker.commands.dispatch import dispatch
+from onethinker.core.errors import CheckpointError, ConfigError
 from onethinker.families.tiny import build_tiny
-from onethinker.training.optimizer import make_optimizer, orthogonalized
+from onethinker.training import preflight
+from onethinker.training.adapters import choose_trained
+from onethinker.training.config import SftRecipe
+from onethinker.training.optimizer import make_optimizer, orthogonalized, state_bytes
+from onethinker.training.parallel.choice import choose_backend
 from onethinker.training.parallel.moments import load_optimizer, optimizer_tensors
 from onethinker.training.settings import OptimizerSettings
+from onethinker.training.sft import train_sft
+from tests.training.test_runs import SFT, StopRunError, files, journal, stop_after
 
 MUON = OptimizerSettings(kind="muon", learning_rate=0.1)
+needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="pip install 'onethinker[8bit]'")
+KINDS = ["adamw", "muon", "adafactor", pytest.param("adamw8bit", marks=needs_bitsandbytes)]
 
 
 def one_matrix() -> torch.nn.Module:
@@ -72,20 +84,23 @@ def test_muon_leaves_embeddings_convolutions_and_vectors_to_adamw():
     assert "model.language_model.norm.weight" in adamw[1]
 
 
-def test_the_state_of_both_travels_bit_for_bit(tmp_path):
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_state_travels_bit_for_bit(tmp_path, kind):
     torch.manual_seed(0)
-    gradients = [torch.randn(4, 5), torch.randn(4)]
+    # Large enough for 8 bits, with a last block of 256 that is not full.
+    gradients = [torch.randn(64, 65), torch.randn(64)]
+    settings = OptimizerSettings(kind=kind, learning_rate=0.1)
 
     def stepped(steps: int, saved: bool) -> torch.nn.Module:
-        layer = torch.nn.Linear(5, 4)
+        layer = torch.nn.Linear(65, 64)
         with torch.no_grad():
             for parameter in layer.parameters():
                 parameter.fill_(0.5)
-        optimizer = make_optimizer(layer, MUON)
+        optimizer = make_optimizer(layer, settings)
         for step in range(steps):
             if saved and step == 2:
                 save_file(optimizer_tensors(optimizer, layer), tmp_path / "optimizer.safetensors")
-                optimizer = make_optimizer(layer, MUON)
+                optimizer = make_optimizer(layer, settings)
                 load_optimizer(optimizer, layer, tmp_path / "optimizer.safetensors")
             for parameter, gradient in zip(layer.parameters(), gradients, strict=True):
                 parameter.grad = gradient * (step + 1)
@@ -94,6 +109,86 @@ def test_the_state_of_both_travels_bit_for_bit(tmp_path):
 
     whole, resumed = stepped(4, saved=False), stepped(4, saved=True)
     assert all(a.equal(b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_with_any_optimizer_goes_on_as_if_it_had_never_stopped(tmp_path, kind):
+    settings = SFT | {"steps": 3, "save_every": 1, "optimizer": {"kind": kind, "learning_rate": 1e-3}}
+    recipe = SftRecipe(**settings)
+    train_sft(recipe, tmp_path / "whole")
+    with pytest.raises(StopRunError):
+        train_sft(recipe, tmp_path / "stopped", on_step=stop_after(2))
+    train_sft(recipe, tmp_path / "stopped")
+    assert journal(tmp_path / "stopped") == journal(tmp_path / "whole")
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+    losses = [row["loss"] for row in journal(tmp_path / "whole")]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 8}], ids=["all", "adapters"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_plan_knows_the_bytes_of_a_state(kind, lora):
+    recipe = SftRecipe(optimizer={"kind": kind}, lora=lora)
+    model, _ = build_tiny()
+    choose_trained(model, recipe)
+    optimizer = make_optimizer(model, recipe.optimizer)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter) if parameter.requires_grad else None
+    optimizer.step()
+    held = optimizer_tensors(optimizer, model)
+    expected = sum(value.nbytes for name, value in held.items() if not name.endswith("/step"))
+    assert sum(state_bytes(model, recipe).values()) == expected > 0
+
+
+@needs_bitsandbytes
+def test_a_step_in_8_bits_is_nearly_that_of_adamw():
+    torch.manual_seed(0)
+    gradients = [torch.randn(64, 128) for _ in range(5)]
+    moved = {}
+    for kind in ("adamw", "adamw8bit"):
+        layer = torch.nn.Linear(128, 64, bias=False)
+        with torch.no_grad():
+            layer.weight.zero_()
+        optimizer = make_optimizer(layer, OptimizerSettings(kind=kind, learning_rate=0.1))
+        for gradient in gradients:
+            layer.weight.grad = gradient.clone()
+            optimizer.step()
+        moved[kind] = layer.weight.detach()
+    off = (moved["adamw"] - moved["adamw8bit"]).norm() / moved["adamw"].norm()
+    assert 0 < float(off) < 0.05
+
+
+def test_adafactor_moves_weights_by_a_share_of_their_size():
+    layer = one_matrix()
+    with torch.no_grad():
+        layer.weight.fill_(2.0)
+    layer.weight.grad = torch.full((2, 3), 1e-3)
+    make_optimizer(layer, OptimizerSettings(kind="adafactor", learning_rate=0.01)).step()
+    # All gradients alike: their normalized step is 1, times the rate, times the root mean square of the weights.
+    assert layer.weight.flatten().tolist() == pytest.approx([2.0 - 0.01 * 2.0] * 6, rel=1e-5)
+
+
+def test_a_state_of_other_shapes_is_no_state_of_this_model(tmp_path):
+    settings = OptimizerSettings(kind="adafactor")
+    layer = one_matrix()
+    layer.weight.grad = torch.ones(2, 3)
+    optimizer = make_optimizer(layer, settings)
+    optimizer.step()
+    save_file(optimizer_tensors(optimizer, layer), tmp_path / "optimizer.safetensors")
+    other = torch.nn.Linear(4, 2, bias=False)
+    with pytest.raises(CheckpointError, match=r"col_var has the shape \(1, 3\), not \(1, 4\)"):
+        load_optimizer(make_optimizer(other, settings), other, tmp_path / "optimizer.safetensors")
+    assert load_file(tmp_path / "optimizer.safetensors")["weight/row_var"].shape == (2, 1)
+
+
+def test_8_bits_without_bitsandbytes_are_refused_with_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'onethinker\[8bit\]'"):
+        choose_backend(SftRecipe(optimizer={"kind": "adamw8bit"}))
+    command = ["sft", "tiny_sft", "--set", "optimizer.kind=adamw8bit"]
+    with pytest.raises(ConfigError, match=r"pip install 'onethinker\[8bit\]'"):
+        dispatch([*command, "--output", str(tmp_path / "run")])
+    assert dispatch([*command, "--dry-run"]) == 0, "a plan for another machine needs nothing"
 
 
 def test_the_rate_of_a_group_is_the_rate_of_its_optimizer():

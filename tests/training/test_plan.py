@@ -2,12 +2,14 @@
 keeps.
 """
 
+import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
 from onethinker.commands.dispatch import dispatch
 from onethinker.core.errors import ConfigError, DataError, EngineError
@@ -17,15 +19,21 @@ from onethinker.families.registry import family_of
 from onethinker.families.tiny import TINY_BUDGET, build_tiny
 from onethinker.inference.loading import load_meta_model
 from onethinker.media.budget import MediaBudget
+from onethinker.storage.atomic import differences
 from onethinker.training.adapters import choose_trained, count_parameters
 from onethinker.training.batch import largest_visual_tokens, plan_batch
 from onethinker.training.config import RlRecipe, SftRecipe
+from onethinker.training.liger import use_liger
 from onethinker.training.memory import estimate_memory, peak
+from onethinker.training.optimizer import state_bytes
 from onethinker.training.packing.attention import use_packed_attention
 from onethinker.training.packing.row import pack
 from onethinker.training.plan import make_plan
+from onethinker.training.preflight import settings_of
 from onethinker.training.scoring import score
 from onethinker.training.sft import train_sft
+from onethinker.training.sharding import Sharding
+from onethinker.training.state.run_folder import RunFolder
 from tests.models import save_tiny
 from tests.training.test_packing import some_groups
 
@@ -42,7 +50,7 @@ def test_the_outline_of_a_published_model_has_as_many_parameters_as_its_weights(
 
 def test_an_outline_comes_from_a_folder_or_tiny_and_an_unknown_name_is_an_error(tmp_path):
     save_tiny(tmp_path / "tiny")
-    counts = [count_parameters(load_meta_model(name)) for name in ("tiny", str(tmp_path / "tiny"))]
+    counts = [count_parameters(load_meta_model(name)) for name in ("untrained", str(tmp_path / "tiny"))]
     assert counts[0] == counts[1]
     with pytest.raises(EngineError, match="no such folder"):
         load_meta_model("runs/nothing/model")
@@ -131,7 +139,7 @@ def test_the_estimate_of_activations_is_near_what_torch_keeps(prompts, settings)
     patches = sum(len(row.inputs[name]) for name in ("pixel_values", "pixel_values_videos"))
     batch = plan_batch(recipe, TINY_BUDGET, 1)
     widths = family_of(model).widths(model.config)
-    terms = estimate_memory(recipe, count_parameters(model), widths, batch)
+    terms = estimate_memory(recipe, count_parameters(model), state_bytes(model, recipe), widths, batch)
     size = {term.name: term.size for term in terms}
     one_layer = tokens * widths.kept_per_token * 4 if recipe.gradient_checkpointing else 0
     expected = size["activations"] / batch.row_tokens * tokens - one_layer
@@ -149,7 +157,10 @@ def test_adapters_and_sharding_take_away_what_they_should():
         rollout = {"max_new_tokens": 512, "decode_batch_size": 1}
         recipe = RlRecipe(**settings, rollout=rollout, gradient_checkpointing=True)
         plan = make_plan(recipe, processes=8, model=model, budget=budget, sharding=sharding)
-        return {term.name: term.size for term in plan.memory} | {"peak": peak(list(plan.memory))}
+        found: dict[str, float] = {}
+        for term in plan.memory:
+            found[term.name] = found.get(term.name, 0) + term.size
+        return found | {"peak": peak(list(plan.memory))}
 
     full, adapted = sizes(dtype="bfloat16"), sizes(dtype="bfloat16", lora={"rank": 16})
     assert full["weights"] == full["reference model"] == 2 * 8_767_123_696
@@ -159,11 +170,27 @@ def test_adapters_and_sharding_take_away_what_they_should():
     assert adapted["gradients"] == 4 * 36 * 16 * widths
     assert "reference model" not in adapted
     assert sizes(loss={"kl_coefficient": 0}).get("reference model") is None
-    sharded = sizes(dtype="mixed", sharding="fsdp2")
+    sharded = sizes(dtype="mixed", sharding=Sharding("fsdp2"))
+    # In bfloat16, the language model's share, vision tower and mergers whole.
+    assert sharded["reference model"] == 2 * (8_190_735_360 / 8 + 415_891_440 + 160_496_896)
+    refreshed = {"loss": {"reference_refresh": 10}, "optimizer": {"ema_decay": 0.99}}
+    assert sizes(dtype="mixed", sharding=Sharding("fsdp2"), **refreshed)["reference model"] == sharded["weights"]
+    copies = sizes(dtype="mixed", lora={"rank": 16}, **refreshed)
+    assert copies["reference model"] == copies["average of the weights"] == adapted["gradients"]
     assert sharded["peak"] < 0.6 * sizes(dtype="mixed")["peak"]
     # The language model's share in float32, vision tower and mergers whole.
     assert sharded["weights"] == 4 * (8_190_735_360 / 8 + 415_891_440 + 160_496_896)
-    kept = sizes(dtype="mixed", sharding="zero2")
+    # Two of 36 layers, both tables of words (151,936 by 4096), vision and mergers are there at a time, not all weights.
+    tables = 2 * 151_936 * 4096
+    single = sizes(dtype="mixed", sharding=Sharding("fsdp2", full=True))
+    outside = tables + 415_891_440 + 160_496_896
+    assert single["weights in use"] == pytest.approx(2 * (2 * (8_190_735_360 - tables) / 36 + outside))
+    assert single["all weights"] == 2 * 8_767_123_696
+    offloaded = sizes(dtype="mixed", sharding=Sharding("fsdp2", full=True, offload=True))
+    assert offloaded["weights"] == offloaded["gradients"] == 4 * (415_891_440 + 160_496_896)
+    assert offloaded["in the computer's memory"] == 16 * 8_190_735_360 / 8 + 2 * 8_190_735_360 / 8
+    assert offloaded["peak"] < single["peak"] < sharded["peak"]
+    kept = sizes(dtype="mixed", sharding=Sharding("zero2"))
     assert kept["weights"] == 4 * 8_767_123_696
     assert (
         kept["gradients"]
@@ -171,6 +198,72 @@ def test_adapters_and_sharding_take_away_what_they_should():
         == kept["moments of the optimizer"] / 2
         == 4 * 8_767_123_696 / 8
     )
+
+
+def test_what_a_layer_begins_with_waits_in_the_computers_memory_one_excepted(prompts):
+    recipe = SftRecipe(gradient_checkpointing=True, max_row_tokens=64)
+    offloaded = recipe.model_copy(update={"activation_offload": True})
+    model, _ = build_tiny()
+    widths, batch = family_of(model).widths(model.config), plan_batch(recipe, TINY_BUDGET, 1)
+    choose_trained(model, recipe)
+    found = []
+    for each in (recipe, offloaded):
+        terms = estimate_memory(each, count_parameters(model), state_bytes(model, each), widths, batch)
+        found.append(next(term.size for term in terms if term.name == "activations"))
+    assert found[0] - found[1] == batch.row_tokens * widths.hidden * 4 * (widths.layers - 1)
+
+
+def test_activations_that_wait_off_the_gpu_give_the_same_gradients(prompts):
+    row, found = pack(some_groups(prompts)), []
+    for offload in (False, True):
+        model, _ = build_tiny()
+        use_packed_attention(model)
+        model.train().activation_checkpointing_enable({"use_reentrant": False}, offload=offload)
+        score(model, row)[0].sum().backward()
+        found.append({name: weight.grad for name, weight in model.named_parameters()})
+    assert all(gradient.equal(found[1][name]) for name, gradient in found[0].items())
+
+
+def test_activations_are_taken_off_a_gpu_only_where_there_is_one_and_they_are_computed_again(tmp_path):
+    with pytest.raises(ValidationError, match="set gradient_checkpointing = true too"):
+        SftRecipe(activation_offload=True)
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="this machine has none"):
+            train_sft(SftRecipe(activation_offload=True, gradient_checkpointing=True), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_kernels_of_liger_are_for_the_norms_and_the_mlp_of_each_layer_and_need_a_gpu(tmp_path):
+    if importlib.util.find_spec("liger_kernel") is None:
+        with pytest.raises(ConfigError, match=r"pip install 'onethinker\[liger\]'"):
+            train_sft(SftRecipe(liger=True), tmp_path / "run")
+        return
+    model, _ = build_tiny()
+    names = list(dict(model.named_parameters()))
+    use_liger(model)
+    replaced = [name for name, module in model.named_modules() if "forward" in vars(module)]
+    layers = family_of(model).widths(model.config).layers
+    # Before attention, of queries, of keys, before the MLP, and the MLP.
+    assert len(replaced) == 5 * layers
+    assert all("language_model.layers" in name for name in replaced)
+    assert list(dict(model.named_parameters())) == names
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="this machine has none"):
+            train_sft(SftRecipe(liger=True), tmp_path / "run")
+
+
+def test_a_setting_that_an_earlier_version_did_not_have_is_no_change_at_its_default(tmp_path):
+    known = SftRecipe().model_dump(mode="json")
+    del known["liger"], known["optimizer"]["ema_decay"]
+    run = RunFolder(tmp_path)
+    run.path.joinpath("recipe.json").write_text(json.dumps(known))
+    assert list(differences(known, settings_of(SftRecipe(), run))) == []
+    other = SftRecipe(liger=True, optimizer={"ema_decay": 0.9}, data={"weights": {"tracking": 2}})
+    assert list(differences(known, settings_of(other, run))) == [
+        "data.weights.tracking: None → 2.0",
+        "optimizer.ema_decay: None → 0.9",
+        "liger: None → True",
+    ]
 
 
 def records(folder: Path, **changes) -> Path:
@@ -220,7 +313,12 @@ def test_a_run_with_a_record_that_cannot_be_used_does_not_begin(tmp_path):
 
 def test_a_dry_run_prints_parameters_batch_rows_memory_and_data_and_writes_nothing(tmp_path, capsys):
     file = records(tmp_path)
-    settings = ["model=tiny", f"data.files={json.dumps([str(file)])}", "lora.rank=8", "rollout.generation_batch_size=8"]
+    settings = [
+        "model=untrained",
+        f"data.files={json.dumps([str(file)])}",
+        "lora.rank=8",
+        "rollout.generation_batch_size=8",
+    ]
     assert dispatch(["rl", "tiny_rl", "--dry-run", "--processes", "2", "--set", *settings]) == 0
     said = capsys.readouterr().out
     for expected in (

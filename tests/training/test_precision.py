@@ -50,7 +50,7 @@ def test_a_step_of_sft_has_no_number_of_16_bits(tmp_path, kind):
 def test_a_step_of_the_quickstarts_recipes_has_none(tmp_path):
     for name in ("tiny_sight", "tiny_sft"):
         with Halves() as halves:
-            train_sft(SftRecipe.load(name, ["steps=1", "batch_size=2", "model=tiny"]), tmp_path / name)
+            train_sft(SftRecipe.load(name, ["steps=1", "batch_size=2", "model=untrained"]), tmp_path / name)
         assert halves.found == {}
 
 
@@ -74,7 +74,7 @@ def test_a_step_of_rl_with_a_reference_has_none(taught, tmp_path, lora):
 @pytest.mark.parametrize("stored", ["float32", "bfloat16"])
 @pytest.mark.parametrize("temperature", [0.0, 1.0], ids=["greedy", "drawn"])
 def test_asking_has_none_in_whatever_the_weights_are_stored(tmp_path, stored, temperature):
-    tiny = load_engine("tiny")
+    tiny = load_engine("untrained")
     tiny.model.to(getattr(torch, stored)).save_pretrained(tmp_path / "model")
     tiny.processor.save_pretrained(tmp_path / "model")
     engine = load_engine(str(tmp_path / "model"))

@@ -15,7 +15,7 @@ from onethinker.training.state.run_folder import RunFolder
 SETTINGS = {
     "sft": ["steps=2", "batch_size=6", "max_row_tokens=256"],
     "rl": [
-        "model=tiny",
+        "model=untrained",
         "steps=2",
         "rollout.generation_batch_size=3",
         "loss.updates_per_batch=3",

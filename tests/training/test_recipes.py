@@ -20,6 +20,7 @@ from onethinker.tasks.template import PromptTemplate
 from onethinker.training.config import Recipe, RlRecipe, SftRecipe
 from onethinker.training.memory import peak
 from onethinker.training.plan import make_plan
+from onethinker.training.sharding import Sharding
 from tests.training.test_plan import CONFIGS
 
 GIB = 2**30
@@ -62,8 +63,8 @@ def test_pictures_and_frames_have_one_size_in_both_stages():
 @pytest.mark.parametrize(
     ("name", "config", "processes", "sharding", "card"),
     [
-        ("sft_8b", "qwen3_vl_8b", 8, "fsdp2", 80),
-        ("rl_8b", "qwen3_vl_8b", 8, "fsdp2", 80),
+        ("sft_8b", "qwen3_vl_8b", 8, Sharding("fsdp2"), 80),
+        ("rl_8b", "qwen3_vl_8b", 8, Sharding("fsdp2"), 80),
         ("rl_2b_lora_24gb", "qwen3_vl_2b", 1, None, 24),
     ],
 )

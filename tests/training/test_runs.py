@@ -244,7 +244,7 @@ def test_a_later_step_without_any_signal_goes_on_without_an_update(tmp_path):
     recipe = RlRecipe(**{**RL, "steps": 1})
     train_rl(recipe, tmp_path / "run")
     assert RunFolder(tmp_path / "run").rows()[0]["updates"] == 2
-    run = open_session(recipe, tmp_path / "run", batch=4)
+    run = open_session(recipe, tmp_path / "run")
     strict = RlRecipe(**{**RL, "steps": 1, "rollout": {**RL["rollout"], "min_accuracy": 0.9, "max_accuracy": 0.95}})
     with Grader(strict.grading, strict.rewards) as grader:
         batch = collect(run, strict, InProcessSampler(run), grader)

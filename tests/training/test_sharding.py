@@ -10,12 +10,15 @@ from safetensors.torch import load_file
 
 from onethinker.commands.dispatch import dispatch
 from onethinker.core.errors import ConfigError
+from onethinker.families.registry import family_of
+from onethinker.inference.loading import load_meta_model
 from onethinker.rl.loop import train_rl
 from onethinker.training.config import BUILT_IN, Recipe, RlRecipe, SftRecipe
 from onethinker.training.parallel.choice import choose_backend
 from onethinker.training.parallel.fsdp2 import Fsdp2
 from onethinker.training.parallel.single import Replicated
 from onethinker.training.sft import train_sft
+from onethinker.training.sharding import Sharding, read_sharding
 from onethinker.training.state.run_folder import RunFolder
 from tests.training.test_adapters import rl_recipe
 from tests.training.test_runs import SFT
@@ -48,8 +51,18 @@ def train_sharded(recipe: Recipe, folder: Path, config: str = "fsdp2") -> list[d
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("kind", ["sft", pytest.param("rl", marks=pytest.mark.long), "rl with adapters"])
-def test_a_model_sharded_over_two_processes_learns_what_a_whole_one_learns(tmp_path, taught, kind):
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        ("sft", "fsdp2"),
+        ("sft", "fsdp2_offload"),
+        pytest.param("rl", "fsdp2", marks=pytest.mark.long),
+        pytest.param("rl", "fsdp2_full", marks=pytest.mark.long),
+        ("rl with adapters", "fsdp2"),
+        pytest.param("rl with adapters", "fsdp2_offload", marks=pytest.mark.long),
+    ],
+)
+def test_a_model_sharded_over_two_processes_learns_what_a_whole_one_learns(tmp_path, taught, kind, config):
     # Rows of 256 tokens: the processes have different numbers of them, and of pictures and clips in them.
     sft = SftRecipe(**{**SFT, "steps": 2, "save_every": 1, "batch_size": 7, "max_row_tokens": 256})
     recipe = {
@@ -60,7 +73,7 @@ def test_a_model_sharded_over_two_processes_learns_what_a_whole_one_learns(tmp_p
     train = train_sft if kind == "sft" else train_rl
     one, two = tmp_path / "one", tmp_path / "two"
     train(recipe, one)
-    for report in train_sharded(recipe, two):
+    for report in train_sharded(recipe, two, config):
         assert report["mine"] * 2 == report["sharded"] > 800_000
         assert report["resumed_equal"]
         assert report["weights_equal"]
@@ -72,6 +85,36 @@ def test_a_model_sharded_over_two_processes_learns_what_a_whole_one_learns(tmp_p
     assert rows[0][0]["grad_norm"] > 0
     for name in ("loss", "grad_norm"):
         assert [row[name] for row in rows[0]] == pytest.approx([row[name] for row in rows[1]], rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("refresh", "lora"), [(None, None), (2, None), pytest.param(2, LORA, marks=pytest.mark.long)])
+def test_a_sharded_reference_says_what_a_whole_one_says_and_takes_half_the_memory(tmp_path, taught, refresh, lora):
+    # Rows of 128 tokens: one process has fewer of them and still takes part whenever layers are gathered.
+    loss = {"kl_coefficient": 0.1, "reference_refresh": refresh}
+    rollout = {"generation_batch_size": 4, "group_size": 4, "max_new_tokens": 32, "max_refills": 0}
+    kept = {"min_accuracy": -1, "max_accuracy": 2}
+    recipe = rl_recipe(taught, steps=3, max_row_tokens=128, loss=loss, lora=lora, rollout=rollout | kept)
+    one, two = tmp_path / "one", tmp_path / "two"
+    train_rl(recipe, one)
+    reports = train_sharded(recipe, two)
+    assert all(report["resumed_equal"] for report in reports)
+    rows = [RunFolder(folder).rows() for folder in (one, two)]
+    assert [row["kl"] for row in rows[0]] == pytest.approx([row["kl"] for row in rows[1]], rel=1e-3, abs=1e-6)
+    kl = [row["kl"] for row in rows[1]]
+    assert kl[0] == pytest.approx(0, abs=1e-6)
+    assert kl[1] > 1e-6
+    assert (kl[2] > 1e-6) is (refresh is None)
+    model = load_meta_model(recipe.model)
+    family = family_of(model)
+    size = {"language": 0, "vision": 0, "merger": 0}
+    for name, weight in model.named_parameters():
+        size[family.part_of(name)] += 4 * weight.numel()
+    if lora is None:
+        # Vision tower and mergers are whole in each process.
+        assert [report["reference_bytes"] for report in reports] == [
+            pytest.approx(size["language"] / 2 + size["vision"] + size["merger"], rel=1e-3)
+        ] * 2
 
 
 def test_the_command_line_leads_to_fsdp2_which_refuses_what_it_cannot_shard(tmp_path):
@@ -99,15 +142,40 @@ def test_the_command_line_leads_to_fsdp2_which_refuses_what_it_cannot_shard(tmp_
         ({"FSDP_VERSION": "1"}, SftRecipe(), "fsdp_version: 2"),
         ({}, SftRecipe(lora={"four_bit": True}), "weights of one dtype"),
         ({}, SftRecipe(optimizer={"kind": "muon"}), "needs whole matrices"),
+        ({}, SftRecipe(optimizer={"kind": "adafactor"}), "needs whole matrices"),
         ({"WORLD_SIZE": "1"}, SftRecipe(), "there is one"),
     ],
-    ids=["first fsdp", "4 bits", "muon", "one process"],
+    ids=["first fsdp", "4 bits", "muon", "adafactor", "one process"],
 )
 def test_what_fsdp2_cannot_shard_is_refused_with_what_to_do(monkeypatch, environment, recipe, said):
     for name, value in {**FSDP2_ENVIRONMENT, **environment}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=said):
         choose_backend(recipe)
+
+
+@pytest.mark.parametrize(
+    ("text", "sharding"),
+    [
+        ("distributed_type: FSDP\nfsdp_config:\n  fsdp_version: 2\n", Sharding("fsdp2", full=True)),
+        ("distributed_type: FSDP\nfsdp_config:\n  fsdp_reshard_after_forward: False\n", Sharding("fsdp2")),
+        (
+            '{"distributed_type": "FSDP", "fsdp_config": {"fsdp_offload_params": true}}',
+            Sharding("fsdp2", full=True, offload=True),
+        ),
+        ("distributed_type: FSDP\n# fsdp_offload_params: true\n", Sharding("fsdp2", full=True)),
+        (
+            "distributed_type: FSDP\nfsdp_config:\n  fsdp_reshard_after_forward: no\n  fsdp_offload_params: yes\n",
+            Sharding("fsdp2", offload=True),
+        ),
+        ("distributed_type: DEEPSPEED\n", Sharding("zero2")),
+        ("distributed_type: MULTI_GPU\n", None),
+    ],
+    ids=["as accelerate has it", "gathered", "json", "commented out", "yes and no", "deepspeed", "copies"],
+)
+def test_what_a_config_of_accelerate_lets_processes_share(tmp_path, text, sharding):
+    (tmp_path / "config").write_text(text)
+    assert read_sharding(tmp_path / "config") == sharding
 
 
 def test_fsdp2_is_chosen_only_when_accelerate_says_so(monkeypatch):
@@ -123,7 +191,7 @@ def test_fsdp2_is_chosen_only_when_accelerate_says_so(monkeypatch):
         (["--accelerate-config", "fsdp2"], "give --processes"),
         (
             ["--accelerate-config", "x.yaml", "--processes", "2"],
-            "There are: deepspeed_zero2, fsdp2",
+            "There are: deepspeed_zero2, fsdp2, fsdp2_full, fsdp2_offload",
         ),
     ],
     ids=["one process", "no file"],

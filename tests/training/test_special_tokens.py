@@ -37,7 +37,7 @@ def questions(tmp_path) -> Path:
 
 @pytest.fixture
 def run(tmp_path, questions) -> TrainingSession:
-    return open_session(SftRecipe(batch_size=1, steps=1, data={"files": [questions]}), tmp_path / "run", batch=1)
+    return open_session(SftRecipe(batch_size=1, steps=1, data={"files": [questions]}), tmp_path / "run")
 
 
 def test_an_answer_to_learn_has_one_special_token_which_is_its_end(run):

@@ -110,7 +110,7 @@ def test_a_question_that_ends_with_the_tag_opens_nothing():
 
 @pytest.mark.parametrize("written", ["", OPENS_LINE, OPENS], ids=repr)
 def test_a_reply_begins_with_what_the_template_wrote(written: str):
-    engine = load_local("tiny", seed=3)
+    engine = load_local("untrained", seed=3)
     make_writing(engine.processor, written)
     [reply] = engine.complete([Request("How many?")], SamplingParams(max_new_tokens=6))
     assert reply.text.startswith(written)
@@ -136,7 +136,7 @@ def test_sft_learns_what_follows_the_templates_tag(tmp_path, written: str, respo
     model, processor = build_tiny(seed=3)
     settings = ModelSettings(prompt_template=TINY_TEMPLATE, budget=TINY_BUDGET)
     save_model(tmp_path / "base", model, make_writing(processor, written), settings=settings)
-    run = open_session(SftRecipe(model=str(tmp_path / "base"), steps=1), tmp_path / "run", batch=1)
+    run = open_session(SftRecipe(model=str(tmp_path / "base"), steps=1), tmp_path / "run")
     assert run.processor.tokenizer.decode(run.data.answer_ids(response)) == target + run.processor.tokenizer.eos_token
 
 
@@ -144,7 +144,6 @@ def test_a_prompt_and_its_target_hold_the_tag_once(opened: Opened):
     run = open_session(
         SftRecipe(model=opened.model, steps=1, data={"files": [opened.questions]}),
         opened.run.with_name("again"),
-        batch=1,
     )
     sample, request = run.data.read(0)
     [prompt] = run.data.prompts([request])
@@ -178,7 +177,7 @@ def test_rollouts_earn_their_form_point(opened: Opened, tmp_path):
         grading={"workers": 0},
     )
     with Grader(recipe.grading, recipe.rewards) as grader:
-        session = open_session(recipe, tmp_path / "run", batch=2)
+        session = open_session(recipe, tmp_path / "run")
         batch = collect(session, recipe, InProcessSampler(session), grader)
     texts = [text for group in batch.groups.values() for text in group.texts]
     assert len(texts) == 8

@@ -1,7 +1,10 @@
 """The model is asked while it learns: by the project's own evaluation, and not a bit of the training changes by it."""
 
+import importlib.util
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,10 +17,12 @@ from onethinker.evaluation.results import read_answers, read_results
 from onethinker.evaluation.stages import answer, score
 from onethinker.inference.loading import load_engine
 from onethinker.rl.loop import train_rl
-from onethinker.training.config import RlRecipe, SftRecipe
+from onethinker.training.config import Recipe, RlRecipe, SftRecipe
+from onethinker.training.dpo import train_dpo
+from onethinker.training.dpo_recipe import DpoRecipe
 from onethinker.training.sft import train_sft
 from onethinker.training.state.run_folder import RunFolder
-from onethinker.training.validation import Curve, ValidationSettings, score_of
+from onethinker.training.validation import Curve, ValidationSettings, check_validation, drawn_kinds, score_of
 
 TASKS = ["spatial grounding", "multiple choice"]
 VALIDATION = {"scenes": 4, "every": 2, "max_new_tokens": 6, "batch_size": 2}
@@ -43,6 +48,12 @@ RL = {
     },
     "grading": {"workers": 0},
 }
+LOOPS = {
+    "sft": (SftRecipe, train_sft, SFT),
+    "dpo": (DpoRecipe, train_dpo, {**SFT, "max_row_tokens": 1024}),
+    "rl": (RlRecipe, train_rl, RL),
+}
+zero2 = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="pip install 'onethinker[deepspeed]'")
 
 
 class KilledError(Exception):
@@ -73,20 +84,27 @@ def validated(tmp_path_factory) -> RunFolder:
     return sft(tmp_path_factory.mktemp("sft") / "run", VALIDATION)
 
 
-def test_sft_learns_the_same_bits_with_and_without_validation(validated, tmp_path) -> None:
-    plain = sft(tmp_path / "plain")
-    assert weights(plain) == weights(validated)
-    assert rows(plain) == rows(validated)
+def make_run(stage: str, folder: Path, validation: dict | None, means: list[float] | None = None, **settings):
+    """Train by one of the loops; `means` stand in for what its validations have found."""
+    kind, train, defaults = LOOPS[stage]
+    recipe: Recipe = kind.model_validate({**defaults, "validation": validation, **settings})
+    validator, left = open_validator(recipe), iter(means or ())
+
+    def judged(session, path):
+        mean = next(left)
+        return {**validator(session, path), "accuracy": {"mean": mean, "low": mean, "high": mean}}
+
+    torch.manual_seed(5)
+    train(recipe, folder, validator=judged if means else validator)
+    return RunFolder(folder)
 
 
-def test_rl_learns_the_same_bits_with_and_without_validation(tmp_path) -> None:
-    for name, validation in (("with", {**VALIDATION, "every": 1}), ("without", None)):
-        recipe = RlRecipe.model_validate({**RL, "validation": validation})
-        torch.manual_seed(5)
-        train_rl(recipe, tmp_path / name, validator=open_validator(recipe))
-    asked, plain = RunFolder(tmp_path / "with"), RunFolder(tmp_path / "without")
-    assert weights(asked) == weights(plain)
-    assert rows(asked) == rows(plain)
+@pytest.mark.parametrize("stage", LOOPS)
+def test_every_loop_learns_the_same_bits_with_and_without_validation(stage, tmp_path) -> None:
+    asked = make_run(stage, tmp_path / "with", {**VALIDATION, "every": 1}, steps=2)
+    plain = make_run(stage, tmp_path / "without", None, steps=2)
+    assert weights(plain) == weights(asked)
+    assert rows(plain) == rows(asked)
     assert [row["step"] for row in asked.validations()] == [0, 1, 2]
 
 
@@ -184,6 +202,20 @@ def test_scores_on_other_samples_are_not_compared() -> None:
     assert Curve(ValidationSettings(**SCENES), rows).best["step"] == 20
 
 
+def test_a_score_of_a_task_that_no_scene_asks_is_refused_before_the_run() -> None:
+    def check(scenes: int) -> None:
+        check_validation(ValidationSettings(scenes=scenes, score="tracking"), ())
+
+    kinds = drawn_kinds(100, ())
+    enough = [problem_type for problem_type, _ in kinds].index("tracking") + 1
+    check(enough)
+    with pytest.raises(ConfigError, match=r"validation\.score: no score 'tracking'"):
+        check(enough - 1)
+    recipe = SftRecipe.model_validate({**SFT, "data": {}, "validation": {"scenes": 100}})
+    asked = [(sample.problem_type, sample.data_type) for sample in open_validator(recipe).samples]
+    assert asked == kinds
+
+
 def test_a_score_that_there_is_not_is_named_with_those_that_there_are(validated) -> None:
     row = validated.validations()[-1]
     assert score_of(row, "multiple choice") == row["tasks"]["multiple choice"]["accuracy"]
@@ -208,22 +240,19 @@ def test_the_best_checkpoint_is_named_and_outlives_newer_ones(tmp_path) -> None:
     assert (checkpoints.folder / "best/model/model.safetensors").is_file()
 
 
-def test_a_run_out_of_patience_ends_early_saved_and_finished(tmp_path) -> None:
-    recipe = SftRecipe.model_validate({**SFT, "steps": 9, "save_every": 9, "validation": {**VALIDATION, "patience": 1}})
-    validator, means = open_validator(recipe), iter((0.5, 0.6, 0.4))
-
-    def judged(session, folder):
-        mean = next(means)
-        return {**validator(session, folder), "accuracy": {"mean": mean, "low": mean, "high": mean}}
-
-    train_sft(recipe, tmp_path / "run", validator=judged)
-    run = RunFolder(tmp_path / "run")
-    assert [row["step"] for row in run.rows()] == [1, 2, 3, 4]
-    assert [path.name for path in run.checkpoints.all()] == ["step-00000002", "step-00000004"]
-    assert run.validations()[-1]["ends_run"] is True
+@pytest.mark.parametrize("stage", LOOPS)
+def test_a_run_of_any_loop_that_is_out_of_patience_ends_early_saved_and_finished(stage, tmp_path) -> None:
+    settings = {"steps": 5, "save_every": 5}
+    validation, means = {**VALIDATION, "every": 1, "patience": 1}, [0.5, 0.6, 0.4]
+    run = make_run(stage, tmp_path / "run", validation, means, **settings)
+    assert [row["step"] for row in run.rows()] == [1, 2]
+    assert [path.name for path in run.checkpoints.all()] == ["step-00000001", "step-00000002"]
+    assert run.checkpoints.best == run.checkpoints.all()[0].resolve()
+    assert [row["ends_run"] for row in run.validations()] == [False, False, True]
     before = weights(run)
-    train_sft(recipe, tmp_path / "run", validator=judged)  # nothing is left to do
+    make_run(stage, tmp_path / "run", validation, means, **settings)  # nothing is left to do
     assert weights(run) == before
+    assert len(run.validations()) == 3
 
 
 @pytest.mark.parametrize(
@@ -254,3 +283,34 @@ def test_a_recipe_with_validation_is_not_trained_without_a_validator(tmp_path) -
 def test_validation_asks_about_files_or_scenes(settings) -> None:
     with pytest.raises(ValueError, match="either files or scenes"):
         ValidationSettings.model_validate(settings)
+
+
+def test_adapters_with_dropout_learn_the_same_bits_with_and_without_validation(tmp_path) -> None:
+    lora = {"lora": {"rank": 2, "dropout": 0.5}, "gradient_checkpointing": True, "steps": 2}
+    runs = []
+    for name, validation in (("plain", None), ("asked", {**VALIDATION, "every": 1})):
+        torch.manual_seed(7)
+        runs.append(sft(tmp_path / name, validation, **lora))
+    plain, asked = runs
+    assert weights(plain) == weights(asked)
+    assert rows(plain) == rows(asked)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("config", ["", "fsdp2", "fsdp2_offload", pytest.param("deepspeed_zero2", marks=zero2)])
+def test_processes_that_share_weights_learn_the_same_bits_with_and_without_validation(tmp_path, config) -> None:
+    (tmp_path / "recipe.toml").write_text(
+        'model = "untrained"\nsteps = 2\nbatch_size = 4\nmax_row_tokens = 512\n[optimizer]\nlearning_rate = 1e-3\n'
+        f"[data]\nproblem_types = {json.dumps(TASKS)}\n"
+    )
+    command = [sys.executable, "-m", "onethinker", "sft", str(tmp_path / "recipe.toml"), "--processes", "2"]
+    command += ["--accelerate-config", config] if config else []
+    validation = ["--set", "validation.scenes=3", "validation.every=1", "validation.max_new_tokens=6"]
+    for name, more in (("asked", validation), ("plain", [])):
+        subprocess.run([*command, "--output", str(tmp_path / name), *more], capture_output=True, check=True)
+    asked, plain = RunFolder(tmp_path / "asked"), RunFolder(tmp_path / "plain")
+    assert weights(asked) == weights(plain)
+    assert rows(asked) == rows(plain)
+    assert [row["step"] for row in asked.validations()] == [0, 1, 2]
+    assert len(read_answers(asked.validation(2))) == 3

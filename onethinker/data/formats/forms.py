@@ -9,18 +9,25 @@ Another form is one more function, and one more row of `FORMS`.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from onethinker.core.errors import DataError
 from onethinker.core.grammar import show
+from onethinker.data.formats.conversation import (
+    LEADING,
+    OWN_LINE,
+    PLACEHOLDER,
+    Conversation,
+    in_order,
+    leading_kinds,
+    read_messages,
+    stand_for,
+)
 from onethinker.data.formats.fields import has, read_text
 from onethinker.data.formats.records import Record
 
-_PLACEHOLDER = re.compile(r"<(image|video)>")
-_LEADING = re.compile(r"\s*(?:<(?:image|video)>\s*)*")
-_OWN_LINE = re.compile(r"^[ \t]*(?:<(?:image|video)>[ \t]*)+$\n?", re.MULTILINE)
 _ADDRESS = re.compile(r"(?:https?|s3|gs|hf|file|ftp)://|data:[a-z]+/", re.IGNORECASE)
 
 
@@ -28,7 +35,8 @@ _ADDRESS = re.compile(r"(?:https?|s3|gs|hf|file|ftp)://|data:[a-z]+/", re.IGNORE
 class Parts:
     """The question as it is written, the complete response if there is one, and the media by kind.
 
-    `is_tagged` says whether the question places its media with <image> and <video>.
+    `is_tagged` says whether the question places its media with <image> and <video>. Of a `conversation` question and
+    response are the last ones.
     """
 
     problem: str
@@ -36,6 +44,7 @@ class Parts:
     images: list[Path]
     videos: list[Path]
     is_tagged: bool = True
+    conversation: Conversation | None = None
 
 
 def read_form(record: Record, root: Path) -> Parts:
@@ -44,18 +53,17 @@ def read_form(record: Record, root: Path) -> Parts:
 
 
 def read_sft(record: Record, root: Path) -> Parts:
-    """Return a conversation of one turn each. Raises: DataError."""
-    messages = record["messages"]
-    turns = messages if isinstance(messages, list) else []
-    roles = [turn.get("role") if isinstance(turn, dict) else None for turn in turns]
-    contents = [turn.get("content") if isinstance(turn, dict) else None for turn in turns]
-    if roles != ["user", "assistant"] or not all(isinstance(content, str) and content.strip() for content in contents):
-        raise DataError(
-            f"'messages' must be one user and one assistant turn with texts as 'content', got roles {show(roles)}"
-        )
+    """Return one question with its answer, or a whole conversation. Where "problem" stands beside it, that is the
+    question, and the user's turn the whole prompt. Raises: DataError.
+    """
+    conversation = read_messages(record["messages"])
     if has(record, "path"):
         raise DataError("'path' must not stand beside 'messages'; name files in 'images' or 'videos'")
-    return Parts(str(contents[0]), str(contents[1]), *_listed(record, root))
+    last = conversation.turns[conversation.used - 1]
+    media = _listed(record, root)
+    if conversation.is_single:
+        return Parts(read_text(record, "problem", default="") or last.question, last.answer, *media)
+    return Parts(last.question, last.answer, *media, conversation=conversation)
 
 
 def read_evaluation(record: Record, root: Path) -> Parts:
@@ -85,7 +93,11 @@ FORMS: tuple[tuple[str | None, Callable[[Record, Path], Parts]], ...] = (
 
 
 def _response(record: Record) -> str | None:
-    return read_text(record, "response") if has(record, "response") else None
+    """Return what is learned from: "response", or "chosen" where records of preferences call it so."""
+    named = [name for name in ("response", "chosen") if has(record, name)]
+    if len(named) > 1:
+        raise DataError("'chosen' is another name of 'response'; leave one of them out")
+    return read_text(record, named[0]) if named else None
 
 
 def _listed(record: Record, root: Path) -> tuple[list[Path], list[Path]]:
@@ -108,21 +120,8 @@ def place_media(parts: Parts) -> tuple[str, tuple[Path, ...]]:
     the evaluation form, which needs none (`is_tagged` false), what comes later is only words.
     """
     problem, images, videos, is_tagged = parts.problem, parts.images, parts.videos, parts.is_tagged
-    start = _LEADING.match(problem)
-    leading = _PLACEHOLDER.findall(start[0] if start else "")
-    kinds = (
-        leading if not is_tagged or _counts(leading) == (len(images), len(videos)) else _PLACEHOLDER.findall(problem)
-    )
-    in_order = (*videos, *images)
-    if kinds and is_tagged:
-        for kind, paths in (("image", images), ("video", videos)):
-            if kinds.count(kind) != len(paths):
-                raise DataError(f"'problem' has {kinds.count(kind)} times <{kind}>, but there are {len(paths)} {kind}s")
-        queues = {"image": iter(images), "video": iter(videos)}
-        in_order = tuple(next(queues[kind]) for kind in kinds)
-    question = _LEADING.sub("", problem, count=1)
-    return (_OWN_LINE.sub("", question) if len(kinds) > len(leading) else question).strip(), in_order
-
-
-def _counts(kinds: Sequence[str]) -> tuple[int, int]:
-    return kinds.count("image"), kinds.count("video")
+    leading = leading_kinds(problem)
+    kinds = leading if not is_tagged or stand_for(leading, images, videos) else PLACEHOLDER.findall(problem)
+    media = in_order(kinds, images, videos, named="'problem'") if kinds and is_tagged else (*videos, *images)
+    question = LEADING.sub("", problem, count=1)
+    return (OWN_LINE.sub("", question) if len(kinds) > len(leading) else question).strip(), media

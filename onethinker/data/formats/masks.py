@@ -30,14 +30,27 @@ def read_masks(record: dict[str, Any], data_type: Literal["image", "video"]) -> 
         return None
     if not isinstance(output, dict):
         raise DataError(f"'segmentation_output' must hold the masks, got {show(output)}")
-    rles, polygons, size = output.get("segmentation_rle"), output.get("segmentation_polygon"), read_resolution(record)
     if data_type == "image":
-        marks = _marks(rles)
-        if polygons and all(_is_empty(mark) for mark in marks):
-            marks = _rasterised(polygons, size)
-        if not marks:
-            raise DataError(f"'segmentation_rle' must be the mask of the picture, got {show(rles)}")
-        return Masks({PICTURE: marks})
+        return Masks({PICTURE: _picture_marks(output, read_resolution(record))})
+    frames = _frame_marks(output, read_resolution(record))
+    fps = record.get("fps")
+    if isinstance(fps, bool) or not isinstance(fps, int | float) or fps <= 0:
+        raise DataError(f"'fps' must be a number above 0, got {show(fps)}")
+    return Masks(frames, float(fps))
+
+
+def _picture_marks(output: dict[str, Any], size: tuple[int, int] | None) -> tuple[RunLengths, ...]:
+    rles, polygons = output.get("segmentation_rle"), output.get("segmentation_polygon")
+    marks = _marks(rles)
+    if polygons and all(_is_empty(mark) for mark in marks):
+        marks = _rasterised(polygons, size)
+    if not marks:
+        raise DataError(f"'segmentation_rle' must be the mask of the picture, got {show(rles)}")
+    return marks
+
+
+def _frame_marks(output: dict[str, Any], size: tuple[int, int] | None) -> dict[str, tuple[RunLengths, ...]]:
+    rles, polygons = output.get("segmentation_rle"), output.get("segmentation_polygon")
     keys = output.get("frames")
     if not isinstance(keys, list) or not keys:
         raise DataError(f"'segmentation_output' must name its 'frames', got {show(keys)}")
@@ -50,10 +63,7 @@ def read_masks(record: dict[str, Any], data_type: Literal["image", "video"]) -> 
         if key not in frames:
             raise DataError(f"'segmentation_rle' has a mask for {key!r}, which is not among the 'frames'")
         frames[key] = _marks(value)
-    fps = record.get("fps")
-    if isinstance(fps, bool) or not isinstance(fps, int | float) or fps <= 0:
-        raise DataError(f"'fps' must be a number above 0, got {show(fps)}")
-    return Masks(frames, float(fps))
+    return frames
 
 
 def read_resolution(record: dict[str, Any]) -> tuple[int, int] | None:

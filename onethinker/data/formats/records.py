@@ -12,7 +12,7 @@ from onethinker.core.errors import DataError
 from onethinker.core.grammar import show
 from onethinker.data.formats.outside import translate
 from onethinker.storage.atomic import opened_atomically, writing
-from onethinker.storage.strict_json import to_json
+from onethinker.storage.strict_json import to_file_json
 
 Record = dict[str, Any]
 
@@ -63,7 +63,7 @@ def read_records(
 
 def read_line(line: bytes, where: str, decoder: json.JSONDecoder | None = None) -> Record:
     """Return the record in a line of JSONL. Raises: DataError: it is none; the text begins with where it is."""
-    return _as_record(_load(line, where, decoder or _DECODER), where)
+    return _as_record(_load(line, where, decoder or DECODER), where)
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
@@ -88,12 +88,7 @@ def dump_record(record: Record) -> str:
     >>> dump_record({"answer": "né"}), dump_record({"answer": "\ud800"})
     ('{"answer": "né"}', '{"answer": "\\ud800"}')
     """
-    line = to_json(record, ensure_ascii=False)
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        return to_json(record)
-    return line
+    return to_file_json(record)
 
 
 def read_list(file: IO[bytes], where: str, decoder: json.JSONDecoder | None = None) -> Iterator[object]:
@@ -101,19 +96,27 @@ def read_list(file: IO[bytes], where: str, decoder: json.JSONDecoder | None = No
 
     Raises: DataError: it is not strict JSON in UTF-8. OSError.
     """
-    text = _Text(file, where, decoder or _DECODER)
-    text.skip("[")
-    if text.next_character() == "]":
-        text.skip("]")
-    else:
-        while True:
-            yield text.value()
-            if text.next_character() != ",":
-                break
-            text.skip(",")
-        text.skip("]")
-    if extra := text.next_character():
-        raise DataError(f"{where}: not JSON: {show(extra)} after the end of the list, {text.place()}")
+    text = _Text(file, where, decoder or DECODER)
+    yield from text.items()
+    text.end("list")
+
+
+def read_members(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of the one object in a JSON file, name and value; of a field that is a list, name and each item.
+
+    Raises: DataError: the file cannot be read, or is no such object.
+    """
+    try:
+        with path.open("rb") as file:
+            text = _Text(file, str(path), DECODER)
+            for _ in text.between("{", "}"):
+                name = text.value()
+                text.skip(":")
+                for value in text.items() if text.next_character() == "[" else [text.value()]:
+                    yield str(name), value
+            text.end("object")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
 class _Text:
@@ -124,6 +127,27 @@ class _Text:
         self._json = decoder
         self._decoder = getincrementaldecoder("utf-8-sig")()
         self._bytes, self._is_all = 0, False
+
+    def items(self) -> Iterator[object]:
+        """Yield the values of the list that comes next. Raises: DataError."""
+        for _ in self.between("[", "]"):
+            yield self.value()
+
+    def between(self, opening: str, closing: str) -> Iterator[None]:
+        """Yield before each of the values that stand between two brackets. Raises: DataError."""
+        self.skip(opening)
+        if self.next_character() != closing:
+            while True:
+                yield
+                if self.next_character() != ",":
+                    break
+                self.skip(",")
+        self.skip(closing)
+
+    def end(self, what: str) -> None:
+        """Do nothing at the end of the file. Raises: DataError: there is more."""
+        if extra := self.next_character():
+            raise DataError(f"{self._where}: not JSON: {show(extra)} after the end of the {what}, {self.place()}")
 
     def place(self) -> str:
         return f"line {self._line + self._text.count(chr(10), 0, self._at)}"
@@ -141,7 +165,7 @@ class _Text:
         """Go on behind a character. Raises: DataError: another one comes next."""
         found = self.next_character()
         if found != wanted:
-            expected = "',' or ']'" if wanted == "]" else repr(wanted)
+            expected = f"',' or {wanted!r}" if wanted in "]}" else repr(wanted)
             raise DataError(
                 f"{self._where}: not JSON: expected {expected}, got {show(found) if found else 'the end of the file'},"
                 f" {self.place()}"
@@ -218,4 +242,5 @@ def _as_record(value: object, where: str) -> Record:
     return translate(value, where)
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+"""Refuses NaN and infinities."""

@@ -1,15 +1,27 @@
 """Samples out of records in the released forms, and back."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from onethinker.core.errors import AnswerError, DataError
 from onethinker.core.grammar import answer_text, show
+from onethinker.core.request import Turn
 from onethinker.core.sample import Sample
+from onethinker.core.sources import FileMedium, VideoPart
 from onethinker.core.suffixes import PICTURE_SUFFIXES
-from onethinker.data.formats.fields import READ, check_names_and_texts, has, read_id, read_options, read_text
+from onethinker.data.formats.clips import clipped, read_first_box
+from onethinker.data.formats.conversation import place_in_turns
+from onethinker.data.formats.fields import (
+    READ,
+    check_names_and_texts,
+    has,
+    read_id,
+    read_options,
+    read_text,
+)
 from onethinker.data.formats.forms import Parts, place_media, read_form
 from onethinker.data.formats.masks import FIELDS as MASK_FIELDS
 from onethinker.data.formats.masks import mask_fields, read_masks, read_resolution
@@ -53,10 +65,11 @@ def sample_from_record(record: Record, *, root: Path, default_id: str) -> Sample
     """Return the sample that a record of any released form describes. Raises: DataError: names the field."""
     check_names_and_texts(record)
     parts = read_form(record, root)
-    problem, media = place_media(parts)
+    earlier, problem, placed, shown = _placed(parts)
+    media = clipped(record, parts.videos, placed)
     if not problem:
         raise DataError("the question is empty: there is nothing but <image> and <video> in it")
-    task, data_type = _task_and_data_type(record, has_video=bool(parts.videos))
+    task, data_type = read_task_and_data_type(record, has_video=bool(parts.videos))
     _check_kind(parts, data_type)
     options = read_options(record)
     _check_options(problem, task, options)
@@ -72,11 +85,25 @@ def sample_from_record(record: Record, *, root: Path, default_id: str) -> Sample
         truth=read_truth(record, task, options),
         options=options,
         response=parts.response,
+        rejected=read_text(record, "rejected") if has(record, "rejected") else None,
         source=read_text(record, "data_source", default=""),
+        license=read_text(record, "license", default=""),
+        first_box=read_first_box(record, task.problem_type),
         masks=masks,
         resolution=resolution,
+        system=parts.conversation.system if parts.conversation else None,
+        earlier=earlier,
+        shown=shown,
         extra={name: value for name, value in record.items() if name not in read},
     )
+
+
+def _placed(parts: Parts) -> tuple[tuple[Turn, ...], str, tuple[Path, ...], tuple[int, ...]]:
+    """Return the turns before the last question, the question, the media in order, and how many each question has."""
+    if parts.conversation is None:
+        return (), *place_media(parts), ()
+    turns, media, shown = place_in_turns(parts.conversation, parts.images, parts.videos)
+    return turns[:-1], turns[-1].question, media, shown
 
 
 def _check_kind(parts: Parts, data_type: str) -> None:
@@ -107,32 +134,73 @@ def _check_options(problem: str, task: Task[Any], options: tuple[str, ...]) -> N
 
 def record_from_sample(sample: Sample, *, root: Path) -> Record:
     """Return a sample in the RL form, media paths relative to `root` where they lie beneath it. Raises: DataError."""
-    media: dict[str, list[str]] = {"images": [], "videos": []}
-    placeholders = ""
-    for item in sample.media:
-        if not isinstance(item, Path):
-            raise DataError(f"sample {sample.id!r}: {item.name!r} is no file of its own; save it to one first")
-        kind = "image" if sample.data_type == "image" or item.suffix.lower() in PICTURE_SUFFIXES else "video"
-        media[f"{kind}s"].append(str(item.relative_to(root) if item.is_relative_to(root) else item))
-        placeholders += f"<{kind}>"
+    media = _media_fields(sample, root)
+    questions = _tagged_questions(sample)
     record: Record = {
         "problem_id": int(sample.id) if re.fullmatch(r"0|[1-9][0-9]{0,17}", sample.id, re.ASCII) else sample.id,
-        "problem": f"{placeholders}\n{sample.problem}" if placeholders else sample.problem,
+        "problem": questions[-1],
         "answer": f"<answer>{sample.truth}</answer>" if sample.truth else "",
         "problem_type": RELEASED_NAMES.get(sample.problem_type, sample.problem_type),
         "data_type": sample.data_type,
         "options": list(sample.options),
         "data_source": sample.source,
-        **{name: paths for name, paths in media.items() if paths},
+        **({"license": sample.license} if sample.license else {}),
+        **({"first_box": list(sample.first_box)} if sample.first_box is not None else {}),
+        **media,
     }
-    if sample.response is not None:
+    if sample.is_conversation:
+        del record["problem"]
+        record["messages"] = _messages(sample, questions)
+    elif sample.response is not None:
         record["response"] = sample.response
+    if sample.rejected is not None:
+        record["rejected"] = sample.rejected
     return {**sample.extra, **mask_fields(sample), **record}
+
+
+def _media_fields(sample: Sample, root: Path) -> Record:
+    """Return "images" and "videos" of a sample, each where there are some. Raises: DataError: media in memory."""
+    fields: Record = {"images": [], "videos": []}
+    clips: list[list[float | None] | None] = []
+    for item, kind in zip(sample.media, media_kinds(sample), strict=True):
+        if not isinstance(item, FileMedium):
+            raise DataError(f"sample {sample.id!r}: {item.name!r} is no file of its own; save it to one first")
+        path = item if isinstance(item, Path) else item.path
+        fields[f"{kind}s"].append(str(path.relative_to(root) if path.is_relative_to(root) else path))
+        if kind == "video":
+            clips.append([item.start_s, item.end_s] if isinstance(item, VideoPart) else None)
+    return {name: values for name, values in (*fields.items(), ("clips", clips if any(clips) else [])) if values}
+
+
+def _tagged_questions(sample: Sample) -> list[str]:
+    """Return the questions of a sample, the placeholders of its media on a line before each."""
+    tags = iter([f"<{kind}>" for kind in media_kinds(sample)])
+    questions = [*(turn.question for turn in sample.earlier), sample.problem]
+    shown = sample.shown or (len(sample.media),)
+    return ["".join([*islice(tags, n), "\n" * bool(n), text]) for n, text in zip(shown, questions, strict=True)]
+
+
+def _messages(sample: Sample, questions: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a conversation's turns, with its questions and their placeholders."""
+    answers = [*sample.earlier, Turn(sample.problem, sample.response or "", learn=True)]
+    turns: list[dict[str, Any]] = [] if sample.system is None else [{"role": "system", "content": sample.system}]
+    for question, turn in zip(questions, answers, strict=True):
+        turns.append({"role": "user", "content": question})
+        turns.append({"role": "assistant", "content": turn.answer, **({} if turn.learn else {"learn": False})})
+    return turns
+
+
+def media_kinds(sample: Sample) -> list[str]:
+    """Return "image" or "video" for each medium in order: beside a video, a file is a picture by its suffix."""
+    return [
+        "image" if sample.data_type == "image" or Path(item.name).suffix.lower() in PICTURE_SUFFIXES else "video"
+        for item in sample.media
+    ]
 
 
 def read_task(record: Record) -> Task[Any]:
     """Return the task of a record that names its problem type and data type. Raises: DataError."""
-    return _task_and_data_type(record, has_video=False)[0]
+    return read_task_and_data_type(record)[0]
 
 
 def read_truth(record: Record, task: Task[Any], options: tuple[str, ...]) -> str:
@@ -184,7 +252,7 @@ def _reference(record: Record, name: str) -> str:
     return value.strip() if inside is None else inside
 
 
-def _task_and_data_type(record: Record, *, has_video: bool) -> tuple[Task[Any], Literal["image", "video"]]:
+def read_task_and_data_type(record: Record, *, has_video: bool = False) -> tuple[Task[Any], Literal["image", "video"]]:
     """Return what a record asks for; SFT records may leave the problem type out, and are then open-ended."""
     problem_type = read_text(record, "problem_type", default="open-ended" if "messages" in record else None)
     fallback = ("video" if has_video else "image") if has_video or has(record, "images", "messages") else None

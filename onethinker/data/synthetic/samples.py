@@ -1,7 +1,10 @@
 """The endless list of samples: any of them from its index, the same on every machine."""
 
 import zlib
+from dataclasses import replace
 from functools import partial
+from itertools import count
+from typing import Any
 
 import numpy as np
 
@@ -57,28 +60,40 @@ def make_sample(
             f"seed, index and question must be 0 or more and side_px a multiple of 32, got {seed}, {index},"
             f" {question} and {side_px}"
         )
-    chosen, medium = _kind_at(index, problem_type, data_type)
+    kind = _kind_at(index, problem_type, data_type)
     if world == "shapes":
         sample_id = f"synthetic-{split}-{seed}-{index}"
-        asked = _ask_about_shapes(seed, index, (chosen, medium), split, partial(paint, name=sample_id, side_px=side_px))
+        asked = _ask_about_shapes(seed, index, kind, split, partial(paint, name=sample_id, side_px=side_px))
     else:
         sample_id = f"{world}-{split}-{seed}-{index}-{question}"
-        asked = ask_about_things(
-            seed, index, kind=(chosen, medium), split=split, world=world, question=question, side_px=side_px
-        )
+        asked = ask_about_things(seed, index, kind=kind, split=split, world=world, question=question, side_px=side_px)
+    return _sample_of(asked, kind, sample_id)
+
+
+def _sample_of(asked: Question, kind: tuple[str, str], sample_id: str) -> Sample:
+    clip = asked.painting.clip
     return Sample(
         id=sample_id,
         problem=asked.problem,
-        problem_type=chosen,
-        data_type="image" if medium == "image" else "video",
-        media=(asked.painting.clip,),
+        problem_type=kind[0],
+        data_type="image" if kind[1] == "image" else "video",
+        media=(clip,),
         truth=asked.answer,
         options=asked.options,
         response=asked.response,
         source="synthetic",
         masks=asked.masks,
-        resolution=(asked.painting.clip.width, asked.painting.clip.height) if asked.masks else None,
+        resolution=(clip.width, clip.height) if asked.masks else None,
     )
+
+
+def make_pair(seed: int, index: int, **how: Any) -> Sample:
+    """Return what `make_sample` does, with the response to another scene of its kind, which answers otherwise, as the
+    rejected one.
+    """
+    sample = make_sample(seed, index, **how)
+    others = (make_sample(seed, other, **how) for other in count(index + 1))
+    return replace(sample, rejected=next(other.response for other in others if other.truth != sample.truth))
 
 
 def _ask_about_shapes(seed: int, index: int, kind: tuple[str, str], split: str, paint: Painter) -> Question:

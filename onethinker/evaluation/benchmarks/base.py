@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from onethinker.core.sample import Sample
-from onethinker.evaluation.benchmarks.readers.files import Bad
+from onethinker.data.published.files import Bad
 
 UNNAMED = "unnamed (paper)"
 """A number that the paper prints without saying what it is: nothing is measured under this name."""
@@ -65,7 +65,7 @@ class Benchmark:
     def key(self) -> str:
         """The name for file systems and command lines.
 
-        >>> from onethinker.evaluation.benchmarks.table import find_benchmark
+        >>> from onethinker.evaluation.benchmarks.registry import find_benchmark
         >>> find_benchmark("RefCOCO+ testA").key
         'refcocop_testa'
         """

@@ -8,10 +8,10 @@ from typing import Any
 
 from onethinker.core.errors import DataError
 from onethinker.core.sample import Sample
+from onethinker.data.published.files import Bad, ReadOtherwise, refuse
 from onethinker.evaluation.benchmarks.base import Benchmark, Layout
-from onethinker.evaluation.benchmarks.places import gone, with_places
+from onethinker.evaluation.benchmarks.media_files import gone, with_found_media
 from onethinker.evaluation.benchmarks.published import published_values
-from onethinker.evaluation.benchmarks.readers.files import Bad, ReadOtherwise, refuse
 from onethinker.evaluation.benchmarks.readers.released import with_own_ids
 
 DATA_FOLDER = Path("data/benchmarks")
@@ -59,7 +59,7 @@ def read_benchmark(
                 )
             )
             continue
-        yield with_places(sample, root, media_root)
+        yield with_found_media(sample, root, media_root)
 
 
 def known_samples(benchmark: Benchmark, root: Path) -> int | None:
@@ -91,12 +91,12 @@ def read_rows(
     """Return the rows of a benchmark, the first `limit` that can be used. Raises: DataError: a file cannot be read, or,
     where it is strict, the first odd row.
     """
-    said: list[DataError] = []
-    bad = refuse if strict else said.append
+    errors: list[DataError] = []
+    bad = refuse if strict else errors.append
     samples = list(islice(read_benchmark(benchmark, root, media_root=media_root, bad=bad), limit))
     missing = {sample.id: paths[0] for sample in samples if (paths := gone(sample))}
-    unusable = [str(error) for error in said if not isinstance(error, ReadOtherwise)]
-    odd = [str(error) for error in said if isinstance(error, ReadOtherwise)]
+    unusable = [str(error) for error in errors if not isinstance(error, ReadOtherwise)]
+    odd = [str(error) for error in errors if isinstance(error, ReadOtherwise)]
     return Rows(samples, unusable, odd, missing)
 
 

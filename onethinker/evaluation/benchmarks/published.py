@@ -46,7 +46,7 @@ def published() -> tuple[Published, ...]:
 def published_values(benchmark: Benchmark, metric: Metric, *, third_party: bool = False) -> dict[str, float]:
     """Return what the paper's tables print for a benchmark's metric by model, in percent; or what others measured.
 
-    >>> from onethinker.evaluation.benchmarks.table import find_benchmark
+    >>> from onethinker.evaluation.benchmarks.registry import find_benchmark
     >>> published_values(find_benchmark("MeViS"), Metric("J", "J"))["OneThinker-8B"]
     48.8
     """

@@ -7,12 +7,13 @@ from typing import Any
 from onethinker.core.errors import AnswerError
 from onethinker.core.grammar import show
 from onethinker.tasks.base import Reader
+from onethinker.tasks.lenient.boxes import BOX_KEYS, SIDE_KEYS, to_box, to_points
 from onethinker.tasks.lenient.fields import as_json, find_field, plain, unwrapped
 from onethinker.tasks.lenient.loose_json import load_loosely, without_fence
-from onethinker.tasks.lenient.places import BOX_KEYS, SIDE_KEYS, to_box, to_points
 from onethinker.tasks.lenient.times import END_KEYS, START_KEYS, TIME_KEYS, to_second, to_span
 
 Convert = Callable[[Any, Reader, list[str]], Any]
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,8}")
 _KEY = re.compile(r"(?:frame|key|second|sec|t|time|index|#)?[ _=:]*0*([0-9]{1,6})(?:\.0+)?", re.IGNORECASE)
 _POSITIVE = frozenset(("positivepoints", "positive", "positivepoint", "pospoints", "foreground", "pointspositive"))
 _NEGATIVE = frozenset(("negativepoints", "negative", "negativepoint", "negpoints", "background", "pointsnegative"))
@@ -66,8 +67,8 @@ def repair_tube(text: str, reader: Reader, repairs: list[str]) -> str:
     if boxes is not None:
         numbered = _attempt(lambda: _numbered(boxes, reader, repairs, first=None, shift=0))
         found["boxes"] = boxes if numbered is None else numbered
-        if "time" not in found and numbered:
-            seconds = sorted(map(int, numbered))
+        seconds = sorted(int(key) for key in numbered or () if _WHOLE.fullmatch(key))
+        if "time" not in found and seconds:
             repairs.append("the time from the first box to the last")
             found["time"] = [seconds[0], max(seconds[-1], seconds[0] + 1)]
     return as_json(found)
@@ -160,7 +161,7 @@ def _pairs(value: Any, repairs: list[str], *, first: int | None, shift: int) -> 
 
 def _number_of_key(key: str, shift: int, repairs: list[str]) -> str:
     """Return the number that a key is, a key that is none as it stands."""
-    if re.fullmatch(r"0|[1-9][0-9]{0,8}", key, re.ASCII):
+    if _WHOLE.fullmatch(key):
         return key
     if match := _KEY.fullmatch(key.strip()):
         repairs.append(f"the key {show(key)}")

@@ -50,21 +50,26 @@ def load_loosely(text: str, repairs: list[str], *, truncated: bool = False) -> A
         pass
     if (folded := text.translate(_WIDE)) != text:
         repairs.append("full-width characters")
-    values = list[Any]()
-    parser = _Parser(folded, truncated)
-    while (start := parser.next_value()) is not None:
-        if start:
-            parser.kinds["JSON among other words"] = True
-        value = parser.value(0)
-        if value not in values:
-            values.append(value)
-    if len(values) > 1:  # "[x1, y1, x2, y2] = [10, 20, 30, 40]"
-        values = [value for value in values if isinstance(value, dict) or not _are_names(value)] or values
-    repairs += parser.kinds
+    values = _distinct_values(_Parser(folded, truncated), repairs)
     objects = [value for value in values if isinstance(value, dict)] or values
     if not objects:
         raise AnswerError(f"expected JSON, got {show(text)}")
     return objects[0] if len(objects) == 1 else objects
+
+
+def _distinct_values(parser: "_Parser", repairs: list[str]) -> list[Any]:
+    """Return the different objects and lists in a text, in their order."""
+    values: list[Any] = []
+    while (before := parser.next_value()) is not None:
+        if before:
+            parser.kinds["JSON among other words"] = True
+        value = parser.value(0)
+        if value not in values:
+            values.append(value)
+    repairs += parser.kinds
+    if len(values) > 1:  # "[x1, y1, x2, y2] = [10, 20, 30, 40]"
+        values = [value for value in values if isinstance(value, dict) or not _are_names(value)] or values
+    return values
 
 
 def _are_names(value: list[Any]) -> bool:

@@ -50,7 +50,7 @@ TIME_KEYS |= {"segments", "intervals", "spans", "timespans", "timeranges", "wind
 
 
 def to_second(value: Any, repairs: list[str]) -> float:
-    """Return a moment in seconds. Raises: AnswerError.
+    """Return a time in seconds. Raises: AnswerError.
 
     >>> [to_second(text, []) for text in ("1:05", "00:01:05.5", "65 s", "1m5s", "1.5 min", "500ms")]
     [65.0, 65.5, 65.0, 65.0, 90.0, 0.5]
@@ -68,7 +68,7 @@ def to_second(value: Any, repairs: list[str]) -> float:
 
 
 def to_span(value: Any, repairs: list[str]) -> list[float]:
-    """Return two moments in seconds, the earlier one first. Raises: AnswerError: there are not two.
+    """Return two times in seconds, the earlier one first. Raises: AnswerError: there are not two.
 
     >>> to_span("from 5 to 12 seconds", []), to_span("00:05 - 00:12", []), to_span({"start": 1, "end": 2}, [])
     ([5.0, 12.0], [5.0, 12.0], [1.0, 2.0])
@@ -99,7 +99,7 @@ def _span_of_object(value: dict[str, Any], repairs: list[str]) -> list[float]:
 
 
 def _span_in(text: str, repairs: list[str]) -> list[float]:
-    """Return the one pair of moments that words name. Raises: AnswerError: there is none, or several that differ."""
+    """Return the one pair of times that words name. Raises: AnswerError: there is none, or several that differ."""
     folded = fold_characters(text)
     if _FRAMES.search(folded):
         raise AnswerError(f"expected two times, got frames: {show(text)}")
@@ -115,14 +115,14 @@ def _span_in(text: str, repairs: list[str]) -> list[float]:
 
 
 def _in_one_unit(first: str, last: str, unit: str | None) -> list[float]:
-    """Return two moments in seconds; a unit behind the last one holds for both."""
+    """Return two times in seconds; a unit behind the last one holds for both."""
     unit = unit or next(iter(re.findall(rf"[0-9][ ]?({_UNIT})$", last, re.IGNORECASE)), None)
     ends = [end if ":" in end or _PART.search(end) or unit is None else f"{end} {unit}" for end in (first, last)]
     return [_seconds(end) for end in ends]
 
 
 def _apart(text: str) -> set[tuple[float, ...]]:
-    """Return the only two moments that stand apart in a text: with units or colons, or with nothing else beside them
+    """Return the only two times that stand apart in a text: with units or colons, or with nothing else beside them
     than words that mean times; {} otherwise.
     """
     found = [match[0] for match in _TWO.finditer(text)]
@@ -134,8 +134,8 @@ def _apart(text: str) -> set[tuple[float, ...]]:
     return {tuple(_in_one_unit(found[0], found[1], None))}
 
 
-def _count_numbers(moment: str) -> int:
-    return len(re.findall("[0-9][0-9.,:]*", moment))
+def _count_numbers(time: str) -> int:
+    return len(re.findall("[0-9][0-9.,:]*", time))
 
 
 def _seconds(text: str) -> float:

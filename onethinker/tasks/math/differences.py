@@ -17,9 +17,9 @@ def find_difference(truth: Expression, answer: Expression) -> str | None:
         return "the words around the formula deny something"
     if truth.unit and answer.unit and truth.unit != answer.unit:
         return f"the answer is in {answer.unit}, the truth in {truth.unit}"
-    said, meant = answer.says(), truth.says()
-    if said is not None or meant is not None:
-        return _difference_of_words(said, meant)
+    words, true_words = answer.says(), truth.says()
+    if words is not None or true_words is not None:
+        return _difference_of_words(words, true_words)
     names = [sorted(name for _, _, name in GEOMETRY.findall(expression.value)) for expression in (truth, answer)]
     if all(names) and names[0] != names[1]:
         return f"the answer is about {', '.join(names[1])}, the truth about {', '.join(names[0])}"
@@ -29,12 +29,12 @@ def find_difference(truth: Expression, answer: Expression) -> str | None:
     return None
 
 
-def _difference_of_words(said: Sequence[str] | None, meant: Sequence[str] | None) -> str | None:
+def _difference_of_words(words: Sequence[str] | None, true_words: Sequence[str] | None) -> str | None:
     """Return what sets words, or lists of single letters, apart; None stands for a formula."""
-    if said is None or meant is None:
+    if words is None or true_words is None:
         return "one is words, the other a formula"
-    are_letters = all(len(item) == 1 for item in meant)
-    if said != meant and (are_letters or sorted(said) != sorted(meant)):
+    are_letters = all(len(item) == 1 for item in true_words)
+    if words != true_words and (are_letters or sorted(words) != sorted(true_words)):
         return "other words" if not are_letters else "other letters, or in another order"
     return None
 

@@ -123,6 +123,8 @@ class RlRow:
     passes: dict[str, float] = field(default_factory=dict)
     """How often the records of each task and medium ("tracking/video", as in `data.weights`) have been drawn since the
     run began, in passes over all of them; {} for scenes, which have no end."""
+    file_passes: dict[str, float] = field(default_factory=dict)
+    """The same of each file of `data.files`."""
     memory_gib: float | None = None
     """GPU memory that torch held at most since the row before, in GiB, the most of any process; None on a CPU."""
     bad_steps: list[dict[str, Any]] = field(default_factory=list)
@@ -145,10 +147,10 @@ class SftRow:
 
     step: int
     """Steps done, this one included."""
-    stage: Literal["sft"]
+    stage: Literal["sft", "dpo"]
     """Which loop wrote the row."""
     loss: float
-    """Mean negative log-probability of a response's token, in nats."""
+    """Mean negative log-probability of a response's token, in nats; in DPO the mean loss of a preference."""
     entropy: float
     """Mean entropy of the next token over the responses, in nats."""
     grad_norm: float
@@ -171,6 +173,8 @@ class SftRow:
     """Each sample that could not be read: index in the order, id and reason."""
     passes: dict[str, float] = field(default_factory=dict)
     """As in `RlRow`."""
+    file_passes: dict[str, float] = field(default_factory=dict)
+    """As in `RlRow`."""
     memory_gib: float | None = None
     """As in `RlRow`."""
     bad_steps: list[dict[str, Any]] = field(default_factory=list)
@@ -179,6 +183,22 @@ class SftRow:
     """As in `RlRow`."""
     not_finite: list[str] = field(default_factory=list)
     """As in `RlRow`."""
+
+
+@dataclass(frozen=True)
+class DpoRow(SftRow):
+    """What the journal says of one step of DPO: what that of SFT does, of chosen and rejected responses together, and
+    what these earn, beta times the log of how much likelier each has become.
+    """
+
+    chosen_reward: float = field(kw_only=True)
+    """Mean over the chosen responses."""
+    rejected_reward: float = field(kw_only=True)
+    """Mean over the rejected responses."""
+    margin: float = field(kw_only=True)
+    """Mean of what a chosen response earns above its rejected one."""
+    preference_accuracy: float = field(kw_only=True)
+    """Fraction of the preferences whose chosen response earns more, 0 to 1; 0 where the model is the reference."""
 
 
 def as_record(row: RlRow | SftRow) -> dict[str, Any]:

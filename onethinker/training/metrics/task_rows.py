@@ -84,21 +84,30 @@ def _of_answers(mine: Sequence[Summary]) -> dict[str, Any]:
     )
     commonest, count = Counter(filter(None, notes)).most_common(1)[0] if any(notes) else ("", 0)
     return {
-        "reward": sum(rewards) / len(rewards),
-        "accuracy": sum(summary.accuracy for summary in mine) / len(mine),
-        "format": sum(summary.format for summary in mine) / len(mine),
-        "answer_tokens": sum(lengths) / len(lengths),
+        "reward": _mean(rewards),
+        "accuracy": _mean([summary.accuracy for summary in mine]),
+        "format": _mean([summary.format for summary in mine]),
+        "answer_tokens": _mean(lengths),
         "longest_answer_tokens": max(lengths),
-        "prompt_tokens": sum(summary.prompt_tokens for summary in mine) / len(mine),
+        "prompt_tokens": _mean([summary.prompt_tokens for summary in mine]),
         "answers": len(rewards),
         "truncated_answers": sum(summary.truncated for summary in mine),
         "groups": len(mine),
         "dropped_groups": sum(not summary.kept for summary in mine),
         "commonest_answer": commonest,
         "same_answer_fraction": count / len(notes),
-        "whole_frame_fraction": sum(whole_frames) / len(whole_frames),
-        "rewards": {name: sum(summary.terms[name] for summary in mine) / len(mine) for name in mine[0].terms},
+        "whole_frame_fraction": _mean(whole_frames),
+        "rewards": _term_means(mine),
     }
+
+
+def _term_means(mine: Sequence[Summary]) -> dict[str, float]:
+    """Return the mean of each term of the rewards."""
+    return {name: _mean([summary.terms[name] for summary in mine]) for name in mine[0].terms}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _of_loss(sums: Mapping[str, float], total_pull: float) -> dict[str, Any]:

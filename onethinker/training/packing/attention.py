@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, DynamicCache
+from transformers.cache_utils import LinearAttentionCacheLayerMixin
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from onethinker.families.registry import family_of
-from onethinker.training.packing.row import Layout
+from onethinker.training.packing.row import Branches, Layout
 
 PACKED_ATTENTION = "onethinker_packed"
 """The name under which transformers knows our attention."""
@@ -26,20 +27,31 @@ GROWTH = 64
 
 
 class GroupCache:
-    """Keys and values of prompts and answers; every answer attends to its own prompt's, which are not copied for it."""
+    """Keys and values of prompts and answers; every answer attends to its own prompt's, which are not copied for it.
+
+    Recurrent layers have a state for each answer, which starts as its prompt's, in `recurrent`.
+    """
 
     def __init__(self, prompts: DynamicCache, seen_PL: Tensor, group: int) -> None:
         """Take over the cache of prompts padded to one length, of which `seen_PL` says what is a token, for `group`
         answers each.
         """
-        self._prompts = [(layer.keys, layer.values) for layer in prompts.layers]
+        self._recurrent = [layer for layer in prompts.layers if isinstance(layer, LinearAttentionCacheLayerMixin)]
+        self._prompts = {
+            index: (layer.keys, layer.values)
+            for index, layer in enumerate(prompts.layers)
+            if layer not in self._recurrent
+        }
         self._bias_PL = torch.zeros_like(seen_PL, dtype=torch.float32).masked_fill(seen_PL == 0, -torch.inf)
         self._prompt_B = torch.arange(len(seen_PL), device=seen_PL.device).repeat_interleave(group)
-        self._own: list[tuple[Tensor, Tensor]] = []
-        for keys, values in self._prompts:
+        self._own: dict[int, tuple[Tensor, Tensor]] = {}
+        for index, (keys, values) in self._prompts.items():
             shapes = [(len(self._prompt_B), states.shape[1], 0, states.shape[3]) for states in (keys, values)]
-            self._own.append((keys.new_empty(shapes[0]), values.new_empty(shapes[1])))
-        self._length = 0
+            self._own[index] = keys.new_empty(shapes[0]), values.new_empty(shapes[1])
+        self.recurrent = prompts
+        for layer in self._recurrent:
+            layer.reorder_cache(self._prompt_B)
+        self._length = self._capacity = 0
         self._arrange()
 
     def _arrange(self) -> None:
@@ -52,19 +64,23 @@ class GroupCache:
 
     def reserve_token(self) -> None:
         """Allocate memory for one more token of every answer, where there is none left."""
-        capacity = self._own[0][0].shape[2]
-        if self._length == capacity:
-            more = max(GROWTH, capacity // 2)
-            self._own = [(_longer(keys, more), _longer(values, more)) for keys, values in self._own]
+        if self._length == self._capacity:
+            more = max(GROWTH, self._capacity // 2)
+            self._own = {
+                index: (_longer(keys, more), _longer(values, more)) for index, (keys, values) in self._own.items()
+            }
+            self._capacity += more
         self._length += 1
 
     def keep(self, kept: Tensor) -> None:
         """Forget all answers but these, given by index in ascending order, and the prompts of which none is left."""
         left_P = torch.bincount(self._prompt_B[kept], minlength=len(self._bias_PL)) > 0
         self._prompt_B = (left_P.cumsum(0) - 1)[self._prompt_B[kept]]
-        self._own = [(keys[kept], values[kept]) for keys, values in self._own]
+        self._own = {index: (keys[kept], values[kept]) for index, (keys, values) in self._own.items()}
+        for layer in self._recurrent:
+            layer.reorder_cache(kept)
         if not left_P.all():
-            self._prompts = [(keys[left_P], values[left_P]) for keys, values in self._prompts]
+            self._prompts = {index: (keys[left_P], values[left_P]) for index, (keys, values) in self._prompts.items()}
             self._bias_PL = self._bias_PL[left_P]
         self._arrange()
 
@@ -138,11 +154,14 @@ def packed_attention(
     repeats = module.num_key_value_groups
     # Under autocast the norms of queries and keys leave float32 behind; attention wants one kind.
     query, key = query.to(value.dtype), key.to(value.dtype)
+    key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
+    return _attend_row(query, key, value, layout, scale)[None], None
+
+
+def _attend_row(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
+    """Return the attention (N, H, D) of a packed row from its queries, keys and values, all (1, H, N, D)."""
     # The row of zeros at the end is what padding points at; causal attention never sees it from a token that counts.
-    q, k, v = (
-        nn.functional.pad(states[0].transpose(0, 1), (0, 0, 0, 0, 0, 1))
-        for states in (query, key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1))
-    )
+    q, k, v = (nn.functional.pad(each[0].transpose(0, 1), (0, 0, 0, 0, 0, 1)) for each in (query, key, value))
     outputs = []
     for stem in layout.stems:
         q_stem, k_stem, v_stem = (states[stem].transpose(1, 2) for states in (q, k, v))
@@ -152,11 +171,25 @@ def packed_attention(
             .flatten(0, 1)
         )
     branches = _merged_branches if query.device.type == "cpu" else joined_branches
-    for prefix_group in layout.branches:
-        first = prefix_group.start + prefix_group.prompt_length
-        prompt, answers = slice(prefix_group.start, first), slice(first, first + prefix_group.num_tokens)
-        outputs.append(branches(q[answers], k[answers], v[answers], k[prompt], v[prompt], scale, prefix_group.groups))
-    return torch.cat(outputs)[layout.gather_N][None], None
+    for prefix_group, (q_parts, k_parts, v_parts) in zip(
+        layout.branches, zip(*(_parts(states, layout.branches) for states in (q, k, v)), strict=True), strict=True
+    ):
+        (_, own_q), (prompt_k, own_k), (prompt_v, own_v) = q_parts, k_parts, v_parts
+        outputs.append(branches(own_q, own_k, own_v, prompt_k, prompt_v, scale, prefix_group.groups))
+    return torch.cat(outputs)[layout.gather_N]
+
+
+def _parts(states: Tensor, branches: tuple[Branches, ...]) -> list[tuple[Tensor, Tensor]]:
+    """Return the states (N, H, D) of each group's prompt and of its answers.
+
+    By one split: the backward of a slice fills a tensor as large as the row, once for every group.
+    """
+    lengths, end = list[int](), 0
+    for group in branches:
+        lengths += [group.start - end, group.prompt_length, group.num_tokens]
+        end = group.start + group.prompt_length + group.num_tokens
+    parts = torch.split(states, [*lengths, len(states) - end])
+    return list(zip(parts[1::3], parts[2::3], strict=False))
 
 
 def joined_branches(

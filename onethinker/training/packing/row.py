@@ -43,12 +43,14 @@ class PrefixGroup:
     """A prompt with one or several answers; an answer is token ids with the end token, of shape (R,).
 
     The first `unscored` tokens of an answer, by default none, are read and not learned: a question of its own about the
-    media of the prompt. `samples` are the ids of what it was made from, for messages.
+    media of the prompt. `learned` are parts of the prompt that are learned too: earlier answers of a conversation.
+    `samples` are the ids of what it was made from, for messages.
     """
 
     prompt: Prompt
     answers: tuple[Tensor, ...]
     unscored: tuple[int, ...] = field(default=(), kw_only=True)
+    learned: tuple[range, ...] = field(default=(), kw_only=True)
     samples: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
@@ -59,7 +61,7 @@ class PrefixGroup:
     @property
     def num_scored(self) -> int:
         """Tokens that are learned."""
-        return sum(len(answer) for answer in self.answers) - sum(self.unscored)
+        return sum(map(len, self.answers)) - sum(self.unscored) + sum(map(len, self.learned))
 
     @property
     def num_shared(self) -> int:
@@ -147,12 +149,14 @@ class Layout:
     """Where each part of a row is.
 
     Each of `stems` holds positions of runs of similar length that see nothing but themselves, (B, L), with N as
-    padding: prompts, and prompts with their only answer. `gather_N` is where each token of the row stands in the
+    padding: prompts, and prompts with their only answer. `prompts` says of each of `branches` which of `stems`, and
+    which run of it, is its prompt. `gather_N` is where each token of the row stands in the
     outputs of stems and branches, joined.
     """
 
     stems: tuple[Tensor, ...]
     branches: tuple[Branches, ...]
+    prompts: tuple[tuple[int, int], ...]
     gather_N: Tensor
 
 
@@ -180,38 +184,56 @@ def pack(prefix_groups: Sequence[PrefixGroup]) -> PackedRow:
     """
     if not prefix_groups:
         raise ValueError("a row needs at least one prefix group")
-    ids, types, positions, scored, targets, owner = [], [], [], [], [], []
+    ids, types, positions = list[Tensor](), list[Tensor](), list[Tensor]()
+    scored: list[tuple[Tensor, Tensor, Tensor]] = []
     spans: list[tuple[int, int, list[int]]] = []
-    position = num_answers = 0
+    start = num_answers = 0
     for prefix_group in prefix_groups:
-        length = len(prefix_group.prompt.input_ids)
-        after = int(prefix_group.prompt.positions.max()) + 1
-        ids.append(prefix_group.prompt.input_ids)
-        types.append(prefix_group.prompt.mm_token_type_ids)
-        positions.append(prefix_group.prompt.positions)
-        last, start = position + length - 1, position + length
-        questions = prefix_group.unscored or (0,) * len(prefix_group.answers)
-        for answer, question in zip(prefix_group.answers, questions, strict=True):
-            steps = torch.arange(len(answer), device=answer.device)
-            ids.append(answer)
-            types.append(torch.zeros_like(answer))
-            positions.append((steps + after).expand(len(prefix_group.prompt.positions), -1))
-            scored.append(torch.where(steps == 0, last, start + steps - 1)[question:])
-            targets.append(answer[question:])
-            owner.append(torch.full_like(targets[-1], num_answers))
-            start += len(answer)
-            num_answers += 1
-        spans.append((position, length, [len(answer) for answer in prefix_group.answers]))
-        position = start
+        prompt, answers = prefix_group.prompt, prefix_group.answers
+        ids += [prompt.input_ids, *answers]
+        types += [prompt.mm_token_type_ids, *map(torch.zeros_like, answers)]
+        positions += [prompt.positions, *_positions(prefix_group)]
+        scored += _scored(prefix_group, start, num_answers)
+        spans.append((start, len(prompt.input_ids), [len(answer) for answer in answers]))
+        start += prefix_group.num_tokens
+        num_answers += len(answers)
     inputs = {
         "input_ids": torch.cat(ids)[None],
         "mm_token_type_ids": torch.cat(types)[None],
         "position_ids": torch.cat(positions, 1)[:, None],
-        "layout": _layout(spans, position, ids[0].device),
+        "layout": _layout(spans, start, ids[0].device),
         "use_cache": False,
     }
     inputs |= joined_pixels([prefix_group.prompt for prefix_group in prefix_groups])
-    return PackedRow(inputs, torch.cat(scored), torch.cat(targets), torch.cat(owner), num_answers)
+    scored_S, targets_S, answer_S = (torch.cat(parts) for parts in zip(*scored, strict=True))
+    return PackedRow(inputs, scored_S, targets_S, answer_S, num_answers)
+
+
+def _positions(prefix_group: PrefixGroup) -> Iterator[Tensor]:
+    """Yield the positions (3, R) of each answer: it goes on from the largest of its prompt, on all axes."""
+    prompt = prefix_group.prompt.positions
+    after = int(prompt.max()) + 1
+    for answer in prefix_group.answers:
+        yield (torch.arange(len(answer), device=answer.device) + after).expand(len(prompt), -1)
+
+
+def _scored(prefix_group: PrefixGroup, start: int, first_answer: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield each part that is learned of a prefix group that begins at `start`: the positions that predict it, its
+    tokens, and for each the index of its answer; parts of the prompt count to the first one.
+    """
+    ids = prefix_group.prompt.input_ids
+    for part in prefix_group.learned:
+        before = torch.arange(part.start - 1, part.stop - 1, device=ids.device)
+        targets = ids[part.start : part.stop]
+        yield before + start, targets, torch.full_like(targets, first_answer)
+    after = start + len(ids)
+    last = after - 1
+    questions = prefix_group.unscored or (0,) * len(prefix_group.answers)
+    for index, (answer, question) in enumerate(zip(prefix_group.answers, questions, strict=True), first_answer):
+        steps = torch.arange(len(answer), device=answer.device)
+        targets = answer[question:]
+        yield torch.where(steps == 0, last, after + steps - 1)[question:], targets, torch.full_like(targets, index)
+        after += len(answer)
 
 
 def _layout(spans: list[tuple[int, int, list[int]]], num_tokens: int, device: torch.device) -> Layout:
@@ -236,7 +258,10 @@ def _layout(spans: list[tuple[int, int, list[int]]], num_tokens: int, device: to
     gather_N = torch.empty(num_tokens + 1, dtype=torch.long)
     joined = torch.cat([*(stem.reshape(-1) for stem in stems), *after])
     gather_N[joined] = torch.arange(len(joined))
-    return Layout(tuple(stem.to(device) for stem in stems), tuple(branches), gather_N[:num_tokens].to(device))
+    firsts = {int(first): (index, run) for index, stem in enumerate(stems) for run, first in enumerate(stem[:, 0])}
+    prompts = tuple(firsts[each.start] for each in branches)
+    on_device = tuple(stem.to(device) for stem in stems)
+    return Layout(on_device, tuple(branches), prompts, gather_N[:num_tokens].to(device))
 
 
 def _padded(runs: list[tuple[int, int]], padding: int) -> Iterator[Tensor]:

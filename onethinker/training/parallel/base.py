@@ -1,5 +1,6 @@
 """What every way of sharing a model between processes does, so that nothing else asks which one it is."""
 
+import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,6 +12,11 @@ from torch import Tensor
 from onethinker.training.config import Recipe
 
 NamedTensors = Iterable[tuple[str, Tensor]]
+
+
+def is_set(variable: str, default: str = "false") -> bool:
+    """Tell whether accelerate's launcher says yes to something by a variable of the environment."""
+    return os.environ.get(variable, default).lower() in ("true", "1", "yes")
 
 
 class ParallelBackend(Protocol):
@@ -34,6 +40,9 @@ class ParallelBackend(Protocol):
     @classmethod
     def wrap(cls, model: Any, recipe: Recipe) -> Self:
         """Share a model, in place, and make the optimizer of what is trainable in it."""
+
+    def share_frozen(self, model: Any) -> Any:
+        """Return another model that is only asked, shared in place as this one is."""
 
     @property
     def callee(self) -> Any:
@@ -59,6 +68,9 @@ class ParallelBackend(Protocol):
 
     def unsharded(self) -> AbstractContextManager[None]:
         """Keep all weights in every process while this is open: each can call the model as often as it likes."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """Let all processes call the model while this is open, without gradients and each as often as the others."""
 
     def weights(self, *, keep: bool) -> dict[str, Tensor] | None:
         """Return all weights as CPU tensors where they are kept; None where the model holds them itself."""

@@ -4,10 +4,11 @@ import os
 
 from onethinker.core.errors import ConfigError
 from onethinker.training.config import Recipe
-from onethinker.training.parallel.base import ParallelBackend
+from onethinker.training.parallel.base import ParallelBackend, is_set
 from onethinker.training.parallel.fsdp2 import Fsdp2, check_fsdp2
 from onethinker.training.parallel.single import Replicated
 from onethinker.training.parallel.zero2 import Zero2, check_zero2
+from onethinker.training.preflight import check_optimizer
 
 SHARDED = (
     ("DeepSpeed", "ACCELERATE_USE_DEEPSPEED", Zero2, check_zero2),
@@ -21,10 +22,12 @@ followed.
 def choose_backend(recipe: Recipe) -> type[ParallelBackend]:
     """Return the backend that `accelerate launch` asks for by the environment.
 
-    Raises: ConfigError: it asks for what the recipe, or the number of processes, does not allow.
+    Raises: ConfigError: it asks for what the recipe, or the number of processes, does not allow; the optimizer is not
+    installed.
     """
+    check_optimizer(recipe)
     for name, variable, backend, check in SHARDED:
-        if os.environ.get(variable, "false").lower() not in ("true", "1", "yes"):
+        if not is_set(variable):
             continue
         check(recipe)
         if int(os.environ.get("WORLD_SIZE", "1")) < 2:
@@ -32,10 +35,10 @@ def choose_backend(recipe: Recipe) -> type[ParallelBackend]:
                 f"{name} shards a model over several processes, and there is one; start more, or leave accelerate's"
                 " config file out"
             )
-        if recipe.optimizer.kind == "muon":
+        if recipe.optimizer.kind != "adamw":
             raise ConfigError(
-                f'optimizer.kind = "muon" needs whole matrices, and {name} shards them; take "adamw", or leave {name}'
-                " out"
+                f'optimizer.kind = "{recipe.optimizer.kind}" needs whole matrices, and {name} shards them; take'
+                f' "adamw", or leave {name} out'
             )
         return backend
     return Replicated

@@ -1,27 +1,31 @@
 """FSDP2: every process keeps a shard of the language model's weights, gradients and moments; a step gathers them layer
 by layer.
 
-`accelerate launch --config_file …` says by the environment that it is wanted. The layers stay gathered between forward
-and backward and throughout a rollout, because answers end at different times and processes would wait for each other at
-every token. Vision tower and mergers are not sharded: how often they run hangs on what a row shows, and an exchange in
-which one process takes part twice and another not at all never ends. Their gradients are averaged once a step, like
-those of all weights where nothing is sharded.
+`accelerate launch --config_file …` says by the environment that it is wanted, and more: with
+`fsdp_reshard_after_forward: false` the layers stay gathered between forward and backward, else one is gathered at a
+time; with `fsdp_offload_params: true` shards, gradients and moments are in the computer's memory, and the optimizer
+steps there. Throughout a rollout and a validation all layers are gathered, because answers end at different times and
+processes would wait for each other at every token; those of a reference, which is only asked, are gathered one at a
+time. Vision tower and mergers are not
+sharded: how often they run hangs on what a row shows, and an exchange in which one process takes part twice and another
+not at all never ends. Their gradients are averaged once a step, like those of all weights where nothing is sharded.
 """
 
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 
 from onethinker.core.errors import ConfigError
 from onethinker.families.registry import family_of
 from onethinker.training.config import Recipe
+from onethinker.training.parallel.base import is_set
 from onethinker.training.parallel.collectives import full_tensors
 from onethinker.training.parallel.single import Replicated
 
@@ -35,20 +39,34 @@ class Fsdp2(Replicated):
     @classmethod
     def wrap(cls, model: Any, recipe: Recipe) -> Self:
         """Shard a model, in place, and make its optimizer."""
-        shard(model, mixed=recipe.dtype == "mixed")
+        shard(model, mixed=recipe.dtype == "mixed", keep_gathered=not _is_full())
         return super().wrap(model, recipe)
 
-    @contextmanager
-    def unsharded(self) -> Iterator[None]:
+    def share_frozen(self, model: Any) -> Any:
+        """Shard a model that is only asked, in place: of its layers one is gathered at a time."""
+        shard(model, mixed=False, keep_gathered=False)
+        return model
+
+    def unsharded(self) -> AbstractContextManager[None]:
         """Keep all weights in every process while this is open."""
+        return self._gathered(at_once=True)
+
+    def together(self) -> AbstractContextManager[None]:
+        """Let the layers be gathered as they are called, and leave none of them so."""
+        return self._gathered(at_once=False)
+
+    @contextmanager
+    def _gathered(self, *, at_once: bool) -> Iterator[None]:
         shards = [module for module in self.model.modules() if isinstance(module, FSDPModule)]
-        for module in shards:
+        for module in shards if at_once else ():
+            module.set_reshard_after_forward(False, recurse=False)
             module.unshard()
         try:
             yield
         finally:
             for module in shards:
                 module.reshard()
+                module.set_reshard_after_forward(_is_full(), recurse=False)
 
     def weights(self, *, keep: bool) -> dict[str, Tensor]:
         """Return all weights as CPU tensors, where they are kept."""
@@ -69,9 +87,19 @@ def check_fsdp2(recipe: Recipe) -> None:
         )
 
 
-def shard(model: Any, *, mixed: bool) -> None:
+def _is_full() -> bool:
+    """Tell whether of the layers of a model in training one is gathered at a time; so accelerate, unless told not."""
+    return is_set("FSDP_RESHARD_AFTER_FORWARD", "true")
+
+
+def _offloading() -> OffloadPolicy:
+    """Return where the shards are: in the computer's memory if the environment says so, else where the model is."""
+    return CPUOffloadPolicy(pin_memory=torch.cuda.is_available()) if is_set("FSDP_OFFLOAD_PARAMS") else OffloadPolicy()
+
+
+def shard(model: Any, *, mixed: bool, keep_gathered: bool = True) -> None:
     """Shard the weights of each layer over all processes, in place; `mixed` gathers them in bfloat16 and keeps them in
-    float32.
+    float32, and layers stay gathered after a forward pass where they are to.
     """
     # Every process would warn of changes in place to what the model returns; nothing here makes any.
     warnings.filterwarnings("ignore", r"FSDP2-wrapped module .* returned a view tensor", UserWarning)
@@ -80,8 +108,9 @@ def shard(model: Any, *, mixed: bool) -> None:
         if mixed
         else MixedPrecisionPolicy()
     )
+    how: Any = {"mp_policy": policy, "offload_policy": _offloading(), "reshard_after_forward": not keep_gathered}
     family = family_of(model)
     for layer in family.layers(model):
-        fully_shard(layer, mp_policy=policy, reshard_after_forward=False)
+        fully_shard(layer, **how)
     unsharded = {weight for name, weight in model.named_parameters() if family.part_of(name) != "language"}
-    fully_shard(model, mp_policy=policy, reshard_after_forward=False, ignored_params=unsharded)
+    fully_shard(model, **how, ignored_params=unsharded)

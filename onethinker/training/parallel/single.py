@@ -32,6 +32,10 @@ class Replicated:
         """Return the model with an optimizer of what is trainable in it."""
         return cls(model, make_optimizer(model, recipe.optimizer), recipe.optimizer.max_grad_norm)
 
+    def share_frozen(self, model: Any) -> Any:
+        """Return the model: every process holds it in full."""
+        return model
+
     @property
     def callee(self) -> Any:
         """The model itself."""
@@ -71,6 +75,10 @@ class Replicated:
         """Do nothing: the weights are there."""
         return nullcontext()
 
+    def together(self) -> AbstractContextManager[None]:
+        """Do nothing: the weights are there."""
+        return nullcontext()
+
     def weights(self, *, keep: bool) -> dict[str, Tensor] | None:
         """Return None: the model holds its weights."""
         return None
@@ -96,7 +104,8 @@ def gradient_norm(model: nn.Module) -> Tensor:
     kinds = [[p for p in learning if isinstance(p, DTensor) is sharded] for sharded in (False, True)]
     norms = [nn.utils.get_total_norm([p.grad for p in kind if p.grad is not None]) for kind in kinds if kind]
     full_norms = [norm.full_tensor() if isinstance(norm, DTensor) else norm for norm in norms]
-    return full_norms[0] if len(full_norms) == 1 else torch.stack(full_norms).norm()
+    # Shares that are kept off the GPU have their norm there too.
+    return full_norms[0] if len(full_norms) == 1 else torch.stack([norm.cpu() for norm in full_norms]).norm()
 
 
 def scale_gradients(model: nn.Module, most: float, norm: Tensor) -> None:

@@ -35,8 +35,8 @@ def check_zero2(recipe: Recipe) -> None:
     offload = {settings.get(name, {}).get("device", "none") for name in ("offload_optimizer", "offload_param")}
     if settings["stage"] != 2 or offload != {"none"}:
         raise ConfigError(
-            "DeepSpeed shards gradients and optimizer here: set zero_stage: 2 and no offloading; FSDP2 also shards"
-            " weights"
+            "DeepSpeed shards gradients and optimizer here: set zero_stage: 2 and no offloading. What its stage 3 and"
+            " its offloading save, --accelerate-config fsdp2_full and fsdp2_offload do"
         )
     if recipe.lora is not None and recipe.lora.four_bit:
         raise ConfigError("lora.four_bit is not for DeepSpeed: leave it out, or train in 4 bits without DeepSpeed")
@@ -100,6 +100,10 @@ class Zero2:
             lazy_init_hp_params_optimizer_state(parameters, shard, state)
         return cls(model, optimizer, engine)
 
+    def share_frozen(self, model: Any) -> Any:
+        """Return the model: weights are not sharded."""
+        return model
+
     @property
     def callee(self) -> Any:
         """DeepSpeed's engine, which is to see every forward pass that it gets the gradients of."""
@@ -144,6 +148,10 @@ class Zero2:
             yield name, safe_get_full_grad(parameter)
 
     def unsharded(self) -> AbstractContextManager[None]:
+        """Do nothing: the weights are there."""
+        return nullcontext()
+
+    def together(self) -> AbstractContextManager[None]:
         """Do nothing: the weights are there."""
         return nullcontext()
 

@@ -233,11 +233,11 @@ def find_damage(checkpoint: Path) -> str | None:
     return None
 
 
-def checkpoint_bytes(saved: "Iterable[nn.Parameter]") -> int:
-    """Return about how large a checkpoint of these parameters is: with two moving averages of each one that is trained,
-    and small files.
+def checkpoint_bytes(saved: "Iterable[nn.Parameter]", state: float) -> int:
+    """Return about how large a checkpoint of these parameters is, with so many bytes of the optimizer and small
+    files.
     """
-    return SMALL_FILES_BYTES + sum(parameter.nbytes * (3 if parameter.requires_grad else 1) for parameter in saved)
+    return SMALL_FILES_BYTES + int(state) + sum(parameter.nbytes for parameter in saved)
 
 
 def remove(path: Path) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from onethinker.core.errors import CheckpointError
-from onethinker.families.built_in import UNTRAINED
+from onethinker.families.built_in import UNTRAINED, folder_of
 from onethinker.families.folder import ADAPTER_SETTINGS_FILE, base_of, read_settings
-from onethinker.families.hub import HUB_ID
+from onethinker.families.hub import HUB_ID, at_hand
 from onethinker.processes.machine import about_this_machine
 from onethinker.storage.atomic import digest_file
 
@@ -43,7 +43,8 @@ def digest_model(model: str) -> Digests:
 
     if model in UNTRAINED:
         return {}
-    folder = Path(model).expanduser()
+    model = at_hand(model)
+    folder = folder_of(model)
     below: Digests = {}
     if not folder.is_dir() and HUB_ID.fullmatch(model):
         cached = try_to_load_from_cache(model, "config.json")

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,10 @@ class RunFolder:
         """Return the journal's rows of validations, as `rows` returns those of steps. Raises: CheckpointError."""
         return self._rows_by_step(is_validation=True)
 
+    def all_rows(self) -> list[dict[str, Any]]:
+        """Return `rows` and `validations` by their steps, a step's row before its validation."""
+        return sorted([*self.rows(), *self.validations()], key=lambda row: int(row["step"]))
+
     def _rows_by_step(self, *, is_validation: bool) -> list[dict[str, Any]]:
         rows = read_log(self.journal, _row)
         by_step = {row["step"]: row for row in rows if (row.get("stage") == VALIDATION) == is_validation}
@@ -160,6 +165,13 @@ class RunFolder:
             "records of the run are missing. Put them back from a copy, or give --allow-changes to go on without",
         )
 
+    def changes_since(self, step: int) -> list[str]:
+        """Return what has changed at the starts after the checkpoint of a step was written, oldest first: a start that
+        came to no checkpoint has made its settings those of the run, but not those of the checkpoint.
+        """
+        since = list(takewhile(lambda start: start["step"] >= step, reversed(self._starts())))
+        return [change for start in reversed(since) for change in start["changed"]]
+
     def _allowed(self, changed: list[str], allow_changes: bool, what: str) -> list[str]:
         if changed and not allow_changes:
             raise CheckpointError(f"{self.path}: {what}: {'; '.join(changed)}")
@@ -186,15 +198,7 @@ class RunFolder:
 
         Raises: CheckpointError: the folder cannot be written, or another process trains into it.
         """
-        if torn:
-            _log.warning(
-                "%s: going on after step %d, because newer checkpoints are damaged: %s",
-                self.path,
-                step,
-                damage_in_words(torn),
-            )
-        if changed:
-            _log.warning("%s: going on after step %d with changes: %s", self.path, step, "; ".join(changed))
+        self._warn(step, changed, torn or {})
         try:
             self.checkpoints.folder.mkdir(parents=True, exist_ok=True)
             lock.hold(self.path)
@@ -207,12 +211,18 @@ class RunFolder:
                 remove(leftover)
             self.checkpoints.tidy(recipe.get("keep", KEPT_CHECKPOINTS))
             write_atomically(self.recipe_file, to_json(recipe, indent=2) + "\n")
-            rows = sorted([*self.rows(), *self.validations()], key=lambda row: int(row["step"]))
-            write_log(self.journal, [row for row in rows if row["step"] <= step])
+            write_log(self.journal, [row for row in self.all_rows() if row["step"] <= step])
             sync_folder(self.path)
             sync_folder(self.path.parent)
         except OSError as error:
             raise CheckpointError(f"{self.path}: a run cannot be written there: {error}") from error
+
+    def _warn(self, step: int, changed: Sequence[str], torn: Mapping[Path, str]) -> None:
+        start = f"{self.path}: going on after step {step}"
+        if torn:
+            _log.warning("%s, because newer checkpoints are damaged: %s", start, damage_in_words(torn))
+        if changed:
+            _log.warning("%s with changes: %s", start, "; ".join(changed))
 
     def check_free(self) -> None:
         """Do nothing where no other process trains into the folder. Raises: CheckpointError: one does."""

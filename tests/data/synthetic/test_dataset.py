@@ -67,9 +67,10 @@ def test_a_run_that_breaks_off_leaves_nothing(tmp_path):
 
 def test_the_command_writes_records_in_the_released_form(tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_info:
-        main(["data", "synthetic", "--output", str(tmp_path / "data"), "--num-samples", "3", "--seed", "1"])
+        main(["data", "synthetic", "--output", str(tmp_path / "data"), "--num-samples", "3", "--seed", "1", "--json"])
     assert exit_info.value.code == 0
-    assert capsys.readouterr().out.strip() == str(tmp_path / "data" / "samples.jsonl")
+    said = json.loads(capsys.readouterr().out)
+    assert said == {"output": str(tmp_path / "data" / "samples.jsonl"), "samples": 3}
     records = [json.loads(line) for line in (tmp_path / "data" / "samples.jsonl").read_text().splitlines()]
     assert [record["problem_type"] for record in records] == ["multiple choice", "numerical", "regression"]
 

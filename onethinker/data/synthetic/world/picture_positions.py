@@ -1,4 +1,4 @@
-"""Multiple choice about where things are in a picture, on their own or relative to each other."""
+"""Questions about where things are in a picture, on their own or relative to each other."""
 
 from itertools import pairwise
 
@@ -27,6 +27,12 @@ CORNERS = ("top left", "top right", "bottom left", "bottom right")
 
 
 def ask_position(asker: Asker) -> Question | None:
+    """Ask in which corner a thing is, with all four to choose from."""
+    told = tell_position(asker)
+    return told and choice(asker, told.problem, told.reasoning, told.answer, CORNERS)
+
+
+def tell_position(asker: Asker) -> Question | None:
     """Ask in which corner a thing is."""
     indices = [
         n for n in asker.admitted("place") if is_in_a_corner(asker.box(n)) and count_of(asker, asker.things[n]) == 1
@@ -34,10 +40,8 @@ def ask_position(asker: Asker) -> Question | None:
     n = asker.pick(indices)
     if n is None:
         return None
-    name = asker.things[n].kind.name
-    return choice(
-        asker, say(asker.rng, "place", thing=name), at_position(name, asker.box(n)), corner_name(asker.box(n)), CORNERS
-    )
+    name, box = asker.things[n].kind.name, asker.box(n)
+    return Question(asker.shot, say(asker.rng, "place", thing=name), at_position(name, box), corner_name(box))
 
 
 def _pairs(asker: Asker, kind: str) -> list[tuple[int, int, str]]:

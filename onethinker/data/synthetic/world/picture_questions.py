@@ -36,7 +36,9 @@ from onethinker.data.synthetic.world.picture_positions import (
     ask_ordinal,
     ask_position,
     ask_relation,
+    tell_position,
 )
+from onethinker.data.synthetic.world.scene import Lesson
 from onethinker.data.synthetic.world.things import with_article
 from onethinker.data.synthetic.world.writing import OCR_QUESTIONS
 
@@ -119,3 +121,14 @@ PICTURE_QUESTIONS: dict[str, tuple[tuple[Family, tuple[Ask, ...]], ...]] = {
     "segmentation": ((scenes.draw_few, (segment,)), (scenes.draw_alike, (segment,))),
 }
 """By problem type: sorts of scenes, each with what can be asked about them."""
+_TELL = (scenes.draw_several, (tell_position,))
+LESSONS: dict[Lesson, dict[str, tuple[tuple[Family, tuple[Ask, ...]], ...]]] = {
+    "where": {"open-ended": ((scenes.draw_few, (tell_position,)), _TELL)},
+    "few": {
+        "open-ended": (_TELL, _TELL, (scenes.draw_few, (describe,)), (scenes.draw_several, (describe,))),
+        "spatial grounding": ((scenes.draw_few, (locate,)), (scenes.draw_mixed, (locate,))),
+    },
+}
+"""What first lessons ask in place of it. The short answers of the first have nothing but the place to learn, so the
+model soon learns to look it up; among the digits of boxes it does not (docs/results/things.md).
+"""

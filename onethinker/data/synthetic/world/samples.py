@@ -9,7 +9,7 @@ from onethinker.core.nearest import no_such
 from onethinker.data.synthetic.questions import Question
 from onethinker.data.synthetic.world.asking import Ask, Asker
 from onethinker.data.synthetic.world.clip_questions import CLIP_QUESTIONS
-from onethinker.data.synthetic.world.picture_questions import PICTURE_QUESTIONS
+from onethinker.data.synthetic.world.picture_questions import LESSONS, PICTURE_QUESTIONS
 from onethinker.data.synthetic.world.rendering import Shot, render
 from onethinker.data.synthetic.world.scene import World
 from onethinker.data.synthetic.world.splits import check_split, stable_hash
@@ -17,11 +17,13 @@ from onethinker.data.synthetic.world.things import UNSEEN, UNSEEN_STYLES
 
 WORLDS = {
     "things": World(),
+    "where": World(lesson="where"),
+    "few": World(lesson="few"),
     "unseen-styles": World(styles=UNSEEN_STYLES),
     "unseen-things": World(kinds=UNSEEN),
     "long-clips": World(seconds=(8, 12)),
 }
-"""What training draws from, and what only tests do: other drawing styles, other things, clips twice as long."""
+"""What training draws from, two first lessons, and what only tests do: other styles, other things, long clips."""
 
 _CLEAR = 0.55  # of every thing in a picture is seen at least
 _ATTEMPTS = 2000
@@ -66,6 +68,9 @@ def _scene(
     """
     problem_type, data_type = kind
     families = (PICTURE_QUESTIONS if data_type == "image" else CLIP_QUESTIONS)[problem_type]
+    lesson = WORLDS[world].lesson
+    if data_type == "image" and lesson is not None:
+        families = LESSONS[lesson].get(problem_type, families)
     kind_hash, name = _kind_hash(kind, split), f"{world}-{split}-{seed}-{index}"
     draw, asks = families[stable_hash(f"{seed} {index} {kind_hash}") % len(families)]
     for attempt in range(_ATTEMPTS):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,15 +21,20 @@ _STANDS_OUT = 70.0  # mean distance of colours at which a thing is seen at once
 _BACKGROUNDS_TRIED = 4
 
 
+Lesson = Literal["where", "few"]
+"""Only where one of a few different things is; or that, captions, and boxes of one to three large things too."""
+
+
 @dataclass(frozen=True)
 class World:
-    """What scenes are made of: drawing styles, kinds of things, and how many seconds clips last, at least and at
-    most.
+    """What scenes are made of: drawing styles, kinds of things, how many seconds clips last, at least and at most, and
+    which lesson decides what is asked about pictures, if any.
     """
 
     styles: tuple[str, ...] = TRAINING_STYLES
     kinds: tuple[Kind, ...] = SEEN
     seconds: tuple[int, int] = (4, 6)
+    lesson: Lesson | None = None
 
 
 @dataclass(frozen=True)

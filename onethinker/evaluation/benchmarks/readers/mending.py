@@ -27,81 +27,81 @@ _TUBE = "spatial-temporal grounding"
 
 @dataclass(frozen=True)
 class Mended:
-    """A record as it is read, and in words what stands in it otherwise."""
+    """A record as it is read, and what was changed in it."""
 
     record: Record
-    said: tuple[str, ...]
+    changes: tuple[str, ...]
 
 
 def mend(record: Record) -> Mended:
     """Return a released record in the form of the others. Raises: DataError: nothing of its truth can be used."""
-    said = Faults()
+    changes = Faults()
     record = dict(record)
     if _FREE_FORM.fullmatch(str(record.get("problem_type")).strip()):
-        said.add(f"'problem_type' {show(record['problem_type'])} is read as 'open-ended'")
+        changes.add(f"'problem_type' {show(record['problem_type'])} is read as 'open-ended'")
         record["problem_type"] = "open-ended"
-    _mend_masks(record, said)
+    _mend_masks(record, changes)
     name = "solution" if has(record, "solution") else "answer"
     if isinstance(record.get(name), str | int | float):
         text = str(record[name])
         inside = answer_text(text)
         task = read_task({"data_type": "video" if record.get("videos") else "image", **record})
-        if (mended := _truth((text if inside is None else inside).strip(), task, said)) is not None:
+        if (mended := _truth((text if inside is None else inside).strip(), task, changes)) is not None:
             record[name] = mended
-    return Mended(record, tuple(said.texts))
+    return Mended(record, tuple(changes.texts))
 
 
-def _mend_masks(record: Record, said: Faults) -> None:
+def _mend_masks(record: Record, changes: Faults) -> None:
     """Leave out masks of frames that the record does not name: nothing says when they are."""
     output = record.get("segmentation_output")
     if not isinstance(output, dict) or not isinstance(output.get("frames"), list):
         return
     named, masks = set(map(str, output["frames"])), output.get("segmentation_rle")
     if isinstance(masks, dict) and (unknown := [key for key in masks if key not in named]):
-        said.add(f"'segmentation_rle' has masks of frames that 'frames' does not name, left out: {show(unknown)}")
+        changes.add(f"'segmentation_rle' has masks of frames that 'frames' does not name, left out: {show(unknown)}")
         kept = {key: mask for key, mask in masks.items() if key in named}
         record["segmentation_output"] = {**output, "segmentation_rle": kept}
 
 
-def _truth(text: str, task: Task[Any], said: Faults) -> str | None:
-    """Return a truth in its task's exact form, with what was changed among `said`; None where it is left as it is.
+def _truth(text: str, task: Task[Any], changes: Faults) -> str | None:
+    """Return a truth in its task's exact form, and note in `changes` what is changed; None where it is left as it is.
 
     Raises: DataError: nothing of it can be used.
     """
     if task.problem_type in ("numerical", "regression"):
-        return _as_decimal(text, said)
+        return _as_decimal(text, changes)
     write = _WRITERS.get(task.problem_type)
     if write is None or not text:
         return None
     faults = Faults()
     try:
-        whole = _whole(text, task.problem_type, faults)
-        answer = task.read(whole, (), faults)
+        completed = _completed(text, task.problem_type, faults)
+        answer = task.read(completed, (), faults)
         if not faults.texts:
-            return whole if whole != text else None
+            return completed if completed != text else None
         mended = write(task, answer)
     except AnswerError as error:
         why = "; ".join(dict.fromkeys([str(error), *faults.texts]))
         if task.problem_type == "segmentation":
-            said.add(f"the truth is taken from the masks, for 'solution' cannot be used: {why}")
+            changes.add(f"the truth is taken from the masks, for 'solution' cannot be used: {why}")
             return ""
         raise DataError(f"'solution' is not an answer to {task.problem_type!r}: {why}") from error
     for fault in faults.texts:
-        said.add(f"'solution': {fault}")
+        changes.add(f"'solution': {fault}")
     return mended
 
 
-def _as_decimal(text: str, said: Faults) -> str | None:
+def _as_decimal(text: str, changes: Faults) -> str | None:
     match = _FRACTION.fullmatch(text.strip("$ "))
     above, below = (match["a"] or match["c"], int(match["b"] or match["d"])) if match is not None else ("", 0)
     if match is None or not below:
         return None
     value = f"{match['sign']}{int(above) / below:.10g}"
-    said.add(f"the fraction {show(text)} is read as {value}")
+    changes.add(f"the fraction {show(text)} is read as {value}")
     return value
 
 
-def _whole(text: str, problem_type: str, faults: Faults) -> str:
+def _completed(text: str, problem_type: str, faults: Faults) -> str:
     """Return a truth with its time from start to end, and with boxes in a list under the seconds that they stand
     for, the first for round(start).
     """

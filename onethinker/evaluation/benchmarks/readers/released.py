@@ -12,8 +12,8 @@ from onethinker.core.sample import Sample
 from onethinker.data.formats.fields import has, read_text
 from onethinker.data.formats.records import read_records
 from onethinker.data.formats.released import sample_from_record
-from onethinker.evaluation.benchmarks.readers.files import Bad, ReadOtherwise, refuse
-from onethinker.evaluation.benchmarks.readers.masks import with_truth_from_masks
+from onethinker.data.published.files import Bad, ReadOtherwise, refuse
+from onethinker.data.published.masks import with_truth_from_masks
 from onethinker.evaluation.benchmarks.readers.mending import mend
 
 
@@ -51,8 +51,8 @@ def _samples(path: Path, bad: Bad) -> Iterator[Sample]:
         except DataError as error:
             bad(DataError(f"{where}: {error}"))
             continue
-        if mended.said:
-            bad(ReadOtherwise(f"{where}: {'; '.join(mended.said)}"))
+        if mended.changes:
+            bad(ReadOtherwise(f"{where}: {'; '.join(mended.changes)}"))
         yield sample
 
 

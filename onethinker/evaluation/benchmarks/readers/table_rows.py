@@ -11,7 +11,7 @@ from pathlib import Path
 from onethinker.core.errors import DataError
 from onethinker.core.grammar import show
 from onethinker.core.sources import REFERENCE_CHARS, TablePicture, picture_texts
-from onethinker.evaluation.benchmarks.readers.files import Bad, refuse
+from onethinker.data.published.files import Bad, refuse
 
 OPTION_NAMES = tuple("ABCDEFGHIJKLMN")
 _EMPTY = frozenset({"", "nan", "NaN"})

@@ -20,7 +20,7 @@ from onethinker.core.errors import DataError
 from onethinker.core.grammar import show
 from onethinker.core.sample import Sample
 from onethinker.core.sources import TablePicture
-from onethinker.evaluation.benchmarks.readers.files import Bad, find_video, refuse
+from onethinker.data.published.files import Bad, find_video, refuse
 from onethinker.evaluation.benchmarks.readers.table_rows import OPTION_NAMES, Pictures, Row, read_rows
 from onethinker.tasks import find_task, parse_truth
 

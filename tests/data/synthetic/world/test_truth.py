@@ -16,6 +16,7 @@ from onethinker.data.synthetic import KINDS
 from onethinker.data.synthetic.painting import FPS
 from onethinker.data.synthetic.questions import Question
 from onethinker.data.synthetic.world.charts import add_aloud
+from onethinker.data.synthetic.world.picture_positions import CORNERS
 from onethinker.data.synthetic.world.rendering import Shot, render
 from onethinker.data.synthetic.world.samples import WORLDS, ask_about_things
 from onethinker.data.synthetic.world.scene import Look
@@ -280,7 +281,21 @@ def test_the_faster_of_two_things_goes_further_in_the_same_time():
     assert found > 10
 
 
-@pytest.mark.parametrize("world", [name for name in WORLDS if name != "things"])
+@pytest.mark.parametrize("world", ["where", "few"])
+def test_first_lessons_tell_in_two_words_where_the_one_thing_of_its_name_is(world):
+    told = [question for question in asked("open-ended", "image", 40, world=world) if question.answer in CORNERS]
+    assert len(told) == 40 if world == "where" else 5 < len(told) < 40
+    for question in told:
+        things = shot_of(question).scene.things
+        (n,) = [n for n, a in enumerate(things) if question.reasoning == f"the {a.kind.name} {question.answer}."]
+        assert things[n].kind.name in question.problem.lower()
+        box = shot_of(question).box(n)
+        assert box is not None
+        down, right = (box.y1 + box.y2) / 2 > 500, (box.x1 + box.x2) / 2 > 500
+        assert question.answer == f"{('top', 'bottom')[down]} {('left', 'right')[right]}"
+
+
+@pytest.mark.parametrize("world", [name for name in WORLDS if name not in ("things", "where", "few")])
 @pytest.mark.parametrize(
     "kind", [("multiple choice", "image"), ("numerical", "image"), ("tracking", "video"), ("segmentation", "video")]
 )

@@ -1,0 +1,12 @@
+# A server on the CPU; on a GPU: --build-arg TORCH_INDEX=https://pypi.org/simple. docs/server.md says how it is run.
+FROM python:3.11-slim
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+WORKDIR /app
+COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
+COPY onethinker onethinker
+RUN pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" -c constraints.txt '.[serve]' \
+    && useradd --create-home onethinker
+USER onethinker
+EXPOSE 8080
+ENTRYPOINT ["onethinker", "serve"]
+CMD ["--help"]

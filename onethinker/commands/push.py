@@ -1,0 +1,47 @@
+"""`onethinker push`: a trained model to the Hugging Face hub."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import tyro
+
+
+def push(
+    source: tyro.conf.Positional[Path],
+    repo: tyro.conf.Positional[str],
+    *,
+    license: str,
+    public: bool = False,
+    results: tuple[Path, ...] = (),
+    dtype: Literal["float32", "bfloat16"] | None = None,
+    dry_run: bool = False,
+) -> None:
+    """Write a run's model as `onethinker export` does, and upload just that to the Hugging Face hub, privately.
+
+    Every file is named with its size before the first byte goes. `hf auth login` or the variable HF_TOKEN says who may
+    write there; HF_ENDPOINT is another hub.
+
+    Args:
+        source: Folder of a run (its finished model, else its newest complete checkpoint), of one checkpoint, or of a
+            model.
+        repo: Where it goes, as OWNER/NAME; made if it is not there.
+        license: License in the model card, as the hub calls it, such as apache-2.0; it must be one that the base model
+            and the data allow.
+        public: Everyone may read it. Without this a repository that is public already is refused.
+        results: Folders of `onethinker evaluate` whose scores the card shows.
+        dtype: Dtype of the weights; by default as they were trained.
+        dry_run: Name the files, and send nothing.
+    """
+    from onethinker.report.hub_push import check_repo, files_of, say_files, upload
+    from onethinker.report.model_export import export_model
+
+    check_repo(repo, public=public, ask=not dry_run)
+    with TemporaryDirectory(prefix="onethinker-push-") as parent:
+        folder = Path(parent) / repo.partition("/")[2]
+        export_model(source, folder, results=results, dtype=dtype, license_id=license)
+        files = files_of(folder)
+        for line in say_files(folder, files, repo, public=public):
+            print(line)
+        if not dry_run:
+            print(upload(folder, files, repo, public=public))

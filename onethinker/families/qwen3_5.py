@@ -1,0 +1,54 @@
+"""Qwen3.5: the media and positions of Qwen3-VL; layers of gated delta nets between those of attention."""
+
+from types import MethodType
+from typing import Any
+
+from onethinker.families.qwen3_vl import Qwen3VL
+
+
+class Qwen35(Qwen3VL):
+    """A prompt leaves a state and the last inputs of a convolution behind; all its answers go on from these."""
+
+    name = "Qwen3.5"
+    model_types = ("qwen3_5",)
+    served_by_vllm = True
+    differs = (
+        "Hybrid: in gated delta layers the answers of a prompt start from its state, which gradients flow back through."
+        " The template may open <think>, which then begins every answer. The dry run counts these layers as attention."
+    )
+    packed_modules = ("transformers.models.qwen3_5.modeling_qwen3_5",)
+    packed_layer_types = ("full_attention", "linear_attention")
+    packed_parts = ("linear_attn.conv1d",)
+
+    def read_packed_rows(self, model: Any, *, attention: str) -> None:
+        """Let attention and gated delta layers read packed rows."""
+        from onethinker.families.gated_delta import forked_gated_delta
+
+        super().read_packed_rows(model, attention=attention)
+        for layer in self.layers(model):
+            mixer = getattr(layer, "linear_attn", None)
+            if mixer is not None:
+                mixer.forward = MethodType(forked_gated_delta, mixer)
+
+
+class Qwen35Moe(Qwen35):
+    """The same with experts, of which one is shared by all tokens."""
+
+    name = "Qwen3.5-MoE"
+    model_types = ("qwen3_5_moe",)
+    served_by_vllm = True
+    differs = (
+        "As Qwen3.5. The routers' auxiliary loss is off in training, whatever router_aux_loss_coef says; adapters go on"
+        " attention and the shared expert; no routing is replayed."
+    )
+    packed_modules = ("transformers.models.qwen3_5_moe.modeling_qwen3_5_moe",)
+
+    def used_share(self, name: str, config: Any) -> float:
+        """Return the share of the experts that a token is routed to."""
+        text = config.text_config
+        return text.num_experts_per_tok / text.num_experts if ".experts." in name else 1.0
+
+    def inner_width(self, text: Any) -> int:
+        """Return the inner widths of all experts that a token passes."""
+        width: int = text.moe_intermediate_size * text.num_experts_per_tok + text.shared_expert_intermediate_size
+        return width

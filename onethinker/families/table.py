@@ -1,0 +1,80 @@
+"""The table of families: what can be done with each, as its file says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onethinker.families.base import ModelFamily
+from onethinker.families.registry import families
+
+OTHERS = (
+    "Any other vision-language model of transformers is asked and evaluated with its own processor, which sizes frames"
+    " again and counts tokens its own way; sft, dpo and rl refuse it by the names of its layers."
+)
+
+
+@dataclass(frozen=True)
+class FamilyRow:
+    """A row: the stages that take a family, and what is particular to it."""
+
+    family: str
+    model_types: tuple[str, ...]
+    """What config.json says in "model_type"."""
+    ask: bool
+    evaluate: bool
+    sft: bool
+    dpo: bool
+    rl: bool
+    shared_prefix: bool
+    """Whether prompt and media are computed once for all answers, in rollout and update."""
+    vllm: bool
+    """Whether vLLM lists its classes; such a server is asked by its address."""
+    visual_token: str
+    differs: str
+
+
+def family_rows() -> list[FamilyRow]:
+    """Return a row for each family that is known, those of other packages last."""
+    return [_row(family) for family in families()]
+
+
+def _row(family: ModelFamily) -> FamilyRow:
+    return FamilyRow(
+        family=family.name,
+        model_types=family.model_types,
+        ask=True,
+        evaluate=True,
+        sft=family.is_trained,
+        dpo=family.is_trained,
+        rl=family.is_trained,
+        shared_prefix=family.is_trained,
+        vllm=bool(vars(type(family)).get("served_by_vllm")),  # not inherited: nobody has looked
+        visual_token=f"{family.token_side_px} x {family.token_side_px} pixels, {family.frames_per_token} frames",
+        differs=family.differs,
+    )
+
+
+def cells_of(row: FamilyRow) -> tuple[str, ...]:
+    """Return the texts of a row's cells, yes and no for what is true and not."""
+    return tuple(
+        ("yes" if value else "no")
+        if isinstance(value, bool)
+        else ", ".join(value)
+        if isinstance(value, tuple)
+        else str(value)
+        for value in vars(row).values()
+    )
+
+
+HEADINGS: Sequence[str] = (
+    "family",
+    "model type",
+    "ask",
+    "evaluate",
+    "sft",
+    "dpo",
+    "rl",
+    "shared prefix",
+    "vLLM",
+    "visual token",
+    "what differs",
+)

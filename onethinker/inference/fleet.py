@@ -1,0 +1,120 @@
+"""Several servers of one model as one engine: a request goes to the one that has the fewest, elsewhere when it dies."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from onethinker.core.errors import EngineError
+from onethinker.core.request import Request, SamplingParams
+from onethinker.inference.connection import Connection
+from onethinker.inference.endpoint import Endpoint, GoneError
+from onethinker.inference.engine import Completion, Engine
+from onethinker.inference.openai import RemoteEngine
+from onethinker.media.budget import MediaBudget
+from onethinker.tasks import Coordinates
+from onethinker.tasks.template import PromptTemplate
+
+REST_S = 10.0
+"""A server that did not answer gets nothing for so long, and is then tried with what comes next."""
+TRIES = 2
+"""What a server of several does not answer so often is sent to another."""
+
+
+@dataclass
+class _Server:
+    engine: RemoteEngine
+    in_flight: int = 0
+    rests_until: float = 0.0
+
+
+@dataclass(frozen=True)
+class FleetEngine(Engine):
+    """The servers of one model. A request waits where all are gone, until nothing has answered it for `patience_s`.
+
+    Its name has no addresses: an evaluation goes on with other servers of the model.
+    """
+
+    servers: Sequence[RemoteEngine]
+    patience_s: float = 0.0
+    prompt_template: PromptTemplate = field(default_factory=PromptTemplate)
+    budget: MediaBudget = field(default_factory=MediaBudget)
+    coordinates: Coordinates = "thousandths"
+    name: str = field(init=False)
+    max_in_flight: int = field(init=False)
+    _fleet: list[_Server] = field(init=False, repr=False, compare=False)
+    _waiting: Connection = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if len(models := sorted({server.model for server in self.servers})) > 1:
+            raise EngineError(f"the servers must serve one model, these serve {', '.join(models)}")
+        object.__setattr__(self, "name", f"{models[0]} on several servers")
+        object.__setattr__(self, "max_in_flight", sum(server.max_in_flight for server in self.servers))
+        object.__setattr__(self, "_fleet", [_Server(server) for server in self.servers])
+        object.__setattr__(self, "_waiting", Connection(Endpoint(self.name)))
+
+    @classmethod
+    def connect(
+        cls,
+        addresses: Sequence[str],
+        *,
+        prompt_template: PromptTemplate | None = None,
+        budget: MediaBudget | None = None,
+        patience_s: float = 0.0,
+        timeout_s: float = 600.0,
+    ) -> "FleetEngine":
+        """Return an engine for the model that the servers at these addresses list.
+
+        Raises: EngineError: an address twice, nothing answers at one, or they serve different models.
+        """
+        if len({*addresses}) < len(addresses):
+            raise EngineError(f"an address stands more than once: {', '.join(addresses)}")
+        servers = [
+            RemoteEngine.connect(
+                address, prompt_template=prompt_template, budget=budget, timeout_s=timeout_s, max_tries=TRIES
+            )
+            for address in addresses
+        ]
+        return cls(servers, patience_s, servers[0].prompt_template, servers[0].budget)
+
+    def submit(self, request: Request, params: SamplingParams) -> Future[Completion]:
+        """Return at once what will hold the completion, from whichever server gives it."""
+        return self._waiting.submit(self._complete(request, params))
+
+    def close(self) -> None:
+        """Drop what is in flight, and all connections."""
+        self._waiting.close()
+        for server in self.servers:
+            server.close()
+
+    def _cost(self, server: "_Server", failed: set[int], now: float) -> tuple[bool, float, int]:
+        """Return what speaks against asking a server: that it failed this request before others were asked, how long it
+        rests, and how much it has in flight.
+        """
+        before_others = id(server) in failed and len(failed) < len(self._fleet)
+        return before_others, max(server.rests_until - now, 0.0), server.in_flight
+
+    async def _complete(self, request: Request, params: SamplingParams) -> Completion:
+        """Return the completion of the first server that gives one.
+
+        Raises: EngineError: a server refuses the request, or none has answered it for as long as is stated.
+        """
+        gone_since: float | None = None
+        failed: set[int] = set()
+        while True:
+            now = time.monotonic()
+            server = min(self._fleet, key=lambda each: self._cost(each, failed, now))
+            server.in_flight += 1
+            try:
+                await asyncio.sleep(server.rests_until - now)
+                return await asyncio.wrap_future(server.engine.submit(request, params))
+            except GoneError as error:
+                now = time.monotonic()
+                server.rests_until = now + REST_S
+                failed.add(id(server))
+                gone_since = (gone_since or now) if len(failed) == len(self._fleet) else None
+                if gone_since is not None and now - gone_since >= self.patience_s:
+                    raise EngineError(f"none of {len(self._fleet)} servers answers; the last: {error}") from error
+            finally:
+                server.in_flight -= 1

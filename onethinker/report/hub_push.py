@@ -1,0 +1,73 @@
+"""A model folder to a repository of the Hugging Face hub: what goes there, and only that."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from onethinker.core.errors import ConfigError, EngineError
+from onethinker.families.hub import HUB_ID
+
+
+def check_repo(repo: str, *, public: bool, ask: bool = True) -> None:
+    """Do nothing where a model can be pushed to this repository, as far as the hub says before anything is sent.
+
+    Raises: ConfigError: the name is none, or the repository is public and that was not asked for. EngineError: nobody
+    is logged in, or the hub does not answer.
+    """
+    if not HUB_ID.fullmatch(repo):
+        raise ConfigError(f'expected a repository as OWNER/NAME, such as "my-lab/my-thinker", got {repo!r}')
+    if not ask:
+        return
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    if get_token() is None:
+        raise EngineError("nobody is logged in at the hub: `hf auth login`, or set HF_TOKEN")
+    try:
+        is_private = _asked(lambda: HfApi().repo_info(repo).private, repo)
+    except RepositoryNotFoundError:
+        return
+    if not is_private and not public:
+        raise ConfigError(f"{repo} is public: everyone would read what is pushed; say --public, or take another name")
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Return the files of a folder, relative to it."""
+    return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+
+
+def say_files(folder: Path, files: Sequence[Path], repo: str, *, public: bool) -> list[str]:
+    """Return what goes where, a file a line."""
+    sizes = [(folder / file).stat().st_size for file in files]
+    who = "public: everyone may read it" if public else "private"
+    lines = [f"{repo} ({who}): {len(files)} files, {sum(sizes):,} bytes"]
+    return lines + [f"  {size:>16,}  {file}" for file, size in zip(files, sizes, strict=True)]
+
+
+def upload(folder: Path, files: Sequence[Path], repo: str, *, public: bool) -> str:
+    """Make the repository if it is not there, upload the files in one commit, and return its address. Raises:
+    EngineError.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    hub = HfApi()
+    _asked(lambda: hub.create_repo(repo, private=not public, exist_ok=True), repo)
+    operations = [CommitOperationAdd(path_in_repo=file.as_posix(), path_or_fileobj=folder / file) for file in files]
+    commit = _asked(lambda: hub.create_commit(repo, operations, commit_message="Upload by onethinker push"), repo)
+    return str(commit.commit_url)
+
+
+def _asked(ask: Any, repo: str) -> Any:
+    """Return what the hub answers. Raises: EngineError: it refuses, or is not there; RepositoryNotFoundError."""
+    import httpx
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
+    try:
+        return ask()
+    except RepositoryNotFoundError:
+        raise
+    except HfHubHTTPError as error:
+        raise EngineError(f"{repo}: the hub at {constants.ENDPOINT} refuses: {str(error).strip()[:300]}") from error
+    except (httpx.HTTPError, OSError) as error:
+        raise EngineError(f"{repo}: the hub at {constants.ENDPOINT} cannot be reached: {error}") from error

@@ -1,0 +1,67 @@
+"""What a config file of accelerate lets processes share, read without accelerate, whose import takes seconds."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from onethinker.core.errors import ConfigError
+from onethinker.core.nearest import no_such
+from onethinker.training.config import BUILT_IN
+
+ALIASES = {
+    "fsdp": ("fsdp2",),
+    "offload": ("fsdp2_offload",),
+    "full shard": ("fsdp2_full",),
+    **dict.fromkeys(("zero3", "deepspeed zero3"), ("fsdp2_full", "fsdp2_offload")),
+    **dict.fromkeys(("zero2", "zero", "deepspeed"), ("deepspeed_zero2",)),
+}
+"""What others call the configs that come with OneThinker; words are apart by a space."""
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """What processes share: by "fsdp2" weights, gradients and moments of the language model, by "zero2" gradients and
+    moments of all that is trained.
+
+    `full`: in a step one layer is gathered after the other, not all of them. `offload`: each process has its share in
+    the computer's memory, not on its GPU.
+    """
+
+    kind: Literal["fsdp2", "zero2"]
+    full: bool = False
+    offload: bool = False
+
+
+def find_accelerate_config(name: str) -> Path:
+    """Return the file of a config that comes with OneThinker, such as "fsdp2", or the file of that name. Raises:
+    ConfigError.
+    """
+    path = BUILT_IN / f"{name}.yaml"
+    if path.is_file():
+        return path
+    if not Path(name).is_file():
+        there = sorted(file.stem for file in BUILT_IN.glob("*.yaml"))
+        raise ConfigError(f"--accelerate-config: {no_such('config', name, there, aliases=ALIASES)}")
+    return Path(name)
+
+
+def read_sharding(accelerate_config: Path) -> Sharding | None:
+    """Return what a config file of accelerate, YAML or JSON, lets processes share."""
+    text = accelerate_config.read_text(errors="replace")
+    kind = _setting(text, "distributed_type")
+    if kind == "fsdp":
+        # What a file does not say of it, accelerate takes to be true.
+        full = _setting(text, "fsdp_reshard_after_forward") not in ("false", "no", "off")
+        return Sharding("fsdp2", full=full, offload=_setting(text, "fsdp_offload_params") in ("true", "yes", "on"))
+    return Sharding("zero2") if kind == "deepspeed" else None
+
+
+def _setting(text: str, name: str) -> str | None:
+    """Return the value of a setting, in small letters, wherever it stands.
+
+    >>> _setting('{"fsdp_config": {"fsdp_offload_params": true}}', "fsdp_offload_params")
+    'true'
+    """
+    found = re.search(rf"""^[^#\n]*\b{name}["']?\s*:\s*["']?(\w+)""", text, re.MULTILINE)
+    return found[1].lower() if found else None

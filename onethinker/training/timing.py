@@ -1,0 +1,150 @@
+"""How long a step takes on a GPU that is not at hand: a model of it in named terms, each with its formula in words.
+
+Products are counted as 2 floating-point operations (FLOP) a weight and token. docs/training.md says what is assumed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from onethinker.families.base import Part, Widths
+from onethinker.training.adapters import Count
+from onethinker.training.batch import Batch
+from onethinker.training.config import Recipe, RlRecipe
+from onethinker.training.gpus import Gpu
+
+PRODUCTS = 0.4
+"""Assumed: the share of a data sheet's FLOP/s that large products reach."""
+READING = 0.6
+"""Assumed: the share of its bytes a second that reading weights and keys reaches."""
+LAUNCH_S = 0.5e-3
+"""Assumed: the least time that a layer takes for a token step, however little it computes."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a part of a step takes, in seconds, and how that was worked out."""
+
+    name: str
+    seconds: float
+    formula: str
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a step means for one process: prompts, and the tokens of each with its answers; `weights` are those that a
+    token is multiplied with, by part.
+    """
+
+    recipe: Recipe
+    batch: Batch
+    counts: Mapping[Part, Count]
+    widths: Widths
+    weights: Mapping[Part, float]
+    gpu: Gpu
+
+    @property
+    def flops(self) -> float:
+        """FLOP a second that products are assumed to reach."""
+        return PRODUCTS * (self.gpu.fp32_flops if self.recipe.dtype == "float32" else self.gpu.bf16_flops)
+
+    @property
+    def bytes_of_weight(self) -> int:
+        """Bytes of a weight in a product."""
+        return 4 if self.recipe.dtype == "float32" else 2
+
+    @property
+    def group_tokens(self) -> float:
+        """Tokens of a prompt with all its answers."""
+        return self.batch.prompt_tokens + self.batch.answers * self.batch.answer_tokens
+
+    @property
+    def patches(self) -> float:
+        """Patches of a prompt's media."""
+        return self.widths.patches_per_token * self.batch.visual_tokens
+
+    def attended(self, *, answers: bool = True) -> float:
+        """Pairs of a token and one that it sees, in a prompt and, if asked for, its answers."""
+        batch = self.batch
+        seen = batch.answers * batch.answer_tokens * (batch.prompt_tokens + batch.answer_tokens / 2)
+        return batch.prompt_tokens**2 / 2 + (seen if answers else 0.0)
+
+    def forward(self, tokens: float, pairs: float) -> float:
+        """FLOP of the language model over so many tokens and pairs."""
+        products = 2 * (self.weights["language"] + self.weights["merger"]) * tokens
+        return products + 4 * self.widths.layers * self.widths.queries * pairs
+
+    def is_trained(self, part: Part) -> bool:
+        """Whether weights or adapters of a part are trained."""
+        return bool(self.counts[part].trained or self.counts[part].adapters)
+
+
+def estimate_step(load: Load) -> list[Spent]:
+    """Return what a step takes on each GPU, the largest first: products, and what is read from memory; no media, no
+    exchange between GPUs.
+    """
+    spent = _rollout(load) if isinstance(load.recipe, RlRecipe) else []
+    return sorted([*spent, *_update(load)], key=lambda part: -part.seconds)
+
+
+def _rollout(load: Load) -> list[Spent]:
+    """Return the seconds of sampling: media, prompts, each answer's tokens one by one; and those of the reference."""
+    recipe, batch, widths = load.recipe, load.batch, load.widths
+    assert isinstance(recipe, RlRecipe)
+    prompts = batch.prompts_per_process
+    at_once = min(recipe.rollout.decode_batch_size, prompts)
+    rows = at_once * batch.answers
+    keys = 2 * widths.layers * widths.keys * load.bytes_of_weight
+    seen = at_once * (batch.prompt_tokens + batch.answers * batch.answer_tokens / 2)
+    read = (load.weights["language"] * load.bytes_of_weight + seen * keys) / (READING * load.gpu.bandwidth)
+    token_step = max(read, 2 * load.weights["language"] * rows / load.flops, widths.layers * LAUNCH_S)
+    rounds = prompts / at_once
+    prefill = prompts * load.forward(batch.prompt_tokens, load.attended(answers=False)) / load.flops
+    spent = [
+        Spent(
+            "decode",
+            rounds * batch.answer_tokens * token_step,
+            f"{rounds:,.3g} x {batch.answer_tokens:,} token steps of {rows:,} answers, {token_step * 1000:.1f} ms each",
+        ),
+        Spent("prefill", prefill, f"{prompts:,} prompts x {batch.prompt_tokens:,} tokens"),
+        Spent("vision, rollout", prompts * _vision(load) / load.flops, _patches(load)),
+    ]
+    if recipe.loss.kl_coefficient:
+        reference = prompts * (load.forward(load.group_tokens, load.attended()) + _vision(load)) / load.flops
+        spent.append(Spent("reference", reference, f"{prompts * load.group_tokens:,.0f} tokens forward"))
+    return spent
+
+
+def _update(load: Load) -> list[Spent]:
+    """Return the seconds of learning from the batch: forward, again where activations are not kept, and backward."""
+    prompts = load.batch.prompts_per_process
+    again = int(load.recipe.gradient_checkpointing)
+    trains_all = load.counts["language"].trained > load.counts["language"].total / 2
+    times = 1 + again + (2 if trains_all else 1)
+    seen = 1 + (again + 2) * load.is_trained("vision")
+    language = prompts * times * load.forward(load.group_tokens, load.attended()) / load.flops
+    return [
+        Spent("update", language, f"{prompts * load.group_tokens:,.0f} tokens, {times} times what forward takes"),
+        Spent("vision, update", prompts * seen * _vision(load) / load.flops, f"{_patches(load)}, {seen} times forward"),
+    ]
+
+
+def _vision(load: Load) -> float:
+    """FLOP of the vision tower over a prompt's patches; attention inside a frame is not counted."""
+    return 2 * load.weights["vision"] * load.patches
+
+
+def _patches(load: Load) -> str:
+    return f"{load.batch.prompts_per_process:,} prompts x {load.patches:,.0f} patches"
+
+
+def time_lines(spent: list[Spent], steps: int, gpu: Gpu, processes: int) -> list[str]:
+    """Return what a step and the run take, and where it goes, as text."""
+    step_s = sum(part.seconds for part in spent)
+    hours = step_s * steps / 3600
+    lines = [
+        f"time         {step_s:,.3g} s a step on {processes} x {gpu.name}, {hours:,.3g} h the run, "
+        f"{hours * processes:,.3g} GPU hours: a model of it, nothing measured (docs/training.md)"
+    ]
+    return lines + [
+        f"  {part.name:<24} {part.seconds:>8,.3g} s {part.seconds / step_s:>4.0%}  {part.formula}" for part in spent
+    ]

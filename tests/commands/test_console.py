@@ -1,0 +1,29 @@
+"""What commands show while they work."""
+
+from onethinker.commands.console import say_left
+
+
+def test_without_a_terminal_lines_say_how_far_work_is_and_the_time_left(capsys):
+    say = say_left("asking", interval_s=0.0)
+    for done in (2, 3, 4):
+        say(done, 4)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "asking: 2 of 4"
+    assert lines[1].startswith("asking: 3 of 4, about ")
+    assert lines[2] == "asking: 4 of 4"
+    say_left("counting", interval_s=0.0)(1200, None)
+    assert capsys.readouterr().err == "counting: 1,200\n"
+
+
+def test_a_line_may_say_what_has_come_of_the_work_so_far(capsys):
+    say = say_left("vision tower", interval_s=0.0)
+    say(1, 2)
+    say(2, 2, "vision tower, loss 0.50")
+    assert capsys.readouterr().err == "vision tower: 1 of 2\nvision tower, loss 0.50: 2 of 2\n"
+
+
+def test_lines_come_no_closer_than_their_interval(capsys):
+    say = say_left("asking", interval_s=60.0)
+    say(1, 2)
+    say(2, 2)
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,131 @@
+"""Several servers are asked as one: what one that is killed was working on is answered by the others."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from onethinker.core.errors import EngineError
+from onethinker.core.request import Request, SamplingParams
+from onethinker.inference.fleet import FleetEngine
+from onethinker.inference.loading import load_engine
+from onethinker.inference.openai import RemoteEngine
+from tests.inference.scripted_server import echo, server
+
+QUESTIONS = [Request(f"question {index}") for index in range(60)]
+
+
+@contextmanager
+def fleet(*fatal: int) -> Iterator[list[tuple[str, subprocess.Popen]]]:
+    """Addresses and processes of servers, each gone at its request of the number given, 0 never."""
+    script = Path(__file__).with_name("dying_server.py")
+    started = [
+        subprocess.Popen([sys.executable, "-I", script, str(each)], stdout=subprocess.PIPE, text=True) for each in fatal
+    ]
+    try:
+        yield [(f"http://127.0.0.1:{int(process.stdout.readline())}/v1", process) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
+def addresses_of(servers) -> str:
+    return ",".join(address for address, _ in servers)
+
+
+def test_a_server_that_is_killed_among_three_loses_nothing():
+    with fleet(0) as [(alone, _)], RemoteEngine(alone, "said-model") as engine:
+        expected = [each.text for each in engine.complete(QUESTIONS, SamplingParams())]
+    with fleet(0, 7, 0) as servers, load_engine(addresses_of(servers)) as engine:
+        assert engine.name == "said-model on several servers"
+        assert engine.max_in_flight == 3 * 32
+        assert [each.text for each in engine.complete(QUESTIONS, SamplingParams())] == expected
+        assert servers[1][1].wait() == 9, "it was killed while it worked"
+        counts = [httpx.get(f"{servers[index][0]}/models").json()["asked"] for index in (0, 2)]
+    assert sum(counts) >= len(QUESTIONS) - 6
+    assert min(counts) >= 20, "the others share its work"
+
+
+def test_requests_go_to_the_server_with_the_fewest():
+    def slow(body, number):
+        time.sleep(0.5)
+        return echo(body, number)
+
+    with server(slow) as (first, seen_first), server(echo) as (second, seen_second):
+        engine = FleetEngine([first, second])
+        try:
+            for number in range(4):
+                engine.submit(Request(f"slow or quick {number}"), SamplingParams())
+            engine.complete([Request("which?")], SamplingParams())
+        finally:
+            engine.close()
+    assert len(seen_first.bodies) <= 3
+    assert len(seen_second.bodies) >= 2
+
+
+def test_what_a_server_refuses_is_not_asked_elsewhere():
+    refuses = lambda body, number: (400, {}, {"error": {"message": "too long"}})  # noqa: E731
+    with server(refuses) as (first, _), server(echo) as (second, seen):
+        engine = FleetEngine([first, second])
+        try:
+            with pytest.raises(EngineError, match="too long"):
+                engine.complete([Request("?")], SamplingParams())
+        finally:
+            engine.close()
+    assert seen.bodies == []
+
+
+def test_all_gone_is_an_error_that_says_so():
+    said = r"none of 2 servers answers; the last: .*no answer after 2 tries"
+    with (
+        fleet(1, 1) as servers,
+        load_engine(addresses_of(servers)) as engine,
+        pytest.raises(EngineError, match=said),
+    ):
+        engine.complete([Request("?")], SamplingParams())
+
+
+def test_servers_of_different_models_and_addresses_given_twice_are_refused():
+    with (
+        server(lambda *_: (200, {}, {"data": [{"id": "other"}]})) as (other, _),
+        fleet(0) as servers,
+        pytest.raises(EngineError, match="these serve other, said-model"),
+    ):
+        load_engine(f"{addresses_of(servers)},{other.address}")
+    with pytest.raises(EngineError, match="stands more than once"):
+        load_engine("http://h:1/v1,http://h:1/v1")
+
+
+def test_a_server_that_comes_back_is_asked_again(monkeypatch):
+    monkeypatch.setattr("onethinker.inference.fleet.REST_S", 0.05)
+    script = lambda body, number: (503, {}, {}) if number < 3 else echo(body, number)  # noqa: E731
+    with server(script) as (first, seen):
+        engine = FleetEngine([first], patience_s=30)
+        try:
+            assert engine.complete([Request("back?")], SamplingParams())[0].text == "back?"
+        finally:
+            engine.close()
+    assert len(seen.bodies) == 4
+
+
+def test_servers_that_hang_longer_than_they_rest_end_a_request(monkeypatch):
+    monkeypatch.setattr("onethinker.inference.fleet.REST_S", 0.05)
+
+    def hang(body, number):
+        time.sleep(2)
+        return echo(body, number)
+
+    with server(hang) as (first, seen_first), server(hang) as (second, seen_second):
+        hurried = [replace(each, timeout_s=0.3, max_tries=1) for each in (first, second)]
+        with FleetEngine(hurried) as engine:
+            waiting = engine.submit(QUESTIONS[0], SamplingParams())
+            with pytest.raises(EngineError, match="none of 2 servers answers"):
+                waiting.result(timeout=20)
+        assert (len(seen_first.bodies), len(seen_second.bodies)) == (1, 1)

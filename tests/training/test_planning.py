@@ -1,0 +1,133 @@
+"""Plans for GPUs that are not at hand: whether a run fits, what would, and how long it takes, against sums by hand."""
+
+import pytest
+
+from onethinker.commands.dispatch import dispatch
+from onethinker.core.errors import ConfigError
+from onethinker.families.qwen3_vl_moe import Qwen3VLMoe
+from onethinker.families.registry import family_of
+from onethinker.inference.loading import load_meta_model
+from onethinker.media.budget import MediaBudget
+from onethinker.training.config import RlRecipe, SftRecipe
+from onethinker.training.gpus import GPUS, find_gpu
+from onethinker.training.memory import peak
+from onethinker.training.plan import make_plan
+from onethinker.training.timing import Load, estimate_step, time_lines
+from tests.training.test_plan import CONFIGS
+
+CONFIG_2B = CONFIGS / "qwen3_vl_2b.json"
+ADAMW = "optimizer.kind=adamw"
+CONFIG_8B = CONFIGS / "qwen3_vl_8b.json"
+BUDGET = MediaBudget(max_frames=16, frame_max_pixels=64 * 1024, image_max_pixels=256 * 1024)
+
+
+def load(recipe, gpu: str = "h100", config=CONFIG_8B, processes: int = 1) -> Load:
+    model = load_meta_model("any/name", config=config)
+    plan = make_plan(recipe, processes=processes, model=model, budget=BUDGET)
+    return Load(recipe, plan.batch, plan.counts, plan.widths, plan.weights, GPUS[gpu])
+
+
+def seconds(load: Load) -> dict[str, float]:
+    return {part.name: part.seconds for part in estimate_step(load)}
+
+
+def test_a_token_is_multiplied_with_all_weights_but_a_table_of_embeddings_that_is_no_head():
+    for config, tied in ((CONFIG_2B, True), (CONFIG_8B, False)):
+        model = load_meta_model("any/name", config=config)
+        text = model.config.text_config
+        weights = family_of(model).multiplied(model)
+        table = text.vocab_size * text.hidden_size
+        everything = sum(weight.numel() for _, weight in model.named_parameters())
+        assert sum(weights.values()) == everything - table * (not tied)
+
+
+def test_of_experts_a_token_meets_those_that_it_is_routed_to():
+    class Config:
+        class text_config:  # noqa: N801
+            num_experts_per_tok, num_experts = 8, 128
+
+    share = Qwen3VLMoe().used_share
+    assert share("model.language_model.layers.0.mlp.experts.gate_up_proj", Config) == 8 / 128
+    assert share("model.language_model.layers.0.self_attn.q_proj.weight", Config) == 1
+
+
+def test_an_update_takes_three_times_forward_and_a_fourth_where_activations_are_made_again():
+    kept, again = (load(SftRecipe(batch_size=4, gradient_checkpointing=on, dtype="bfloat16")) for on in (False, True))
+    tokens, weights = 4 * kept.group_tokens, kept.weights["language"] + kept.weights["merger"]
+    pairs = 4 * kept.group_tokens**2 / 2
+    forward = (2 * weights * tokens + 4 * 36 * 4096 * pairs) / (0.4 * 989.5e12)
+    assert seconds(kept)["update"] == pytest.approx(3 * forward)
+    assert seconds(again)["update"] == pytest.approx(4 * forward)
+    adapters = load(SftRecipe(batch_size=4, lora={"rank": 8}, dtype="bfloat16"))
+    assert seconds(adapters)["update"] == pytest.approx(2 * forward, rel=0.01)
+    assert seconds(load(SftRecipe(batch_size=4)))["update"] == pytest.approx(3 * forward * 989.5 / 67)
+
+
+def test_a_token_step_reads_all_weights_and_the_keys_and_values_of_what_is_being_answered():
+    rollout = {"generation_batch_size": 64, "group_size": 8, "max_new_tokens": 1000, "decode_batch_size": 32}
+    asked = load(RlRecipe(rollout=rollout, dtype="bfloat16"), gpu="l4")
+    prompt = asked.batch.prompt_tokens
+    keys = 32 * (prompt + 8 * 500) * 2 * 36 * 1024 * 2
+    read = (2 * asked.weights["language"] + keys) / (0.6 * 300e9)
+    assert seconds(asked)["decode"] == pytest.approx(2 * 1000 * read)
+    assert seconds(asked)["vision, rollout"] == pytest.approx(
+        64 * 2 * asked.weights["vision"] * 4 * asked.batch.visual_tokens / (0.4 * 121e12)
+    )
+    few = load(RlRecipe(rollout={**rollout, "decode_batch_size": 1}, dtype="bfloat16"), gpu="b200", config=CONFIG_2B)
+    assert seconds(few)["decode"] == pytest.approx(64 * 1000 * 28 * 0.5e-3), "launching the layers takes longer"
+
+
+def test_no_reference_where_there_is_no_divergence_and_half_the_time_on_twice_the_processes():
+    rollout = {"generation_batch_size": 64, "max_new_tokens": 500}
+    assert "reference" not in seconds(load(RlRecipe(rollout=rollout, loss={"kl_coefficient": 0})))
+    one, two = (sum(seconds(load(RlRecipe(rollout=rollout), processes=count)).values()) for count in (1, 2))
+    assert two == pytest.approx(one / 2)
+    parts = estimate_step(load(RlRecipe(rollout=rollout), processes=2))
+    line = time_lines(parts, 100, GPUS["h100"], 2)[0]
+    assert f"{two * 100 / 3600:,.3g} h the run, {two * 200 / 3600:,.3g} GPU hours" in line
+
+
+def said(capsys, *words: str) -> list[str]:
+    assert dispatch([*words, "--dry-run"]) == 0
+    return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_dry_run_says_how_long_it_takes_and_that_it_fits(capsys):
+    lines = said(capsys, "sft", "tiny_sft", "--gpu", "rtx4090", "--processes", "2")
+    assert any(line.startswith("fits ") and "of rtx4090 (NVIDIA Ada" in line for line in lines)
+    assert any(line.startswith("time ") and "on 2 x rtx4090" in line for line in lines)
+    assert any(line.startswith("update ") for line in lines)
+
+
+def test_what_does_not_fit_is_said_to_be_too_much_with_changes_that_do(capsys):
+    settings = ["model=any/name", "steps=10", "batch_size=8", "gradient_checkpointing=true"]
+    lines = said(capsys, "sft", "tiny_sft", "--gpu", "h100", "--config", str(CONFIG_8B), "--set", *settings)
+    (much,) = [line for line in lines if line.startswith("too much")]
+    assert "do not fit into the 74.51 GiB of h100" in much
+    offered = [line.removeprefix("would fit ") for line in lines if line.startswith("would fit")]
+    (lora,) = [line for line in offered if line.startswith("lora.rank=32 dtype=bfloat16: ")]
+    model = load_meta_model("any/name", config=CONFIG_8B)
+    recipe = SftRecipe.load("tiny_sft", [*settings, "lora.rank=32", "dtype=bfloat16"])
+    plan = make_plan(recipe, processes=1, model=model, budget=recipe.budget or MediaBudget())
+    assert peak(list(plan.memory)) < GPUS["h100"].memory
+    assert lora.endswith(" GiB")
+    lines = said(capsys, "sft", "tiny_sft", "--gpu", "h100", "--config", str(CONFIG_8B), "--set", *settings, ADAMW)
+    offered = [line.removeprefix("would fit ").split(": ")[0] for line in lines if line.startswith("would fit")]
+    processes = {words.split()[-1]: int(words.split()[1]) for words in offered if "--accelerate-config" in words}
+    # Eight samples are for eight processes at most, and fsdp2 keeps all weights gathered, here in float32.
+    assert list(processes) == ["fsdp2_full", "fsdp2_offload"]
+    assert processes["fsdp2_offload"] <= processes["fsdp2_full"] <= 8
+
+
+@pytest.mark.parametrize(("name", "near"), [("h101", "h100"), ("4090", "rtx4090"), ("NVIDIA H100", "")])
+def test_gpus_are_found_by_name_and_an_unknown_one_is_answered_with_the_nearest(name, near):
+    if not near:
+        assert find_gpu(name).name == "h100"
+        return
+    with pytest.raises(ConfigError, match=near):
+        find_gpu(name)
+
+
+def test_a_run_takes_the_gpus_of_its_machine(tmp_path):
+    with pytest.raises(ConfigError, match="--gpu is for a --dry-run"):
+        dispatch(["sft", "tiny_sft", "--gpu", "h100", "--output", str(tmp_path / "run")])
