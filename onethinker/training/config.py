@@ -125,8 +125,8 @@ class Recipe(Settings):
     """With gradient_checkpointing: what each layer begins with waits in the computer's memory for the backward pass,
     not on the GPU; the same gradients, slower."""
     liger: bool = False
-    """Liger's kernels for norms (not Qwen3.5's) and gated products of the language model, which keep less for the
-    backward pass; needs a GPU and `pip install 'onethinker[liger]'`."""
+    """Liger's kernels for norms (not those that add one to their weights) and gated products of the language model,
+    which keep less for the backward pass; needs a GPU and `pip install 'onethinker[liger]'`."""
     budget: MediaBudget | None = None
     """Frames and pixels; by default what the model's folder says, else the general default."""
     data: DataSettings = DataSettings()

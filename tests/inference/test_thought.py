@@ -153,7 +153,7 @@ def test_a_thought_prints_a_line():
 def test_the_examples_of_the_page_for_python_run(tmp_path, monkeypatch, capsys):
     page = (Path(__file__).parents[2] / "docs/python.md").read_text("utf-8")
     examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    for name in ("photo.jpg", "a.jpg", "b.jpg"):
+    for name in ("photo.jpg", "a.jpg", "b.jpg", "drawing.png"):
         Image.new("RGB", (64, 48), "red").save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     # An untrained model writes until it is stopped.
