@@ -1,6 +1,6 @@
 """What is trained: every weight, whole parts of the model, or low-rank adapters on parts; one function decides."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,15 +38,11 @@ def choose_trained(model: nn.Module, recipe: Recipe) -> None:
     Adapters are added in place, in float32, and start as no change at all; their random halves follow the recipe's
     seed.
 
-    Raises: ConfigError: `frozen` names nothing in the model, or nothing is left to train.
+    Raises: ConfigError: `frozen` or `optimizer.rates` names nothing in the model, or nothing is left to train.
     """
     family, names = family_of(model), [name for name, _ in model.named_parameters()]
-    for beginning in recipe.frozen:
-        if beginning not in PARTS and not any(name.startswith(beginning) for name in names):
-            raise ConfigError(
-                f"frozen: {beginning!r} is none of the parts {', '.join(PARTS)}, and no parameter's name begins with"
-                f" it; names look like {names[0]!r}, {names[-1]!r}{ask_for(beginning, PARTS, PART_ALIASES)}"
-            )
+    for setting, beginnings in (("frozen", recipe.frozen), ("optimizer.rates", recipe.optimizer.rates)):
+        _check_names(setting, beginnings, names)
     if recipe.lora is not None:
         _add_adapters(model, family, recipe)
     else:
@@ -54,6 +50,15 @@ def choose_trained(model: nn.Module, recipe: Recipe) -> None:
             parameter.requires_grad_(not is_frozen(name, family, recipe.frozen))
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(f"frozen: {', '.join(recipe.frozen)} leave nothing to train")
+
+
+def _check_names(setting: str, beginnings: Iterable[str], names: Sequence[str]) -> None:
+    for beginning in beginnings:
+        if beginning not in PARTS and not any(name.startswith(beginning) for name in names):
+            raise ConfigError(
+                f"{setting}: {beginning!r} is none of the parts {', '.join(PARTS)}, and no parameter's name begins with"
+                f" it; names look like {names[0]!r}, {names[-1]!r}{ask_for(beginning, PARTS, PART_ALIASES)}"
+            )
 
 
 def is_frozen(name: str, family: ModelFamily, frozen: Sequence[str]) -> bool:

@@ -43,6 +43,7 @@ RECIPE_ALIASES = {
 }
 SETTING_ALIASES: dict[str, tuple[str, ...]] = {
     "lr": ("optimizer.learning_rate",),
+    "vit lr": ("optimizer.rates",),
     "max steps": ("steps",),
     "num train epochs": ("epochs",),
     "num epochs": ("epochs",),

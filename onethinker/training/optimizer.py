@@ -5,7 +5,7 @@ Dimensions: B matrices of one shape, N their shorter and M their longer side.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -32,20 +32,20 @@ NUMBERS_AT_ONCE = 2**16
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
-    """Muon for the matrices of the first group and AdamW for the other groups, with one state.
+    """Muon for the matrices of the first groups and AdamW for the other groups, with one state.
 
     Each of several processes that hold the same weights and gradients orthogonalises a share of the matrices and tells
     the others what became of them; momentum, which is cheap, all of them keep.
     """
 
-    def __init__(self, matrices: list[nn.Parameter], adamw: torch.optim.AdamW, *, weight_decay: float) -> None:
-        muon = {"params": matrices, "lr": adamw.defaults["lr"], "weight_decay": weight_decay}
-        super().__init__([muon, *adamw.param_groups], {})
-        self._adamw = adamw
+    def __init__(self, groups: list[dict[str, Any]], adamw: torch.optim.AdamW) -> None:
+        muon = [{"lr": adamw.defaults["lr"], **group} for group in groups]
+        super().__init__([*muon, *adamw.param_groups], {})
+        self._adamw, self._muon_groups = adamw, len(muon)
         self._share_state()
 
     def _share_state(self) -> None:
-        self._adamw.state, self._adamw.param_groups = self.state, self.param_groups[1:]
+        self._adamw.state, self._adamw.param_groups = self.state, self.param_groups[self._muon_groups :]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take a loaded state, for AdamW's parameters too."""
@@ -56,7 +56,11 @@ class MuonWithAdamW(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Take a step of both."""
-        group = self.param_groups[0]
+        for group in self.param_groups[: self._muon_groups]:
+            self._step_muon(group)
+        self._adamw.step()
+
+    def _step_muon(self, group: dict[str, Any]) -> None:
         processes = get_world_size() if is_initialized() else 1
         shares = share_out((matrix for matrix in group["params"] if matrix.grad is not None), processes)
         for share in shares:
@@ -67,7 +71,6 @@ class MuonWithAdamW(torch.optim.Optimizer):
             self._move(together, group["lr"], group["weight_decay"])
         for process, share in enumerate(shares if processes > 1 else []):
             broadcast_from(process, share)
-        self._adamw.step()
 
     def _momentum(self, matrix: nn.Parameter) -> Tensor:
         state = self.state[matrix]
@@ -153,18 +156,51 @@ def make_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim
     matrices = hidden_matrices(model) if settings.kind == "muon" else []
     taken = set(map(id, matrices))
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
+    factors = _rate_factors(model, settings.rates)
     groups: list[dict[str, Any]] = []
     # Sharded and unsharded parameters cannot be updated in one call.
     for is_sharded in (False, True):
         alike = [p for p in rest if isinstance(p, DTensor) is is_sharded]
-        groups.append({"params": [p for p in alike if p.ndim > 1], "weight_decay": settings.weight_decay})
-        groups.append({"params": [p for p in alike if p.ndim <= 1], "weight_decay": 0.0})
+        groups += _by_factor([p for p in alike if p.ndim > 1], factors, settings.weight_decay)
+        groups += _by_factor([p for p in alike if p.ndim <= 1], factors, 0.0)
     if settings.kind == "adafactor":
         return torch.optim.Adafactor(groups, lr=settings.learning_rate)
     if settings.kind == "adamw8bit":
         return make_adamw8bit(groups, settings)
     adamw = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(settings.beta1, settings.beta2), fused=True)
-    return MuonWithAdamW(matrices, adamw, weight_decay=settings.weight_decay) if matrices else adamw
+    if not matrices:
+        return adamw
+    return MuonWithAdamW(_by_factor(matrices, factors, settings.weight_decay), adamw)
+
+
+def _rate_factors(model: nn.Module, rates: Mapping[str, float]) -> dict[int, float]:
+    """Return, by the id of a parameter, what its rate is multiplied by, for those that `rates` name; of several names
+    the longest beginning counts, and a part least.
+    """
+    found: dict[int, float] = {}
+    for name, parameter in model.named_parameters() if rates else ():
+        beginnings = [beginning for beginning in rates if name.startswith(beginning)]
+        key = max(beginnings, key=len) if beginnings else family_of(model).part_of(name)
+        found[id(parameter)] = rates.get(key, 1.0)
+    return found
+
+
+def _by_factor(
+    parameters: list[nn.Parameter], factors: Mapping[int, float], weight_decay: float
+) -> list[dict[str, Any]]:
+    """Return groups for an optimizer, one for each factor of the rate."""
+    by_factor: dict[float, list[nn.Parameter]] = {} if factors else {1.0: parameters}
+    for parameter in parameters if factors else ():
+        by_factor.setdefault(factors[id(parameter)], []).append(parameter)
+    return [
+        {"params": alike, "weight_decay": weight_decay, "rate_factor": factor} for factor, alike in by_factor.items()
+    ]
+
+
+def set_learning_rate(optimizer: Any, rate: float) -> None:
+    """Set the rate of the next step, times the factor of each group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["rate_factor"]
 
 
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:

@@ -113,6 +113,9 @@ class OptimizerSettings(Settings):
     (1e-3 is usual); or muon for the matrices inside the layers, which teaches a small model twice as fast."""
     learning_rate: float = Field(1e-5, gt=0)
     """The highest rate of the schedule."""
+    rates: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """What `learning_rate` is multiplied by for a part ("language", "vision", "merger") or for the weights whose names
+    begin so, such as { vision = 0.1 }; all others have it as it is."""
     min_lr_ratio: float = Field(0.0, ge=0, le=1)
     """The schedule ends at this fraction of `learning_rate`; 1 keeps the rate constant after the warm-up."""
     warmup_steps: int = Field(0, ge=0)

@@ -25,7 +25,7 @@ from onethinker.data.synthetic.world.things import COLORS, SEEN
 from onethinker.families.folder import ModelSettings, save_model
 from onethinker.inference.loading import load_local
 from onethinker.storage.atomic import writing
-from onethinker.training.optimizer import learning_rate, make_optimizer
+from onethinker.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from onethinker.training.settings import OptimizerSettings
 
 # B pictures, V visual tokens of a picture, K names (0: nothing), W the language model's width
@@ -184,8 +184,7 @@ class Lesson:
 
     def update(self, batch: tuple[Tensor, ...], steps: int) -> tuple[float, float]:
         """Take one step of `steps`; return the loss and the fraction of tokens named right."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.settings, self.step, steps)
+        set_learning_rate(self.optimizer, learning_rate(self.settings, self.step, steps))
         loss, accuracy = self.teacher(*batch)
         loss.backward()
         nn.utils.clip_grad_norm_(self.teacher.parameters(), 1.0)

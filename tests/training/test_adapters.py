@@ -88,12 +88,13 @@ def test_frozen_keeps_the_named_parts_and_trains_the_others():
     [
         ({"frozen": ("language", "vision", "merger")}, "nothing to train"),
         ({"frozen": ("visoin",)}, "none of the parts language, vision, merger"),
+        ({"optimizer": {"rates": {"visoin": 0.1}}}, "optimizer.rates: 'visoin' is none of the parts"),
         (
             {"frozen": ("vision",), "lora": LoraSettings(parts=("vision", "merger"))},
             "nothing of vision can have an adapter",
         ),
     ],
-    ids=["all", "unknown", "frozen and adapted"],
+    ids=["all", "unknown", "unknown rate", "frozen and adapted"],
 )
 def test_a_choice_that_cannot_be_trained_is_refused(settings, said):
     with pytest.raises(ConfigError, match=said):

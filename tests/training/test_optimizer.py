@@ -12,7 +12,7 @@ from onethinker.families.tiny import build_tiny
 from onethinker.training import preflight
 from onethinker.training.adapters import choose_trained
 from onethinker.training.config import SftRecipe
-from onethinker.training.optimizer import make_optimizer, orthogonalized, state_bytes
+from onethinker.training.optimizer import make_optimizer, orthogonalized, set_learning_rate, state_bytes
 from onethinker.training.parallel.choice import choose_backend
 from onethinker.training.parallel.moments import load_optimizer, optimizer_tensors
 from onethinker.training.settings import OptimizerSettings
@@ -82,6 +82,30 @@ def test_muon_leaves_embeddings_convolutions_and_vectors_to_adamw():
     ):
         assert name in adamw[0]
     assert "model.language_model.norm.weight" in adamw[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_part_moves_at_a_rate_of_its_own_and_the_longest_name_counts(kind):
+    rates = {"vision": 0.5, "model.visual.patch_embed": 0.25, "model.language_model": 0.125}
+    moved = {}
+    for name, given in (("alike", {}), ("apart", rates)):
+        model, _ = build_tiny()
+        before = {key: value.detach().clone() for key, value in model.named_parameters()}
+        optimizer = make_optimizer(model, OptimizerSettings(kind=kind, rates=given))
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        set_learning_rate(optimizer, 1e-3)
+        optimizer.step()
+        moved[name] = {key: float((value.detach() - before[key]).norm()) for key, value in model.named_parameters()}
+    for key, factor in {
+        "model.visual.blocks.0.mlp.linear_fc1.weight": 0.5,
+        "model.visual.blocks.0.norm1.bias": 0.5,
+        "model.visual.patch_embed.proj.weight": 0.25,
+        "model.visual.merger.linear_fc1.weight": 1.0,
+        "model.language_model.norm.weight": 0.125,
+        "model.language_model.layers.0.self_attn.q_proj.weight": 0.125,
+    }.items():
+        assert moved["apart"][key] == pytest.approx(factor * moved["alike"][key], rel=1e-3), key
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,7 +12,7 @@ from torch.distributed import is_initialized
 from torch.distributed.tensor import DTensor
 
 from onethinker.training.config import Recipe
-from onethinker.training.optimizer import make_optimizer
+from onethinker.training.optimizer import make_optimizer, set_learning_rate
 from onethinker.training.parallel.base import NamedTensors
 from onethinker.training.parallel.collectives import average_gradients, full_tensors
 from onethinker.training.parallel.moments import load_optimizer, optimizer_tensors
@@ -53,8 +53,7 @@ class Replicated:
 
     def step(self, learning_rate: float, norm: Tensor) -> None:
         """Take a step with gradients scaled down."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+        set_learning_rate(self.optimizer, learning_rate)
         scale_gradients(self.model, self.max_grad_norm, norm)
         self.optimizer.step()
         self.optimizer.zero_grad()

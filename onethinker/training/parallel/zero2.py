@@ -20,7 +20,7 @@ from torch.func import functional_call
 from onethinker.core.errors import ConfigError
 from onethinker.families.registry import family_of
 from onethinker.training.config import Recipe
-from onethinker.training.optimizer import make_optimizer
+from onethinker.training.optimizer import make_optimizer, set_learning_rate
 from onethinker.training.parallel.base import NamedTensors
 from onethinker.training.parallel.moments import read_moments
 
@@ -123,8 +123,7 @@ class Zero2:
 
     def step(self, learning_rate: float, norm: Tensor) -> None:
         """Take a step; DeepSpeed scales the gradient down itself."""
-        for group in self.engine.optimizer.param_groups:
-            group["lr"] = learning_rate
+        set_learning_rate(self.engine.optimizer, learning_rate)
         self.engine.step()
 
     def drop(self) -> None:
