@@ -30,6 +30,31 @@ class FrameFolder:
         """What messages call it."""
         return self.folder.name
 
+    @property
+    def times_s(self) -> tuple[float, ...]:
+        """When each frame is shown."""
+        return tuple(index / self.fps for index in range(len(self.names)))
+
+    @property
+    def duration_s(self) -> float:
+        """Until the last frame has been shown."""
+        return len(self.names) / self.fps
+
+
+@dataclass(frozen=True)
+class TimedFrames:
+    """A video that is a folder of pictures, each shown at a second of its own."""
+
+    folder: Path
+    names: tuple[str, ...]
+    times_s: tuple[float, ...]
+    duration_s: float
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.folder.name
+
 
 @dataclass(frozen=True)
 class TablePicture:
@@ -125,4 +150,4 @@ class MemoryFile:
         return self.content
 
 
-Source = FrameFolder | TablePicture | MemoryFile | VideoPart
+Source = FrameFolder | TimedFrames | TablePicture | MemoryFile | VideoPart

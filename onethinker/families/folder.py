@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE = "onethinker.json"
 """The file of a model folder that says with which words and which budget its weights were trained."""
+TOLD_SETTINGS = "onethinker"
+"""Where the list of models of `onethinker serve` says the same."""
 
 
 ADAPTER_SETTINGS_FILE, ADAPTER_FILE = "adapter_config.json", "adapter_model.safetensors"

@@ -34,17 +34,9 @@ def chat_request(request: Request, params: SamplingParams, *, model: str, frames
         raise EngineError(
             f"a remote engine can be sent one video a request, got {len(videos)}; ask about them one by one"
         )
-    body: dict[str, Any] = {
-        "model": model,
-        "messages": chat_messages(request, [_media_part(clip) for clip in request.media], words=str),
-        "max_tokens": params.max_new_tokens,
-        "temperature": params.temperature,
-        "top_p": params.top_p,
-        # A server fills what is left out from the model's generation_config.json: other answers than a local engine's.
-        "top_k": -1,
-        "repetition_penalty": 1.0,
-        "seed": request.seed_or(params.seed),
-    }
+    media = [_media_part(clip, frames_per_token) for clip in request.media]
+    # A server fills what is left out from the model's generation_config.json: other answers than a local engine's.
+    body = _body(request, params, media, model) | {"top_k": -1, "repetition_penalty": 1.0}
     if params.logprobs:
         body |= {"logprobs": True, "return_token_ids": True}
     if request.media:
@@ -52,6 +44,28 @@ def chat_request(request: Request, params: SamplingParams, *, model: str, frames
     if videos:
         body["media_io_kwargs"] = {"video": video_times(videos[0], frames_per_token)}
     return body
+
+
+def raw_chat_request(request: Request, params: SamplingParams, *, model: str) -> dict[str, Any]:
+    """Return the body of POST /chat/completions for a server of `onethinker serve`: every video with times of its own,
+    words that are the whole prompt, and a reply as the model writes it.
+    """
+    media = [_media_part(clip, 1) for clip in request.media]
+    for part, clip in zip(media, request.media, strict=True):
+        if clip.kind == "video":
+            part["video_url"] |= {"times_s": clip.times_s, "duration_s": clip.duration_s}
+    return _body(request, params, media, model) | {"raw": True}
+
+
+def _body(request: Request, params: SamplingParams, media: Sequence[dict[str, Any]], model: str) -> dict[str, Any]:
+    return {
+        "model": model,
+        "messages": chat_messages(request, media, words=str),
+        "max_tokens": params.max_new_tokens,
+        "temperature": params.temperature,
+        "top_p": params.top_p,
+        "seed": request.seed_or(params.seed),
+    }
 
 
 def chat_messages(
@@ -109,11 +123,11 @@ def spelled_tokens(tokenizer: Any) -> tuple[str, ...]:
     return tuple(sorted(token for token in added - set(TAGS) if len(token) > 1 and not token.isspace()))
 
 
-def _media_part(clip: Clip) -> dict[str, Any]:
+def _media_part(clip: Clip, frames_per_token: int) -> dict[str, Any]:
     frames = [_png_base64(frame) for frame in clip.frames]
     if clip.kind == "image":
         return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{frames[0]}"}}
-    frames += frames[-1:] * (len(frames) % 2)
+    frames += frames[-1:] * (-len(frames) % frames_per_token)
     return {"type": "video_url", "video_url": {"url": f"data:video/jpeg;base64,{','.join(frames)}"}}
 
 

@@ -76,7 +76,8 @@ class FleetEngine(Engine):
             )
             for address in addresses
         ]
-        return cls(servers, patience_s, servers[0].prompt_template, servers[0].budget)
+        first = servers[0]
+        return cls(servers, patience_s, first.prompt_template, first.budget, first.coordinates)
 
     def submit(self, request: Request, params: SamplingParams) -> Future[Completion]:
         """Return at once what will hold the completion, from whichever server gives it."""

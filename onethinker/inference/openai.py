@@ -6,11 +6,14 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from onethinker.core.errors import EngineError
 from onethinker.core.request import Request, SamplingParams
-from onethinker.inference.chat import chat_request
+from onethinker.families.folder import TOLD_SETTINGS, ModelSettings
+from onethinker.inference.chat import chat_request, raw_chat_request
 from onethinker.inference.connection import Connection
 from onethinker.inference.endpoint import Endpoint, RubbishError
 from onethinker.inference.engine import Completion, Engine
@@ -31,6 +34,10 @@ REFUSED_MEDIA_KWARGS = (
 )
 
 
+Form = Literal["vllm", "onethinker"]
+"""How a request is spelled: as vLLM takes it, or as a server of `onethinker serve` does."""
+
+
 @dataclass(frozen=True)
 class RemoteEngine(Engine):
     """A model that a server serves; connections are kept, and `max_in_flight` requests are with the server at once."""
@@ -45,6 +52,7 @@ class RemoteEngine(Engine):
     timeout_s: float = 600.0
     patience_s: float = 0.0
     coordinates: Coordinates = "thousandths"
+    form: Form = "vllm"
     name: str = field(init=False)
     _connection: Connection = field(init=False, repr=False, compare=False)
 
@@ -71,7 +79,8 @@ class RemoteEngine(Engine):
         timeout_s: float = 600.0,
         max_tries: int = 6,
     ) -> "RemoteEngine":
-        """Return an engine for the first model that the server at `address` ("http://host:8000/v1") lists.
+        """Return an engine for the first model that the server at `address` ("http://host:8000/v1") lists; a server of
+        `onethinker serve` says its words and budget, which others are told here.
 
         Raises: EngineError: when nothing answers there, or what answers lists no model.
         """
@@ -80,17 +89,21 @@ class RemoteEngine(Engine):
             connection = engine._connection
             listed = connection.submit(connection.send("GET", "/models", read=dict)).result()
         try:
-            return cls(
-                address,
-                str(listed["data"][0]["id"]),
-                prompt_template or PromptTemplate(),
-                budget or MediaBudget(),
-                max_tries=max_tries,
-                patience_s=patience_s,
-                timeout_s=timeout_s,
-            )
-        except (KeyError, IndexError, TypeError) as error:
+            model, told = str(listed["data"][0]["id"]), listed["data"][0].get(TOLD_SETTINGS)
+            own = ModelSettings.model_validate(told or {})
+        except (KeyError, IndexError, TypeError, AttributeError, ValidationError) as error:
             raise EngineError(f"{address}/models: expected a list of models, got {str(listed)[:200]}") from error
+        return cls(
+            address,
+            model,
+            prompt_template or own.prompt_template,
+            budget or own.budget,
+            coordinates=own.coordinates,
+            form="vllm" if told is None else "onethinker",
+            max_tries=max_tries,
+            patience_s=patience_s,
+            timeout_s=timeout_s,
+        )
 
     def submit(self, request: Request, params: SamplingParams) -> Future[Completion]:
         """Return at once what will hold the completion; its `seconds` are those since it was sent."""
@@ -100,12 +113,15 @@ class RemoteEngine(Engine):
         """Drop what is in flight, and the connections."""
         self._connection.close()
 
+    def _body(self, request: Request, params: SamplingParams) -> dict[str, Any]:
+        if self.form == "onethinker":
+            return raw_chat_request(request, params, model=self.model)
+        return chat_request(request, params, model=self.model, frames_per_token=self.budget.frames_per_token)
+
     async def _complete(self, request: Request, params: SamplingParams) -> Completion:
         async with self._connection.free:
             started = time.perf_counter()
-            body = await asyncio.to_thread(
-                chat_request, request, params, model=self.model, frames_per_token=self.budget.frames_per_token
-            )
+            body = await asyncio.to_thread(self._body, request, params)
             pieces = ReplyPieces(request.on_text) if request.on_text is not None else None
             if pieces is not None:
                 body |= {"stream": True, "stream_options": {"include_usage": True}}

@@ -14,7 +14,7 @@ from PIL import Image
 from onethinker.core.errors import MediaError
 from onethinker.core.frames import Clip
 from onethinker.core.sample import Medium
-from onethinker.core.sources import FrameFolder, MemoryFile, TablePicture, VideoPart
+from onethinker.core.sources import FrameFolder, MemoryFile, TablePicture, TimedFrames, VideoPart
 from onethinker.media.budget import MediaBudget
 from onethinker.media.pictures import count_frames, upright
 from onethinker.media.reading import read_animation
@@ -74,7 +74,7 @@ def as_media(given: Given | Sequence[Given], *, fps: float | None = None) -> tup
 def as_medium(given: Given, *, fps: float | None = None) -> Medium:
     """Return one picture or video as `as_media` does. Raises: MediaError."""
     match given:
-        case Clip() | FrameFolder() | TablePicture() | MemoryFile() | VideoPart():
+        case Clip() | FrameFolder() | TimedFrames() | TablePicture() | MemoryFile() | VideoPart():
             return given
         case str() | os.PathLike():
             return _path(given)

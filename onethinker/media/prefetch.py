@@ -23,7 +23,7 @@ from PIL import Image
 
 from onethinker.core.errors import MediaError
 from onethinker.core.frames import Clip
-from onethinker.core.sources import FrameFolder, MemoryFile, Source, TablePicture, VideoPart
+from onethinker.core.sources import FrameFolder, MemoryFile, Source, TablePicture, TimedFrames, VideoPart
 from onethinker.media.budget import ExactBudget, MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.processes.line_process import LineProcess, NotStartedError, ProcessLostError, serve, start_module
@@ -181,6 +181,10 @@ def _from_json(fields: dict[str, Any]) -> Source | Path:
         return VideoPart(Path(fields["path"]), fields["start_s"], fields["end_s"])
     if "path" in fields:
         return Path(fields["path"])
+    if "times_s" in fields:
+        return TimedFrames(
+            Path(fields["folder"]), tuple(fields["names"]), tuple(fields["times_s"]), fields["duration_s"]
+        )
     if "folder" in fields:
         return FrameFolder(Path(fields["folder"]), tuple(fields["names"]), fields["fps"])
     return TablePicture(**{**fields, "table": Path(fields["table"])})

@@ -13,7 +13,7 @@ from PIL import Image
 from onethinker.core.errors import MediaError
 from onethinker.core.frames import Clip
 from onethinker.core.nearest import near_path
-from onethinker.core.sources import FrameFolder, MemoryFile, Source, TablePicture, VideoPart
+from onethinker.core.sources import FrameFolder, MemoryFile, Source, TablePicture, TimedFrames, VideoPart
 from onethinker.media.budget import MediaBudget
 from onethinker.media.damage import file_problems, name_problems, size_problems
 from onethinker.media.pictures import count_frames, frame_times, frames_at, open_picture, resized, upright
@@ -41,7 +41,7 @@ def read_clip(source: Path | Clip | Source, budget: MediaBudget) -> Clip:
         return _fit_clip(source, budget)
     if isinstance(source, TablePicture | MemoryFile):
         return _read_named(io.BytesIO(source.read()), source.name, budget)
-    if isinstance(source, FrameFolder):
+    if isinstance(source, FrameFolder | TimedFrames):
         return _read_frames(source, budget)
     path, part = (source.path, source) if isinstance(source, VideoPart) else (source, None)
     try:
@@ -74,12 +74,11 @@ def _read_named(file: IO[bytes], name: str, budget: MediaBudget) -> Clip:
         raise MediaError(f"{name}: cannot be read as a picture or video ({error})") from error
 
 
-def _read_frames(source: FrameFolder, budget: MediaBudget) -> Clip:
+def _read_frames(source: FrameFolder | TimedFrames, budget: MediaBudget) -> Clip:
     """Return the chosen frames of a folder of pictures, all sized as the first."""
     if not source.names:
         raise MediaError(f"{source.folder}: a video needs at least one frame")
-    times_s = [index / source.fps for index in range(len(source.names))]
-    duration_s = len(source.names) / source.fps
+    times_s, duration_s = source.times_s, source.duration_s
     targets = target_times(duration_s, budget)
     chosen = choose_frames(times_s, targets)
     problems: list[str] = []
@@ -105,7 +104,7 @@ def _read_frames(source: FrameFolder, budget: MediaBudget) -> Clip:
     )
 
 
-def _frame_picture(source: FrameFolder, index: int, problems: list[str]) -> Image.Image:
+def _frame_picture(source: FrameFolder | TimedFrames, index: int, problems: list[str]) -> Image.Image:
     path = source.folder / source.names[index]
     try:
         with path.open("rb") as file:

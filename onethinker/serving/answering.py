@@ -13,6 +13,7 @@ from typing import TypeVar
 from onethinker.core.errors import AnswerError, EngineError, MediaError
 from onethinker.core.frames import Clip
 from onethinker.core.request import SamplingParams, Turn
+from onethinker.core.sources import TimedFrames
 from onethinker.inference.asking import Prepared, as_thought
 from onethinker.inference.encode import request_about
 from onethinker.inference.engine import Completion
@@ -45,7 +46,7 @@ class Asked:
     """A question whose files are on the disk."""
 
     question: str
-    paths: tuple[Path, ...]
+    paths: tuple[Path | TimedFrames, ...]
     task: str | None = None
     box: tuple[float, float, float, float] | None = None
     options: tuple[str, ...] = ()
@@ -54,6 +55,10 @@ class Asked:
     system: str | None = None
     as_it_is: bool = False
     """Whether the words are the whole prompt, because they say themselves what an answer looks like."""
+    raw: bool = False
+    """Whether that holds of the frames too: they are shown as they were sent, or refused."""
+    shown: tuple[int, ...] = ()
+    """How many of the files stand before each question, where not all stand before the first."""
     masks: bool = False
     sampling: Sampling = field(default_factory=Sampling)
     max_new_tokens: int | None = None
@@ -130,7 +135,7 @@ class Answering:
         masks = await self._masks(asked, thought)
         return Answered(thought, masks, time.perf_counter() - asked_s)
 
-    async def decode(self, path: Path, budget: MediaBudget) -> Clip:
+    async def decode(self, path: Path | TimedFrames, budget: MediaBudget) -> Clip:
         """Return what a budget shows of a file. Raises: MediaError, EngineError: the server is ending."""
         return await _result(self.decoders.submit(path, budget))
 
@@ -148,6 +153,8 @@ class Answering:
         for path in asked.paths:
             clips.append(await self.decode(path, budget))
             self._check(clips)
+            if asked.raw:
+                _check_as_sent(clips[-1], path)
         if self.thinker.strict_media:
             check_undamaged(clips, asked.paths)
         return tuple(clips)
@@ -184,8 +191,9 @@ class Answering:
         request = replace(
             request,
             text=asked.question if asked.as_it_is else request.text,
-            system=asked.system or request.system,
+            system=asked.system or (None if asked.raw else request.system),
             earlier=asked.turns,
+            shown=asked.shown,
             on_text=on_text,
             is_unwanted=unwanted.is_set,
         )
@@ -225,6 +233,17 @@ class Answering:
                 return cut_out(self._segmenter, clip, selection)
             except AnswerError:  # a moment that the clip does not have, a box without area
                 return None
+
+
+def _check_as_sent(clip: Clip, sent: Path | TimedFrames) -> None:
+    """Raise MediaError for a medium of which the budget shows less than was sent, or in another size."""
+    count = len(sent.names) if isinstance(sent, TimedFrames) else 1
+    if (len(clip.frames), clip.width, clip.height) != (count, clip.source_width, clip.source_height):
+        raise MediaError(
+            f"{sent.name}: raw shows frames as they are sent, and this server's budget makes {len(clip.frames)} of"
+            f" {clip.width} x {clip.height} of the {count} of {clip.source_width} x {clip.source_height}: ask by the"
+            " budget in GET /v1/models, or start the server with that of the client"
+        )
 
 
 def served_name(thinker: Thinker) -> str:

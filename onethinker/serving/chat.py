@@ -3,19 +3,21 @@
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from onethinker.core.errors import ConfigError
 from onethinker.core.request import Turn
+from onethinker.core.sources import TimedFrames
 from onethinker.serving.answering import Answered, Asked
+from onethinker.serving.frame_lists import are_frames, timed_frames, times_of
 from onethinker.serving.refusals import RefusedError
 from onethinker.serving.replies import reply_of, usage_of
 from onethinker.serving.running import CLIENT_GONE, Running
 from onethinker.serving.schemas import ChatBody, ChatMessage, ChatPart
-from onethinker.serving.splitting import Piece, Splitter, split_reply
+from onethinker.serving.splitting import Part, Piece, Splitter, split_reply
 from onethinker.serving.uploads import Slot, Sources
 from onethinker.storage.strict_json import to_json
 
@@ -34,29 +36,35 @@ def asked_in(body: ChatBody, sources: Sources, slot: Slot) -> Asked:
     said = [(message, _text(message.content)) for message in body.messages]
     system = "\n\n".join(text for message, text in said if message.role in ("system", "developer") and text)
     talk = [(message.role, text) for message, text in said if message.role in ("user", "assistant")]
+    files = [tuple(_files(message, body, sources, slot)) for message in body.messages]
     if not talk or talk[-1][0] != "user" or not talk[-1][1].strip():
         raise ConfigError("messages: the last one must be the user's, with a question in it")
-    paths = tuple(_paths(body.messages, sources, slot))
     question = talk[-1][1]
     return Asked(
         question,
-        paths,
+        tuple(chain.from_iterable(files)),
         task=body.task,
         box=body.box,
         options=body.options,
-        turns=tuple(_turns(talk[:-1])),
+        turns=tuple(_turns(talk[:-1], raw=body.raw)),
         system=system or None,
-        as_it_is=bool(_OWN_FORM.search(question)),
+        as_it_is=body.raw or bool(_OWN_FORM.search(question)),
+        raw=body.raw,
+        shown=_shown(body.messages, files) if body.raw else (),
         sampling=body,
         max_new_tokens=body.max_completion_tokens or body.max_tokens,
     )
 
 
-def _turns(talk: Sequence[tuple[str, str]]) -> Iterable[Turn]:
+def _turns(talk: Sequence[tuple[str, str]], *, raw: bool) -> Iterable[Turn]:
     """Yield each question with the answer that follows it; what has no partner is left out."""
     for (role, text), (next_role, next_text) in pairwise(talk):
         if (role, next_role) == ("user", "assistant") and text.strip() and next_text.strip():
-            yield Turn(text, split_reply(next_text)["answer"] or next_text)
+            yield Turn(text, next_text if raw else split_reply(next_text)["answer"] or next_text)
+
+
+def _shown(messages: Sequence[ChatMessage], files: Sequence[Sequence[object]]) -> tuple[int, ...]:
+    return tuple(len(own) for message, own in zip(messages, files, strict=True) if message.role == "user")
 
 
 def _text(content: str | tuple[ChatPart, ...] | None) -> str:
@@ -65,21 +73,22 @@ def _text(content: str | tuple[ChatPart, ...] | None) -> str:
     return "\n".join(part.text for part in content if part.type == "text" and part.text)
 
 
-def _paths(messages: Iterable[ChatMessage], sources: Sources, slot: Slot) -> Iterable[Path]:
-    count = 0
-    for message in messages:
-        for part in message.content if isinstance(message.content, tuple) else ():
-            if part.type == "text":
-                continue
-            if part.type not in MEDIA_PARTS:
-                raise ConfigError(f"messages: a part must be text, image_url or video_url, got {part.type[:40]!r}")
-            given = getattr(part, part.type)
-            url = given.get("url") if isinstance(given, dict) else given
-            if not isinstance(url, str):
-                raise ConfigError(f'messages: {part.type} must be {{"url": "data:…"}}')
-            count += 1
-            if count > sources.limits.media:
-                raise ConfigError(f"messages: at most {sources.limits.media} pictures and videos in one request")
+def _files(message: ChatMessage, body: ChatBody, sources: Sources, slot: Slot) -> Iterable[Path | TimedFrames]:
+    """Yield the files of a message, each once it is on the disk. Raises: ConfigError, MediaError."""
+    for part in message.content if isinstance(message.content, tuple) else ():
+        if part.type == "text":
+            continue
+        if part.type not in MEDIA_PARTS:
+            raise ConfigError(f"messages: a part must be text, image_url or video_url, got {part.type[:40]!r}")
+        given = getattr(part, part.type)
+        url = given.get("url") if isinstance(given, dict) else given
+        if not isinstance(url, str):
+            raise ConfigError(f'messages: {part.type} must be {{"url": "data:…"}}')
+        if len(slot.names) >= sources.limits.media:
+            raise ConfigError(f"messages: at most {sources.limits.media} pictures and videos in one request")
+        if are_frames(url):
+            yield timed_frames(url, times_of(given, body.media_io_kwargs), slot, sources.limits)
+        else:
             yield sources.open(url, slot)
 
 
@@ -92,7 +101,9 @@ class Completion:
 
     def whole(self, answered: Answered) -> dict[str, Any]:
         """Return the JSON of a reply that is not streamed."""
-        parts = split_reply(answered.thought.text, keep_answer_tags=self._asked.as_it_is)
+        parts: dict[Part, str] = {"answer": answered.thought.text, "thinking": ""}
+        if not self._asked.raw:
+            parts = split_reply(answered.thought.text, keep_answer_tags=self._asked.as_it_is)
         message = {"role": "assistant", "content": parts["answer"], "reasoning_content": parts["thinking"] or None}
         choice = {"index": 0, "message": message, "finish_reason": answered.thought.reply.finish_reason}
         return {
@@ -109,7 +120,7 @@ class Completion:
         try:
             yield self._chunk({"role": "assistant", "content": ""})
             async for text in running.pieces():
-                for piece in splitter.add(text):
+                for piece in [Piece("answer", text)] if self._asked.raw and text else splitter.add(text):
                     yield self._piece(piece)
                 if not text:
                     yield b": waiting\n\n"

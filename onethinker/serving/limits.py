@@ -26,6 +26,8 @@ class Limits:
     """In one request."""
     videos: int = 2
     """In one request."""
+    frames: int = 4096
+    """Of a video that is sent as pictures."""
     decoded_bytes: int = 2048 * MB
     """Of all frames of one request."""
     decode_seconds: int = 60

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from onethinker.core.suffixes import WRITTEN_VIDEO
+from onethinker.families.folder import TOLD_SETTINGS, ModelSettings
 from onethinker.serving.answering import Answered, Answering, BusyError
 from onethinker.serving.chat import Completion, asked_in
 from onethinker.serving.drawing import drawn_file
@@ -36,12 +37,11 @@ class Routes:
 
     async def models(self) -> dict[str, Any]:
         """Return the models, as OpenAI lists its own."""
-        return {"object": "list", "data": [_listed(name) for name in self._models]}
+        return {"object": "list", "data": [_listed(*each) for each in self._models.items()]}
 
     async def one_model(self, name: str) -> dict[str, Any]:
         """Return the model of a name."""
-        self._find(name)
-        return _listed(name)
+        return _listed(name, self._find(name))
 
     async def ask(self, request: Request) -> Response:
         """Answer a question about pictures and videos, sent as JSON or as a form with files."""
@@ -155,5 +155,12 @@ class Routes:
         return self._models[name]
 
 
-def _listed(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "onethinker"}
+def _listed(name: str, answering: Answering) -> dict[str, Any]:
+    engine = answering.thinker.engine
+    settings = ModelSettings(
+        prompt_template=engine.prompt_template,
+        budget=engine.budget,
+        coordinates=answering.thinker.coordinates or engine.coordinates,
+    )
+    told = {TOLD_SETTINGS: settings.model_dump(mode="json", exclude={"base", "seed"})}
+    return {"id": name, "object": "model", "created": 0, "owned_by": "onethinker", **told}

@@ -117,7 +117,7 @@ class ChatMessage(BaseModel):
 
 
 class ChatBody(Sampling):
-    """The JSON of POST /v1/chat/completions, with `task`, `box` and `options` beside OpenAI's fields."""
+    """The JSON of POST /v1/chat/completions, with `task`, `box`, `options` and `raw` beside OpenAI's fields."""
 
     messages: tuple[ChatMessage, ...] = Field(min_length=1, max_length=2 * LIMITS.turns + 2)
     model: str | None = None
@@ -129,6 +129,12 @@ class ChatBody(Sampling):
     task: str | None = None
     box: tuple[float, float, float, float] | None = None
     options: tuple[Words, ...] = Field((), max_length=26)
+    media_io_kwargs: dict[str, Any] | None = None
+    """When each frame of a video of pictures is shown, as vLLM takes it: video.frames_indices, fps and duration."""
+    raw: bool = False
+    """The words are the whole prompt, frames are shown as they are or refused, and the reply is as the model wrote it,
+    tags and all.
+    """
 
 
 def read_json(body: bytes, kind: type[Body]) -> Body:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from onethinker.core.frames import Clip
-from onethinker.core.sources import FrameFolder, MemoryFile, Source, TablePicture, VideoPart
+from onethinker.core.sources import FrameFolder, MemoryFile, Source, TablePicture, TimedFrames, VideoPart
 from onethinker.storage.atomic import write_atomically, writing
 from onethinker.storage.strict_json import to_json
 
@@ -59,6 +59,9 @@ class Digests:
         digest = blake2b(digest_size=16)
         if isinstance(medium, FrameFolder):
             digest.update(to_json([medium.fps, [self.of_file(path) for path in files_of(medium)]]).encode())
+        elif isinstance(medium, TimedFrames):
+            timing = [medium.times_s, medium.duration_s]
+            digest.update(to_json([timing, [self.of_file(path) for path in files_of(medium)]]).encode())
         elif isinstance(medium, VideoPart):
             digest.update(to_json([medium.start_s, medium.end_s, self.of_file(medium.path)]).encode())
         elif isinstance(medium, TablePicture):
@@ -97,7 +100,7 @@ def files_of(medium: Path | Clip | Source) -> list[Path]:
         return [medium]
     if isinstance(medium, VideoPart):
         return [medium.path]
-    return [medium.folder / name for name in medium.names] if isinstance(medium, FrameFolder) else []
+    return [medium.folder / name for name in medium.names] if isinstance(medium, FrameFolder | TimedFrames) else []
 
 
 def _slice(picture: TablePicture) -> bytes:
