@@ -181,6 +181,105 @@ def test_objects_of_ref_youtube_vos_become_masks_in_the_record(tmp_path):
     assert json.loads(sample.truth)["boxes"] == [0, 0, 312, 500]
 
 
+def marked(folder: Path, names: list[str], sides: dict[int, int], size=(64, 48)) -> None:
+    """Palette masks in which each object is a square, moved to the right by a pixel a frame."""
+    folder.mkdir(parents=True)
+    for shift, name in enumerate(names):
+        indices = np.zeros(size[::-1], np.uint8)
+        for index, side in sides.items():
+            indices[8 * index : 8 * index + side, shift : shift + side] = index
+        (folder / f"{name}.png").write_bytes(indices_png(indices))
+
+
+def youtube_vos(root: Path, objects: dict, every: int = 5) -> Path:
+    names = [f"{number:05d}" for number in range(0, 15, every)]
+    frames(root / "JPEGImages/clip", 1, "00000.jpg")
+    for name in names[1:]:
+        Image.new("RGB", (64, 48)).save(root / f"JPEGImages/clip/{name}.jpg")
+    marked(root / "Annotations/clip", names[:: 5 // every], dict.fromkeys(map(int, objects), 8))
+    write(root / "meta.json", json.dumps({"videos": {"clip": {"objects": objects}}}))
+    return root
+
+
+CATS = {"1": {"category": "cat", "frames": []}, "3": {"category": "cat", "frames": []}}
+PANDA = {"2": {"category": "giant_panda", "frames": ["00000"]}}
+
+
+@pytest.mark.parametrize("every", [5, 1], ids=["every fifth frame", "all frames"])
+def test_objects_of_youtube_vos_are_asked_for_by_category_or_place(tmp_path, every):
+    panda, cat, other = converted(youtube_vos(tmp_path / "train", {**PANDA, **CATS}, every), tmp_path)
+    assert panda.problem == 'Cut out what this describes in the video: "the giant panda"'
+    assert cat.problem.endswith('"the cat at [0,167,125,333] at 0.00 s"')
+    assert "the cat at [0,500,125,667]" in other.problem
+    assert [decode_rle(marks[0]).sum() for marks in panda.masks.frames.values()] == [64, 64, 64]
+    assert (panda.id, panda.masks.fps, panda.source, panda.extra) == (
+        "clip-2",
+        6.0,
+        "YouTube-VOS",
+        {"category": "giant panda"},
+    )
+    assert read_clip(panda.media[0], MediaBudget()).duration_s == pytest.approx(0.5)
+
+
+def davis(root: Path, lines: str, folder: str = "2017") -> Path:
+    for name in ("bear", "two birds"):
+        frames(root / "JPEGImages/480p" / name, 3, "{:05d}.jpg")
+        marked(root / "Annotations/480p" / name, ["00001", "00002", "00003"], {1: 8, 4: 6})
+    write(root / f"ImageSets/{folder}/val.txt", lines)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("folder", "lines"),
+    [
+        ("2017", "bear\n\n"),
+        ("2016", "bear\n"),
+        ("480p", "/JPEGImages/480p/bear/00001.jpg /Annotations/480p/bear/00001.png\n" * 2),
+    ],
+)
+def test_objects_of_davis_are_asked_for_by_their_first_box(tmp_path, folder, lines):
+    first, second = converted(davis(tmp_path / "DAVIS", lines, folder), tmp_path, "--split", "val")
+    assert (first.id, first.masks.fps, first.source) == ("bear-1", 24.0, "DAVIS")
+    assert first.problem.endswith('"the object at [0,167,125,333] at 0.00 s"')
+    assert [decode_rle(marks[0]).sum() for marks in second.masks.frames.values()] == [36, 36, 36]
+    assert json.loads(second.truth)["boxes"][1] == 667
+
+
+def test_a_split_that_davis_does_not_have_is_named(tmp_path, capsys):
+    assert run(davis(tmp_path / "DAVIS", "bear\n"), tmp_path / "own.jsonl", "--to", "own") == 1
+    assert "no split 'train' here; name one by --split: val" in capsys.readouterr().err
+
+
+VIDEO_FAULTS = {
+    "a mask is missing": (lambda root: (root / "Annotations/clip/00005.png").unlink(), "2 masks for 3 frames"),
+    "a picture is missing": (lambda root: (root / "JPEGImages/clip/00005.jpg").unlink(), "3 masks for 2 frames"),
+    "no video": (lambda root: (root / "JPEGImages").rename(root / "Other"), "3 masks for 0 frames"),
+    "an object without pixels": (lambda root: meta(root, {"9": {"category": "cat"}}), "empty in every frame"),
+    "an object without a category": (lambda root: meta(root, {"2": {}}), "object '2': 'category'"),
+    "an object that is no number": (lambda root: meta(root, {"x": {"category": "cat"}}), "whole number"),
+    "no objects": (lambda root: meta(root, None), "'objects' must be"),
+    "a mask in colours": (
+        lambda root: Image.new("RGB", (64, 48)).save(root / "Annotations/clip/00000.png"),
+        "expected a PNG of object numbers",
+    ),
+}
+
+
+def meta(root: Path, objects) -> None:
+    write(root / "meta.json", json.dumps({"videos": {"clip": {"objects": objects}}}))
+
+
+@pytest.mark.parametrize("case", VIDEO_FAULTS)
+def test_what_is_wrong_in_youtube_vos_is_named(tmp_path, case, capsys):
+    spoil, words = VIDEO_FAULTS[case]
+    root = youtube_vos(tmp_path / "train", PANDA)
+    spoil(root)
+    assert run(root, tmp_path / "own.jsonl", "--to", "own") == 1
+    said = capsys.readouterr()
+    assert words in said.out + said.err
+    assert not (tmp_path / "own.jsonl").exists()
+
+
 @pytest.mark.parametrize("form", ["refcoco", "refcoco-masks"])
 def test_refcocos_sentences_become_boxes_or_masks_of_a_split(tmp_path, form, capsys):
     root = tmp_path / "refcoco"
@@ -325,7 +424,7 @@ def test_a_folder_without_videos_of_mot_is_named(tmp_path, capsys):
     assert not (tmp_path / "own.jsonl").exists()
 
 
-@pytest.mark.parametrize("form", ["yolo", "mot", "got10k", "ref-vos"])
+@pytest.mark.parametrize("form", ["yolo", "mot", "got10k", "ref-vos", "youtube-vos", "davis"])
 def test_a_form_whose_media_are_where_it_says_takes_no_other_root(tmp_path, form, capsys):
     words = (tmp_path, tmp_path / "new/own.jsonl", "--to", "own", "--from", form, "--media-root", tmp_path)
     assert run(*words) == 1

@@ -1,5 +1,6 @@
-"""Data sets as their authors publish them: GOT-10k, RefCOCO, and objects of videos named by sentences (Ref-YouTube-VOS,
-Ref-DAVIS, MeViS). They are only read; frames in folders become videos beside the new file.
+"""Data sets as their authors publish them: GOT-10k, RefCOCO, objects of videos (YouTube-VOS, DAVIS) and such that are
+named by sentences (Ref-YouTube-VOS, Ref-DAVIS, MeViS). They are only read; frames in folders become videos
+beside the new file.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,7 @@ from onethinker.data.published.expressions import DAVIS_FPS, FRAMES_PER_SECOND, 
 from onethinker.data.published.files import Bad, find_video
 from onethinker.data.published.got10k import read_got10k
 from onethinker.data.published.refcoco import IMAGE_FOLDERS, read_refcoco
+from onethinker.data.published.video_objects import LISTS, META, read_davis, read_youtube_vos
 
 _LIST, _BOXES, _EXPRESSIONS, _RUNS = "list.txt", "groundtruth.txt", "meta_expressions.json", "mask_dict.json"
 
@@ -85,9 +87,27 @@ def _read_expressions(path: Path, root: Path, split: str) -> Iterator[Read]:
     return numbered(lambda bad: read_palettes(path, fps=fps, bad=bad))
 
 
+def _is_youtube_vos(path: Path) -> bool:
+    return (path / META).is_file() and (path / "Annotations").is_dir()
+
+
+def _read_youtube_vos(path: Path, root: Path, split: str) -> Iterator[Read]:
+    return numbered(partial(read_youtube_vos, path))
+
+
+def _is_davis(path: Path) -> bool:
+    return (path / "Annotations").is_dir() and any((path / folder).is_dir() for folder in LISTS)
+
+
+def _read_davis(path: Path, root: Path, split: str) -> Iterator[Read]:
+    return numbered(lambda bad: read_davis(path, split, bad))
+
+
 GOT10K = SetForm("got10k", "GOT-10k, a folder a video", _is_got10k, _read_got10k, takes_media_root=False)
 REFCOCO = SetForm("refcoco", "RefCOCO, boxes", lambda path: bool(_refs(path)), partial(_read_refcoco, masks=False))
 REFCOCO_MASKS = SetForm("refcoco-masks", "RefCOCO, masks", lambda path: False, partial(_read_refcoco, masks=True))
 EXPRESSIONS = SetForm(
     "ref-vos", "Ref-YouTube-VOS, Ref-DAVIS and MeViS", _is_expressions, _read_expressions, takes_media_root=False
 )
+YOUTUBE_VOS = SetForm("youtube-vos", "YouTube-VOS", _is_youtube_vos, _read_youtube_vos, takes_media_root=False)
+DAVIS = SetForm("davis", "DAVIS 2016 and 2017", _is_davis, _read_davis, takes_media_root=False)

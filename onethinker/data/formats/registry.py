@@ -13,7 +13,7 @@ from onethinker.data.formats.llamafactory import LLAMAFACTORY
 from onethinker.data.formats.moments import ACTIVITYNET, CHARADES
 from onethinker.data.formats.mot import MOT
 from onethinker.data.formats.own import OWN
-from onethinker.data.formats.published import EXPRESSIONS, GOT10K, REFCOCO, REFCOCO_MASKS
+from onethinker.data.formats.published import DAVIS, EXPRESSIONS, GOT10K, REFCOCO, REFCOCO_MASKS, YOUTUBE_VOS
 from onethinker.data.formats.records import Record
 from onethinker.data.formats.rl import RL
 from onethinker.data.formats.sft import SFT
@@ -33,6 +33,8 @@ SETS: tuple[SetForm, ...] = (
     REFCOCO,
     REFCOCO_MASKS,
     EXPRESSIONS,
+    YOUTUBE_VOS,
+    DAVIS,
     CHARADES,
     ACTIVITYNET,
 )
