@@ -1,8 +1,10 @@
 """The weights that come with the package: what must hold of them, however right their answers are."""
 
 import json
+import re
 import socket
 import struct
+from importlib.util import find_spec
 
 from onethinker.core.request import SamplingParams
 from onethinker.data.synthetic.shown import shown_scenes
@@ -56,3 +58,9 @@ def test_other_weights_in_the_box_are_another_model_to_an_evaluation():
     with Thinker.load(TINY) as thinker:
         settings = evaluation_settings(thinker.engine, SamplingParams())
     assert settings["weights"] == weights_digest(WEIGHTS) is not None
+
+
+def test_the_card_of_the_weights_reads_without_the_repository():
+    card = (WEIGHTS / "README.md").read_text()
+    assert re.findall(r"\]\((?!https://)[^)]*\)", card) == []
+    assert all(find_spec(name) for name in re.findall(r"`(onethinker\.[a-z_.]+)`", card))
