@@ -38,7 +38,7 @@ def data_convert(
 
     Forms: own (records of docs/data.md); rl, sft and evaluation (the release's files); swift (ms-swift, boxes in
     pixels); llamafactory (ShareGPT); trl; verl; easyr1; coco; yolo; charades-sta; activitynet-captions. Only read:
-    coco-masks, refcoco, refcoco-masks, ref-vos (Ref-YouTube-VOS, Ref-DAVIS, MeViS), youtube-vos, davis, mot, got10k.
+    coco-masks, refcoco, refcoco-masks, ref-vos (Ref-YouTube-VOS, Ref-DAVIS, MeViS), davis, mot, got10k, youtube-vos.
     docs/data.md says what each keeps.
 
     A row that cannot be converted is named on stdout with what would be lost, nothing is written, and the exit code is
