@@ -247,10 +247,10 @@ def _check_as_sent(clip: Clip, sent: Path | TimedFrames) -> None:
 
 
 def served_name(thinker: Thinker) -> str:
-    """Return what clients call the model: a folder's own name, without its place on this machine."""
+    """Return what clients call the model: a folder's own name, without its place on this machine or that behind it."""
     name = getattr(thinker.engine, "model", None)
     if isinstance(name, str):
-        return name
+        return Path(name).name if name.startswith("/") else name
     return Path(thinker.engine.name).name if Path(thinker.engine.name).is_dir() else thinker.engine.name
 
 

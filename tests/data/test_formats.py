@@ -323,7 +323,9 @@ def test_a_file_that_is_not_json_is_named(tmp_path, content, message):
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     assert "none.jsonl: cannot be read: No such file" in error_of(tmp_path / "none.jsonl")
-    assert "cannot be read: Is a directory" in error_of(tmp_path)
+    assert error_of(tmp_path).endswith("is a folder; name the file of records in it")
+    (tmp_path / "samples.jsonl").touch()
+    assert error_of(tmp_path).endswith(f"name the file of records in it, such as {tmp_path / 'samples.jsonl'}")
 
 
 def test_blank_lines_and_a_byte_order_mark_are_skipped_and_rows_stay_line_numbers(tmp_path):

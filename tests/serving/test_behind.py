@@ -1,6 +1,7 @@
 """Our door in front of an OpenAI-compatible server, such as vLLM's: keys, limits, frames and reading are ours."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -64,3 +65,15 @@ def test_a_server_behind_that_fails_is_an_error_of_the_request_and_ours_lives(tm
         failed = client.post("/v1/ask", json=WHERE)
         assert (failed.status_code, "no room" in failed.json()["error"]["message"]) == (502, True)
         assert client.post("/v1/ask", json=WHERE).json()["answer"] is not None
+
+
+def test_clients_are_not_told_where_the_server_behind_keeps_its_model(tmp_path):
+    with (
+        server(lambda body, number: completion(BOX)) as (engine, seen),
+        serving(replace(engine, model="/home/me/models/mine"), tmp_path / "uploads") as front,
+        front.client() as client,
+    ):
+        listed = client.get("/v1/models").json()["data"]
+        assert [each["id"] for each in listed] == ["mine"]
+        assert client.post("/v1/ask", json={**WHERE, "model": "mine"}).json()["model"] == "mine"
+        assert [body["model"] for body in seen.bodies] == ["/home/me/models/mine"]
