@@ -45,6 +45,7 @@ class AskingOptions(AskingSettings, ReadingSettings):
             coordinates=self.coordinates,
             strict_media=self.strict_media,
             batch_size=batch_size,
+            quantization=self.quantize,
         )
 
 

@@ -90,6 +90,7 @@ def evaluation_settings(engine: Engine, sampling: SamplingParams, *, strict_medi
         "sampling": {name: value for name, value in asdict(sampling).items() if name != "logprobs"},
         "budget": engine.budget.model_dump(mode="json"),
         "prompt_template": engine.prompt_template.model_dump(mode="json"),
+        **({"quantization": engine.quantization} if engine.quantization else {}),
         **({"strict_media": True} if strict_media else {}),
     }
 

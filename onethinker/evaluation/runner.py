@@ -17,7 +17,7 @@ from onethinker.evaluation.rewarded import Rewards
 from onethinker.evaluation.sharding import parts_of, take_in_shards
 from onethinker.evaluation.stages import answer, score
 from onethinker.inference.loading import load_engine
-from onethinker.inference.model_checks import check_model, coordinates_of, is_ours
+from onethinker.inference.model_checks import check_model, check_quantize, coordinates_of, is_ours
 from onethinker.inference.scripted import SCRIPTED
 from onethinker.media.prefetch import Decoders
 from onethinker.rewards.config import JudgeSettings
@@ -64,6 +64,8 @@ def run_evaluation(config: EvaluationConfig, listener: Listener) -> list[PartRes
     )
     check_writable(config.output, "folder", flag="--output")
     if config.asks:
+        if config.asking.quantize is not None:
+            check_quantize(config.asking.model)
         check_model(config.asking.model, settings=config.asking.settings)
     _rewards(config.grading)  # plug-ins that it names may be of tasks that the samples have
     parts = _parts(config, config.output, listener)
@@ -115,6 +117,7 @@ def _answer(
             batch_size=asking.batch_size,
             patience_s=asking.patience,
             timeout_s=asking.timeout,
+            quantization=asking.quantize,
         ) as engine:
             for part in parts:
                 with listener.progress(f"asking {part.folder.name}") as on_progress:

@@ -45,6 +45,8 @@ class Engine(ABC):
     """What a report calls the model: hub id, folder or address."""
     weights: str | None = None
     """A digest of the weights, where `name` is no folder that holds them."""
+    quantization: str | None = None
+    """The bits in which the weights are stored, where they are fewer than in its folder."""
     prompt_template: PromptTemplate
     """How a question becomes the text of a message."""
     budget: MediaBudget

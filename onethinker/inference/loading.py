@@ -17,8 +17,10 @@ from onethinker.families.folder import (
 from onethinker.families.hub import HUB_ID, at_hand, hub_answers
 from onethinker.families.registry import check_processor, fit_budget, known
 from onethinker.inference.engine import Engine
-from onethinker.inference.model_checks import check_four_bit, check_model
+from onethinker.inference.model_checks import check_four_bit, check_model, check_quantize
+from onethinker.inference.quantizing import quantize, without_notes
 from onethinker.inference.scripted import SCRIPTED, ScriptedEngine, example_answer
+from onethinker.inference.settings import Quantization
 from onethinker.media.budget import MediaBudget
 from onethinker.processes.machine import default_device
 from onethinker.tasks import Coordinates
@@ -37,12 +39,14 @@ def load_engine(
     batch_size: int = 8,
     patience_s: float = 0.0,
     timeout_s: float = 600.0,
+    quantization: Quantization | None = None,
 ) -> Engine:
     """Return the engine that `model` names; `prompt_template` and `budget` replace those that the weights come with.
 
     `settings` is a model folder whose own prompt template and budget are taken: for a model that a server serves from
     elsewhere. `batch_size` is how many requests a model that runs here answers together. `patience_s` is how long a
-    server may be gone, and `timeout_s` how long it may take for one answer.
+    server may be gone, and `timeout_s` how long it may take for one answer. `quantization` stores the weights of a
+    model that runs here in fewer bits.
 
     "http://host:8000/v1" is a server, several with commas between are servers of one model; an existing folder or a hub
     id ("OneThink/OneThinker-8B") is loaded here; "tiny" comes with OneThinker; "untrained" is built in memory with
@@ -50,6 +54,8 @@ def load_engine(
 
     Raises: EngineError: nothing answers, the folder is missing or holds no model, or the hub cannot be reached.
     """
+    if quantization is not None:
+        check_quantize(model)
     check_model(model, settings=settings)
     coordinates: Coordinates | None = None
     if settings is not None:
@@ -71,7 +77,7 @@ def load_engine(
         return replace(server, coordinates=coordinates or server.coordinates)
     if model == SCRIPTED:
         return ScriptedEngine(example_answer, prompt_template or PromptTemplate(), budget or MediaBudget())
-    engine = load_local(model)
+    engine = load_local(model) if quantization is None else _load_quantized(model, quantization)
     return replace(
         engine,
         prompt_template=prompt_template or engine.prompt_template,
@@ -119,6 +125,18 @@ def load_local(
     return LocalEngine(
         network, processor, settings.prompt_template, budget, name=name, coordinates=settings.coordinates
     )
+
+
+def _load_quantized(model: str, quantization: Quantization) -> "LocalEngine":
+    """Return a model that runs here with its weights in fewer bits; in bfloat16 around 4 bits, for which the kernels
+    are.
+    """
+    device = default_device()
+    dtype = "float32" if device == "cpu" and quantization == "int8" else "bfloat16"
+    with without_notes():
+        engine = load_local(model, device="cpu", dtype=dtype)
+        network = quantize(engine.model, quantization, device=device)
+    return replace(engine, model=network, quantization=quantization)
 
 
 def _check_weights(model: str, *, four_bit: bool) -> None:

@@ -52,6 +52,7 @@ class LocalEngine(BatchedEngine):
     name: str = "local"
     max_in_flight: int = 8
     coordinates: Coordinates = "thousandths"
+    quantization: str | None = None
     _prompts: PromptCache = field(init=False, repr=False, compare=False, default_factory=PromptCache)
 
     @property

@@ -70,6 +70,18 @@ def budget_of(model: str) -> MediaBudget:
     return read_settings(folder_of(model)).budget
 
 
+def check_quantize(model: str) -> None:
+    """Raise ConfigError where a model's weights are not here to be stored in fewer bits, or torchao is missing."""
+    from importlib.util import find_spec
+
+    if model == SCRIPTED or model.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"--quantize: {model} has no weights here; a server is told how to store its weights where it is started"
+        )
+    if find_spec("torchao") is None:
+        raise ConfigError("--quantize needs torchao: pip install 'onethinker[quantize]'")
+
+
 def check_four_bit(model: str) -> None:
     """Raise ConfigError where a model cannot be stored in 4 bits, whatever the machine, or bitsandbytes is missing."""
     from importlib.util import find_spec

@@ -12,6 +12,7 @@ from onethinker.inference.asking import Prepared, as_thought, ask_in_order, prep
 from onethinker.inference.engine import Completion, Engine
 from onethinker.inference.loading import load_engine
 from onethinker.inference.question import Asked, Failed, GivenTurn, Question
+from onethinker.inference.settings import Quantization
 from onethinker.inference.thought import Thought
 from onethinker.media.budget import MediaBudget
 from onethinker.media.memory import Given
@@ -51,17 +52,25 @@ class Thinker:
         coordinates: Coordinates | None = None,
         strict_media: bool = False,
         batch_size: int = 8,
+        quantization: Quantization | None = None,
     ) -> "Thinker":
         """Return a thinker for a hub id, a model folder, "tiny", "untrained" or "http://host:8000/v1".
 
         `prompt_template` (or a TOML file with one) and `budget` replace those that the weights come with; `settings` is
         a model folder whose own are taken, for a model that a server serves. `batch_size` is how many questions a model
-        that runs here answers together.
+        that runs here answers together; `quantization` stores its weights in 8 or 4 bits.
 
         Raises: EngineError, ConfigError
         """
         words = PromptTemplate.load(prompt_template) if isinstance(prompt_template, Path) else prompt_template
-        engine = load_engine(model, prompt_template=words, budget=budget, settings=settings, batch_size=batch_size)
+        engine = load_engine(
+            model,
+            prompt_template=words,
+            budget=budget,
+            settings=settings,
+            batch_size=batch_size,
+            quantization=quantization,
+        )
         return cls(engine, sampling or SamplingParams(), reading, coordinates, strict_media)
 
     def ask(
