@@ -51,8 +51,8 @@ def segment(  # noqa: D417 (the help of --model is MODEL_HELP)
         question: What to cut out, e.g. "the shorter one".
         box: What to cut out instead of a question: left top right bottom in thousandths of the frame.
         time: Second of a video at which --box holds.
-        segmenter: "grabcut" (no download, not for benchmark numbers), or SAM 2: facebook/sam2.1-hiera-large or a
-            folder.
+        segmenter: "grabcut" (no download, not for benchmark numbers), or SAM 2 or SAM 3:
+            facebook/sam2.1-hiera-large, facebook/sam3 or a folder.
         fps: Masks per second of video; 60 gives every frame of most videos its mask.
         draw: Write the picture (.png, .jpg) or video (.mp4) with the masks drawn in.
         masks: Write the masks: COCO run lengths (.json), a palette picture (.png), or a folder in the layout of

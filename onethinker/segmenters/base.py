@@ -1,5 +1,5 @@
-"""From a box and points to masks: one interface for SAM 2 and GrabCut, and what comes back for a whole picture or
-video.
+"""From a box and points to masks: one interface for SAM 2, SAM 3 and GrabCut, and what comes back for a whole picture
+or video.
 """
 
 from collections.abc import Callable, Iterator
@@ -98,10 +98,10 @@ class ObjectMasks:
 
 
 def load_segmenter(name: str) -> Segmenter:
-    """Return the segmenter that a name means: "grabcut", or SAM 2 from a folder or a hub id
-    ("facebook/sam2.1-hiera-large").
+    """Return the segmenter that a name means: "grabcut", or SAM 2 or SAM 3 from a folder or a hub id
+    ("facebook/sam2.1-hiera-large", "facebook/sam3").
 
-    Raises: EngineError: no such folder, no weights of SAM 2 in it, or the hub cannot be reached.
+    Raises: EngineError: no such folder, no weights of either in it, or the hub cannot be reached.
     """
     if name == GRABCUT:
         from onethinker.segmenters.grabcut import GrabCutSegmenter

@@ -1,4 +1,4 @@
-"""SAM 2 by transformers: masks from a box and points, in a picture or through a video in both directions."""
+"""SAM 2 and SAM 3 by transformers: masks from a box and points, in a picture or through a video in both directions."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,19 +20,23 @@ from onethinker.tasks.segmentation import Selection
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import Sam2VideoModel, Sam2VideoProcessor
+    from transformers import PreTrainedModel, ProcessorMixin
 
-MODEL_TYPE = "sam2_video"
-"""What config.json calls weights of SAM 2 that follow an object through a video; they cut pictures as well."""
+MODEL_TYPES = {"sam2_video": "SAM 2", "sam3_tracker_video": "SAM 3", "sam3_video": "SAM 3"}
+"""What config.json calls weights that follow an object through a video; they cut pictures as well. facebook/sam3 is a
+"sam3_video", of which the tracker alone is loaded."""
 HUB_EXAMPLE = "facebook/sam2.1-hiera-large"
-ALIASES = dict.fromkeys(("sam", "sam2", "sam 2", "sam2 1", "sam3"), (HUB_EXAMPLE,))
+HUB_EXAMPLE_3 = "facebook/sam3"
+ALIASES = dict.fromkeys(("sam", "sam2", "sam 2", "sam2 1"), (HUB_EXAMPLE,)) | {"sam3": (HUB_EXAMPLE_3,)}
 TARGET = 1
-"""Id of the one object in SAM 2's session."""
+"""Id of the one object in a session."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sam2Segmenter:
-    """SAM 2; a picture is a video of one frame, for which its masks are those of the image model."""
+    """SAM 2, or SAM 3's tracker, which is asked the same way; a picture is a video of one frame, for which the masks
+    are those of the image model.
+    """
 
     model: Any
     processor: Any
@@ -56,7 +60,7 @@ class Sam2Segmenter:
             yield from self._propagate(clip, selection)
         except OutOfMemoryError as error:
             raise EngineError(
-                f"{clip.name}: SAM 2 has not enough memory for {clip.width} x {clip.height} pixels: {error}"
+                f"{clip.name}: {self.name} has not enough memory for {clip.width} x {clip.height} pixels: {error}"
             ) from error
 
     def _propagate(self, clip: Clip, selection: Selection) -> Iterator[tuple[int, Mask]]:
@@ -99,35 +103,49 @@ class _Frames(Mapping[int, "Tensor"]):
 
 
 def load_sam2(model: str) -> Sam2Segmenter:
-    """Return SAM 2 from a folder or a hub id ("facebook/sam2.1-hiera-large"), on the first GPU if there is one, in
-    float32.
+    """Return SAM 2 or SAM 3 from a folder or a hub id ("facebook/sam2.1-hiera-large", "facebook/sam3"), on the first
+    GPU if there is one, in float32. The name of a SAM 3 says that it is one.
 
-    Raises: EngineError: there is no such folder, its weights are not those of SAM 2, or the hub cannot be reached.
+    Raises: EngineError: there is no such folder, its weights are of neither, or the hub cannot be reached.
     """
     folder = Path(model).expanduser()
     if not folder.is_dir() and (not HUB_ID.fullmatch(model) or model.startswith(".")):
         near = near_path(folder) or ask_for(model, ("grabcut", HUB_EXAMPLE), ALIASES)
-        raise EngineError(f"{model}: no such folder, and not a hub id such as {HUB_EXAMPLE}{near}")
+        raise EngineError(f"{model}: no such folder, and not a hub id such as {HUB_EXAMPLE} or {HUB_EXAMPLE_3}{near}")
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise EngineError(f"{model}: the folder holds no model: there is no config.json in it")
     # Mistakes that show without torch are reported; from here on it is imported.
     source, offline = (str(folder), True) if folder.is_dir() else (model, not hub_answers(model))
-    network, processor = _read_sam2(model, source, offline=offline)
-    return Sam2Segmenter(network.to(default_device()).eval(), processor, model)
+    network, processor, kind = _read_sam2(model, source, offline=offline)
+    name = model if kind == "SAM 2" else f"{model} ({kind})"
+    return Sam2Segmenter(network.to(default_device()).eval(), processor, name)
 
 
-def _read_sam2(model: str, source: str, *, offline: bool) -> "tuple[Sam2VideoModel, Sam2VideoProcessor]":
-    """Return the network and processor in a folder, or those of a hub id. Raises: EngineError."""
+def _read_sam2(model: str, source: str, *, offline: bool) -> "tuple[PreTrainedModel, ProcessorMixin, str]":
+    """Return the network and processor in a folder, or those of a hub id, and which SAM it is. Raises: EngineError."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
-    from transformers import AutoConfig, Sam2VideoModel, Sam2VideoProcessor
+    from transformers import (
+        AutoConfig,
+        Sam2VideoModel,
+        Sam2VideoProcessor,
+        Sam3TrackerVideoModel,
+        Sam3TrackerVideoProcessor,
+    )
 
     try:
-        kind = AutoConfig.from_pretrained(source, local_files_only=offline).model_type
-        if kind != MODEL_TYPE:
-            raise EngineError(f"{model}: expected the weights of a SAM 2 ({MODEL_TYPE!r} in config.json), got {kind!r}")
-        processor = Sam2VideoProcessor.from_pretrained(source, local_files_only=offline)
-        network, found = Sam2VideoModel.from_pretrained(
+        word = AutoConfig.from_pretrained(source, local_files_only=offline).model_type
+        kind = MODEL_TYPES.get(word)
+        if kind is None:
+            raise EngineError(
+                f"{model}: expected the weights of a SAM 2 or SAM 3 that follows through videos"
+                f" ({', '.join(MODEL_TYPES)} in config.json), got {word!r}"
+            )
+        is_third = kind == "SAM 3"
+        processors = Sam3TrackerVideoProcessor if is_third else Sam2VideoProcessor
+        networks = Sam3TrackerVideoModel if is_third else Sam2VideoModel
+        processor = processors.from_pretrained(source, local_files_only=offline)
+        network, found = networks.from_pretrained(
             source, local_files_only=offline, output_loading_info=True, dtype="float32"
         )
     except (
@@ -140,16 +158,16 @@ def _read_sam2(model: str, source: str, *, offline: bool) -> "tuple[Sam2VideoMod
         SafetensorError,
         StrictDataclassError,
     ) as error:
-        raise EngineError(f"{model}: SAM 2 cannot be read from here: {str(error).strip()[:600]}") from error
+        raise EngineError(f"{model}: its SAM cannot be read from here: {str(error).strip()[:600]}") from error
     if found["missing_keys"]:
         raise EngineError(
-            f"{model}: not all weights of SAM 2 are here; missing are {', '.join(sorted(found['missing_keys'])[:3])}"
+            f"{model}: not all weights of {kind} are here; missing are {', '.join(sorted(found['missing_keys'])[:3])}"
         )
-    return network, processor
+    return network, processor, kind
 
 
 def _prompts(clip: Clip, selection: Selection) -> dict[str, Any]:
-    """Return a box and its points, if there are any, in pixels and nested as SAM 2's processor takes them."""
+    """Return a box and its points, if there are any, in pixels and nested as the processor takes them."""
     size = {"width_px": clip.width, "height_px": clip.height}
     prompts: dict[str, Any] = {"input_boxes": [[list(box_to_px(selection.box, **size))]]}
     points = [*selection.positive_points, *selection.negative_points]

@@ -23,6 +23,7 @@ from onethinker.segmenters.grabcut import GrabCutSegmenter, follow
 from onethinker.tasks.segmentation import Selection
 from tests.segmenters.composites import composite, jittered, moving_composite, picture, reduced, true_selection
 from tests.segmenters.tiny_sam2 import save_tiny_sam2
+from tests.segmenters.tiny_sam3 import save_tiny_sam3
 
 PHOTO = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
 """The one photograph that the installed packages bring; benchmarks/segmenter.py measures twenty."""
@@ -39,6 +40,11 @@ def photo() -> np.ndarray:
 @pytest.fixture(scope="module")
 def tiny_sam2(tmp_path_factory) -> Path:
     return save_tiny_sam2(tmp_path_factory.mktemp("sam2"))
+
+
+@pytest.fixture(scope="module")
+def tiny_sam3(tmp_path_factory) -> Path:
+    return save_tiny_sam3(tmp_path_factory.mktemp("sam3"))
 
 
 def noise(num_frames: int, *, height: int = 50, width: int = 90) -> Clip:
@@ -175,6 +181,19 @@ def test_every_part_of_a_selection_reaches_sam2_and_goes_on_to_the_other_frames(
     before, after = (dict(segmenter.segment(noise(6), selection)) for selection in (LEFT, other))
     assert any((before[number] != after[number]).any() for number in (0, 5))
     assert (before[2] != after[2]).any()
+
+
+def test_sam3_follows_a_selection_in_both_directions_and_says_that_it_is_one(tiny_sam3):
+    segmenter = load_segmenter(str(tiny_sam3))
+    assert segmenter.name == f"{tiny_sam3} (SAM 3)"
+    found = list(segmenter.segment(noise(6), LEFT))
+    assert [number for number, _ in found] == [2, 3, 4, 5, 1, 0]
+    assert {(mask.shape, mask.dtype) for _, mask in found} == {((50, 90), np.dtype(bool))}
+    points = Selection(LEFT.box, LEFT.negative_points, LEFT.positive_points, LEFT.time_s)
+    for other in (Selection(RIGHT.box, LEFT.positive_points, LEFT.negative_points, LEFT.time_s), points):
+        moved = dict(segmenter.segment(noise(6), other))
+        assert all((moved[number] != mask).any() for number, mask in found[:1])
+        assert any((moved[number] != mask).any() for number, mask in found[1:])
 
 
 def test_a_picture_gets_the_mask_of_sam2_for_pictures(tiny_sam2):

@@ -1,0 +1,60 @@
+"""A SAM 3 tracker of random weights, of the same classes as the real one, as small as they can be."""
+
+from pathlib import Path
+
+import torch
+from transformers import (
+    Sam2VideoVideoProcessor,
+    Sam3ImageProcessor,
+    Sam3TrackerVideoConfig,
+    Sam3TrackerVideoModel,
+    Sam3TrackerVideoProcessor,
+)
+
+SIDE_PX = 56
+PATCH_PX = 14
+
+
+def save_tiny_sam3(folder: Path, *, seed: int = 0) -> Path:
+    """Write weights and processor into a folder, from which `from_pretrained` reads them."""
+    backbone = {
+        "model_type": "sam3_vit_model",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": SIDE_PX,
+        "patch_size": PATCH_PX,
+        "window_size": 2,
+        "global_attn_indexes": [1],
+        "pretrain_image_size": 2 * PATCH_PX,
+    }
+    config = Sam3TrackerVideoConfig(
+        vision_config={"model_type": "sam3_vision_model", "backbone_config": backbone, "fpn_hidden_size": 128},
+        prompt_encoder_config={"hidden_size": 128, "image_size": SIDE_PX, "patch_size": PATCH_PX},
+        mask_decoder_config={"hidden_size": 128, "mlp_dim": 64, "iou_head_hidden_dim": 32},
+        image_size=SIDE_PX,
+        memory_attention_hidden_size=128,
+        memory_attention_num_layers=1,
+        memory_attention_feed_forward_hidden_size=64,
+        memory_encoder_hidden_size=128,
+        mask_downsampler_embed_dim=128,
+        memory_fuser_embed_dim=128,
+        memory_fuser_intermediate_dim=64,
+        memory_fuser_num_layers=1,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = Sam3TrackerVideoModel(config)
+        with torch.no_grad():
+            # As for SAM 2: fresh weights are so small that prompts and memory would drown in rounding.
+            for weight in model.parameters():
+                if weight.ndim > 1:
+                    weight.normal_(0, weight[0].numel() ** -0.5)
+            seen = model.mask_decoder.pred_obj_score_head.proj_out
+            seen.weight.zero_()
+            seen.bias.fill_(5)
+    size = {"height": SIDE_PX, "width": SIDE_PX}
+    model.save_pretrained(folder)
+    Sam3TrackerVideoProcessor(Sam3ImageProcessor(size=size), Sam2VideoVideoProcessor(size=size)).save_pretrained(folder)
+    return folder
