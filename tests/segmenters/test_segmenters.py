@@ -23,7 +23,7 @@ from onethinker.segmenters.grabcut import GrabCutSegmenter, follow
 from onethinker.tasks.segmentation import Selection
 from tests.segmenters.composites import composite, jittered, moving_composite, picture, reduced, true_selection
 from tests.segmenters.tiny_sam2 import save_tiny_sam2
-from tests.segmenters.tiny_sam3 import save_tiny_sam3
+from tests.segmenters.tiny_sam3 import save_tiny_sam3, save_tiny_whole_sam3
 
 PHOTO = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
 """The one photograph that the installed packages bring; benchmarks/segmenter.py measures twenty."""
@@ -194,6 +194,16 @@ def test_sam3_follows_a_selection_in_both_directions_and_says_that_it_is_one(tin
         moved = dict(segmenter.segment(noise(6), other))
         assert all((moved[number] != mask).any() for number, mask in found[:1])
         assert any((moved[number] != mask).any() for number, mask in found[1:])
+
+
+def test_of_a_whole_sam3_the_tracker_is_loaded_with_its_own_neck(tiny_sam3, tmp_path):
+    whole = dict(save_tiny_whole_sam3(tiny_sam3, tmp_path).named_parameters())
+    loaded = load_segmenter(str(tmp_path))
+    assert loaded.name.endswith("(SAM 3)")
+    for name, weight in loaded.model.named_parameters():
+        own = name.replace("vision_encoder.neck.", "tracker_neck.")
+        home = next(key for key in (own, f"tracker_model.{name}", f"detector_model.{name}") if key in whole)
+        assert torch.equal(weight, whole[home]), name
 
 
 def test_a_picture_gets_the_mask_of_sam2_for_pictures(tiny_sam2):

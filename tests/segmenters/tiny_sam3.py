@@ -1,14 +1,18 @@
 """A SAM 3 tracker of random weights, of the same classes as the real one, as small as they can be."""
 
+import shutil
 from pathlib import Path
 
 import torch
 from transformers import (
+    AutoConfig,
     Sam2VideoVideoProcessor,
     Sam3ImageProcessor,
     Sam3TrackerVideoConfig,
     Sam3TrackerVideoModel,
     Sam3TrackerVideoProcessor,
+    Sam3VideoConfig,
+    Sam3VideoModel,
 )
 
 SIDE_PX = 56
@@ -58,3 +62,25 @@ def save_tiny_sam3(folder: Path, *, seed: int = 0) -> Path:
     model.save_pretrained(folder)
     Sam3TrackerVideoProcessor(Sam3ImageProcessor(size=size), Sam2VideoVideoProcessor(size=size)).save_pretrained(folder)
     return folder
+
+
+def save_tiny_whole_sam3(tracker: Path, folder: Path) -> Sam3VideoModel:
+    """Write a whole SAM 3, detector and tracker as facebook/sam3 has them, of a tracker's sizes; return it."""
+    sizes = AutoConfig.from_pretrained(tracker).to_dict()
+    small = {"hidden_size": 128, "num_layers": 1, "intermediate_size": 64}
+    words = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    detector = {
+        "vision_config": sizes["vision_config"],
+        "text_config": {**words, "projection_dim": 32},
+        "geometry_encoder_config": small,
+        "detr_encoder_config": small,
+        "detr_decoder_config": {**small, "num_queries": 4},
+        "mask_decoder_config": {"hidden_size": 128},
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = Sam3VideoModel(Sam3VideoConfig(detector_config=detector, tracker_config=sizes))
+    model.save_pretrained(folder)
+    for path in tracker.glob("*process*.json"):
+        shutil.copy(path, folder)
+    return model
