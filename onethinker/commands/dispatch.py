@@ -40,6 +40,8 @@ EXAMPLES: dict[str, str] = {
     "sft": "onethinker sft tiny_sft --output runs/sft --set steps=200",
     "dpo": "onethinker dpo tiny_dpo --output runs/dpo --set model=runs/sft/model",
     "rl": "onethinker rl tiny_rl --output runs/rl --set model=runs/sft/model steps=20",
+    "launch slurm": "onethinker launch slurm rl rl_8b --output /shared/rl --nodes 4 > job.sh",
+    "launch kubernetes": "onethinker launch kubernetes rl rl_8b --output /shared/r --nodes 4 --image I",
     "watch": "onethinker watch runs/rl",
     "rollouts": "onethinker rollouts runs/rl --task tracking --min-spread 0.5",
     "evaluate": "onethinker evaluate --model runs/rl/model --synthetic 120 --output runs/eval",
@@ -72,6 +74,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("score", "reward"), ("grade", "evaluate")),
     **dict.fromkeys(("dataset", "synthetic", "synth"), ("data",)),
     **dict.fromkeys(("compare", "html", "card"), ("report",)),
+    **dict.fromkeys(("slurm", "sbatch", "kubernetes", "k8s", "cluster", "torchrun", "accelerate"), ("launch",)),
     "list": ("tasks", "models"),
     **dict.fromkeys(("families", "family", "bases", "base", "model"), ("models",)),
 }
@@ -87,7 +90,8 @@ DATA_ALIASES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("import", "transform", "translate", "to"), ("convert",)),
     **dict.fromkeys(("generate", "make", "synth", "scenes"), ("synthetic",)),
 }
-"""The same below `onethinker data`."""
+LAUNCH_ALIASES: dict[str, tuple[str, ...]] = {"sbatch": ("slurm",), **dict.fromkeys(("k8s", "job"), ("kubernetes",))}
+"""The same below `onethinker data` and `onethinker launch`."""
 PLUGINS_HELP = "  --plugins MODULE,MODULE adds tasks, rewards and other parts of your own."
 USAGE_ERROR = 2
 BROKEN_PIPE = 141
@@ -268,7 +272,9 @@ def _no_such(group: str, name: str) -> str:
         return no_such("option", name, ("--help",) if group else ("--help", "--version"), aliases=ALIASES)
     if group:
         known = [full.partition(" ")[2] for full in EXAMPLES if full.startswith(f"{group} ")]
-        return f"{group}: {no_such('command', name, known, aliases=DATA_ALIASES)}"
+        return (
+            f"{group}: {no_such('command', name, known, aliases=LAUNCH_ALIASES if group == 'launch' else DATA_ALIASES)}"
+        )
     return no_such("command", name, tuple({full.partition(" ")[0]: None for full in EXAMPLES}), aliases=ALIASES)
 
 

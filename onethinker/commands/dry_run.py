@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onethinker.core.errors import DataError, EngineError
+from onethinker.core.errors import ConfigError, DataError, EngineError
 
 if TYPE_CHECKING:
     from onethinker.data.mixture import Mixture
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from onethinker.training.gpus import Gpu
     from onethinker.training.inputs import Inputs
     from onethinker.training.lengths import Length, Lengths
+    from onethinker.training.network import Network
     from onethinker.training.plan import Plan
 
 SECOND = " " * 13
@@ -34,16 +35,18 @@ def print_plan(
     config: Path | None,
     accelerate_config: str | None,
     gpu: "Gpu | None" = None,
+    network: "Network | None" = None,
 ) -> None:
     """Print what a run would train, its batches and memory, then check its data; with a GPU also whether it fits, and
     how long it takes.
 
-    Raises: ConfigError: the batch does not divide, or the recipe cannot work. DataError, MediaError: the data cannot be
-    used.
+    Raises: ConfigError: the batch does not divide, the recipe cannot work or, after all is printed, the run does not
+    fit on the GPU. DataError, MediaError: the data cannot be used.
     """
     from onethinker.inference.model_checks import budget_of
     from onethinker.training.batch import plan_batch
     from onethinker.training.fitting import Try
+    from onethinker.training.memory import peak
     from onethinker.training.plan import make_plan
     from onethinker.training.sharding import find_accelerate_config, read_sharding
 
@@ -56,13 +59,15 @@ def print_plan(
     plan = make_plan(recipe, processes=processes, model=model, budget=budget, sharding=sharding, longest=longest)
     tried = Try(recipe, processes, sharding)
     lines = [f"model        {recipe.model}{note}", *plan.lines()]
-    lines += [] if gpu is None else _gpu_lines(gpu, plan, tried, config, budget, longest, typical)
+    lines += [] if gpu is None else _gpu_lines(gpu, plan, tried, config, budget, longest, typical, network)
     lines += data
     if recipe.validation is not None:
         lines.append(f"validation   {recipe.validation.plan(recipe.steps)}")
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for line in lines:
         print(line if width is None else wrapped(line, width))
+    if gpu is not None and peak(list(plan.memory)) > gpu.memory:
+        raise ConfigError(f'this run does not fit on {gpu.name}; what would stands above, below "too much"')
 
 
 def wrapped(text: str, width: int) -> str:
@@ -86,6 +91,7 @@ def _gpu_lines(
     budget: "MediaBudget",
     longest: "Length | None",
     typical: "Length | None",
+    network: "Network | None",
 ) -> list[str]:
     """Return whether a plan fits on a GPU, what would, and how long it takes for samples of typical length."""
     from onethinker.training.batch import plan_batch
@@ -108,7 +114,7 @@ def _gpu_lines(
         )
 
     batch = plan_batch(tried.recipe, budget, tried.processes, typical) if typical else plan.batch
-    load = Load(tried.recipe, batch, plan.counts, plan.widths, plan.weights, gpu)
+    load = Load(tried.recipe, batch, plan.counts, plan.widths, plan.weights, gpu, network, tried.sharding)
     times = time_lines(estimate_step(load), tried.recipe.steps, gpu, tried.processes)
     return [*fitting_lines(plan, gpu, tried, make), *times]
 

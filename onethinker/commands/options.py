@@ -64,7 +64,16 @@ class TrainingOptions(FlagSettings):
     """Settings that replace the recipe's, such as steps=50 model=runs/sft/model rollout.group_size=4
     data.files='["a.jsonl"]'."""
     processes: int = 1
-    """Processes on this machine that share each batch; one for each GPU, or for each core."""
+    """Processes on this machine that share each batch; one for each GPU, or for each core. With --nodes, of each."""
+    nodes: int = 1
+    """Machines that the run spans. Start the same command on each, with its own --node-rank; --output lies on a disk
+    that all share."""
+    node_rank: int | None = None
+    """Which node this is, from 0; node 0 writes the run's folder."""
+    main_address: str | None = None
+    """Host name or address of node 0, as all nodes reach it."""
+    main_port: int | None = None
+    """Port on which node 0 listens, the same on all nodes; 29500 unless given."""
     allow_changes: bool = False
     """Resume a stopped run with other settings, data or weights than it began with; starts.jsonl records
     which."""
@@ -74,6 +83,9 @@ class TrainingOptions(FlagSettings):
     gpu: str | None = None
     """A GPU by name, such as h100, a100 or rtx4090, for a dry run that says how long a step and the run take on it,
     where that goes, and what to change where its memory does not do."""
+    network: float | None = None
+    """Gigabits a second that each node sends to the others, such as 3200 for eight ports of 400, for a dry run with
+    --gpu of several nodes."""
     config: Path | None = None
     """A config.json that describes the model, for a dry run without the model itself."""
     accelerate_config: str | None = None

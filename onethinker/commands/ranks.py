@@ -1,4 +1,5 @@
-"""The processes that train together on this machine: started, watched, and ended together, with one reason.
+"""The processes of this machine that train together: started, watched, and ended together, with one reason; several
+machines meet by `nodes.py`.
 
 `python -m onethinker.commands.ranks PARENT DESCRIPTOR COMMAND …` is one of them.
 """
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from onethinker.commands.dispatch import BROKEN_PIPE, describe, dispatch
+from onethinker.commands.nodes import AGAIN, Meeting
 from onethinker.core.errors import ConfigError, OneThinkerError
 from onethinker.processes.endings import SECONDS, WORKER_SECONDS, Ended, end_with_parent, ending_on_signals
 from onethinker.storage.strict_json import json_line
@@ -23,6 +25,7 @@ from onethinker.storage.strict_json import json_line
 LOOK_EVERY_S = 0.05
 GATHER_S = 0.5
 """What one process dies of, others that wait for it notice: so long all are listened to before the reason is chosen."""
+NO_REASON = 9
 LONGEST_REPORT = 20_000
 LAUNCHERS_OWN = ("TORCHELASTIC_", "GROUP_", "ROLE_", "MASTER_", "OMP_")
 """Variables by which torch's launcher, below accelerate's, speaks to its own processes."""
@@ -71,37 +74,46 @@ class Rank:
         return 0, f"rank {self.index} (process {self.process.pid}) was killed by {name}{memory}. {again}", ""
 
 
-def run_ranks(arguments: Sequence[str], count: int, environment: Mapping[str, str]) -> None:
-    """Run a command line of ours in `count` processes that torch connects; return when all have done it.
+def run_ranks(arguments: Sequence[str], count: int, environment: Mapping[str, str], meeting: Meeting) -> None:
+    """Run a command line of ours in `count` processes of this node that torch connects, with those of other nodes;
+    return when all have done it.
 
     However this ends, they have ended before.
 
-    Raises: OneThinkerError: one has failed; the text is its own, or names the signal that killed it.
+    Raises: OneThinkerError: one has failed; the text is its own, or names the signal that killed it, or the other node.
     """
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]
-
-    # Here, and not in the first process, so that no other program can take the port before the first process does.
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
-    sizes = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     ranks: list[Rank] = []
     try:
         for index in range(count):
-            who = {"RANK": str(index), "LOCAL_RANK": str(index)}
-            ranks.append(_start(index, arguments, {**environment, **meeting, **sizes, **who}))
-        while not any(rank.has_failed for rank in ranks):
+            place = meeting.environment(index, count)
+            ranks.append(_start(int(place["RANK"]), arguments, {**environment, **place}))
+        while not any(rank.has_failed for rank in ranks) and not meeting.another_failed():
             if all(rank.is_done for rank in ranks):
-                return
+                if meeting.finish():
+                    return
+                break
             time.sleep(LOOK_EVERY_S)
         time.sleep(GATHER_S)
         failed = [rank for rank in ranks if rank.has_failed]
         if any(rank.process.poll() == BROKEN_PIPE for rank in failed):
             raise BrokenPipeError
-        _, reason, trace = min(rank.reason() for rank in failed)
-        sys.stderr.write(trace)
-        raise OneThinkerError(reason)
+        raise OneThinkerError(_reason(failed, meeting))
     finally:
         _end(ranks)
+
+
+def _reason(failed: Sequence[Rank], meeting: Meeting) -> str:
+    """Return why the run fails, of all nodes' reasons the one that is closest to the cause."""
+    level, own, trace = min((rank.reason() for rank in failed), default=(NO_REASON, "", ""))
+    if failed:
+        meeting.tell((level, own))
+    if meeting.nodes.count > 1:
+        time.sleep(GATHER_S)
+    others = [(other, f"node {node}: {text}") for node, (other, text) in meeting.reasons()]
+    if others and min(others)[0] < level:
+        return min(others)[1]
+    sys.stderr.write(trace)
+    return own or f"another node has failed, without a reason; {AGAIN}"
 
 
 def _start(index: int, arguments: Sequence[str], environment: Mapping[str, str]) -> Rank:

@@ -1,14 +1,18 @@
 """What `onethinker sft`, `onethinker dpo` and `onethinker rl` share: the recipe with its overrides, and processes."""
 
 import os
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from onethinker.commands.nodes import ONE_NODE, Nodes, meeting_of, read_nodes
 from onethinker.commands.options import TrainingOptions
 from onethinker.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from onethinker.training.config import Recipe
+    from onethinker.training.network import Network
 
 Stage = Literal["sft", "dpo", "rl"]
 
@@ -22,12 +26,9 @@ def run_training(stage: Stage, options: TrainingOptions) -> None:
     Raises: ConfigError: the recipe, an override or a flag is wrong. OneThinkerError: a child process failed; it has
     reported why.
     """
-    from onethinker.training.config import RlRecipe, SftRecipe
-    from onethinker.training.dpo_recipe import DpoRecipe
-
-    kinds: dict[Stage, type[Recipe]] = {"sft": SftRecipe, "dpo": DpoRecipe, "rl": RlRecipe}
-    recipe = kinds[stage].load(options.recipe, options.set)
+    recipe = load_recipe(stage, options.recipe, options.set)
     check_count(options.processes)
+    nodes = read_nodes(options)
     if options.dry_run:
         _dry_run(recipe, options)
         return
@@ -38,16 +39,25 @@ def run_training(stage: Stage, options: TrainingOptions) -> None:
         check_start(
             recipe,
             output,
-            processes=options.processes,
+            processes=nodes.count * options.processes,
             allow_changes=options.allow_changes,
             accelerate_config=options.accelerate_config,
         )
     # Mistakes that show without torch are reported; from here on it is imported.
     check_processes(options.processes)
-    if options.processes > 1 and not is_rank:
-        launch(stage, options)
+    if nodes.count * options.processes > 1 and not is_rank:
+        launch(stage, options, nodes=nodes, agreed=_agreed(stage, recipe, options))
     else:
         _train(stage, recipe, output, options)
+
+
+def load_recipe(stage: Stage, name: str, settings: Sequence[str]) -> "Recipe":
+    """Return the recipe of a stage with settings that replace its own. Raises: ConfigError."""
+    from onethinker.training.config import RlRecipe, SftRecipe
+    from onethinker.training.dpo_recipe import DpoRecipe
+
+    kinds: dict[Stage, type[Recipe]] = {"sft": SftRecipe, "dpo": DpoRecipe, "rl": RlRecipe}
+    return kinds[stage].load(name, settings)
 
 
 def _dry_run(recipe: "Recipe", options: TrainingOptions) -> None:
@@ -59,13 +69,29 @@ def _dry_run(recipe: "Recipe", options: TrainingOptions) -> None:
         raise ConfigError(f"--config {options.config}: there is no such file")
     check_recipe(recipe, accelerate_config=options.accelerate_config)
     gpu = find_gpu(options.gpu) if options.gpu is not None else None
+    network = _network(options)
     print_plan(
         recipe,
-        processes=options.processes,
+        processes=options.nodes * options.processes,
         config=options.config,
         accelerate_config=options.accelerate_config,
         gpu=gpu,
+        network=network,
     )
+
+
+def _network(options: TrainingOptions) -> "Network":
+    """Return what connects the processes of a plan. Raises: ConfigError: it is not said, or there is nothing to say."""
+    from onethinker.training.network import Network
+
+    if options.network is not None and (options.nodes == 1 or options.gpu is None or options.network <= 0):
+        raise ConfigError("--network: gigabits a second, more than 0, for a dry run of several --nodes with a --gpu")
+    if options.network is None and options.nodes > 1 and options.gpu is not None:
+        raise ConfigError(
+            f"--nodes {options.nodes} --gpu {options.gpu} needs --network, the gigabits a second that each node sends"
+            " to the others, such as 3200 for eight ports of 400"
+        )
+    return Network(options.nodes, options.processes, (options.network or 0.0) * 1e9 / 8)
 
 
 def _check_options(options: TrainingOptions) -> Path:
@@ -76,12 +102,14 @@ def _check_options(options: TrainingOptions) -> Path:
         )
     if options.gpu is not None:
         raise ConfigError("--gpu is for a --dry-run, which plans for it; a run takes the GPUs of its machine")
+    if options.network is not None:
+        raise ConfigError("--network is for a --dry-run, which plans with it; a run takes the network that is there")
     if options.output is None:
         raise ConfigError(
             "--output FOLDER is needed: the run's journal, checkpoints and model go there (or --dry-run to train"
             " nothing)"
         )
-    if options.accelerate_config is not None and options.processes == 1:
+    if options.accelerate_config is not None and options.nodes * options.processes == 1:
         raise ConfigError(
             "--accelerate-config shards a model over several processes; give --processes, one for each GPU"
         )
@@ -136,14 +164,35 @@ def check_processes(processes: int) -> None:
         )
 
 
-def launch(stage: Stage, options: TrainingOptions, *, steps_after: float = 0.0) -> None:
+def _agreed(stage: Stage, recipe: "Recipe", options: TrainingOptions) -> dict[str, Any]:
+    """Return what must be the same on all nodes of a run, by name."""
+    return {
+        "OneThinker's version": version("onethinker"),
+        "stage": stage,
+        "--nodes": options.nodes,
+        "--processes": options.processes,
+        "--accelerate-config": options.accelerate_config,
+        "--allow-changes": options.allow_changes,
+        **recipe.model_dump(mode="json"),
+    }
+
+
+def launch(
+    stage: Stage,
+    options: TrainingOptions,
+    *,
+    nodes: Nodes = ONE_NODE,
+    agreed: dict[str, Any] | None = None,
+    steps_after: float = 0.0,
+) -> None:
     """Run this very command in as many processes, which share the work as torch's and accelerate's launchers would have
     it.
 
-    `steps_after` is how much follows it, in steps of it, for the time that is shown.
+    `agreed` is what has to be the same on all `nodes`; `steps_after` is how much follows it, in steps of it, for the
+    time that is shown.
 
     Raises: ConfigError: there is no such config file, accelerate does not accept it, or DeepSpeed is not installed.
-    OneThinkerError: a process failed; all have ended.
+    OneThinkerError: a process failed, or a node did not come; all processes have ended.
     """
     from onethinker.commands.console import STEPS_AFTER
     from onethinker.commands.ranks import accelerate_environment, run_ranks
@@ -166,4 +215,5 @@ def launch(stage: Stage, options: TrainingOptions, *, steps_after: float = 0.0) 
     words = [stage, options.recipe, "--output", str(options.output), "--processes", str(options.processes)]
     words += ["--allow-changes"] if options.allow_changes else []
     words += ["--set", *options.set] if options.set else []
-    run_ranks(words, options.processes, environment)
+    with meeting_of(nodes, agreed or {}, options.output) as meeting:
+        run_ranks(words, options.processes, environment, meeting)

@@ -21,6 +21,8 @@ from onethinker.media.budget import MediaBudget
 from onethinker.media.damage import all_problems, check_undamaged
 from onethinker.media.reading import read_clip
 from onethinker.tasks.template import PromptTemplate
+from onethinker.training.balance import balance
+from onethinker.training.lengths import Lengths
 from onethinker.training.packing.row import Prompt, split_prompts
 from onethinker.training.parallel.collectives import Collectives
 
@@ -43,18 +45,39 @@ class DataSource:
     max_corrupt_fraction: float
     strict_media: bool
     collectives: Collectives
+    lengths: Lengths | None = None
+    """In the main process, where samples come from files."""
+    updates: int = 1
+    """Optimizer steps that share a batch."""
+    same_number: bool = False
+    """Whether each process needs as many samples as the others, as it does to answer them."""
     skipped: list[dict[str, Any]] = field(default_factory=list)
     _said: set[str] = field(default_factory=set)
 
     def my_indices(self, first: int, count: int) -> list[int]:
-        """Return which of the samples `first` to `first + count` this process reads.
+        """Return which of the samples `first` to `first + count` this process reads, such that all have as many tokens;
+        all processes must call it.
 
         Those that come together because they are about one clip go to one process, if there are enough for every
         process.
         """
         processes, together = self.collectives.count, self.mixture.together
-        size, mine = together if count >= together * processes else 1, self.collectives.index
-        return [index for index in range(first, first + count) if (index // size - first // size) % processes == mine]
+        if processes == 1:
+            return list(range(first, first + count))
+        size = together if count >= together * processes else 1
+        turns = itertools.groupby(range(first, first + count), lambda index: index // size)
+        parts = [list(part) for _, part in turns]
+        chosen = self.collectives.from_main(self._chosen(parts) if self.collectives.is_main else [])
+        mine = self.collectives.index
+        return [index for part, process in zip(parts, chosen, strict=True) if process == mine for index in part]
+
+    def _chosen(self, parts: Sequence[Sequence[int]]) -> list[int]:
+        """Return which process reads each part of a batch."""
+        costs = [1.0] * len(parts)
+        if self.lengths is not None:
+            costs = [self.lengths.tokens_of([self.mixture.sample(index) for index in part]) for part in parts]
+        updates = self.updates if all(len(part) == 1 for part in parts) else 1
+        return balance(costs, self.collectives.count, updates=updates, same_number=self.same_number)
 
     def read(
         self, index: int, opened: dict[Medium, Clip] | None = None, *, seed: int | None = None

@@ -4,6 +4,7 @@ their media's headers.
 A token of text is at least one byte, so only the texts that might be too long, or the longest, are tokenized.
 """
 
+import copy
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
@@ -96,6 +97,24 @@ class Lengths:
         for some in _batched(range(len(self.samples))):
             self._measure(some)
         return [self._known[n] for n in range(len(self.samples))]
+
+    def forget_samples(self) -> None:
+        """Keep what is known of media and words, to measure other samples, and let the samples go."""
+        _ = self._time_tokens
+        self.samples, self._known = (), {}
+
+    def tokens_of(self, samples: Sequence[Sample]) -> int:
+        """Return how many tokens samples take in a row; media that several of them show are counted once."""
+        these = copy.copy(self)
+        these.samples, these._known = samples, {}
+        costs = [these._costs_of(sample) for sample in samples]
+        once = {
+            medium: cost.tokens
+            for sample, of in zip(samples, costs, strict=True)
+            for medium, cost in zip(sample.media, of, strict=True)
+        }
+        again = sum(cost.tokens for of in costs for cost in of) - sum(once.values())
+        return sum(length.total for length in these.all()) - again
 
     def longer_than(self, limit: int) -> dict[int, Length]:
         """Return the lengths of all samples, by their index, that take more than so many tokens."""

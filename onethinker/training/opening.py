@@ -29,9 +29,10 @@ from onethinker.storage.folders import (
 )
 from onethinker.tasks.template import PromptTemplate
 from onethinker.training.adapters import choose_trained
-from onethinker.training.config import FREE_SETTINGS, Recipe
+from onethinker.training.config import FREE_SETTINGS, Recipe, RlRecipe
 from onethinker.training.data_source import DataSource
 from onethinker.training.inputs import Inputs, check_data, choose_inputs, measure, open_data, unused_weights
+from onethinker.training.lengths import Lengths
 from onethinker.training.liger import use_liger
 from onethinker.training.metrics.stopwatch import Stopwatch
 from onethinker.training.metrics.trackers import Trackers, check_trackers
@@ -88,6 +89,9 @@ def open_session(
     recipe, mixture = open_data(recipe, inputs)
     clock = Stopwatch(torch.cuda.synchronize if collectives.device.type == "cuda" else None)
     data = DataSource(mixture, model, *shown, recipe.data.max_corrupt_fraction, recipe.data.strict_media, collectives)
+    data.lengths = past.lengths
+    if isinstance(recipe, RlRecipe):
+        data.updates, data.same_number = recipe.loss.updates_per_batch, True
     optimization = Optimization(recipe, backend, collectives, progress.streak)
     if recipe.optimizer.ema_decay is not None:
         optimization.average = WeightAverage(backend.model, recipe.optimizer.ema_decay, average)
@@ -154,6 +158,8 @@ class _Past:
     changed: list[str]
     checked: Checked
     digests: dict[str, Digests] = field(default_factory=dict)
+    lengths: Lengths | None = None
+    """What the lengths of samples are measured with, where they are records."""
 
     @classmethod
     def find(
@@ -189,9 +195,13 @@ class _Past:
         self.changed += self.folder.check_inputs({group: digests}, allow_changes=self.allow_changes)
 
     def choose_inputs(self, recipe: Recipe, processor: Any, template: PromptTemplate, budget: MediaBudget) -> Inputs:
-        """Return which of the checked records are learned from, by their lengths."""
+        """Return which of the checked records are learned from, by their lengths, which are kept."""
         lengths = measure(recipe, self.checked, processor=processor, prompt_template=template, budget=budget)
-        return choose_inputs(recipe, self.checked, lengths)
+        inputs = choose_inputs(recipe, self.checked, lengths)
+        if recipe.data.files:
+            lengths.forget_samples()
+            self.lengths = lengths
+        return inputs
 
     def restore(self, backend: ParallelBackend) -> Progress:
         """Load moments and progress of the checkpoint, if there is one; another kind of optimizer begins afresh."""

@@ -3,7 +3,7 @@
 Products are counted as 2 floating-point operations (FLOP) a weight and token. docs/training.md says what is assumed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from onethinker.families.base import Part, Widths
@@ -11,6 +11,8 @@ from onethinker.training.adapters import Count
 from onethinker.training.batch import Batch
 from onethinker.training.config import Recipe, RlRecipe
 from onethinker.training.gpus import Gpu
+from onethinker.training.network import Network, exchange_of
+from onethinker.training.sharding import Sharding
 
 PRODUCTS = 0.4
 """Assumed: the share of a data sheet's FLOP/s that large products reach."""
@@ -41,6 +43,9 @@ class Load:
     widths: Widths
     weights: Mapping[Part, float]
     gpu: Gpu
+    network: Network | None = None
+    """Where there is one, what the processes send each other is counted."""
+    sharding: Sharding | None = None
 
     @property
     def flops(self) -> float:
@@ -79,11 +84,23 @@ class Load:
 
 
 def estimate_step(load: Load) -> list[Spent]:
-    """Return what a step takes on each GPU, the largest first: products, and what is read from memory; no media, no
-    exchange between GPUs.
+    """Return what a step takes on each GPU, the largest first: products, what is read from memory, and where there is a
+    network what is sent; no media.
     """
     spent = _rollout(load) if isinstance(load.recipe, RlRecipe) else []
-    return sorted([*spent, *_update(load)], key=lambda part: -part.seconds)
+    update = _update(load)
+    return sorted([*spent, *update, *_exchange(load, update)], key=lambda part: -part.seconds)
+
+
+def _exchange(load: Load, update: Sequence[Spent]) -> list[Spent]:
+    """Return the seconds of what is sent that nothing else hides: layers are gathered while others compute."""
+    if load.network is None or load.batch.processes == 1:
+        return []
+    sent = exchange_of(load.recipe, load.counts, load.batch, load.sharding, used=load.bytes_of_weight)
+    beside, alone = (load.network.seconds(size, load.gpu) for size in (sent.beside, sent.alone))
+    hidden = min(beside, sum(part.seconds for part in update))
+    words = f"{sent.formula}; {hidden:,.3g} s more beside the update" if hidden else sent.formula
+    return [Spent("exchange", beside + alone - hidden, words)]
 
 
 def _rollout(load: Load) -> list[Spent]:

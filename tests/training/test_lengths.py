@@ -56,6 +56,15 @@ def records(folder: Path, lengths: list[int]) -> Path:
     return folder / "data.jsonl"
 
 
+def test_samples_that_share_a_row_count_what_they_both_show_once(tmp_path, processor):
+    lengths = lengths_of(records(tmp_path, [3, 9]), processor)
+    (one, other), (first, second) = lengths.samples, lengths.all()
+    lengths.forget_samples()
+    assert lengths.tokens_of([one]) == first.total
+    assert lengths.tokens_of([one, other]) == first.total + second.total - first.visual
+    assert second.total - first.total == second.answer - first.answer > 0
+
+
 def test_lengths_are_those_of_what_a_model_reads_for_every_kind_of_question(tmp_path, processor):
     file = write_dataset(tmp_path / "data", num_samples=33)
     lengths = lengths_of(file, processor)

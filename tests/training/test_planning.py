@@ -1,5 +1,7 @@
 """Plans for GPUs that are not at hand: whether a run fits, what would, and how long it takes, against sums by hand."""
 
+from contextlib import nullcontext
+
 import pytest
 
 from onethinker.commands.dispatch import dispatch
@@ -11,7 +13,9 @@ from onethinker.media.budget import MediaBudget
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.gpus import GPUS, find_gpu
 from onethinker.training.memory import peak
+from onethinker.training.network import Network, exchange_of
 from onethinker.training.plan import make_plan
+from onethinker.training.sharding import Sharding
 from onethinker.training.timing import Load, estimate_step, time_lines
 from tests.training.test_plan import CONFIGS
 
@@ -87,8 +91,9 @@ def test_no_reference_where_there_is_no_divergence_and_half_the_time_on_twice_th
     assert f"{two * 100 / 3600:,.3g} h the run, {two * 200 / 3600:,.3g} GPU hours" in line
 
 
-def said(capsys, *words: str) -> list[str]:
-    assert dispatch([*words, "--dry-run"]) == 0
+def said(capsys, *words: str, fits: bool = True) -> list[str]:
+    with nullcontext() if fits else pytest.raises(ConfigError, match="does not fit on h100"):
+        assert dispatch([*words, "--dry-run"]) == 0
     return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
 
@@ -101,7 +106,7 @@ def test_a_dry_run_says_how_long_it_takes_and_that_it_fits(capsys):
 
 def test_what_does_not_fit_is_said_to_be_too_much_with_changes_that_do(capsys):
     settings = ["model=any/name", "steps=10", "batch_size=8", "gradient_checkpointing=true"]
-    lines = said(capsys, "sft", "tiny_sft", "--gpu", "h100", "--config", str(CONFIG_8B), "--set", *settings)
+    lines = said(capsys, "sft", "tiny_sft", "--gpu", "h100", "--config", str(CONFIG_8B), "--set", *settings, fits=False)
     (much,) = [line for line in lines if line.startswith("too much")]
     assert "do not fit into the 74.51 GiB of h100" in much
     offered = [line.removeprefix("would fit ") for line in lines if line.startswith("would fit")]
@@ -111,7 +116,9 @@ def test_what_does_not_fit_is_said_to_be_too_much_with_changes_that_do(capsys):
     plan = make_plan(recipe, processes=1, model=model, budget=recipe.budget or MediaBudget())
     assert peak(list(plan.memory)) < GPUS["h100"].memory
     assert lora.endswith(" GiB")
-    lines = said(capsys, "sft", "tiny_sft", "--gpu", "h100", "--config", str(CONFIG_8B), "--set", *settings, ADAMW)
+    lines = said(
+        capsys, "sft", "tiny_sft", "--gpu", "h100", "--config", str(CONFIG_8B), "--set", *settings, ADAMW, fits=False
+    )
     offered = [line.removeprefix("would fit ").split(": ")[0] for line in lines if line.startswith("would fit")]
     processes = {words.split()[-1]: int(words.split()[1]) for words in offered if "--accelerate-config" in words}
     # Eight samples are for eight processes at most, and fsdp2 keeps all weights gathered, here in float32.
@@ -131,3 +138,48 @@ def test_gpus_are_found_by_name_and_an_unknown_one_is_answered_with_the_nearest(
 def test_a_run_takes_the_gpus_of_its_machine(tmp_path):
     with pytest.raises(ConfigError, match="--gpu is for a --dry-run"):
         dispatch(["sft", "tiny_sft", "--gpu", "h100", "--output", str(tmp_path / "run")])
+
+
+def test_a_collective_takes_as_long_as_its_slower_way():
+    gpu = GPUS["h100"]
+    assert Network(1, 8).seconds(8e9, gpu) == pytest.approx(7e9 / 450e9 / 0.7)
+    # Four nodes of 400 GB/s: three quarters come from other nodes, 31 of 32 shares from other GPUs.
+    assert Network(4, 8, 400e9).seconds(8e9, gpu) == pytest.approx(31 / 32 * 8e9 / 450e9 / 0.7)
+    assert Network(4, 8, 50e9).seconds(8e9, gpu) == pytest.approx(6e9 / 50e9 / 0.7)
+
+
+def test_sharded_weights_travel_at_every_row_and_whole_gradients_once_a_step():
+    recipe = SftRecipe(batch_size=64, dtype="mixed", optimizer={"kind": "adamw"})
+    asked = load(recipe, processes=8)
+    language, others = asked.counts["language"].total, sum(asked.counts[part].total for part in ("vision", "merger"))
+    whole = exchange_of(recipe, asked.counts, asked.batch, None, used=2)
+    assert (whole.beside, whole.alone) == (0, 2 * 4 * (language + others))
+    rows = asked.batch.rows
+    sharded = exchange_of(recipe, asked.counts, asked.batch, Sharding("fsdp2"), used=2)
+    assert (sharded.beside, sharded.alone) == (rows * (2 + 4) * language, 2 * 4 * others)
+    full = exchange_of(recipe, asked.counts, asked.batch, Sharding("fsdp2", full=True), used=2)
+    assert full.beside - sharded.beside == rows * 2 * language
+
+
+def test_a_plan_of_several_nodes_counts_the_network_and_refuses_what_it_is_not_told(capsys):
+    settings = ["model=any/name", "steps=10", "batch_size=64", "dtype=mixed", "gradient_checkpointing=true", ADAMW]
+    words = ["sft", "tiny_sft", "--gpu", "h100", "--config", str(CONFIG_8B), "--nodes", "4", "--processes", "8"]
+    words += ["--accelerate-config", "fsdp2_full"]
+    with pytest.raises(ConfigError, match="--nodes 4 --gpu h100 needs --network"):
+        dispatch([*words, "--dry-run", "--set", *settings])
+    lines = said(capsys, *words, "--network", "3200", "--set", *settings)
+    assert any(line.startswith("steps 10, each of 64 samples in one update; 2 on each of 32") for line in lines)
+    assert any(line.startswith("time ") and "on 32 x h100" in line for line in lines)
+    fast, slow = (
+        float(
+            next(
+                line for line in said(capsys, *words, "--network", gbits, "--set", *settings) if "exchange " in line
+            ).split()[1]
+        )
+        for gbits in ("3200", "10")
+    )
+    assert slow > 10 * fast
+    with pytest.raises(ConfigError, match="batch_size = 48 does not divide by 32 processes"):
+        dispatch([*words, "--dry-run", "--network", "3200", "--set", *settings, "batch_size=48"])
+    with pytest.raises(ConfigError, match="--network: gigabits a second"):
+        dispatch(["sft", "tiny_sft", "--dry-run", "--network", "3200"])

@@ -1,0 +1,14 @@
+"""`onethinker launch kubernetes`: manifests of a job that is a run on several nodes."""
+
+from onethinker.commands.launching import KubernetesOptions
+from onethinker.commands.options import Flags
+
+
+def launch_kubernetes(options: Flags[KubernetesOptions]) -> None:
+    """Print manifests for kubectl: an indexed job with a pod for each node, and the service by which they meet."""
+    import yaml
+
+    from onethinker.commands.launching import check_run, kubernetes_manifests
+
+    check_run(options)
+    print(yaml.safe_dump_all(kubernetes_manifests(options), sort_keys=False), end="")

@@ -1,0 +1,151 @@
+"""What `onethinker launch …` prints: the files by which a cluster starts a run on several nodes."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from onethinker.commands.nodes import DEFAULT_PORT
+from onethinker.commands.training import Stage, load_recipe
+from onethinker.core.errors import ConfigError
+from onethinker.core.settings import FlagSettings
+
+
+class ClusterOptions(FlagSettings):
+    """The run that a cluster is to start."""
+
+    stage: tyro.conf.Positional[Stage]
+    """The command that each node runs."""
+    recipe: tyro.conf.Positional[str]
+    """A TOML file that all nodes see, or the name of a recipe that comes with OneThinker."""
+    output: Path
+    """Folder of the run, on a disk that all nodes share."""
+    nodes: int
+    """Machines that the run spans."""
+    gpus_per_node: int = 8
+    """GPUs of each; each gets a process."""
+    cpus_per_gpu: int = 8
+    """Processor cores for each GPU: media are decoded on them."""
+    set: tuple[str, ...] = ()
+    """Settings that replace the recipe's, as `onethinker sft` takes them."""
+    accelerate_config: str | None = None
+    """How weights are shared, as `onethinker sft` takes it, such as fsdp2_full."""
+
+
+class SlurmOptions(ClusterOptions):
+    """What Slurm is told besides."""
+
+    time: str = "1-00:00:00"
+    """Longest time of the job, as Slurm writes it."""
+    setup: tuple[str, ...] = ()
+    """Lines of shell before the run, such as 'source .venv/bin/activate'."""
+
+
+class KubernetesOptions(ClusterOptions):
+    """What Kubernetes is told besides."""
+
+    image: str
+    """Image with OneThinker in it, such as one that the project's Dockerfile builds."""
+    claim: str = "shared"
+    """Claim of a volume that all pods can write, for recipes, data and --output."""
+    mount: str = "/shared"
+    """Where pods see that volume."""
+    name: str = "onethinker"
+    """Name of the job and of the service by which its pods meet."""
+
+
+def check_run(options: ClusterOptions) -> None:
+    """Do nothing where the recipe can be shared by so many GPUs.
+
+    Raises: ConfigError: it cannot, or a number is less than 1.
+    """
+    from onethinker.training.preflight import check_batch, samples_of
+    from onethinker.training.sharding import find_accelerate_config
+
+    for name in ("nodes", "gpus_per_node", "cpus_per_gpu"):
+        if (value := getattr(options, name)) < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    recipe = load_recipe(options.stage, options.recipe, options.set)
+    processes = options.nodes * options.gpus_per_node
+    check_batch(samples_of(recipe), processes)
+    if options.accelerate_config is not None:
+        find_accelerate_config(options.accelerate_config)
+        if processes == 1:
+            raise ConfigError("--accelerate-config shards a model over several GPUs; there is one")
+
+
+def command_of(options: ClusterOptions, place: str) -> str:
+    """Return the line of shell that a node runs; `place` says which node it is and where node 0 listens."""
+    words = ["onethinker", options.stage, options.recipe, "--output", str(options.output)]
+    words += ["--processes", str(options.gpus_per_node)]
+    words += ["--accelerate-config", options.accelerate_config] if options.accelerate_config else []
+    words += ["--set", *options.set] if options.set else []
+    nodes = f" --nodes {options.nodes} {place}" if options.nodes > 1 else ""
+    return f"exec {shlex.join(words)}{nodes}"
+
+
+def slurm_script(options: SlurmOptions) -> str:
+    """Return a file for `sbatch`."""
+    place = '--node-rank "$SLURM_NODEID" --main-address "$MAIN_ADDRESS" --main-port "$MAIN_PORT"'
+    cores = options.cpus_per_gpu * options.gpus_per_node
+    name = f"onethinker-{options.stage}"
+    lines = [
+        "#!/bin/bash",
+        f"#SBATCH --job-name={name}",
+        f"#SBATCH --nodes={options.nodes}",
+        "#SBATCH --ntasks-per-node=1",
+        f"#SBATCH --gpus-per-node={options.gpus_per_node}",
+        f"#SBATCH --cpus-per-task={cores}",
+        "#SBATCH --mem=0",
+        f"#SBATCH --time={options.time}",
+        f"#SBATCH --output={name}-%j.log",
+        "#SBATCH --open-mode=append",
+        "# A job that is taken off its nodes starts again, and the run goes on from its last checkpoint.",
+        "#SBATCH --requeue",
+        "",
+        "set -euo pipefail",
+        *options.setup,
+        'hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")',
+        # The first of the lines; a pipe to head would end the script by SIGPIPE.
+        "MAIN_ADDRESS=${hosts%%$'\\n'*}",
+        "MAIN_PORT=$((20000 + SLURM_JOB_ID % 10000))",
+        "export MAIN_ADDRESS MAIN_PORT",
+        "# One launcher on each node, which starts a process for each GPU.",
+        f"srun --kill-on-bad-exit=1 --cpus-per-task={cores} bash -c {shlex.quote(command_of(options, place))}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def kubernetes_manifests(options: KubernetesOptions) -> list[Any]:
+    """Return a service by which pods find node 0, and a job with a pod for each node."""
+    name = options.name
+    place = f'--node-rank "$JOB_COMPLETION_INDEX" --main-address {name}-0.{name} --main-port {DEFAULT_PORT}'
+    gpus = options.gpus_per_node
+    cores = options.cpus_per_gpu * gpus
+    container = {
+        "name": "onethinker",
+        "image": options.image,
+        "command": ["bash", "-c", command_of(options, place)],
+        "resources": {"requests": {"cpu": str(cores)}, "limits": {"nvidia.com/gpu": str(gpus)}},
+        "volumeMounts": [{"name": "shared", "mountPath": options.mount}, {"name": "shm", "mountPath": "/dev/shm"}],  # noqa: S108 (NCCL looks for it there)
+    }
+    volumes = [
+        {"name": "shared", "persistentVolumeClaim": {"claimName": options.claim}},
+        {"name": "shm", "emptyDir": {"medium": "Memory"}},
+    ]
+    pod = {"subdomain": name, "restartPolicy": "Never", "containers": [container], "volumes": volumes}
+    # Names of pods that are not ready yet: node 0 listens before it is.
+    found = {"clusterIP": "None", "selector": {"job-name": name}, "publishNotReadyAddresses": True}
+    job = {
+        "completionMode": "Indexed",
+        "completions": options.nodes,
+        "parallelism": options.nodes,
+        # When one node fails all end, and each is started again: so often is once over all nodes, a few times.
+        "backoffLimit": 4 * options.nodes,
+        "template": {"spec": pod},
+    }
+    return [
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": found},
+        {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": job},
+    ]
