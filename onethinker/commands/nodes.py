@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from onethinker.core.errors import ConfigError, OneThinkerError
 from onethinker.storage.atomic import differences
+from onethinker.storage.strict_json import to_json
 
 if TYPE_CHECKING:
     from onethinker.commands.options import TrainingOptions
@@ -119,7 +120,7 @@ class Meeting:
     def tell(self, reason: Reason) -> None:
         """Let the other nodes know why this one has failed."""
         with suppress(OneThinkerError), self._reaching():
-            self._store.set(f"reason/{self.nodes.rank}", json.dumps(reason))
+            self._store.set(f"reason/{self.nodes.rank}", to_json(reason))
             self._store.add("failures", 1)
 
     def reasons(self) -> Iterator[tuple[int, Reason]]:
@@ -241,7 +242,7 @@ def _agree(nodes: Nodes, store: Any, agreed: dict[str, Any], output: Path | None
         _wait(lambda: bool(store.check(["marker"])), wait_s, "node 0 has not come; is it")
         name = store.get("marker").decode()
         sees = output is None or (_existing(output) / name).exists()
-        store.set(f"node/{nodes.rank}", json.dumps({"sees": sees, "agreed": agreed}))
+        store.set(f"node/{nodes.rank}", to_json({"sees": sees, "agreed": agreed}))
         _wait(lambda: bool(store.check(["verdict"])), wait_s, "not all nodes have come; is each")
         verdict = store.get("verdict").decode()
     if verdict:
@@ -258,7 +259,7 @@ def _judge(nodes: Nodes, store: Any, agreed: dict[str, Any], wait_s: float) -> s
         time.sleep(LOOK_S)
     for node in others:
         told = json.loads(store.get(f"node/{node}"))
-        if differing := list(differences(json.loads(json.dumps(agreed)), told["agreed"])):
+        if differing := list(differences(json.loads(to_json(agreed)), told["agreed"])):
             return f"node {node} was started otherwise than node 0: {', '.join(differing[:3])}"
         if not told["sees"]:
             return f"node {node} does not see node 0's --output folder: it must lie on a disk that all nodes share"
