@@ -1,10 +1,12 @@
 """Several servers of one model as one engine: a request goes to the one that has the fewest, elsewhere when it dies."""
 
 import asyncio
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from onethinker.core.errors import EngineError
 from onethinker.core.request import Request, SamplingParams
@@ -16,10 +18,12 @@ from onethinker.media.budget import MediaBudget
 from onethinker.tasks import Coordinates
 from onethinker.tasks.template import PromptTemplate
 
+T = TypeVar("T")
 REST_S = 10.0
 """A server that did not answer gets nothing for so long, and is then tried with what comes next."""
 TRIES = 2
 """What a server of several does not answer so often is sent to another."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -81,7 +85,15 @@ class FleetEngine(Engine):
 
     def submit(self, request: Request, params: SamplingParams) -> Future[Completion]:
         """Return at once what will hold the completion, from whichever server gives it."""
-        return self._waiting.submit(self._complete(request, params))
+        return self.submit_work(lambda server: asyncio.wrap_future(server.submit(request, params)))
+
+    def submit_work(self, work: Callable[[RemoteEngine], Awaitable[T]]) -> Future[T]:
+        """Return at once what will hold the result of work with a server, the first that does not raise GoneError."""
+        return self._waiting.submit(self._complete(work))
+
+    def submit_coroutine(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Return at once what will hold the result of a coroutine, which runs where the work with servers does."""
+        return self._waiting.submit(work)
 
     def close(self) -> None:
         """Drop what is in flight, and all connections."""
@@ -96,10 +108,19 @@ class FleetEngine(Engine):
         before_others = id(server) in failed and len(failed) < len(self._fleet)
         return before_others, max(server.rests_until - now, 0.0), server.in_flight
 
-    async def _complete(self, request: Request, params: SamplingParams) -> Completion:
-        """Return the completion of the first server that gives one.
+    def _rest(self, server: _Server, now: float, error: GoneError) -> None:
+        """Give a server nothing for a while, and say so once."""
+        is_known, server.rests_until = server.rests_until > now, now + REST_S
+        if is_known:
+            return
+        _log.warning("%s does not answer and gets nothing for %.0f s: %s", server.engine.address, REST_S, error)
+        if all(each.rests_until > now for each in self._fleet):
+            _log.warning("none of %d servers answers: waiting, for up to %.0f s", len(self._fleet), self.patience_s)
 
-        Raises: EngineError: a server refuses the request, or none has answered it for as long as is stated.
+    async def _complete(self, work: Callable[[RemoteEngine], Awaitable[T]]) -> T:
+        """Return the result of the first server that gives one.
+
+        Raises: EngineError: a server refuses the work, or none has done it for as long as is stated.
         """
         gone_since: float | None = None
         failed: set[int] = set()
@@ -109,10 +130,10 @@ class FleetEngine(Engine):
             server.in_flight += 1
             try:
                 await asyncio.sleep(server.rests_until - now)
-                return await asyncio.wrap_future(server.engine.submit(request, params))
+                return await work(server.engine)
             except GoneError as error:
                 now = time.monotonic()
-                server.rests_until = now + REST_S
+                self._rest(server, now, error)
                 failed.add(id(server))
                 gone_since = (gone_since or now) if len(failed) == len(self._fleet) else None
                 if gone_since is not None and now - gone_since >= self.patience_s:

@@ -3,10 +3,10 @@
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
@@ -15,13 +15,14 @@ from onethinker.core.request import Request, SamplingParams
 from onethinker.families.folder import TOLD_SETTINGS, ModelSettings
 from onethinker.inference.chat import chat_request, raw_chat_request
 from onethinker.inference.connection import Connection
-from onethinker.inference.endpoint import Endpoint, RubbishError
+from onethinker.inference.endpoint import Endpoint, OnEvent, RubbishError
 from onethinker.inference.engine import Completion, Engine
 from onethinker.inference.streaming import ReplyPieces
 from onethinker.media.budget import MediaBudget
 from onethinker.tasks import Coordinates
 from onethinker.tasks.template import PromptTemplate
 
+T = TypeVar("T")
 LISTED_WITHIN_S = 60.0
 """A server that does not list its models in that time is not asked anything."""
 MOST_TOKENS = 2**31
@@ -109,6 +110,12 @@ class RemoteEngine(Engine):
         """Return at once what will hold the completion; its `seconds` are those since it was sent."""
         return self._connection.submit(self._complete(request, params))
 
+    def submit_body(self, make_body: Callable[[], dict[str, Any]], read: Callable[[dict[str, Any]], T]) -> Future[T]:
+        """Return at once what will hold what `read` makes of the reply to a request for chat completions of one's own,
+        which is made in a thread when its turn has come.
+        """
+        return self._connection.submit(self._answered(make_body, read))
+
     def close(self) -> None:
         """Drop what is in flight, and the connections."""
         self._connection.close()
@@ -118,6 +125,10 @@ class RemoteEngine(Engine):
             return raw_chat_request(request, params, model=self.model)
         return chat_request(request, params, model=self.model, frames_per_token=self.budget.frames_per_token)
 
+    async def _answered(self, make_body: Callable[[], dict[str, Any]], read: Callable[[dict[str, Any]], T]) -> T:
+        async with self._connection.free:
+            return await self._send(await asyncio.to_thread(make_body), read)
+
     async def _complete(self, request: Request, params: SamplingParams) -> Completion:
         async with self._connection.free:
             started = time.perf_counter()
@@ -125,22 +136,25 @@ class RemoteEngine(Engine):
             pieces = ReplyPieces(request.on_text) if request.on_text is not None else None
             if pieces is not None:
                 body |= {"stream": True, "stream_options": {"include_usage": True}}
-            try:
-                return await self._connection.send(
-                    "POST",
-                    "/chat/completions",
-                    body,
-                    read=lambda reply: _completion(
-                        pieces.completion() if pieces is not None and not reply else reply,
-                        time.perf_counter() - started,
-                        where=self.name,
-                    ),
-                    on_event=pieces.add if pieces else None,
-                )
-            except EngineError as error:
-                if "trust-request-mm-kwargs" in str(error).replace("_", "-"):
-                    raise EngineError(f"{self.address}: {REFUSED_MEDIA_KWARGS} (it said: {error})") from error
-                raise
+            return await self._send(
+                body,
+                lambda reply: _completion(
+                    pieces.completion() if pieces is not None and not reply else reply,
+                    time.perf_counter() - started,
+                    where=self.name,
+                ),
+                on_event=pieces.add if pieces else None,
+            )
+
+    async def _send(
+        self, body: dict[str, Any], read: Callable[[dict[str, Any]], T], *, on_event: OnEvent | None = None
+    ) -> T:
+        try:
+            return await self._connection.send("POST", "/chat/completions", body, read=read, on_event=on_event)
+        except EngineError as error:
+            if "trust-request-mm-kwargs" in str(error).replace("_", "-"):
+                raise EngineError(f"{self.address}: {REFUSED_MEDIA_KWARGS} (it said: {error})") from error
+            raise
 
 
 def _completion(body: dict[str, Any], seconds: float, *, where: str) -> Completion:
@@ -148,10 +162,10 @@ def _completion(body: dict[str, Any], seconds: float, *, where: str) -> Completi
     try:
         choice, usage = body["choices"][0], body["usage"]
         message, reason = dict(choice["message"]), choice["finish_reason"]
-        tokens = _count(usage["prompt_tokens"]), _count(usage["completion_tokens"])
+        tokens = count(usage["prompt_tokens"]), count(usage["completion_tokens"])
         ids, content = choice.get("token_ids"), (choice.get("logprobs") or {}).get("content")
-        token_ids = None if ids is None else tuple(map(_count, ids))
-        logprobs = None if content is None else tuple(_finite(token["logprob"]) for token in content)
+        token_ids = None if ids is None else tuple(map(count, ids))
+        logprobs = None if content is None else tuple(finite(token["logprob"]) for token in content)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise RubbishError(f"expected a chat completion with usage, got {str(body)[:300]}") from error
     if reason is None:
@@ -168,14 +182,15 @@ def _completion(body: dict[str, Any], seconds: float, *, where: str) -> Completi
     return Completion(text, *tokens, reason, seconds, token_ids, logprobs)
 
 
-def _count(value: object) -> int:
+def count(value: object) -> int:
     """Return a number of tokens, or a token. Raises: ValueError."""
     if type(value) is not int or not 0 <= value < MOST_TOKENS:
         raise ValueError(value)
     return value
 
 
-def _finite(value: object) -> float:
+def finite(value: object) -> float:
+    """Return a log-probability. Raises: ValueError."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(value)
     return float(value)

@@ -55,6 +55,9 @@ class InProcessSampler:
     def load_weights(self, version: int) -> None:
         """Do nothing: they are the ones in training."""
 
+    def close(self) -> None:
+        """Do nothing: it holds nothing."""
+
 
 def sample_answers(
     model: Any,

@@ -4,6 +4,7 @@ Dimensions: P groups, G answers per group.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from onethinker.rl.advantages import AdvantageEstimator, compute_advantages, fin
 from onethinker.rl.answers import show_answers
 from onethinker.rl.groups import Batch, collect
 from onethinker.rl.in_process import InProcessSampler
+from onethinker.rl.remote import RemoteSampler
 from onethinker.rl.rollouts import keep_rollouts
 from onethinker.rl.sampler import Sampler
 from onethinker.rl.update import Updated, update_policy
 from onethinker.storage.rollouts import drop_rollouts_after
 from onethinker.training.config import RlRecipe
 from onethinker.training.metrics.alarms import Watch
+from onethinker.training.metrics.engine_difference import engine_difference
 from onethinker.training.metrics.records import RlRow
 from onethinker.training.metrics.stopwatch import Phase
 from onethinker.training.metrics.task_rows import task_rows
@@ -38,14 +41,14 @@ def train_rl(
     on_check: Callable[[int, int], None] | None = None,
     allow_changes: bool = False,
     validator: Validator | None = None,
-    open_sampler: Callable[[TrainingSession], Sampler] = InProcessSampler,
+    open_sampler: Callable[[TrainingSession], Sampler] | None = None,
 ) -> Path:
     """Improve a model by multi-task reinforcement learning and return the folder of the finished one; a stopped run
     goes on.
 
     It goes on with other settings than it began with only if changes are allowed. `open_sampler` gives what answers the
-    prompts, by default the model in training itself. `validator` asks it while it learns, where the recipe has a
-    [validation].
+    prompts, by default what the recipe's `rollout.engine` says. `validator` asks the model while it learns, where the
+    recipe has a [validation].
 
     Raises: CheckpointError, ConfigError, DataError, EngineError, MediaError.
     """
@@ -53,7 +56,10 @@ def train_rl(
     with Grader(recipe.grading, recipe.rewards) as grader:
         session = open_session(recipe, folder, allow_changes=allow_changes, on_check=on_check, validator=validator)
         recipe = recipe.model_copy(update={"steps": session.recipe.steps})
-        return _train(session, recipe, open_sampler(session), grader, estimator, on_step)
+        if open_sampler is None:
+            open_sampler = RemoteSampler.open if recipe.rollout.engine == "vllm" else InProcessSampler
+        with closing(open_sampler(session)) as sampler:
+            return _train(session, recipe, sampler, grader, estimator, on_step)
 
 
 def _train(
@@ -139,6 +145,10 @@ def _row(
         ungraded=[asdict(lost) for lost in batch.lost],
         tokens_by_phase=tokens,
         shared_prompt_tokens=shared,
+        engine_difference=engine_difference(
+            ((each.logps, each.engine_logps) for group in batch.groups.values() for each in group.rollouts),
+            session.collectives,
+        ),
         tasks=task_rows(batch.summaries, sizes, sigmas, updated.measured),
     )
 

@@ -26,13 +26,14 @@ def task_indices() -> dict[str, int]:
 @dataclass(frozen=True)
 class GradedPrefixGroup(PrefixGroup):
     """A group as the loss needs it: its task, old log-probabilities of all answer tokens, one advantage and one weight
-    an answer.
+    an answer; where another engine has sampled, its own log-probabilities too.
     """
 
     task: str
     old_logps: Tensor
     advantages: Tensor
     weights: Tensor
+    engine_logps: Tensor | None = None
 
 
 @dataclass
@@ -63,6 +64,8 @@ class PolicyLoss:
         weights_S = self._weights(row, prefix_groups, logps_S)
         tokens = PolicyTokens(logps_S, old_logps_S, advantages_S, row.answer_S, row.num_answers)
         loss_S = token_losses(tokens, settings)
+        if settings.rollout_correction is not None:
+            loss_S = loss_S * self._correction(prefix_groups, settings.rollout_correction)
         kl_S, reference_S = torch.zeros_like(loss_S), torch.zeros_like(loss_S)
         if scored.reference_S is not None:
             reference_S = scored.reference_S
@@ -100,6 +103,11 @@ class PolicyLoss:
             reduction=self.recipe.loss.reduction,
             max_tokens=self.recipe.rollout.max_new_tokens,
         )
+
+    def _correction(self, prefix_groups: list[GradedPrefixGroup], cap: float) -> Tensor:
+        """Return the weight (S,) of each token's loss for having been sampled by another engine."""
+        engine = [each.old_logps if each.engine_logps is None else each.engine_logps for each in prefix_groups]
+        return rollout_weights(torch.cat([each.old_logps for each in prefix_groups]), torch.cat(engine), cap)
 
     def _measure(self, row: PackedRow, prefix_groups: list[GradedPrefixGroup], values_SM: Tensor) -> None:
         """Add what each token measures to the sums of its task."""
@@ -192,6 +200,20 @@ def token_losses(tokens: PolicyTokens, settings: LossSettings) -> Tensor:
     values_S = tokens.logps_S, tokens.old_logps_S, tokens.advantages_S
     loss_S = clipped_policy_loss(*values_S, clip_low=low, clip_high=high)
     return loss_S if settings.dual_clip is None else dual_clipped(loss_S, tokens.advantages_S, settings.dual_clip)
+
+
+def rollout_weights(old_logps_S: Tensor, engine_logps_S: Tensor, cap: float) -> Tensor:
+    """Return the importance weight of each token that an engine has sampled in place of the policy, cut at the cap.
+
+        w = min(π_old / π_engine, cap)
+
+    Source: truncated importance sampling (Yao et al., "Your efficient RL framework secretly brings you off-policy RL
+    training", 2025).
+
+    >>> rollout_weights(torch.tensor([0.25, 0.9]).log(), torch.tensor([0.5, 0.1]).log(), 2.0)
+    tensor([0.5000, 2.0000])
+    """
+    return torch.exp(old_logps_S - engine_logps_S).clamp(max=cap)
 
 
 def kl_coefficient(settings: LossSettings, step: int, steps: int) -> float:

@@ -24,12 +24,14 @@ class Rollout:
     of each under the model that sampled it.
 
     Log-probabilities are of the logits divided by the temperature, before any token is forbidden, as the loss computes
-    them again.
+    them again. Where another engine than the model in training has sampled, `logps` are those of the model in training
+    (the π_old of the loss) and `engine_logps` what the engine says of its own.
     """
 
     ids: Tensor
     logps: Tensor
     truncated: bool
+    engine_logps: Tensor | None = None
 
 
 class Sampler(Protocol):
@@ -42,3 +44,6 @@ class Sampler(Protocol):
 
     def load_weights(self, version: int) -> None:
         """Sample from now on with the weights after so many steps; all processes call it after each step."""
+
+    def close(self) -> None:
+        """Give back what it holds: connections, files."""

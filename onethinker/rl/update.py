@@ -138,6 +138,12 @@ def _take_step(
     return session.optimization.last_bad
 
 
+def _engine_logps(group: Group, part: Sequence[int]) -> Tensor | None:
+    """Return what the engine that sampled some answers says of their tokens, None where the policy sampled."""
+    logps = [each for index in part if (each := group.rollouts[index].engine_logps) is not None]
+    return torch.cat(logps) if logps else None
+
+
 def _prefix_groups(
     group: Group, advantages_G: Tensor, max_tokens: int, *, weight: float = 1.0
 ) -> list[GradedPrefixGroup]:
@@ -151,6 +157,7 @@ def _prefix_groups(
             torch.cat([group.rollouts[index].logps for index in part]),
             advantages_G[list(part)],
             torch.full((len(part),), weight),
+            _engine_logps(group, part),
             samples=(group.sample.id,),
         )
         for part in parts

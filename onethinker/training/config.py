@@ -29,6 +29,9 @@ FREE_SETTINGS = frozenset(
         "log",
         "activation_offload",
         "optimizer.max_bad_steps",
+        "rollout.endpoints",
+        "rollout.patience_s",
+        "rollout.weights_folder",
         "grading.workers",
         "grading.reward_model.address",
         "grading.reward_model.key_variable",
@@ -277,6 +280,15 @@ class RlRecipe(Recipe):
         if self.data.too_long == "truncate":
             raise ValueError(
                 'data.too_long must be "error" or "skip" in RL, which has no responses to cut, got "truncate"'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_rollout_correction(self) -> "RlRecipe":
+        if self.loss.rollout_correction is not None and self.rollout.engine != "vllm":
+            raise ValueError(
+                'loss.rollout_correction is for rollout.engine = "vllm": the model in training says the same of its own'
+                " answers"
             )
         return self
 

@@ -39,6 +39,16 @@ class RolloutSettings(Settings):
     """Groups whose mean accuracy is not above this are dropped: all their answers are wrong."""
     max_accuracy: float = 0.99
     """Groups whose mean accuracy is not below this are dropped: all their answers are right."""
+    engine: Literal["in_process", "vllm"] = "in_process"
+    """What samples: the model in training itself, or servers of vLLM that are sent its weights after each step."""
+    endpoints: tuple[str, ...] = ()
+    """With engine "vllm": the addresses of the servers ("http://host:8000/v1"), all of the recipe's model."""
+    patience_s: float = Field(1800.0, gt=0)
+    """With engine "vllm": seconds that a server may take for the answers to one prompt, and that the run waits while no
+    server answers."""
+    weights_folder: str | None = None
+    """With engine "vllm": where the weights of a step lie for the servers, a folder that all of them see under this
+    name; None: /dev/shm of this machine."""
     max_refills: int = Field(4, ge=0)
     """Further batches of prompts that are tried to replace dropped groups."""
     unfilled: Literal["smaller", "error"] = "smaller"
@@ -51,6 +61,17 @@ class RolloutSettings(Settings):
             raise ValueError(
                 f"min_accuracy must be below max_accuracy, got {self.min_accuracy} and {self.max_accuracy}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_endpoints(self) -> "RolloutSettings":
+        if (self.engine == "vllm") != bool(self.endpoints):
+            raise ValueError(
+                'engine = "vllm" and endpoints = ["http://host:8000/v1", …] go together, got engine ='
+                f" {self.engine!r} and {len(self.endpoints)} endpoints"
+            )
+        if len({*self.endpoints}) < len(self.endpoints):
+            raise ValueError(f"endpoints: an address stands more than once: {', '.join(self.endpoints)}")
         return self
 
 
@@ -112,6 +133,9 @@ class LossSettings(Settings):
     """token_mean, sequence_mean as in the paper's equation 12, or constant_length, which divides by answers times
     max_new_tokens.
     """
+    rollout_correction: float | None = Field(None, ge=1)
+    """With rollout.engine "vllm": weigh each token by its probability in the model in training over that at the server,
+    at most this (2 is common); None: no correction."""
     updates_per_batch: int = Field(1, ge=1)
     """Optimizer steps taken on each batch of rollouts."""
 

@@ -226,7 +226,7 @@ class TrainingSession:
 
     def _write(self, weights: dict[str, Tensor] | None, tensors: dict[str, dict[str, Tensor]]) -> None:
         """Write a checkpoint with these files of tensors."""
-        settings, size = self._checkpoint_settings(), self.checkpoint_bytes
+        settings, size = self.checkpoint_settings(), self.checkpoint_bytes
         writing = self.folder.checkpoints.writing(self.progress.step, size=size, keep=self.recipe.keep)
         with self.clock.phase("checkpoint"), writing as partial:
             save_model(partial / MODEL_FOLDER, self.model, self.processor, settings=settings, state=weights)
@@ -239,7 +239,7 @@ class TrainingSession:
         """What is written beside the weights of the finished model."""
         return ModelSettings(prompt_template=self.data.prompt_template, budget=self.data.budget)
 
-    def _checkpoint_settings(self) -> ModelSettings:
+    def checkpoint_settings(self) -> ModelSettings:
         """Return what is written beside the weights; of adapters also which model they belong to."""
         if self.recipe.lora is None:
             return self._settings

@@ -69,6 +69,9 @@ class ScriptedSampler:
     def load_weights(self, version: int) -> None:
         self.versions.append(version)
 
+    def close(self) -> None:
+        self.versions.append("closed")
+
 
 def test_another_sampler_answers_every_prompt_and_is_told_of_every_step(tmp_path, taught):
     opened = []
@@ -82,7 +85,7 @@ def test_another_sampler_answers_every_prompt_and_is_told_of_every_step(tmp_path
     # One of the two answers is right, in every group of every step.
     assert [row["tasks"]["multiple choice"]["accuracy"] for row in rows] == [0.5, 0.5]
     assert [row["updates"] for row in rows] == [1, 1]
-    assert opened[0].versions == [1, 2]
+    assert opened[0].versions == [1, 2, "closed"]
 
 
 @pytest.mark.usefixtures("other_package")

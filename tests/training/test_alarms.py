@@ -30,6 +30,7 @@ RUNS: dict[str, tuple[list[dict], RlRecipe | SftRecipe]] = {
     "entropy": (learning(entropy=0.003), RL),
     "kl": (learning(kl=1.4), RL),
     "clipped": (learning(clip_fraction=0.6), RL),
+    "engine_difference": (learning(engine_difference={"mean": 0.04, "max": 2.5, "beyond": 0.07}), RL),
     "ungraded": (learning(ungraded=[LOST]), RL),
     "warmup": (
         sft(3),
@@ -56,6 +57,7 @@ def test_a_run_that_learns_nothing_is_named(sign):
         (sft(seconds=20.0, tokens_by_phase={"update": 90000}), SFT),
         (sft(seconds=5.0), SFT),
         ([*learning()[:-1], {**learning()[-1], "ungraded": [LOST]}], RL),
+        (learning(engine_difference={"mean": 0.01, "max": 0.5, "beyond": 0.01}), RL),
         ([*learning()[:-1], {**learning()[-1], "updates": 0, "grad_norm": None, "entropy": None, "kl": None}], RL),
     ],
     ids=[

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from onethinker.training.metrics.engine_difference import EngineDifference
 from onethinker.training.metrics.stopwatch import Phase
 
 
@@ -120,6 +121,9 @@ class RlRow:
     prompt, summed over groups. A batch with one row an answer would have read them in addition."""
     tasks: dict[str, TaskRow]
     """Each task of the step by its task key."""
+    engine_difference: EngineDifference | None = None
+    """How far the log-probabilities of servers that sample are from those of the model in training; None where that one
+    samples itself."""
     passes: dict[str, float] = field(default_factory=dict)
     """How often the records of each task and medium ("tracking/video", as in `data.weights`) have been drawn since the
     run began, in passes over all of them; {} for scenes, which have no end."""

@@ -45,6 +45,17 @@ def _clipped(view: View) -> str | None:
     )
 
 
+def _engine_difference(view: View) -> str | None:
+    apart = [row["engine_difference"] for row in view.rows if row.get("engine_difference")]
+    beyond = fmean(each["beyond"] for each in apart) if apart else 0.0
+    if not apart or beyond < view.settings.engine_difference:
+        return None
+    return (
+        f"{beyond:.0%} of the tokens that servers sampled have log-probabilities more than 0.1 nats from those of the"
+        f" model in training, at most {max(each['max'] for each in apart):.2g}: the servers have, or compute, others"
+    )
+
+
 def _ungraded(view: View) -> str | None:
     lost = view.sum("ungraded")
     asked = view.drawn() + lost
@@ -156,6 +167,12 @@ RL_RULES = (
     Rule("entropy", _entropy, f"Raise loss.clip_high or loss.kl_coefficient, lower optimizer.learning_rate, {BACK}"),
     Rule("kl", _kl, f"Raise loss.kl_coefficient, lower optimizer.learning_rate, {BACK}"),
     Rule("clipped", _clipped, "Lower optimizer.learning_rate or loss.updates_per_batch"),
+    Rule(
+        "engine_difference",
+        _engine_difference,
+        "Serve the recipe's model in the dtype of training, with --logprobs-mode processed_logprobs where"
+        " rollout.temperature is not 1, and weigh tokens by loss.rollout_correction = 2",
+    ),
     Rule("ungraded", _ungraded, "See to the reward model, or raise grading.seconds"),
 )
 TASK_RULES = (

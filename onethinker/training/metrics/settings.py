@@ -79,6 +79,9 @@ class AlarmSettings(RunAlarmSettings):
     """kl: the mean divergence from the reference is at least this, in nats a token."""
     clipped: float = Field(0.5, gt=0, le=1)
     """clipped: at least this fraction of the loss's weight is on tokens outside the clip range."""
+    engine_difference: float = Field(0.05, gt=0, le=1)
+    """engine_difference: at least this fraction of the tokens that servers sampled has log-probabilities more than 0.1
+    nats apart."""
     ungraded: float = Field(0.25, gt=0, le=1)
     """ungraded: at least this fraction of the groups could not be graded."""
 

@@ -1,0 +1,261 @@
+"""A sampler that asks servers of vLLM: each prompt once for its G answers, the server with fewest requests first, under
+the weights of this step.
+
+Dimensions: G answers per prompt, R tokens of an answer.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, wait
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from onethinker.core.errors import ConfigError, EngineError
+from onethinker.core.request import SamplingParams
+from onethinker.families.registry import family_of
+from onethinker.inference.chat import chat_request
+from onethinker.inference.endpoint import GoneError, RubbishError
+from onethinker.inference.fleet import TRIES, FleetEngine
+from onethinker.inference.openai import RemoteEngine, count, finite
+from onethinker.rl.rescoring import rescored
+from onethinker.rl.sampler import Rollout, RolloutRequest
+from onethinker.rl.weights import ServedWeights
+from onethinker.training.config import RlRecipe
+from onethinker.training.session import TrainingSession
+
+_log = logging.getLogger(__name__)
+TELLINGS = 3
+"""A server whose weights are others so often after it has answered a prompt is used by somebody else."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of a server: token ids, their log-probabilities, and whether it was cut."""
+
+    ids: tuple[int, ...]
+    logps: tuple[float, ...]
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class RemoteSampler:
+    """Samples by servers that are sent the weights of each step; π_old is computed here, by the model in training."""
+
+    session: TrainingSession
+    fleet: FleetEngine
+    weights: ServedWeights
+
+    @classmethod
+    def open(cls, session: TrainingSession) -> "RemoteSampler":
+        """Return a sampler whose servers have the weights that the session starts with.
+
+        Raises: ConfigError: adapters that vLLM cannot load. EngineError: no server answers, or one refuses weights.
+        """
+        recipe = session.recipe
+        assert isinstance(recipe, RlRecipe)
+        settings = recipe.rollout
+        if recipe.lora is not None and recipe.lora.parts != ("language",):
+            raise ConfigError(
+                f'rollout.engine = "vllm" takes adapters of the language model alone: lora.parts = ["language"], got'
+                f" {list(recipe.lora.parts)}"
+            )
+        if recipe.lora is None and getattr(session.model.config, "tie_word_embeddings", False):
+            _log.warning(
+                "vLLM 0.32 leaves a head that is tied to the embeddings at its old weights when it reads new ones:"
+                " watch engine_difference in the journal"
+            )
+        fleet = connect(settings.endpoints, patience_s=settings.patience_s, session=session)
+        weights = ServedWeights.open(session, folder=settings.weights_folder, timeout_s=settings.patience_s)
+        sampler = cls(session, fleet, weights)
+        try:
+            sampler.load_weights(session.progress.step)
+        except BaseException:
+            sampler.close()
+            raise
+        return sampler
+
+    def sample(
+        self, requests: Sequence[RolloutRequest], params: SamplingParams, group_size: int
+    ) -> Sequence[Sequence[Rollout]]:
+        """Return a group of completions for each request; where all servers are gone, wait for one."""
+        model = self.session.model
+        forbidden = family_of(model).media_tokens(model.config)
+        futures = [self.fleet.submit_work(partial(self._ask, each, params, group_size, forbidden)) for each in requests]
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+            groups = [future.result() for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
+        return self._rollouts(requests, groups, params.temperature)
+
+    def load_weights(self, version: int) -> None:
+        """Write the weights, and let every server that answers have them."""
+        self.weights.write(version)
+        if self.session.collectives.is_main:
+            addresses = [server.address for server in self.fleet.servers]
+            self.fleet.submit_coroutine(self.weights.tell_all(addresses)).result()
+        self.session.collectives.wait()
+
+    def close(self) -> None:
+        """Drop what is in flight, the connections, and the written weights."""
+        self.fleet.close()
+        self.weights.remove()
+
+    async def _ask(
+        self,
+        asked: RolloutRequest,
+        params: SamplingParams,
+        group_size: int,
+        forbidden: Sequence[int],
+        server: RemoteEngine,
+    ) -> list[Answer]:
+        """Return the answers of one server, which had the weights of this step before and after.
+
+        Raises: GoneError, EngineError.
+        """
+        make_body = partial(
+            group_request,
+            asked,
+            params,
+            group_size=group_size,
+            forbidden=forbidden,
+            model=self.weights.route.model_name(server.model, self.weights.version),
+            frames_per_token=server.budget.frames_per_token,
+        )
+        read = partial(read_answers, asked=asked, group_size=group_size, where=server.address)
+        try:
+            for _ in range(TELLINGS):
+                await self.weights.tell(server.address)
+                try:
+                    answers = await asyncio.wrap_future(server.submit_body(make_body, read))
+                except GoneError:
+                    raise
+                except EngineError:
+                    if await self.weights.has(server.address):
+                        raise
+                else:
+                    if await self.weights.has(server.address):
+                        return answers
+                self.weights.forget(server.address)
+        except GoneError:
+            self.weights.forget(server.address)
+            raise
+        raise EngineError(
+            f"{server.address}: its weights were replaced {TELLINGS} times while it answered; does another run use it?"
+        )
+
+    def _rollouts(
+        self, requests: Sequence[RolloutRequest], groups: Sequence[Sequence[Answer]], temperature: float
+    ) -> list[list[Rollout]]:
+        device = self.session.collectives.device
+        ids = [[torch.tensor(answer.ids, device=device) for answer in group] for group in groups]
+        prompts = [each.prompt for each in requests]
+        logps = rescored(self.session, list(zip(prompts, ids, strict=True)), temperature=temperature)
+        return [
+            [
+                Rollout(ids_R, logps_R, answer.truncated, torch.tensor(answer.logps, device=device))
+                for answer, ids_R, logps_R in zip(*of_group, strict=True)
+            ]
+            for of_group in zip(groups, ids, logps, strict=True)
+        ]
+
+
+def connect(addresses: Iterable[str], *, patience_s: float, session: TrainingSession) -> FleetEngine:
+    """Return the servers as one; those that do not answer yet are taken to serve the model of the others.
+
+    Raises: EngineError: none answers, or they serve different models.
+    """
+    template, budget = session.data.prompt_template, session.data.budget
+    addresses = [address.rstrip("/") for address in addresses]
+    models: dict[str, str] = {}
+    gone: list[GoneError] = []
+    for address in addresses:
+        try:
+            with RemoteEngine.connect(address, max_tries=TRIES) as engine:
+                models[address] = engine.model
+        except GoneError as error:
+            gone.append(error)
+    if not models:
+        raise EngineError(f"rollout.endpoints: none of {len(addresses)} servers answers; the last: {gone[-1]}")
+    common = next(iter(models.values()))
+    servers = [
+        RemoteEngine(address, models.get(address, common), template, budget, max_tries=TRIES, timeout_s=patience_s)
+        for address in addresses
+    ]
+    return FleetEngine(servers, patience_s, template, budget)
+
+
+def group_request(
+    asked: RolloutRequest,
+    params: SamplingParams,
+    *,
+    group_size: int,
+    forbidden: Sequence[int],
+    model: str,
+    frames_per_token: int,
+) -> dict[str, Any]:
+    """Return the body that asks for the G answers to a prompt, with their tokens and log-probabilities.
+
+    vLLM draws answer i with the request's seed plus i: seeds of prompts are G apart, so that no two answers share one.
+    """
+    body = chat_request(asked.request, params, model=model, frames_per_token=frames_per_token)
+    return body | {
+        "n": group_size,
+        "seed": asked.request.seed_or(params.seed) * group_size % 2**62,
+        "logprobs": True,
+        "return_token_ids": True,
+        "logit_bias": {str(token): -100 for token in forbidden},
+    }
+
+
+def read_answers(reply: dict[str, Any], *, asked: RolloutRequest, group_size: int, where: str) -> list[Answer]:
+    """Return the G answers of a reply, after a look at the prompt that they were given to.
+
+    Raises: RubbishError: something is missing. EngineError: the server read another prompt than the model in training.
+    """
+    try:
+        prompt = [count(token) for token in reply["prompt_token_ids"]]
+        answers = [_answer(choice) for choice in sorted(reply["choices"], key=lambda choice: int(choice["index"]))]
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise RubbishError(
+            f"expected answers with prompt_token_ids, token_ids and logprobs, got {str(reply)[:300]}"
+        ) from error
+    check_prompt(prompt, asked.prompt.input_ids, where=where)
+    if len(answers) != group_size:
+        raise RubbishError(f"expected {group_size} answers, got {len(answers)}")
+    return answers
+
+
+def _answer(choice: dict[str, Any]) -> Answer:
+    """Return one choice of a reply. Raises: KeyError, TypeError, ValueError."""
+    ids = tuple(count(token) for token in choice["token_ids"])
+    logps = tuple(finite(token["logprob"]) for token in choice["logprobs"]["content"])
+    if not ids or len(ids) != len(logps) or choice["finish_reason"] not in ("stop", "length"):
+        raise ValueError(choice["finish_reason"])
+    return Answer(ids, logps, choice["finish_reason"] == "length")
+
+
+def check_prompt(theirs: Sequence[int], ours: Tensor, *, where: str) -> None:
+    """Raise EngineError where a server read other prompt tokens than the model in training."""
+    own = ours.tolist()
+    if len(theirs) != len(own):
+        raise EngineError(
+            f"{where}: the server read {len(theirs)} prompt tokens, the model in training reads {len(own)}: serve the"
+            " folder of the recipe's model, with its chat template and processor"
+        )
+    different = [index for index, (one, other) in enumerate(zip(theirs, own, strict=True)) if one != other]
+    if different:
+        first = different[0]
+        raise EngineError(
+            f"{where}: prompt token {first} is {theirs[first]} at the server and {own[first]} for the model in training"
+            f" ({len(different)} of {len(own)} differ): serve the folder of the recipe's model, with its chat template"
+            " and processor"
+        )

@@ -1,0 +1,176 @@
+"""Rollouts by servers over HTTP, against one that speaks vLLM's routes with a real tiny model."""
+
+import json
+from itertools import pairwise
+
+import pytest
+
+from onethinker.core.errors import ConfigError, EngineError
+from onethinker.rl.loop import train_rl
+from onethinker.rl.weights import SHARED_MEMORY
+from onethinker.training.config import RlRecipe
+from tests.rl.vllm_server import vllm_server
+
+
+def recipe_of(taught, *servers, **settings) -> RlRecipe:
+    rollout = settings.pop("rollout", {})
+    return RlRecipe(
+        model=taught.model,
+        steps=3,
+        max_row_tokens=512,
+        data={"files": [taught.questions]},
+        rollout={
+            "generation_batch_size": 2,
+            "group_size": 2,
+            "max_new_tokens": 32,
+            "engine": "vllm",
+            "endpoints": [server.address for server in servers],
+            "patience_s": 20,
+            **rollout,
+        },
+        grading={"workers": 0},
+        loss={"kl_coefficient": 0, **settings.pop("loss", {})},
+        optimizer={"learning_rate": 1e-2, "warmup_steps": 0, **settings.pop("optimizer", {})},
+        **settings,
+    )
+
+
+def rows_of(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+
+
+def test_each_prompt_is_asked_once_for_its_answers_and_the_server_has_the_weights_of_each_step(tmp_path, taught):
+    before = set(SHARED_MEMORY.glob("onethinker-*"))
+    with vllm_server(taught.model) as server:
+        train_rl(recipe_of(taught, server), tmp_path / "run")
+    rows = rows_of(tmp_path / "run")
+    assert [row["tasks"]["multiple choice"]["accuracy"] for row in rows] == [0.5] * 3
+    assert [row["updates"] for row in rows] == [1, 1, 1]
+    # The server's own log-probabilities are those of the model in training: before each step, and after weights moved.
+    for row in rows:
+        assert row["engine_difference"]["max"] < 1e-4
+        assert row["ratio"] == pytest.approx(1, abs=1e-4)
+    assert len(server.bodies) == 6
+    assert {body["n"] for body in server.bodies} == {2}
+    seeds = sorted(body["seed"] for body in server.bodies)
+    assert all(later - earlier >= 2 for earlier, later in pairwise(seeds))
+    # Four times: the weights that the run begins with, and those after each step.
+    assert server.paths.count("/collective_rpc") == 4
+    assert server.paths.count("/pause") == server.paths.count("/resume") == 4
+    assert set(SHARED_MEMORY.glob("onethinker-*")) == before, "the weights are removed at the end"
+
+
+def test_a_server_that_keeps_its_old_weights_shows_in_the_journal(tmp_path, taught):
+    with vllm_server(taught.model, forgets=True) as server:
+        train_rl(recipe_of(taught, server), tmp_path / "run")
+    first, *later = rows_of(tmp_path / "run")
+    assert first["engine_difference"]["max"] < 1e-4
+    assert all(row["engine_difference"]["max"] > 0.01 for row in later)
+
+
+def test_a_server_that_dies_loses_nothing_and_the_other_answers(tmp_path, taught, caplog):
+    with vllm_server(taught.model, dies_at=3) as mortal, vllm_server(taught.model) as other:
+        train_rl(recipe_of(taught, mortal, other), tmp_path / "run")
+    rows = rows_of(tmp_path / "run")
+    assert [row["updates"] for row in rows] == [1, 1, 1]
+    assert [row["tasks"]["multiple choice"]["answers"] for row in rows] == [4, 4, 4]
+    assert len(mortal.bodies) == 2
+    assert len(mortal.bodies) + len(other.bodies) == 6
+    assert f"{mortal.address} does not answer" in caplog.text
+    assert f"{mortal.address} has missed the weights" in caplog.text
+
+
+def test_a_server_that_was_restarted_is_told_again_before_its_answers_count(tmp_path, taught):
+    with vllm_server(taught.model) as server:
+
+        def restart(row):
+            if row["step"] == 1:
+                server.load(server.folder)
+                server.version = "default"
+
+        train_rl(recipe_of(taught, server), tmp_path / "run", on_step=restart)
+    assert all(row["engine_difference"]["max"] < 1e-4 for row in rows_of(tmp_path / "run"))
+    assert len(server.bodies) > 6, "what it answered with other weights was asked again"
+
+
+def test_when_all_servers_are_gone_the_run_waits_says_so_and_ends_with_the_step_unsaved(tmp_path, taught, caplog):
+    with vllm_server(taught.model, dies_at=3) as server:
+        recipe = recipe_of(taught, server, rollout={"patience_s": 1.0}, save_every=1)
+        with pytest.raises(EngineError, match="none of 1 servers answers"):
+            train_rl(recipe, tmp_path / "run")
+    assert "none of 1 servers answers: waiting, for up to 1 s" in caplog.text
+    assert [row["step"] for row in rows_of(tmp_path / "run")] == [1]
+    with vllm_server(taught.model) as server:  # a new server at a new address: the run goes on where it was
+        train_rl(recipe_of(taught, server, save_every=1), tmp_path / "run")
+    assert [row["step"] for row in rows_of(tmp_path / "run")] == [1, 2, 3]
+
+
+def test_adapters_are_loaded_under_a_name_of_their_own_each_step(tmp_path, taught):
+    lora = {"rank": 4, "parts": ["language"]}
+    with vllm_server(taught.model) as server:
+        server.recipe = recipe_of(taught, server, lora=lora)
+        train_rl(server.recipe, tmp_path / "run")
+    assert all(row["engine_difference"]["max"] < 1e-4 for row in rows_of(tmp_path / "run"))
+    assert len({body["model"] for body in server.bodies}) == 3, "each step asks the adapters of its own"
+    assert len(server.adapters) == 1, "those before are forgotten"
+    assert "/collective_rpc" not in server.paths
+
+
+def test_other_prompt_tokens_are_an_error_with_both_numbers(tmp_path, taught):
+    with vllm_server(taught.model) as server:
+        right = server.answers
+        server.answers = lambda body: right(body) | {"prompt_token_ids": [1, 2, 3]}
+        with pytest.raises(EngineError, match=r"the server read 3 prompt tokens, the model in training reads \d\d+"):
+            train_rl(recipe_of(taught, server), tmp_path / "run")
+
+
+def test_a_server_without_the_routes_is_an_error_that_says_how_to_start_it(tmp_path, taught):
+    with vllm_server(taught.model) as server:
+        right = server.reply
+        server.reply = lambda path, body: (404, {}) if path == "/weight_info" else right(path, body)
+        with pytest.raises(EngineError, match="VLLM_SERVER_DEV_MODE=1"):
+            train_rl(recipe_of(taught, server), tmp_path / "run")
+
+
+def test_the_correction_weighs_tokens_by_what_the_server_says_of_them(tmp_path, taught):
+    def gradient(cap, shift):
+        with vllm_server(taught.model) as server:
+            right = server.answers
+
+            def shifted(body):
+                reply = right(body)
+                for choice in reply["choices"]:
+                    for token in choice["logprobs"]["content"]:
+                        token["logprob"] += shift
+                return reply
+
+            server.answers = shifted
+            folder = tmp_path / f"run {cap} {shift}"
+            train_rl(
+                recipe_of(taught, server, loss={"rollout_correction": cap}, optimizer={"max_grad_norm": 1e9}), folder
+            )
+        return rows_of(folder)[0]["grad_norm"]
+
+    plain = gradient(None, -0.5)
+    # The server says that every token was less likely by half a nat: the policy's are weighed by e^0.5, cut at 1.2.
+    assert gradient(10.0, -0.5) == pytest.approx(plain * 1.6487, rel=1e-3)
+    assert gradient(1.2, -0.5) == pytest.approx(plain * 1.2, rel=1e-3)
+    assert gradient(10.0, 0.0) == pytest.approx(plain, rel=1e-3)
+
+
+def test_adapters_of_other_parts_are_refused(tmp_path, taught):
+    with vllm_server(taught.model) as server:
+        recipe = recipe_of(taught, server, lora={"parts": ["language", "vision"]})
+        with pytest.raises(ConfigError, match=r'lora.parts = \["language"\]'):
+            train_rl(recipe, tmp_path / "run")
+
+
+def test_engine_and_endpoints_go_together():
+    with pytest.raises(ValueError, match="go together"):
+        RlRecipe(rollout={"engine": "vllm"})
+    with pytest.raises(ValueError, match="go together"):
+        RlRecipe(rollout={"endpoints": ["http://127.0.0.1:1/v1"]})
+    with pytest.raises(ValueError, match="rollout_correction is for"):
+        RlRecipe(loss={"rollout_correction": 2.0})
+    with pytest.raises(ValueError, match="more than once"):
+        RlRecipe(rollout={"engine": "vllm", "endpoints": ["http://a:1/v1", "http://a:1/v1"]})
