@@ -69,6 +69,7 @@ def test_a_run_that_learns_nothing_is_named(sign):
         "long rows",
         "half the pace",
         "one group lost",
+        "servers round differently",
         "one step without signal",
     ],
 )
