@@ -1,7 +1,7 @@
 """Flags that commands share, each documented once."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import tyro
 from pydantic import Field
@@ -92,3 +92,15 @@ class TrainingOptions(FlagSettings):
     """ "fsdp2" shards weights, gradients and optimizer over the processes, "fsdp2_full" gathers one layer at a time,
     "fsdp2_offload" also keeps the shares off the GPUs, "deepspeed_zero2" shards all but the weights; or a config
     file of accelerate of your own."""
+
+
+class RlOptions(TrainingOptions):
+    """The options of `rl`."""
+
+    engine: Literal["own", "verl"] = "own"
+    """Who samples and learns: this program, or verl 0.9.1 in an environment of its own (docs/integrations.md), with
+    --processes GPUs on each machine."""
+    verl_python: str | None = None
+    """The Python of verl's environment. A dry run needs none; with it verl composes the configuration."""
+    verl_set: tuple[str, ...] = ()
+    """Settings of verl, name=value, in place of those that the recipe gives, such as trainer.nnodes=4."""

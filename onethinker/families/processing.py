@@ -2,7 +2,7 @@
 its visual tokens are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,25 +111,27 @@ def _video_inputs(
         return {}
     if getattr(processor, "video_processor", None) is None:
         raise EngineError(f"{type(processor).__name__} takes no videos, only pictures; load a model that reads video")
-    times = [video_times(clip, frames_per_token) for clip in videos]
     is_sized = has_token_side(processor.video_processor, token_side_px)
     return {
-        "videos": [_full_frames(clip, frames_per_token) for clip in videos],
-        "videos_kwargs": _video_kwargs(times, videos, is_sized),
+        "videos": [full_frames(clip, frames_per_token) for clip in videos],
+        "videos_kwargs": _video_kwargs([video_metadata(clip, frames_per_token) for clip in videos], is_sized),
     }
 
 
-def _full_frames(clip: Clip, frames_per_token: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+def full_frames(clip: Clip, frames_per_token: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    """Return the frames of a video, the last one again where they do not fill their tokens."""
     missing = -len(clip.frames) % frames_per_token
     return np.concatenate([clip.frames, *[clip.frames[-1:]] * missing]) if missing else clip.frames
 
 
-def _video_kwargs(times: Sequence[Mapping[str, Any]], videos: Sequence[Clip], is_sized: bool) -> dict[str, Any]:
+def video_metadata(clip: Clip, frames_per_token: int) -> dict[str, Any]:
+    """Return the description of frames that were sampled by us, as processors of transformers take it."""
+    times = video_times(clip, frames_per_token)
     names = ("fps", "frames_indices", "total_num_frames", "duration")
-    metadata = [
-        {**{name: time[name] for name in names}, "width": clip.width, "height": clip.height}
-        for time, clip in zip(times, videos, strict=True)
-    ]
+    return {**{name: times[name] for name in names}, "width": clip.width, "height": clip.height}
+
+
+def _video_kwargs(metadata: list[dict[str, Any]], is_sized: bool) -> dict[str, Any]:
     return {"do_sample_frames": False, "do_resize": not is_sized, "video_metadata": metadata} | (
         {"cap_pixels_per_frame": False} if is_sized else {}
     )

@@ -1,7 +1,5 @@
-"""Our tasks as a reward of verl, for rows that `onethinker data convert --to verl` wrote.
-
-reward.custom_reward_function.path=pkg://onethinker.integrations.verl
-reward.custom_reward_function.name=compute_score
+"""Our tasks as a reward of verl, for rows that `onethinker data convert --to verl` or `onethinker rl --engine verl`
+wrote.
 """
 
 from collections.abc import Mapping
