@@ -7,10 +7,12 @@ import sys
 import pytest
 import torch
 from PIL import Image
+from transformers import AutoProcessor
 
 from onethinker.commands.dispatch import dispatch
 from onethinker.core.errors import ConfigError, DataError
 from onethinker.core.sample import Sample
+from onethinker.inference.encode import build_request, encode_requests
 from onethinker.integrations.verl.advantages import answer_advantages
 from onethinker.integrations.verl.launch import row_of
 from onethinker.integrations.verl.recipe import EXPORTED, HERE, MAP, REFUSED, fields, to_verl
@@ -19,6 +21,7 @@ from onethinker.rl.advantages import ema_grpo
 from onethinker.tasks.template import PromptTemplate
 from onethinker.training.config import RlRecipe
 from onethinker.training.rl_settings import AdvantageSettings
+from tests.integrations.shown import BUDGET, MODEL, make_samples, recorded, shown
 
 FILES = "data.files=['samples.jsonl']"
 DRY = ["rl", "rl_8b", "--engine", "verl", "--dry-run"]
@@ -153,3 +156,13 @@ def test_flags_that_verl_cannot_have_are_refused(samples, words, says):
 def test_flags_of_verl_are_refused_without_it():
     with pytest.raises(ConfigError, match="--verl-python and --verl-set are for --engine verl"):
         dispatch(["rl", "tiny_rl", "--dry-run", "--verl-set", "trainer.nnodes=4"])
+
+
+@pytest.mark.parametrize("data_type", ["image", "video"])
+def test_what_verl_must_show_is_what_we_show(tmp_path, data_type):
+    processor = AutoProcessor.from_pretrained(MODEL)
+    request = build_request(make_samples(tmp_path)[data_type], PromptTemplate(), BUDGET)
+    inputs = encode_requests(processor, [request])
+    found, expected = shown(inputs["input_ids"][0].tolist(), inputs), recorded()[data_type]
+    assert (found["ids"], found["grid"]) == (expected["ids"], expected["grid"])
+    assert torch.allclose(torch.tensor(found["patches"]), torch.tensor(expected["patches"]), atol=1e-4)

@@ -7,6 +7,7 @@ data.mm_processor_kwargs={do_resize: false}
 """
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -70,7 +71,7 @@ class OneThinkerDataset(RLHFDataset):  # type: ignore[misc, unused-ignore]
 
 def read_part(part: dict[str, Any], budget: MediaBudget) -> Clip:
     """Return what a part of a turn shows. Raises: MediaError: it is of another kind than the part says."""
-    clip = read_clip(part[part["type"]], budget)
+    clip = read_clip(Path(part[part["type"]]), budget)
     if clip.kind != part["type"]:
         raise MediaError(
             f"{clip.name} is a {clip.kind}, but stands in the prompt as a {part['type']}: set its data_type"

@@ -10,6 +10,8 @@ from typing import Any
 import transfer_queue as tq
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
+from onethinker.integrations.verl.store import values
+
 
 class SignalBuffer(ReplayBuffer):  # type: ignore[misc, unused-ignore]
     """verl's buffer, which drops groups of equal accuracy, with our bounds in place of that rule."""
@@ -44,6 +46,6 @@ def mean_accuracies(keys: list[str], partition_id: str) -> dict[str, float]:
         return {}
     found = tq.kv_batch_get(keys=keys, partition_id=partition_id, select_fields=["extra_fields"])
     accuracies: dict[str, list[float]] = defaultdict(list)
-    for key, fields in zip(keys, found["extra_fields"].tolist(), strict=True):
+    for key, fields in zip(keys, values(found, "extra_fields"), strict=True):
         accuracies[key.split("_")[0]].append(float(fields["reward_extra_info"]["accuracy"]))
     return {uid: sum(values) / len(values) for uid, values in accuracies.items()}

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from onethinker.core.errors import CheckpointError, ConfigError
 from onethinker.integrations.verl.advantages import answer_advantages
+from onethinker.integrations.verl.store import values
 from onethinker.integrations.verl.version import check_version, installed_version
 from onethinker.tasks import find_task
 from onethinker.training.rl_settings import AdvantageSettings
@@ -125,5 +126,5 @@ def tasks_of(batch: Any) -> dict[str, str]:
     """Return the task of each group of a batch in verl's store, but for what fills it up. Raises: DataError."""
     keys = [key for key, tag in zip(batch.keys, batch.tags, strict=True) if not tag.get("is_padding", False)]
     found = tq.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=["uid", "extra_info"])
-    rows = zip(found["uid"].tolist(), found["extra_info"].tolist(), strict=True)
+    rows = zip(values(found, "uid"), values(found, "extra_info"), strict=True)
     return {uid: find_task(extra["problem_type"], extra["data_type"]).key for uid, extra in rows}
