@@ -261,7 +261,15 @@ def test_a_row_has_our_tokens_and_our_patches_in_verl(config, tmp_path, data_typ
         row["raw_prompt"], images=images, videos=videos, audios=audios, mm_inputs_out=inputs
     )
     found, expected = shown(ids, inputs), recorded()[data_type]
-    assert (found["ids"], found["grid"]) == (expected["ids"], expected["grid"])
+    ids = expected["ids"] if data_type == "image" else without_outer_marks(expected["ids"], processor.tokenizer)
+    assert (found["ids"], found["grid"]) == (ids, expected["grid"])
     assert np.allclose(found["patches"], expected["patches"], atol=1e-4)
     truth = row["reward_model"]["ground_truth"], row["extra_info"]["problem_type"]
     assert truth == (sample.truth, sample.problem_type)
+
+
+def without_outer_marks(ids, tokenizer):
+    """Transformers 5.24 marks the begin and end of a video around those of its frames; 5.9, which verl has, does not."""
+    begin, end = tokenizer.convert_tokens_to_ids(["<|vision_start|>", "<|vision_end|>"])
+    first, last = ids.index(begin), len(ids) - 1 - ids[::-1].index(end)
+    return [token for index, token in enumerate(ids) if index not in (first, last)]
