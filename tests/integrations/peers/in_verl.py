@@ -269,7 +269,7 @@ def test_a_row_has_our_tokens_and_our_patches_in_verl(config, tmp_path, data_typ
 
 
 def without_outer_marks(ids, tokenizer):
-    """Transformers 5.24 marks the begin and end of a video around those of its frames; 5.9, which verl has, does not."""
+    """transformers 5.24 writes a begin and end of a video around those of its frames; 5.9, verl's, does not."""
     begin, end = tokenizer.convert_tokens_to_ids(["<|vision_start|>", "<|vision_end|>"])
     first, last = ids.index(begin), len(ids) - 1 - ids[::-1].index(end)
     return [token for index, token in enumerate(ids) if index not in (first, last)]
