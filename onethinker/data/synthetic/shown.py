@@ -19,9 +19,9 @@ SHOWN = (
     ("open-ended", "image", 4),
     ("spatial grounding", "image", 4),
     ("segmentation", "image", 8),
-    ("temporal grounding", "video", 0),
-    ("spatial-temporal grounding", "video", 3),
-    ("tracking", "video", 2),
+    ("temporal grounding", "video", 2),
+    ("spatial-temporal grounding", "video", 5),
+    ("tracking", "video", 9),
 )
 """Problem type, data type and index among the held-out scenes of that kind: chosen by eye out of ten, pleasant to look
 at, and mostly such as the model can answer; its card has what it can do on all."""
