@@ -64,11 +64,6 @@ class RemoteSampler:
                 f'rollout.engine = "vllm" takes adapters of the language model alone: lora.parts = ["language"], got'
                 f" {list(recipe.lora.parts)}"
             )
-        if recipe.lora is None and getattr(session.model.config, "tie_word_embeddings", False):
-            _log.warning(
-                "vLLM 0.32 leaves a head that is tied to the embeddings at its old weights when it reads new ones:"
-                " watch engine_difference in the journal"
-            )
         fleet = connect(settings.endpoints, patience_s=settings.patience_s, session=session)
         weights = ServedWeights.open(session, folder=settings.weights_folder, timeout_s=settings.patience_s)
         sampler = cls(session, fleet, weights)

@@ -7,23 +7,30 @@ VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 and --enable-lora.
 
 import asyncio
 import hashlib
+import json
 import logging
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
 
 from onethinker.core.errors import EngineError
+from onethinker.families.base import head_of
 from onethinker.families.folder import save_model
 from onethinker.inference.endpoint import GoneError
+from onethinker.storage.strict_json import to_json
 from onethinker.training.session import TrainingSession
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (not a temporary file: servers read it under this name)
 """Where weights lie for servers on this machine."""
+TIED_HEAD_FILE = "tied_head.safetensors"
 _log = logging.getLogger(__name__)
 
 
@@ -105,6 +112,26 @@ class Adapters:
         return call(method, address + path, body, timeout_s=self.timeout_s, unknown=why)
 
 
+def add_tied_head(folder: Path, model: nn.Module, state: Mapping[str, Tensor] | None) -> None:
+    """Write a head that is tied to the embeddings beside the other weights, under its own name.
+
+    Such a head stands in no model folder, so `reload_weights` reads nothing for it; on the CPU vLLM 0.32 multiplies by
+    a packed copy of the head, which then stays the old one. `state` are the weights where the model does not hold all.
+    """
+    head, table = head_of(model), model.get_input_embeddings()  # type: ignore[operator]
+    if head is None or head.weight is not table.weight:
+        return
+    names = {id(module): name for name, module in model.named_modules()}
+    weight = state[f"{names[id(table)]}.weight"] if state is not None else table.weight.detach()
+    name = f"{names[id(head)]}.weight"
+    save_file({name: weight.contiguous().cpu()}, folder / TIED_HEAD_FILE, metadata={"format": "pt"})
+    index = folder / SAFE_WEIGHTS_INDEX_NAME
+    if index.exists():
+        listed = json.loads(index.read_text("utf-8"))
+        listed["weight_map"][name] = TIED_HEAD_FILE
+        index.write_text(to_json(listed))
+
+
 def call(method: str, url: str, body: Any = None, *, timeout_s: float, unknown: str) -> dict[str, Any]:
     """Return what a server says on one of its own routes, {} where that is no JSON object.
 
@@ -167,7 +194,10 @@ class ServedWeights:
             self.remove()
             settings = session.checkpoint_settings()
             try:
-                save_model(self.folder / self.version, session.model, session.processor, settings=settings, state=state)
+                folder = self.folder / self.version
+                save_model(folder, session.model, session.processor, settings=settings, state=state)
+                if session.recipe.lora is None:
+                    add_tied_head(folder, session.model, state)
             except OSError as error:
                 raise EngineError(
                     f"{self.folder}: the weights for the servers cannot be written: {error}. Give a folder with"

@@ -4,10 +4,13 @@ import json
 from itertools import pairwise
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from onethinker.core.errors import ConfigError, EngineError
+from onethinker.inference.loading import load_local
 from onethinker.rl.loop import train_rl
-from onethinker.rl.weights import SHARED_MEMORY
+from onethinker.rl.weights import SHARED_MEMORY, add_tied_head
 from onethinker.training.config import RlRecipe
 from tests.rl.vllm_server import vllm_server
 
@@ -174,3 +177,26 @@ def test_engine_and_endpoints_go_together():
         RlRecipe(loss={"rollout_correction": 2.0})
     with pytest.raises(ValueError, match="more than once"):
         RlRecipe(rollout={"engine": "vllm", "endpoints": ["http://a:1/v1", "http://a:1/v1"]})
+
+
+def test_a_tied_head_is_written_under_its_own_name_and_listed(tmp_path):
+    engine = load_local("untrained", device="cpu", dtype="float32")
+    model = engine.model
+    assert model.lm_head.weight is model.get_input_embeddings().weight
+    model.save_pretrained(tmp_path, max_shard_size="500KB")
+    written = json.loads((tmp_path / "model.safetensors.index.json").read_text())["weight_map"]
+    assert "lm_head.weight" not in written
+    add_tied_head(tmp_path, model, None)
+    listed = json.loads((tmp_path / "model.safetensors.index.json").read_text())["weight_map"]
+    assert listed == written | {"lm_head.weight": "tied_head.safetensors"}
+    assert load_file(tmp_path / "tied_head.safetensors")["lm_head.weight"].equal(model.lm_head.weight)
+
+    # Weights that were gathered from several processes.
+    gathered = {name: value.detach() + 1 for name, value in model.state_dict().items()}
+    add_tied_head(tmp_path, model, gathered)
+    assert load_file(tmp_path / "tied_head.safetensors")["lm_head.weight"].equal(model.lm_head.weight + 1)
+
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    (tmp_path / "tied_head.safetensors").unlink()
+    add_tied_head(tmp_path, model, None)
+    assert not (tmp_path / "tied_head.safetensors").exists(), "a head of its own is among the weights"

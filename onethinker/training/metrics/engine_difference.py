@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:  # the journal's fields are known before torch is there
+    from torch import Tensor
 
-from onethinker.training.parallel.collectives import Collectives
+    from onethinker.training.parallel.collectives import Collectives
 
 LARGE = 0.1
 """Nats beyond which a token's two log-probabilities count as different."""
@@ -24,7 +26,7 @@ class EngineDifference:
 
 
 def engine_difference(
-    pairs: Iterable[tuple[Tensor, Tensor | None]], collectives: Collectives
+    pairs: Iterable[tuple["Tensor", "Tensor | None"]], collectives: "Collectives"
 ) -> EngineDifference | None:
     """Return the difference over the answers of all processes, each given as its log-probabilities by the model in
     training and by the engine; None where the model in training has sampled. All processes take part.
