@@ -75,7 +75,7 @@ def test_an_evaluation_on_a_disk_that_fills_up_anywhere_says_so_in_a_line_and_go
         assert str(small_disk) in line
         assert "the same command" in line
         named.add(Path(line.split()[1].rstrip(":")).name)
-        pages = pages + 1 if pages < 8 else 2 * pages
+        pages = pages + 1 if pages < 32 else 2 * pages
     assert {"results.jsonl", "media.json", "report.html"} <= named, named
     assert any(name.endswith(".webp") for name in named), named
     assert digests(small_disk / "run") == digests(tmp_path / "whole")
