@@ -1,6 +1,8 @@
 """A SAM 2 of half a million random weights, of the same classes as the real one, as small as they can be."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -47,18 +49,25 @@ def save_tiny_sam2(folder: Path, *, seed: int = 0) -> Path:
         memory_fuser_intermediate_dim=64,
         memory_fuser_num_layers=1,
     )
+    model = draw_weights(lambda: Sam2VideoModel(config), seed)
+    size = {"height": SIDE_PX, "width": SIDE_PX}
+    model.save_pretrained(folder)
+    Sam2VideoProcessor(Sam2ImageProcessor(size=size), Sam2VideoVideoProcessor(size=size)).save_pretrained(folder)
+    return folder
+
+
+def draw_weights(make_model: Callable[[], Any], seed: int) -> Any:
+    """Return a model whose weights are large enough that prompts and memory do not drown in rounding; norms keep their
+    scale of 1. It always says that the object is seen.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = Sam2VideoModel(config)
+        model = make_model()
         with torch.no_grad():
-            # Fresh weights are so small that prompts and memory would drown in rounding; norms keep their scale of 1.
             for weight in model.parameters():
                 if weight.ndim > 1:
                     weight.normal_(0, weight[0].numel() ** -0.5)
             seen = model.mask_decoder.pred_obj_score_head.proj_out
             seen.weight.zero_()
             seen.bias.fill_(5)
-    size = {"height": SIDE_PX, "width": SIDE_PX}
-    model.save_pretrained(folder)
-    Sam2VideoProcessor(Sam2ImageProcessor(size=size), Sam2VideoVideoProcessor(size=size)).save_pretrained(folder)
-    return folder
+    return model

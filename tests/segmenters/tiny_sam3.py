@@ -15,6 +15,8 @@ from transformers import (
     Sam3VideoModel,
 )
 
+from tests.segmenters.tiny_sam2 import draw_weights
+
 SIDE_PX = 56
 PATCH_PX = 14
 
@@ -47,17 +49,7 @@ def save_tiny_sam3(folder: Path, *, seed: int = 0) -> Path:
         memory_fuser_intermediate_dim=64,
         memory_fuser_num_layers=1,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = Sam3TrackerVideoModel(config)
-        with torch.no_grad():
-            # As for SAM 2: fresh weights are so small that prompts and memory would drown in rounding.
-            for weight in model.parameters():
-                if weight.ndim > 1:
-                    weight.normal_(0, weight[0].numel() ** -0.5)
-            seen = model.mask_decoder.pred_obj_score_head.proj_out
-            seen.weight.zero_()
-            seen.bias.fill_(5)
+    model = draw_weights(lambda: Sam3TrackerVideoModel(config), seed)
     size = {"height": SIDE_PX, "width": SIDE_PX}
     model.save_pretrained(folder)
     Sam3TrackerVideoProcessor(Sam3ImageProcessor(size=size), Sam2VideoVideoProcessor(size=size)).save_pretrained(folder)
