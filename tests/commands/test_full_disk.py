@@ -18,6 +18,7 @@ from onethinker.core.errors import StorageError
 from onethinker.data.synthetic import write_dataset
 from onethinker.evaluation.results import Answer, read_answers
 from onethinker.media.writing import write_video
+from onethinker.storage import hashing
 from onethinker.storage.jsonl_log import open_log
 
 PAGE = 4096
@@ -47,7 +48,10 @@ def digests(folder: Path) -> dict[str, str]:
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in kept.items()}
 
 
-def test_an_evaluation_on_a_disk_that_fills_up_anywhere_says_so_in_a_line_and_goes_on(small_disk, tmp_path, capsys):
+def test_an_evaluation_on_a_disk_that_fills_up_anywhere_says_so_in_a_line_and_goes_on(
+    small_disk, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(hashing, "_SETTLED_S", -1.0)  # digests of new files are remembered as well: media.json
     write_dataset(tmp_path / "data", num_samples=11, split="test")
     arguments = [
         "evaluate",
