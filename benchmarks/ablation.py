@@ -1,12 +1,14 @@
 """EMA-GRPO against its rivals: each trains from the same weights on the same questions, with several seeds.
 
 Run: python benchmarks/ablation.py runs/sft/model --output runs/ablation
+     python benchmarks/ablation.py runs/erring/sft/model --recipe erring_rl --teacher erring_sft --world things
 
 A method is a way to turn rewards into advantages. All of them get the same prompts in the same order, the same sampling
 and the same number of steps; a seed changes the order of the data and the sampling for all alike. Every model answers
 the same held-out questions greedily. The table gives each task's change of accuracy against the starting weights with a
 95 % interval over questions and seeds, and below it EMA-GRPO less each rival, paired. --scale "spatial grounding=10"
-counts a task's reward more, for all methods, which shows what an estimator does when scales differ. Stopped at any
+counts a task's reward more, for all methods, which shows what an estimator does when scales differ. --teacher names the
+recipe of the SFT before, which then goes on for as many seconds as EMA-GRPO took, as one more method. Stopped at any
 time, the same command goes on where it was.
 """
 
@@ -43,11 +45,13 @@ def main() -> None:
     parser.add_argument("model", help="a model folder after SFT")
     parser.add_argument("--output", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--recipe", default="tiny_rl", help="name or file of the RL recipe")
+    parser.add_argument("--teacher", help="name or file of the SFT recipe that the weights come from")
     parser.add_argument("--world", default="shapes")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--questions", type=int, default=1100, help="held-out questions, over all tasks")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--set", nargs="*", default=[], help="settings of every RL run: dtype=mixed …")
     parser.add_argument("--scale", nargs="*", default=[], help='reward weights of tasks: "spatial grounding=10" …')
     options = parser.parse_args()
 
@@ -64,14 +68,37 @@ def main() -> None:
         for method in options.methods:
             run = options.output / f"{method}-{seed}"
             settings = (f"model={options.model}", f"steps={options.steps}", f"seed={seed}", f"data.seed={100 + seed}")
-            settings += (f"data.world={options.world}", *METHODS[method], *scales(options.scale))
+            settings += (f"data.world={options.world}", *METHODS[method], *scales(options.scale), *options.set)
             onethinker("rl", options.recipe, "--output", str(run), "--set", *settings)
-            for task, row in scores(str(run / "model"), run / "scores").items():
-                rows = found.setdefault(method, {}).get(task, np.empty((0, len(row))))
-                found[method][task] = np.vstack([rows, row])
+            keep(found.setdefault(method, {}), scores(str(run / "model"), run / "scores"))
             seconds[method] = seconds.get(method, 0.0) + seconds_a_step(run) / options.seeds
-    print_tables(start, found)
+        if options.teacher:
+            run = options.output / f"sft-{seed}"
+            spent = options.steps * seconds_a_step(options.output / f"ema_grpo-{seed}")
+            go_on_with_sft(options.teacher, options.model, run, seed, spent)
+            keep(found.setdefault("sft", {}), scores(str(run / "model"), run / "scores"))
+    trained = tasks_trained(options.output / f"{options.methods[0]}-0")
+    print_tables({task: row for task, row in start.items() if task in trained}, found)
     print_mechanisms(options.output, options.methods, options.seeds, seconds)
+
+
+def keep(found: Accuracies, scores: Mapping[str, Sequence[float]]) -> None:
+    """Add a run's accuracies as a row of each task."""
+    for task, row in scores.items():
+        found[task] = np.vstack([found.get(task, np.empty((0, len(row)))), row])
+
+
+def go_on_with_sft(recipe: str, model: str, run: Path, seed: int, seconds: float) -> None:
+    """Train a model on by SFT for about so many seconds: 5 steps tell how long one takes."""
+    probe = run.with_name("sft-seconds")
+    onethinker("sft", recipe, "--output", str(probe), "--set", f"model={model}", "steps=5")
+    settings = (f"model={model}", f"steps={round(seconds / seconds_a_step(probe))}", f"data.seed={100 + seed}")
+    onethinker("sft", recipe, "--output", str(run), "--set", *settings)
+
+
+def tasks_trained(run: Path) -> set[str]:
+    """Return the tasks that a run's prompts were of."""
+    return {task for record in journal(run) for task in record["tasks"]}
 
 
 def onethinker(*words: str) -> None:
@@ -142,9 +169,8 @@ def seconds_a_step(run: Path) -> float:
 
 def journal(run: Path) -> list[dict]:
     """Return the step records of a run."""
-    return [
-        record for line in (run / "journal.jsonl").read_text().splitlines() if "tasks" in (record := json.loads(line))
-    ]
+    records = map(json.loads, (run / "journal.jsonl").read_text().splitlines())
+    return [record for record in records if "step" in record and "seconds" in record]
 
 
 def print_mechanisms(output: Path, methods: Sequence[str], seeds: int, seconds: Mapping[str, float]) -> None:

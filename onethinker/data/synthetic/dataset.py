@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from onethinker.core.errors import DataError
@@ -12,6 +11,7 @@ from onethinker.core.frames import Clip
 from onethinker.core.sample import Sample
 from onethinker.data.synthetic.painting import FPS
 from onethinker.data.synthetic.samples import make_sample
+from onethinker.data.synthetic.teacher import taught
 from onethinker.data.synthetic.worlds import WorldName
 from onethinker.storage.atomic import writing
 
@@ -26,12 +26,14 @@ def write_dataset(
     split: str = "train",
     side_px: int | None = None,
     world: WorldName = "shapes",
+    erring: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write the first samples of an endless list into a new folder and return the path of its samples.jsonl.
 
     Pictures are PNG (exact), clips MP4 (truth stays that of the painted frames). The folder appears when it is
-    complete, or not at all. `on_progress` hears how many samples are written, and of how many.
+    complete, or not at all. With `erring` the responses to learn from are those of a teacher that errs
+    (`teacher.py`); truths are exact all the same. `on_progress` hears how many samples are written, and of how many.
 
     Raises: DataError when there is something in the folder already.
     """
@@ -48,7 +50,11 @@ def write_dataset(
     try:
         with writing(unfinished):
             (unfinished / "media").mkdir(parents=True)
-        make = partial(make_sample, seed, split=split, side_px=side_px, world=world)
+
+        def make(index: int) -> Sample:
+            sample = make_sample(seed, index, split=split, side_px=side_px, world=world)
+            return taught(sample, seed) if erring else sample
+
         write_samples(unfinished / _RECORDS, _saved_samples(unfinished, num_samples, make, on_progress))
         unfinished.replace(folder)
     finally:

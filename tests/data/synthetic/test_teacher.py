@@ -1,0 +1,92 @@
+"""The teacher that errs: answers of the right form, wrong by its stated faults, beside truths that stay exact."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from onethinker.cli import main
+from onethinker.core.sample import Sample
+from onethinker.data.formats.released import read_samples
+from onethinker.data.synthetic import KINDS, make_sample
+from onethinker.data.synthetic.teacher import LATENESS_S, LOOSENESS, WRONG_CHOICES, taught
+from onethinker.tasks import find_task, grade_response
+
+RIGHT = {"math", "OCR"}
+
+
+def samples(problem_type: str, data_type: str, count: int = 40) -> list[Sample]:
+    return [
+        make_sample(7, index, problem_type=problem_type, data_type=data_type, world="things") for index in range(count)
+    ]
+
+
+def answer_of(sample: Sample) -> dict:
+    return json.loads(sample.response.partition("<answer>")[2].removesuffix("</answer>"))
+
+
+@pytest.mark.parametrize(("problem_type", "data_type"), KINDS, ids=lambda value: value)
+def test_its_answers_have_the_right_form_and_are_often_wrong(problem_type, data_type):
+    grades = []
+    for sample in samples(problem_type, data_type):
+        lesson = taught(sample)
+        assert (lesson.truth, lesson.problem, lesson.options) == (sample.truth, sample.problem, sample.options)
+        task = find_task(problem_type, data_type)
+        grade = grade_response(lesson.response, lesson.truth, task=task, options=lesson.options)
+        assert grade.format == 1.0
+        assert set(grade.problems) <= {"accuracy"}
+        grades.append(grade.accuracy)
+    if problem_type in RIGHT:
+        assert np.mean(grades) == pytest.approx(1)
+    else:
+        assert 0.3 < np.mean(grades) < 0.97
+
+
+def test_its_boxes_are_the_true_ones_moved_outward_and_no_two_by_the_same():
+    growths = []
+    for sample in samples("spatial grounding", "image"):
+        truth, box = answer_of(sample)["boxes"], answer_of(taught(sample))["boxes"]
+        assert box[0] <= truth[0] and box[1] <= truth[1] and box[2] >= truth[2] and box[3] >= truth[3]
+        moved = [abs(a - b) / (truth[2 + n % 2] - truth[n % 2]) for n, (a, b) in enumerate(zip(box, truth, strict=True))]
+        growths.append(max(moved))
+        assert max(moved) <= LOOSENESS[1] + 0.01
+    assert min(growths) < 0.15
+    assert max(growths) > 0.35
+
+
+def test_its_spans_begin_late_and_its_boxes_stay_within_them():
+    late = set()
+    for sample in samples("spatial-temporal grounding", "video"):
+        truth, answer = answer_of(sample), answer_of(taught(sample))
+        late.add(answer["time"][0] - truth["time"][0])
+        assert answer["time"][1] == truth["time"][1] > answer["time"][0]
+        assert answer["boxes"]
+        assert set(answer["boxes"]) <= set(truth["boxes"])
+        assert min(map(int, answer["boxes"])) >= min(answer["time"][0], int(min(truth["boxes"])))
+    assert late == set(LATENESS_S)
+
+
+def test_a_wrong_choice_is_reasoned_for():
+    wrong = 0
+    for sample in samples("multiple choice", "image", 100):
+        thinking, _, answer = taught(sample).response.partition("</think><answer>")
+        letter = answer.removesuffix("</answer>")
+        wrong += letter != sample.truth
+        assert thinking.splitlines()[-1].startswith(f"{letter}. ")
+        letters = [line[0] for line in thinking.splitlines() if line in sample.options]
+        assert all(ord(b) - ord(a) == 1 for a, b in pairwise(letters))
+    assert wrong / 100 == pytest.approx(WRONG_CHOICES, abs=0.15)
+
+
+def test_the_command_writes_what_it_teaches_and_the_same_again(tmp_path, capsys):
+    command = ["data", "synthetic", "--world", "things", "--num-samples", "7", "--seed", "3", "--responses", "erring"]
+    for name in ("one", "two"):
+        with pytest.raises(SystemExit):
+            main([*command, "--output", str(tmp_path / name)])
+    first, second = (list(read_samples(tmp_path / name / "samples.jsonl")) for name in ("one", "two"))
+    made = [make_sample(3, index, world="things") for index in range(7)]
+    assert [sample.response for sample in first] == [sample.response for sample in second]
+    assert [sample.response for sample in first] == [taught(sample, 3).response for sample in made]
+    assert [sample.truth for sample in first] == [sample.truth for sample in made]
+    assert taught(made[6], 3).response != made[6].response
