@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -122,16 +123,11 @@ def print_rows(rows: Sequence[BenchmarkRow], missing: Mapping[str, Sequence[str]
 
 
 def print_scores(scores: Sequence[Score]) -> None:
-    """Print a table of all tasks."""
-    narrow = [Column(name, no_wrap=True) for name in ("n", "accuracy (95 %)", "format (95 %)")]
-    table = Table(Column("task"), *narrow, Column("metrics (95 %)"))
+    """Print a table of all tasks: a row for each measure, so that it fits a terminal of 80 columns."""
+    numbers = [Column(name, no_wrap=True) for name in ("measure", "mean (95 %)")]
+    table = Table(Column("task"), Column("n", no_wrap=True, justify="right"), *numbers, box=SIMPLE_HEAD)
     for score in scores:
-        if score.accuracy is None or score.format is None:
-            table.add_row(score.task, str(score.num_samples), f"{score.num_failed} not asked", "", "")
-            continue
-        # A space at which a line does not break keeps a number beside its name.
-        metrics = ", ".join(f"{name} {in_words(value)}".replace(" ", "\u00a0") for name, value in score.metrics.items())
-        table.add_row(score.task, str(score.num_samples), in_words(score.accuracy), in_words(score.format), metrics)
+        table.add_row(score.task, str(score.num_samples), *_measures(score))
     console, mean = Console(), mean_accuracy(scores)
     console.print(table)
     console.print(
@@ -141,15 +137,27 @@ def print_scores(scores: Sequence[Score]) -> None:
     )
 
 
+def _measures(score: Score) -> tuple[str, str]:
+    """Return the names of a task's measures and their values, a line each."""
+    if score.accuracy is None or score.format is None:
+        return "", f"{score.num_failed} not asked"
+    measures = {"accuracy": score.accuracy, "format": score.format, **score.metrics}
+    return "\n".join(measures), "\n".join(map(in_words, measures.values()))
+
+
 def print_comparison(compared: RunComparison) -> None:
     """Print a table of what is different in the later of two runs."""
-    narrow = [Column(name, no_wrap=True) for name in ("n", compared.before, compared.after, "difference (95 %)")]
-    table = Table(Column("task"), Column("metric"), *narrow, Column("verdict"))
+    numbers = [Column(name, no_wrap=True, justify="right") for name in ("difference (95 %)", "")]
+    runs = [Column(name, overflow="fold", max_width=8) for name in (compared.before, compared.after)]
+    table = Table("task", "n", *runs, *numbers, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for row in compared.rows:
+        what = row.what if row.metric == "accuracy" else f"{row.what}, {row.metric}"
         change = f"{row.difference:+.3f} ({row.low:+.2f} to {row.high:+.2f})"
-        numbers = str(row.num_pairs), f"{row.before:.3f}", f"{row.after:.3f}", change
-        table.add_row(row.what, row.metric, *numbers, row.verdict)
-    Console().print(table)
+        verdict = row.verdict if row.verdict in ("better", "worse") else "–"
+        table.add_row(what, str(row.num_pairs), f"{row.before:.3f}", f"{row.after:.3f}", change, verdict)
+    console = Console()
+    console.print(table)
+    console.print("–: no difference is shown, or too few answers differ to tell")
 
 
 def in_words(value: Estimate) -> str:

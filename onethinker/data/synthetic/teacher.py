@@ -1,7 +1,7 @@
 """A teacher that errs in ways of its own: what a cold start learns from before RL, as written reasonings often are.
 
 The truth of a sample stays exact; only the response to learn from is the teacher's. Its faults are systematic, so
-a model takes them over, and of different size from sample to sample, so its answers differ and RL has something to choose.
+a model takes them over, and of different size from sample to sample, so its answers differ and RL can choose.
 """
 
 from collections.abc import Callable
