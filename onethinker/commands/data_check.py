@@ -53,8 +53,8 @@ def data_check(
             slow as an evaluation reads them.
         media_root: Folder that media paths are relative to; by default that of the file.
         fix: Write the records into this new file with what is certain mended: misspelt fields, names of problem types,
-            options as an object, places from 0 to 1, backslashes, copies, ids that are there twice. Each change is
-            named; everything else stays as it is.
+            options as an object, media as one path, places from 0 to 1, backslashes, copies, ids that are there twice.
+            Each change is named; everything else stays as it is.
         spread: Who does the work.
         json: Print one JSON object with counts and faults, and with --fix each change.
     """
@@ -88,7 +88,7 @@ def data_check(
         print(to_json(_as_json(tally, found) | ({} if changes is None else {"changes": changes}), ensure_ascii=False))
     _print_summary(tally)
     if faults := sum(tally.faults.values()):
-        raise DataError(f"{faults:,} faults in {tally.records:,} records")
+        raise DataError(f"{counted(faults, 'fault')} in {counted(tally.records, 'record')}")
 
 
 def _check_flags(files: Sequence[Path], recipe: str | None, *, media: bool, decode: bool) -> None:
@@ -186,11 +186,20 @@ def _as_json(tally: "Tally", found: "Sequence[Problem]") -> dict[str, object]:
     }
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "record"), counted(1200, "record")
+    ('1 record', '1,200 records')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def _print_summary(tally: "Tally") -> None:
     from onethinker.data.check import KINDS
 
     types = ", ".join(f"{name} {count:,}" for name, count in tally.problem_types.most_common())
-    print(f"{tally.records:,} records{': ' if types else ''}{types}", file=sys.stderr)
+    print(f"{counted(tally.records, 'record')}{': ' if types else ''}{types}", file=sys.stderr)
     for kind in KINDS:
         if count := tally.faults[kind]:
             print(f"{count:8,}  {kind}: {KINDS[kind]}", file=sys.stderr)

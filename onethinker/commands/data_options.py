@@ -120,6 +120,8 @@ def check_files(files: Sequence[Path]) -> None:
     if not files:
         raise ConfigError("name at least one file of samples")
     for path in files:
+        if path.is_dir():
+            raise ConfigError(f"{path}: is a folder; name the file of records in it")
         if not path.is_file():
             raise ConfigError(f"{path}: there is no such file")
 

@@ -58,12 +58,12 @@ def _source_table(statistics: Statistics) -> Table:
 def _table(first: str, numbers: Sequence[str], caption: str) -> Table:
     columns = [Column(name, justify="right", no_wrap=True) for name in numbers]
     return Table(
-        Column(first, overflow="fold", min_width=16),
+        Column(first, overflow="fold", min_width=18),
         *columns,
         caption=caption,
         caption_justify="left",
         box=SIMPLE,
-        padding=(0, 0, 0, 1),
+        padding=0,
         show_edge=False,
     )
 

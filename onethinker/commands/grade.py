@@ -64,8 +64,6 @@ def grade(
     by_recipe = RlRecipe.load(recipe) if recipe is not None else None
     unread: dict[int, DataError] = {}
     rows = dict(read_records(input, bad=None if strict else unread.__setitem__))
-    if not rows and not unread:
-        raise DataError(f"{input}: has no records")
     errors = {row: str(error) for row, error in unread.items()}
     if by_recipe is None:
         grades = _grades(rows, rewards or "paper", reading, coordinates)

@@ -120,11 +120,11 @@ def _listed(value: object) -> list[str]:
 
 def _found(name: str, file: Path) -> Path:
     """Return where a medium is: as it was named, or beside the file."""
-    places = [Path(name).absolute(), (file.parent / name).absolute()]
+    places = list(dict.fromkeys([Path(name).absolute(), (file.parent / name).absolute()]))
     for path in places:
         if path.is_file():
             return path
-    raise DataError(f"'media': there is no file {places[0]}, nor {places[1]}")
+    raise DataError(f"'media': there is no file {', nor '.join(map(str, places))}")
 
 
 def _truth(value: object) -> str:

@@ -46,7 +46,7 @@ def _mended(files: Iterable[Path], output: Path, media_root: Path | None, fixed:
     ids: set[str] = set()
     for file, row, record in read_rows(files):
         if isinstance(record, DataError):
-            fixed.changes.append((file, row, f"left out: {record}"))
+            fixed.changes.append((file, row, f"left out: {str(record).removeprefix(f'{file}, row {row}: ')}"))
             continue
         whole = dump_record(record)
         if whole in seen:
@@ -87,6 +87,13 @@ def _list_options(record: Record, root: Path) -> Iterator[str]:
         yield "'options' is a list of texts"
 
 
+def _list_media(record: Record, root: Path) -> Iterator[str]:
+    for name in ("images", "videos"):
+        if isinstance(record.get(name), str) and record[name]:
+            record[name] = [record[name]]
+            yield f"{name!r} is a list of paths"
+
+
 def _scale_boxes(record: Record, root: Path) -> Iterator[str]:
     """Turn coordinates from 0 to 1 into thousandths, where one of them is a fraction and none is above 1."""
     name = next((name for name in _REFERENCES if has(record, name)), None)
@@ -120,6 +127,7 @@ FIXES: tuple[Callable[[Record, Path], Iterator[str]], ...] = (
     _rename_fields,
     _spell_problem_type,
     _list_options,
+    _list_media,
     _scale_boxes,
     _turn_slashes,
 )

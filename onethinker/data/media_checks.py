@@ -1,5 +1,6 @@
 """Whether the media of a record are there, of the kind that it says, and as long and large as its answer needs."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -76,11 +77,10 @@ def no_file(medium: Path) -> str | None:
         is_other = medium.exists()
     except OSError as error:  # a folder that may not be searched, a name that is too long
         return f"{show(str(medium))} cannot be opened: {error.strerror or error}"
-    return (
-        f"{medium} is a folder or device; a picture or video must be one file"
-        if is_other
-        else f"there is no file {medium}"
-    )
+    if is_other:
+        return f"{medium} is a folder or device; a picture or video must be one file"
+    of_windows = "\\" in str(medium) and os.sep == "/"
+    return f"there is no file {medium}{'; write the path with / and as it is on this machine' if of_windows else ''}"
 
 
 def _wrong_kind(name: str, medium: FileMedium, header: Header) -> str:

@@ -5,6 +5,11 @@ import pytest
 from onethinker.cli import main
 from onethinker.data.synthetic import write_dataset
 
+SEGMENTED = (
+    '{"boxes": [100, 200, 300, 400], "positive_points": [[150, 250], [200, 300], [250, 350]],'
+    ' "negative_points": [[90, 200], [310, 300], [200, 420]]}'
+)
+
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
@@ -36,6 +41,38 @@ def test_faults_are_lines_on_stdout_counts_on_stderr_and_the_exit_code_is_1(scen
     assert "gone.png" in said.out
     assert "1  id: an id that another record has" in said.err
     assert "faults in 2 records" in said.err
+
+
+def test_a_single_fault_is_called_one(scenes, capsys):
+    file = scenes.parent / "one.jsonl"
+    file.write_text("// a comment")
+    assert run("data", "check", file) == 1
+    assert "error: 1 fault in 1 record\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [("check",), ("stats",), ("view", "--output", "a.html"), ("filter", "--output", "a")]
+)
+def test_a_file_without_records_and_a_picture_are_errors_of_every_command(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert run("data", command[0], "empty.jsonl", *command[1:]) == 1
+    assert "empty.jsonl: holds no record" in capsys.readouterr().err
+    assert run("data", command[0], "a.png", *command[1:]) == 1
+    assert "a.png: is a PNG picture" in capsys.readouterr().err
+    assert run("data", command[0], ".", *command[1:]) == 1
+    assert "is a folder; name the file of records in it" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"empty.jsonl", "a.png"}
+
+
+def test_the_name_of_a_task_is_not_broken_within_a_word_at_80_columns(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    about = {"data_type": "image", "images": ["a.png"], "problem": "<image>Cut it out."}
+    file = tmp_path / "masks.jsonl"
+    file.write_text(json.dumps({"problem_type": "segmentation", "answer": SEGMENTED, **about}))
+    assert run("data", "stats", file, "--no-media") == 0
+    assert "segmentation/image " in capsys.readouterr().out
 
 
 def test_a_record_longer_than_a_row_of_the_recipe_is_a_fault(scenes, capsys):

@@ -115,8 +115,9 @@ def test_faults_of_more_records_than_are_held_at_once_come_in_order(folder):
             {"answer": '<answer>{"boxes": [100, 200, 550, 1000]}</answer>'},
         ),
         ({**GOOD, "images": [".\\a.png"]}, {"images": ["./a.png"]}),
+        ({**GOOD, "images": "a.png"}, {"images": ["a.png"]}),
     ],
-    ids=["field", "problem type", "options", "places from 0 to 1", "backslashes"],
+    ids=["field", "problem type", "options", "places from 0 to 1", "backslashes", "media as one path"],
 )
 def test_what_is_certain_is_mended_in_a_new_file_and_named(folder, record, expected):
     (folder / "samples.jsonl").write_text(json.dumps(record) + "\n")
@@ -143,6 +144,7 @@ def test_copies_are_left_out_ids_become_their_own_and_rows_that_are_none_are_nam
     fixed = fix_files([folder / "samples.jsonl"], folder / "fixed.jsonl")
     assert [record["problem_id"] for _, record in read_records(folder / "fixed.jsonl")] == [1, "1-2"]
     assert [row for _, row, _ in fixed.changes] == [2, 3, 4]
+    assert fixed.changes[1][2].startswith("left out: not JSON")
     assert fixed.written == 2
 
 

@@ -194,6 +194,7 @@ def test_numbers_as_reference_answers_are_read(tmp_path):
         ({"task": "OCR", "problem_type": None}, "there is no field 'task'; did you mean 'problem_type'"),
         ({"image": ["a.png"], "images": None, "problem": "?"}, "there is no field 'image'; did you mean 'images'"),
         ({"Answers": "<answer>1</answer>", "answer": None}, "there is no field 'Answers'; did you mean 'answer'"),
+        ({"question": "Which?", "problem": None}, "there is no field 'question'; did you mean 'problem'"),
         ({"reponse": "x"}, "there is no field 'reponse'; did you mean 'response'"),
         (
             {"data_type": "image", "images": None, "videos": ["a.mp4"], "problem": "?"},
@@ -305,12 +306,14 @@ def test_messages_must_take_turns(tmp_path, roles):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"problem": ', "f.jsonl, row 1: not JSON"),
+        (b'{"problem": ', "f.jsonl, row 1: not JSON: Expecting value, got the end, character 13"),
+        (b'// mine\n{"a": 1}', "row 1: not JSON: Expecting value, got '// mine', character 1"),
+        (b'{"data": [{"a": 1}]}', "row 1: is an object around a list; the list in 'data' alone is a file of records"),
         (b'{"a": NaN}', "row 1: not JSON: 'NaN' is not a finite number"),
         (b'{"a": 1e999}', "row 1: not JSON: '1e999' is not a finite number"),
         (b"\n[1]", "row 1: expected an object, got 1"),
         (b'\n"a"', "row 2: expected an object"),
-        (b'{"a": "\xff"}', "row 1: not UTF-8: byte 7 is 0xff"),
+        (b'{"a": "\xff"}', "row 1: not UTF-8: byte 7 is 0xff; save the file as UTF-8"),
         (b"[" * 100_000, "not JSON"),
         (b'{"a": ' + b"9" * 5000 + b"}", "row 1: not JSON"),
     ],
@@ -389,22 +392,52 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
         write_records(tmp_path / "file" / "out.jsonl", [])
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [(gzip.compress(b"{}"), "it is gzip: unpack it"), ("{}".encode("utf-16"), "UTF-16 or UTF-32: save it as UTF-8")],
-    ids=["gzip", "UTF-16"],
-)
-def test_a_file_that_is_packed_or_in_another_encoding_is_called_so(tmp_path, content, said):
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+OTHER_FILES = {
+    "a PNG picture": PNG,
+    "a JPEG picture": b"\xff\xd8\xff\xe0\0\x10JFIF",
+    "a WebP picture": b"RIFF\x24\0\0\0WEBPVP8 ",
+    "an MP4 video or a HEIF picture": b"\0\0\0\x20ftypisom",
+    "a Matroska or WebM video": b"\x1aE\xdf\xa3\x01\0",
+    "a PDF document": b"%PDF-1.7\n1 0 obj",
+    "a zip archive": b"PK\x03\x04\x14\0",
+    "packed by gzip": gzip.compress(b"{}"),
+    "a tar archive": b"a.jsonl".ljust(257, b"\0") + b"ustar",
+    "text in UTF-16": '{"problem": "Which?"}'.encode("utf-16"),
+    "text in UTF-16, save": '{"problem": "Which?"}'.encode("utf-16-le"),
+    "text in UTF-32": "{}".encode("utf-32"),
+    "no text": b"\x80\x04\x95\0\0\0",
+    "XML or HTML": b"\n<!doctype html>\n<p>",
+    "one JSON object over several lines": b'{\n "images": [],\n "annotations": []\n}\n',
+}
+
+
+@pytest.mark.parametrize(("said", "content"), OTHER_FILES.items(), ids=OTHER_FILES)
+def test_a_file_that_is_no_file_of_records_is_called_what_it_is_and_not_each_of_its_lines(tmp_path, said, content):
     (tmp_path / "f.jsonl").write_bytes(content)
-    with pytest.raises(DataError, match=f"f.jsonl, row 1: not UTF-8 .*{said}"):
-        list(read_samples(tmp_path / "f.jsonl"))
+    with pytest.raises(DataError, match=rf"f\.jsonl: is {said}"):
+        list(read_records(tmp_path / "f.jsonl", bad=lambda row, error: None))
+
+
+def test_a_table_of_text_is_called_so_and_records_in_a_file_of_that_name_are_read(tmp_path):
+    file = tmp_path / "f.csv"
+    file.write_text("image,question\na.png,Which?\n")
+    with pytest.raises(DataError, match=r"f\.csv: is a table of text"):
+        list(read_records(file))
+    file.write_text('{"a": 1}\n')
+    assert list(read_records(file)) == [(1, {"a": 1})]
+
+
+@pytest.mark.parametrize("content", ["", "\n \n", "[]", " [ \n ] ", "\ufeff"])
+def test_a_file_without_a_record_is_an_error(tmp_path, content):
+    (tmp_path / "f.jsonl").write_text(content)
+    with pytest.raises(DataError, match=r"f\.jsonl: holds no record"):
+        list(read_records(tmp_path / "f.jsonl"))
 
 
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ("[]", []),
-        (" [ \n ] ", []),
         ('[{"a": 1}, {"b": [1, 2, "]"]}]', [{"a": 1}, {"b": [1, 2, "]"]}]),
         ('\ufeff[{"a": "é"},\n{"a": 2}]\n\n', [{"a": "é"}, {"a": 2}]),
         (
@@ -412,7 +445,7 @@ def test_a_file_that_is_packed_or_in_another_encoding_is_called_so(tmp_path, con
             [{"text": "猫" * 70_000}, {"a": 1}] * 3,
         ),
     ],
-    ids=["empty", "spaces", "two", "byte order mark", "longer than what is read at once"],
+    ids=["two", "byte order mark", "longer than what is read at once"],
 )
 def test_a_list_is_read_value_by_value(tmp_path, content, expected):
     (tmp_path / "f.json").write_text(content)
@@ -424,12 +457,13 @@ def test_a_list_is_read_value_by_value(tmp_path, content, expected):
     [
         ('[{"a": 1}', "expected ',' or ']', got the end of the file, line 1"),
         ('[{"a": 1}\n{"a": 2}]', "expected ',' or ']', got '{', line 2"),
-        ('[{"a": 1},\n{"a": \n', "not JSON: Expecting value"),
+        ('[{"a": 1},\n{"a": \n', "not JSON: Expecting value, got the end, line 3"),
         ('[{"a": 1}]\n[2]', r"'\[' after the end of the list, line 2"),
         ('[{"a": 1},\n\n{"a": NaN}]', "'NaN' is not a finite number, line 3"),
-        ('[{"a": 1},]', "not JSON: Expecting value"),
+        ('[{"a": 1},\n{"a":\n,}]', r"not JSON: Expecting value, got ',}\]', line 3"),
+        ('[{"a": 1},]', r"not JSON: Expecting value, got '\]', line 1"),
     ],
-    ids=["cut short", "no comma", "cut in a value", "two lists", "NaN", "comma at the end"],
+    ids=["cut short", "no comma", "cut in a value", "two lists", "NaN", "comma in a value", "comma at the end"],
 )
 def test_a_broken_list_says_what_and_where(tmp_path, content, said):
     (tmp_path / "f.json").write_text(content)
@@ -458,4 +492,4 @@ def test_records_are_written_as_they_come_and_nothing_stays_of_a_failure(tmp_pat
     assert [record for _, record in read_records(tmp_path / name)] == [{"a": 1}, {"a": 2}]
     assert [path.name for path in tmp_path.iterdir()] == [name]
     write_records(tmp_path / name, [])
-    assert list(read_records(tmp_path / name)) == []
+    assert (tmp_path / name).read_text().split() == (["[", "]"] if name == "out.json" else [])

@@ -20,6 +20,8 @@ _OTHER_FIELDS = ("problem_id", "problem_type", "data_type", "data_source", "lice
 READ = frozenset((*_OTHER_FIELDS, *_MEDIA_FIELDS, *_TEXT_FIELDS))
 _MISSPELT = 0.8
 """Likeness from which on an unknown field is taken for a known one that is not there."""
+_SYNONYMS = {"question": "problem", "query": "problem"}
+"""What other programs call our fields."""
 _NO_MISTAKE = frozenset({"resolution"})
 """Fields of the released files that only look like others."""
 
@@ -98,7 +100,9 @@ def misspelt_field(record: Record) -> tuple[str, str] | None:
             and value.strip().lower() in {task.problem_type for task in all_tasks()}
         ):
             return name, "problem_type"
-        near = get_close_matches(_letters(name), plain, n=1, cutoff=_MISSPELT)
+        letters = _letters(name)
+        near = [_SYNONYMS[letters]] if _SYNONYMS.get(letters) in plain else []
+        near = near or get_close_matches(letters, plain, n=1, cutoff=_MISSPELT)
         if near:
             return name, plain[near[0]]
     return None

@@ -10,6 +10,7 @@ from typing import IO, Any, NoReturn
 
 from onethinker.core.errors import DataError
 from onethinker.core.grammar import show
+from onethinker.data.formats.other_files import check_beginning
 from onethinker.data.formats.outside import translate
 from onethinker.storage.atomic import opened_atomically, writing
 from onethinker.storage.strict_json import to_file_json
@@ -17,13 +18,12 @@ from onethinker.storage.strict_json import to_file_json
 Record = dict[str, Any]
 
 _CHUNK = 2**16
+_SHOWN = 20
+"""Characters of a fault in JSON that an error shows."""
 _WHITE = re.compile(r"[ \t\r\n]*")
+_AROUND = ("data", "rows", "records", "samples")
+"""Fields that hold all records in files of other programs."""
 _TOO_DEEP = "nested too deep or a number too long"
-_OTHER_FILES = {
-    b"\x1f\x8b": "gzip: unpack it",
-    b"\xff\xfe": "UTF-16 or UTF-32: save it as UTF-8",
-    b"\xfe\xff": "UTF-16: save it as UTF-8",
-}
 
 
 def read_records(
@@ -37,17 +37,20 @@ def read_records(
     Rows that are no records go to `bad`, where it is given, and are left out. NaN and infinities are refused, unless
     another `decoder` is given.
 
-    Raises: DataError: the file or a row cannot be read.
+    Raises: DataError: the file or a row cannot be read, or there is no row in it.
     """
+    is_empty = True
     try:
         with path.open("rb") as file:
-            start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+            start = file.read(4096)
+            check_beginning(start, path)
             file.seek(0)
-            is_list = start.startswith(b"[")
+            is_list = start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
             rows: Iterable[Any] = read_list(file, str(path), decoder) if is_list else file
             for row, item in enumerate(rows, 1):
                 if isinstance(item, bytes) and not item.strip(b"\xef\xbb\xbf \t\r\n"):
                     continue
+                is_empty = False
                 try:
                     where = f"{path}, row {row}"
                     record = _as_record(item, where) if is_list else read_line(item, where, decoder)
@@ -63,6 +66,8 @@ def read_records(
         raise DataError(f"{path}: is a folder; name the file of records in it{named}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if is_empty:
+        raise DataError(f"{path}: holds no record")
 
 
 def read_line(line: bytes, where: str, decoder: json.JSONDecoder | None = None) -> Record:
@@ -153,8 +158,8 @@ class _Text:
         if extra := self.next_character():
             raise DataError(f"{self._where}: not JSON: {show(extra)} after the end of the {what}, {self.place()}")
 
-    def place(self) -> str:
-        return f"line {self._line + self._text.count(chr(10), 0, self._at)}"
+    def place(self, at: int | None = None) -> str:
+        return f"line {self._line + self._text.count(chr(10), 0, self._at if at is None else at)}"
 
     def next_character(self) -> str:
         """Return the next character that is no white space, "" at the end of the file."""
@@ -182,9 +187,11 @@ class _Text:
         while True:
             try:
                 found, end = self._json.raw_decode(self._text, self._at)
-            except (json.JSONDecodeError, _NumberError) as error:
-                if not isinstance(error, _NumberError) and self._read_more():
+            except json.JSONDecodeError as error:
+                if self._read_more():
                     continue
+                raise DataError(f"{self._where}: not JSON: {_fault(error)}, {self.place(error.pos)}") from error
+            except _NumberError as error:
                 raise DataError(f"{self._where}: not JSON: {error}, {self.place()}") from error
             except (RecursionError, ValueError) as error:
                 raise DataError(f"{self._where}: not JSON: {_TOO_DEEP}, {self.place()}") from error
@@ -215,16 +222,23 @@ def _load(content: bytes, where: str, decoder: json.JSONDecoder) -> object:
         return decoder.decode(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise _not_utf8(error, where) from error
-    except (json.JSONDecodeError, _NumberError) as error:
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}: not JSON: {_fault(error)}, character {error.pos + 1}") from error
+    except _NumberError as error:
         raise DataError(f"{where}: not JSON: {error}") from error
     except (RecursionError, ValueError) as error:
         raise DataError(f"{where}: not JSON: {_TOO_DEEP}") from error
 
 
+def _fault(error: json.JSONDecodeError) -> str:
+    """Return what is wrong and the text that stands there."""
+    rest = error.doc[error.pos : error.pos + _SHOWN].strip()
+    return f"{error.msg}, got {show(rest) if rest else 'the end'}"
+
+
 def _not_utf8(error: UnicodeDecodeError, where: str, *, start: int = 0) -> DataError:
-    content = error.object
-    kind = next((f" (it is {name})" for magic, name in _OTHER_FILES.items() if content.startswith(magic)), "")
-    return DataError(f"{where}: not UTF-8{kind}: byte {start + error.start} is {content[error.start]:#04x}")
+    at, value = start + error.start, error.object[error.start]
+    return DataError(f"{where}: not UTF-8: byte {at} is {value:#04x}; save the file as UTF-8")
 
 
 class _NumberError(ValueError):
@@ -243,6 +257,8 @@ def _finite(digits: str) -> float:
 def _as_record(value: object, where: str) -> Record:
     if not isinstance(value, dict):
         raise DataError(f"{where}: expected an object, got {show(value)}")
+    if len(value) == 1 and (name := next(iter(value))) in _AROUND and isinstance(value[name], list):
+        raise DataError(f"{where}: is an object around a list; the list in {name!r} alone is a file of records")
     return translate(value, where)
 
 

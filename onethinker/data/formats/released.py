@@ -254,6 +254,8 @@ def _reference(record: Record, name: str) -> str:
 
 def read_task_and_data_type(record: Record, *, has_video: bool = False) -> tuple[Task[Any], Literal["image", "video"]]:
     """Return what a record asks for; SFT records may leave the problem type out, and are then open-ended."""
+    if record.get("problem_type") is None and "messages" not in record:
+        raise DataError("'problem_type' is missing; `onethinker tasks` lists what there is")
     problem_type = read_text(record, "problem_type", default="open-ended" if "messages" in record else None)
     fallback = ("video" if has_video else "image") if has_video or has(record, "images", "messages") else None
     data_type = read_text(record, "data_type", default=fallback).strip().lower()
