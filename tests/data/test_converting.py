@@ -261,6 +261,39 @@ FOREIGN = {
         "llamafactory",
         {"problem": "<video>\nWhat happens?", "answer": "<answer>It rains.</answer>", "data_type": "video"},
     ),
+    "llava": (
+        {
+            "id": "000001",
+            "image": "a.png",
+            "conversations": [
+                {"from": "human", "value": "<image>\nWhat is this?"},
+                {"from": "gpt", "value": "A picture."},
+            ],
+        },
+        "llamafactory",
+        {
+            "problem_id": "000001",
+            "problem": "<image>\nWhat is this?",
+            "response": "A picture.",
+            "images": ["data/a.png"],
+        },
+    ),
+    "openai, files in the parts": (
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "image_url", "image_url": {"url": "a.png"}},
+                        {"type": "text", "text": "What?"},
+                    ],
+                },
+                {"role": "assistant", "content": "A picture."},
+            ]
+        },
+        "trl",
+        {"problem": "<image>\nWhat?", "response": "A picture.", "images": ["data/a.png"]},
+    ),
     "trl, one picture and texts": (
         {
             "messages": [

@@ -76,6 +76,19 @@ def read_turns(turns: object, *, role: str, content: str, named: str) -> list[Re
     return found
 
 
+def with_lists(record: Record) -> Record:
+    """Return a record whose media in "image" and "video" stand in the lists "images" and "videos".
+
+    >>> with_lists({"image": "a.png", "id": "1"})
+    {'id': '1', 'images': ['a.png']}
+    """
+    own = {name: value for name, value in record.items() if name not in ("image", "video")}
+    for name in ("image", "video"):
+        if (value := record.get(name)) is not None and not own.get(f"{name}s"):
+            own[f"{name}s"] = value if isinstance(value, list) else [value]
+    return own
+
+
 def own_record(record: Record, turns: Sequence[Record], *, taken: Sequence[str]) -> Record:
     """Return a record of our own from a conversation, without the fields in `taken`: a question and its response, or
     all turns where there are more. Raises: DataError: a turn is no text.

@@ -1,6 +1,6 @@
 """LLaMA-Factory's ShareGPT form: "conversations" of turns with "from" and "value", media in "images" and "videos".
 
-Source: LLaMA-Factory, data/README.md.
+LLaVA's files, which have "image" (or "video") and "id", are read too. Source: LLaMA-Factory, data/README.md.
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 from onethinker.core.errors import DataError
 from onethinker.core.grammar import show
 from onethinker.core.sample import Sample
-from onethinker.data.formats.chat import all_learned, need_response, own_record, read_turns, turns_of
+from onethinker.data.formats.chat import all_learned, need_response, own_record, read_turns, turns_of, with_lists
 from onethinker.data.formats.form import Form, record_with, without
 from onethinker.data.formats.records import Record
 
@@ -23,7 +23,10 @@ def read(record: Record, root: Path) -> Record:
     turns = read_turns(record["conversations"], role="from", content="value", named="conversations")
     if record.get("system"):
         turns.insert(0, {"role": "system", "content": record["system"]})
-    return own_record(record, turns, taken=("conversations", "system", "tools", "audios"))
+    own = own_record(with_lists(record), turns, taken=("conversations", "system", "tools", "audios"))
+    if "id" in own and "problem_id" not in own:
+        own["problem_id"] = own.pop("id")
+    return own
 
 
 def write(sample: Sample, root: Path) -> Record:

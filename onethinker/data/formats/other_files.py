@@ -1,5 +1,6 @@
 """What a file is that holds no records, by how it begins: what is said in place of a fault in each of its lines."""
 
+import re
 from pathlib import Path
 
 from onethinker.core.errors import DataError
@@ -33,6 +34,7 @@ _BEGINNINGS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\xfe\xff", "text in UTF-16", _UTF8),
 )
 """Where which bytes stand, what file that is, and what can be done with it. The first that fits counts."""
+_OVER_LINES = re.compile(rb'\{\s*\n[ \t]+"')
 _TABLES = (".csv", ".tsv")
 _RECORDS = "records are JSON, a list or one a line"
 
@@ -53,7 +55,7 @@ def check_beginning(start: bytes, path: Path) -> None:
     if is_table or text.startswith(b"<"):
         what = "a table of text" if is_table else "XML or HTML"
         raise DataError(f"{path}: is {what}, not a file of records: {_RECORDS}")
-    if text.split(b"\n", 1)[0].strip() == b"{":
+    if _OVER_LINES.match(text):
         raise DataError(
             f"{path}: is one JSON object over several lines, not a file of records: put the records into a list, or"
             " each on one line"

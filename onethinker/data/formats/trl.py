@@ -1,6 +1,6 @@
 """TRL's chat form: "prompt" and "completion", each turns whose content is a list of texts and places of media.
 
-Source: TRL documentation, dataset formats, vision.
+OpenAI's parts, "image_url" with a path, are read too. Source: TRL documentation, dataset formats, vision.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any
 from onethinker.core.errors import DataError
 from onethinker.core.grammar import show
 from onethinker.core.sample import Sample
-from onethinker.data.formats.chat import all_learned, own_record, read_turns
+from onethinker.data.formats.chat import all_learned, own_record, read_turns, with_lists
 from onethinker.data.formats.form import Form, record_with, without
 from onethinker.data.formats.records import Record
 from onethinker.data.formats.released import media_kinds
@@ -27,11 +27,11 @@ def read(record: Record, root: Path) -> Record:
     if turns is None:
         prompt, completion = record["prompt"], record.get("completion") or []
         turns = [*prompt, *completion] if isinstance(prompt, list) and isinstance(completion, list) else prompt
-    said = read_turns(turns, role="role", content="content", named="prompt")
-    own = without(record, *_MEDIA)
-    for name in _MEDIA:
-        if record.get(name) is not None:
-            own[f"{name}s"] = [record[name]]
+    said = [
+        {**turn, "content": _plain(turn["content"])}
+        for turn in read_turns(turns, role="role", content="content", named="prompt")
+    ]
+    own = with_lists(record)
     own |= {name: value for name, value in _named(said).items() if value and not own.get(name)}
     texts = [{**turn, "content": _text(turn["content"])} for turn in said]
     return own_record(own, texts, taken=("messages", "prompt", "completion"))
@@ -55,6 +55,21 @@ def _parts(text: str) -> list[Record]:
     """Return a turn as a list of places of media and texts."""
     parts = [part for part in re.split(r"(<image>|<video>)\n?", text) if part]
     return [{"type": part[1:-1]} if part in _TAGS else {"type": "text", "text": part} for part in parts]
+
+
+def _plain(content: Any) -> Any:
+    """Return the content of a turn with OpenAI's parts ("image_url") as TRL has them ("image")."""
+    if not isinstance(content, list):
+        return content
+    return [_plain_part(part) for part in content]
+
+
+def _plain_part(part: Any) -> Any:
+    for kind in _MEDIA:
+        if isinstance(part, dict) and part.get("type") == f"{kind}_url":
+            address = part.get(f"{kind}_url")
+            return {"type": kind, kind: address.get("url") if isinstance(address, dict) else address}
+    return part
 
 
 def _text(content: Any) -> str:
