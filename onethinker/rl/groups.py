@@ -48,6 +48,11 @@ class Group:
         return sum(grade.accuracy for grade in self.grades) / len(self.grades)
 
     @property
+    def num_tokens(self) -> int:
+        """Tokens of the prompt and of all answers."""
+        return len(self.prompt.input_ids) + sum(len(rollout.ids) for rollout in self.rollouts)
+
+    @property
     def is_finite(self) -> bool:
         """Whether all its log-probabilities are numbers."""
         return all(bool(rollout.logps.isfinite().all()) for rollout in self.rollouts)

@@ -3,6 +3,7 @@
 Dimensions: G answers per group, T tasks, M what is measured.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,10 +12,11 @@ from torch import Tensor
 
 from onethinker.rl.groups import Group
 from onethinker.rl.loss import GradedPrefixGroup, PolicyLoss, task_indices
+from onethinker.rl.rebalance import rebalance
 from onethinker.training.config import RlRecipe
 from onethinker.training.metrics.bad_steps import BadStep
 from onethinker.training.metrics.task_rows import MEASURED, Measured
-from onethinker.training.packing.row import split_answers
+from onethinker.training.packing.row import split_group
 from onethinker.training.reference import Reference
 from onethinker.training.session import TrainingSession
 
@@ -58,12 +60,8 @@ def update_policy(
     norms, bad = list[float](), list[BadStep]()
     tokens, shared = 0, 0
     for part in range(updates):
-        prefix_groups = [
-            prefix_group
-            for index in indices[part::updates]
-            if index in groups
-            for prefix_group in _prefix_groups(groups[index], advantages[index], recipe.max_row_tokens)
-        ]
+        sampled = {index: groups[index] for index in indices[part::updates] if index in groups}
+        prefix_groups = _own_prefix_groups(session, recipe, sampled, advantages)
         num_tokens, num_answers = session.collectives.total(
             sum(prefix_group.num_scored for prefix_group in prefix_groups),
             sum(len(prefix_group.answers) for prefix_group in prefix_groups),
@@ -84,6 +82,22 @@ def update_policy(
         norms.append(norm)
         measured_TM += loss.measured
     return _summed(session, norms, bad, measured_TM, tokens, shared)
+
+
+def _own_prefix_groups(
+    session: TrainingSession, recipe: RlRecipe, sampled: Mapping[int, Group], advantages: Mapping[int, Tensor]
+) -> list[GradedPrefixGroup]:
+    """Return what this process learns from in an update, of the groups that each process has sampled for it; all
+    processes take part.
+    """
+    collectives = session.collectives
+    share = collectives.total(sum(group.num_tokens for group in sampled.values()))[0] / collectives.count
+    prefix_groups = [
+        prefix_group
+        for index, group in sampled.items()
+        for prefix_group in _prefix_groups(group, advantages[index], recipe.max_row_tokens, share=share)
+    ]
+    return rebalance(prefix_groups, collectives) if collectives.count > 1 else prefix_groups
 
 
 def _summed(
@@ -145,10 +159,13 @@ def _engine_logps(group: Group, part: Sequence[int]) -> Tensor | None:
 
 
 def _prefix_groups(
-    group: Group, advantages_G: Tensor, max_tokens: int, *, weight: float = 1.0
+    group: Group, advantages_G: Tensor, max_tokens: int, *, share: float = math.inf, weight: float = 1.0
 ) -> list[GradedPrefixGroup]:
-    """Return a group as one prefix group, or as several with the same prompt where it would be longer than a row."""
-    parts = split_answers([len(rollout.ids) for rollout in group.rollouts], max_tokens - len(group.prompt.input_ids))
+    """Return a group as one prefix group, or as several with the same prompt where it would be longer than a row, or
+    than a process's `share` of the tokens.
+    """
+    lengths = [len(rollout.ids) for rollout in group.rollouts]
+    parts = split_group(len(group.prompt.input_ids), lengths, max_tokens=max_tokens, share=share)
     return [
         GradedPrefixGroup(
             group.prompt,

@@ -4,34 +4,25 @@ import math
 from collections.abc import Sequence
 
 
-def balance(costs: Sequence[float], processes: int, *, updates: int = 1, same_number: bool = False) -> list[int]:
+def balance(costs: Sequence[float], processes: int, *, same_number: bool = False) -> list[int]:
     """Return for each item the process that takes it, such that their costs are about the same.
 
-    The dearest item is assigned first, each to the process that has least so far. Of several updates, update u learns
-    from the items u, u + updates, …: each of these parts is balanced for itself. With `same_number` no process takes
+    The dearest item is assigned first, each to the process that has least so far. With `same_number` no process takes
     more items than needed, because each takes time whatever it costs.
 
     >>> balance([9, 1, 1, 1, 1, 5], 2)
     [0, 1, 1, 1, 1, 1]
-    >>> balance([1, 1, 1, 1], 2, updates=2)
-    [0, 0, 1, 1]
+    >>> balance([9, 1, 1, 1, 1, 5], 2, same_number=True)
+    [0, 1, 1, 0, 0, 1]
     """
-    whole, most = [0.0] * processes, math.ceil(len(costs) / processes) if same_number else len(costs)
-    counts, chosen = [0] * processes, [0] * len(costs)
-    for update in range(updates):
-        part = range(update, len(costs), updates)
-        loads, taken = [0.0] * processes, [0] * processes
-        most_of_part = math.ceil(len(part) / processes) if same_number else len(part)
-        for item in sorted(part, key=lambda item: -costs[item]):
-            free = [each for each in range(processes) if taken[each] < most_of_part and counts[each] < most]
-            process = min(
-                free or range(processes), key=lambda each: (loads[each], whole[each], taken[each], counts[each])
-            )
-            chosen[item] = process
-            loads[process] += costs[item]
-            whole[process] += costs[item]
-            taken[process] += 1
-            counts[process] += 1
+    most = math.ceil(len(costs) / processes) if same_number else len(costs)
+    loads, counts, chosen = [0.0] * processes, [0] * processes, [0] * len(costs)
+    for item in sorted(range(len(costs)), key=lambda item: -costs[item]):
+        free = (each for each in range(processes) if counts[each] < most)
+        process = min(free, key=lambda each: (loads[each], counts[each]))
+        chosen[item] = process
+        loads[process] += costs[item]
+        counts[process] += 1
     return chosen
 
 

@@ -47,8 +47,6 @@ class DataSource:
     collectives: Collectives
     lengths: Lengths | None = None
     """In the main process, where samples come from files."""
-    updates: int = 1
-    """Optimizer steps that share a batch."""
     same_number: bool = False
     """Whether each process needs as many samples as the others, as it does to answer them."""
     skipped: list[dict[str, Any]] = field(default_factory=list)
@@ -76,8 +74,7 @@ class DataSource:
         costs = [1.0] * len(parts)
         if self.lengths is not None:
             costs = [self.lengths.tokens_of([self.mixture.sample(index) for index in part]) for part in parts]
-        updates = self.updates if all(len(part) == 1 for part in parts) else 1
-        return balance(costs, self.collectives.count, updates=updates, same_number=self.same_number)
+        return balance(costs, self.collectives.count, same_number=self.same_number)
 
     def read(
         self, index: int, opened: dict[Medium, Clip] | None = None, *, seed: int | None = None

@@ -91,7 +91,7 @@ def open_session(
     data = DataSource(mixture, model, *shown, recipe.data.max_corrupt_fraction, recipe.data.strict_media, collectives)
     data.lengths = past.lengths
     if isinstance(recipe, RlRecipe):
-        data.updates, data.same_number = recipe.loss.updates_per_batch, True
+        data.same_number = True
     optimization = Optimization(recipe, backend, collectives, progress.streak)
     if recipe.optimizer.ema_decay is not None:
         optimization.average = WeightAverage(backend.model, recipe.optimizer.ema_decay, average)

@@ -26,6 +26,8 @@ SETTINGS = {
     ],
 }
 
+GROUPS_ARE_CUT = ["rollout.group_size=8", "rollout.max_new_tokens=48", "grading.rewards.repetition.settings.words=1"]
+"""One group is learned from in each update, by both processes."""
 COUNTS = {
     "sft": ("tokens_by_phase", "answer_tokens"),
     "rl": ("tokens_by_phase", "shared_prompt_tokens", "groups", "dropped"),
@@ -50,9 +52,11 @@ def train(stage: str, output: Path, processes: int, *settings: str) -> Path:
     return next((output / "checkpoints").glob("step-00000002"))
 
 
-@pytest.mark.parametrize("stage", ["sft", "rl"])
-def test_two_processes_equal_one(tmp_path, stage):
-    one, two = train(stage, tmp_path / "one", 1), train(stage, tmp_path / "two", 2)
+@pytest.mark.parametrize(
+    ("stage", "settings"), [("sft", []), ("rl", []), ("rl", GROUPS_ARE_CUT)], ids=["sft", "rl", "rl, groups are cut"]
+)
+def test_two_processes_equal_one(tmp_path, stage, settings):
+    one, two = train(stage, tmp_path / "one", 1, *settings), train(stage, tmp_path / "two", 2, *settings)
     expected, found = (load_file(folder / "model/model.safetensors") for folder in (one, two))
     # Adam's first steps divide a gradient by its own size: where it is nearly nothing, rounding decides its sign.
     assert max(float((expected[name] - found[name]).abs().mean()) for name in expected) < 1e-5
@@ -67,7 +71,13 @@ def test_two_processes_equal_one(tmp_path, stage):
     for name in ("loss", "grad_norm"):
         assert [row[name] for row in rows[0]] == pytest.approx([row[name] for row in rows[1]], rel=1e-3, abs=1e-6)
     for first, second in zip(*rows, strict=True):
-        assert [first[name] for name in COUNTS[stage]] == [second[name] for name in COUNTS[stage]]
+        if settings:
+            assert first["grad_norm"] > 0
+            # Its prompt is read by both.
+            assert first["tokens_by_phase"]["update"] < second["tokens_by_phase"]["update"]
+            assert first["tokens_by_phase"]["rollout"] == second["tokens_by_phase"]["rollout"]
+        else:
+            assert [first[name] for name in COUNTS[stage]] == [second[name] for name in COUNTS[stage]]
         tasks = [scalars(row.get("tasks", {})) for row in (first, second)]
         assert tasks[0] == pytest.approx(tasks[1], rel=1e-3, abs=1e-6)
     ema = [json.loads((folder / "progress.json").read_text())["ema"] for folder in (one, two)]

@@ -17,6 +17,8 @@ from onethinker.families.registry import family_of
 
 LARGEST_PADDING = 1.3
 """Runs of tokens share one attention call while padding them to one length costs at most this factor."""
+SHARE_SLACK = 1.05
+"""A group may be so much longer than a process's share before it is cut, and its prompt read twice."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,20 @@ def split_answers(lengths: Sequence[int], capacity: int) -> list[range]:
             taken = 0
         taken += length
     return [range(first, end) for first, end in pairwise([*firsts, len(lengths)])]
+
+
+def split_group(prompt: int, answers: Sequence[int], *, max_tokens: int, share: float) -> list[range]:
+    """Return the indices of a group's answers in parts that, each with the prompt, have at most `max_tokens` tokens,
+    and about a process's `share` of an update's.
+
+    A part is not closed before its answers have about as many tokens as the prompt, which each part reads again.
+
+    >>> split_group(10, [30, 30, 30, 30], max_tokens=1000, share=80.0)
+    [range(0, 2), range(2, 4)]
+    >>> split_group(60, [30, 30, 30, 30], max_tokens=1000, share=80.0)
+    [range(0, 2), range(2, 4)]
+    """
+    return split_answers(answers, int(min(max_tokens - prompt, max(SHARE_SLACK * share - prompt, prompt))))
 
 
 def packed_rows(prefix_groups: Sequence[PrefixGroup], max_tokens: int) -> list[list[PrefixGroup]]:

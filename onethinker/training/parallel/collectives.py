@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, nn
-from torch.distributed import all_reduce, broadcast, get_world_size
+from torch.distributed import P2POp, all_reduce, batch_isend_irecv, broadcast, get_world_size, irecv, isend
 from torch.distributed.tensor import DTensor
 
 T = TypeVar("T")
@@ -58,6 +58,15 @@ class Collectives:
         held: list[T] = [value]
         broadcast_object_list(held)
         return held[0]
+
+    def exchange(self, sent: Sequence[tuple[Tensor, int]], received: Sequence[tuple[Tensor, int]]) -> None:
+        """Send tensors, each to a process, and fill others with what processes send; two processes have them in one
+        order.
+        """
+        operations = [P2POp(isend, tensor, process) for tensor, process in sent]
+        operations += [P2POp(irecv, tensor, process) for tensor, process in received]
+        for work in batch_isend_irecv(operations) if operations else ():
+            work.wait()
 
     def wait(self) -> None:
         """Return when all processes have come here."""
