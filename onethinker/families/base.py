@@ -69,10 +69,8 @@ class ModelFamily(ABC):
     """What config.json says in "model_type"."""
     processors: tuple[str, ...]
     """The classes of transformers that make its inputs."""
-    media_inputs: ClassVar[Mapping[str, tuple[str, str]]]
-    """For "image" and "video" the model's inputs that hold all patches, and the grid of each medium: frames, rows and
-    columns of patches.
-    """
+    pixel_inputs: tuple[str, ...]
+    """The model's inputs that hold pixels."""
     token_side_px: int
     """Side of the square of pixels that becomes one visual token: its patch times its merge."""
     frames_per_token: int
@@ -81,6 +79,12 @@ class ModelFamily(ABC):
     """What the processor writes before frames that share their tokens, "{}" for the time; "" where it writes none."""
     frame_marks: int = 2
     """Tokens that it writes around such frames."""
+    image_marks: int = 0
+    """Tokens that it writes around a picture, beside those of the chat template."""
+    video_words: str = ""
+    """The longest that it writes around a video, beside the times of its frames."""
+    takes_token_types: bool = True
+    """Whether the model's own generation is told which tokens are visual."""
     packed_modules: tuple[str, ...]
     """The modules of transformers whose layers a test has shown to be exact in a packed row; () refuses training."""
     packed_layer_types: tuple[str, ...] = ("full_attention",)
@@ -91,6 +95,8 @@ class ModelFamily(ABC):
     packed_parts: tuple[str, ...] = ()
     """Endings of the names of torch's own modules that are exact only because the proven layer around them calls them
     run by run."""
+    blocks: ClassVar[tuple[tuple[str, Block], ...]]
+    """How the names of parameters begin, for each block; all others belong to the layers of the language model."""
     served_by_vllm: bool = False
     """Whether vLLM has its classes."""
     differs: str = ""
@@ -107,11 +113,17 @@ class ModelFamily(ABC):
             processor, texts, requests, token_side_px=self.token_side_px, frames_per_token=self.frames_per_token
         )
 
-    def fit_budget(self, budget: MediaBudget) -> MediaBudget:
-        """Return a budget that counts in this family's visual tokens."""
+    def fit_budget(self, budget: MediaBudget, source: Any = None) -> MediaBudget:
+        """Return a budget that counts in this family's visual tokens; `source` is the processor or the config of a
+        model, for families whose sizes are not the same in all models.
+        """
         return budget.model_copy(
             update={"token_side_px": self.token_side_px, "frames_per_token": self.frames_per_token}
         )
+
+    @abstractmethod
+    def split_media(self, batch: Mapping[str, "Tensor"], requests: Sequence[Request]) -> "list[dict[str, Tensor]]":
+        """Return for each request of an encoded batch the model's inputs of its media; {} where it shows nothing."""
 
     @abstractmethod
     def positions(self, model: Any, batch: Mapping[str, "Tensor"]) -> "Tensor":
@@ -126,13 +138,17 @@ class ModelFamily(ABC):
             found = f"is {type(processor).__name__}, not {' or '.join(self.processors)}"
         elif set(placeholder_tokens(processor).values()) != set(self.media_tokens(config)):
             found = f"writes {placeholder_tokens(processor)} for media, the model reads {self.media_tokens(config)}"
-        elif not has_token_side(processor.image_processor, self.side_of(config)):
+        elif not self.cuts_alike(processor, config):
             found = f"cuts pictures into tokens of another side than the model's {self.side_of(config)} pixels"
         else:
             return
         raise EngineError(
             f"a processor of another model: it {found}; copy the processor's files of the {self.name} that it is"
         )
+
+    def cuts_alike(self, processor: Any, config: Any) -> bool:
+        """Return whether a processor makes visual tokens of the size that a model of this config reads."""
+        return has_token_side(processor.image_processor, self.side_of(config))
 
     @abstractmethod
     def side_of(self, config: Any) -> int:
@@ -149,9 +165,9 @@ class ModelFamily(ABC):
         block = self.block_of(name)
         return "language" if block == "embeddings" or block == "head" else block
 
-    @abstractmethod
     def block_of(self, name: str) -> Block:
         """Return the block that a parameter belongs to, by its name; adapters belong to the block they are on."""
+        return next((block for beginning, block in self.blocks if name.startswith(beginning)), "language")
 
     def multiplied(self, model: Any) -> dict[Part, float]:
         """Return how many weights of each part a token (a patch, in the vision tower) is multiplied with: without the

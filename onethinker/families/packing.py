@@ -11,11 +11,13 @@ _TOKEN_BY_TOKEN = (nn.Linear, nn.Embedding, nn.ModuleList, nn.Dropout)
 _ACTIVATIONS = ("torch.nn.modules.activation", "transformers.activations")
 
 
-def check_packing(model: Any) -> None:
-    """Do nothing where packed rows are proven to be exact for every layer of the language model.
+def check_packing(model: Any, row_tokens: int | None = None) -> None:
+    """Do nothing where packed rows of at most so many tokens are proven to be exact for every layer of the language
+    model.
 
     Gated delta nets, state spaces and convolutions read on from one sample into the next, and windows and chunks of
     attention, and rotations that follow the largest position, would be counted over a whole row; nothing would say so.
+    `dynamic` rotations do so beyond `max_position_embeddings` only.
 
     Raises: ConfigError: the model is of no known family, or there are layers of another kind; it names them.
     """
@@ -24,7 +26,7 @@ def check_packing(model: Any) -> None:
     strange = _unproven_types(model, {word for family in proven for word in family.packed_layer_types})
     parts = tuple(part for family in proven for part in family.packed_parts)
     strange += _unproven_modules(model, {module for family in proven for module in family.packed_modules}, parts)
-    strange += _unproven_positions(model)
+    strange += _unproven_positions(model, row_tokens)
     if strange:
         raise ConfigError(
             f"{type(model).__name__}: training packs samples side by side, which is proven to be exact for {known()}."
@@ -39,10 +41,13 @@ def _unproven_types(model: Any, proven: set[str]) -> list[str]:
     return [f"layer {index}: {kind}" for index, kind in enumerate(kinds) if kind not in proven]
 
 
-def _unproven_positions(model: Any) -> list[str]:
+def _unproven_positions(model: Any, row_tokens: int | None) -> list[str]:
     """Return how tokens are turned by their positions, where that depends on the largest position of a whole row."""
-    rope = getattr(_language(model).config, "rope_parameters", None) or {}
-    kind = rope.get("rope_type", "default")
+    config = _language(model).config
+    kind = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    if kind == "dynamic" and row_tokens is not None:
+        most = config.max_position_embeddings
+        return [f"positions: rope_type dynamic beyond max_row_tokens = {most}"] if row_tokens > most else []
     return [f"positions: rope_type {kind}"] if "dynamic" in kind or kind == "longrope" else []
 
 
@@ -61,4 +66,4 @@ def _unproven_modules(model: Any, proven: set[str], parts: tuple[str, ...]) -> l
 def _language(model: Any) -> Any:
     """Return the language model of a vision-language model, or what is there in its place."""
     network = getattr(model, "model", model)
-    return getattr(network, "language_model", network)
+    return getattr(network, "language_model", getattr(network, "text_model", network))

@@ -2,7 +2,7 @@
 its visual tokens are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from onethinker.core.request import Request
 from onethinker.media.budget import MediaBudget
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import BatchFeature
 
 KINDS = ("image", "video")
@@ -60,6 +61,11 @@ def video_times(clip: Clip, frames_per_token: int = _DEFAULT.frames_per_token) -
         "duration": clip.duration_s,
         "do_sample_frames": False,
     }
+
+
+def position_ids(positions: "Tensor") -> "Tensor":
+    """Return positions (axes, B, T) as a model takes them: those of one axis without it."""
+    return positions if len(positions) > 1 else positions[0]
 
 
 def encode(
@@ -112,9 +118,16 @@ def _video_inputs(
     if getattr(processor, "video_processor", None) is None:
         raise EngineError(f"{type(processor).__name__} takes no videos, only pictures; load a model that reads video")
     is_sized = has_token_side(processor.video_processor, token_side_px)
+    kwargs = {
+        "do_sample_frames": False,
+        "do_resize": not is_sized,
+        "video_metadata": [video_metadata(clip, frames_per_token) for clip in videos],
+    }
+    if is_sized and hasattr(processor.video_processor, "cap_pixels_per_frame"):
+        kwargs["cap_pixels_per_frame"] = False
     return {
         "videos": [full_frames(clip, frames_per_token) for clip in videos],
-        "videos_kwargs": _video_kwargs([video_metadata(clip, frames_per_token) for clip in videos], is_sized),
+        "videos_kwargs": kwargs,
     }
 
 
@@ -131,19 +144,16 @@ def video_metadata(clip: Clip, frames_per_token: int) -> dict[str, Any]:
     return {**{name: times[name] for name in names}, "width": clip.width, "height": clip.height}
 
 
-def _video_kwargs(metadata: list[dict[str, Any]], is_sized: bool) -> dict[str, Any]:
-    return {"do_sample_frames": False, "do_resize": not is_sized, "video_metadata": metadata} | (
-        {"cap_pixels_per_frame": False} if is_sized else {}
-    )
-
-
 def _check_placeholders(processor: Any, batch: "BatchFeature", requests: Sequence[Request]) -> None:
     """Raise an EngineError unless every request has as many media tokens as its media have features."""
     import torch
 
-    for kind, token in placeholder_tokens(processor).items():
-        if (grids := batch.get(f"{kind}_grid_thw")) is None:
-            continue
+    tokens = placeholder_tokens(processor)
+    grids_of = {kind: batch[f"{kind}_grid_thw"] for kind in tokens if f"{kind}_grid_thw" in batch}
+    if not grids_of:
+        return
+    expected_B = torch.zeros(len(requests), dtype=torch.long)
+    for kind, grids in grids_of.items():
         merge = getattr(processor, "image_processor" if kind == "image" else "video_processor").merge_size
         features = grids.prod(-1) // merge**2
         owners = torch.tensor(
@@ -151,9 +161,16 @@ def _check_placeholders(processor: Any, batch: "BatchFeature", requests: Sequenc
         )
         if len(owners) != len(features):
             raise EngineError(f"the processor made features for {len(features)} {kind}s out of {len(owners)}")
-        expected_B = torch.zeros(len(requests), dtype=torch.long).index_add_(0, owners, features)
-        places_B = (batch["input_ids"] == token).sum(1)
-        for row in (places_B != expected_B).nonzero()[:1, 0].tolist():
-            raise EngineError(
-                f"request {row}: {places_B[row]} {kind} tokens in the prompt for {expected_B[row]} visual features"
-            )
+        expected_B.index_add_(0, owners, features)
+    check_counts(batch["input_ids"], tokens.values(), expected_B)
+
+
+def check_counts(ids_BT: "Tensor", tokens: Iterable[int], expected_B: "Tensor") -> None:
+    """Raise an EngineError unless each request has as many media tokens as visual features."""
+    import torch
+
+    places_B = torch.isin(ids_BT, torch.tensor([*tokens])).sum(1)
+    for row in (places_B != expected_B).nonzero()[:1, 0].tolist():
+        raise EngineError(
+            f"request {row}: {places_B[row]} media tokens in the prompt for {expected_B[row]} visual features"
+        )

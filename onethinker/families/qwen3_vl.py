@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from onethinker.core.request import Request
 from onethinker.families.base import Block, ModelFamily, Widths
 from onethinker.families.processing import has_token_side
 from onethinker.media.budget import MediaBudget
@@ -11,30 +12,32 @@ from onethinker.media.budget import MediaBudget
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_BLOCKS: tuple[tuple[str, Block], ...] = (
-    ("model.visual.merger.", "merger"),
-    ("model.visual.deepstack_merger_list.", "merger"),
-    ("model.visual.", "vision"),
-    ("model.language_model.embed_tokens.", "embeddings"),
-    ("lm_head.", "head"),
-)
-"""Where names begin; all others belong to the layers of the language model."""
-
 
 class Qwen3VL(ModelFamily):
     """Patches of 16 pixels, four to a visual token, frames in pairs; 3D positions; softmax attention in every layer."""
 
     name = "Qwen3-VL"
-    model_types = ("qwen3_vl",)
-    processors = ("Qwen3VLProcessor",)
+    model_types: tuple[str, ...] = ("qwen3_vl",)
+    processors: tuple[str, ...] = ("Qwen3VLProcessor",)
     media_inputs: ClassVar[Mapping[str, tuple[str, str]]] = {
         "image": ("pixel_values", "image_grid_thw"),
         "video": ("pixel_values_videos", "video_grid_thw"),
     }
+    """For each kind of medium the model's inputs that hold all patches, and the grid of each medium: frames, rows and
+    columns of patches.
+    """
+    pixel_inputs: tuple[str, ...] = ("pixel_values", "pixel_values_videos")
     position_inputs: tuple[str, ...] = ("image_grid_thw", "video_grid_thw")
     """The model's inputs from which the positions of visual tokens follow."""
     token_side_px = 32
     frames_per_token = 2
+    blocks: ClassVar[tuple[tuple[str, Block], ...]] = (
+        ("model.visual.merger.", "merger"),
+        ("model.visual.deepstack_merger_list.", "merger"),
+        ("model.visual.", "vision"),
+        ("model.language_model.embed_tokens.", "embeddings"),
+        ("lm_head.", "head"),
+    )
     served_by_vllm = True
     differs = (
         "Seconds are written before each pair of frames; coordinates are thousandths. The release is of this family."
@@ -66,6 +69,27 @@ class Qwen3VL(ModelFamily):
         side: int = config.vision_config.patch_size * config.vision_config.spatial_merge_size
         return side
 
+    def split_media(self, batch: Mapping[str, "Tensor"], requests: Sequence[Request]) -> "list[dict[str, Tensor]]":
+        """Return patches and grids of each request's media."""
+        taken = dict.fromkeys(self.media_inputs, (0, 0))
+        found = []
+        for request in requests:
+            media: dict[str, Tensor] = {}
+            for kind, (values, grids) in self.media_inputs.items():
+                count = self.grids_of(request, kind)
+                if count:
+                    first, patch = taken[kind]
+                    grid = batch[grids][first : first + count]
+                    patches = int(grid.prod(-1).sum())
+                    media[values], media[grids] = batch[values][patch : patch + patches], grid
+                    taken[kind] = first + count, patch + patches
+            found.append(media)
+        return found
+
+    def grids_of(self, request: Request, kind: str) -> int:
+        """Return how many grids a request's media of a kind have."""
+        return sum(clip.kind == kind for clip in request.media)
+
     def positions(self, model: Any, batch: Mapping[str, "Tensor"]) -> "Tensor":
         """Return time, row and column of every token, (3, B, T), as the model itself counts them."""
         grids = {name: batch[name] for name in self.position_inputs if name in batch}
@@ -74,15 +98,6 @@ class Qwen3VL(ModelFamily):
             batch["input_ids"], batch["mm_token_type_ids"], attention_mask=batch["attention_mask"], **grids
         )
         return positions
-
-    def block_of(self, name: str) -> Block:
-        """Return the block that a parameter belongs to, by its name.
-
-        >>> names = "model.visual.blocks.0.attn.qkv.weight", "model.visual.merger.norm.weight", "lm_head.weight"
-        >>> [Qwen3VL().block_of(name) for name in names]
-        ['vision', 'merger', 'head']
-        """
-        return next((block for beginning, block in _BLOCKS if name.startswith(beginning)), "language")
 
     def media_tokens(self, config: Any) -> tuple[int, ...]:
         """Return the tokens of a picture and of a video."""

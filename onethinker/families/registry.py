@@ -7,13 +7,26 @@ from typing import Any
 from onethinker.core.errors import ConfigError, EngineError
 from onethinker.core.plugins import load_plugins, named_plugins, source_of
 from onethinker.families.base import ModelFamily
+from onethinker.families.glm4v import Glm4V, Glm4VMoe
+from onethinker.families.internvl import InternVL
 from onethinker.families.qwen2_5_vl import Qwen25VL
 from onethinker.families.qwen3_5 import Qwen35, Qwen35Moe
 from onethinker.families.qwen3_vl import Qwen3VL
 from onethinker.families.qwen3_vl_moe import Qwen3VLMoe
+from onethinker.families.smolvlm import SmolVLM
 from onethinker.media.budget import MediaBudget
 
-FAMILIES: Sequence[ModelFamily] = (Qwen3VL(), Qwen3VLMoe(), Qwen35(), Qwen35Moe(), Qwen25VL())
+FAMILIES: Sequence[ModelFamily] = (
+    Qwen3VL(),
+    Qwen3VLMoe(),
+    Qwen35(),
+    Qwen35Moe(),
+    Qwen25VL(),
+    Glm4V(),
+    Glm4VMoe(),
+    InternVL(),
+    SmolVLM(),
+)
 """A row for each family of ours that can be trained."""
 GROUP = "onethinker.families"
 """The group under which other packages name their subclasses of `ModelFamily`."""
@@ -85,14 +98,14 @@ def check_processor(model: Any, processor: Any) -> None:
 def fit_budget(budget: MediaBudget, processor: Any) -> MediaBudget:
     """Return a budget that counts in the visual tokens of a processor's family; as it is where that is not known."""
     family = family_of_processor(processor)
-    return family.fit_budget(budget) if family is not None else budget
+    return family.fit_budget(budget, processor) if family is not None else budget
 
 
 def known() -> str:
     """Return the names of the known families for a sentence.
 
     >>> known()
-    'Qwen3-VL, Qwen3-VL-MoE, Qwen3.5, Qwen3.5-MoE or Qwen2.5-VL'
+    'Qwen3-VL, Qwen3-VL-MoE, Qwen3.5, Qwen3.5-MoE, Qwen2.5-VL, GLM-4V, GLM-4V-MoE, InternVL or SmolVLM'
     """
     *others, last = (family.name for family in families())
     return f"{', '.join(others)} or {last}" if others else last

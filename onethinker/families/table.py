@@ -48,9 +48,14 @@ def _row(family: ModelFamily) -> FamilyRow:
         rl=family.is_trained,
         shared_prefix=family.is_trained,
         vllm=bool(vars(type(family)).get("served_by_vllm")),  # not inherited: nobody has looked
-        visual_token=f"{family.token_side_px} x {family.token_side_px} pixels, {family.frames_per_token} frames",
+        visual_token=_visual_token(family),
         differs=family.differs,
     )
+
+
+def _visual_token(family: ModelFamily) -> str:
+    frames = f"{family.frames_per_token} frames" if family.frames_per_token > 1 else "1 frame"
+    return f"{family.token_side_px} x {family.token_side_px} pixels, {frames}"
 
 
 def cells_of(row: FamilyRow) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ times into the text.
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +131,9 @@ def prompt_texts(processor: Any, requests: Sequence[Request]) -> list[str]:
         chat_messages(request, [{"type": clip.kind} for clip in request.media], words=_parts, special_tokens=spelled)
         for request in requests
     ]
-    texts: list[str] = processor.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
+    # One by one: a processor may choose its template by all chats that it is given.
+    write = partial(processor.apply_chat_template, tokenize=False, add_generation_prompt=True)
+    texts: list[str] = [write([chat])[0] for chat in chats]
     written = _written_of_answer(processor)
     if "</think>" in written:
         texts = [text.removesuffix(written) for text in texts]

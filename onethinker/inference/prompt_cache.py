@@ -10,6 +10,7 @@ from transformers.cache_utils import DynamicLayer
 
 from onethinker.core.request import Request
 from onethinker.families.base import ModelFamily
+from onethinker.families.processing import position_ids
 from onethinker.families.registry import family_of_processor
 
 _BY_TOKEN = frozenset({"input_ids", "attention_mask", "mm_token_type_ids"})
@@ -54,14 +55,13 @@ class PromptCache:
         last, self._last = self._last, None
         family = family_of_processor(processor)
         if len(requests) > 1 or family is None:
-            return {**batch}, 0
-        pixels = _pixels(family)
+            return _taken(family, batch), 0
         shared = last.shared_with(batch) if last is not None and requests[0].earlier else 0
         if last is None or not shared:
-            return {**batch, "cache": DynamicCache(config=model.config.get_text_config())}, 0
+            return {**_taken(family, batch), "cache": DynamicCache(config=model.config.get_text_config())}, 0
         last.cache.crop(shared - last.cache.get_seq_length())
-        unread = {name: value for name, value in batch.items() if name not in pixels}
-        return {**unread, "cache": last.cache, "position_ids": family.positions(model, batch)}, shared
+        unread = {name: value for name, value in _taken(family, batch).items() if name not in family.pixel_inputs}
+        return {**unread, "cache": last.cache, "position_ids": position_ids(family.positions(model, batch))}, shared
 
     def keep(self, batch: Mapping[str, Tensor], cache: DynamicCache | None) -> None:
         """Keep what has been read for the next question, unless a layer forgets: then it cannot be cut short."""
@@ -73,5 +73,7 @@ def _same(value: Any, other: Any) -> bool:
     return equal(value, other) if isinstance(value, Tensor) and isinstance(other, Tensor) else bool(value == other)
 
 
-def _pixels(family: ModelFamily) -> frozenset[str]:
-    return frozenset(values for values, _ in family.media_inputs.values())
+def _taken(family: ModelFamily | None, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the inputs of a batch that a model's generation takes."""
+    without = set() if family is None or family.takes_token_types else {"mm_token_type_ids"}
+    return {name: value for name, value in batch.items() if name not in without}

@@ -30,6 +30,10 @@ class MediaBudget(BaseModel):
     """Side of the square of pixels that becomes one visual token; the family of a model that is loaded sets its own."""
     frames_per_token: int = Field(2, ge=1, le=16)
     """Frames of a video that share their visual tokens; the family of a model that is loaded sets its own."""
+    square_px: int | None = Field(None, ge=32, le=4096)
+    """Side of the square that every picture and frame is stretched to, whatever its area and shape; the family of a
+    model that is loaded sets its own.
+    """
 
     @property
     def side_px(self) -> int:
@@ -40,6 +44,11 @@ class MediaBudget(BaseModel):
     def token_pixels(self) -> int:
         """Pixels of a frame that become one visual token."""
         return self.token_side_px**2
+
+    @property
+    def least_frame_pixels(self) -> int:
+        """Area of the smallest frame that can be shown."""
+        return self.token_pixels if self.square_px is None else self.square_px**2
 
     @model_validator(mode="after")
     def _least_within_most(self) -> Self:

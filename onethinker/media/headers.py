@@ -22,7 +22,7 @@ from onethinker.media.packets import BROADCASTS, scan_video
 from onethinker.media.pictures import check_whole, count_frames, open_picture
 from onethinker.media.reading import check_readable, read_clip
 from onethinker.media.sampling import choose_frames, target_times
-from onethinker.media.sizing import Cost, count_tokens, frame_size
+from onethinker.media.sizing import Cost, count_tokens, frame_size, frame_tokens
 from onethinker.media.videos import open_video
 
 READERS = 4 * (os.cpu_count() or 1)
@@ -73,8 +73,8 @@ def scanned_cost(path: Path, budget: MediaBudget) -> Cost:
             scan, size = scan_video(container, stream), (stream.codec_context.width, stream.codec_context.height)
     targets = target_times(scan.duration_s, budget)
     pairs = math.ceil(len(choose_frames(scan.times_s, targets)) / budget.frames_per_token)
-    areas = [math.prod(frame_size(*sides, len(targets), budget)) for sides in (size, size[::-1])]
-    return Cost(pairs * (max(areas) // budget.token_pixels), pairs)
+    tokens = [frame_tokens(*frame_size(*sides, len(targets), budget), budget) for sides in (size, size[::-1])]
+    return Cost(pairs * max(tokens), pairs)
 
 
 def read_headers(

@@ -12,7 +12,7 @@ TIE_S = 1e-6
 
 def most_frames(budget: MediaBudget) -> int:
     """Return how many frames of a video are looked at, however long it is."""
-    return min(budget.max_frames, max(1, budget.video_max_pixels // budget.token_pixels))
+    return min(budget.max_frames, max(1, budget.video_max_pixels // budget.least_frame_pixels))
 
 
 def target_times(duration_s: float, budget: MediaBudget) -> tuple[float, ...]:

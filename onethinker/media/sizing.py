@@ -18,6 +18,8 @@ def image_size(width: int, height: int, budget: MediaBudget) -> tuple[int, int]:
     >>> image_size(1920, 1080, MediaBudget())
     (1344, 768)
     """
+    if budget.square_px is not None:
+        return budget.square_px, budget.square_px
     return fit_size(
         width, height, min_pixels=budget.image_min_pixels, max_pixels=budget.image_max_pixels, side_px=budget.side_px
     )
@@ -29,6 +31,8 @@ def frame_size(width: int, height: int, num_frames: int, budget: MediaBudget) ->
     >>> frame_size(1920, 1080, 16, MediaBudget()), frame_size(1920, 1080, 128, MediaBudget())
     ((672, 384), (576, 320))
     """
+    if budget.square_px is not None:
+        return budget.square_px, budget.square_px
     most = max(budget.side_px**2, min(budget.frame_max_pixels, budget.video_max_pixels // num_frames))
     return fit_size(
         width, height, min_pixels=min(budget.frame_min_pixels, most), max_pixels=most, side_px=budget.side_px
@@ -74,7 +78,16 @@ def count_tokens(clip: Clip, budget: MediaBudget) -> int:
     12
     """
     groups = 1 if clip.kind == "image" else math.ceil(len(clip.frames) / budget.frames_per_token)
-    return groups * (clip.width // budget.token_side_px) * (clip.height // budget.token_side_px)
+    return groups * frame_tokens(clip.width, clip.height, budget)
+
+
+def frame_tokens(width: int, height: int, budget: MediaBudget) -> int:
+    """Return how many visual tokens a picture, or frames that share theirs, become at a size that the model sees.
+
+    >>> frame_tokens(96, 64, MediaBudget())
+    6
+    """
+    return (width // budget.token_side_px) * (height // budget.token_side_px)
 
 
 @dataclass(frozen=True)
@@ -93,8 +106,7 @@ def image_cost(width: int, height: int, budget: MediaBudget) -> Cost:
     >>> image_cost(1920, 1080, MediaBudget())
     Cost(tokens=1008, pairs=0)
     """
-    across, down = image_size(width, height, budget)
-    return Cost(across * down // budget.token_pixels, 0)
+    return Cost(frame_tokens(*image_size(width, height, budget), budget), 0)
 
 
 def video_cost(width: int, height: int, duration_s: float | None, budget: MediaBudget) -> Cost:
@@ -112,9 +124,8 @@ def video_cost(width: int, height: int, duration_s: float | None, budget: MediaB
     costs = []
     for frames in counts:
         for sides in ((width, height), (height, width)):
-            across, down = frame_size(*sides, frames, budget)
             pairs = math.ceil(frames / budget.frames_per_token)
-            costs.append(Cost(pairs * (across * down // budget.token_pixels), pairs))
+            costs.append(Cost(pairs * frame_tokens(*frame_size(*sides, frames, budget), budget), pairs))
     return Cost(max(cost.tokens for cost in costs), max(cost.pairs for cost in costs))
 
 

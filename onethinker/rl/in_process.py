@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 
 from onethinker.core.request import SamplingParams
+from onethinker.families.processing import position_ids
 from onethinker.families.registry import family_of
 from onethinker.inference.sampling import draw_tokens
 from onethinker.rl.sampler import Rollout, RolloutRequest
@@ -99,6 +100,7 @@ def _sample(
     groups = GroupCache(cache, inputs["attention_mask"], group_size)
     position_B = next_position_P.repeat_interleave(group_size)
     logits = logits.repeat_interleave(group_size, 0)
+    axes = len(prompts[0].positions)
     batch = _InFlight(uniforms_PGT.flatten(0, 1), logits.device)
     for step in range(batch.limit):
         tokens, logps = _next_tokens(
@@ -114,7 +116,7 @@ def _sample(
         groups.reserve_token()
         out = model(
             input_ids=tokens[:, None],
-            position_ids=position_B.expand(3, -1)[..., None],
+            position_ids=position_ids(position_B.expand(axes, -1)[..., None]),
             decoding=groups,
             use_cache=False,
         )
@@ -186,7 +188,7 @@ def _left_padded(prompts: Sequence[Prompt]) -> tuple[dict[str, Any], Tensor]:
         "input_ids": pad([prompt.input_ids for prompt in prompts]),
         "mm_token_type_ids": pad([prompt.mm_token_type_ids for prompt in prompts]),
         "attention_mask": pad([torch.ones_like(prompt.input_ids) for prompt in prompts]),
-        "position_ids": pad([prompt.positions.T for prompt in prompts]).permute(2, 0, 1),
+        "position_ids": position_ids(pad([prompt.positions.T for prompt in prompts]).permute(2, 0, 1)),
         **joined_pixels(prompts),
     }
     return inputs, torch.stack([prompt.positions.max() + 1 for prompt in prompts])

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from onethinker.core.errors import ConfigError
 from onethinker.families.base import FRAME_TIME_TOKENS
 from onethinker.media.budget import MediaBudget
+from onethinker.media.sampling import most_frames
+from onethinker.media.sizing import frame_tokens
 from onethinker.training.config import Recipe, RlRecipe, SftRecipe
 from onethinker.training.lengths import Length
 
@@ -97,5 +99,7 @@ def largest_visual_tokens(budget: MediaBudget) -> int:
     12288
     """
     area = budget.token_pixels
+    if budget.square_px is not None:
+        return most_frames(budget) * frame_tokens(budget.square_px, budget.square_px, budget)
     frame = min(budget.frame_max_pixels, budget.video_max_pixels // budget.max_frames) // area
     return max(budget.image_max_pixels // area, math.ceil(budget.max_frames / budget.frames_per_token) * max(1, frame))

@@ -87,7 +87,7 @@ class Lengths:
             costs = self._costs_of(sample)
             visual = sum(cost.tokens for cost in costs)
             time = self._family.frame_time.format("86400.0")
-            times = sum(cost.pairs for cost in costs) * (_bytes(time) + self._family.frame_marks)
+            times = sum(self._marks(cost, _bytes(time), _bytes(self._family.video_words)) for cost in costs)
             answer = self._max_new_tokens or sum(_bytes(text) + 1 for text in self._answer_texts(sample))
             found.append(Length(_bytes(self._prompt_text(sample)) + visual + times, visual, answer))
         return found
@@ -100,7 +100,7 @@ class Lengths:
 
     def forget_samples(self) -> None:
         """Keep what is known of media and words, to measure other samples, and let the samples go."""
-        _ = self._time_tokens
+        _ = self._written_tokens
         self.samples, self._known = (), {}
 
     def tokens_of(self, samples: Sequence[Sample]) -> int:
@@ -164,7 +164,7 @@ class Lengths:
             answer = self._max_new_tokens or sum(1 + next(counts) for _ in self._answer_texts(self.samples[n]))
             costs = self._costs_of(self.samples[n])
             # Each medium has one token in the template's text, which all of this reindices.
-            other = sum(cost.tokens - 1 + cost.pairs * (self._time_tokens + self._family.frame_marks) for cost in costs)
+            other = sum(cost.tokens - 1 + self._marks(cost, *self._written_tokens) for cost in costs)
             self._known[n] = Length(prompt + other, sum(cost.tokens for cost in costs), answer)
 
     def _look_closer(self, n: int) -> None:
@@ -222,15 +222,21 @@ class Lengths:
     def _count(self, texts: list[str]) -> list[int]:
         return [len(ids) for ids in self._processor.tokenizer(texts, add_special_tokens=False)["input_ids"]]
 
+    def _marks(self, cost: Cost, time: int, words: int) -> int:
+        """Return what a processor writes around a medium, where a time and the words around a video are so long."""
+        family = self._family
+        return words + cost.pairs * (time + family.frame_marks) if cost.pairs else family.image_marks
+
     @cached_property
-    def _time_tokens(self) -> int:
-        """Tokens of the longest time that may stand in a text."""
+    def _written_tokens(self) -> tuple[int, int]:
+        """Tokens of the longest time that may stand in a text, and of the words around a video."""
         lengths_s = [
             header.duration_s if header.duration_s is not None else MAX_DURATION_S for header in self._headers.values()
         ]
         clips_s = [medium.duration_s for sample in self.samples for medium in sample.media if isinstance(medium, Clip)]
         digits = len(str(int(max([*lengths_s, *clips_s], default=0.0))))
-        return self._count([self._family.frame_time.format(f"{'9' * digits}.9")])[0]
+        time, words = self._count([self._family.frame_time.format(f"{'9' * digits}.9"), self._family.video_words])
+        return time, words
 
 
 def _batched(indices: Sequence[int]) -> Iterator[Sequence[int]]:

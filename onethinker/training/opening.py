@@ -242,7 +242,7 @@ def _load(recipe: Recipe, checkpoint: Path | None) -> Any:
     weights = str(checkpoint / MODEL_FOLDER) if checkpoint and lora is None else recipe.model
     four_bit = lora is not None and lora.four_bit
     engine = load_local(weights, seed=recipe.seed, dtype=recipe.weights_dtype, four_bit=four_bit)
-    check_packing(engine.model)
+    check_packing(engine.model, recipe.max_row_tokens)
     return engine
 
 

@@ -104,9 +104,9 @@ def make_plan(
     """
     if model is None:
         return Plan(recipe, plan_batch(recipe, budget, processes, longest), {}, ())
-    check_packing(model)
+    check_packing(model, recipe.max_row_tokens)
     family = family_of(model)
-    batch = plan_batch(recipe, family.fit_budget(budget), processes, longest)
+    batch = plan_batch(recipe, family.fit_budget(budget, model.config), processes, longest)
     choose_trained(model, recipe)
     counts, widths = count_parameters(model), family.widths(model.config)
     memory = tuple(estimate_memory(recipe, counts, state_bytes(model, recipe), widths, batch, sharding=sharding))

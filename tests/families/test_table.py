@@ -36,7 +36,17 @@ def test_json_has_a_record_for_each_family(capsys) -> None:
     rows = json.loads(output_of(capsys, "models", "--json"))
     assert [row["family"] for row in rows] == [family.name for family in families()]
     trained = {row["family"] for row in rows if row["sft"] and row["dpo"] and row["rl"]}
-    assert trained == {"Qwen3-VL", "Qwen3-VL-MoE", "Qwen3.5", "Qwen3.5-MoE", "Qwen2.5-VL"}
+    assert trained == {
+        "Qwen3-VL",
+        "Qwen3-VL-MoE",
+        "Qwen3.5",
+        "Qwen3.5-MoE",
+        "Qwen2.5-VL",
+        "GLM-4V",
+        "GLM-4V-MoE",
+        "InternVL",
+        "SmolVLM",
+    }
     assert {word for row in rows for word in row["model_types"]} >= {"qwen3_vl", "qwen3_vl_moe"}
 
 

@@ -57,6 +57,14 @@ def test_sizes_are_multiples_of_28_and_within_the_budget() -> None:
     assert video_cost(300, 200, 2.5, BUDGET).pairs == 4
 
 
+def test_a_budget_of_squares_stretches_everything_to_one_size_and_counts_so() -> None:
+    squares = MediaBudget(token_side_px=42, frames_per_token=1, square_px=384, video_max_pixels=7 * 384 * 384)
+    assert image_size(4000, 30, squares) == frame_size(30, 4000, 7, squares) == (384, 384)
+    assert image_cost(640, 480, squares).tokens == 9 * 9
+    assert count_tokens(read_clip(noise(5), squares), squares) == 5 * 9 * 9
+    assert video_cost(640, 480, None, squares).tokens == largest_visual_tokens(squares) == 7 * 9 * 9
+
+
 def test_limits_in_tokens_follow_the_side() -> None:
     few = MediaBudget(video_max_pixels=7 * 28 * 28, token_side_px=28)
     assert (most_frames(few), most_frames(few.model_copy(update={"token_side_px": 32}))) == (7, 5)

@@ -187,7 +187,7 @@ def test_places_that_do_not_match_the_features_are_an_error_with_both_numbers(pr
     faulty = Forgetful(
         processor.image_processor, processor.tokenizer, processor.video_processor, chat_template=processor.chat_template
     )
-    with pytest.raises(EngineError, match="request 1: 5 image tokens in the prompt for 6 visual features"):
+    with pytest.raises(EngineError, match="request 1: 5 media tokens in the prompt for 6 visual features"):
         encode_requests(faulty, [Request("x"), Request("y", (picture(),))])
 
 

@@ -158,11 +158,11 @@ def test_gated_delta_layers_that_are_not_told_of_a_row_would_be_wrong():
     [
         ("lfm2_vl", SHORT_CONVOLUTIONS, ("layer 0: conv", "Lfm2ShortConv", "Conv1d")),
         ("gemma3", None, ("layer 0: sliding_attention", "Gemma3Attention")),
-        ("internvl", None, ("Qwen2Attention",)),
-        ("glm46v", None, ("Glm4vTextAttention",)),
-        ("smolvlm", None, ("LlamaAttention",)),
+        ("mistral3", None, ("MistralAttention",)),
+        ("llava_onevision", None, ("LlavaOnevisionForConditionalGeneration (model)",)),
+        ("internvl", {"model_type": "phi3"}, ("Phi3Attention",)),
     ],
-    ids=("lfm2_vl", "gemma3", "internvl", "glm46v", "smolvlm"),
+    ids=("lfm2_vl", "gemma3", "mistral3", "llava_onevision", "internvl with another language model"),
 )
 def test_a_base_that_nobody_has_proven_is_refused_with_the_names_of_its_layers_and_of_the_families_that_work(
     kind, text, named
@@ -194,6 +194,15 @@ def test_a_proven_family_with_windows_in_its_config_is_refused():
     ]
     with pytest.raises(ConfigError, match="layer 1: sliding_attention, layer 2: chunked_attention"):
         check_packing(model)
+
+
+def test_rotations_that_follow_only_positions_beyond_the_longest_row_are_let_through():
+    model, _ = build_tiny()
+    text = model.config.text_config
+    text.rope_parameters = {**text.rope_parameters, "rope_type": "dynamic", "factor": 2.0}
+    check_packing(model, text.max_position_embeddings)
+    with pytest.raises(ConfigError, match="rope_type dynamic beyond max_row_tokens = 4096"):
+        check_packing(model, text.max_position_embeddings + 1)
 
 
 @pytest.mark.parametrize("kind", ["dynamic", "longrope"])

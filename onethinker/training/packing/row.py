@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from onethinker.core.request import Request
+from onethinker.families.processing import position_ids
 from onethinker.families.registry import family_of
 
 LARGEST_PADDING = 1.3
@@ -23,7 +24,7 @@ SHARE_SLACK = 1.05
 
 @dataclass(frozen=True)
 class Prompt:
-    """One encoded request: token ids and types (P,), M-RoPE positions (3, P), pixels and grids of its media."""
+    """One encoded request: token ids and types (P,), positions (axes, P), pixels and grids of its media."""
 
     input_ids: Tensor
     mm_token_type_ids: Tensor
@@ -77,18 +78,9 @@ def split_prompts(batch: Mapping[str, Tensor], requests: Sequence[Request], mode
     """
     family = family_of(model)
     positions = family.positions(model, batch)
-    prompts, taken = [], dict.fromkeys(family.media_inputs, (0, 0))
-    for row, request in enumerate(requests):
+    prompts = []
+    for row, pixels in enumerate(family.split_media(batch, requests)):
         kept = batch["attention_mask"][row].bool()
-        pixels: dict[str, Tensor] = {}
-        for kind, (values, grids) in family.media_inputs.items():
-            count = sum(clip.kind == kind for clip in request.media)
-            if count:
-                first, patch = taken[kind]
-                grid = batch[grids][first : first + count]
-                patches = int(grid.prod(-1).sum())
-                pixels[values], pixels[grids] = batch[values][patch : patch + patches], grid
-                taken[kind] = first + count, patch + patches
         ids, types = batch["input_ids"][row][kept], batch["mm_token_type_ids"][row][kept]
         prompts.append(Prompt(ids, types, positions[:, row, kept], pixels))
     return prompts
@@ -216,7 +208,7 @@ def pack(prefix_groups: Sequence[PrefixGroup]) -> PackedRow:
     inputs = {
         "input_ids": torch.cat(ids)[None],
         "mm_token_type_ids": torch.cat(types)[None],
-        "position_ids": torch.cat(positions, 1)[:, None],
+        **_placed(torch.cat(positions, 1)[:, None]),
         "layout": _layout(spans, start, ids[0].device),
         "use_cache": False,
     }
@@ -225,8 +217,18 @@ def pack(prefix_groups: Sequence[PrefixGroup]) -> PackedRow:
     return PackedRow(inputs, scored_S, targets_S, answer_S, num_answers)
 
 
+def _placed(positions: Tensor) -> dict[str, Tensor]:
+    """Return the positions of a row (axes, 1, N) as a model takes them.
+
+    Where positions of one axis begin anew transformers makes a mask of N x N, which our attention does not need: not so
+    where it is given any.
+    """
+    masks = {} if len(positions) > 1 else {"attention_mask": positions.new_ones(1, 1, 1, 1)}
+    return {"position_ids": position_ids(positions), **masks}
+
+
 def _positions(prefix_group: PrefixGroup) -> Iterator[Tensor]:
-    """Yield the positions (3, R) of each answer: it goes on from the largest of its prompt, on all axes."""
+    """Yield the positions (axes, R) of each answer: it goes on from the largest of its prompt, on all axes."""
     prompt = prefix_group.prompt.positions
     after = int(prompt.max()) + 1
     for answer in prefix_group.answers:
