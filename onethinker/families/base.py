@@ -76,7 +76,7 @@ class ModelFamily(ABC):
     frames_per_token: int
     """Frames of a video that share their visual tokens."""
     frame_time: str = "<{} seconds>"
-    """What the processor writes before frames that share their tokens, "{}" for the time; "" where it writes none."""
+    """The longest that the processor writes with frames that share their tokens, "{}" for seconds; "" for nothing."""
     frame_marks: int = 2
     """Tokens that it writes around such frames."""
     image_marks: int = 0

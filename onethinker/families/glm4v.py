@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from onethinker.core.request import Request
 from onethinker.families.base import Block, Widths
 from onethinker.families.qwen3_vl import Qwen3VL
+from onethinker.media.budget import MediaBudget
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,6 +57,17 @@ class Glm4V(Qwen3VL):
         batch["image_grid_thw"] = torch.cat([grids[kind].pop(0) for kind in kinds])
         batch["mm_token_type_ids"] = batch["mm_token_type_ids"].clamp(max=1)
         return batch
+
+    def set_budget(self, processor: Any, budget: MediaBudget) -> None:
+        """Let a processor size media by itself as the budget does: its sizes count the frames of a video together, and
+        a picture as two.
+        """
+        images, videos = processor.image_processor, processor.video_processor
+        of_two = 2 * budget.image_min_pixels, 2 * budget.image_max_pixels
+        of_all = budget.frame_min_pixels, min(budget.video_max_pixels, budget.frame_max_pixels * budget.max_frames)
+        for own, (least, most) in ((images, of_two), (videos, of_all)):
+            own.size = type(own.size)(shortest_edge=least, longest_edge=most)
+        videos.fps = budget.fps
 
     def grids_of(self, request: Request, kind: str) -> int:
         """Return how many pictures and pairs of frames a request shows."""

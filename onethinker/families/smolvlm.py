@@ -20,7 +20,7 @@ class SmolVLM(Squares):
     token_side_px = 64
     square_px = 512
     unsplit: ClassVar = {"do_image_splitting": False}
-    frame_time = "\nFrame from {}:"
+    frame_time = "\nFrame from 000:00:"
     frame_marks = 3
     image_marks = 3
     video_words = (

@@ -205,7 +205,7 @@ def load_processor(model: str) -> tuple[Any, PromptTemplate]:
             AutoProcessor.from_pretrained(source, local_files_only=folder.is_dir() or not hub_answers(model)),
             settings.prompt_template,
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, ImportError) as error:
         raise EngineError(
             f"{source}: expected the processor of a vision-language model: {str(error).strip()[:300]}"
         ) from error
@@ -253,7 +253,16 @@ def _from_pretrained(source: str, *, local_files_only: bool, **settings: Any) ->
         model, found = AutoModelForImageTextToText.from_pretrained(
             source, local_files_only=local_files_only, output_loading_info=True, **settings
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        ImportError,
+        RuntimeError,
+        SafetensorError,
+        StrictDataclassError,
+    ) as error:
         raise EngineError(f"{source}: {_what_to_do(source, error)}\n{str(error).strip()[:600]}") from error
     if missing := sorted(found["missing_keys"]):
         raise EngineError(
