@@ -24,6 +24,7 @@ from onethinker.storage.folders import (
     LEFT_OUT_FILE,
     MODEL_FOLDER,
     OPTIMIZER_FILE,
+    OPTIMIZER_FOLDER,
     PROGRESS_FILE,
     TENSORBOARD_FOLDER,
 )
@@ -209,7 +210,8 @@ class _Past:
             return Progress()
         changed = [*self.folder.changes_since(step_of(self.start.checkpoint)), *self.changed]
         if not any(change.startswith("optimizer.kind:") for change in changed):
-            backend.load_moments(self.start.checkpoint / OPTIMIZER_FILE)
+            shards = self.start.checkpoint / OPTIMIZER_FOLDER
+            backend.load_moments(shards if shards.is_dir() else self.start.checkpoint / OPTIMIZER_FILE)
         return load_progress(self.start.checkpoint / PROGRESS_FILE)
 
     def begin(self, session: TrainingSession, inputs: Inputs) -> None:

@@ -4,7 +4,7 @@ the journal, the checkpoint, at last the finished model.
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from onethinker.core.errors import DataError, TrainingError
 from onethinker.families.built_in import TINY, folder_of
 from onethinker.families.folder import ModelSettings, save_model
 from onethinker.inference.loading import load_local
-from onethinker.storage.folders import LEARNING_FILE, MODEL_FOLDER, OPTIMIZER_FILE, PROGRESS_FILE
+from onethinker.storage.folders import LEARNING_FILE, MODEL_FOLDER, OPTIMIZER_FILE, OPTIMIZER_FOLDER, PROGRESS_FILE
 from onethinker.training.config import Recipe
 from onethinker.training.data_source import DataSource
 from onethinker.training.memory import is_refreshed
@@ -27,6 +27,7 @@ from onethinker.training.metrics.trackers import Trackers
 from onethinker.training.optimizer import learning_rate, state_bytes
 from onethinker.training.parallel.base import ParallelBackend
 from onethinker.training.parallel.collectives import Collectives, full_tensors
+from onethinker.training.parallel.moments import save_shards
 from onethinker.training.scoring import precision
 from onethinker.training.state.average import WeightAverage
 from onethinker.training.state.checkpoint import checkpoint_bytes
@@ -217,22 +218,30 @@ class TrainingSession:
             raise self._stopped(f"step {self.progress.step} is not saved", problem)
         keep = self.collectives.is_main
         with self.averaged() as average:
-            weights, moments = self.backend.weights(keep=keep), self.backend.moments(keep=keep)
-            more = {LEARNING_FILE: average.swapped_out(keep=keep)} if average is not None else {}
-            more |= {name: full_tensors(tensors, keep=keep) for name, tensors in self.kept.items()}
-            if keep:
-                self._write(weights, {OPTIMIZER_FILE: moments, **more})
+            weights, shards = self.backend.weights(keep=keep), self.backend.sharded_moments()
+            files = {OPTIMIZER_FILE: self.backend.moments(keep=keep)} if shards is None else {}
+            files |= {LEARNING_FILE: average.swapped_out(keep=keep)} if average is not None else {}
+            files |= {name: full_tensors(tensors, keep=keep) for name, tensors in self.kept.items()}
+            with self.clock.phase("checkpoint"), ExitStack() as whole:
+                partial = self.collectives.from_main(whole.enter_context(self._writing()) if keep else Path())
+                if shards is not None:
+                    save_shards(shards, partial / OPTIMIZER_FOLDER)
+                if keep:
+                    self._write(partial, weights, files)
         self.collectives.wait()
 
-    def _write(self, weights: dict[str, Tensor] | None, tensors: dict[str, dict[str, Tensor]]) -> None:
-        """Write a checkpoint with these files of tensors."""
-        settings, size = self.checkpoint_settings(), self.checkpoint_bytes
-        writing = self.folder.checkpoints.writing(self.progress.step, size=size, keep=self.recipe.keep)
-        with self.clock.phase("checkpoint"), writing as partial:
-            save_model(partial / MODEL_FOLDER, self.model, self.processor, settings=settings, state=weights)
-            for name, named in tensors.items():
-                save_file(named, partial / name)
-            save_progress(self.progress, partial / PROGRESS_FILE)
+    def _writing(self) -> AbstractContextManager[Path]:
+        """Return the folder of a new checkpoint, in the main process."""
+        size = self.checkpoint_bytes
+        return self.folder.checkpoints.writing(self.progress.step, size=size, keep=self.recipe.keep)
+
+    def _write(self, partial: Path, weights: dict[str, Tensor] | None, files: dict[str, dict[str, Tensor]]) -> None:
+        """Write what the main process writes of a checkpoint."""
+        settings = self.checkpoint_settings()
+        save_model(partial / MODEL_FOLDER, self.model, self.processor, settings=settings, state=weights)
+        for name, named in files.items():
+            save_file(named, partial / name)
+        save_progress(self.progress, partial / PROGRESS_FILE)
 
     @property
     def _settings(self) -> ModelSettings:

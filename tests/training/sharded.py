@@ -5,6 +5,7 @@ process then holds.
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from onethinker.rl.loop import train_rl
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.opening import open_session
 from onethinker.training.parallel.collectives import full_tensors
+from onethinker.training.parallel.moments import read_moments
 from onethinker.training.parallel.zero2 import Zero2
 from onethinker.training.reference import open_reference
 from onethinker.training.sft import train_sft
@@ -23,7 +25,21 @@ from onethinker.training.state.run_folder import RunFolder
 
 
 def contents(checkpoint: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(checkpoint)): file.read_bytes() for file in checkpoint.rglob("*.safetensors")}
+    return {
+        f"{file.relative_to(checkpoint)} {name}": tensor.numpy().tobytes()
+        for file in checkpoint.rglob("*.safetensors")
+        for name, tensor in load_file(file).items()
+    }
+
+
+def saved_moments(checkpoint: Path, model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield each tensor of the optimizer with its name, whole."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    folder = checkpoint / "optimizer"
+    for parameter, kind, value in read_moments(
+        model, folder if folder.exists() else checkpoint / "optimizer.safetensors"
+    ):
+        yield f"{names[id(parameter)]}/{kind}", value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def local(tensor: torch.Tensor) -> torch.Tensor:
@@ -54,16 +70,14 @@ def main() -> None:
         held = sum(share.numel() for group in run.backend.engine.optimizer.param_groups for share in group["params"])
     reference = open_reference(run) if stage == "rl" else None
     held_by_reference = reference.model.parameters() if reference is not None else ()
-    saved, saved_moments = load_file(folder.model / "model.safetensors"), load_file(last / "optimizer.safetensors")
+    saved, read = load_file(folder.model / "model.safetensors"), dict(saved_moments(last, run.model))
     report = {
         "sharded": sum(parameter.numel() for parameter in sharded),
         "mine": held,
         "reference_bytes": sum(local(parameter).nbytes for parameter in held_by_reference),
         "resumed_equal": contents(last) == before,
         "weights_equal": recipe.lora is not None or all(weights[name].equal(saved[name]) for name in weights),
-        "moments_equal": (
-            moments.keys() == saved_moments.keys() and all(moments[name].equal(saved_moments[name]) for name in moments)
-        ),
+        "moments_equal": moments.keys() == read.keys() and all(moments[name].equal(read[name]) for name in moments),
     }
     (folder.path / f"report-{run.collectives.index}.json").write_text(json.dumps(report))
 

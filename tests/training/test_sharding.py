@@ -85,6 +85,23 @@ def test_a_model_sharded_over_two_processes_learns_what_a_whole_one_learns(tmp_p
     assert rows[0][0]["grad_norm"] > 0
     for name in ("loss", "grad_norm"):
         assert [row[name] for row in rows[0]] == pytest.approx([row[name] for row in rows[1]], rel=1e-3, abs=1e-6)
+    shards = sorted((two / "checkpoints/step-00000002/optimizer").iterdir())
+    assert len(shards) == 2
+    if kind == "sft":
+        # The second process writes half of two moments of what is sharded; the first one also what both hold in full.
+        assert shards[1].stat().st_size == pytest.approx(4 * report["sharded"], rel=0.05)
+        goes_on_in_one_process(recipe.model_copy(update={"steps": 3}), one, two)
+
+
+def goes_on_in_one_process(recipe: SftRecipe, one: Path, two: Path) -> None:
+    """Hold that what two processes began one can end, from their shards of the optimizer."""
+    for folder in (one, two):
+        train_sft(recipe, folder, allow_changes=True)
+    assert (two / "checkpoints/step-00000003/optimizer.safetensors").is_file()
+    expected, found = (load_file(folder / "checkpoints/step-00000003/optimizer.safetensors") for folder in (one, two))
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        assert float((value - found[name]).norm()) < 1e-3 * (1e-6 + float(value.norm())), name
 
 
 @pytest.mark.timeout(600)

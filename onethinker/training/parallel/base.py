@@ -83,8 +83,14 @@ class ParallelBackend(Protocol):
         `keep` it.
         """
 
+    def sharded_moments(self) -> dict[str, Tensor] | None:
+        """Return what each process writes into a checkpoint: its shards of the `moments`; None where one writes them
+        all.
+        """
+
     def load_moments(self, path: Path) -> None:
-        """Read a file of `moments`, whichever backend wrote it.
+        """Read a file of `moments`, or a folder of `save_shards`, whichever backend wrote it and in however many
+        processes.
 
         Raises: CheckpointError: the file is damaged or belongs to another model.
         """

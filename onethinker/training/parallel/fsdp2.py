@@ -27,6 +27,7 @@ from onethinker.families.registry import family_of
 from onethinker.training.config import Recipe
 from onethinker.training.parallel.base import is_set
 from onethinker.training.parallel.collectives import full_tensors
+from onethinker.training.parallel.moments import optimizer_tensors
 from onethinker.training.parallel.single import Replicated
 
 
@@ -71,6 +72,10 @@ class Fsdp2(Replicated):
     def weights(self, *, keep: bool) -> dict[str, Tensor]:
         """Return all weights as CPU tensors, where they are kept."""
         return full_tensors(dict(self.model.named_parameters()), keep=keep)
+
+    def sharded_moments(self) -> dict[str, Tensor]:
+        """Return the optimizer's state, of which this process holds a shard."""
+        return optimizer_tensors(self.optimizer, self.model)
 
 
 def check_fsdp2(recipe: Recipe) -> None:

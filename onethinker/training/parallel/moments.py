@@ -1,13 +1,19 @@
 """The state of an optimizer under the names of its parameters, as checkpoints hold it whatever backend wrote it."""
 
 import math
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.distributed import get_rank
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from onethinker.core.errors import CheckpointError
@@ -28,8 +34,21 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
     }
 
 
+def save_shards(tensors: Mapping[str, Tensor], folder: Path) -> None:
+    """Write tensors into a folder, each process its shards into a safetensors file of its own, and the first one what
+    all hold in full; all processes take part.
+
+    Raises: OSError: a process cannot write.
+    """
+    mine = {name: tensor for name, tensor in tensors.items() if get_rank() == 0 or isinstance(tensor, DTensor)}
+    try:
+        save(mine, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+    except CheckpointException as error:
+        raise OSError("; ".join(str(failure) for failure, _ in error.failures.values())) from error
+
+
 def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Path) -> None:
-    """Read a file of `optimizer_tensors`, for the parameters that are trained now.
+    """Read a file of `optimizer_tensors`, or a folder of their shards, for the parameters that are trained now.
 
     Raises: CheckpointError: the file is damaged or belongs to another model.
     """
@@ -45,22 +64,50 @@ def load_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, path: Pat
 
 
 def read_moments(model: nn.Module, path: Path) -> Iterator[tuple[nn.Parameter, str, Tensor]]:
-    """Yield each tensor in a file of `optimizer_tensors` with the parameter it belongs to and its name, of those that
-    are trained now.
+    """Yield each tensor in a file of `optimizer_tensors`, or a folder of their shards, with the parameter it belongs to
+    and its name, of those that are trained now.
 
     Raises: CheckpointError: the file is damaged or belongs to another model.
     """
     parameters = dict(model.named_parameters())
     try:
-        for key, value in load_file(path).items():
+        for key, value in _tensors_in(path, parameters):
             name, _, kind = key.rpartition("/")
             parameter = parameters[name]
             if kind != "step" and value.shape != (expected := _shape(kind, parameter.shape)):
                 raise ValueError(f"{key} has the shape {tuple(value.shape)}, not {tuple(expected)} as the weights need")
             if parameter.requires_grad:
                 yield parameter, kind, value
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
+    except (OSError, KeyError, ValueError, SafetensorError, CheckpointException) as error:
         raise CheckpointError(f"{path}: not the optimizer of this model: {error}") from error
+
+
+def _tensors_in(path: Path, parameters: Mapping[str, nn.Parameter]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a file, one after the other, or of a folder of shards, of which a process reads what it
+    holds.
+    """
+    if path.is_dir():
+        yield from _from_shards(path, parameters).items()
+        return
+    with safe_open(path, "pt") as file:
+        for key in file.keys():  # noqa: SIM118 (no mapping)
+            yield key, file.get_tensor(key)
+
+
+def _from_shards(folder: Path, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+    """Return the tensors of a folder of shards, sharded as the parameters that they belong to."""
+    reader = HuggingFaceStorageReader(str(folder))
+    tensors = {}
+    for key, saved in reader.read_metadata().state_dict_metadata.items():
+        assert isinstance(saved, TensorStorageMetadata)
+        like = parameters[key.rpartition("/")[0]].detach()
+        is_as_large = saved.size == like.shape
+        tensors[key] = torch.empty_like(like) if is_as_large else torch.empty(saved.size, dtype=saved.properties.dtype)
+    with warnings.catch_warnings():
+        # Each process reads for itself, so that none waits for another.
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
+        load(tensors, storage_reader=reader, no_dist=True)
+    return tensors
 
 
 def _shape(kind: str, shape: torch.Size) -> torch.Size:
@@ -76,6 +123,6 @@ def _shape(kind: str, shape: torch.Size) -> torch.Size:
 
 def sharded_like(value: Tensor, parameter: Tensor) -> Tensor:
     """Return a full tensor on the parameter's device, or this process's shard of it where the parameter is sharded."""
-    if isinstance(parameter, DTensor):
+    if isinstance(parameter, DTensor) and not isinstance(value, DTensor):
         return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)
     return value.to(parameter.device)

@@ -90,6 +90,10 @@ class Replicated:
         """Return the optimizer's state as CPU tensors, where it is kept."""
         return full_tensors(optimizer_tensors(self.optimizer, self.model), keep=keep)
 
+    def sharded_moments(self) -> dict[str, Tensor] | None:
+        """Return None: one process writes them all."""
+        return None
+
     def load_moments(self, path: Path) -> None:
         """Read the optimizer's state. Raises: CheckpointError: the file is damaged or belongs to another model."""
         load_optimizer(self.optimizer, self.model, path)

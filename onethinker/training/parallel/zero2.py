@@ -178,6 +178,10 @@ class Zero2:
             kept[f"{name}/step"] = steps.cpu().clone()
         return kept if keep else {}
 
+    def sharded_moments(self) -> dict[str, Tensor] | None:
+        """Return None: one process writes them all."""
+        return None
+
     def load_moments(self, path: Path) -> None:
         """Read a file of `moments`, or of an optimizer that was not sharded: the most steps of any parameter then
         count for all.
