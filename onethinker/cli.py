@@ -19,6 +19,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.stdout.flush()
         except BrokenPipeError:
             code = BROKEN_PIPE
+        except SystemExit as left:
+            # rich makes a SystemExit of the pipe that it cannot write to.
+            if not isinstance(left.__context__, BrokenPipeError):
+                raise
+            code = BROKEN_PIPE
         except BaseException as error:  # what becomes of a signal is up to whom it interrupts
             text = str(ended[0]) if ended else describe(error)
             if text is None:

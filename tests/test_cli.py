@@ -138,10 +138,11 @@ def test_the_version_is_that_of_the_installed_package() -> None:
     assert onethinker("--version").stdout.strip() == version("onethinker")
 
 
-def test_a_reader_that_leaves_early_is_no_error_to_speak_of() -> None:
+@pytest.mark.parametrize("words", ["--help", "models", "tasks"])
+def test_a_reader_that_leaves_early_is_no_error_to_speak_of(words: str) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
-    finished = subprocess.run([*ONETHINKER, "--help"], stdout=write_end, stderr=subprocess.PIPE, check=False)
+    finished = subprocess.run([*ONETHINKER, words], stdout=write_end, stderr=subprocess.PIPE, check=False)
     os.close(write_end)
     assert finished.returncode == 141
     assert finished.stderr == b""

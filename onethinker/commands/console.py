@@ -39,17 +39,20 @@ def progress_bar(what: str) -> Iterator[MoveBar]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield say_left(what)
+        return
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=console) as progress:
         bar = progress.add_task(what, total=None)
-        say = say_left(what)
 
         def show(done: int, total: int | None, now: str | None = None, /) -> None:
             progress.update(bar, completed=done, total=total, description=now)
-            if not progress.console.is_terminal:
-                say(done, total, now)
 
         yield show
+        if progress.tasks[bar].total is None:
+            progress.update(bar, total=progress.tasks[bar].completed)
 
 
 def say_left(what: str, interval_s: float = LINE_EVERY_S) -> MoveBar:

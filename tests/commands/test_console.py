@@ -1,6 +1,8 @@
 """What commands show while they work."""
 
-from onethinker.commands.console import say_left
+import io
+
+from onethinker.commands.console import progress_bar, say_left
 
 
 def test_without_a_terminal_lines_say_how_far_work_is_and_the_time_left(capsys):
@@ -27,3 +29,24 @@ def test_lines_come_no_closer_than_their_interval(capsys):
     say(1, 2)
     say(2, 2)
     assert capsys.readouterr().err == ""
+
+
+def test_short_work_says_nothing_without_a_terminal(capsys):
+    with progress_bar("reading") as bar:
+        for done in range(24):
+            bar(done + 1, None)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_bar_whose_total_was_not_known_ends_full(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    shown = Terminal()
+    monkeypatch.setattr("sys.stderr", shown)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress_bar("reading") as bar:
+        for done in range(24):
+            bar(done + 1, None)
+    assert "24/24" in shown.getvalue()
