@@ -41,6 +41,7 @@ def test_a_question_is_copied_as_a_line_of_other_programs(page, served, tmp_path
     for kind in ("curl", "python", "cli"):
         page.locator(f"[data-copy={kind}]").click()
         lines[kind] = page.evaluate("navigator.clipboard.readText()")
+    assert page.locator("#noted").inner_text() == "Copied"
     compile(lines["python"], "copied", "exec")
     assert "options=[" in lines["python"]
     assert lines["curl"].startswith("curl -F 'media=@\"multiple-choice.png\"' --form-string 'question=")
@@ -61,6 +62,13 @@ def test_an_answer_is_downloaded_in_every_form(page, served):
     assert save(page, "[data-save=clip]")[4:8] == b"ftyp"
 
 
+def test_a_form_that_an_answer_does_not_have_is_not_offered(page, served):
+    take_example(page, served, "multiple choice")
+    ask(page)
+    assert [page.locator(f"[data-save={kind}]").is_visible() for kind in ("coco", "mot")] == [False, False]
+    assert json.loads(save(page, "[data-save=label-studio]"))["predictions"]
+
+
 def test_a_box_that_is_dragged_becomes_a_training_record(page, served, tmp_path):
     take_example(page, served, "spatial grounding")
     before = record_of(page, tmp_path, "spatial-grounding.png")
@@ -74,6 +82,7 @@ def test_a_box_that_is_dragged_becomes_a_training_record(page, served, tmp_path)
     picture(page, "correcting")
     after = saved_record(page, tmp_path, "spatial-grounding.png")
     assert json.loads(after.truth)["boxes"] == pytest.approx([x1, y1, x2 + 50, y2 - 100], abs=8)
+    assert json.loads(save(page, "[data-save=json]"))["boxes"][0]["box"] == [x1, y1, x2, y2]
     assert after.problem_type == "spatial grounding"
 
 
@@ -98,7 +107,8 @@ def test_the_record_of_a_track_has_its_target_and_a_correction_is_saved_once(pag
     page.locator("#correct").click()
     page.locator("#follow-up").wait_for()
     assert page.locator("#save-record").is_hidden()
-    take_example(page, served, "tracking")
+    page.locator("#afresh").click()
+    assert page.locator("#turns li").count() == 0
     ask(page)
     page.locator("#correct").click()
     first, second = [json.loads(line)["id"] for line in save(page, "#save-record").splitlines()]

@@ -1,10 +1,10 @@
 import { $, CORRECTIONS, HISTORY, LANGUAGE, fail, make, speak, state, store, stored, text } from "/page/state.js";
 import { COLORS, redraw, timeline, tinted } from "/page/view.js";
 import { beginBoxes, correcting, dropAnswer, fillIn, setDrawing } from "/page/boxes.js";
-import { beginShowing, show } from "/page/showing.js";
+import { beginAgain, beginShowing, show } from "/page/showing.js";
 import { copy, save } from "/page/takeaway.js";
 
-const MAX_HISTORY = 50, MAX_TURNS = 8;
+const MAX_HISTORY = 50, MAX_TURNS = 8, FILES = ["coco", "label-studio", "mot"];
 
 // Asking
 
@@ -18,7 +18,7 @@ function form(asked, model) {
     sent.append("before", state.before);
   }
   for (const option of asked.options) sent.append("options", option);
-  for (const kind of ["coco", "label-studio", "mot"]) sent.append("files", kind);
+  for (const kind of FILES) sent.append("files", kind);
   if (model) sent.append("model", model);
   sent.append("stream", "true");
   sent.append("media", state.file, state.file.name);
@@ -124,11 +124,13 @@ function isAfterEnd(reply) {
 /** Take the first model's answer as that which is shown, exported, corrected and followed up. */
 function keep(reply, asked) {
   const id = `page-${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`;
-  Object.assign(state, { reply, asked, id, before: reply.task });
+  Object.assign(state, { reply, told: structuredClone(reply), asked, id, before: reply.task }); // what is corrected is `reply`
   state.masks = reply.masks.map((mask) => ({ time: mask.time_s, canvas: tinted(mask.segmentation) }));
   state.turns = reply.turns.slice(-MAX_TURNS);
   $("said").textContent = reply.answer === null ? text("noAnswer") : `${text("answered")} ${reply.answer_text}`;
-  $("outputs").hidden = false;
+  $("outputs").hidden = $("afresh").hidden = false;
+  $("noted").textContent = "";
+  for (const kind of FILES) document.querySelector(`[data-save=${kind}]`).hidden = "error" in reply.files[kind];
   timeline(reply);
   remember(reply, asked);
 }
@@ -161,8 +163,9 @@ function past() {
 // Beginning
 
 async function load() {
-  const paths = ["/v1/models", "/v1/tasks", "/v1/examples", "/health"];
-  const [models, told, examples, health] = await Promise.all(paths.map((path) => fetch(path).then((reply) => reply.json())));
+  const got = (path) => fetch(path).then((reply) => reply.json());
+  const examples = got("/v1/examples"); // which are painted at the first call
+  const [models, told, health] = await Promise.all(["/v1/models", "/v1/tasks", "/health"].map(got));
   state.models = models.data.map((each) => each.id);
   state.needsKey = health.needs_key;
   $("model").textContent = state.models.join(", ");
@@ -172,7 +175,7 @@ async function load() {
     option.value = name;
     $("task").append(option);
   }
-  $("examples").append(...examples.map(example));
+  $("examples").append(...(await examples).map(example));
 }
 
 function example({ name, question, task, box, options }) {
@@ -210,6 +213,7 @@ function beginAsking() {
 function beginTools() {
   $("draw").addEventListener("click", () => setDrawing($("draw").getAttribute("aria-pressed") !== "true"));
   $("clear-box").addEventListener("click", () => { state.box = null; setDrawing(false); redraw(); });
+  $("afresh").addEventListener("click", () => { beginAgain(); redraw(); $("question").focus(); });
   $("forget").addEventListener("click", () => { store(HISTORY, []); store(CORRECTIONS, []); past(); });
   for (const button of document.querySelectorAll("[data-copy]")) button.addEventListener("click", () => copy(button.dataset.copy));
   for (const button of document.querySelectorAll("[data-save]")) button.addEventListener("click", () => save(button.dataset.save));

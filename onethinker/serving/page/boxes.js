@@ -1,5 +1,5 @@
 // Boxes that a person draws, drags or types: the target of a question, and the corrections of an answer.
-import { $, CORRECTIONS, fail, state, store, stored, text } from "/page/state.js";
+import { $, CORRECTIONS, fail, note, state, store, stored, text } from "/page/state.js";
 import { boxAt, redraw, timeline } from "/page/view.js";
 import { answerOf, download } from "/page/takeaway.js";
 
@@ -148,6 +148,6 @@ function saveRecord() {
   const line = record(), lines = [...stored(CORRECTIONS, []).filter((each) => each.id !== line.id), line];
   const isKept = store(CORRECTIONS, lines);
   download(new Blob(lines.map((line) => `${JSON.stringify(line)}\n`), { type: "application/jsonl" }), "corrected.jsonl");
-  $("said").textContent = isKept ? text("saved") : "";
+  note(isKept ? text("saved") : "");
   fail(isKept ? "" : text("notKept"));
 }

@@ -5,16 +5,23 @@ import { correcting, dropAnswer, setDrawing } from "/page/boxes.js";
 
 const MAYBE_ANIMATED = ["image/gif", "image/webp", "image/apng"];
 
-export function show(file) {
+/** Forget what was asked about the file. */
+export function beginAgain() {
   state.stopping?.abort();
-  Object.assign(state, { file, box: null, turns: [], isConverted: false, isExample: false });
+  state.turns = [];
   dropAnswer();
   correcting(false);
+  $("turns").replaceChildren();
+  $("afresh").hidden = true;
+  fail("");
+}
+
+export function show(file) {
+  beginAgain();
+  Object.assign(state, { file, box: null, isConverted: false, isExample: false });
   $("drop").hidden = true;
   $("viewer").hidden = $("tools").hidden = false;
-  $("turns").replaceChildren();
   $("ask").disabled = false;
-  fail("");
   present(file, file.type);
   if (MAYBE_ANIMATED.includes(file.type)) convert().catch(() => {}); // a still picture is shown already
 }

@@ -4,7 +4,7 @@ import { TEXTS } from "/page/texts.js";
 
 export const HISTORY = "onethinker.history", LANGUAGE = "onethinker.language", CORRECTIONS = "onethinker.corrections";
 export const state = {
-  file: null, kind: null, box: null, reply: null, other: null, turns: [], stopping: null, masks: [], models: [], needsKey: false, language: "en",
+  file: null, kind: null, box: null, reply: null, told: null, other: null, turns: [], stopping: null, masks: [], models: [], needsKey: false, language: "en",
   isCorrecting: false, isConverted: false, isExample: false, id: null,
 };
 export const $ = (id) => document.getElementById(id);
@@ -31,6 +31,11 @@ export function speak(language) {
   for (const element of document.querySelectorAll("[data-text]")) element.textContent = text(element.dataset.text);
   if (state.kind) $("picture").alt = text("pictureOf"), $("video").setAttribute("aria-label", text("videoOf"));
   store(LANGUAGE, state.language);
+}
+
+/** Say something in passing, to those who see and to those who listen. */
+export function note(words) {
+  $("said").textContent = $("noted").textContent = words;
 }
 
 export function fail(words) {

@@ -1,5 +1,5 @@
 // What can be taken away: the question as a line of another program, the answer as files.
-import { $, fail, make, media, state, text } from "/page/state.js";
+import { $, fail, make, media, note, state, text } from "/page/state.js";
 import { paint } from "/page/view.js";
 
 const quoted = (words) => `'${String(words).replaceAll("'", `'\\''`)}'`;
@@ -53,8 +53,7 @@ export function answerOf(reply) {
 export function save(kind) {
   if (kind === "picture") return drawnPicture();
   if (kind === "clip") return drawnClip().catch(() => fail(text("gone")));
-  const value = kind === "json" ? { ...state.reply, files: undefined } : state.reply.files[kind];
-  if (value?.error) return fail(value.error);
+  const value = kind === "json" ? { ...state.told, files: undefined } : state.told.files[kind];
   if (kind === "mot") return download(new Blob([value], { type: "text/plain" }), "mot.txt");
   return download(new Blob([JSON.stringify(value, null, 2)], { type: "application/json" }), `${kind}.json`);
 }
@@ -91,7 +90,7 @@ export function download(blob, name) {
 export async function copy(kind) {
   try {
     await navigator.clipboard.writeText(command(kind));
-    $("said").textContent = text("copied");
+    note(text("copied"));
   } catch {
     fail(text("noCopy"));
   }
