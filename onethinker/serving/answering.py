@@ -108,7 +108,14 @@ class Answering:
 
     def start(self, asked: Asked, slot: Slot, on_text: Callable[[str], None]) -> asyncio.Task[Answered]:
         """Return the work on a question; it gives its slot back at its end, whatever that is."""
-        task = asyncio.get_running_loop().create_task(self.answer(asked, on_text))
+
+        async def work() -> Answered:
+            try:
+                return await self.answer(asked, on_text)
+            finally:
+                await asyncio.to_thread(slot.close)  # the disk may take its time
+
+        task = asyncio.get_running_loop().create_task(work())
         task.add_done_callback(lambda _: self.release(slot))
         return task
 

@@ -47,7 +47,7 @@ async def read_with_media(
     if form == "multipart/form-data":
         body, paths = await _read_form(request, slot, sources, kind)
     elif form == "application/json":
-        body, paths = read_json(await read_body(request), kind), []
+        body, paths = await asyncio.to_thread(read_json, await read_body(request), kind), []
     else:
         raise RefusedError(415, f"expected application/json or multipart/form-data, got {form[:100]!r}")
     for word in body.media:

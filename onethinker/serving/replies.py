@@ -1,6 +1,7 @@
 """What clients get: a thought as JSON, as server-sent events, and as OpenAI's chat completions."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -104,6 +105,7 @@ def event(name: str, value: object) -> bytes:
     return f"event: {name}\ndata: {to_json(value)}\n\n".encode()
 
 
+@cache
 def tasks_schema() -> dict[str, Any]:
     """Return every task, the JSON schema of a question, and that of each task's answer."""
     return {

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from onethinker.core.suffixes import WRITTEN_VIDEO
 from onethinker.families.folder import TOLD_SETTINGS, ModelSettings
-from onethinker.serving.answering import Answered, Answering, BusyError
+from onethinker.serving.answering import Answered, Answering, Asked, BusyError
 from onethinker.serving.chat import Completion, asked_in
 from onethinker.serving.drawing import drawn_file
 from onethinker.serving.label_studio import asked_about, fitted, result_of
@@ -51,15 +51,14 @@ class Routes:
         if body.stream:
             return StreamingResponse(self._events(running, body), media_type=EVENTS, headers=EVENT_HEADERS)
         answered = await self._answer(running)
-        return JSONResponse(reply_of(answered, guessed=body.task is None, files=body.files))
+        reply = await asyncio.to_thread(reply_of, answered, guessed=body.task is None, files=body.files)
+        return JSONResponse(reply)
 
     async def chat(self, request: Request) -> Response:
         """Answer the last question of a chat, as OpenAI's API does."""
         with self._admitted() as slot:
-            body = read_json(await read_body(request), ChatBody)
-            answering = self._find(body.model)
-            asked = await asyncio.to_thread(asked_in, body, self.sources, slot)
-            running = Running(answering, asked, slot, request)
+            body, asked = await asyncio.to_thread(self._read_chat, await read_body(request), slot)
+            running = Running(self._find(body.model), asked, slot, request)
         completion = Completion(body, asked, body.model or self.model)
         if body.stream:
             return StreamingResponse(completion.chunks(running, self._answer), media_type=EVENTS, headers=EVENT_HEADERS)
@@ -107,6 +106,11 @@ class Routes:
         with refusing(slot):
             return result_of(answered)
 
+    def _read_chat(self, content: bytes, slot: Slot) -> tuple[ChatBody, Asked]:
+        body = read_json(content, ChatBody)
+        self._find(body.model)  # before any file of it is written
+        return body, asked_in(body, self.sources, slot)
+
     async def _answer(self, running: Running) -> Answered:
         answered = await running.result()
         self.metrics.answered(answered)
@@ -128,7 +132,7 @@ class Routes:
             if refusal.status != CLIENT_GONE:
                 yield event("error", refusal.record())
             return
-        yield event("done", reply_of(answered, guessed=body.task is None, files=body.files))
+        yield event("done", await asyncio.to_thread(reply_of, answered, guessed=body.task is None, files=body.files))
 
     @contextmanager
     def _admitted(self) -> Iterator[Slot]:

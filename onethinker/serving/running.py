@@ -34,20 +34,22 @@ class Running:
 
         Raises: RefusedError: the client is gone.
         """
-        any_came = False
+        any_came = is_over = False
         try:
-            while True:
+            while not is_over:
                 try:
                     async with asyncio.timeout(LOOK_EVERY_S):
-                        piece = await self._pieces.get()
+                        came = [await self._pieces.get()]
                 except TimeoutError:
                     await self._check_client()
                     yield ""
                     continue
-                if piece is None:
-                    break
-                any_came = True
-                yield piece
+                while not self._pieces.empty():  # on a busy machine several are sent at once
+                    came.append(self._pieces.get_nowait())
+                is_over = None in came
+                if text := "".join(filter(None, came)):
+                    any_came = True
+                    yield text
             if not any_came and not self._task.cancelled() and self._task.exception() is None:
                 yield self._task.result().thought.text
         finally:

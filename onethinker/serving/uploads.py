@@ -41,8 +41,9 @@ class Slot:
 
     def close(self) -> None:
         """Delete the files; further calls do nothing."""
-        self.closed = True
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.closed:
+            self.closed = True
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def without_paths(self, text: str) -> str:
         """Return a message without the folders of this machine."""

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import httpx
 import pytest
 
 from onethinker.inference.openai import RemoteEngine
+from onethinker.serving.web import bind
 from tests.serving.served import Patient, data_url, events, png, serving
 
 BODY = {"question": "How many balls?", "media": [data_url(png())]}
@@ -130,3 +132,10 @@ def test_sigterm_lets_what_is_in_flight_end_and_takes_nothing_new(tmp_path):
         assert json.loads(reply)["usage"]["completion_tokens"] > 0
         assert process.wait(30) == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reply_is_sent_at_once_and_not_after_the_acknowledgement_of_its_head():
+    with bind("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
