@@ -130,7 +130,7 @@ function keep(reply, asked) {
   $("said").textContent = reply.answer === null ? text("noAnswer") : `${text("answered")} ${reply.answer_text}`;
   $("outputs").hidden = $("afresh").hidden = false;
   $("noted").textContent = "";
-  for (const kind of FILES) document.querySelector(`[data-save=${kind}]`).hidden = "error" in reply.files[kind];
+  for (const kind of FILES) document.querySelector(`[data-save=${kind}]`).hidden = Boolean(reply.files[kind].error);
   timeline(reply);
   remember(reply, asked);
 }
