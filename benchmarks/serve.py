@@ -4,9 +4,10 @@
     python benchmarks/serve.py MODEL_DIR --peer transformers          # beside `transformers serve MODEL_DIR`
     python benchmarks/serve.py MODEL_DIR --behind http://127.0.0.1:8899/v1   # our door in front of vLLM
 
-Without --behind the model is also asked directly, by `Thinker.ask_many` in a process of its own; with it the server
-behind is asked directly. Every server gets the same requests of OpenAI's API: a picture of 448 pixels as PNG, the same
-words, greedy, streamed, --max-tokens at most. MODEL_DIR `untrained` never ends earlier.
+MODEL_DIR is a folder as training writes it, such as onethinker/families/weights, or, where no server is behind,
+`untrained`, whose answers never end earlier than they must. Without --behind the model is also asked directly, by
+`Thinker.ask_many` in a process of its own; with it the server behind is asked directly. Every server gets the same
+requests of OpenAI's API: a picture of 448 pixels as PNG, the same words, greedy, streamed, --max-tokens at most.
 Prints one JSON object; rounds alternate between the servers, and medians of them are given. Processor seconds a request
 are those of the server and its children: what else runs on the machine counts little there.
 """
@@ -167,7 +168,7 @@ def first_token_s(client: httpx.Client, address: str, body: dict[str, Any]) -> f
 def server(command: list[str]) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Yield the address and the process of a server that is started for the block."""
     port = free_port()
-    with subprocess.Popen([*command, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen([*command, str(port)], stdout=subprocess.DEVNULL) as process:
         try:
             yield f"http://127.0.0.1:{port}", process
         finally:

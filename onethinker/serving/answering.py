@@ -22,7 +22,7 @@ from onethinker.inference.thinker import Thinker
 from onethinker.inference.thought import Thought, main_index
 from onethinker.media.budget import MediaBudget
 from onethinker.media.damage import check_undamaged
-from onethinker.media.prefetch import Decoders
+from onethinker.media.prefetch import Decoders, default_workers
 from onethinker.segmenters.base import ObjectMasks, cut_out, load_segmenter
 from onethinker.serving.limits import SERVED_MASK_BUDGET, Limits
 from onethinker.serving.schemas import Sampling
@@ -31,6 +31,8 @@ from onethinker.tasks.segmentation import Selection
 
 T = TypeVar("T")
 MOST_RETRY_S = 120
+LEAST_DECODERS = 4
+"""Of a server: with one, as on two cores, a picture waits for its turn longer than it takes to be decoded."""
 
 
 class BusyError(Exception):
@@ -82,7 +84,7 @@ class Answering:
         self._segmenter = load_segmenter(segmenter)
         self._cutting = threading.Semaphore(1)
         self.drawing = asyncio.Semaphore(1)
-        self.decoders = Decoders(limits=limits.decoding)
+        self.decoders = Decoders(max(LEAST_DECODERS, default_workers()), limits.decoding)
         self.slots: set[Slot] = set()
         self._seconds = 1.0
 
