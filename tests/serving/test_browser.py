@@ -72,6 +72,17 @@ def test_escape_stops_an_answer(page, tmp_path):
         assert engine.gave_up.wait(5)
 
 
+def test_a_long_question_and_a_long_answer_leave_the_buttons_where_they_are(page, tmp_path):
+    with serving(
+        scripted(lambda _: "<answer>" + "8, 9 bicycles\n" * 400 + "</answer>"), tmp_path / "uploads"
+    ) as served:
+        take_example(page, served, "numerical")
+        page.locator("#task").select_option("open-ended")
+        page.locator("#question").fill("Is it red? " * 1800)
+        ask(page)
+        assert page.locator("#turns > li").bounding_box()["height"] < 700
+
+
 def test_another_file_ends_the_answer_about_the_last_one(page, tmp_path):
     engine = Patient()
     with serving(engine, tmp_path / "uploads") as served:
