@@ -110,11 +110,18 @@ class Batch:
         return dict(sorted(Counter([*reasons, *(lost.reason for lost in self.lost)]).items()))
 
 
-def collect(session: TrainingSession, recipe: RlRecipe, sampler: Sampler, grader: Grader) -> Batch:
+def collect(
+    session: TrainingSession,
+    recipe: RlRecipe,
+    sampler: Sampler,
+    grader: Grader,
+    ahead: Iterable[AskedGroup] | None = None,
+) -> Batch:
     """Return the groups of a step: prompts are sampled in batches until enough of them give a signal or the refills are
     used up.
 
-    Then the step has fewer groups, none even, unless there never was a signal or the recipe wants a full batch.
+    Then the step has fewer groups, none even, unless there never was a signal or the recipe wants a full batch. `ahead`
+    is the first batch, where it has been sampled already.
 
     Raises: ConfigError: with the tasks that gave no signal. DataError: a sample cannot be read, nor those that could
     stand in.
@@ -124,7 +131,9 @@ def collect(session: TrainingSession, recipe: RlRecipe, sampler: Sampler, grader
     summaries: list[Summary] = []
     lost: list[LostGroup] = []
     for _ in range(1 + recipe.rollout.max_refills):
-        asked = list(ask_groups(session, recipe, sampler, grader, session.data.my_indices(cursor, wanted)))
+        if ahead is None:
+            ahead = ask_groups(session, recipe, sampler, grader, session.data.my_indices(cursor, wanted))
+        asked, ahead = list(ahead), None
         cursor += wanted
         broken = session.collectives.gather([each.group.sample.id for each in asked if not each.group.is_finite])
         if broken:
@@ -210,33 +219,47 @@ def ask_groups(
     """Yield a group for each index in the endless order, sampled a few prompts at a time; the indices alone decide
     what is drawn.
     """
-    settings, tokenizer = recipe.rollout, session.processor.tokenizer
-    params = SamplingParams(settings.max_new_tokens, settings.temperature)
-    spelled, opening = spelled_tokens(tokenizer), answer_opening(session.processor)
+    settings = recipe.rollout
     for first in range(0, len(indices), settings.decode_batch_size):
         some = indices[first : first + settings.decode_batch_size]
         with session.clock.phase("data"):
-            samples, requests = _read(session, recipe, some)
+            samples, requests = read_prompts(session, recipe, some)
         with session.clock.phase("rollout"):
-            groups = sampler.sample(requests, params, settings.group_size)
-        for index, sample, request, rollouts in zip(some, samples, requests, groups, strict=True):
-            texts = tuple(
-                opening + tokenizer.decode(rollout.ids if rollout.truncated else rollout.ids[:-1])
-                for rollout in rollouts
+            groups = sampler.sample(requests, sampling_params(recipe), settings.group_size)
+        yield from being_graded(session, recipe, grader, zip(some, samples, requests, groups, strict=True))
+
+
+def sampling_params(recipe: RlRecipe) -> SamplingParams:
+    """Return what a recipe says of how answers are drawn."""
+    return SamplingParams(recipe.rollout.max_new_tokens, recipe.rollout.temperature)
+
+
+def being_graded(
+    session: TrainingSession,
+    recipe: RlRecipe,
+    grader: Grader,
+    sampled: Iterable[tuple[int, Sample, RolloutRequest, Sequence[Rollout]]],
+) -> Iterator[AskedGroup]:
+    """Yield each group that has been sampled, as soon as its grades are asked for."""
+    tokenizer = session.processor.tokenizer
+    spelled, opening = spelled_tokens(tokenizer), answer_opening(session.processor)
+    for index, sample, request, rollouts in sampled:
+        texts = tuple(
+            opening + tokenizer.decode(rollout.ids if rollout.truncated else rollout.ids[:-1]) for rollout in rollouts
+        )
+        with session.clock.phase("grading"):
+            grading = grader.submit(
+                as_read(sample, spelled),
+                [plain_text(text, spelled) for text in texts],
+                tokens=[len(rollout.ids) for rollout in rollouts],
+                truncated=[rollout.truncated for rollout in rollouts],
+                max_tokens=recipe.rollout.max_new_tokens,
             )
-            with session.clock.phase("grading"):
-                grading = grader.submit(
-                    as_read(sample, spelled),
-                    [plain_text(text, spelled) for text in texts],
-                    tokens=[len(rollout.ids) for rollout in rollouts],
-                    truncated=[rollout.truncated for rollout in rollouts],
-                    max_tokens=settings.max_new_tokens,
-                )
-            task = task_of(sample).key
-            yield AskedGroup(Group(index, task, sample, request.prompt, tuple(rollouts), texts, ()), grading)
+        task = task_of(sample).key
+        yield AskedGroup(Group(index, task, sample, request.prompt, tuple(rollouts), texts, ()), grading)
 
 
-def _read(
+def read_prompts(
     session: TrainingSession, recipe: RlRecipe, indices: Iterable[int]
 ) -> tuple[list[Sample], list[RolloutRequest]]:
     """Return the samples with these indices, and what is asked about them.

@@ -3,6 +3,7 @@
 Dimensions: P groups, G answers per group.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from onethinker.rewards.grader import Grader
 from onethinker.rl.advantages import AdvantageEstimator, compute_advantages, find_estimator
+from onethinker.rl.ahead import Ahead
 from onethinker.rl.answers import show_answers
 from onethinker.rl.groups import Batch, collect
 from onethinker.rl.in_process import InProcessSampler
@@ -76,9 +78,12 @@ def _train(
     if session.collectives.is_main:
         drop_rollouts_after(session.folder.path, session.progress.step)
     watch = Watch(recipe, session.folder.rows())
+    ahead: Ahead | None = None
     for step in session.steps(on_step):
         with session.backend.unsharded():
-            batch = collect(session, recipe, sampler, grader)
+            batch = collect(session, recipe, sampler, grader, ahead.groups(grader) if ahead is not None else None)
+        has_next = recipe.rollout.lag and step + 1 < recipe.steps
+        ahead = Ahead.ask(session, recipe, sampler, batch.cursor) if has_next else None
         advantages, ema = _advantages(batch, recipe, estimator, session.progress.ema)
         with session.clock.phase("update"):
             if batch.broken:
@@ -88,6 +93,8 @@ def _train(
                 updated = update_policy(session, recipe, reference, batch.groups, advantages, step)
         if updated.bad and not updated.updates:
             ema = session.progress.ema  # nothing was learned from these rewards
+        if ahead is not None:
+            ahead.wait()
         sampler.load_weights(step + 1)
         if recipe.log.answers_every and (step + 1) % recipe.log.answers_every == 0:
             show_answers(session, step + 1, batch.groups)
@@ -149,8 +156,16 @@ def _row(
             ((each.logps, each.engine_logps) for group in batch.groups.values() for each in group.rollouts),
             session.collectives,
         ),
+        answers_by_version=_versions(session, batch),
         tasks=task_rows(batch.summaries, sizes, sigmas, updated.measured),
     )
+
+
+def _versions(session: TrainingSession, batch: Batch) -> dict[str, int]:
+    """Return how many answers of all processes are by the weights after so many steps, {} where no server sampled."""
+    versions = [each.version for group in batch.groups.values() for each in group.rollouts]
+    counts = Counter(session.collectives.gather([version for version in versions if version is not None]))
+    return {str(version): count for version, count in sorted(counts.items())}
 
 
 def _tokens(

@@ -7,7 +7,7 @@ Dimensions: G answers per prompt, R tokens of an answer.
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -78,18 +78,14 @@ class RemoteSampler:
         self, requests: Sequence[RolloutRequest], params: SamplingParams, group_size: int
     ) -> Sequence[Sequence[Rollout]]:
         """Return a group of completions for each request; where all servers are gone, wait for one."""
+        return self.begin(requests, params, group_size).rollouts()
+
+    def begin(self, requests: Sequence[RolloutRequest], params: SamplingParams, group_size: int) -> "RemoteSampling":
+        """Ask servers, and return at once."""
         model = self.session.model
         forbidden = family_of(model).media_tokens(model.config)
         futures = [self.fleet.submit_work(partial(self._ask, each, params, group_size, forbidden)) for each in requests]
-        try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-            groups = [future.result() for future in futures]
-        finally:
-            for future in futures:
-                future.cancel()
-        return self._rollouts(requests, groups, params.temperature)
+        return RemoteSampling(self.session, requests, futures, params.temperature, self.weights.step)
 
     def load_weights(self, version: int) -> None:
         """Write the weights, and let every server that answers have them."""
@@ -147,16 +143,42 @@ class RemoteSampler:
             f"{server.address}: its weights were replaced {TELLINGS} times while it answered; does another run use it?"
         )
 
-    def _rollouts(
-        self, requests: Sequence[RolloutRequest], groups: Sequence[Sequence[Answer]], temperature: float
-    ) -> list[list[Rollout]]:
+
+@dataclass(frozen=True)
+class RemoteSampling:
+    """Prompts that servers are answering, with the weights after `version` steps."""
+
+    session: TrainingSession
+    requests: Sequence[RolloutRequest]
+    futures: Sequence[Future[list[Answer]]]
+    temperature: float
+    version: int
+
+    def wait(self) -> None:
+        """Return when nothing is in flight any more; after one failure the others are dropped."""
+        try:
+            wait(self.futures, return_when=FIRST_EXCEPTION)
+        finally:
+            for future in self.futures:
+                future.cancel()
+
+    def rollouts(self) -> list[list[Rollout]]:
+        """Wait, and return the groups of completions with their log-probabilities in the model as it is now.
+
+        Raises: EngineError.
+        """
+        self.wait()
+        for future in self.futures:
+            if not future.cancelled():
+                future.result()
+        groups = [future.result() for future in self.futures]
         device = self.session.collectives.device
         ids = [[torch.tensor(answer.ids, device=device) for answer in group] for group in groups]
-        prompts = [each.prompt for each in requests]
-        logps = rescored(self.session, list(zip(prompts, ids, strict=True)), temperature=temperature)
+        prompts = [each.prompt for each in self.requests]
+        logps = rescored(self.session, list(zip(prompts, ids, strict=True)), temperature=self.temperature)
         return [
             [
-                Rollout(ids_R, logps_R, answer.truncated, torch.tensor(answer.logps, device=device))
+                Rollout(ids_R, logps_R, answer.truncated, torch.tensor(answer.logps, device=device), self.version)
                 for answer, ids_R, logps_R in zip(*of_group, strict=True)
             ]
             for of_group in zip(groups, ids, logps, strict=True)

@@ -36,7 +36,7 @@ def keep_rollouts(
     mine = [
         {
             "step": step + 1,
-            "policy_version": step,
+            "policy_version": next((each.version for each in group.rollouts if each.version is not None), step),
             "dropped": reasons.get(index),
             "sigma": sigmas.get(group.task),
             **_record(group, advantages.get(index)),

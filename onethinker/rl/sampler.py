@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -25,13 +25,15 @@ class Rollout:
 
     Log-probabilities are of the logits divided by the temperature, before any token is forbidden, as the loss computes
     them again. Where another engine than the model in training has sampled, `logps` are those of the model in training
-    (the π_old of the loss) and `engine_logps` what the engine says of its own.
+    (the π_old of the loss), `engine_logps` what the engine says of its own, and `version` the steps after which its
+    weights were written.
     """
 
     ids: Tensor
     logps: Tensor
     truncated: bool
     engine_logps: Tensor | None = None
+    version: int | None = None
 
 
 class Sampler(Protocol):
@@ -47,3 +49,21 @@ class Sampler(Protocol):
 
     def close(self) -> None:
         """Give back what it holds: connections, files."""
+
+
+class Sampling(Protocol):
+    """Completions that are being sampled."""
+
+    def wait(self) -> None:
+        """Return when nothing is in flight any more, be it that it failed."""
+
+    def rollouts(self) -> Sequence[Sequence[Rollout]]:
+        """Wait, and return a group of completions for each request, as `Sampler.sample` does."""
+
+
+@runtime_checkable
+class AheadSampler(Sampler, Protocol):
+    """A sampler that can sample while the model is trained, as `rollout.lag = 1` wants it."""
+
+    def begin(self, requests: Sequence[RolloutRequest], params: SamplingParams, group_size: int) -> Sampling:
+        """Return at once; `load_weights` is not called before its end."""

@@ -167,6 +167,8 @@ class ServedWeights:
     folder: Path
     token: str
     version: str = ""
+    step: int = 0
+    """Steps after which the version was written."""
     _told: dict[str, str] = field(default_factory=dict)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
 
@@ -189,7 +191,7 @@ class ServedWeights:
         session = self.session
         main = session.collectives.is_main
         state = session.backend.weights(keep=main)
-        self.version = f"onethinker-{self.token}-{step}"
+        self.version, self.step = f"onethinker-{self.token}-{step}", step
         if main:
             self.remove()
             settings = session.checkpoint_settings()

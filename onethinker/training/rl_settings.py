@@ -49,6 +49,9 @@ class RolloutSettings(Settings):
     weights_folder: str | None = None
     """With engine "vllm": where the weights of a step lie for the servers, a folder that all of them see under this
     name; None: /dev/shm of this machine."""
+    lag: Literal[0, 1] = 0
+    """With engine "vllm": 1 has the servers answer the next batch while this one is learned from, by weights that are a
+    step older."""
     max_refills: int = Field(4, ge=0)
     """Further batches of prompts that are tried to replace dropped groups."""
     unfilled: Literal["smaller", "error"] = "smaller"
@@ -70,6 +73,8 @@ class RolloutSettings(Settings):
                 'engine = "vllm" and endpoints = ["http://host:8000/v1", …] go together, got engine ='
                 f" {self.engine!r} and {len(self.endpoints)} endpoints"
             )
+        if self.lag and self.engine != "vllm":
+            raise ValueError('lag = 1 is for engine = "vllm": the model in training does one thing at a time')
         if len({*self.endpoints}) < len(self.endpoints):
             raise ValueError(f"endpoints: an address stands more than once: {', '.join(self.endpoints)}")
         return self

@@ -9,8 +9,10 @@ from safetensors.torch import load_file
 
 from onethinker.core.errors import ConfigError, EngineError
 from onethinker.inference.loading import load_local
+from onethinker.rl.in_process import InProcessSampler
 from onethinker.rl.loop import train_rl
 from onethinker.rl.weights import SHARED_MEMORY, add_tied_head
+from onethinker.storage.rollouts import read_rollouts
 from onethinker.training.config import RlRecipe
 from tests.rl.vllm_server import vllm_server
 
@@ -200,3 +202,68 @@ def test_a_tied_head_is_written_under_its_own_name_and_listed(tmp_path):
     (tmp_path / "tied_head.safetensors").unlink()
     add_tied_head(tmp_path, model, None)
     assert not (tmp_path / "tied_head.safetensors").exists(), "a head of its own is among the weights"
+
+
+def seeds_of(server) -> list[list[int]]:
+    """The seeds of the prompts of each step, which has two."""
+    seeds = [body["seed"] for body in server.bodies]
+    return [sorted(seeds[first : first + 2]) for first in range(0, len(seeds), 2)]
+
+
+def test_with_a_lag_the_next_batch_is_answered_while_this_one_is_learned_from(tmp_path, taught):
+    asked = []
+    with vllm_server(taught.model) as server:
+        recipe = recipe_of(taught, server, rollout={"lag": 1}, log={"rollouts_mb": 1})
+        train_rl(recipe, tmp_path / "late", on_step=lambda row: asked.append(len(server.bodies)))
+    with vllm_server(taught.model) as strict:
+        train_rl(recipe_of(taught, strict), tmp_path / "strict")
+    rows, strict_rows = rows_of(tmp_path / "late"), rows_of(tmp_path / "strict")
+    assert asked == [4, 6, 6], "the prompts of a step are answered before the update of the one before has ended"
+    assert seeds_of(server) == seeds_of(strict), "the order of the data is the same"
+    assert [row["answers_by_version"] for row in rows] == [{"0": 4}, {"0": 4}, {"1": 4}]
+    assert [row["answers_by_version"] for row in strict_rows] == [{"0": 4}, {"1": 4}, {"2": 4}]
+    assert [group["policy_version"] for group in read_rollouts(tmp_path / "late")] == [0, 0, 0, 0, 1, 1]
+    # The update between shows in the difference, and π_old is of the model that is updated.
+    assert rows[0]["engine_difference"]["max"] < 1e-4
+    assert all(row["engine_difference"]["max"] > 0.01 for row in rows[1:])
+    assert all(row["ratio"] == pytest.approx(1, abs=1e-4) for row in rows)
+    assert rows[0]["loss"] == strict_rows[0]["loss"]
+
+
+def test_a_run_with_a_lag_that_is_stopped_goes_on_with_the_same_prompts(tmp_path, taught):
+    def stop(row):
+        if row["step"] == 2:
+            raise KeyboardInterrupt
+
+    with vllm_server(taught.model) as server:
+        recipe = recipe_of(taught, server, rollout={"lag": 1}, save_every=1)
+        train_rl(recipe, tmp_path / "whole")
+        whole = seeds_of(server)
+        server.bodies.clear()
+        with pytest.raises(KeyboardInterrupt):
+            train_rl(recipe, tmp_path / "run", on_step=stop)
+        server.bodies.clear()
+        train_rl(recipe, tmp_path / "run")
+    rows = rows_of(tmp_path / "run")
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    # Step 2 was not saved. It is asked again by the weights after step 1, which no lag has sampled yet, then step 3.
+    assert seeds_of(server) == whole[1:]
+    assert [row["answers_by_version"] for row in rows] == [{"0": 4}, {"1": 4}, {"1": 4}]
+
+
+def test_with_a_lag_a_batch_that_nobody_answers_costs_no_step_that_was_learned(tmp_path, taught):
+    with vllm_server(taught.model, dies_at=3) as server:
+        recipe = recipe_of(taught, server, rollout={"lag": 1, "patience_s": 1.0}, save_every=1)
+        with pytest.raises(EngineError, match="none of 1 servers answers"):
+            train_rl(recipe, tmp_path / "run")
+    assert [row["step"] for row in rows_of(tmp_path / "run")] == [1]
+
+
+def test_a_lag_needs_servers_or_a_sampler_that_can_begin(tmp_path, taught):
+    with pytest.raises(ValueError, match='lag = 1 is for engine = "vllm"'):
+        RlRecipe(rollout={"lag": 1})
+    with (
+        vllm_server(taught.model) as server,
+        pytest.raises(ConfigError, match=r"a method `begin`, which InProcessSampler has not"),
+    ):
+        train_rl(recipe_of(taught, server, rollout={"lag": 1}), tmp_path / "run", open_sampler=InProcessSampler)

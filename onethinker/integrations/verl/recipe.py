@@ -201,6 +201,7 @@ REFUSED: Mapping[str, str] = {
     "rollout.endpoints": "verl starts the servers that sample itself",
     "rollout.patience_s": "verl starts the servers that sample itself",
     "rollout.weights_folder": "verl sends weights its own way",
+    "rollout.lag": "verl's synchronous trainer learns from each batch before it samples the next",
     "rollout.max_refills": "verl refills until a batch is full",
     "rollout.unfilled": "verl refills until a batch is full",
     "grading.seconds": "verl has no time limit for a reward",

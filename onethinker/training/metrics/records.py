@@ -124,6 +124,9 @@ class RlRow:
     engine_difference: EngineDifference | None = None
     """How far the log-probabilities of servers that sample are from those of the model in training; None where that one
     samples itself."""
+    answers_by_version: dict[str, int] = field(default_factory=dict)
+    """Answers that servers sampled, by the steps that their weights had learned: `step` - 1, or with `rollout.lag = 1`
+    also `step` - 2; {} where the model in training samples."""
     passes: dict[str, float] = field(default_factory=dict)
     """How often the records of each task and medium ("tracking/video", as in `data.weights`) have been drawn since the
     run began, in passes over all of them; {} for scenes, which have no end."""
