@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ from onethinker.inference.fleet import TRIES, FleetEngine
 from onethinker.inference.openai import RemoteEngine, count, finite
 from onethinker.rl.rescoring import rescored
 from onethinker.rl.sampler import Rollout, RolloutRequest
+from onethinker.rl.servers import StartedServers
 from onethinker.rl.weights import ServedWeights
 from onethinker.training.config import RlRecipe
 from onethinker.training.session import TrainingSession
@@ -49,12 +51,15 @@ class RemoteSampler:
     session: TrainingSession
     fleet: FleetEngine
     weights: ServedWeights
+    opened: ExitStack
+    """Closes what it holds."""
 
     @classmethod
     def open(cls, session: TrainingSession) -> "RemoteSampler":
         """Return a sampler whose servers have the weights that the session starts with.
 
-        Raises: ConfigError: adapters that vLLM cannot load. EngineError: no server answers, or one refuses weights.
+        Raises: ConfigError: adapters that vLLM cannot load, or servers that cannot be started. EngineError: no server
+        answers, or one refuses weights.
         """
         recipe = session.recipe
         assert isinstance(recipe, RlRecipe)
@@ -64,13 +69,21 @@ class RemoteSampler:
                 f'rollout.engine = "vllm" takes adapters of the language model alone: lora.parts = ["language"], got'
                 f" {list(recipe.lora.parts)}"
             )
-        fleet = connect(settings.endpoints, patience_s=settings.patience_s, session=session)
-        weights = ServedWeights.open(session, folder=settings.weights_folder, timeout_s=settings.patience_s)
-        sampler = cls(session, fleet, weights)
+        addresses, patience_s = settings.endpoints, settings.patience_s
+        opened = ExitStack()
         try:
+            if settings.vllm is not None:
+                servers = StartedServers.start(session, settings.vllm, patience_s=patience_s)
+                opened.callback(servers.close)
+                addresses = servers.addresses
+            fleet = connect(addresses, patience_s=patience_s, session=session)
+            opened.callback(fleet.close)
+            weights = ServedWeights.open(session, folder=settings.weights_folder, timeout_s=patience_s)
+            opened.callback(weights.remove)
+            sampler = cls(session, fleet, weights, opened)
             sampler.load_weights(session.progress.step)
         except BaseException:
-            sampler.close()
+            opened.close()
             raise
         return sampler
 
@@ -96,9 +109,8 @@ class RemoteSampler:
         self.session.collectives.wait()
 
     def close(self) -> None:
-        """Drop what is in flight, the connections, and the written weights."""
-        self.fleet.close()
-        self.weights.remove()
+        """Remove the written weights, drop what is in flight and the connections, and end servers of its own."""
+        self.opened.close()
 
     async def _ask(
         self,

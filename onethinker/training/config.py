@@ -30,6 +30,7 @@ FREE_SETTINGS = frozenset(
         "activation_offload",
         "optimizer.max_bad_steps",
         "rollout.endpoints",
+        "rollout.vllm",
         "rollout.patience_s",
         "rollout.weights_folder",
         "grading.workers",

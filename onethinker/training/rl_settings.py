@@ -22,6 +22,27 @@ OBJECTIVE_ALIASES = dict.fromkeys(("ppo", "grpo", "dapo", "ema grpo"), ("clipped
 """What other trainers call the clipped surrogate."""
 
 
+class VllmSettings(Settings):
+    """Servers of vLLM that a run starts itself, on its machine, and ends with itself."""
+
+    command: tuple[str, ...] = Field(("vllm",), min_length=1)
+    """How vLLM is called, best in an environment of its own: ["/path/to/vllm-env/bin/vllm"]."""
+    servers: int = Field(1, ge=1)
+    """How many there are."""
+    gpus_per_server: int = Field(1, ge=0)
+    """GPUs of each, out of those after the GPUs that the run trains on; 0 for vLLM on the CPU."""
+    port: int = Field(8000, ge=1, le=65535)
+    """Where the first one listens, on this machine alone; the others take the next ports."""
+    arguments: tuple[str, ...] = ()
+    """Further arguments of `vllm serve`, such as ["--gpu-memory-utilization", "0.8"]."""
+
+    @model_validator(mode="after")
+    def _check_ports(self) -> "VllmSettings":
+        if self.port + self.servers - 1 > 65535:
+            raise ValueError(f"port: there are not {self.servers} ports from {self.port} on")
+        return self
+
+
 class RolloutSettings(Settings):
     """How answers are sampled."""
 
@@ -43,9 +64,11 @@ class RolloutSettings(Settings):
     """What samples: the model in training itself, or servers of vLLM that are sent its weights after each step."""
     endpoints: tuple[str, ...] = ()
     """With engine "vllm": the addresses of the servers ("http://host:8000/v1"), all of the recipe's model."""
+    vllm: VllmSettings | None = None
+    """With engine "vllm", in place of endpoints: servers that the run starts itself."""
     patience_s: float = Field(1800.0, gt=0)
-    """With engine "vllm": seconds that a server may take for the answers to one prompt, and that the run waits while no
-    server answers."""
+    """With engine "vllm": seconds that a server may take to start and for the answers to one prompt, and that the run
+    waits while no server answers."""
     weights_folder: str | None = None
     """With engine "vllm": where the weights of a step lie for the servers, a folder that all of them see under this
     name; None: /dev/shm of this machine."""
@@ -68,11 +91,13 @@ class RolloutSettings(Settings):
 
     @model_validator(mode="after")
     def _check_endpoints(self) -> "RolloutSettings":
-        if (self.engine == "vllm") != bool(self.endpoints):
+        if (self.engine == "vllm") != bool(self.endpoints or self.vllm):
             raise ValueError(
-                'engine = "vllm" and endpoints = ["http://host:8000/v1", …] go together, got engine ='
-                f" {self.engine!r} and {len(self.endpoints)} endpoints"
+                'engine = "vllm" goes together with endpoints = ["http://host:8000/v1", …] or with vllm = {servers = 2,'
+                f" …}}, got engine = {self.engine!r} and {len(self.endpoints)} endpoints"
             )
+        if self.endpoints and self.vllm:
+            raise ValueError("endpoints are servers that run already, vllm = {…} starts others: give one of both")
         if self.lag and self.engine != "vllm":
             raise ValueError('lag = 1 is for engine = "vllm": the model in training does one thing at a time')
         if len({*self.endpoints}) < len(self.endpoints):

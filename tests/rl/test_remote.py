@@ -171,9 +171,9 @@ def test_adapters_of_other_parts_are_refused(tmp_path, taught):
 
 
 def test_engine_and_endpoints_go_together():
-    with pytest.raises(ValueError, match="go together"):
+    with pytest.raises(ValueError, match="goes together"):
         RlRecipe(rollout={"engine": "vllm"})
-    with pytest.raises(ValueError, match="go together"):
+    with pytest.raises(ValueError, match="goes together"):
         RlRecipe(rollout={"endpoints": ["http://127.0.0.1:1/v1"]})
     with pytest.raises(ValueError, match="rollout_correction is for"):
         RlRecipe(loss={"rollout_correction": 2.0})

@@ -199,6 +199,7 @@ REFUSED: Mapping[str, str] = {
     "optimizer.max_bad_steps": "verl skips no step by such a count",
     "rollout.engine": "verl starts the servers that sample itself",
     "rollout.endpoints": "verl starts the servers that sample itself",
+    "rollout.vllm": "verl starts the servers that sample itself",
     "rollout.patience_s": "verl starts the servers that sample itself",
     "rollout.weights_folder": "verl sends weights its own way",
     "rollout.lag": "verl's synchronous trainer learns from each batch before it samples the next",

@@ -1,0 +1,47 @@
+"""`python -P -m onethinker.processes.keeper PARENT COMMAND …`: a program that is not ours, and that ends with us.
+
+It ends, with all processes that it has started, when the keeper gets SIGTERM and when the process PARENT has ended,
+however that one did. The keeper leaves with the program's status.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+
+LOOK_EVERY_S = 0.2
+END_SECONDS = 3.0
+"""How long the program may take to end in order; a command that is asked to end has 8 s."""
+
+
+def keep(parent: int, command: list[str]) -> int:
+    """Return the status of a program that has ended by itself, or has been ended."""
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    for signum in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)  # a terminal sends them to all: the parent decides
+    program = subprocess.Popen(command, start_new_session=True)
+    try:
+        while program.poll() is None and not ended.is_set() and os.getppid() == parent:
+            time.sleep(LOOK_EVERY_S)
+    finally:
+        _end(program)
+    return program.returncode
+
+
+def _end(program: subprocess.Popen[bytes]) -> None:
+    """End a program and all of its process group."""
+    if program.poll() is None:
+        os.killpg(program.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            program.wait(END_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(program.pid, signal.SIGKILL)
+    program.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(keep(int(sys.argv[1]), sys.argv[2:]))
