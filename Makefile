@@ -4,6 +4,7 @@
 # make test-long    the tests that take minutes
 # make check-gpu    what only a machine with a GPU can show, in less than 8 minutes
 # make test-integrations    our graders inside TRL, ms-swift, verifiers, verl and EasyR1, each in an environment of its own
+# make test-cluster  RL sampled by two real vLLM servers on the CPU, in an environment of their own (4 GB); about half an hour
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +13,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 
 PEERS := trl ms_swift verifiers verl easyr1
 
-.PHONY: help install quickstart test test-long test-integrations check check-gpu clean
+.PHONY: help install quickstart test test-long test-integrations test-cluster check check-gpu clean
 .DELETE_ON_ERROR:
 
 help:
@@ -53,6 +54,10 @@ test-in-%:
 	.venv-peers/$*/bin/python -m pip install --quiet -r tests/integrations/peers/graders.txt
 	.venv-peers/$*/bin/python -m pytest --noconftest -o filterwarnings= tests/integrations/peers/in_$*.py
 
+test-cluster: $(INSTALLED_DEV)
+	PYTHON=$(PYTHON) cluster/vllm/serve_cpu.sh .venv-vllm
+	OMP_NUM_THREADS=1 ONETHINKER_VLLM_ENV=.venv-vllm $(VENV)/bin/python -m pytest -s -m cluster tests/cluster
+
 check: $(INSTALLED_DEV)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
@@ -63,4 +68,4 @@ check-gpu: $(INSTALLED_DEV)
 	$(VENV)/bin/python scripts/check_gpu.py
 
 clean:
-	rm -rf $(VENV) .venv-peers build dist *.egg-info .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-peers .venv-vllm build dist *.egg-info .mypy_cache .ruff_cache

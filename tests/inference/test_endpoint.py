@@ -1,4 +1,4 @@
-"""The remote engine against a real vLLM server; `serve_vllm.sh` beside this file starts one.
+"""The remote engine against a real vLLM server; `cluster/vllm/serve_cpu.sh` starts one.
 
 ONETHINKER_TEST_ENDPOINT is its address, ONETHINKER_TEST_MODEL the folder that it serves.
 """
