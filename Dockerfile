@@ -8,5 +8,6 @@ RUN pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" -c constraints.t
     && useradd --create-home onethinker
 USER onethinker
 EXPOSE 8080
+HEALTHCHECK --start-period=10m CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/health')"]
 ENTRYPOINT ["onethinker", "serve"]
 CMD ["--help"]
