@@ -3,7 +3,7 @@
 # make check        format, lint, strict types
 # make test-long    the tests that take minutes
 # make check-gpu    what only a machine with a GPU can show, in less than 8 minutes
-# make test-integrations    our graders inside TRL, ms-swift, verifiers, verl and EasyR1, each in an environment of its own
+# make test-integrations    our graders inside TRL, ms-swift, verifiers, verl and EasyR1, and an export in OpenVINO, each in an environment of its own
 # make test-cluster  RL sampled by two real vLLM servers on the CPU, in an environment of their own (4 GB); about half an hour
 
 PYTHON ?= python3
@@ -11,7 +11,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-PEERS := trl ms_swift verifiers verl easyr1
+PEERS := trl ms_swift verifiers verl easyr1 openvino
 
 .PHONY: help install quickstart test test-long test-integrations test-cluster check check-gpu clean
 .DELETE_ON_ERROR:
