@@ -81,7 +81,7 @@ def sft(tmp_path: Path, value: float = torch.nan, *, bad: set[int], **changes: o
 def state(folder: Path, step: int) -> dict[str, torch.Tensor]:
     """Return weights and moving averages of a checkpoint."""
     checkpoint = folder / f"checkpoints/step-{step:08d}"
-    files = [*sorted((checkpoint / "model").glob("*.safetensors")), checkpoint / "optimizer.safetensors"]
+    files = sorted(checkpoint.rglob("*.safetensors"))
     return {f"{file.name}/{name}": tensor for file in files for name, tensor in load_file(file).items()}
 
 
