@@ -42,7 +42,7 @@ def whole_step(run: TrainingSession, prefix_groups: list[PrefixGroup]) -> float:
     tokens = sum(prefix_group.num_scored for prefix_group in prefix_groups)
 
     def step() -> None:
-        optimizer_step = run.optimization.begin(prefix_groups, 100)
+        optimizer_step = run.optimization.begin(prefix_groups, 100, tokens=tokens)
         for scored in optimizer_step.rows():
             optimizer_step.backward(scored, -scored.logps_S.sum() / tokens)
         optimizer_step.finish()

@@ -1,6 +1,6 @@
 """One RL step against TRL's GRPOTrainer: the same model, pictures, questions, number of answers and tokens an answer.
 
-Run: python benchmarks/rl_step.py --peer PYTHON [--side 512] [--steps 3] [--rounds 2]
+Run: python benchmarks/rl_step.py --peer PYTHON [--side 512] [--steps 3] [--rounds 2] [--hybrid]
 
 PYTHON belongs to an environment of its own with the peer, made once:
     python -m venv /tmp/trl-env && /tmp/trl-env/bin/pip install trl==1.16 datasets torch==2.14.1 torchvision==0.29.1
@@ -9,8 +9,8 @@ PYTHON belongs to an environment of its own with the peer, made once:
 A step has two prompts of one picture each, 8 answers of 64 tokens (no end is ever sampled), a reward, a token-mean
 clipped loss without divergence, one AdamW step. A picture of 512 pixels a side gives 294 prompt tokens, of 992 pixels
 999. The two sides take turns, each in fresh processes with one thread; the time is the process's own, the first step of
-a process does not count. Ours is made of what `onethinker rl` calls; journal and grading processes are left out
-(benchmarks/grading.py). Figures: docs/results/training_speed.md.
+a process does not count. With --hybrid the model is a Qwen3.5. Ours is made of what `onethinker rl` calls; journal and
+grading processes are left out (benchmarks/grading.py). Figures: docs/results/training_speed.md.
 """
 
 import json
@@ -34,7 +34,7 @@ def reward(text: str) -> float:
     return float(len(text) % 7)
 
 
-def run_ours(side: int, steps: int) -> dict[str, object]:
+def run_ours(side: int, steps: int, *, hybrid: bool) -> dict[str, object]:
     """Return prompt tokens and seconds of each step by OneThinker, with the parts of the last."""
     from onethinker.core.request import Request
     from onethinker.families.folder import ModelSettings, save_model
@@ -50,7 +50,9 @@ def run_ours(side: int, steps: int) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         start, budget = Path(folder) / "model", MediaBudget(image_max_pixels=side * side)
         save_model(
-            start, *build(), settings=ModelSettings(prompt_template=PromptTemplate(template=QUESTION), budget=budget)
+            start,
+            *build(hybrid=hybrid),
+            settings=ModelSettings(prompt_template=PromptTemplate(template=QUESTION), budget=budget),
         )
         paths = [Path(folder) / f"{number}.png" for number in range(8)]
         for path, picture in zip(paths, pictures(side, 8), strict=True):
@@ -98,7 +100,7 @@ def run_ours(side: int, steps: int) -> dict[str, object]:
                 for n, (prompt, answers) in enumerate(zip(prompts, groups, strict=True))
             ]
             loss = PolicyLoss(recipe, PROMPTS * GROUP * TOKENS, PROMPTS * GROUP)
-            optimizer_step = run.optimization.begin(prefix_groups, step)
+            optimizer_step = run.optimization.begin(prefix_groups, step, tokens=PROMPTS * GROUP * TOKENS)
             for scored in optimizer_step.rows():
                 optimizer_step.backward(scored, loss(scored))
             optimizer_step.finish()
@@ -109,13 +111,13 @@ def run_ours(side: int, steps: int) -> dict[str, object]:
         return {"prompt_tokens": length, "seconds": times, "parts": shares}
 
 
-def run_trl(side: int, steps: int) -> dict[str, object]:
+def run_trl(side: int, steps: int, *, hybrid: bool) -> dict[str, object]:
     """Return prompt tokens and seconds of each step by TRL."""
     from datasets import Dataset
     from transformers import TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
-    model, processor = build()
+    model, processor = build(hybrid=hybrid)
     rows = Dataset.from_list(
         [{"prompt": [{"role": "user", "content": QUESTION}], "image": picture} for picture in pictures(side, 8)]
     )
@@ -163,9 +165,10 @@ def run_trl(side: int, steps: int) -> dict[str, object]:
     return {"seconds": times}
 
 
-def ask(python: str, kind: str, side: int, steps: int) -> dict[str, object]:
+def ask(python: str, kind: str, side: int, steps: int, *, hybrid: bool) -> dict[str, object]:
     """Return what a process of its own measures."""
     command = [python, __file__, "--measure", kind, "--side", str(side), "--steps", str(steps)]
+    command += ["--hybrid"] if hybrid else []
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
@@ -181,6 +184,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=512, help="side of the pictures in pixels")
     parser.add_argument("--steps", type=int, default=3, help="steps of a process, the first of which does not count")
     parser.add_argument("--rounds", type=int, default=2, help="processes of each side, in turn")
+    parser.add_argument("--hybrid", action="store_true", help="a Qwen3.5 in place of a Qwen3-VL")
     parser.add_argument(
         "--measure", choices=["ours", "trl"], help="used by the command itself for the processes it starts"
     )
@@ -188,12 +192,12 @@ def main() -> None:
     torch.set_num_threads(1)
     if arguments.measure:
         measure = run_ours if arguments.measure == "ours" else run_trl
-        print(json.dumps(measure(arguments.side, arguments.steps)))
+        print(json.dumps(measure(arguments.side, arguments.steps, hybrid=arguments.hybrid)))
         return
     seconds: dict[str, list[float]] = {"ours": [], "trl": []}
     for _ in range(arguments.rounds):
         for kind, python in (("ours", sys.executable), ("trl", arguments.peer)):
-            found = ask(python, kind, arguments.side, arguments.steps)
+            found = ask(python, kind, arguments.side, arguments.steps, hybrid=arguments.hybrid)
             print(kind, found, flush=True)
             seconds[kind] += found["seconds"][1:]
     ours, trl = (statistics.median(seconds[kind]) for kind in ("ours", "trl"))

@@ -1,4 +1,5 @@
-"""A Qwen3-VL of 6 million parameters and pictures for it: what the benchmarks of training run, ours and the peers'.
+"""A Qwen3-VL of 6 million parameters, or a small Qwen3.5, and pictures for it: what the benchmarks of training run,
+ours and the peers'.
 
 It needs nothing but transformers, so that a peer's environment can import it without OneThinker.
 """
@@ -12,6 +13,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     PreTrainedTokenizerFast,
     Qwen2VLImageProcessor,
+    Qwen3_5Config,
+    Qwen3_5ForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
@@ -38,12 +41,22 @@ CHAT_TEMPLATE = """\
 {% endif -%}
 """
 QUESTION = "where is the cat?"
+GATED_DELTA = {
+    "linear_num_key_heads": 4,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 64,
+    "linear_value_head_dim": 64,
+}
+HYBRID_LAYERS = 8
+"""Three gated delta layers before each layer of attention, as in the large ones."""
 
 
 def build(
-    *, layers: int = 6, hidden: int = 256, vocabulary: int | None = None
-) -> tuple[Qwen3VLForConditionalGeneration, Qwen3VLProcessor]:
-    """Return the model with weights that depend on nothing but the arguments, and its processor: one token a byte."""
+    *, layers: int = 6, hidden: int = 256, vocabulary: int | None = None, hybrid: bool = False
+) -> tuple[Any, Qwen3VLProcessor]:
+    """Return the model, a Qwen3.5 where it is to be hybrid, with weights that depend on nothing but the arguments, and
+    its processor: one token a byte.
+    """
     letters = {letter: index for index, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     core = Tokenizer(models.BPE(vocab=letters, merges=[]))
     core.pre_tokenizer, core.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
@@ -60,12 +73,15 @@ def build(
         Qwen2VLImageProcessor(**sizes), tokenizer, Qwen3VLVideoProcessor(**sizes), chat_template=CHAT_TEMPLATE
     )
     ids = dict(zip(SPECIAL_TOKENS, tokenizer.convert_tokens_to_ids(list(SPECIAL_TOKENS)), strict=True))
-    config = Qwen3VLConfig(
+    kinds = (Qwen3_5Config, Qwen3_5ForConditionalGeneration)
+    config_class, model_class = kinds if hybrid else (Qwen3VLConfig, Qwen3VLForConditionalGeneration)
+    config = config_class(
         text_config={
+            **(GATED_DELTA if hybrid else {}),
             "vocab_size": vocabulary or len(tokenizer),
             "hidden_size": hidden,
             "intermediate_size": 3 * hidden,
-            "num_hidden_layers": layers,
+            "num_hidden_layers": HYBRID_LAYERS if hybrid else layers,
             "num_attention_heads": hidden // 64,
             "num_key_value_heads": max(1, hidden // 128),
             "head_dim": 64,
@@ -74,6 +90,7 @@ def build(
                 "rope_theta": 500_000.0,
                 "mrope_section": [12, 10, 10],
                 "mrope_interleaved": True,
+                **({"partial_rotary_factor": 1.0} if hybrid else {}),
             },
             "pad_token_id": ids["<|endoftext|>"],
             "eos_token_id": ids["<|im_end|>"],
@@ -85,7 +102,7 @@ def build(
             "num_heads": 4,
             "out_hidden_size": hidden,
             "num_position_embeddings": 256,
-            "deepstack_visual_indexes": [1, 2],
+            **({} if hybrid else {"deepstack_visual_indexes": [1, 2]}),
         },
         image_token_id=ids["<|image_pad|>"],
         video_token_id=ids["<|video_pad|>"],
@@ -94,7 +111,7 @@ def build(
         tie_word_embeddings=True,
     )
     torch.manual_seed(0)
-    return Qwen3VLForConditionalGeneration(config), processor
+    return model_class(config), processor
 
 
 def pictures(side: int, count: int) -> list[Image.Image]:

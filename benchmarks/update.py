@@ -1,12 +1,14 @@
 """The update of RL alone: a packed row in which G answers share their prompt, against the naive batch of G whole
 sequences.
 
-Run: python benchmarks/update.py [--rounds 5]
+Run: python benchmarks/update.py [--rounds 5] [--hybrid]
 
 Both do forward and backward of the same loss on the same model, one after the other in one process with one thread, and
 the time is the process's own. "ideal" is how many times fewer tokens the packed row has, prompt and answers; the vision
 tower is shared as well, so the table stands once with pictures and once with prompts of text alone. Memory is the peak
-of a fresh process for each prompt length, less what it held before. Figures: docs/results/training_speed.md.
+of a fresh process for each prompt length, less what it held before. With --hybrid the model is a Qwen3.5, whose gated
+delta layers hand the state of a prompt to its answers; memory is then left out. Figures:
+docs/results/training_speed.md.
 """
 
 import statistics
@@ -90,7 +92,8 @@ def compare(model, processor, prefix_group: PrefixGroup, rounds: int) -> tuple[f
     def naive() -> float:
         model.zero_grad()
         model.config.text_config._attn_implementation = "sdpa"
-        model.model.visual.patch_embed.proj.__dict__.pop("forward", None)
+        for module in model.modules():
+            module.__dict__.pop("forward", None)
         return seconds(lambda: naive_logps(model, prefix_group).mean().backward())
 
     def packed() -> float:
@@ -129,6 +132,7 @@ def main() -> None:
     """Print the two tables."""
     parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each side")
+    parser.add_argument("--hybrid", action="store_true", help="a Qwen3.5 in place of a Qwen3-VL")
     parser.add_argument(
         "--peak", nargs=2, metavar=("KIND", "LENGTH"), help="used by the command itself for the processes it starts"
     )
@@ -137,13 +141,15 @@ def main() -> None:
     if arguments.peak:
         print(measure_peak(arguments.peak[0], int(arguments.peak[1])))
         return
-    print("peak memory of an update in MB, text\nprompt  packed  naive")
-    for length in (1000, 2000, 4000, 8000):
-        print(f"{length:6} {peak_megabytes('packed', length):7.0f} {peak_megabytes('naive', length):6.0f}", flush=True)
-    model, processor = build()
+    if not arguments.hybrid:
+        print("peak memory of an update in MB, text\nprompt  packed  naive")
+        for length in (1000, 2000, 4000, 8000):
+            packed, naive = peak_megabytes("packed", length), peak_megabytes("naive", length)
+            print(f"{length:6} {packed:7.0f} {naive:6.0f}", flush=True)
+    model, processor = build(hybrid=arguments.hybrid)
     unequal = [64] * 7 + [1024]
     for title, seen, prompts, lengths in (
-        ("text", False, (300, 1000, 2000, 4000), [64] * 8),
+        ("text", False, (300, 1000) if arguments.hybrid else (300, 1000, 2000, 4000), [64] * 8),
         ("text, one answer of 1,024 tokens", False, (300, 1000), unequal),
         ("pictures", True, (300, 1000), [64] * 8),
     ):

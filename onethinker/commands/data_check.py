@@ -126,6 +126,7 @@ class Fits:
     ) -> "list[Problem]":
         """Return one fault for each of them."""
         from onethinker.data.validate import Problem
+        from onethinker.inference.model_checks import told_coordinates
         from onethinker.media.headers import Header
         from onethinker.training.inputs import new_tokens, too_long_text
         from onethinker.training.lengths import Lengths
@@ -138,6 +139,7 @@ class Fits:
             prompt_template=prompt_template,
             budget=budget,
             max_new_tokens=new_tokens(self.recipe),
+            coordinates=self.recipe.coordinates or told_coordinates(self.recipe.model),
             pairs=self.recipe.need == "rejected",
         )
         return [

@@ -132,6 +132,7 @@ class TokenCounter:
     def __call__(self, samples: "Sequence[Sample]", headers: "Headers") -> list[Mapping[str, float]]:
         """Return the measures in tokens of each sample."""
         from onethinker.commands.data_check import open_processor
+        from onethinker.inference.model_checks import told_coordinates
         from onethinker.media.headers import Header
         from onethinker.training.lengths import Lengths
 
@@ -143,6 +144,7 @@ class TokenCounter:
             prompt_template=prompt_template,
             budget=budget,
             max_new_tokens=None,
+            coordinates=told_coordinates(self.model),
         ).all()
         return [
             {

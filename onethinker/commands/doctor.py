@@ -188,7 +188,8 @@ def time_step(session: "TrainingSession", step: int, batch_size: int) -> float:
         PrefixGroup(prompt, (data.answer_ids(sample.response or ""),))
         for prompt, (sample, _) in zip(prompts, read, strict=True)
     ]
-    optimizer_step = session.optimization.begin(prefix_groups, step)
+    tokens = sum(prefix_group.num_scored for prefix_group in prefix_groups)
+    optimizer_step = session.optimization.begin(prefix_groups, step, tokens=tokens)
     for scored in optimizer_step.rows():
         optimizer_step.backward(scored, -scored.logps_S.mean())
     optimizer_step.finish()

@@ -48,6 +48,7 @@ def print_plan(
     from onethinker.training.fitting import Try
     from onethinker.training.memory import peak
     from onethinker.training.plan import make_plan
+    from onethinker.training.routing import router_loss_words
     from onethinker.training.sharding import find_accelerate_config, read_sharding
 
     sharding = None if accelerate_config is None else read_sharding(find_accelerate_config(accelerate_config))
@@ -61,6 +62,8 @@ def print_plan(
     lines = [f"model        {recipe.model}{note}", *plan.lines()]
     lines += [] if gpu is None else _gpu_lines(gpu, plan, tried, config, budget, longest, typical, network)
     lines += data
+    if model is not None and (words := router_loss_words(model, recipe.router_loss)):
+        lines.append(f"experts      {words}")
     if recipe.validation is not None:
         lines.append(f"validation   {recipe.validation.plan(recipe.steps)}")
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
@@ -144,6 +147,7 @@ def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[Recipe, list[str], 
     from onethinker.commands.console import progress_bar
     from onethinker.families.registry import fit_budget
     from onethinker.inference.loading import load_processor
+    from onethinker.inference.model_checks import told_coordinates
     from onethinker.training.inputs import Inputs, check_data, choose_inputs, measure, open_data
 
     with progress_bar("checking media") as on_progress:
@@ -155,7 +159,12 @@ def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[Recipe, list[str], 
         longest = f"unknown, because the model's tokenizer could not be had: {error}"
         recipe, data = open_data(recipe, inputs)
         return recipe, _file_lines(checked.count, inputs, data, longest), None, None
-    how = {"processor": processor, "prompt_template": prompt_template, "budget": fit_budget(budget, processor)}
+    how = {
+        "processor": processor,
+        "prompt_template": prompt_template,
+        "budget": fit_budget(budget, processor),
+        "coordinates": recipe.coordinates or told_coordinates(recipe.model),
+    }
     if not recipe.data.files:
         scenes, typical = _scene_lines(recipe, open_data(recipe, Inputs())[1], **how)
         return recipe, [*scenes, *(f"notice       {line}" for line in checked.notes)], None, typical

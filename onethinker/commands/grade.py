@@ -44,8 +44,8 @@ def grade(
         rewards: The reward scheme, "paper" or "release": by default that of --recipe, else "paper".
         recipe: Recipe of RL whose rewards, reward model and plug-ins are used.
         reading: "strict" takes the exact form alone; "lenient" also what other models write, and names each repair.
-        coordinates: Unit of the coordinates: thousandths of the frame, or "pixels" of the record's "resolution"
-            (lenient reading only).
+        coordinates: Unit of the response's boxes and points: thousandths of the frame, or "pixels" of the record's
+            "resolution".
         strict: Stop at the first bad record, and write nothing.
     """
     from rich.console import Console
@@ -58,8 +58,8 @@ def grade(
 
     if recipe is not None and reading == "lenient":
         raise ConfigError("--reading lenient is not for --recipe: RL reads strictly")
-    if coordinates == "pixels" and reading == "strict":
-        raise ConfigError("--coordinates pixels needs --reading lenient: the strict form is in thousandths")
+    if coordinates == "pixels" and recipe is not None:
+        raise ConfigError("--coordinates pixels is not for --recipe: its groups are graded in thousandths")
     check_file(output, GRADED_SUFFIXES, flag="--output")
     by_recipe = RlRecipe.load(recipe) if recipe is not None else None
     unread: dict[int, DataError] = {}

@@ -84,10 +84,10 @@ def _plan(recipe: "RlRecipe", options: RlOptions) -> "tuple[VerlRun, Mixture, Pr
     Raises: DataError, MediaError: the data cannot be used. EngineError: the model's processor cannot be had.
     """
     from onethinker.commands.console import progress_bar
-    from onethinker.families.registry import fit_budget
+    from onethinker.families.registry import coordinates_of, fit_budget
     from onethinker.inference.encode import answer_opening
     from onethinker.inference.loading import load_processor
-    from onethinker.inference.model_checks import budget_of
+    from onethinker.inference.model_checks import budget_of, told_coordinates
     from onethinker.integrations.verl.launch import VerlRun
     from onethinker.training.inputs import check_data, choose_inputs, measure, open_data
 
@@ -95,7 +95,14 @@ def _plan(recipe: "RlRecipe", options: RlOptions) -> "tuple[VerlRun, Mixture, Pr
     budget = fit_budget(recipe.budget or budget_of(recipe.model), processor)
     with progress_bar("checking media") as on_progress:
         checked = check_data(recipe, on_progress)
-    lengths = measure(recipe, checked, processor=processor, prompt_template=template, budget=budget)
+    coordinates = recipe.coordinates or told_coordinates(recipe.model) or coordinates_of(processor)
+    if coordinates == "pixels":
+        raise ConfigError(
+            'coordinates = "pixels" is for our own engine: rows for verl are written before their media are read; set'
+            ' coordinates = "thousandths" in the recipe'
+        )
+    how = {"processor": processor, "prompt_template": template, "budget": budget, "coordinates": coordinates}
+    lengths = measure(recipe, checked, **how)
     recipe, mixture = open_data(recipe, choose_inputs(recipe, checked, lengths))
     folder = options.output or Path("OUTPUT")
     opening = answer_opening(processor)

@@ -155,8 +155,13 @@ def _by_question(groups: "list[Rollouts]", *, with_cut: bool = False) -> "Iterat
 
 
 def _graded(group: "Rollouts", *, with_cut: bool) -> list[Any]:
+    """Return the answers that have a grade, their places in thousandths."""
+    from onethinker.tasks import find_task
+    from onethinker.tasks.pixels import response_from_px
+
+    task, frame_px = find_task(group["problem_type"], group["data_type"]), group.get("frame_px")
     return [
-        answer
+        {**answer, "text": response_from_px(answer["text"], task, frame_px)}
         for answer in group["answers"]
         if answer["reward"] is not None and (with_cut or answer["finish_reason"] == "stop")
     ]

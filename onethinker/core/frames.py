@@ -1,5 +1,6 @@
 """What a model gets to see: frames with their true times, from a picture, a video or memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,3 +50,8 @@ class Clip:
     def height(self) -> int:
         """Pixels down of every frame."""
         return int(self.frames.shape[1])
+
+
+def main_index(clips: Sequence[Clip]) -> int:
+    """Return which of several clips an answer is about: the first video, or the first picture where there is none."""
+    return next((index for index, clip in enumerate(clips) if clip.kind == "video"), 0)

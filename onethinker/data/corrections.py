@@ -15,6 +15,7 @@ from onethinker.data.formats.records import Record, read_records
 from onethinker.data.formats.released import check_answer
 from onethinker.storage.strict_json import to_json
 from onethinker.tasks import find_task, grade_response, task_of
+from onethinker.tasks.pixels import response_from_px
 
 SHOWN = 5
 """Wrong rows that an error names."""
@@ -55,7 +56,7 @@ def read_corrections(
         except DataError as error:
             wrong.append(f"{file}, row {row}: {error}")
             continue
-        said = said_text(record)
+        said = said_text(record, sample)
         is_right = _is_right(said, sample, least)
         corrected.right[task_of(sample).key] += is_right
         response = _own_response(record) or (said if is_right else None)
@@ -135,10 +136,13 @@ def _truth(value: object) -> str:
     return value.strip() if inside is None else inside
 
 
-def said_text(record: Mapping[str, Any]) -> str:
-    """Return the model's own text: "text" of `ask`, "response" of `evaluate`."""
-    text = record.get("text", record.get("response"))
-    return text if isinstance(text, str) else ""
+def said_text(record: Mapping[str, Any], sample: Sample) -> str:
+    """Return the model's own text, "text" of `ask`, "response" of `evaluate`, its places in thousandths."""
+    text, frame_px = record.get("text", record.get("response")), record.get("frame_px")
+    if not isinstance(text, str):
+        return ""
+    has_size = isinstance(frame_px, list) and [type(side) for side in frame_px] == [int, int] and min(frame_px) > 0
+    return response_from_px(text, task_of(sample), (frame_px[0], frame_px[1]) if frame_px and has_size else None)
 
 
 def _own_response(record: Mapping[str, Any]) -> str | None:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from itertools import islice
 
@@ -19,6 +20,8 @@ from onethinker.media.budget import MediaBudget
 from onethinker.media.damage import all_problems, check_undamaged
 from onethinker.media.prefetch import Decoders, read_ahead
 from onethinker.storage.jsonl_log import Log
+from onethinker.tasks import Coordinates
+from onethinker.tasks.pixels import frame_px_of
 
 MAX_FAILURES_IN_A_ROW = 8
 """So many requests that fail one after the other mean that the engine is gone, not that samples are bad."""
@@ -28,7 +31,9 @@ BATCHES_AT_ONCE = 2
 
 @dataclass(frozen=True)
 class Shown:
-    """What a model is shown of a sample's media: width and height of the frames of the first, and what all lack."""
+    """What a model is shown of a sample's media: width and height of the frames that its answer is about, and what all
+    lack.
+    """
 
     frame_px: tuple[int, int] | None = None
     problems: tuple[str, ...] = ()
@@ -68,7 +73,7 @@ class Recorder:
     def note_shown(self, key: str, request: Request | MediaError) -> None:
         """Keep what the model is shown of the media of the sample with this key."""
         if isinstance(request, Request) and (media := request.media):
-            self._shown[key] = Shown((media[0].width, media[0].height), all_problems(media))
+            self._shown[key] = Shown(frame_px_of(media, "pixels"), all_problems(media))
 
     def report(self) -> None:
         """Say how many samples of all have been asked, or tried."""
@@ -92,6 +97,7 @@ def answer_samples(
     recorder: Recorder,
     *,
     params: SamplingParams,
+    coordinates: Coordinates,
     decoders: Decoders,
     strict_media: bool = False,
 ) -> None:
@@ -107,13 +113,15 @@ def answer_samples(
     wanted = [samples[key].media for window in windows for key in window]
     capacity = max(2 * decoders.workers, BATCHES_AT_ONCE * size)
 
+    request_of = partial(_request, engine=engine, params=params, coordinates=coordinates, strict_media=strict_media)
+
     def batches(clips: Iterator[tuple[Clip, ...] | MediaError]) -> Iterator[Batch]:
         for window in windows:
             read: dict[str, Request | MediaError] = {}
             for key in window:
                 if ended.is_set():
                     return
-                read[key] = request = _request(samples[key], next(clips), engine, params, strict_media=strict_media)
+                read[key] = request = request_of(samples[key], next(clips))
                 recorder.note_shown(key, request)
             for batch in _by_length(read, size, engine.budget):
                 if not done.issuperset(batch):
@@ -163,9 +171,10 @@ def _length(request: Request, budget: MediaBudget) -> int:
 def _request(
     sample: Sample,
     media: tuple[Clip, ...] | MediaError,
+    *,
     engine: Engine,
     params: SamplingParams,
-    *,
+    coordinates: Coordinates,
     strict_media: bool,
 ) -> Request | MediaError:
     """Return the request of a sample, or why there is none: its media could not be read, are of another kind than it
@@ -178,7 +187,8 @@ def _request(
     try:
         if strict_media:
             check_undamaged(media, sample.media)
-        return request_about(sample, media, engine.prompt_template, seed=int.from_bytes(digest, "big") >> 1)
+        seed = int.from_bytes(digest, "big") >> 1
+        return request_about(sample, media, engine.prompt_template, coordinates=coordinates, seed=seed)
     except MediaError as error:
         return error
 

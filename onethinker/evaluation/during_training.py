@@ -107,7 +107,7 @@ class Validator:
         if processes.is_main:
             if processes.count > 1:
                 _join_answers(folder, self.samples)
-            row = self._grade(session.progress.step, folder, started)
+            row = self._grade(session, folder, started)
         return processes.from_main(row)
 
     def _ask(self, session: TrainingSession, share: Sequence[Sample], folder: Path) -> None:
@@ -119,6 +119,7 @@ class Validator:
             session.data.budget,
             name=f"{session.folder.path.resolve().name}, step {session.progress.step}",
             max_in_flight=self.settings.batch_size,
+            coordinates=session.data.coordinates,
             weights=weights_now(session.model),
             precision=session.precision,
         )
@@ -129,12 +130,23 @@ class Validator:
                 engine, share, output=folder, reward_scheme=self.reward_scheme, rewards=self.rewards, sampling=sampling
             )
 
-    def _grade(self, step: int, folder: Path, started: float) -> dict[str, Any]:
+    def _grade(self, session: TrainingSession, folder: Path, started: float) -> dict[str, Any]:
         """Grade and draw the answers in a folder, and return the journal's row."""
-        results = score(self.samples, output=folder, reward_scheme=self.reward_scheme, rewards=self.rewards)
+        results = score(
+            self.samples,
+            output=folder,
+            reward_scheme=self.reward_scheme,
+            coordinates=session.data.coordinates,
+            rewards=self.rewards,
+        )
         if self.settings.pictures:
             draw_examples(self.samples, results, folder, most=self.settings.pictures)
-        return {"step": step, "stage": VALIDATION, **scores(results), "seconds": time.perf_counter() - started}
+        return {
+            "step": session.progress.step,
+            "stage": VALIDATION,
+            **scores(results),
+            "seconds": time.perf_counter() - started,
+        }
 
 
 def scores(results: Sequence[Result]) -> dict[str, Any]:

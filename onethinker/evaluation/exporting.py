@@ -76,7 +76,7 @@ def _of_file(path: Path, find: Find | None) -> Iterator[tuple[str, _Answer]]:
             sample = asked_sample(record, path, row, find)
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
-        yield where, _Answer(sample, said_text(record), Reader(), str(record.get("model") or ""), {})
+        yield where, _Answer(sample, said_text(record, sample), Reader(), str(record.get("model") or ""), {})
 
 
 def _of_folder(folder: Path, find: Find | None) -> Iterator[tuple[str, _Answer]]:

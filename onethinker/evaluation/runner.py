@@ -17,7 +17,7 @@ from onethinker.evaluation.rewarded import Rewards
 from onethinker.evaluation.sharding import parts_of, take_in_shards
 from onethinker.evaluation.stages import answer, score
 from onethinker.inference.loading import load_engine
-from onethinker.inference.model_checks import check_model, check_quantize, coordinates_of, is_ours
+from onethinker.inference.model_checks import check_model, check_quantize, is_ours
 from onethinker.inference.scripted import SCRIPTED
 from onethinker.media.prefetch import Decoders
 from onethinker.rewards.config import JudgeSettings
@@ -69,8 +69,6 @@ def run_evaluation(config: EvaluationConfig, listener: Listener) -> list[PartRes
         check_model(config.asking.model, settings=config.asking.settings)
     _rewards(config.grading)  # plug-ins that it names may be of tasks that the samples have
     parts = _parts(config, config.output, listener)
-    for part in parts:
-        _coordinates(config, part)
     segmenter = _open_segmenter(config.grading.segmenter, parts)
     judge = open_judge(config, config.output)
     answered = _answer(config, parts, prompt_template, judge, listener) if config.asks else []
@@ -150,7 +148,7 @@ def _grade(
         reward_scheme=scheme,
         rewards=rewards,
         reading=_reading(config, part),
-        coordinates=_coordinates(config, part),
+        coordinates=_coordinates(config, part) or "thousandths",
         judge=judge,
     )
     write_unusable(part.folder, part.unusable)
@@ -172,8 +170,6 @@ def _reading(config: EvaluationConfig, part: Part) -> ReadingMode:
     """Return how a part's answers are read: as asked for, as the folder's were before, else by whose model it is."""
     if config.grading.reading is not None:
         return config.grading.reading
-    if _coordinates(config, part) == "pixels":
-        return "lenient"
     if (part.folder / SETTINGS_FILE).exists():
         return "lenient" if read_settings(part.folder)["settings"].get("reading") == "lenient" else "strict"
     return "strict" if is_ours(config.asking.model, settings=config.asking.settings) else "lenient"
@@ -194,21 +190,13 @@ def open_judge(config: EvaluationConfig, output: Path) -> Judge | None:
     return judge
 
 
-def _coordinates(config: EvaluationConfig, part: Part) -> Coordinates:
-    """Return what coordinates count: as asked for, as in the folder before, else as the model's folder says.
-
-    Raises: ConfigError: pixels, which the strict reader does not take.
-    """
-    found: Coordinates
+def _coordinates(config: EvaluationConfig, part: Part) -> Coordinates | None:
+    """Return what places are counted in: as asked for, else as in the folder before; None for what the engine says."""
     if config.grading.coordinates is not None:
-        found = config.grading.coordinates
-    elif (part.folder / SETTINGS_FILE).exists():
-        found = "pixels" if read_settings(part.folder)["settings"].get("coordinates") == "pixels" else "thousandths"
-    else:
-        found = coordinates_of(config.asking.model, settings=config.asking.settings)
-    if found == "pixels" and config.grading.reading == "strict":
-        raise ConfigError("coordinates in pixels need --reading lenient: the strict form is in thousandths")
-    return found
+        return config.grading.coordinates
+    if not (part.folder / SETTINGS_FILE).exists():
+        return None
+    return "pixels" if read_settings(part.folder)["settings"].get("coordinates") == "pixels" else "thousandths"
 
 
 def _open_segmenter(name: str | None, parts: Sequence[Part]) -> Segmenter | None:

@@ -50,7 +50,7 @@ def answer(
     output: Path,
     reward_scheme: RewardScheme = "paper",
     reading: ReadingMode = "strict",
-    coordinates: Coordinates = "thousandths",
+    coordinates: Coordinates | None = None,
     sampling: SamplingParams | None = None,
     strict_media: bool = False,
     decoders: Decoders | None = None,
@@ -61,14 +61,15 @@ def answer(
     """Ask the model about every sample that has no answer in the journal in `output` yet; return those that got none,
     with their errors.
 
-    With `strict_media` a sample with damaged media is not asked about, which is its error. `decoders` may have been
-    started while the model was loaded; else they are started here. `on_progress` gets the samples done and all of them.
+    `coordinates` are what places are asked for and read in, by default the engine's. With `strict_media` a sample with
+    damaged media is not asked about, which is its error. `decoders` may have been started while the model was loaded;
+    else they are started here. `on_progress` gets the samples done and all of them.
 
     Raises: DataError: a sample without a usable truth, or two with one id, before anything is asked or written.
     CheckpointError: `output` holds answers for other settings or samples. EngineError: the engine does not answer at
     all.
     """
-    sampling = sampling or SamplingParams()
+    sampling, coordinates = sampling or SamplingParams(), coordinates or engine.coordinates
     grading = _grading(reward_scheme, judge, reading, coordinates, rewards)
     with _opened(samples, evaluation_settings(engine, sampling, strict_media=strict_media), grading, output) as (
         log,
@@ -79,7 +80,15 @@ def answer(
         recorder = Recorder(log, keyed, done, on_progress)
         recorder.report()
         with nullcontext(decoders) if decoders is not None else Decoders() as opened:
-            answer_samples(engine, keyed, recorder, params=sampling, decoders=opened, strict_media=strict_media)
+            answer_samples(
+                engine,
+                keyed,
+                recorder,
+                params=sampling,
+                coordinates=coordinates,
+                decoders=opened,
+                strict_media=strict_media,
+            )
     return recorder.failed
 
 

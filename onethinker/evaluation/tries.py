@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from onethinker.core.request import SamplingParams
 from onethinker.core.sample import Sample
@@ -15,7 +16,8 @@ from onethinker.media.prefetch import Decoders
 from onethinker.storage.folders import ANSWERS_FILE, MEDIA_FILE
 from onethinker.storage.hashing import Digests
 from onethinker.storage.jsonl_log import Log, LogReader
-from onethinker.tasks import Grade, Reader, grade_response, task_of
+from onethinker.tasks import Coordinates, Grade, Reader, grade_response, task_of
+from onethinker.tasks.pixels import response_from_px
 
 FREE = Price()
 RIGHT = 0.5
@@ -56,7 +58,7 @@ class Tries:
     _known: dict[str, Answer] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._settings = evaluation_settings(self.engine, self.sampling)
+        self._settings = _settings(self.engine, self.sampling)
         self._digests = Digests(self.folder / MEDIA_FILE)
         self._reader = LogReader(self.folder / ANSWERS_FILE, answer_from)
         self._take_in()
@@ -67,7 +69,8 @@ class Tries:
         Raises: EngineError: the model does not answer at all.
         """
         numbered = [replace(sample, id=f"{sample.id}#{index}") for sample, index in wanted]
-        return [_graded(sample, answer) for sample, answer in zip(numbered, self.answers(numbered), strict=True)]
+        answers = zip(numbered, self.answers(numbered), strict=True)
+        return [_graded(sample, answer, self.engine.coordinates) for sample, answer in answers]
 
     def answers(self, samples: Sequence[Sample]) -> list[Answer]:
         """Return an answer to each sample, from the journal or asked for now.
@@ -80,7 +83,14 @@ class Tries:
         done = {key for key in keyed if key in self._known and self._known[key].error is None}
         if len(done) < len(keyed):
             recorder = Recorder(self.log, keyed, set(done), None)
-            answer_samples(self.engine, keyed, recorder, params=self.sampling, decoders=self.decoders)
+            answer_samples(
+                self.engine,
+                keyed,
+                recorder,
+                params=self.sampling,
+                coordinates=self.engine.coordinates,
+                decoders=self.decoders,
+            )
             for answer in self._take_in():
                 self.spent.add(answer.prompt_tokens, answer.answer_tokens)
         found = [self._known[key] for key in keys]
@@ -102,14 +112,22 @@ def open_tries(engine: Engine, folder: Path, sampling: SamplingParams, price: Pr
 
     Raises: CheckpointError: the folder holds answers of another model or for other settings, or is in use.
     """
-    with open_run(folder, evaluation_settings(engine, sampling)) as log, Decoders() as decoders:
+    with open_run(folder, _settings(engine, sampling)) as log, Decoders() as decoders:
         yield Tries(engine, sampling, folder, log, decoders, Spending(price))
 
 
-def _graded(sample: Sample, answer: Answer) -> Try:
+def _settings(engine: Engine, sampling: SamplingParams) -> dict[str, Any]:
+    """Return everything that decides an answer besides the sample."""
+    settings = evaluation_settings(engine, sampling)
+    return settings if engine.coordinates == "thousandths" else {**settings, "coordinates": engine.coordinates}
+
+
+def _graded(sample: Sample, answer: Answer, coordinates: Coordinates) -> Try:
+    """Return an answer, its places in thousandths as records have them, with its grade."""
     if answer.error is not None:
         return Try(error=answer.error)
     truncated = answer.finish_reason == "length"
     task, reader = task_of(sample), Reader(truncated=truncated)
-    grade = grade_response(answer.text, sample.truth, task=task, options=sample.options, reader=reader)
-    return Try(answer.text, answer.answer_tokens, grade, truncated=truncated)
+    text = response_from_px(answer.text, task, answer.frame_px if coordinates == "pixels" else None)
+    grade = grade_response(text, sample.truth, task=task, options=sample.options, reader=reader)
+    return Try(text, answer.answer_tokens, grade, truncated=truncated)

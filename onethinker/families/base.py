@@ -13,6 +13,7 @@ from onethinker.core.errors import EngineError
 from onethinker.core.request import Request
 from onethinker.families.processing import encode, has_token_side, placeholder_tokens
 from onethinker.media.budget import MediaBudget
+from onethinker.tasks import Coordinates
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -46,6 +47,15 @@ class Widths:
     patches_per_token: int
     outside_layers: int
     """Weights of the language model that are in no layer: embeddings, and a head of its own."""
+    recurrent_layers: int = 0
+    """Those of `layers` that keep a state of a sequence in place of keys and values."""
+    state: int = 0
+    """Numbers of such a state in one layer, which are kept in float32."""
+
+    @property
+    def attention_layers(self) -> int:
+        """Those of the layers that keep keys and values."""
+        return self.layers - self.recurrent_layers
 
     @property
     def kept_per_token(self) -> int:
@@ -85,6 +95,9 @@ class ModelFamily(ABC):
     """The longest that it writes around a video, beside the times of its frames."""
     takes_token_types: bool = True
     """Whether the model's own generation is told which tokens are visual."""
+    coordinates: Coordinates = "thousandths"
+    """What its models count places in before any training of ours: thousandths of the frame, or pixels of the resized
+    one. `onethinker.json` of a folder, a recipe and a flag may say otherwise."""
     packed_modules: tuple[str, ...]
     """The modules of transformers whose layers a test has shown to be exact in a packed row; () refuses training."""
     packed_layer_types: tuple[str, ...] = ("full_attention",)
@@ -193,6 +206,16 @@ class ModelFamily(ABC):
     def layers(self, model: Any) -> "Sequence[nn.Module]":
         """Return the layers of the language model, each of which is sharded by itself."""
 
+    def routers(self, model: Any) -> "list[nn.Module]":
+        """Return what sends tokens to experts, layer after layer, [] without experts: each says logits of all experts,
+        and weights and indices of the chosen ones, whose weights are their softmax, which sums up to 1.
+        """
+        return []
+
+    def expert_weights(self, model: Any) -> list[str]:
+        """Return the names of the parameters that hold all experts of a layer, which are no layers of their own."""
+        return [name for name, weight in model.named_parameters() if ".experts." in name and weight.ndim == 3]
+
     @abstractmethod
     def widths(self, config: Any) -> Widths:
         """Return the widths that a config names."""
@@ -212,3 +235,9 @@ def head_of(model: Any) -> "nn.Linear | None":
     network = next(networks, None)
     head: nn.Linear | None = network.get_output_embeddings() if network is not None else None
     return head
+
+
+def gates_of(layers: "Sequence[nn.Module]") -> "list[nn.Module]":
+    """Return the routers of those of some layers that have experts."""
+    blocks: list[Any] = [layer.mlp for layer in layers]
+    return [block.gate for block in blocks if hasattr(block, "gate")]

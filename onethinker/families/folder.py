@@ -36,15 +36,15 @@ _PEFT_PREFIX = "base_model.model."
 
 class ModelSettings(BaseModel):
     """What `onethinker.json` holds, every field of which may be missing; `base` and `seed` are there with adapters: the
-    model below them, and of "untrained" its weights. `coordinates` says what the model counts places in: training
-    teaches thousandths.
+    model below them, and of "untrained" its weights. `coordinates` says what the model counts places in, None for what
+    its family does.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt_template: PromptTemplate = PromptTemplate()
     budget: MediaBudget = MediaBudget()
-    coordinates: Coordinates = "thousandths"
+    coordinates: Coordinates | None = None
     base: str | None = None
     seed: int = 0
 

@@ -20,11 +20,12 @@ class Qwen25VL(Qwen3VL):
     processors = ("Qwen2_5_VLProcessor",)
     token_side_px = 28
     frame_time = ""
+    coordinates = "pixels"
     served_by_vllm = True
     differs = (
-        "Untrained, its coordinates are pixels of the resized picture: --coordinates pixels reads them. Training"
-        " teaches thousandths. Times are positions, of equal distance in a video, not words; an answer goes on after"
-        " the largest, as transformers generates."
+        "Boxes and points are asked for, read and taught in pixels of the resized picture, unless --coordinates or a"
+        " recipe's coordinates say thousandths. Times are positions, of equal distance in a video, not words; an answer"
+        " goes on after the largest, as transformers generates."
     )
     packed_modules = ("transformers.models.qwen2_5_vl.modeling_qwen2_5_vl",)
     position_inputs = (*Qwen3VL.position_inputs, "second_per_grid_ts")

@@ -1,8 +1,12 @@
 """Qwen3-VL with a mixture of experts in the language model: the same media, positions and names as Qwen3-VL."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from onethinker.families.base import gates_of
 from onethinker.families.qwen3_vl import Qwen3VL
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class Qwen3VLMoe(Qwen3VL):
@@ -12,8 +16,8 @@ class Qwen3VLMoe(Qwen3VL):
     model_types = ("qwen3_vl_moe",)
     served_by_vllm = True
     differs = (
-        "As Qwen3-VL. In training the routers' auxiliary loss is off, whatever router_aux_loss_coef says; adapters go"
-        " on attention, not on experts; rollout and update route alike but for rounding, and no routing is replayed."
+        "As Qwen3-VL. The routers' auxiliary loss is as config.json or a recipe's router_loss says; lora.experts puts"
+        " adapters on experts; rollout.replay_experts sends tokens in the update to the experts of the rollout."
     )
     packed_modules = (*Qwen3VL.packed_modules, "transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe")
 
@@ -21,3 +25,7 @@ class Qwen3VLMoe(Qwen3VL):
         """Return the share of the experts that a token is routed to."""
         text = config.text_config
         return text.num_experts_per_tok / text.num_experts if ".experts." in name else 1.0
+
+    def routers(self, model: Any) -> "list[nn.Module]":
+        """Return the gates of layers with experts."""
+        return gates_of(self.layers(model))

@@ -15,6 +15,7 @@ from onethinker.families.qwen3_vl import Qwen3VL
 from onethinker.families.qwen3_vl_moe import Qwen3VLMoe
 from onethinker.families.smolvlm import SmolVLM
 from onethinker.media.budget import MediaBudget
+from onethinker.tasks import Coordinates
 
 FAMILIES: Sequence[ModelFamily] = (
     Qwen3VL(),
@@ -99,6 +100,12 @@ def fit_budget(budget: MediaBudget, processor: Any) -> MediaBudget:
     """Return a budget that counts in the visual tokens of a processor's family; as it is where that is not known."""
     family = family_of_processor(processor)
     return family.fit_budget(budget, processor) if family is not None else budget
+
+
+def coordinates_of(processor: Any) -> Coordinates:
+    """Return what models with this processor count places in, thousandths where the family is not known."""
+    family = family_of_processor(processor)
+    return family.coordinates if family is not None else "thousandths"
 
 
 def known() -> str:

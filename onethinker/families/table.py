@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from onethinker.families.base import ModelFamily
 from onethinker.families.registry import families
+from onethinker.tasks import Coordinates
 
 OTHERS = (
     "Any other vision-language model of transformers is asked and evaluated with its own processor, which sizes frames"
@@ -29,6 +30,8 @@ class FamilyRow:
     vllm: bool
     """Whether vLLM lists its classes; such a server is asked by its address."""
     visual_token: str
+    coordinates: Coordinates
+    """What boxes and points are counted in: thousandths of the frame, or pixels of the resized one."""
     differs: str
 
 
@@ -49,6 +52,7 @@ def _row(family: ModelFamily) -> FamilyRow:
         shared_prefix=family.is_trained,
         vllm=bool(vars(type(family)).get("served_by_vllm")),  # not inherited: nobody has looked
         visual_token=_visual_token(family),
+        coordinates=family.coordinates,
         differs=family.differs,
     )
 
@@ -81,5 +85,6 @@ HEADINGS: Sequence[str] = (
     "shared prefix",
     "vLLM",
     "visual token",
+    "coordinates",
     "what differs",
 )

@@ -16,11 +16,12 @@ from onethinker.inference.encode import request_about
 from onethinker.inference.engine import Completion, Engine
 from onethinker.inference.in_flight import MAX_BYTES_IN_FLIGHT, batch_size
 from onethinker.inference.question import Asked, Failed, Question, as_question, question_sample
-from onethinker.inference.thought import Thought, Timing, main_index
+from onethinker.inference.thought import Thought, Timing
 from onethinker.media.damage import check_undamaged
 from onethinker.media.memory import as_media
 from onethinker.media.reading import read_clip
 from onethinker.tasks import Coordinates, Reader, ReadingMode, read_response, task_of
+from onethinker.tasks.pixels import frame_px_of, sample_to_px
 from onethinker.tasks.template import options_text
 
 _THINKING = re.compile(r"\A.*</\s*think(?:ing)?\s*>|<\s*think(?:ing)?\s*>.*\Z", re.IGNORECASE | re.DOTALL)
@@ -42,9 +43,10 @@ class Prepared:
         return sum(clip.frames.nbytes for clip in self.request.media)
 
 
-def prepare(question: Question, engine: Engine, *, strict_media: bool) -> Prepared:
-    """Return a question as the engine wants it. Raises: MediaError (of damaged media too if these are strict),
-    DataError, ConfigError.
+def prepare(question: Question, engine: Engine, *, coordinates: Coordinates, strict_media: bool) -> Prepared:
+    """Return a question as the engine wants it, its box in these coordinates.
+
+    Raises: MediaError (of damaged media too if these are strict), DataError, ConfigError.
     """
     started_s = time.perf_counter()
     turns = question.turns
@@ -68,7 +70,8 @@ def prepare(question: Question, engine: Engine, *, strict_media: bool) -> Prepar
         before=before.task if before is not None else None,
         earlier=turns,
     )
-    request = replace(request_about(sample, clips, engine.prompt_template), earlier=turns)
+    request = request_about(sample, clips, engine.prompt_template, coordinates=coordinates)
+    request = replace(request, earlier=turns)
     return Prepared(sample, media, request, decoded_s - started_s, time.perf_counter() - decoded_s)
 
 
@@ -90,8 +93,8 @@ def as_thought(
 ) -> Thought:
     """Return a reply as its task reads it; pixels are those of the frames that the answer is about."""
     clips, is_cut = prepared.request.media, reply.finish_reason == "length"
-    seen = clips[main_index(clips)]
-    reader = Reader(reading, (seen.width, seen.height) if coordinates == "pixels" else None, is_cut)
+    frame_px = frame_px_of(clips, coordinates)
+    reader = Reader(reading, frame_px, is_cut)
     read = read_response(reply.text, task_of(prepared.sample), prepared.sample.options, reader)
     return Thought(
         question=prepared.sample.problem,
@@ -106,7 +109,8 @@ def as_thought(
         sources=prepared.media,
         clips=clips,
         model=model,
-        turns=(*prepared.request.earlier, *_turn(prepared.sample, reply.text)),
+        frame_px=frame_px,
+        turns=(*prepared.request.earlier, *_turn(sample_to_px(prepared.sample, frame_px), reply.text)),
     )
 
 
@@ -122,7 +126,7 @@ def ask_in_order(
     questions: Iterable[Asked],
     *,
     task: str | None,
-    strict_media: bool,
+    prepared_of: Callable[[Question], Prepared],
     as_thought: Callable[[Prepared, Completion, float], Thought],
 ) -> Iterator[Thought | Failed]:
     """Yield what the model says to each question, in order, or why it says nothing.
@@ -142,7 +146,7 @@ def ask_in_order(
                 yield window.popleft().outcome(engine.name, as_thought)
                 continue
             batch = list(islice(rest, size))
-            window.extend(_submitted(batch, engine, sampling, task=task, index=index, strict_media=strict_media))
+            window.extend(_submitted(batch, engine, sampling, task=task, index=index, prepared_of=prepared_of))
             index, is_over = index + len(batch), len(batch) < size
     finally:
         for each in window:
@@ -191,7 +195,7 @@ def _submitted(
     *,
     task: str | None,
     index: int,
-    strict_media: bool,
+    prepared_of: Callable[[Question], Prepared],
 ) -> list[_InFlight]:
     """Return some questions once they have been submitted together; `index` is that of the first."""
     ready: list[tuple[Question, Prepared | OneThinkerError]] = []
@@ -199,7 +203,7 @@ def _submitted(
         question = Question((), "", task)
         try:
             question = as_question(each, task=task)
-            ready.append((question, prepare(question, engine, strict_media=strict_media)))
+            ready.append((question, prepared_of(question)))
         except OneThinkerError as error:
             ready.append((question, error))
     requests = [

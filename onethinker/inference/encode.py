@@ -19,6 +19,8 @@ from onethinker.families.registry import family_of_processor
 from onethinker.inference.chat import chat_messages, spelled_tokens
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
+from onethinker.tasks import Coordinates
+from onethinker.tasks.pixels import frame_px_of, sample_to_px
 from onethinker.tasks.template import PromptTemplate
 
 if TYPE_CHECKING:
@@ -29,33 +31,48 @@ _OPENED = re.compile(r"<think>\s*(?:</think>\s*)?\Z")
 """What a chat template writes of the answer itself: a think block that it opens, or one that it opens and closes."""
 
 
-def build_request(sample: Sample, prompt_template: PromptTemplate, budget: MediaBudget) -> Request:
+def build_request(
+    sample: Sample, prompt_template: PromptTemplate, budget: MediaBudget, *, coordinates: Coordinates = "thousandths"
+) -> Request:
     """Return a sample as one user message: its media as the model will see them, then the complete text.
 
     Raises: MediaError: a file cannot be read. DataError: there is no task for the sample.
     """
-    return request_about(sample, tuple(read_clip(source, budget) for source in sample.media), prompt_template)
+    media = tuple(read_clip(source, budget) for source in sample.media)
+    return request_about(sample, media, prompt_template, coordinates=coordinates)
 
 
 def request_about(
-    sample: Sample, media: tuple[Clip, ...], prompt_template: PromptTemplate, *, seed: int | None = None
+    sample: Sample,
+    media: tuple[Clip, ...],
+    prompt_template: PromptTemplate,
+    *,
+    coordinates: Coordinates,
+    seed: int | None = None,
 ) -> Request:
-    """Return a sample whose media have been read as one user message.
+    """Return a sample whose media have been read as one user message, its boxes in the coordinates of the model.
 
     Raises: DataError: there is no task for the sample. MediaError: its media are of another kind than the question is
     about.
     """
     check_kinds(sample, media)
-    return worded(sample, media, prompt_template, seed=seed)
+    return worded(sample, media, prompt_template, coordinates=coordinates, seed=seed)
 
 
 def worded(
-    sample: Sample, media: tuple[Clip, ...], prompt_template: PromptTemplate, *, seed: int | None = None
+    sample: Sample,
+    media: tuple[Clip, ...],
+    prompt_template: PromptTemplate,
+    *,
+    coordinates: Coordinates,
+    seed: int | None = None,
 ) -> Request:
     """Return a sample as it is asked: with the words of its task, or, of a conversation, as it is written."""
+    frame_px = frame_px_of(media, coordinates)
+    asked = sample_to_px(sample, frame_px)
     if sample.is_conversation:
-        return Request(sample.problem, media, sample.system, seed, earlier=sample.earlier, shown=sample.shown)
-    return Request(prompt_template.text(sample), media, prompt_template.system, seed)
+        return Request(asked.problem, media, asked.system, seed, earlier=asked.earlier, shown=asked.shown)
+    return Request(prompt_template.text(asked, frame_px), media, prompt_template.system, seed)
 
 
 def check_kinds(sample: Sample, media: Sequence[Clip]) -> None:

@@ -52,7 +52,7 @@ class Engine(ABC):
     budget: MediaBudget
     """How much of a picture or video the model is shown."""
     coordinates: Coordinates = "thousandths"
-    """The coordinates that the model writes, as its folder says; pixels are those of the frames that it is shown."""
+    """What the model counts places in, as its folder or family says; pixels are those of the frames it is shown."""
     max_in_flight: int
     """Requests that are worked on at once: who keeps so many submitted keeps the engine busy."""
     answers_in_batches: ClassVar[bool] = False

@@ -15,7 +15,7 @@ from onethinker.families.folder import (
     read_settings,
 )
 from onethinker.families.hub import HUB_ID, at_hand, hub_answers
-from onethinker.families.registry import check_processor, fit_budget, known
+from onethinker.families.registry import check_processor, coordinates_of, fit_budget, known
 from onethinker.inference.engine import Engine
 from onethinker.inference.model_checks import check_four_bit, check_model, check_quantize
 from onethinker.inference.quantizing import quantize, without_notes
@@ -116,15 +116,14 @@ def load_local(
     settings = read_settings(folder) if folder.is_dir() else ModelSettings()
     if (folder / ADAPTER_SETTINGS_FILE).is_file():
         base = load_local(base_of(folder, settings), seed=settings.seed, device=device, dtype=dtype)
-        network, processor = merge_adapters(folder, base.model).eval(), base.processor
+        network, processor, coordinates = merge_adapters(folder, base.model).eval(), base.processor, base.coordinates
     else:
         network, processor = _from_pretrained(
             source, local_files_only=not is_there, dtype=dtype, device_map=device, quantization_config=quantization
         )
-    budget = fit_budget(settings.budget, processor)
-    return LocalEngine(
-        network, processor, settings.prompt_template, budget, name=name, coordinates=settings.coordinates
-    )
+        coordinates = coordinates_of(processor)
+    budget, coordinates = fit_budget(settings.budget, processor), settings.coordinates or coordinates
+    return LocalEngine(network, processor, settings.prompt_template, budget, name=name, coordinates=coordinates)
 
 
 def _load_quantized(model: str, quantization: Quantization) -> "LocalEngine":

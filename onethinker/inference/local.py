@@ -58,7 +58,7 @@ class LocalEngine(BatchedEngine):
     @property
     def settings(self) -> ModelSettings:
         """What is written beside the weights."""
-        return ModelSettings(prompt_template=self.prompt_template, budget=self.budget)
+        return ModelSettings(prompt_template=self.prompt_template, budget=self.budget, coordinates=self.coordinates)
 
     def complete_batch(self, requests: Sequence[Request], params: SamplingParams) -> list[Completion]:
         """Return one completion per request, in order.

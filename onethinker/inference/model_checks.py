@@ -45,17 +45,14 @@ def check_model(model: str, *, settings: Path | None = None) -> bool:
 
 def is_ours(model: str, *, settings: Path | None = None) -> bool:
     """Return whether a model was trained here to write the exact form: its folder, or the one named in its place, has
-    the settings that we write, and these do not say that it writes pixels.
+    the settings that we write.
     """
-    if model in (*UNTRAINED, SCRIPTED):
-        return True
-    folder = settings or folder_of(model)
-    return (folder / SETTINGS_FILE).is_file() and read_settings(folder).coordinates == "thousandths"
+    return model in (*UNTRAINED, SCRIPTED) or ((settings or folder_of(model)) / SETTINGS_FILE).is_file()
 
 
-def coordinates_of(model: str, *, settings: Path | None = None) -> Coordinates:
-    """Return the coordinates that a model writes, as its folder says, or the one named for it. Raises: EngineError."""
-    return read_settings(settings or folder_of(model)).coordinates
+def told_coordinates(model: str) -> Coordinates | None:
+    """Return what a model's folder says that it counts places in, None where it says nothing. Raises: EngineError."""
+    return read_settings(folder_of(at_hand(model))).coordinates
 
 
 def budget_of(model: str) -> MediaBudget:

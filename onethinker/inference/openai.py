@@ -99,7 +99,7 @@ class RemoteEngine(Engine):
             model,
             prompt_template or own.prompt_template,
             budget or own.budget,
-            coordinates=own.coordinates,
+            coordinates=own.coordinates or "thousandths",
             form="vllm" if told is None else "onethinker",
             max_tries=max_tries,
             patience_s=patience_s,

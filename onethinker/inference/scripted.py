@@ -58,5 +58,5 @@ def example_answer(request: Request) -> str:
     >>> example_answer(Request("How many? " + find_task("numerical", "image").instructions))
     '<think>This answer is scripted.</think><answer>12</answer>'
     """
-    examples = [task.example for task in all_tasks() if task.instructions in request.text]
+    examples = [task.example for task in all_tasks() if task.instructions.removesuffix(task.units) in request.text]
     return f"<think>This answer is scripted.</think><answer>{examples[0] if examples else 'A'}</answer>"

@@ -36,5 +36,5 @@ class ReadingSettings(FlagSettings):
     """How answers are read, whichever command reads them."""
 
     coordinates: Coordinates | None = None
-    """Unit of the model's coordinates: "thousandths" of the frame, or "pixels" of the frames that it is shown (lenient
-    reading only). By default what the model folder's onethinker.json says under "coordinates", else thousandths."""
+    """What the model counts boxes and points in: "thousandths" of the frame, or "pixels" of the frames it is shown. By
+    default what the model folder's onethinker.json says under "coordinates", else what its family does."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from onethinker.core.errors import ConfigError
 from onethinker.core.request import SamplingParams
 from onethinker.inference.asking import Prepared, as_thought, ask_in_order, prepare
 from onethinker.inference.engine import Completion, Engine
@@ -29,15 +28,15 @@ class Thinker:
     reading: ReadingMode = "lenient"
     """Whether answers in other forms are repaired ("lenient"), or only the exact form is taken ("strict")."""
     coordinates: Coordinates | None = None
-    """Unit of the coordinates that the model answers in, None for what its folder says; pixels are those of the frames
-    that it is shown."""
+    """What the model counts boxes and points in, None for what its folder or family says; pixels are those of the
+    frames that it is shown."""
     strict_media: bool = False
     """Whether damaged media are an error; else what can be read of them is used, and `media_problems` name the rest."""
 
-    def __post_init__(self) -> None:
-        """Raise ConfigError where pixels are to be read strictly."""
-        if self.reading == "strict" and (self.coordinates or self.engine.coordinates) == "pixels":
-            raise ConfigError("coordinates in pixels need the lenient reading: the strict form is in thousandths")
+    @property
+    def counts_in(self) -> Coordinates:
+        """What boxes and points are asked for and read in."""
+        return self.coordinates or self.engine.coordinates
 
     @classmethod
     def load(
@@ -100,9 +99,7 @@ class Thinker:
 
         Raises: MediaError, EngineError, DataError (no such task), ConfigError (a box that is none).
         """
-        prepared = prepare(
-            Question(source, question, task, box, options, fps, earlier), self.engine, strict_media=self.strict_media
-        )
+        prepared = self._prepared(Question(source, question, task, box, options, fps, earlier))
         started_s = time.perf_counter()
         [reply] = self.engine.complete([prepared.request], self.sampling)
         return self._thought(prepared, reply, time.perf_counter() - started_s)
@@ -121,7 +118,7 @@ class Thinker:
             self.sampling,
             questions,
             task=task,
-            strict_media=self.strict_media,
+            prepared_of=self._prepared,
             as_thought=self._thought,
         )
 
@@ -141,7 +138,10 @@ class Thinker:
         Raises: what `ask` raises; all but an EngineError at once.
         """
         asked = Question(source, question, task, box, options, fps, earlier)
-        return self._pieces(prepare(asked, self.engine, strict_media=self.strict_media))
+        return self._pieces(self._prepared(asked))
+
+    def _prepared(self, question: Question) -> Prepared:
+        return prepare(question, self.engine, coordinates=self.counts_in, strict_media=self.strict_media)
 
     def _pieces(self, prepared: Prepared) -> Iterator[str | Thought]:
         started_s = time.perf_counter()
@@ -155,7 +155,7 @@ class Thinker:
             answer_s,
             model=self.engine.name,
             reading=self.reading,
-            coordinates=self.coordinates or self.engine.coordinates,
+            coordinates=self.counts_in,
         )
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """What comes back from a question: the reasoning, the typed answer, and what can be made of it."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import to_jsonable_python
 
 from onethinker.core.errors import AnswerError
-from onethinker.core.frames import Clip
+from onethinker.core.frames import Clip, main_index
 from onethinker.core.geometry import Box, Point, Span
 from onethinker.core.grammar import show
 from onethinker.core.request import Turn
@@ -24,6 +24,7 @@ from onethinker.media.reading import read_clip
 from onethinker.segmenters.base import MASK_BUDGET, ObjectMasks, Segmenter, cut_out
 from onethinker.storage.strict_json import to_json
 from onethinker.tasks import Task, find_task
+from onethinker.tasks.places import FrameSize
 from onethinker.tasks.segmentation import Selection
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class Thought:
     sources: tuple[Medium, ...]
     clips: tuple[Clip, ...]
     model: str
+    frame_px: FrameSize | None = None
+    """Size of the frames in whose pixels `text` counts places, None for thousandths."""
     turns: tuple[Turn, ...] = ()
     """What has been asked and answered about these media, this question last: what a question about this thought has
     before it. An answer without words is no turn.
@@ -245,6 +248,7 @@ class Thought:
             "problems": list(self.problems),
             "media_problems": list(self.media_problems),
             "text": self.text,
+            **({"frame_px": self.frame_px} if self.frame_px is not None else {}),
             "frames": [
                 {"index": index, "time_s": time_s}
                 for index, time_s in zip(self.clip.indices, self.clip.times_s, strict=True)
@@ -283,8 +287,3 @@ class Thought:
             ),
             data={"time_s": np.array(list(boxes), dtype=np.float64)},
         )
-
-
-def main_index(clips: Sequence[Clip]) -> int:
-    """Return which of several clips an answer is about: the first video, or the first picture where there is none."""
-    return next((index for index, clip in enumerate(clips) if clip.kind == "video"), 0)

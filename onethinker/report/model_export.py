@@ -18,7 +18,7 @@ from onethinker.media.sampling import most_frames
 from onethinker.storage.atomic import check_writable
 from onethinker.storage.folders import MODEL_FOLDER, RECIPE_FILE
 from onethinker.storage.strict_json import to_json
-from onethinker.tasks import all_tasks
+from onethinker.tasks import Coordinates, all_tasks
 from onethinker.tasks.template import PromptTemplate
 from onethinker.training.state.run_folder import RunFolder
 
@@ -115,7 +115,8 @@ def model_card(
     base = str(recipe.get("model", ""))
     return template.render(
         name=name,
-        **_python_words(settings.prompt_template),
+        **_python_words(settings.prompt_template, settings.coordinates),
+        coordinates=settings.coordinates,
         budget=settings.budget,
         max_frames=most_frames(settings.budget),
         step=f"{1 / settings.budget.fps:g}",
@@ -130,11 +131,12 @@ def model_card(
     )
 
 
-def _python_words(prompt_template: PromptTemplate) -> dict[str, Any]:
+def _python_words(prompt_template: PromptTemplate, coordinates: Coordinates | None) -> dict[str, Any]:
     """Return what the card's Python needs to build the text of a question, as Python writes it: all tasks have their
     instructions.
     """
-    words = {task.key: prompt_template.instructions.get(task.key, task.instructions) for task in all_tasks()}
+    frame_px = ("WIDTH", "HEIGHT") if coordinates == "pixels" else None
+    words = {task.key: prompt_template.instructions.get(task.key, task.wording(frame_px)) for task in all_tasks()}
     return {
         "system": repr(prompt_template.system),
         "template": repr(prompt_template.template),

@@ -21,8 +21,9 @@ from onethinker.rewards.extra import AnswerGroup, RewardedGrade, add_rewards
 from onethinker.rewards.judge import Judge
 from onethinker.rewards.polar import Polar
 from onethinker.storage.strict_json import json_line
-from onethinker.tasks import Grade, RewardScheme, Task, grade_response, read_response, task_of
+from onethinker.tasks import Grade, Reader, RewardScheme, Task, grade_response, read_response, task_of
 from onethinker.tasks.grading import judged_grade
+from onethinker.tasks.places import FrameSize
 
 Failure = Literal["grading_failed", "reward_failed"]
 """Why a group has no grades: a worker was too slow or died over it, or the reward model has no score for it."""
@@ -91,6 +92,7 @@ class Grader:
         sample: Sample,
         responses: Sequence[str],
         *,
+        frame_px: FrameSize | None = None,
         tokens: Sequence[int] = (),
         truncated: Sequence[bool] = (),
         max_tokens: int = 0,
@@ -98,9 +100,10 @@ class Grader:
         """Begin to grade the responses to a sample; without workers the tasks' own grading is done when this
         returns.
 
-        What follows the responses is for rewards that look at lengths.
+        `frame_px` is the size of the frames in whose pixels places are counted, None for thousandths. What follows is
+        for rewards that look at lengths.
         """
-        grading = self._begin(sample, responses)
+        grading = self._begin(sample, responses, frame_px)
         weights = self._settings.rewards_of(sample.problem_type)
         if not weights:
             return grading
@@ -118,7 +121,7 @@ class Grader:
         # A thread waits for the grades, and then a worker computes the rewards, while the next answers are sampled.
         return self._waiting.submit(rewarded)
 
-    def _begin(self, sample: Sample, responses: Sequence[str]) -> "Grading":
+    def _begin(self, sample: Sample, responses: Sequence[str], frame_px: FrameSize | None) -> "Grading":
         task = task_of(sample)
         scores: Future[list[float]] | None = None
         answers: dict[int, str] = {}
@@ -129,7 +132,7 @@ class Grader:
             }
             if answers:
                 scores = self._model.submit(sample.problem, sample.truth, list(answers.values()))
-        grades = [self._grade(task, sample, response) for response in responses]
+        grades = [self._grade(task, sample, response, frame_px) for response in responses]
         return Grading(
             task,
             self.reward_scheme,
@@ -139,7 +142,7 @@ class Grader:
             self._model.name if self._model is not None else "",
         )
 
-    def _grade(self, task: Task[Any], sample: Sample, response: str) -> Future[Grade]:
+    def _grade(self, task: Task[Any], sample: Sample, response: str, frame_px: FrameSize | None) -> Future[Grade]:
         if self._workers is not None:
             return self._workers.submit(
                 {
@@ -149,11 +152,19 @@ class Grader:
                     "options": sample.options,
                     "reward_scheme": self.reward_scheme,
                     "response": response,
+                    "frame_px": frame_px,
                 }
             )
         done: Future[Grade] = Future()
         done.set_result(
-            grade_response(response, sample.truth, task=task, options=sample.options, reward_scheme=self.reward_scheme)
+            grade_response(
+                response,
+                sample.truth,
+                task=task,
+                options=sample.options,
+                reward_scheme=self.reward_scheme,
+                reader=Reader(frame_px=frame_px),
+            )
         )
         return done
 

@@ -13,7 +13,7 @@ from onethinker.core.errors import OneThinkerError
 from onethinker.processes.line_process import serve
 from onethinker.rewards.extra import AnswerGroup, add_rewards
 from onethinker.storage.strict_json import json_line
-from onethinker.tasks import Grade, find_task, grade_response
+from onethinker.tasks import Grade, Reader, find_task, grade_response
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
@@ -30,6 +30,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
             task=task,
             options=tuple(question["options"]),
             reward_scheme=question["reward_scheme"],
+            reader=Reader(frame_px=question["frame_px"]),
         )
     except OneThinkerError as error:
         return {"error": [type(error).__name__, str(error)]}

@@ -19,6 +19,8 @@ from onethinker.rewards.grader import Failure, Graded, Grader, Grading, Ungraded
 from onethinker.rl.sampler import Rollout, RolloutRequest, Sampler
 from onethinker.tasks import task_of
 from onethinker.tasks.grading import Grade
+from onethinker.tasks.pixels import frame_px_of
+from onethinker.tasks.places import FrameSize
 from onethinker.training.config import RlRecipe
 from onethinker.training.inputs import too_long_text
 from onethinker.training.lengths import Length
@@ -41,6 +43,8 @@ class Group:
     rollouts: tuple[Rollout, ...]
     texts: tuple[str, ...]
     grades: tuple[Grade, ...]
+    frame_px: FrameSize | None = None
+    """Size of the frames in whose pixels the completions count places, None for thousandths."""
 
     @property
     def accuracy(self) -> float:
@@ -208,7 +212,7 @@ def _summary(group: Group, recipe: RlRecipe) -> Summary:
         lengths=tuple(len(rollout.ids) for rollout in group.rollouts),
         truncated=sum(rollout.truncated for rollout in group.rollouts),
         answers=tuple(map(note_answer, group.texts)),
-        whole_frames=tuple(covers_whole_frame(text, task, sample.options) for text in group.texts),
+        whole_frames=tuple(covers_whole_frame(text, task, sample.options, group.frame_px) for text in group.texts),
         terms=_terms(group),
     )
 
@@ -247,16 +251,19 @@ def being_graded(
         texts = tuple(
             opening + tokenizer.decode(rollout.ids if rollout.truncated else rollout.ids[:-1]) for rollout in rollouts
         )
+        frame_px = frame_px_of(request.request.media, session.data.coordinates)
         with session.clock.phase("grading"):
             grading = grader.submit(
                 as_read(sample, spelled),
                 [plain_text(text, spelled) for text in texts],
+                frame_px=frame_px,
                 tokens=[len(rollout.ids) for rollout in rollouts],
                 truncated=[rollout.truncated for rollout in rollouts],
                 max_tokens=recipe.rollout.max_new_tokens,
             )
         task = task_of(sample).key
-        yield AskedGroup(Group(index, task, sample, request.prompt, tuple(rollouts), texts, ()), grading)
+        group = Group(index, task, sample, request.prompt, tuple(rollouts), texts, (), frame_px)
+        yield AskedGroup(group, grading)
 
 
 def read_prompts(

@@ -20,6 +20,7 @@ from onethinker.inference.sampling import draw_tokens
 from onethinker.rl.sampler import Rollout, RolloutRequest
 from onethinker.training.packing.attention import GroupCache
 from onethinker.training.packing.row import Prompt, joined_pixels
+from onethinker.training.routing import listening
 from onethinker.training.session import TrainingSession
 
 COMPACT_BELOW = 0.7
@@ -94,19 +95,23 @@ def _sample(
     forbidden_tokens: Sequence[int],
 ) -> list[list[Rollout]]:
     group_size = uniforms_PGT.shape[1]
+    routers = family_of(model).routers(model)
     inputs, next_position_P = _left_padded(prompts)
     cache = DynamicCache(config=model.config.get_text_config())
-    logits = model(**inputs, cache=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+    with listening(routers) as heard:
+        logits = model(**inputs, cache=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
     groups = GroupCache(cache, inputs["attention_mask"], group_size)
     position_B = next_position_P.repeat_interleave(group_size)
     logits = logits.repeat_interleave(group_size, 0)
     axes = len(prompts[0].positions)
+    experts = heard.of_last(len(prompts))
+    experts = experts if experts is None else experts.repeat_interleave(group_size, 0)
     batch = _InFlight(uniforms_PGT.flatten(0, 1), logits.device)
     for step in range(batch.limit):
         tokens, logps = _next_tokens(
             logits, batch.uniforms_BT[batch.active, step].to(logits.device), temperature, end_token, forbidden_tokens
         )
-        batch.append(step, tokens, logps, end_token)
+        batch.append(step, tokens, logps, end_token, experts)
         if step + 1 == batch.limit or not batch.in_flight.any():
             break
         if batch.in_flight[batch.active].float().mean() < COMPACT_BELOW:
@@ -114,13 +119,14 @@ def _sample(
             groups.keep(kept)
             tokens, position_B = tokens[kept], position_B[kept]
         groups.reserve_token()
-        out = model(
-            input_ids=tokens[:, None],
-            position_ids=position_ids(position_B.expand(axes, -1)[..., None]),
-            decoding=groups,
-            use_cache=False,
-        )
-        logits, position_B = out.logits[:, -1], position_B + 1
+        with listening(routers) as heard:
+            out = model(
+                input_ids=tokens[:, None],
+                position_ids=position_ids(position_B.expand(axes, -1)[..., None]),
+                decoding=groups,
+                use_cache=False,
+            )
+        logits, position_B, experts = out.logits[:, -1], position_B + 1, heard.of_last(len(tokens))
     rollouts = batch.rollouts()
     return [rollouts[first : first + group_size] for first in range(0, len(rollouts), group_size)]
 
@@ -136,9 +142,17 @@ class _InFlight:
         self._ids_BT = torch.zeros(count, self.limit, dtype=torch.long, device=device)
         self._logps_BT = torch.zeros(count, self.limit, device=device)
         self._length_B = torch.full((count,), self.limit, device=device)
+        self._experts_BTLK: Tensor | None = None
 
-    def append(self, step: int, tokens: Tensor, logps: Tensor, end_token: int) -> None:
-        """Add a token to each active completion; the end token finishes it."""
+    def append(self, step: int, tokens: Tensor, logps: Tensor, end_token: int, experts: Tensor | None) -> None:
+        """Add a token to each active completion, with the experts (B, L, K) that predicted it; the end token finishes
+        it.
+        """
+        if experts is not None:
+            if self._experts_BTLK is None:
+                shape = len(self.in_flight), self.limit, *experts.shape[1:]
+                self._experts_BTLK = torch.zeros(shape, dtype=torch.int16, device=experts.device)
+            self._experts_BTLK[self.active, step] = experts.to(torch.int16)
         self._ids_BT[self.active, step] = tokens
         self._logps_BT[self.active, step] = logps
         finished = self.active[(tokens == end_token) & self.in_flight[self.active]]
@@ -154,7 +168,12 @@ class _InFlight:
     def rollouts(self) -> list[Rollout]:
         """Return all completions; one that is still in flight is truncated."""
         return [
-            Rollout(self._ids_BT[index, :length], self._logps_BT[index, :length], bool(self.in_flight[index]))
+            Rollout(
+                self._ids_BT[index, :length],
+                self._logps_BT[index, :length],
+                bool(self.in_flight[index]),
+                experts=None if self._experts_BTLK is None else self._experts_BTLK[index, :length],
+            )
             for index, length in enumerate(self._length_B.tolist())
         ]
 

@@ -144,6 +144,8 @@ def _row(
         clip_fraction=updated.mean("clip_fraction"),
         ratio=updated.mean("ratio"),
         grad_norm=updated.grad_norm,
+        router_loss=updated.router_loss,
+        moved_tokens=updated.moved_tokens,
         updates=updated.updates,
         groups=len(advantages),
         dropped_groups=sum(batch.dropped.values()),

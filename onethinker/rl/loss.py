@@ -4,6 +4,7 @@ Dimensions: S scored tokens of a row, A answers of a row, T tasks, M what is mea
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -15,6 +16,7 @@ from onethinker.training.config import RlRecipe
 from onethinker.training.metrics.task_rows import MEASURED
 from onethinker.training.packing.row import PackedRow, PrefixGroup
 from onethinker.training.rl_settings import LossSettings, Reduction
+from onethinker.training.routing import moved_tokens
 from onethinker.training.step import ScoredRow
 
 
@@ -26,7 +28,8 @@ def task_indices() -> dict[str, int]:
 @dataclass(frozen=True)
 class GradedPrefixGroup(PrefixGroup):
     """A group as the loss needs it: its task, old log-probabilities of all answer tokens, one advantage and one weight
-    an answer; where another engine has sampled, its own log-probabilities too.
+    an answer; where another engine has sampled, its own log-probabilities too; of a mixture of experts those
+    (tokens, L, K) that predicted them.
     """
 
     task: str
@@ -34,6 +37,14 @@ class GradedPrefixGroup(PrefixGroup):
     advantages: Tensor
     weights: Tensor
     engine_logps: Tensor | None = None
+    experts: Tensor | None = None
+
+
+def drawn_experts(prefix_groups: Sequence[PrefixGroup]) -> Tensor | None:
+    """Return the experts (S, L, K) with which the scored tokens of a row were sampled; None where that is not known."""
+    experts = [each.experts for each in prefix_groups if isinstance(each, GradedPrefixGroup)]
+    known = [each for each in experts if each is not None]
+    return torch.cat(known) if known and len(known) == len(prefix_groups) else None
 
 
 @dataclass
@@ -41,7 +52,8 @@ class PolicyLoss:
     """The loss of one optimizer step, row by row, with what is measured on the way.
 
     `measured` sums what `MEASURED` names over this process's rows, for each task, in the shape (tasks, names).
-    `not_finite` names what was not finite where a row's loss was not.
+    `not_finite` names what was not finite where a row's loss was not. `moved` counts the tokens that go to other
+    experts than they were sampled with, and all.
     """
 
     recipe: RlRecipe
@@ -52,6 +64,7 @@ class PolicyLoss:
         default_factory=lambda: torch.zeros(len(task_indices()), len(MEASURED), dtype=torch.float64)
     )
     not_finite: set[str] = field(default_factory=set)
+    moved: tuple[int, int] = (0, 0)
 
     def __call__(self, scored: ScoredRow) -> Tensor:
         """Return a row's part of the batch's loss."""
@@ -89,6 +102,10 @@ class PolicyLoss:
         means_S = (loss_S, kl_S, scored.entropy_S, clipped_S, ratio_S, torch.ones_like(loss_S))
         weighed_S = [value_S.detach() * weights_S for value_S in means_S]
         self._measure(row, prefix_groups, torch.stack([*weighed_S, pull_S.abs()], 1))
+        drawn_SLK = drawn_experts(prefix_groups)
+        if drawn_SLK is not None and scored.experts_SLK is not None:
+            moved, routed = moved_tokens(drawn_SLK, scored.experts_SLK)
+            self.moved = self.moved[0] + moved, self.moved[1] + routed
         return loss
 
     def _weights(self, row: PackedRow, prefix_groups: list[GradedPrefixGroup], like: Tensor) -> Tensor:

@@ -54,6 +54,7 @@ def _map_tensors(group: GradedPrefixGroup, change: Callable[[Tensor], Tensor]) -
         advantages=change(group.advantages),
         weights=change(group.weights),
         engine_logps=None if group.engine_logps is None else change(group.engine_logps),
+        experts=None if group.experts is None else change(group.experts),
     )
 
 

@@ -66,6 +66,7 @@ def _record(group: Group, advantages_G: Tensor | None) -> dict[str, Any]:
         "media": [str(path.absolute()) if path else None for path in map(path_of, sample.media)],
         "clips": [[one.start_s, one.end_s] if isinstance(one, VideoPart) else None for one in sample.media],
         "first_box": list(sample.first_box) if sample.first_box is not None else None,
+        **({"frame_px": list(group.frame_px)} if group.frame_px is not None else {}),
         "source": sample.source,
         "license": sample.license,
         "answers": [

@@ -34,6 +34,8 @@ class Rollout:
     truncated: bool
     engine_logps: Tensor | None = None
     version: int | None = None
+    experts: Tensor | None = None
+    """The experts (R, L, K) that each token was predicted with, layer by layer; None without, and of servers."""
 
 
 class Sampler(Protocol):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from onethinker.rl.groups import Group
-from onethinker.rl.loss import GradedPrefixGroup, PolicyLoss, task_indices
+from onethinker.rl.loss import GradedPrefixGroup, PolicyLoss, drawn_experts, task_indices
 from onethinker.rl.rebalance import rebalance
 from onethinker.training.config import RlRecipe
 from onethinker.training.metrics.bad_steps import BadStep
@@ -19,6 +19,7 @@ from onethinker.training.metrics.task_rows import MEASURED, Measured
 from onethinker.training.packing.row import split_group
 from onethinker.training.reference import Reference
 from onethinker.training.session import TrainingSession
+from onethinker.training.step import Stepped
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class Updated:
     measured: Measured = field(default_factory=dict)
     tokens: int = 0
     shared_tokens: int = 0
+    router_loss: float | None = None
+    """Mean of the routers' loss over the steps; None without experts."""
+    moved_tokens: float | None = None
+    """Fraction of the tokens that went to other experts than they were sampled with; None where that is not known."""
 
     def mean(self, name: str) -> float | None:
         """Return the mean of what was measured over all tasks, with the weights of the loss; None where nothing has
@@ -57,7 +62,7 @@ def update_policy(
     """Take the optimizer steps on one batch of groups, each on its part of them, and return what was measured."""
     indices, updates = sorted(advantages), recipe.loss.updates_per_batch
     measured_TM = torch.zeros(len(task_indices()), len(MEASURED), dtype=torch.float64)
-    norms, bad = list[float](), list[BadStep]()
+    taken, bad, moved = list[Stepped](), list[BadStep](), (0, 0)
     tokens, shared = 0, 0
     for part in range(updates):
         sampled = {index: groups[index] for index in indices[part::updates] if index in groups}
@@ -70,18 +75,22 @@ def update_policy(
             continue
         tokens += sum(prefix_group.num_tokens for prefix_group in prefix_groups)
         shared += sum(prefix_group.num_shared for prefix_group in prefix_groups)
-        if not prefix_groups:
+        weighs = bool(prefix_groups)
+        if not weighs:
             # Every process takes part in every exchange of gradients, this one with a prefix group that weighs nothing.
             group = next(iter(groups.values()))
             prefix_groups = _prefix_groups(group, torch.zeros(len(group.rollouts)), recipe.max_row_tokens, weight=0.0)
         loss = PolicyLoss(recipe, int(num_tokens), int(num_answers), step)
-        norm = _take_step(session, prefix_groups, loss, reference, step)
-        if isinstance(norm, BadStep):
-            bad.append(norm)
+        routed = num_tokens if weighs else math.inf
+        stepped = _take_step(session, prefix_groups, loss, reference, step, routed=routed)
+        if stepped.bad is not None:
+            bad.append(stepped.bad)
             continue
-        norms.append(norm)
+        taken.append(stepped)
         measured_TM += loss.measured
-    return _summed(session, norms, bad, measured_TM, tokens, shared)
+        if weighs:
+            moved = moved[0] + loss.moved[0], moved[1] + loss.moved[1]
+    return _summed(session, taken, bad, measured_TM, (tokens, shared, *moved))
 
 
 def _own_prefix_groups(
@@ -102,15 +111,17 @@ def _own_prefix_groups(
 
 def _summed(
     session: TrainingSession,
-    norms: Sequence[float],
+    stepped: Sequence[Stepped],
     bad: Sequence[BadStep],
     measured_TM: Tensor,
-    tokens: int,
-    shared: int,
+    counts: tuple[int, int, int, int],
 ) -> Updated:
-    """Return what all processes have measured; norms and bad steps are the same in each."""
-    total_tokens, total_shared, *totals = session.collectives.total(tokens, shared, *measured_TM.flatten().tolist())
-    size, taken = len(MEASURED), len(norms)
+    """Return what all processes have measured; steps are the same in each. `counts` are tokens of rows, those shared,
+    and of those sampled here the ones that moved to other experts, of how many.
+    """
+    tokens, shared, moved, routed, *totals = session.collectives.total(*counts, *measured_TM.flatten().tolist())
+    size, taken = len(MEASURED), len(stepped)
+    balances = [each.balance for each in stepped if each.balance is not None]
     sums = {
         task: dict(zip(MEASURED, totals[index * size : (index + 1) * size], strict=True))
         for task, index in task_indices().items()
@@ -119,10 +130,12 @@ def _summed(
         updates=taken,
         bad=tuple(bad),
         loss=sum(each["loss"] for each in sums.values()) / taken if taken else None,
-        grad_norm=sum(norms) / taken if taken else None,
+        grad_norm=sum(each.norm for each in stepped) / taken if taken else None,
         measured=sums,
-        tokens=int(total_tokens),
-        shared_tokens=int(total_shared),
+        tokens=int(tokens),
+        shared_tokens=int(shared),
+        router_loss=sum(balances) / len(balances) if balances else None,
+        moved_tokens=moved / routed if routed else None,
     )
 
 
@@ -132,30 +145,40 @@ def _take_step(
     loss: PolicyLoss,
     reference: Reference | None,
     step: int,
-) -> float | BadStep:
-    """Take an optimizer step and return the norm of its gradient, or why it was not taken."""
+    *,
+    routed: float,
+) -> Stepped:
+    """Take an optimizer step and return what it measured; the routers' loss is a mean over so many tokens."""
     optimizer_step = session.optimization.begin(
         prefix_groups,
         step,
         temperature=loss.recipe.rollout.temperature,
         entropy_gradient=loss.recipe.loss.entropy_coefficient != 0,
         reference=reference,
+        tokens=routed,
+        experts=drawn_experts if loss.recipe.rollout.replay_experts else None,
     )
     for scored in optimizer_step.rows():
         optimizer_step.backward(scored, loss(scored))
     stepped = optimizer_step.finish()
     if stepped.bad is None:
-        return stepped.norm
+        return stepped
     causes = sorted(set(session.collectives.gather(sorted(loss.not_finite))))
     what = f"{stepped.bad.what}{', by ' if causes else ''}{' and '.join(causes)}"
     session.optimization.last_bad = replace(stepped.bad, what=what)
-    return session.optimization.last_bad
+    return replace(stepped, bad=session.optimization.last_bad)
 
 
 def _engine_logps(group: Group, part: Sequence[int]) -> Tensor | None:
     """Return what the engine that sampled some answers says of their tokens, None where the policy sampled."""
     logps = [each for index in part if (each := group.rollouts[index].engine_logps) is not None]
     return torch.cat(logps) if logps else None
+
+
+def _experts(group: Group, part: Sequence[int]) -> Tensor | None:
+    """Return the experts with which the tokens of some answers were sampled; None without experts, and of servers."""
+    experts = [each for index in part if (each := group.rollouts[index].experts) is not None]
+    return torch.cat(experts) if experts else None
 
 
 def _prefix_groups(
@@ -175,6 +198,7 @@ def _prefix_groups(
             advantages_G[list(part)],
             torch.full((len(part),), weight),
             _engine_logps(group, part),
+            _experts(group, part),
             samples=(group.sample.id,),
         )
         for part in parts

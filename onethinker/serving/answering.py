@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from onethinker.core.errors import AnswerError, EngineError, MediaError
-from onethinker.core.frames import Clip
+from onethinker.core.frames import Clip, main_index
 from onethinker.core.request import SamplingParams, Turn
 from onethinker.core.sources import TimedFrames
 from onethinker.inference.asking import Prepared, as_thought
@@ -19,7 +19,7 @@ from onethinker.inference.encode import request_about
 from onethinker.inference.engine import Completion
 from onethinker.inference.question import question_sample
 from onethinker.inference.thinker import Thinker
-from onethinker.inference.thought import Thought, main_index
+from onethinker.inference.thought import Thought
 from onethinker.media.budget import MediaBudget
 from onethinker.media.damage import check_undamaged
 from onethinker.media.prefetch import Decoders, default_workers
@@ -196,7 +196,13 @@ class Answering:
             before=asked.before,
             earlier=asked.turns,
         )
-        request = request_about(sample, clips, self.thinker.engine.prompt_template, seed=asked.sampling.seed)
+        request = request_about(
+            sample,
+            clips,
+            self.thinker.engine.prompt_template,
+            coordinates=self.thinker.counts_in,
+            seed=asked.sampling.seed,
+        )
         request = replace(
             request,
             text=asked.question if asked.as_it_is else request.text,
@@ -218,14 +224,13 @@ class Answering:
         )
 
     def _thought(self, prepared: Prepared, reply: Completion, answer_s: float) -> Thought:
-        engine = self.thinker.engine
         return as_thought(
             prepared,
             reply,
             answer_s,
             model=served_name(self.thinker),
             reading=self.thinker.reading,
-            coordinates=self.thinker.coordinates or engine.coordinates,
+            coordinates=self.thinker.counts_in,
         )
 
     async def _masks(self, asked: Asked, thought: Thought) -> ObjectMasks | None:

@@ -164,7 +164,7 @@ def _listed(name: str, answering: Answering) -> dict[str, Any]:
     settings = ModelSettings(
         prompt_template=engine.prompt_template,
         budget=engine.budget,
-        coordinates=answering.thinker.coordinates or engine.coordinates,
+        coordinates=answering.thinker.counts_in,
     )
     told = {TOLD_SETTINGS: settings.model_dump(mode="json", exclude={"base", "seed"})}
     return {"id": name, "object": "model", "created": 0, "owned_by": "onethinker", **told}

@@ -11,11 +11,17 @@ from onethinker.core.geometry import Box, Point, Span
 from onethinker.core.grammar import read_json
 from onethinker.core.values import EXACT, Faults
 from onethinker.tasks.lenient.words import passages
+from onethinker.tasks.places import FrameSize, places_from_px
 
 RewardScheme = Literal["paper", "release"]
 DataType = Literal["image", "video"]
 ReadingMode = Literal["strict", "lenient"]
 Coordinates = Literal["thousandths", "pixels"]
+IN_PIXELS = (
+    "x counts pixels from the left and y pixels from the top, as you are shown it: {0} pixels wide and {1} high, so x"
+    " lies between 0 and {0} and y between 0 and {1}."
+)
+"""What instructions say of coordinates in place of thousandths."""
 A = TypeVar("A")
 
 
@@ -30,7 +36,7 @@ class Reader:
     """
 
     mode: ReadingMode = "strict"
-    frame_px: tuple[int, int] | None = None
+    frame_px: FrameSize | None = None
     truncated: bool = False
 
 
@@ -60,6 +66,10 @@ class Task(ABC, Generic[A]):
     """What the question may be about."""
     instructions: ClassVar[str]
     """Our wording of what the answer must look like, appended to every question."""
+    units: ClassVar[str] = ""
+    """The end of the instructions that says what coordinates count; "" for a task without."""
+    places: ClassVar[frozenset[str]] = frozenset()
+    """The fields of an answer that hold boxes or points, which a model may count in pixels."""
     example: ClassVar[str]
     """The inside of an answer block in the task's form."""
     metrics: ClassVar[tuple[str, ...]]
@@ -78,6 +88,16 @@ class Task(ABC, Generic[A]):
         there.
         """
         return type(self), ()
+
+    def wording(self, frame_px: tuple[object, object] | None = None) -> str:
+        """Return the instructions; for a model that counts pixels of frames of this size they say so."""
+        if frame_px is None or not self.units:
+            return self.instructions
+        return self.instructions.removesuffix(self.units) + IN_PIXELS.format(*frame_px)
+
+    def in_thousandths(self, text: str, frame_px: FrameSize | None) -> str:
+        """Return an answer in the task's own form with thousandths for pixels; None for one that has them."""
+        return text if frame_px is None else places_from_px(text, self.places, frame_px)
 
     @abstractmethod
     def parse(self, text: str, options: tuple[str, ...] = ()) -> A:
@@ -158,15 +178,14 @@ class StructuredTask(Task[A]):
         return text
 
     def repair(self, text: str, options: tuple[str, ...], reader: Reader, repairs: list[str]) -> str:
-        """Return what `convert` makes of an answer that is not exact, or that has pixels in it; the text itself where
-        it makes nothing.
-        """
+        """Return what `convert` makes of an answer that is not exact; where it makes nothing, the text itself."""
         faults = Faults()
+        own = self.in_thousandths(text, reader.frame_px)
         try:
-            boxes = self.boxes(self.read(text, options, faults)).values()
-            has_fractions = bool(boxes) and all(max(box) <= 1 for box in boxes)
-            if not faults.texts and reader.frame_px is None and not has_fractions:
-                return text
+            boxes = self.boxes(self.read(own, options, faults)).values()
+            has_fractions = reader.frame_px is None and bool(boxes) and all(max(box) <= 1 for box in boxes)
+            if not faults.texts and not has_fractions:
+                return own
         except AnswerError:
             pass
         for what, passage in passages(text):
@@ -175,11 +194,11 @@ class StructuredTask(Task[A]):
                 converted = self.convert(passage, reader, changed)
             except AnswerError:
                 continue
-            if not changed and _is_same(text, converted):
-                return text
+            if not changed and _is_same(own, converted):
+                return own
             repairs += changed or ["JSON in another form"]
             return converted
-        return text
+        return own
 
 
 def _is_same(text: str, converted: str) -> bool:

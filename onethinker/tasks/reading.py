@@ -69,7 +69,7 @@ def read_response(
             thinking, text = find_blocks(response, reader, repairs)
             text = task.repair(text, options, reader, repairs)
         else:
-            text = find_answer(response)
+            text = task.in_thousandths(find_answer(response), reader.frame_px)
         read = task.read if truth is None else partial(task.read_like, truth=truth)
         answer = read(text, options, faults=faults)
     except AnswerError as error:

@@ -27,11 +27,13 @@ TIME_SIGMA_S = 1.0
 RELEASE_TIME_SCALE_S = 2.0
 """Seconds over which the release's reward for the time falls by e."""
 
+_UNITS = (
+    "x counts thousandths of the width from the left and y thousandths of the height from the top, so every one of"
+    " these numbers lies between 0 and 1000."
+)
 _PLACES = (
     "boxes encloses the object tightly, x1, y1 its upper left corner and x2, y2 its lower right one; positive_points"
-    " are three points on the object; negative_points are three points close to it but not on it. x counts thousandths"
-    " of the width from the left and y thousandths of the height from the top, so every one of these numbers lies"
-    " between 0 and 1000."
+    f" are three points on the object; negative_points are three points close to it but not on it. {_UNITS}"
 )
 _POINTS = '"positive_points": [[x, y], [x, y], [x, y]], "negative_points": [[x, y], [x, y], [x, y]]'
 
@@ -60,6 +62,8 @@ class _Segmentation(StructuredTask[Selection | PartialSelection]):
     """What both kinds share."""
 
     problem_type = "segmentation"
+    units = _UNITS
+    places = frozenset({"boxes", "positive_points", "negative_points"})
     release_weights: ClassVar[Mapping[str, float]]
     """What each part counts in the release; the paper counts all the same."""
 

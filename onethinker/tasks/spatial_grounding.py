@@ -19,11 +19,15 @@ class SpatialGrounding(StructuredTask[Box]):
     problem_type = "spatial grounding"
     key = problem_type
     data_types = ("image",)
+    units = (
+        "x counts thousandths of the picture's width from the left and y thousandths of its height from the top, so"
+        " every number lies between 0 and 1000."
+    )
     instructions = (
         'Answer with one JSON object: {"boxes": [x1, y1, x2, y2]}. The box encloses the object tightly: x1, y1 is its'
-        " upper left corner and x2, y2 its lower right corner. x counts thousandths of the picture's width from the"
-        " left and y thousandths of its height from the top, so every number lies between 0 and 1000."
+        f" upper left corner and x2, y2 its lower right corner. {units}"
     )
+    places = frozenset({"boxes"})
     example = '{"boxes": [112, 240, 398, 771]}'
     metrics = ("IoU", "R@0.5")
 

@@ -33,14 +33,17 @@ class SpatiotemporalGrounding(StructuredTask[Tube]):
     problem_type = "spatial-temporal grounding"
     key = problem_type
     data_types = ("video",)
+    units = (
+        "x counts thousandths of the frame's width from the left and y thousandths of its height from the top, so every"
+        " box number lies between 0 and 1000."
+    )
     instructions = (
         'Answer with one JSON object: {"time": [start, end], "boxes": {"<second>": [x1, y1, x2, y2], ...}}. start and'
         " end are seconds from the start of the video, decimals allowed. boxes has one box for every whole second"
         ' between start and end, under that second as its key, for instance "5" and "6" for the time [4.2, 6.5]. x1, y1'
-        " is the upper left corner of the object and x2, y2 the lower right one. x counts thousandths of the frame's"
-        " width from the left and y thousandths of its height from the top, so every box number lies between 0 and"
-        " 1000."
+        f" is the upper left corner of the object and x2, y2 the lower right one. {units}"
     )
+    places = frozenset({"boxes"})
     example = '{"time": [4.2, 6.5], "boxes": {"5": [310, 402, 560, 780], "6": [322, 399, 571, 776]}}'
     metrics = ("tIoU", "tIoU@0.5", "sIoU", "sIoU@0.5", "vIoU", "vIoU@0.3", "vIoU@0.5")
     terms = 2

@@ -10,6 +10,7 @@ from onethinker.core.nearest import no_such
 from onethinker.core.sample import Sample
 from onethinker.core.settings import explain
 from onethinker.tasks import all_tasks, task_of
+from onethinker.tasks.places import FrameSize
 from onethinker.tasks.registry import ALIASES
 from onethinker.tasks.tracking import with_first_box
 
@@ -57,14 +58,18 @@ class PromptTemplate(BaseModel):
                 raise ConfigError(f"{path}: instructions: {no_such('task', key, known, aliases=ALIASES)}")
         return template
 
-    def text(self, sample: Sample) -> str:
-        """Return the complete text of the user message for a sample, media not included."""
+    def text(self, sample: Sample, frame_px: FrameSize | None = None) -> str:
+        """Return the complete text of the user message for a sample, media not included.
+
+        For a model that counts pixels of frames of this size the task's own instructions say so; boxes in the question
+        are `tasks.pixels.sample_to_px`'s.
+        """
         task = task_of(sample)
         return self.template.format(
             question=sample.problem if sample.first_box is None else with_first_box(sample.problem, sample.first_box),
             options=options_text(sample),
             frame=self.frame,
-            instructions=self.instructions.get(task.key, task.instructions),
+            instructions=self.instructions.get(task.key, task.wording(frame_px)),
         )
 
 

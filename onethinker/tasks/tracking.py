@@ -31,13 +31,17 @@ class Tracking(StructuredTask[Track]):
     problem_type = "tracking"
     key = problem_type
     data_types = ("video",)
+    units = (
+        "x counts thousandths of the frame's width from the left and y thousandths of its height from the top, so every"
+        " number lies between 0 and 1000."
+    )
     instructions = (
         'Answer with one JSON object: {"boxes": {"1": [x1, y1, x2, y2], "2": [x1, y1, x2, y2], ...}}. Key "1" is'
         ' the first frame (0 seconds), key "2" the frame at 1 second, and so on: one box for every whole second of the'
-        f" video, at most {MAX_KEY}. x1, y1 is the upper left corner of the object and x2, y2 the lower right one. x"
-        " counts thousandths of the frame's width from the left and y thousandths of its height from the top, so"
-        " every number lies between 0 and 1000."
+        f" video, at most {MAX_KEY}. x1, y1 is the upper left corner of the object and x2, y2 the lower right one."
+        f" {units}"
     )
+    places = frozenset({"boxes"})
     example = '{"boxes": {"1": [537, 403, 768, 703], "2": [520, 400, 749, 698]}}'
     metrics = ("AO", "R@0.3", "R@0.5", "R@0.7")
 

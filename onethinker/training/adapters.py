@@ -80,13 +80,20 @@ def _add_adapters(model: nn.Module, family: ModelFamily, recipe: Recipe) -> None
         and family.part_of(name) in lora.parts
         and not is_frozen(name, family, recipe.frozen)
     ]
+    experts = _expert_targets(model, family, recipe) if lora.experts else []
     without = sorted(set(lora.parts) - {family.part_of(name) for name in targets})
     if without:
         raise ConfigError(
             f"lora.parts: nothing of {', '.join(without)} can have an adapter; it is frozen, or the model has no such"
             " part"
         )
-    settings = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets)
+    settings = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        target_parameters=experts or None,
+    )
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         inject_adapter_in_model(settings, model)
@@ -94,6 +101,17 @@ def _add_adapters(model: nn.Module, family: ModelFamily, recipe: Recipe) -> None
         parameter.requires_grad_(is_adapter(name))
         if is_adapter(name):
             parameter.data = parameter.data.float()
+
+
+def _expert_targets(model: nn.Module, family: ModelFamily, recipe: Recipe) -> list[str]:
+    """Return the names of the weights of experts that get adapters. Raises: ConfigError: none can."""
+    assert recipe.lora is not None
+    names = [name for name in family.expert_weights(model) if not is_frozen(name, family, recipe.frozen)]
+    if not names or "language" not in recipe.lora.parts:
+        raise ConfigError("lora.experts: no experts can have adapters; the model has none, or their part has none")
+    if recipe.lora.dropout:
+        raise ConfigError("lora.experts needs lora.dropout = 0: what experts read cannot be left out at random")
+    return names
 
 
 def is_adapter(name: str) -> bool:

@@ -14,6 +14,7 @@ from onethinker.core.settings import Settings, explain
 from onethinker.data.validate import Need
 from onethinker.media.budget import MediaBudget
 from onethinker.rewards.config import GradingSettings
+from onethinker.tasks import Coordinates
 from onethinker.training.metrics.settings import LogSettings, RlLogSettings, SftLogSettings
 from onethinker.training.rl_settings import AdvantageSettings, LossSettings, RolloutSettings
 from onethinker.training.settings import DataSettings, LoraSettings, OptimizerSettings
@@ -132,8 +133,16 @@ class Recipe(Settings):
     liger: bool = False
     """Liger's kernels for norms (not those that add one to their weights) and gated products of the language model,
     which keep less for the backward pass; needs a GPU and `pip install 'onethinker[liger]'`."""
+    router_loss: float | None = Field(None, ge=0)
+    """For a mixture of experts: what the routers' auxiliary loss, which keeps experts evenly used, is multiplied by; 0
+    switches it off. By default `router_aux_loss_coef` of the model's config where its `output_router_logits` is true,
+    else off, as transformers trains."""
     budget: MediaBudget | None = None
     """Frames and pixels; by default what the model's folder says, else the general default."""
+    coordinates: Coordinates | None = None
+    """What boxes and points of prompts and answers are counted in: "thousandths" of the frame, or "pixels" of the
+    frames that the model is shown. By default what the model's folder says, else what its family does (`onethinker
+    models`). Records are in thousandths either way."""
     data: DataSettings = DataSettings()
     """What is learned from."""
     optimizer: OptimizerSettings = OptimizerSettings()

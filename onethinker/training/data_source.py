@@ -20,6 +20,8 @@ from onethinker.inference.encode import answer_opening, encode_requests, request
 from onethinker.media.budget import MediaBudget
 from onethinker.media.damage import all_problems, check_undamaged
 from onethinker.media.reading import read_clip
+from onethinker.tasks import Coordinates
+from onethinker.tasks.pixels import frame_px_of, sample_to_px
 from onethinker.tasks.template import PromptTemplate
 from onethinker.training.balance import balance
 from onethinker.training.lengths import Lengths
@@ -45,6 +47,8 @@ class DataSource:
     max_corrupt_fraction: float
     strict_media: bool
     collectives: Collectives
+    coordinates: Coordinates = "thousandths"
+    """What places of prompts and answers are counted in."""
     lengths: Lengths | None = None
     """In the main process, where samples come from files."""
     same_number: bool = False
@@ -94,7 +98,9 @@ class DataSource:
                 )
                 media = tuple(opened[medium] for medium in sample.media)
                 self._note_damage(media, sample.media)
-                return sample, request_about(sample, media, self.prompt_template, seed=seed)
+                return sample, request_about(
+                    sample, media, self.prompt_template, coordinates=self.coordinates, seed=seed
+                )
             except MediaError as error:
                 self.skipped.append({"index": index, "id": sample.id, "reason": str(error)})
         tried = [skipped for skipped in self.skipped if skipped["index"] == index]
@@ -102,6 +108,13 @@ class DataSource:
             f"{len(tried)} samples, one after the other, cannot be read; the last is {tried[-1]['id']}:"
             f" {tried[-1]['reason']}"
         )
+
+    def read_taught(self, index: int, opened: dict[Medium, Clip]) -> tuple[Sample, Request]:
+        """Return the same for what is learned word for word: places of questions and responses are in the coordinates
+        of the model.
+        """
+        sample, request = self.read(index, opened)
+        return sample_to_px(sample, frame_px_of(request.media, self.coordinates)), request
 
     def _note_damage(self, media: Sequence[Clip], sources: Sequence[Medium]) -> None:
         """Say once what is wrong with each file. Raises: MediaError: something is, where that is an error."""

@@ -100,7 +100,7 @@ def _learn(
         sum(pair.num_shared for pair in pairs),
     )
     with session.clock.phase("update"):
-        optimizer_step = session.optimization.begin(pairs, step, reference=reference)
+        optimizer_step = session.optimization.begin(pairs, step, reference=reference, tokens=tokens)
         entropy, measured = 0.0, torch.zeros(3, dtype=torch.float64)
         for scored in optimizer_step.rows():
             row, reference_S = scored.row, scored.reference_S
@@ -122,6 +122,7 @@ def _learn(
         preference_accuracy=accuracy,
         entropy=entropy,
         grad_norm=stepped.norm,
+        router_loss=stepped.balance,
         answer_tokens=int(tokens),
         tokens_by_phase={"data": int(row_tokens - tokens), "reference": int(row_tokens), "update": int(row_tokens)},
         shared_prompt_tokens={"reference": int(shared_tokens), "update": int(shared_tokens)},
@@ -134,7 +135,7 @@ def _pairs(session: TrainingSession, indices: Iterable[int]) -> list[PrefixGroup
     Raises: DataError: one is longer than a row: a scene, or media that are not as their headers promised.
     """
     opened: dict[Medium, Clip] = {}
-    read = [session.data.read(index, opened) for index in indices]
+    read = [session.data.read_taught(index, opened) for index in indices]
     prompts = session.data.prompts([request for _, request in read])
     pairs = []
     for (sample, _), prompt in zip(read, prompts, strict=True):

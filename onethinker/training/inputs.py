@@ -11,6 +11,7 @@ from onethinker.core.grammar import show
 from onethinker.data.mixture import Mixture
 from onethinker.data.validate import SHOWN, Checked, Problem, check_files, listed
 from onethinker.media.budget import MediaBudget
+from onethinker.tasks import Coordinates
 from onethinker.tasks.template import PromptTemplate
 from onethinker.training.config import Recipe, RlRecipe
 from onethinker.training.lengths import Length, Lengths
@@ -91,7 +92,13 @@ def unused_weights(data: Mixture) -> list[str]:
 
 
 def measure(
-    recipe: Recipe, checked: Checked, *, processor: Any, prompt_template: PromptTemplate, budget: MediaBudget
+    recipe: Recipe,
+    checked: Checked,
+    *,
+    processor: Any,
+    prompt_template: PromptTemplate,
+    budget: MediaBudget,
+    coordinates: Coordinates | None,
 ) -> Lengths:
     """Return the lengths of records that have been checked, as a recipe would train on them."""
     return Lengths(
@@ -100,6 +107,7 @@ def measure(
         processor=processor,
         prompt_template=prompt_template,
         budget=budget,
+        coordinates=coordinates,
         max_new_tokens=new_tokens(recipe),
         pairs=recipe.need == "rejected",
     )

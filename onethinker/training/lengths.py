@@ -7,6 +7,7 @@ A token of text is at least one byte, so only the texts that might be too long, 
 import copy
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +28,10 @@ from onethinker.media.budget import MediaBudget
 from onethinker.media.headers import Header, scanned_cost
 from onethinker.media.packets import MAX_DURATION_S
 from onethinker.media.reading import read_clip
-from onethinker.media.sizing import Cost, count_tokens, image_cost, video_cost
+from onethinker.media.sizing import Cost, count_tokens, frame_size, image_cost, image_size, video_cost
+from onethinker.tasks import Coordinates
+from onethinker.tasks.pixels import frame_px_of, sample_to_px
+from onethinker.tasks.places import FrameSize
 from onethinker.tasks.template import PromptTemplate
 
 AT_ONCE = 256
@@ -53,7 +57,7 @@ class Lengths:
     """The lengths of records; each is exact for pictures, and for videos at most a few tokens more than it will be.
 
     `max_new_tokens` are the tokens of each answer in RL; None where answers are what is learned. With `pairs` a record
-    has two of them, that stand in one row.
+    has two of them, that stand in one row. `coordinates` are what places are counted in, by default the family's.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Lengths:
         prompt_template: PromptTemplate,
         budget: MediaBudget,
         max_new_tokens: int | None,
+        coordinates: Coordinates | None = None,
         pairs: bool = False,
     ) -> None:
         self.samples, self._headers, self._budget, self._wording = samples, headers, budget, prompt_template
@@ -75,6 +80,7 @@ class Lengths:
         )
         self._pairs = pairs
         self._family = family_of_processor(processor) or ModelFamily
+        self._coordinates = coordinates or self._family.coordinates
         self._known: dict[int, Length] = {}
         self._costs: dict[Medium, Cost] = {}
         self._scans: dict[Path, Cost] = {}
@@ -206,9 +212,23 @@ class Lengths:
             return Cost(1, 0)  # it has no size that a model could read
 
     def _prompt_text(self, sample: Sample) -> str:
-        media = tuple(Clip(self._kind(medium), _NO_FRAME, (0.0,), (0,), 1, 1, 0.0, "") for medium in sample.media)
-        [text] = prompt_texts(self._processor, [worded(sample, media, self._wording)])
+        media = tuple(self._outline(medium) for medium in sample.media)
+        request = worded(sample, media, self._wording, coordinates=self._coordinates)
+        [text] = prompt_texts(self._processor, [request])
         return text
+
+    def _outline(self, medium: Medium) -> Clip:
+        """Return a medium of its kind, and of the size in whose pixels places would be written, without its frames."""
+        kind, size = self._kind(medium), (1, 1)
+        header = self._headers.get(medium) if isinstance(medium, FileMedium) else None
+        if self._coordinates == "pixels" and isinstance(medium, Clip):
+            seen = read_clip(medium, self._budget)
+            size = seen.width, seen.height
+        elif self._coordinates == "pixels" and header is not None:
+            with suppress(MediaError):  # it has no size that a model could read
+                size = _largest_size(header, self._budget)
+        frames = np.broadcast_to(_NO_FRAME, (1, size[1], size[0], 3))
+        return Clip(kind, frames, (0.0,), (0,), 1, 1, 0.0, "")
 
     def _kind(self, medium: Medium) -> Any:
         if isinstance(medium, FileMedium):
@@ -216,6 +236,9 @@ class Lengths:
         return medium.kind if isinstance(medium, Clip) else "image"
 
     def _answer_texts(self, sample: Sample) -> list[str]:
+        if self._coordinates == "pixels":
+            frame_px = frame_px_of([self._outline(medium) for medium in sample.media], self._coordinates)
+            sample = sample_to_px(sample, frame_px)
         texts = (sample.response, sample.rejected) if self._pairs else (sample.response,)
         return [plain_text(text or "", self._spelled) for text in texts]
 
@@ -237,6 +260,13 @@ class Lengths:
         digits = len(str(int(max([*lengths_s, *clips_s], default=0.0))))
         time, words = self._count([self._family.frame_time.format(f"{'9' * digits}.9"), self._family.video_words])
         return time, words
+
+
+def _largest_size(header: Header, budget: MediaBudget) -> FrameSize:
+    """Return the size at which a medium is shown, of a video at most. Raises: MediaError: it has none."""
+    if header.kind == "image":
+        return image_size(header.width, header.height, budget)
+    return frame_size(header.width, header.height, 1, budget)
 
 
 def _batched(indices: Sequence[int]) -> Iterator[Sequence[int]]:

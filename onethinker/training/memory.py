@@ -61,6 +61,7 @@ def estimate_memory(
     terms += _copies(recipe, counts, used, sharding=sharding, processes=batch.processes)
     if isinstance(recipe, RlRecipe):
         terms.append(_cache(recipe, widths, batch, used))
+        terms += [_states(recipe, widths, batch)] if widths.recurrent_layers else []
     return terms
 
 
@@ -236,12 +237,23 @@ def _activations(recipe: Recipe, counts: Mapping[Part, Count], widths: Widths, b
 
 def _cache(recipe: RlRecipe, widths: Widths, batch: Batch, used: int) -> Term:
     prompts = min(recipe.rollout.decode_batch_size, batch.prompts_per_process)
-    answers, each = batch.answers * batch.answer_tokens * CACHE_GROWTH, 2 * widths.layers * widths.keys * used
+    answers, each = batch.answers * batch.answer_tokens * CACHE_GROWTH, 2 * widths.attention_layers * widths.keys * used
     formula = (
         f"{prompts} prompts x ({batch.prompt_tokens:,} tokens + {batch.answers} answers x {batch.answer_tokens:,} x"
         f" {CACHE_GROWTH} as the cache grows) x {each:,} bytes"
     )
     return Term("keys and values", ROLLOUT, prompts * (batch.prompt_tokens + answers) * each, formula)
+
+
+def _states(recipe: RlRecipe, widths: Widths, batch: Batch) -> Term:
+    """Return what recurrent layers keep in place of keys and values, however long prompts and answers are."""
+    prompts = min(recipe.rollout.decode_batch_size, batch.prompts_per_process)
+    formula = (
+        f"{prompts} prompts x (1 + {batch.answers} answers) x {widths.recurrent_layers} layers x {widths.state:,} x 4"
+        " bytes"
+    )
+    size = prompts * (1 + batch.answers) * widths.recurrent_layers * widths.state * 4
+    return Term("recurrent states", ROLLOUT, size, formula)
 
 
 def peak(terms: list[Term]) -> float:

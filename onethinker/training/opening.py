@@ -28,6 +28,7 @@ from onethinker.storage.folders import (
     PROGRESS_FILE,
     TENSORBOARD_FOLDER,
 )
+from onethinker.tasks import Coordinates
 from onethinker.tasks.template import PromptTemplate
 from onethinker.training.adapters import choose_trained
 from onethinker.training.config import FREE_SETTINGS, Recipe, RlRecipe
@@ -42,6 +43,7 @@ from onethinker.training.parallel.base import ParallelBackend
 from onethinker.training.parallel.choice import choose_backend
 from onethinker.training.parallel.collectives import Collectives
 from onethinker.training.preflight import check_batch, check_liger, samples_of, settings_of
+from onethinker.training.routing import check_experts, router_loss_words
 from onethinker.training.session import TrainingSession, Validator
 from onethinker.training.state.average import WeightAverage, exchange
 from onethinker.training.state.checkpoint import Start, step_of
@@ -85,12 +87,12 @@ def open_session(
     backend = kind.wrap(model, recipe)
     progress = past.restore(backend)
     budget = fit_budget(recipe.budget or loaded.budget, loaded.processor)
-    shown = loaded.processor, loaded.prompt_template, budget
-    inputs = collectives.from_main(past.choose_inputs(recipe, *shown) if collectives.is_main else Inputs())
+    shown, coordinates = (loaded.processor, loaded.prompt_template, budget), recipe.coordinates or loaded.coordinates
+    inputs = collectives.from_main(past.choose_inputs(recipe, *shown, coordinates) if collectives.is_main else Inputs())
     recipe, mixture = open_data(recipe, inputs)
     clock = Stopwatch(torch.cuda.synchronize if collectives.device.type == "cuda" else None)
     data = DataSource(mixture, model, *shown, recipe.data.max_corrupt_fraction, recipe.data.strict_media, collectives)
-    data.lengths = past.lengths
+    data.lengths, data.coordinates = past.lengths, coordinates
     if isinstance(recipe, RlRecipe):
         data.same_number = True
     optimization = Optimization(recipe, backend, collectives, progress.streak)
@@ -195,9 +197,18 @@ class _Past:
         self.digests[group] = digests
         self.changed += self.folder.check_inputs({group: digests}, allow_changes=self.allow_changes)
 
-    def choose_inputs(self, recipe: Recipe, processor: Any, template: PromptTemplate, budget: MediaBudget) -> Inputs:
+    def choose_inputs(
+        self, recipe: Recipe, processor: Any, template: PromptTemplate, budget: MediaBudget, coordinates: Coordinates
+    ) -> Inputs:
         """Return which of the checked records are learned from, by their lengths, which are kept."""
-        lengths = measure(recipe, self.checked, processor=processor, prompt_template=template, budget=budget)
+        lengths = measure(
+            recipe,
+            self.checked,
+            processor=processor,
+            prompt_template=template,
+            budget=budget,
+            coordinates=coordinates,
+        )
         inputs = choose_inputs(recipe, self.checked, lengths)
         if recipe.data.files:
             lengths.forget_samples()
@@ -225,6 +236,8 @@ class _Past:
         self.folder.begin(settings, step, changed=self.changed, torn=self.start.torn, about=about)
         for line in (*inputs.lines, *unused_weights(session.data.mixture)):
             _log.warning("%s", line)
+        if words := router_loss_words(session.model, recipe.router_loss):
+            _log.warning("%s", words)
         left_out = [{"file": str(each.file), "row": each.row, "reason": each.text} for each in inputs.left_out]
         write_records(self.folder.path / LEFT_OUT_FILE, left_out)
 
@@ -245,6 +258,7 @@ def _load(recipe: Recipe, checkpoint: Path | None) -> Any:
     four_bit = lora is not None and lora.four_bit
     engine = load_local(weights, seed=recipe.seed, dtype=recipe.weights_dtype, four_bit=four_bit)
     check_packing(engine.model, recipe.max_row_tokens)
+    check_experts(engine.model, recipe)
     return engine
 
 

@@ -60,6 +60,9 @@ class RolloutSettings(Settings):
     """Groups whose mean accuracy is not above this are dropped: all their answers are wrong."""
     max_accuracy: float = 0.99
     """Groups whose mean accuracy is not below this are dropped: all their answers are right."""
+    replay_experts: bool = False
+    """In a mixture of experts the update sends each sampled token to the experts that it was sampled with, whatever its
+    routers would choose by then; tokens of prompts are routed anew. Needs the engine in_process."""
     engine: Literal["in_process", "vllm"] = "in_process"
     """What samples: the model in training itself, or servers of vLLM that are sent its weights after each step."""
     endpoints: tuple[str, ...] = ()
@@ -87,6 +90,12 @@ class RolloutSettings(Settings):
             raise ValueError(
                 f"min_accuracy must be below max_accuracy, got {self.min_accuracy} and {self.max_accuracy}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_experts(self) -> "RolloutSettings":
+        if self.replay_experts and self.engine != "in_process":
+            raise ValueError('replay_experts needs engine = "in_process": servers do not say which experts they used')
         return self
 
     @model_validator(mode="after")

@@ -142,6 +142,7 @@ class TrainingSession:
             "file_passes": data.mixture.file_passes(drawn),
             "memory_gib": peak_gib(self.collectives),
             "bad_steps": bad_step_rows(bad),
+            "router_coefficient": self.optimization.router_coefficient,
         }
 
     def _validate(self, on_step: OnStep | None, *, is_saved: bool) -> None:
@@ -246,7 +247,8 @@ class TrainingSession:
     @property
     def _settings(self) -> ModelSettings:
         """What is written beside the weights of the finished model."""
-        return ModelSettings(prompt_template=self.data.prompt_template, budget=self.data.budget)
+        data = self.data
+        return ModelSettings(prompt_template=data.prompt_template, budget=data.budget, coordinates=data.coordinates)
 
     def checkpoint_settings(self) -> ModelSettings:
         """Return what is written beside the weights; of adapters also which model they belong to."""

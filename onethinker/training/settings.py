@@ -151,6 +151,9 @@ class LoraSettings(Settings):
     """
     parts: tuple[Part, ...] = Field(("language",), min_length=1)
     """Which parts get adapters: "language", "vision", "merger"."""
+    experts: bool = False
+    """In a mixture of experts, adapters on the experts too, each of which gets its own; needs dropout 0, and the memory
+    of a layer's experts a second time while that layer is computed."""
     four_bit: bool = False
     """Store the weights below the adapters in 4 bits (NF4); needs an NVIDIA GPU and `pip install
     'onethinker[4bit]'`.

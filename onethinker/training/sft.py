@@ -69,7 +69,7 @@ def _learn(session: TrainingSession, recipe: SftRecipe, prefix_groups: list[Pref
     )
     entropy = 0.0
     with session.clock.phase("update"):
-        optimizer_step = session.optimization.begin(prefix_groups, step)
+        optimizer_step = session.optimization.begin(prefix_groups, step, tokens=tokens)
         for scored in optimizer_step.rows():
             entropy += float(scored.entropy_S.detach().sum()) / tokens
             optimizer_step.backward(scored, -scored.logps_S.sum() / tokens)
@@ -81,6 +81,7 @@ def _learn(session: TrainingSession, recipe: SftRecipe, prefix_groups: list[Pref
         loss=stepped.loss,
         entropy=entropy,
         grad_norm=stepped.norm,
+        router_loss=stepped.balance,
         answer_tokens=int(tokens),
         tokens_by_phase={"data": int(row_tokens - tokens), "update": int(row_tokens)},
         shared_prompt_tokens={"update": int(shared_tokens)},
@@ -93,7 +94,7 @@ def _groups(session: TrainingSession, indices: Iterable[int]) -> list[PrefixGrou
     about: dict[tuple[Medium, ...], list[tuple[Sample, Request]]] = {}
     told: list[PrefixGroup] = []
     for index in indices:
-        sample, request = session.data.read(index, opened)
+        sample, request = session.data.read_taught(index, opened)
         if sample.is_conversation:
             told += [_cut(session, group, sample) for group in conversation_groups(session.data, sample, request)]
         else:

@@ -22,7 +22,7 @@ from onethinker.data.synthetic.world import picture_scenes as scenes
 from onethinker.data.synthetic.world.rendering import Shot, render
 from onethinker.data.synthetic.world.scene import World
 from onethinker.data.synthetic.world.things import COLORS, SEEN
-from onethinker.families.folder import ModelSettings, save_model
+from onethinker.families.folder import save_model
 from onethinker.inference.loading import load_local
 from onethinker.storage.atomic import writing
 from onethinker.training.optimizer import learning_rate, make_optimizer, set_learning_rate
@@ -240,6 +240,6 @@ def teach_sight(
         if lesson.step % SAVE_EVERY == 0 or lesson.step == steps:
             lesson.save()
     _shorten_tokens(lesson.teacher, draw_batch(steps, batch_size, engine.processor))
-    settings = ModelSettings(prompt_template=engine.prompt_template, budget=engine.budget)
+    settings = engine.settings
     save_model(folder, engine.model, engine.processor, settings=settings)
     return folder

@@ -6,11 +6,12 @@ Dimensions: S scored tokens of a row.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from onethinker.families.registry import family_of
 from onethinker.training.config import Recipe
@@ -19,6 +20,7 @@ from onethinker.training.optimizer import learning_rate
 from onethinker.training.packing.row import PackedRow, PrefixGroup, pack, packed_rows
 from onethinker.training.parallel.base import ParallelBackend
 from onethinker.training.parallel.collectives import Collectives
+from onethinker.training.routing import balance_losses, listening, replay, router_loss_coefficient
 from onethinker.training.scoring import precision, score
 from onethinker.training.state.average import WeightAverage
 from onethinker.training.state.progress import Streak
@@ -35,6 +37,10 @@ class ScoredRow:
     logps_S: Tensor
     entropy_S: Tensor
     reference_S: Tensor | None = None
+    experts_SLK: Tensor | None = None
+    """The experts of a mixture that each scored token went to, layer by layer."""
+    balance: Tensor | None = None
+    """The row's part of the mean of the routers' loss over all learned tokens of the step."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class Stepped:
     loss: float
     norm: float
     bad: BadStep | None = None
+    balance: float | None = None
+    """Mean of the routers' loss over the learned tokens, before its coefficient; None without experts."""
 
 
 @dataclass
@@ -62,6 +70,16 @@ class Optimization:
     average: WeightAverage | None = None
     """What is validated, saved and exported in place of the weights, where the recipe wants it."""
 
+    @cached_property
+    def routers(self) -> list[nn.Module]:
+        """What sends tokens to experts, layer after layer; [] without experts."""
+        return family_of(self.backend.model).routers(self.backend.model)
+
+    @cached_property
+    def router_coefficient(self) -> float | None:
+        """What the routers' loss is multiplied by; None without experts."""
+        return router_loss_coefficient(self.backend.model, self.recipe.router_loss) if self.routers else None
+
     def begin(
         self,
         prefix_groups: Sequence[PrefixGroup],
@@ -70,18 +88,22 @@ class Optimization:
         temperature: float = 1.0,
         entropy_gradient: bool = False,
         reference: Callable[[PackedRow], Tensor] | None = None,
+        tokens: float,
+        experts: Callable[[Sequence[PrefixGroup]], Tensor | None] | None = None,
     ) -> "OptimizerStep":
         """Begin an optimizer step on this process's prefix groups; the temperature divides all logits.
 
         The entropy has a gradient only where a loss has a term of it. `reference` scores each row before the model
-        does.
+        does. `tokens` are learned in this step by all processes, over which the routers' loss is a mean; infinitely
+        many for prefix groups that weigh nothing. `experts` says to which experts (S, L, K) the tokens of a row are
+        sent in place of those that the routers choose.
         """
         processes = self.collectives
         # Only the dropout of adapters draws from this; which step it is decides what is left out, so a resumed run
         # equals a whole one.
         torch.manual_seed((self.recipe.seed * 1_000_003 + step) * processes.count + processes.index)
         score = partial(self.score, temperature=temperature, entropy_gradient=entropy_gradient)
-        return OptimizerStep(self, prefix_groups, step, score, reference)
+        return OptimizerStep(self, prefix_groups, step, score, reference, tokens, experts)
 
     def bad_step(
         self, what: str, samples: Sequence[str], step: int, largest: Mapping[str, float | None] | None = None
@@ -139,11 +161,15 @@ class OptimizerStep:
         step: int,
         score: Callable[[PackedRow, Any], tuple[Tensor, Tensor]],
         reference: Callable[[PackedRow], Tensor] | None,
+        tokens: float,
+        experts: Callable[[Sequence[PrefixGroup]], Tensor | None] | None,
     ) -> None:
         """Pack the prefix groups into rows."""
         self._owner, self._backend, self._processes = optimization, optimization.backend, optimization.collectives
-        self._step, self._score, self._reference = step, score, reference
+        self._step, self._score, self._reference, self._tokens = step, score, reference, tokens
         self._block_of = family_of(self._backend.model).block_of
+        self._routers, self._balance, self._experts = optimization.routers, 0.0, experts
+        self._replayed: list[RemovableHandle] = []
         self._rows = packed_rows(prefix_groups, optimization.recipe.max_row_tokens)
         count = len(self._rows)
         self._num_rows = max(self._processes.gather([count])) if self._backend.rows_in_step else count
@@ -160,18 +186,37 @@ class OptimizerStep:
     def _scored(self, prefix_groups: list[PrefixGroup]) -> ScoredRow:
         row = pack(prefix_groups)
         self._first = self._first or row
+        self._end_replay()
         # Rows that only fill up come here too: a sharded reference takes all processes, as the model does.
         reference_S = self._reference(row) if self._reference is not None else None
-        logps_S, entropy_S = self._score(row, self._backend.callee)
+        with listening(self._routers) as heard:
+            if self._experts is not None and (experts_SLK := self._experts(prefix_groups)) is not None:
+                self._replayed = replay(self._routers, row.scored_S, experts_SLK)
+            logps_S, entropy_S = self._score(row, self._backend.callee)
         if not logps_S.requires_grad:
             logps_S.requires_grad_()  # a row without media, where all is frozen but the vision tower
-        return ScoredRow(row, prefix_groups, logps_S, entropy_S, reference_S)
+        scored = ScoredRow(row, prefix_groups, logps_S, entropy_S, reference_S)
+        if not self._routers:
+            return scored
+        experts_SLK = torch.stack([experts[row.scored_S] for experts in heard.experts], 1)
+        logits_LSE = torch.stack([logits[row.scored_S] for logits in heard.logits])
+        balance_A = balance_losses(logits_LSE, row.answer_S, row.num_answers, experts_SLK.shape[-1])
+        tokens_A = torch.bincount(row.answer_S, minlength=row.num_answers)
+        return replace(scored, experts_SLK=experts_SLK, balance=(balance_A * tokens_A).sum() / self._tokens)
+
+    def _end_replay(self) -> None:
+        while self._replayed:
+            self._replayed.pop().remove()
 
     def backward(self, scored: ScoredRow, loss: Tensor) -> None:
         """Add the gradients of a row's loss, which is its part of a sum over all rows of all processes."""
         self._losses.append(float(loss.detach()))
         if not math.isfinite(self._losses[-1]):
             self._suspects += [sample for prefix_group in scored.prefix_groups for sample in prefix_group.samples]
+        if scored.balance is not None:
+            self._balance += float(scored.balance.detach())
+            if self._owner.router_coefficient:
+                loss = loss + self._owner.router_coefficient * scored.balance
         # Processes average their gradients; the loss is a sum over all of them.
         self._backend.backward(loss * self._processes.count, last=len(self._losses) == self._num_rows)
 
@@ -182,11 +227,12 @@ class OptimizerStep:
         """
         # A process with fewer rows than another repeats some of its own, and they count nothing.
         for index in range(len(self._rows), self._num_rows):
-            scored = self._scored(self._rows[index % len(self._rows)])
+            scored = replace(self._scored(self._rows[index % len(self._rows)]), balance=None)
             self.backward(scored, scored.logps_S.sum() * 0.0)
+        self._end_replay()
         norm = self._backend.reduce_gradients()
         # Summed up, so that all processes see the same and do the same.
-        loss, not_finite = self._processes.total(sum(self._losses), not math.isfinite(norm))
+        loss, not_finite, balance = self._processes.total(sum(self._losses), not math.isfinite(norm), self._balance)
         if not math.isfinite(loss):
             return self._drop(f"the loss ({loss})", self._suspects, loss, norm)
         if not_finite:
@@ -198,7 +244,7 @@ class OptimizerStep:
         if owner.average is not None:
             owner.average.follow()
         owner.streak = Streak(0, self._step + 1)
-        return Stepped(loss, float(norm))
+        return Stepped(loss, float(norm), balance=balance if self._routers else None)
 
     def _drop(self, what: str, samples: Sequence[str], loss: float, norm: Tensor) -> Stepped:
         """Forget the gradients and note what they say."""

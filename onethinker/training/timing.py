@@ -74,9 +74,16 @@ class Load:
         return batch.prompt_tokens**2 / 2 + (seen if answers else 0.0)
 
     def forward(self, tokens: float, pairs: float) -> float:
-        """FLOP of the language model over so many tokens and pairs."""
+        """FLOP of the language model over so many tokens and pairs; a recurrent layer reads, forgets and writes its
+        state for each token: 6 a number.
+        """
+        widths = self.widths
         products = 2 * (self.weights["language"] + self.weights["merger"]) * tokens
-        return products + 4 * self.widths.layers * self.widths.queries * pairs
+        return (
+            products
+            + 4 * widths.attention_layers * widths.queries * pairs
+            + 6 * widths.recurrent_layers * widths.state * tokens
+        )
 
     def is_trained(self, part: Part) -> bool:
         """Whether weights or adapters of a part are trained."""
@@ -110,9 +117,10 @@ def _rollout(load: Load) -> list[Spent]:
     prompts = batch.prompts_per_process
     at_once = min(recipe.rollout.decode_batch_size, prompts)
     rows = at_once * batch.answers
-    keys = 2 * widths.layers * widths.keys * load.bytes_of_weight
+    keys = 2 * widths.attention_layers * widths.keys * load.bytes_of_weight
+    states = 2 * rows * widths.recurrent_layers * widths.state * 4
     seen = at_once * (batch.prompt_tokens + batch.answers * batch.answer_tokens / 2)
-    read = (load.weights["language"] * load.bytes_of_weight + seen * keys) / (READING * load.gpu.bandwidth)
+    read = (load.weights["language"] * load.bytes_of_weight + seen * keys + states) / (READING * load.gpu.bandwidth)
     token_step = max(read, 2 * load.weights["language"] * rows / load.flops, widths.layers * LAUNCH_S)
     rounds = prompts / at_once
     prefill = prompts * load.forward(batch.prompt_tokens, load.attended(answers=False)) / load.flops

@@ -129,7 +129,10 @@ def test_lenient_reading_names_its_repairs_and_takes_reasoning_and_pixels(tmp_pa
     assert pixels["grade"]["accuracy"] == 1
     assert "pixels of a frame of 640 x 480" in pixels["grade"]["problems"]["repair"]
     assert grade(tmp_path, *records[:2])[1][0]["grade"]["accuracy"] == 0
-    assert grade(tmp_path, RIGHT, flags=("--coordinates", "pixels"))[0] == 1
+    exact = {**records[2], "response": '<think></think><answer>{"boxes": [64, 96, 192, 192]}</answer>'}
+    _, (strict,) = grade(tmp_path, exact, flags=("--coordinates", "pixels"))
+    assert (strict["grade"]["accuracy"], strict["grade"]["format"]) == (1, 1)
+    assert grade(tmp_path, RIGHT, flags=("--coordinates", "pixels"))[0] == 1  # a record without "resolution"
 
 
 def test_a_file_without_records_and_a_missing_file_are_errors(tmp_path, capsys):

@@ -1,22 +1,35 @@
 """How answers are read: named in the settings and in each result, and by default lenient for others' models alone."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 
 import pytest
 
-from onethinker.core.errors import CheckpointError, ConfigError
+from onethinker.core.errors import CheckpointError
 from onethinker.data.synthetic import make_sample
 from onethinker.evaluation.config import EvaluationConfig
 from onethinker.evaluation.parts import Part
 from onethinker.evaluation.results import read_settings
-from onethinker.evaluation.runner import _coordinates, _reading
+from onethinker.evaluation.runner import _coordinates, _reading, run_evaluation
 from onethinker.evaluation.stages import answer, score
 from onethinker.inference.model_checks import is_ours
 from onethinker.inference.scripted import ScriptedEngine
 from onethinker.rewards.config import GradingSettings
 from onethinker.rewards.grader import Grader
 from tests.evaluation.asking import evaluate
+from tests.models import save_tiny
+
+
+class Silent:
+    """Listens to nothing."""
+
+    def note(self, text):
+        pass
+
+    def progress(self, what):
+        return nullcontext(lambda done, total: None)
+
 
 SAMPLE = make_sample(3, 0, problem_type="spatial grounding", data_type="image")
 BOX = json.loads(SAMPLE.truth)["boxes"]
@@ -67,7 +80,7 @@ def test_ours_is_a_model_whose_folder_has_our_settings(tmp_path):
         ("Qwen/Qwen3-VL-8B-Instruct", {}, "lenient"),
         ("Qwen/Qwen3-VL-8B-Instruct", {"reading": "strict"}, "strict"),
         ("untrained", {"reading": "lenient"}, "lenient"),
-        ("untrained", {"coordinates": "pixels"}, "lenient"),
+        ("untrained", {"coordinates": "pixels"}, "strict"),
     ],
 )
 def test_the_default_is_by_whose_model_it_is(tmp_path, model, grading, mode):
@@ -92,17 +105,20 @@ def test_rewards_never_read_leniently(workers):
 
 
 def test_a_folder_that_says_pixels_is_evaluated_so_until_a_flag_says_otherwise(tmp_path):
-    (tmp_path / "onethinker.json").write_text('{"coordinates": "pixels"}')
-    part = Part(None, [SAMPLE], tmp_path / "out")
+    save_tiny(tmp_path / "model")
+    path = tmp_path / "model" / "onethinker.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "coordinates": "pixels"}))
 
-    def read(**grading):
-        config = EvaluationConfig.model_validate({"asking": {"model": str(tmp_path)}, "grading": grading})
-        return _reading(config, part), _coordinates(config, part)
+    def read(name, **grading):
+        asking = {"model": str(tmp_path / "model"), "max_new_tokens": 4}
+        samples = {"synthetic": 1}
+        config = {"asking": asking, "grading": grading, "samples": samples, "output": tmp_path / name}
+        run_evaluation(EvaluationConfig.model_validate(config), Silent())
+        settings = [read_settings(folder.parent)["settings"] for folder in (tmp_path / name).rglob("settings.json")]
+        return {(each["reading"], each["coordinates"]) for each in settings}
 
-    assert read() == ("lenient", "pixels")
-    assert read(coordinates="thousandths") == ("lenient", "thousandths")
-    with pytest.raises(ConfigError, match="coordinates in pixels need --reading lenient"):
-        read(reading="strict")
+    assert read("own") == {("strict", "pixels")}
+    assert read("said", coordinates="thousandths", reading="lenient") == {("lenient", "thousandths")}
 
 
 def test_a_folder_of_answers_in_pixels_is_graded_in_pixels_again(tmp_path):

@@ -10,7 +10,8 @@ from onethinker.training.config import RlRecipe
 
 PACKAGE = Path(onethinker.__file__).parent
 LOOKED_UP = {
-    f"training/{name}.py" for name in ("parallel/collectives", "optimizer", "lengths", "adapters", "reference")
+    f"training/{name}.py"
+    for name in ("parallel/collectives", "optimizer", "lengths", "adapters", "reference", "routing")
 }
 
 

@@ -127,6 +127,15 @@ class RlRow:
     answers_by_version: dict[str, int] = field(default_factory=dict)
     """Answers that servers sampled, by the steps that their weights had learned: `step` - 1, or with `rollout.lag = 1`
     also `step` - 2; {} where the model in training samples."""
+    router_loss: float | None = None
+    """Of a mixture of experts, how unevenly learned tokens go to the experts: `num_experts_per_tok` where all are used
+    alike, the number of experts at most; before the coefficient, and not part of `loss`. None without experts."""
+    router_coefficient: float | None = None
+    """What the routers' loss is multiplied by before it is added to the loss, 0 where it is off; None without
+    experts."""
+    moved_tokens: float | None = None
+    """Fraction of the sampled tokens that the update sends to other experts, in some layer, than the rollout did, 0 to
+    1; None without experts, and where servers sample."""
     passes: dict[str, float] = field(default_factory=dict)
     """How often the records of each task and medium ("tracking/video", as in `data.weights`) have been drawn since the
     run began, in passes over all of them; {} for scenes, which have no end."""
@@ -178,6 +187,10 @@ class SftRow:
     """
     skipped_samples: list[dict[str, Any]]
     """Each sample that could not be read: index in the order, id and reason."""
+    router_loss: float | None = None
+    """As in `RlRow`."""
+    router_coefficient: float | None = None
+    """As in `RlRow`."""
     passes: dict[str, float] = field(default_factory=dict)
     """As in `RlRow`."""
     file_passes: dict[str, float] = field(default_factory=dict)

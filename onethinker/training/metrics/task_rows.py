@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from onethinker.core.grammar import answer_text
-from onethinker.tasks import Task, read_response
+from onethinker.tasks import Reader, Task, read_response
+from onethinker.tasks.places import FrameSize
 from onethinker.training.metrics.records import TaskRow
 
 WHOLE_FRAME = 0.95
@@ -130,7 +131,9 @@ def note_answer(response: str) -> str:
     return f"{text[: LONGEST_NOTE - 10]}… {hashlib.sha256(text.encode(errors='replace')).hexdigest()[:8]}"
 
 
-def covers_whole_frame(response: str, task: Task[Any], options: tuple[str, ...] = ()) -> bool:
+def covers_whole_frame(
+    response: str, task: Task[Any], options: tuple[str, ...] = (), frame_px: FrameSize | None = None
+) -> bool:
     """Tell whether the boxes of an answer cover nearly the whole frame, in the mean over them; an unusable answer has
     none.
 
@@ -141,7 +144,7 @@ def covers_whole_frame(response: str, task: Task[Any], options: tuple[str, ...] 
     """
     if not task.structured:
         return False
-    answer = read_response(response, task, options).answer
+    answer = read_response(response, task, options, Reader(frame_px=frame_px)).answer
     boxes = task.boxes(answer) if answer is not None else {}
     areas = [(box.x2 - box.x1) * (box.y2 - box.y1) / 1_000_000 for box in boxes.values()]
     return bool(areas) and sum(areas) / len(areas) > WHOLE_FRAME
