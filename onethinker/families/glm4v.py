@@ -10,7 +10,7 @@ from onethinker.families.qwen3_vl import Qwen3VL
 from onethinker.media.budget import MediaBudget
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
     from transformers import BatchFeature
 
 
@@ -95,6 +95,10 @@ class Glm4VMoe(Glm4V):
         " and shared experts; no routing is replayed."
     )
     packed_modules = ("transformers.models.glm4v_moe.modeling_glm4v_moe",)
+
+    def routers(self, model: Any) -> "list[nn.Module]":
+        """Return none: its gates are sigmoids with a bias, which neither the auxiliary loss nor the replay is for."""
+        return []
 
     def used_share(self, name: str, config: Any) -> float:
         """Return the share of the experts that a token is routed to."""
