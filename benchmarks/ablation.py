@@ -19,11 +19,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from measuring import parser_of
 from numpy.typing import NDArray
 
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.runs import load_evaluation
+from onethinker.rl.advantages import dr_grpo, grpo
+from onethinker.storage.rollouts import read_rollouts
 
 METHODS: dict[str, tuple[str, ...]] = {
     "ema_grpo": (),
@@ -80,6 +83,10 @@ def main() -> None:
     trained = tasks_trained(options.output / f"{options.methods[0]}-0")
     print_tables({task: row for task, row in start.items() if task in trained}, found)
     print_mechanisms(options.output, options.methods, options.seeds, seconds)
+    groups = options.output / "groups"
+    settings = (f"model={options.model}", "steps=8", "log.rollouts_mb=100", f"data.world={options.world}")
+    onethinker("rl", options.recipe, "--output", str(groups), "--set", *settings, *options.set)
+    print_weights(groups)
 
 
 def keep(found: Accuracies, scores: Mapping[str, Sequence[float]]) -> None:
@@ -189,6 +196,24 @@ def print_mechanisms(output: Path, methods: Sequence[str], seeds: int, seconds: 
                             shares.setdefault(task, [[], []])[part].append(row["logp_gradient_fraction"])
         told = (f"{task} {np.mean(a):.2f} → {np.mean(b):.2f}" for task, (a, b) in shares.items() if a and b)
         print(f"| {method} | {seconds[method]:.2f} | {', '.join(told)} |")
+
+
+def print_weights(run: Path) -> None:
+    """Print what part of all |advantages| of a task goes to the third of its groups whose rewards differ least."""
+    rewards: dict[str, list[list[float]]] = {}
+    for group in read_rollouts(run):
+        values = [answer["reward"] for answer in group["answers"]]
+        if None not in values:
+            rewards.setdefault(group["task"], []).append(values)
+    estimators = {"ema_grpo, dr_grpo, rloo": dr_grpo, "grpo": grpo}
+    print("\n| task | groups | " + " | ".join(estimators) + " |\n" + "| --- " * (len(estimators) + 2) + "|")
+    for task, groups in rewards.items():
+        rewards_PG = torch.tensor(groups, dtype=torch.float64)
+        rewards_PG = rewards_PG[rewards_PG.std(1).argsort()]
+        least = len(groups) // 3
+        weights = [estimator(rewards_PG).abs().sum(1) for estimator in estimators.values()]
+        shares = " | ".join(f"{float(weight[:least].sum() / weight.sum()):.3f}" for weight in weights)
+        print(f"| {task} | {least} of {len(groups)} | {shares} |")
 
 
 if __name__ == "__main__":
