@@ -31,9 +31,7 @@ class MediaBudget(BaseModel):
     frames_per_token: int = Field(2, ge=1, le=16)
     """Frames of a video that share their visual tokens; the family of a model that is loaded sets its own."""
     square_px: int | None = Field(None, ge=32, le=4096)
-    """Side of the square that every picture and frame is stretched to, whatever its area and shape; the family of a
-    model that is loaded sets its own.
-    """
+    """Side of the square that pictures and frames are stretched to; the family of a loaded model sets its own."""
 
     @property
     def side_px(self) -> int:
