@@ -36,7 +36,7 @@ def said_at_once(place: Path, *words: str) -> str:
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (("sft", "nosuch"), "no recipe 'nosuch'. There are: rl_2b_lora_24gb"),
+        (("sft", "nosuch"), "no recipe 'nosuch'. There are: erring_rl, erring_sft"),
         (("sft", "tiny_sft"), "--output FOLDER is needed"),
         (("sft", "tiny_sft", *TRAIN, "stepz=3"), "stepz"),
         (("rl", "tiny_rl", *TRAIN, "rollout.group_size=1"), "rollout.group_size"),

@@ -102,7 +102,7 @@ def test_polygons_become_masks_with_a_truth_for_the_reward(tmp_path, instances):
 
 WRONG = {
     "cut short": (lambda text: text[: text.index('"categories"') + 20], "not JSON"),
-    "UTF-16": (lambda text: text.encode("utf-16"), "UTF-16"),
+    "UTF-16": (lambda text: text.encode("utf-16"), "not UTF-8"),
     "an object that is none": (lambda text: text.replace('"info": {', '"images": [7], "info": {'), "'images' must be"),
 }
 

@@ -82,9 +82,11 @@ def test_parts_first_box_and_licence_are_written_as_they_were_read(folder):
 def test_the_first_box_is_asked_once(folder):
     sample = sample_of(tracking(), folder)
     assert sample.first_box == Box(*BOX)
-    assert "Track the cup at [100,200,300,400]." in worded(sample, (), PromptTemplate()).text
+    assert "Track the cup at [100,200,300,400]." in worded(sample, (), PromptTemplate(), coordinates="thousandths").text
     said = sample_of(tracking() | {"problem": "<video>Track what is at [100, 200, 300, 400]."}, folder)
-    assert worded(said, (), PromptTemplate()).text.startswith("Track what is at [100, 200, 300, 400].\n")
+    assert worded(said, (), PromptTemplate(), coordinates="thousandths").text.startswith(
+        "Track what is at [100, 200, 300, 400].\n"
+    )
 
 
 def test_a_truth_must_lie_within_its_part(folder):
