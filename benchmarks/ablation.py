@@ -18,6 +18,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from measuring import parser_of
@@ -81,7 +82,8 @@ def main() -> None:
             go_on_with_sft(options.teacher, options.model, run, seed, spent)
             keep(found.setdefault("sft", {}), scores(str(run / "model"), run / "scores"))
     trained = tasks_trained(options.output / f"{options.methods[0]}-0")
-    print_tables({task: row for task, row in start.items() if task in trained}, found)
+    picture = options.output / "changes.png"
+    print_tables({task: row for task, row in start.items() if task in trained}, found, picture)
     print_mechanisms(options.output, options.methods, options.seeds, seconds)
     groups = options.output / "groups"
     settings = (f"model={options.model}", "steps=8", "log.rollouts_mb=100", f"data.world={options.world}")
@@ -143,24 +145,42 @@ def change(a: NDArray[np.float64], b: NDArray[np.float64], rng: np.random.Genera
     return np.array([difference[rows][:, columns].mean() for rows, columns in zip(seeds, questions, strict=True)])
 
 
-def print_tables(start: Mapping[str, Sequence[float]], found: Mapping[str, Accuracies]) -> None:
-    """Print accuracy at the start and each method's change; then EMA-GRPO less its rivals."""
+def print_tables(start: Mapping[str, Sequence[float]], found: Mapping[str, Accuracies], picture: Path) -> None:
+    """Print accuracy at the start and each method's change, which `picture` shows; then EMA-GRPO less its rivals."""
+    mean, rows = {task: float(np.mean(before)) for task, before in start.items()}, [*start, "mean of tasks"]
+    changes: dict[str, list[NDArray[np.float64]]] = {}
+    for method, accuracies in found.items():
+        parts = [change(accuracies[task], np.array([start[task]]), np.random.default_rng(0)) for task in start]
+        changes[method] = [*parts, np.mean(parts, axis=0)]
+    mean["mean of tasks"] = float(np.mean(list(mean.values())))
     print("\n| task | start | " + " | ".join(found) + " |\n" + "| --- " * (len(found) + 2) + "|")
-    total: dict[str, list[NDArray[np.float64]]] = {method: [] for method in found}
-    for task, before in start.items():
-        cells = []
-        for method, accuracies in found.items():
-            resampled = change(accuracies[task], np.array([before]), np.random.default_rng(0))
-            total[method].append(resampled)
-            cells.append(interval(resampled))
-        print(f"| {task} | {np.mean(before):.3f} | " + " | ".join(cells) + " |")
-    means = [interval(np.mean(parts, axis=0)) for parts in total.values()]
-    print(f"| mean of tasks | {np.mean([np.mean(v) for v in start.values()]):.3f} | " + " | ".join(means) + " |\n")
+    for index, task in enumerate(rows):
+        cells = [interval(resampled[index]) for resampled in changes.values()]
+        print(f"| {task} | {mean[task]:.3f} | " + " | ".join(cells) + " |")
+    print()
     ours = found.get("ema_grpo")
     for method, accuracies in found.items():
         if ours is not None and method != "ema_grpo":
             parts = [change(ours[task], accuracies[task], np.random.default_rng(0)) for task in start]
             print(f"ema_grpo less {method}, mean of tasks: {interval(np.mean(parts, axis=0))}")
+    draw(rows, changes, picture)
+
+
+def draw(rows: Sequence[str], changes: Mapping[str, Sequence[NDArray[np.float64]]], picture: Path) -> None:
+    """Write a picture of the changes with their intervals, a row a task."""
+    figure, axes = plt.subplots(figsize=(8, 0.5 * len(rows) + 1), layout="constrained")
+    places = np.arange(len(rows))[::-1]
+    for index, (method, parts) in enumerate(changes.items()):
+        means = np.array([part.mean() for part in parts])
+        ends = np.array([np.quantile(part, [0.025, 0.975]) for part in parts])
+        heights = places + 0.3 * (0.5 - (index + 0.5) / len(changes)) * 2
+        axes.errorbar(means, heights, xerr=np.abs(ends - means[:, None]).T, fmt="o", label=method, capsize=2)
+    axes.axvline(0, color="gray", linewidth=1)
+    axes.set_yticks(places, rows)
+    axes.set_xlabel("change of accuracy against the starting weights, 95 % interval")
+    axes.legend()
+    figure.savefig(picture, dpi=110)
+    plt.close(figure)
 
 
 def interval(resampled: NDArray[np.float64]) -> str:

@@ -62,10 +62,11 @@ def _lora(recipe: RlRecipe) -> Values:
     lora = recipe.lora
     if lora is None:
         return {}
-    if lora.four_bit or lora.parts != ("language",) or lora.alpha != int(lora.alpha):
+    if lora.four_bit or lora.experts or lora.parts != ("language",) or lora.alpha != int(lora.alpha):
         raise ConfigError(
-            'lora: verl\'s engines take adapters of the language model (parts = ["language"]), a whole alpha and no'
-            f" four_bit, got parts = {list(lora.parts)}, alpha = {lora.alpha:g}, four_bit = {lora.four_bit}"
+            'lora: verl\'s engines take adapters of the language model (parts = ["language"]), a whole alpha, no'
+            f" four_bit and no experts, got parts = {list(lora.parts)}, alpha = {lora.alpha:g}, four_bit ="
+            f" {lora.four_bit}, experts = {lora.experts}"
         )
     model = "actor_rollout_ref.model"
     return {
@@ -184,9 +185,9 @@ MAP: Mapping[str, Callable[[RlRecipe], Values]] = {
     },
     "loss.updates_per_batch": _mini_batch,
 }
-"""For each field what verl is told. `budget`, `data`, `epochs` and `plugins` decide the rows, the frames and the
-environment that verl is started with."""
-EXPORTED = ("budget", "data", "epochs", "plugins")
+"""For each field what verl is told. `budget`, `coordinates`, `data`, `epochs` and `plugins` decide the rows, the frames
+and the environment that verl is started with."""
+EXPORTED = ("budget", "coordinates", "data", "epochs", "plugins")
 """Fields that are in force before verl begins."""
 HERE = ("rollout.decode_batch_size", "grading.workers", "log.alarms", "log.answers_every", "log.rollouts_mb")
 """Fields of our own process, which change nothing that is learned; verl has settings of its own in their place."""
@@ -197,6 +198,8 @@ REFUSED: Mapping[str, str] = {
     "optimizer.rates": "verl has one learning rate for all weights",
     "optimizer.ema_decay": "verl keeps no average of weights",
     "optimizer.max_bad_steps": "verl skips no step by such a count",
+    "router_loss": "verl is told of no loss of routers",
+    "rollout.replay_experts": "the update of verl routes each token anew",
     "rollout.engine": "verl starts the servers that sample itself",
     "rollout.endpoints": "verl starts the servers that sample itself",
     "rollout.vllm": "verl starts the servers that sample itself",
