@@ -90,6 +90,7 @@ def question(**changed: object) -> dict:
         "problem_type": "ocr",
         "data_type": "image",
         "truth": "A1",
+        "frame_px": None,
         "options": [],
         "reward_scheme": "paper",
         "response": says("A1"),

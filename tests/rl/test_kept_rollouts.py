@@ -181,7 +181,12 @@ def test_a_question_is_kept_whole(tmp_path, capsys):
     kept = [replace(one, source="mine", license="cc-by-4.0", first_box=Box(10, 20, 30, 40)) for one in kept]
     grade, rollout = Grade(1.0, 1.0, 1.0, 0.5), SimpleNamespace(ids=[1], truncated=False)
     groups = [
-        _record(SimpleNamespace(sample=one, grades=(grade,), texts=("x",), rollouts=[rollout], index=n, task="t"), None)
+        _record(
+            SimpleNamespace(
+                sample=one, grades=(grade,), texts=("x",), rollouts=[rollout], index=n, task="t", frame_px=None
+            ),
+            None,
+        )
         for n, one in enumerate(kept)
     ]
     write_rollouts(
