@@ -183,9 +183,9 @@ def _unasked(sample: Sample) -> str:
     return f"its media are gone: {paths[0]}" if paths else NOT_ASKED
 
 
-def _unreadable(answer: Answer, coordinates: Coordinates) -> str | None:
-    """Return why the coordinates of an answer cannot be read, None where they can."""
-    if coordinates == "pixels" and answer.frame_px is None:
+def _unreadable(answer: Answer, sample: Sample, coordinates: Coordinates) -> str | None:
+    """Return why the coordinates of an answer cannot be read, None where they can, or where it has none."""
+    if coordinates == "pixels" and answer.frame_px is None and task_of(sample).places:
         return "the journal does not have the size of its frames, whose pixels are asked for; ask into another --output"
     return None
 
@@ -211,7 +211,7 @@ def _result(
     }
     if answer is None:
         return Result(**asked, response="", grade=None, error=_unasked(sample))
-    error = answer.error if answer.error is not None else _unreadable(answer, coordinates)
+    error = answer.error if answer.error is not None else _unreadable(answer, sample, coordinates)
     if error is not None:
         return Result(**asked, response=answer.text, grade=None, error=error)
     # The prompt shows special tokens broken up, and so may an answer that repeats one.

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from onethinker.core.errors import AnswerError, CheckpointError
-from onethinker.core.frames import Clip
+from onethinker.core.frames import Clip, main_index
 from onethinker.core.grammar import answer_text
 from onethinker.core.sample import Sample
 from onethinker.drawing.sheets import for_sheet, sheet_webp
@@ -21,6 +21,7 @@ from onethinker.rl.groups import Group
 from onethinker.storage.atomic import write_atomically
 from onethinker.storage.folders import ANSWERS_FOLDER
 from onethinker.tasks import Grade, Task, task_of
+from onethinker.tasks.places import FrameSize
 from onethinker.training.session import TrainingSession
 
 
@@ -31,6 +32,8 @@ class Sampled:
     sample: Sample
     texts: tuple[str, ...]
     grades: tuple[Grade, ...]
+    frame_px: FrameSize | None = None
+    """Size of the frames in whose pixels the answers count places, None for thousandths."""
 
 
 def show_answers(session: TrainingSession, step: int, groups: Mapping[int, Group]) -> None:
@@ -42,7 +45,7 @@ def show_answers(session: TrainingSession, step: int, groups: Mapping[int, Group
     shown: dict[str, Sampled] = {}
     for _, group in sorted(groups.items()):
         if group.grades and group.task not in shown:
-            shown[group.task] = Sampled(group.sample, group.texts, group.grades)
+            shown[group.task] = Sampled(group.sample, group.texts, group.grades, group.frame_px)
     write_answers(session.folder.path, step, [shown[task] for task in sorted(shown)], session.data.budget)
 
 
@@ -75,7 +78,8 @@ def write_answers(folder: Path, step: int, groups: Sequence[Sampled], budget: Me
 def _shown(group: Sampled, budget: MediaBudget) -> dict[str, Any]:
     sample = group.sample
     task = task_of(sample)
-    clip = for_sheet(read_clip(sample.media[0], budget)) if sample.media else None
+    clips = [read_clip(medium, budget) for medium in sample.media]
+    clip = for_sheet(clips[main_index(clips)]) if clips else None
     return {
         "task": task.key,
         "id": sample.id,
@@ -85,10 +89,16 @@ def _shown(group: Sampled, budget: MediaBudget) -> dict[str, Any]:
         "picture": _picture(clip, task, sample.truth, sample.options) or (_data_address(clip) if clip else None),
         "is_wide": clip is not None and len(clip.frames) > 1,
         "answers": [
-            {"text": text, "grade": grade, "picture": _picture(clip, task, answer_text(text), sample.options)}
+            {"text": text, "grade": grade, "picture": _picture(clip, task, _answer_in(text, task, group), sample.options)}
             for text, grade in zip(group.texts, group.grades, strict=True)
         ],
     }
+
+
+def _answer_in(text: str, task: Task[Any], group: Sampled) -> str | None:
+    """Return the inside of an answer block, its places in thousandths; None without one."""
+    answer = answer_text(text)
+    return None if answer is None else task.in_thousandths(answer, group.frame_px)
 
 
 def _picture(clip: Clip | None, task: Task[Any], answer: str | None, options: tuple[str, ...]) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 import pytest
 
 from onethinker.core.errors import CheckpointError
+from onethinker.core.sample import Sample
 from onethinker.data.synthetic import make_sample
 from onethinker.evaluation.config import EvaluationConfig
 from onethinker.evaluation.parts import Part
@@ -124,3 +125,11 @@ def test_a_folder_that_says_pixels_is_evaluated_so_until_a_flag_says_otherwise(t
 def test_a_folder_of_answers_in_pixels_is_graded_in_pixels_again(tmp_path):
     answer(ScriptedEngine([QWEN]), [SAMPLE], output=tmp_path, reading="lenient", coordinates="pixels")
     assert _coordinates(EvaluationConfig(), Part(None, [SAMPLE], tmp_path)) == "pixels"
+
+
+def test_an_answer_without_places_is_graded_where_no_frame_has_pixels(tmp_path):
+    asked = Sample("sum", "2 + 2?", "numerical", "image", (), truth="4")
+    engine = ScriptedEngine(["<think>2 + 2</think><answer>4</answer>"], coordinates="pixels")
+    answer(engine, [asked], output=tmp_path)
+    [result] = score([asked], output=tmp_path, coordinates="pixels")
+    assert (result.error, result.grade.accuracy) == (None, 1)

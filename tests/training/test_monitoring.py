@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 from dataclasses import fields
 from importlib.util import find_spec
@@ -290,6 +291,19 @@ def test_a_page_of_answers_shows_truth_answers_reasons_and_pictures(tmp_path, pr
     assert b"&lt;script&gt;" in content
     assert grades[1].reasons[0].split(":")[0].encode() in content
     assert write_answers(tmp_path, 7, [Sampled(sample, texts, grades)], TINY_BUDGET).read_bytes() == content
+
+
+def test_answers_in_pixels_are_drawn_where_those_in_thousandths_are(tmp_path):
+    sample = make_sample(1, 0, problem_type="spatial grounding", data_type="image")
+    grade = grade_response("", sample.truth, task=find_task("spatial grounding", "image"))
+    said = ('{"boxes": [100, 200, 300, 400]}', None), ('{"boxes": [50, 50, 150, 100]}', (500, 250))
+    pictures = []
+    for text, frame_px in said:
+        sampled = Sampled(sample, (f"<think></think><answer>{text}</answer>",), (grade,), frame_px)
+        page = write_answers(tmp_path, 7, [sampled], TINY_BUDGET).read_text()
+        pictures.append(re.findall(r"data:image/webp[^\"']*", page))
+    assert pictures[0] == pictures[1]
+    assert len(set(pictures[0])) == 2
 
 
 def test_answers_that_cannot_be_written_are_an_error_that_names_the_file(tmp_path):
