@@ -110,10 +110,12 @@ def _grades(
 
 def _grade(record: "Record", reward_scheme: RewardScheme, reading: ReadingMode, coordinates: Coordinates) -> Grade:
     from onethinker.data.formats.masks import read_resolution
+    from onethinker.data.formats.released import read_task
     from onethinker.rewards.records import grade_record
 
-    frame_px = read_resolution(record) if coordinates == "pixels" else None
-    if coordinates == "pixels" and frame_px is None:
+    in_pixels = coordinates == "pixels" and bool(read_task(record).places)
+    frame_px = read_resolution(record) if in_pixels else None
+    if in_pixels and frame_px is None:
         raise DataError("'resolution' is missing: [width, height] of the frame in whose pixels the response is")
     reader = Reader(reading, frame_px, record.get("finish_reason") == "length")
     return grade_record(record, _response(record, reading), reward_scheme=reward_scheme, reader=reader)

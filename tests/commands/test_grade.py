@@ -132,7 +132,10 @@ def test_lenient_reading_names_its_repairs_and_takes_reasoning_and_pixels(tmp_pa
     exact = {**records[2], "response": '<think></think><answer>{"boxes": [64, 96, 192, 192]}</answer>'}
     _, (strict,) = grade(tmp_path, exact, flags=("--coordinates", "pixels"))
     assert (strict["grade"]["accuracy"], strict["grade"]["format"]) == (1, 1)
-    assert grade(tmp_path, RIGHT, flags=("--coordinates", "pixels"))[0] == 1  # a record without "resolution"
+    without = {name: value for name, value in exact.items() if name != "resolution"}
+    assert grade(tmp_path, without, flags=("--coordinates", "pixels"))[0] == 1
+    _, (count,) = grade(tmp_path, RIGHT, flags=("--coordinates", "pixels"))  # which has no places
+    assert count["grade"]["accuracy"] == 1
 
 
 def test_a_file_without_records_and_a_missing_file_are_errors(tmp_path, capsys):
