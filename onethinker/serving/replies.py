@@ -18,7 +18,7 @@ def reply_of(answered: Answered, *, guessed: bool, files: Sequence[FileKind] = (
     """Return all that a thought has but its pixels, as plain values.
 
     Boxes and points are thousandths of the frame, times seconds; masks are COCO's run lengths at the size of the
-    source.
+    source. `frame_px` says, for a model that counts pixels, of which frames those in `text` are.
     """
     thought = answered.thought
     record = thought.to_dict()
@@ -31,6 +31,7 @@ def reply_of(answered: Answered, *, guessed: bool, files: Sequence[FileKind] = (
     shared = ("model", "question", "task", "text", "thinking", "answer", "problems", "finish_reason")
     return {
         **{name: record[name] for name in shared},
+        **({"frame_px": record["frame_px"]} if "frame_px" in record else {}),
         "guessed": guessed,
         "answer_text": thought.answer_text,
         **places,

@@ -28,6 +28,8 @@ from onethinker.media.writing import write_video
 from onethinker.rewards.config import GradingSettings
 from onethinker.rewards.grader import Grader
 from onethinker.rl.loop import train_rl
+from onethinker.serving.answering import Answered
+from onethinker.serving.replies import reply_of
 from onethinker.tasks import Reader, all_tasks, find_task, grade_response, task_of
 from onethinker.tasks.pixels import response_from_px, response_to_px, sample_to_px
 from onethinker.tasks.template import PromptTemplate
@@ -127,6 +129,7 @@ def test_a_question_is_asked_and_read_in_pixels_of_what_is_shown_until_a_setting
     assert thought.problems == ()
     assert "Track the car at [126,70,252,140]." in asked[0].text
     assert "504 pixels wide and 280 high" in asked[0].text
+    assert reply_of(Answered(thought, None, 0.0), guessed=False)["frame_px"] == (504, 280)
     assert thinker.ask(thought, "And now?", task="tracking").turns[0].question == "Track the car at [126,70,252,140]."
     other = Thinker(engine, coordinates="thousandths")
     assert dict(other.ask(frames, "Track the car.", task="tracking", fps=2).boxes) == {0.0: (126, 70, 252, 140)}

@@ -141,7 +141,8 @@ function retime() {
 export function record() {
   const { reply, asked } = state, answer = answerOf(reply);
   const truth = typeof answer === "string" ? $("right-answer").value.trim() : answer;
-  return { id: state.id, media: [state.file.name], question: reply.question, task: reply.task, options: asked.options, text: reply.text, truth };
+  const said = { text: reply.text, ...(reply.frame_px && { frame_px: reply.frame_px }) };
+  return { id: state.id, media: [state.file.name], question: reply.question, task: reply.task, options: asked.options, ...said, truth };
 }
 
 function saveRecord() {
