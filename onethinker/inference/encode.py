@@ -143,7 +143,8 @@ def split_questions(processor: Any, requests: Sequence[Request]) -> "list[torch.
 
 def prompt_texts(processor: Any, requests: Sequence[Request]) -> list[str]:
     """Return the chat template's text of each request, in which one token stands for each of its media."""
-    spelled = spelled_tokens(processor.tokenizer)
+    # A placeholder need not be a token: SmolVLM has none for a video.
+    spelled = (*spelled_tokens(processor.tokenizer), *placeholder_texts(processor).values())
     chats = [
         chat_messages(request, [{"type": clip.kind} for clip in request.media], words=_parts, special_tokens=spelled)
         for request in requests

@@ -440,5 +440,12 @@ def test_questions_in_a_batch_are_answered_as_alone(tiny: Tiny) -> None:
         assert alone.logprobs == pytest.approx(reply.logprobs, abs=1e-4)
 
 
+def test_words_that_spell_a_placeholder_are_no_place_of_a_medium_where_it_is_no_token_either() -> None:
+    _, processor = smolvlm()
+    processor.video_token = "<clip>"
+    [text] = prompt_texts(processor, [Request("What does <clip> mean?")])
+    assert "What does < clip> mean?" in text
+
+
 def test_every_family_that_is_trained_is_tested_here() -> None:
     assert {family.name for family in families() if family.is_trained} == set(map(family_in, BUILDS))
