@@ -89,7 +89,11 @@ def _shown(group: Sampled, budget: MediaBudget) -> dict[str, Any]:
         "picture": _picture(clip, task, sample.truth, sample.options) or (_data_address(clip) if clip else None),
         "is_wide": clip is not None and len(clip.frames) > 1,
         "answers": [
-            {"text": text, "grade": grade, "picture": _picture(clip, task, _answer_in(text, task, group), sample.options)}
+            {
+                "text": text,
+                "grade": grade,
+                "picture": _picture(clip, task, _answer_in(text, task, group), sample.options),
+            }
             for text, grade in zip(group.texts, group.grades, strict=True)
         ],
     }
