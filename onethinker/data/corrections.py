@@ -16,6 +16,7 @@ from onethinker.data.formats.released import check_answer
 from onethinker.storage.strict_json import to_json
 from onethinker.tasks import find_task, grade_response, task_of
 from onethinker.tasks.pixels import response_from_px
+from onethinker.tasks.places import FrameSize
 
 SHOWN = 5
 """Wrong rows that an error names."""
@@ -56,7 +57,7 @@ def read_corrections(
         except DataError as error:
             wrong.append(f"{file}, row {row}: {error}")
             continue
-        said = said_text(record, sample)
+        said = response_from_px(said_text(record), task_of(sample), said_frame_px(record))
         is_right = _is_right(said, sample, least)
         corrected.right[task_of(sample).key] += is_right
         response = _own_response(record) or (said if is_right else None)
@@ -136,13 +137,17 @@ def _truth(value: object) -> str:
     return value.strip() if inside is None else inside
 
 
-def said_text(record: Mapping[str, Any], sample: Sample) -> str:
-    """Return the model's own text, "text" of `ask`, "response" of `evaluate`, its places in thousandths."""
-    text, frame_px = record.get("text", record.get("response")), record.get("frame_px")
-    if not isinstance(text, str):
-        return ""
-    has_size = isinstance(frame_px, list) and [type(side) for side in frame_px] == [int, int] and min(frame_px) > 0
-    return response_from_px(text, task_of(sample), (frame_px[0], frame_px[1]) if frame_px and has_size else None)
+def said_text(record: Mapping[str, Any]) -> str:
+    """Return the model's own text: "text" of `ask`, "response" of `evaluate`."""
+    text = record.get("text", record.get("response"))
+    return text if isinstance(text, str) else ""
+
+
+def said_frame_px(record: Mapping[str, Any]) -> FrameSize | None:
+    """Return the size of the frames in whose pixels that text counts places, None for thousandths."""
+    size = record.get("frame_px")
+    has_size = isinstance(size, list) and [type(side) for side in size] == [int, int] and min(size) > 0
+    return (size[0], size[1]) if size and has_size else None
 
 
 def _own_response(record: Mapping[str, Any]) -> str | None:

@@ -12,7 +12,7 @@ from onethinker.core.sample import Medium, Sample
 from onethinker.core.sources import VideoPart
 from onethinker.data.annotation_files import Marked, Tool
 from onethinker.data.annotations import LABEL, Annotation
-from onethinker.data.corrections import Find, asked_sample, said_text
+from onethinker.data.corrections import Find, asked_sample, said_frame_px, said_text
 from onethinker.data.formats.records import read_records
 from onethinker.evaluation.masking import newest_masks
 from onethinker.evaluation.results import read_results, read_settings
@@ -76,7 +76,12 @@ def _of_file(path: Path, find: Find | None) -> Iterator[tuple[str, _Answer]]:
             sample = asked_sample(record, path, row, find)
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
-        yield where, _Answer(sample, said_text(record, sample), Reader(), str(record.get("model") or ""), {})
+        yield (
+            where,
+            _Answer(
+                sample, said_text(record), Reader(frame_px=said_frame_px(record)), str(record.get("model") or ""), {}
+            ),
+        )
 
 
 def _of_folder(folder: Path, find: Find | None) -> Iterator[tuple[str, _Answer]]:

@@ -127,7 +127,8 @@ def _graded(sample: Sample, answer: Answer, coordinates: Coordinates) -> Try:
     if answer.error is not None:
         return Try(error=answer.error)
     truncated = answer.finish_reason == "length"
-    task, reader = task_of(sample), Reader(truncated=truncated)
-    text = response_from_px(answer.text, task, answer.frame_px if coordinates == "pixels" else None)
-    grade = grade_response(text, sample.truth, task=task, options=sample.options, reader=reader)
+    task, size = task_of(sample), answer.frame_px if coordinates == "pixels" else None
+    frame_px = size and (size[0], size[1])
+    text, reader = response_from_px(answer.text, task, frame_px), Reader(frame_px=frame_px, truncated=truncated)
+    grade = grade_response(answer.text, sample.truth, task=task, options=sample.options, reader=reader)
     return Try(text, answer.answer_tokens, grade, truncated=truncated)

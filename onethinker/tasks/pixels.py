@@ -8,7 +8,7 @@ from typing import Any
 
 from onethinker.core.errors import AnswerError
 from onethinker.core.frames import Clip, main_index
-from onethinker.core.grammar import find_answer
+from onethinker.core.grammar import find_answer, parse_json
 from onethinker.core.request import Turn
 from onethinker.core.sample import Sample
 from onethinker.tasks.base import Coordinates, Task
@@ -72,8 +72,10 @@ def response_from_px(response: str, task: Task[Any], frame_px: FrameSize | None)
 
 
 def _in_answer_block(response: str, change: Callable[[str], str]) -> str:
+    """Return a response with its answer block changed; one that is no strict JSON, or not there, stays as it is."""
     try:
         answer = find_answer(response)
+        parse_json(answer)
     except AnswerError:
         return response
     start = response.rindex(answer, 0, response.rindex("</answer>"))

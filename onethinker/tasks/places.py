@@ -13,6 +13,8 @@ from onethinker.storage.strict_json import to_json
 
 FARTHEST = 1e9
 """A number beyond is no place, and is left for the reader, which cuts it at the frame's edge and says so."""
+DECIMALS = 3
+"""Of thousandths that were pixels: of any frame far less than a pixel, and short enough to be read and learned."""
 FrameSize = tuple[int, int]
 """Width and height in pixels."""
 _NUMBER = r"\s*([0-9]{1,4}(?:\.[0-9]{1,12})?)\s*"
@@ -20,12 +22,21 @@ _BOX_IN_WORDS = re.compile(rf"\[{','.join([_NUMBER] * 4)}\]")
 
 
 def places_from_px(text: str, fields: Collection[str], frame_px: FrameSize) -> str:
-    """Return a JSON object in which some fields hold pixels with thousandths there, not rounded; other text as it is.
+    """Return a JSON object in which some fields hold pixels with thousandths there; other text as it is.
 
     >>> places_from_px('{"boxes": [64, 96, 192, 480], "time": 3}', ("boxes",), (640, 480))
     '{"boxes": [100.0, 200.0, 300.0, 1000.0], "time": 3}'
     """
-    return _changed(text, fields, lambda sides: [side * FULL / frame_px[axis % 2] for axis, side in enumerate(sides)])
+    return _changed(text, fields, lambda sides: sides_from_px(sides, frame_px))
+
+
+def sides_from_px(sides: Sequence[float], frame_px: FrameSize) -> list[float]:
+    """Return the pixels of a box, or of points one after the other, in thousandths.
+
+    >>> sides_from_px([50, 56, 151, 112], (504, 280))
+    [99.206, 200.0, 299.603, 400.0]
+    """
+    return [round(side * FULL / frame_px[axis % 2], DECIMALS) for axis, side in enumerate(sides)]
 
 
 def places_to_px(text: str, fields: Collection[str], frame_px: FrameSize) -> str:

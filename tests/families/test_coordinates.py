@@ -32,6 +32,7 @@ from onethinker.serving.answering import Answered
 from onethinker.serving.replies import reply_of
 from onethinker.tasks import Reader, all_tasks, find_task, grade_response, task_of
 from onethinker.tasks.pixels import response_from_px, response_to_px, sample_to_px
+from onethinker.tasks.reading import read_response
 from onethinker.tasks.template import PromptTemplate
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.sft import train_sft
@@ -59,15 +60,15 @@ def test_places_come_back_within_half_a_pixel_of_the_resized_picture(size: tuple
         assert 0 <= sides[1] < sides[3] <= height
         back = response_from_px(written, GROUNDING, (width, height))
         found = GROUNDING.parse(back[back.index("{") : back.index("}") + 1])
-        # A box narrower than a pixel is one wide.
+        # A box narrower than a pixel is one wide; thousandths that were pixels have three decimals.
         most_x, most_y = (
             500 / side if far - near > 1000 / side else 1000 / side
             for side, near, far in ((width, x1, x2), (height, y1, y2))
         )
-        assert abs(found.x1 - x1) <= most_x + 1e-9
-        assert abs(found.x2 - x2) <= most_x + 1e-9
-        assert abs(found.y1 - y1) <= most_y + 1e-9
-        assert abs(found.y2 - y2) <= most_y + 1e-9
+        assert abs(found.x1 - x1) <= most_x + 5e-4
+        assert abs(found.x2 - x2) <= most_x + 5e-4
+        assert abs(found.y1 - y1) <= most_y + 5e-4
+        assert abs(found.y2 - y2) <= most_y + 5e-4
 
 
 @pytest.mark.parametrize("task", [task for task in all_tasks() if task.places], ids=lambda task: task.key)
@@ -110,6 +111,15 @@ def test_a_broken_answer_in_pixels_is_read_as_broken() -> None:
         response_to_px(said, GROUNDING, (504, 280))
         grade = grade_response(said, GROUNDING.example, task=GROUNDING, reader=Reader(frame_px=(504, 280)))
         assert grade.format == 0
+
+
+def test_a_response_that_is_no_strict_json_is_taught_and_kept_as_it_was_said() -> None:
+    twice = '<think></think><answer>{"boxes": {"1": [50, 56, 151, 112], "2": [1, 2, 3, 4], "2": [1, 2, 3, 4]}}</answer>'
+    task = find_task("tracking", "video")
+    assert response_to_px(twice, task, (504, 280)) == twice
+    assert response_from_px(twice, task, (504, 280)) == twice
+    read = read_response(twice, task, (), Reader(frame_px=(504, 280)))
+    assert read.answer.boxes == {0: (99.206, 200.0, 299.603, 400.0)}
 
 
 def test_a_question_is_asked_and_read_in_pixels_of_what_is_shown_until_a_setting_says_otherwise() -> None:

@@ -11,6 +11,7 @@ from onethinker.tasks.base import Reader
 from onethinker.tasks.lenient.fields import find_field, plain
 from onethinker.tasks.lenient.loose_json import load_loosely
 from onethinker.tasks.notation import fold_characters
+from onethinker.tasks.places import sides_from_px
 
 BOX_KEYS = frozenset(("boxes", "box", "bbox", "bboxes", "bbox2d", "boundingbox", "boundingboxes", "coordinates"))
 BOX_KEYS |= {"coords", "coordinate", "rect", "region", "location", "bboxlist", "xyxy"}
@@ -70,7 +71,7 @@ def in_thousandths(sides: Sequence[float], reader: Reader, repairs: list[str]) -
     """Return x, y, x, y, … in thousandths: out of the reader's pixels, or where all of them are shares of 0 to 1."""
     if reader.frame_px is not None:
         repairs.append(f"pixels of a frame of {reader.frame_px[0]} x {reader.frame_px[1]}")
-        return [side * FULL / reader.frame_px[index % 2] for index, side in enumerate(sides)]
+        return sides_from_px(sides, reader.frame_px)
     if all(0 <= side <= 1 for side in sides) and any(0 < side < 1 for side in sides):
         repairs.append("fractions of the frame")
         return [round(side * FULL, 6) for side in sides]
