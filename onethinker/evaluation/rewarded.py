@@ -33,6 +33,7 @@ def _with(result: Result, sample: Sample, rewards: Rewards, max_tokens: int) -> 
         tokens=(result.answer_tokens,),
         truncated=(result.finish_reason == "length",),
         max_tokens=max_tokens,
+        frame_px=result.frame_px,
     )
     (grade,) = add_rewards(group, weights)
     terms = {term_name(name): value for name, value in grade.rewards.items()}

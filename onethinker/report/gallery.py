@@ -14,6 +14,8 @@ from onethinker.evaluation.examples import answer_picture, is_sheet, masks_by_re
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.runs import Evaluation, Run
 from onethinker.evaluation.scoring import unparsable
+from onethinker.tasks import all_tasks
+from onethinker.tasks.pixels import response_from_px
 
 RIGHT = 0.5
 """The accuracy from which on an answer counts as right among the samples; it is not used for any number."""
@@ -171,8 +173,10 @@ def _answer(index: int, name: str, result: Result, picture: Path | None) -> Show
         thinking = parse_response(result.response).thinking
     except AnswerError:
         thinking = ""
-    answer = answer_text(result.response)
-    answer = result.response if answer is None else answer
+    task = next((task for task in all_tasks() if task.key == result.task), None)
+    response = response_from_px(result.response, task, result.frame_px) if task else result.response
+    answer = answer_text(response)
+    answer = response if answer is None else answer
     return ShownAnswer(
         index, name, result, outcome_of(result), thinking, answer, _data_address(picture) if picture else None
     )

@@ -23,6 +23,7 @@ from onethinker.rewards.polar import Polar
 from onethinker.storage.strict_json import json_line
 from onethinker.tasks import Grade, Reader, RewardScheme, Task, grade_response, read_response, task_of
 from onethinker.tasks.grading import judged_grade
+from onethinker.tasks.pixels import response_from_px
 from onethinker.tasks.places import FrameSize
 
 Failure = Literal["grading_failed", "reward_failed"]
@@ -113,7 +114,15 @@ class Grader:
             if isinstance(grades, Ungraded):
                 return grades
             cut = tuple(truncated) or (False,) * len(grades)
-            group = answer_group(sample, responses, grades, tokens=tokens, truncated=cut, max_tokens=max_tokens)
+            group = answer_group(
+                sample,
+                responses,
+                grades,
+                tokens=tokens,
+                truncated=cut,
+                max_tokens=max_tokens,
+                frame_px=frame_px,
+            )
             if self._workers is None:
                 return tuple(add_rewards(group, weights))
             return self._workers.add_rewards(group, weights)
@@ -213,8 +222,12 @@ def answer_group(
     tokens: Sequence[int],
     truncated: Sequence[bool],
     max_tokens: int,
+    frame_px: FrameSize | None = None,
 ) -> AnswerGroup:
-    """Return what a reward is shown of the answers to a sample."""
+    """Return what a reward is shown of the answers to a sample: places in thousandths, also of a model that counts
+    pixels of frames of the size `frame_px`.
+    """
+    task = task_of(sample)
     return AnswerGroup(
         id=sample.id,
         problem=sample.problem,
@@ -222,7 +235,7 @@ def answer_group(
         data_type=sample.data_type,
         truth=sample.truth,
         options=sample.options,
-        responses=tuple(responses),
+        responses=tuple(response_from_px(response, task, frame_px) for response in responses),
         grades=tuple(grades),
         tokens=tuple(tokens),
         truncated=tuple(truncated),

@@ -3,6 +3,7 @@ flag.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from onethinker.core.errors import ConfigError
 from onethinker.core.request import Request, SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.data.formats.released import write_samples
+from onethinker.evaluation.results import Result
 from onethinker.evaluation.stages import answer, score
 from onethinker.families.folder import ModelSettings, read_settings, save_model
 from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE
@@ -25,12 +27,13 @@ from onethinker.inference.thinker import Thinker
 from onethinker.media.budget import MediaBudget
 from onethinker.media.sizing import fit_size
 from onethinker.media.writing import write_video
+from onethinker.report.gallery import _answer
 from onethinker.rewards.config import GradingSettings
-from onethinker.rewards.grader import Grader
+from onethinker.rewards.grader import Grader, answer_group
 from onethinker.rl.loop import train_rl
 from onethinker.serving.answering import Answered
 from onethinker.serving.replies import reply_of
-from onethinker.tasks import Reader, all_tasks, find_task, grade_response, task_of
+from onethinker.tasks import Grade, Reader, all_tasks, find_task, grade_response, task_of
 from onethinker.tasks.pixels import response_from_px, response_to_px, sample_to_px
 from onethinker.tasks.reading import read_response
 from onethinker.tasks.template import PromptTemplate
@@ -154,6 +157,18 @@ def test_rewards_read_pixels_strictly(workers: int) -> None:
         right, wrong = grader.submit(sample, texts, frame_px=(504, 280)).result()
     assert (right.accuracy, right.format) == (1, 1)
     assert wrong.accuracy < 0.1
+
+
+def test_a_reward_of_ones_own_and_the_report_see_thousandths() -> None:
+    sample = Sample("a", "Where?", "spatial grounding", "image", (), truth='{"boxes": [125, 250, 500, 1000]}')
+    text = '<think>63</think><answer>{"boxes": [63, 70, 252, 280]}</answer>'
+    grade = Grade(1.0, 1.0, 1.0, 1.0)
+    seen = '{"boxes": [125.0, 250.0, 500.0, 1000.0]}'
+    group = answer_group(sample, (text,), (grade,), tokens=(9,), truncated=(False,), max_tokens=9, frame_px=(504, 280))
+    assert group.responses == (f"<think>63</think><answer>{seen}</answer>",)
+    result = Result("k", "a", "spatial grounding", sample.problem, sample.truth, text, grade, frame_px=(504, 280))
+    assert _answer(0, "run", result, None).answer == seen
+    assert _answer(0, "run", replace(result, frame_px=None), None).answer == '{"boxes": [63, 70, 252, 280]}'
 
 
 @pytest.fixture(scope="module")
