@@ -1,7 +1,8 @@
-"""`python -P -m onethinker.processes.keeper PARENT COMMAND …`: a program that is not ours, and that ends with us.
+"""`python -P …/processes/keeper.py PARENT COMMAND …`: a program that is not ours, and that ends with us.
 
 It ends, with all processes that it has started, when the keeper gets SIGTERM and when the process PARENT has ended,
-however that one did. The keeper leaves with the program's status.
+however that one did. The keeper leaves with the program's status. It is run by its file and imports nothing of ours, so
+that the program gets the environment as it is.
 """
 
 import os

@@ -26,7 +26,16 @@ from onethinker.training.session import TrainingSession
 
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes as --max-lora-rank."""
-OURS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+OURS = (
+    "RANK",
+    "LOCAL_RANK",
+    "GROUP_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "TORCHELASTIC_USE_AGENT_STORE",
+)
 """Variables by which the processes of a run meet; a server must not meet them."""
 SAY_EVERY_S = 15.0
 LAST_LINES = 15
@@ -172,7 +181,8 @@ def _start(command: Sequence[str], log: Path, gpus: str) -> subprocess.Popen[byt
         file.write(f"\n$ {' '.join(command)}\n".encode())
         file.flush()
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", keeper.__name__, str(os.getpid()), *command],
+            # By its file: the packages of this environment must not be on the path of a server, which has its own torch.
+            [sys.executable, "-P", keeper.__file__, str(os.getpid()), *command],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
@@ -183,10 +193,8 @@ def _start(command: Sequence[str], log: Path, gpus: str) -> subprocess.Popen[byt
 
 def _environment(gpus: str) -> Mapping[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in OURS}
-    package = str(Path(keeper.__file__).parents[2])
     return {
         **kept,
-        "PYTHONPATH": os.pathsep.join(filter(None, (package, kept.get("PYTHONPATH")))),
         "CUDA_VISIBLE_DEVICES": gpus,
         "VLLM_SERVER_DEV_MODE": "1",
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",

@@ -19,7 +19,9 @@ sys.exit(7)
 """
 PARENT = """
 import os, subprocess, sys
-keeper = subprocess.Popen([sys.executable, "-P", "-m", "onethinker.processes.keeper", str(os.getpid()), *sys.argv[1:]])
+from onethinker.processes import keeper
+
+keeper = subprocess.Popen([sys.executable, "-P", keeper.__file__, str(os.getpid()), *sys.argv[1:]])
 print(keeper.pid, flush=True)
 sys.exit(keeper.wait())
 """

@@ -58,6 +58,13 @@ def test_a_server_that_ends_is_an_error_with_its_last_words(tmp_path, taught, po
         train_rl(recipe, tmp_path / "run")
 
 
+def test_a_server_sees_neither_our_packages_nor_how_our_processes_meet(tmp_path, taught, port, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/of/the/user")
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    with pytest.raises(EngineError, match="path /of/the/user store None"):
+        train_rl(recipe_of(taught, rollout=own(port, arguments=["--broken"])), tmp_path / "run")
+
+
 def test_what_cannot_be_started_is_said_before_anything_is(tmp_path, taught, port):
     with pytest.raises(ConfigError, match="there is no program 'no-vllm'"):
         train_rl(recipe_of(taught, rollout=own(port, command=["no-vllm"])), tmp_path / "a")
