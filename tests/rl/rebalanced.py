@@ -30,6 +30,7 @@ def group(index: int, *, prompt: int, answers: list[int]) -> GradedPrefixGroup:
         torch.rand(len(answers), generator=draw),
         torch.ones(len(answers)),
         logps + 1 if index % 2 else None,
+        experts=torch.randint(0, 128, (sum(answers), 3, 2), generator=draw, dtype=torch.int16) if index % 3 else None,
         samples=(f"sample {index}",),
     )
 

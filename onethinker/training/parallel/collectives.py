@@ -61,10 +61,11 @@ class Collectives:
 
     def exchange(self, sent: Sequence[tuple[Tensor, int]], received: Sequence[tuple[Tensor, int]]) -> None:
         """Send tensors, each to a process, and fill others with what processes send; two processes have them in one
-        order.
+        order. All must be contiguous, and have a dimension.
         """
-        operations = [P2POp(isend, tensor, process) for tensor, process in sent]
-        operations += [P2POp(irecv, tensor, process) for tensor, process in received]
+        # As bytes: NCCL does not know every dtype, such as the int16 of experts.
+        operations = [P2POp(isend, tensor.view(-1).view(torch.uint8), process) for tensor, process in sent]
+        operations += [P2POp(irecv, tensor.view(-1).view(torch.uint8), process) for tensor, process in received]
         for work in batch_isend_irecv(operations) if operations else ():
             work.wait()
 
