@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 from torch.utils.hooks import RemovableHandle
 
 from onethinker.core.errors import ConfigError
@@ -83,7 +82,7 @@ def balance_losses(logits_LSE: Tensor, answer_S: Tensor, num_answers: int, top_k
     """
     layers, _, num_experts = logits_LSE.shape
     probabilities_LSE = logits_LSE.float().softmax(-1)
-    chosen_LSE = one_hot(probabilities_LSE.topk(top_k, -1).indices, num_experts).sum(-2).to(probabilities_LSE)
+    chosen_LSE = torch.zeros_like(probabilities_LSE).scatter_(-1, probabilities_LSE.topk(top_k, -1).indices, 1.0)
     tokens_A1 = torch.bincount(answer_S, minlength=num_answers).clamp(min=1)[:, None] * layers
     zeros_AE = probabilities_LSE.new_zeros(num_answers, num_experts)
     means = [zeros_AE.index_add(0, answer_S, each.sum(0)) / tokens_A1 for each in (chosen_LSE, probabilities_LSE)]
