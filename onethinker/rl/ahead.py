@@ -50,9 +50,11 @@ class Ahead:
         return cls(session, recipe, indices, samples, requests, sampling, skipped)
 
     def wait(self) -> None:
-        """Return when nothing is in flight any more, so that servers may be sent other weights."""
+        """Return when nothing is in flight any more in any process, so that servers may be sent other weights."""
         with self.session.clock.phase("rollout"):
             self.sampling.wait()
+            # A server that comes back meanwhile may be told the weights of before, which the main process removes next.
+            self.session.collectives.wait()
 
     def groups(self, grader: Grader) -> Iterator[AskedGroup]:
         """Yield the groups, whose answers are being graded. Raises: EngineError: they could not be sampled."""
