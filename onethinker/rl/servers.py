@@ -181,7 +181,7 @@ def _start(command: Sequence[str], log: Path, gpus: str) -> subprocess.Popen[byt
         file.write(f"\n$ {' '.join(command)}\n".encode())
         file.flush()
         return subprocess.Popen(
-            # By its file: the packages of this environment must not be on the path of a server, which has its own torch.
+            # By its file: the packages of this environment must not be on the path of a server, with its own torch.
             [sys.executable, "-P", keeper.__file__, str(os.getpid()), *command],
             stdin=subprocess.DEVNULL,
             stdout=file,
