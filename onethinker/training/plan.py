@@ -16,6 +16,7 @@ from onethinker.training.config import Recipe, RlRecipe
 from onethinker.training.lengths import Length
 from onethinker.training.memory import Term, estimate_memory, gigabytes, peak
 from onethinker.training.optimizer import state_bytes
+from onethinker.training.routing import check_experts
 from onethinker.training.sharding import Sharding
 
 
@@ -105,6 +106,7 @@ def make_plan(
     if model is None:
         return Plan(recipe, plan_batch(recipe, budget, processes, longest), {}, ())
     check_packing(model, recipe.max_row_tokens)
+    check_experts(model, recipe)
     family = family_of(model)
     batch = plan_batch(recipe, family.fit_budget(budget, model.config), processes, longest)
     choose_trained(model, recipe)

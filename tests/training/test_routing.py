@@ -15,11 +15,13 @@ from onethinker.families.folder import ModelSettings, save_model
 from onethinker.families.registry import family_of
 from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE, build_tiny
 from onethinker.inference.loading import load_local
+from onethinker.media.budget import MediaBudget
 from onethinker.rl.in_process import sample_answers
 from onethinker.training.adapters import choose_trained
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.packing.attention import use_packed_attention
 from onethinker.training.packing.row import PrefixGroup, Prompt, pack
+from onethinker.training.plan import make_plan
 from onethinker.training.routing import (
     balance_losses,
     check_experts,
@@ -249,3 +251,9 @@ def test_tokens_are_sent_again_to_the_experts_that_they_were_sampled_with(moe: A
     moe.eval()
     for hook in (*hooks, *spies):
         hook.remove()
+
+
+def test_a_dry_run_refuses_what_needs_experts_as_the_run_does() -> None:
+    dense, _ = build_tiny()
+    with pytest.raises(ConfigError, match="router_loss: this model has no experts"):
+        make_plan(SftRecipe(router_loss=0.1), processes=1, model=dense, budget=MediaBudget())
