@@ -4,12 +4,13 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration
+from accelerate.utils import InitProcessGroupKwargs, ProjectConfiguration
 
 from onethinker.core.errors import ConfigError
 from onethinker.data.formats.records import write_records
@@ -141,11 +142,16 @@ def _open_validation(session: TrainingSession, validator: Validator | None) -> N
 
 
 def _start_processes(recipe: Recipe, path: Path) -> Collectives:
+    patience: list[Any] = []
+    if isinstance(recipe, RlRecipe) and recipe.rollout.engine == "vllm":
+        # While one process waits for servers the others wait for it, which NCCL ends after 10 minutes.
+        patience = [InitProcessGroupKwargs(timeout=timedelta(seconds=600 + 2 * recipe.rollout.patience_s))]
     return Collectives(
         Accelerator(
             cpu=not torch.cuda.is_available(),
             log_with=list(recipe.log.trackers) or None,
             project_config=ProjectConfiguration(logging_dir=str(path / TENSORBOARD_FOLDER)),
+            kwargs_handlers=patience,
         )
     )
 
