@@ -135,7 +135,8 @@ class RlRow:
     experts."""
     moved_tokens: float | None = None
     """Fraction of the sampled tokens that the update sends to other experts, in some layer, than the rollout did, 0 to
-    1; None without experts, and where servers sample."""
+    1; with `rollout.replay_experts` that its routers would send there. None without experts, and where servers
+    sample."""
     passes: dict[str, float] = field(default_factory=dict)
     """How often the records of each task and medium ("tracking/video", as in `data.weights`) have been drawn since the
     run began, in passes over all of them; {} for scenes, which have no end."""
