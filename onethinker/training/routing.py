@@ -54,7 +54,7 @@ def replay(routers: Sequence[nn.Module], tokens_S: Tensor, experts_SLK: Tensor) 
     """Send some tokens of a row to given experts, in place of those that the routers choose, until the hooks are
     removed: also while checkpointing computes a layer again. Their weights are the routers' own for these experts.
     """
-    # The last token of a prompt stands for the first of each of its answers, and must have one gradient.
+    # Answers of one prompt share the position that predicts their first token, so it is replaced once.
     tokens_S, which = torch.unique(tokens_S, return_inverse=True)
     first = torch.full_like(tokens_S, len(which)).scatter_reduce(0, which, torch.arange(len(which)).to(which), "amin")
 
@@ -98,7 +98,7 @@ def check_experts(model: Any, recipe: Recipe) -> None:
         ("rollout.replay_experts", isinstance(recipe, RlRecipe) and recipe.rollout.replay_experts),
     ):
         if is_set:
-            raise ConfigError(f"{setting}: this model has no experts; leave it out")
+            raise ConfigError(f"{setting}: this model has no experts whose routers can be followed; leave it out")
 
 
 def router_loss_coefficient(model: Any, setting: float | None) -> float:
