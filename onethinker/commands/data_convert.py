@@ -13,7 +13,7 @@ from onethinker.commands.options import Flags
 from onethinker.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from onethinker.data.converting import Converted, Source
+    from onethinker.data.converting import Converted, Media, Source
     from onethinker.data.formats.form import Form, SetForm
     from onethinker.data.spreading import Row
 
@@ -88,40 +88,47 @@ def data_convert(
         raise ConfigError("--list lists the sets of a corpus: name it by --recipe, such as data_onethinker")
     if source is None or output is None or to is None:
         raise ConfigError("name the file to read, the new file and --to its form, or a corpus by --recipe")
-    from onethinker.commands.console import progress_bar
-    from onethinker.data.converting import Media, Source, convert_file, write_converted
-    from onethinker.data.formats.form import SetForm
+    from onethinker.data.converting import Source
     from onethinker.data.formats.registry import find_form
 
     form, given = find_form(to), find_form(from_) if from_ is not None else None
-    if form.write is None:
-        raise ConfigError(f"--to {to}: {form.about} can only be read")
-    _check(source, output, copy_media=copy_media, embed_media=embed_media)
-    if embed_media and not form.can_embed:
-        raise ConfigError(f"--embed-media: {form.about} names media by their paths; use --copy-media")
-    if isinstance(form, SetForm) and form.is_folder and copy_media:
-        raise ConfigError(f"--copy-media: {form.about} has its own copies of the pictures")
+    media: Media = "embedded" if embed_media else "copied" if copy_media else "named"
+    _check(source, output, form, copy_media=copy_media, embed_media=embed_media)
     rows, parts = Source(source, given, split, media_root), None
     if spread.has_parts:
-        if copy_media or embed_media:
+        if media != "named":
             raise ConfigError("--copy-media and --embed-media are for one run: leave out --shard, --parts and --ray")
         parts = _parts(spread, rows, output, form, as_json=json)
         if parts is None:
             return
-    media: Media = "embedded" if embed_media else "copied" if copy_media else "named"
+    done = _convert(rows, parts, output, form, media, leave_out=leave_out)
+    _print(done, source, output, as_json=json)
+    if done.lost:
+        wrote = f"{done.written:,} others are in {output}" if done.is_written else "nothing was written"
+        raise DataError(f"{len(done.lost):,} of {done.rows:,} rows cannot be converted; {wrote}")
+
+
+def _convert(
+    rows: "Source",
+    parts: "Iterator[Any] | None",
+    output: Path,
+    to: "Form | SetForm",
+    media: "Media",
+    *,
+    leave_out: bool,
+) -> "Converted":
+    """Write the rows, or what was made of them in parts, with progress."""
+    from onethinker.commands.console import progress_bar
+    from onethinker.data.converting import convert_file, write_converted
+
     with progress_bar("converting") as bar:
 
         def on_progress(count: int) -> None:
             bar(count, None)
 
         if parts is not None:
-            done = write_converted(parts, output, leave_out=leave_out, on_progress=on_progress)
-        else:
-            done = convert_file(rows, output, form, media=media, leave_out=leave_out, on_progress=on_progress)
-    _print(done, source, output, as_json=json)
-    if done.lost:
-        wrote = f"{done.written:,} others are in {output}" if done.is_written else "nothing was written"
-        raise DataError(f"{len(done.lost):,} of {done.rows:,} rows cannot be converted; {wrote}")
+            return write_converted(parts, output, leave_out=leave_out, on_progress=on_progress)
+        return convert_file(rows, output, to, media=media, leave_out=leave_out, on_progress=on_progress)
 
 
 def _parts(
@@ -160,17 +167,24 @@ def _check_alone(given: Mapping[str, bool]) -> None:
         )
 
 
-def _check(source: Path, output: Path, *, copy_media: bool, embed_media: bool) -> None:
+def _check(source: Path, output: Path, to: "Form | SetForm", *, copy_media: bool, embed_media: bool) -> None:
     """Raise ConfigError for what is not there, what is there already, and media that cannot be kept so."""
     from onethinker.commands.data_options import check_files, check_output
+    from onethinker.data.formats.form import SetForm
     from onethinker.data.formats.hub import is_hub_name
     from onethinker.data.formats.parquet import SUFFIX
 
+    if to.write is None:
+        raise ConfigError(f"--to {to.name}: {to.about} can only be read")
     if not source.is_dir() and not is_hub_name(source):
         check_files([source])
     check_output(output, "OUTPUT")
     if embed_media and (copy_media or output.suffix.lower() != SUFFIX):
         raise ConfigError(f"--embed-media writes media into a {SUFFIX} file, without --copy-media; got {output}")
+    if embed_media and not to.can_embed:
+        raise ConfigError(f"--embed-media: {to.about} names media by their paths; use --copy-media")
+    if isinstance(to, SetForm) and to.is_folder and copy_media:
+        raise ConfigError(f"--copy-media: {to.about} has its own copies of the pictures")
 
 
 def _print(done: "Converted", source: Path, output: Path, *, as_json: bool) -> None:

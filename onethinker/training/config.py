@@ -15,6 +15,7 @@ from onethinker.data.validate import Need
 from onethinker.media.budget import MediaBudget
 from onethinker.rewards.config import GradingSettings
 from onethinker.tasks import Coordinates
+from onethinker.training.aliases import RECIPE_ALIASES, SETTING_ALIASES
 from onethinker.training.metrics.settings import LogSettings, RlLogSettings, SftLogSettings
 from onethinker.training.rl_settings import AdvantageSettings, LossSettings, RolloutSettings
 from onethinker.training.settings import DataSettings, LoraSettings, OptimizerSettings
@@ -40,53 +41,6 @@ FREE_SETTINGS = frozenset(
     }
 )
 """What may change when a run goes on: it decides what is written or who works, not what is learned."""
-RECIPE_ALIASES = {
-    "sft": ("sft_8b", "tiny_sft"),
-    "rl": ("rl_8b", "tiny_rl"),
-    "tiny": ("tiny_sft", "tiny_rl"),
-    "dpo": ("tiny_dpo",),
-}
-SETTING_ALIASES: dict[str, tuple[str, ...]] = {
-    "lr": ("optimizer.learning_rate",),
-    "vit lr": ("optimizer.rates",),
-    "max steps": ("steps",),
-    "num train epochs": ("epochs",),
-    "num epochs": ("epochs",),
-    "per device train batch size": ("batch_size", "rollout.generation_batch_size"),
-    "batch": ("batch_size", "rollout.generation_batch_size"),
-    "bs": ("batch_size", "rollout.generation_batch_size"),
-    "num generations": ("rollout.group_size",),
-    "n": ("rollout.group_size",),
-    "kl": ("loss.kl_coefficient",),
-    "kl coef": ("loss.kl_coefficient",),
-    "beta": ("loss.kl_coefficient", "optimizer.beta1", "optimizer.beta2"),
-    "epsilon": ("loss.clip_low", "loss.clip_high"),
-    "cutoff len": ("max_row_tokens",),
-    "max length": ("max_row_tokens",),
-    "max seq length": ("max_row_tokens",),
-    "max completion length": ("rollout.max_new_tokens",),
-    "save steps": ("save_every",),
-    "save total limit": ("keep",),
-    "eval steps": ("validation.every",),
-    "eval strategy": ("validation.every",),
-    "evaluation": ("validation",),
-    "early stopping patience": ("validation.patience",),
-    "metric for best model": ("validation.score",),
-    "eval dataset": ("validation.files",),
-    "val file": ("validation.files",),
-    "precision": ("dtype",),
-    "bf16": ("dtype",),
-    "fp16": ("dtype",),
-    "model name or path": ("model",),
-    "dataset": ("data.files",),
-    "train file": ("data.files",),
-    "report to": ("log.trackers",),
-    "freeze": ("frozen",),
-    "activation checkpointing": ("gradient_checkpointing",),
-    "activation offloading": ("activation_offload",),
-    "offload activations": ("activation_offload",),
-}
-"""What other trainers call settings of ours; words are apart by a space."""
 BUILT_IN = Path(__file__).parents[1] / "recipes"
 """Where the recipes that come with OneThinker lie."""
 

@@ -9,7 +9,8 @@ from onethinker.core.nearest import did_you_mean, near_path, no_such
 from onethinker.core.settings import dotted_names
 from onethinker.tasks import all_tasks, find_task
 from onethinker.tasks.registry import ALIASES as TASK_ALIASES
-from onethinker.training.config import SETTING_ALIASES, RlRecipe, SftRecipe
+from onethinker.training.aliases import SETTING_ALIASES
+from onethinker.training.config import RlRecipe, SftRecipe
 
 
 @pytest.mark.parametrize(

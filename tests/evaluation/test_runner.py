@@ -1,6 +1,5 @@
 import json
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -238,25 +237,30 @@ def test_samples_about_one_clip_follow_each_other_in_batches_of_similar_length(t
 
 
 class Server(ThreadingHTTPServer):
-    """Answers each chat request after its own time; knows how many were under way at once, and with which seeds."""
+    """Answers chat requests once `together` of them were under way at once, a slow one after `fast` others; knows how
+    many were, and with which seeds.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.lock, self.under_way, self.most, self.seeds, self.done = threading.Lock(), 0, 0, [], []
+        self.changed, self.under_way, self.most, self.seeds, self.done = threading.Condition(), 0, 0, [], []
+        self.together, self.fast = 1, 0
 
 
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         question = body["messages"][-1]["content"][-1]["text"]
-        with self.server.lock:
+        with (changed := self.server.changed):
             self.server.under_way += 1
             self.server.most = max(self.server.most, self.server.under_way)
             self.server.seeds.append(body["seed"])
-        time.sleep(1.5 if "slow" in question else 0.05)
-        with self.server.lock:
+            changed.notify_all()
+            changed.wait_for(lambda: self.server.most >= self.server.together, 60)
+            changed.wait_for(lambda: "slow" not in question or len(self.server.done) >= self.server.fast, 60)
             self.server.under_way -= 1
             self.server.done.append(question)
+            changed.notify_all()
         status, content = (
             (400, {"error": {"message": "refused"}})
             if "refuse" in question
@@ -296,6 +300,7 @@ def questions(count: int, **named: str) -> list[Sample]:
 def test_a_server_is_kept_busy_and_a_slow_answer_holds_up_nothing_but_itself(tmp_path, server):
     engine = RemoteEngine(f"http://127.0.0.1:{server.server_port}/v1", "served", max_in_flight=4, max_tries=1)
     samples = questions(24, q0="slow", q5="refuse")
+    server.together, server.fast = 4, 23
     with engine:
         results = evaluate(engine, samples, output=tmp_path)
     assert [result.sample_id for result in results] == [sample.id for sample in samples]

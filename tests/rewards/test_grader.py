@@ -21,7 +21,8 @@ from onethinker.core.sample import Sample
 from onethinker.data.formats.released import write_samples
 from onethinker.data.synthetic import make_sample
 from onethinker.rewards.config import GradingSettings
-from onethinker.rewards.grader import Grader, Ungraded, Workers
+from onethinker.rewards.grader import Grader, Ungraded
+from onethinker.rewards.workers import Workers
 from onethinker.rl.groups import collect
 from onethinker.rl.in_process import InProcessSampler
 from onethinker.rl.loop import train_rl
@@ -283,7 +284,7 @@ def test_no_worker_outlives_its_grader():
 
 def test_workers_end_with_a_parent_that_is_killed():
     code = (
-        "import sys, time; from onethinker.rewards.grader import Workers; w = Workers(1, 20); "
+        "import sys, time; from onethinker.rewards.workers import Workers; w = Workers(1, 20); "
         "w.submit(eval(sys.argv[1])).result(); print(w.pids[0], flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, repr(question())], stdout=subprocess.PIPE, text=True)
