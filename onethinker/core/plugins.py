@@ -8,9 +8,10 @@ variable, so processes that this one starts (graders, decoders, further training
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial, wraps
 from importlib import import_module, invalidate_caches
 from importlib.metadata import entry_points
 from inspect import getsourcefile, getsourcelines
@@ -98,14 +99,31 @@ def naming(owner: Any, what: str) -> Iterator[None]:
         raise PluginError(f"{what} failed in {place_of(error)}") from error
 
 
+def name_mistakes(owner: Any, methods: Iterable[str], what: str) -> None:
+    """Have mistakes in methods of an object of another package raised as PluginError; it is changed in place."""
+    for name in methods:
+        setattr(owner, name, _named(owner, getattr(owner, name), f"{what}: {name}"))
+
+
+def _named(owner: Any, method: Callable[..., Any], what: str) -> Callable[..., Any]:
+    @wraps(method)
+    def call(*arguments: Any, **named: Any) -> Any:
+        with naming(owner, what):
+            return method(*arguments, **named)
+
+    return call
+
+
 def is_own(owner: Any) -> bool:
     """Tell whether a function, a class or an object of one comes from this package."""
+    owner = owner.func if isinstance(owner, partial) else owner
     module = getattr(owner, "__module__", None) or type(owner).__module__
     return str(module).split(".")[0] == "onethinker"
 
 
 def source_of(owner: Any) -> str:
     """Return the file and line where a function, a class or the class of an object is written."""
+    owner = owner.func if isinstance(owner, partial) else owner
     code = owner if hasattr(owner, "__qualname__") else type(owner)
     try:
         return f"{getsourcefile(code)}, line {getsourcelines(code)[1]}"

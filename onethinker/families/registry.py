@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from functools import cache
+from inspect import isroutine
 from typing import Any
 
 from onethinker.core.errors import ConfigError, EngineError
-from onethinker.core.plugins import load_plugins, named_plugins, source_of
+from onethinker.core.plugins import is_own, load_plugins, name_mistakes, named_plugins, naming, source_of
 from onethinker.families.base import ModelFamily
 from onethinker.families.glm4v import Glm4V, Glm4VMoe
 from onethinker.families.internvl import InternVL
@@ -49,12 +50,22 @@ def _families(named: tuple[str, ...]) -> Sequence[ModelFamily]:
             )
         if lacking := sorted(getattr(kind, "__abstractmethods__", ())):
             raise ConfigError(f"{plugin.where} lacks {', '.join(lacking)}: {source_of(kind)}")
-        family = kind()
+        family = _made(kind)
         for known in found:
             if same := set(known.model_types) & set(family.model_types):
                 raise ConfigError(f"{plugin.where}: {', '.join(sorted(same))} is of {known.name}: {source_of(kind)}")
         found.append(family)
     return tuple(found)
+
+
+def _made(kind: type[ModelFamily]) -> ModelFamily:
+    """Return a family of another package whose mistakes are named with their file and line."""
+    what = f"family {kind.name!r}"
+    with naming(kind, what):
+        family = kind()
+    public = [name for name in dir(kind) if not name.startswith("_") and isroutine(getattr(kind, name))]
+    name_mistakes(family, [name for name in public if not is_own(getattr(kind, name))], what)
+    return family
 
 
 def family_of(model: Any) -> ModelFamily:

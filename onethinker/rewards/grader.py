@@ -15,6 +15,7 @@ from onethinker.rewards.base import AnswerGrader
 from onethinker.rewards.config import GRADERS, GradingSettings, RewardModelSettings
 from onethinker.rewards.extra import AnswerGroup, add_rewards
 from onethinker.rewards.judge import Judge
+from onethinker.rewards.outside import OutsideGrader
 from onethinker.rewards.polar import Polar
 from onethinker.rewards.workers import WorkerError, Workers
 from onethinker.tasks import Grade, Reader, RewardScheme, Task, grade_response, read_response, task_of
@@ -41,8 +42,7 @@ def open_answer_grader(settings: RewardModelSettings) -> AnswerGrader:
     if settings.kind == "polar":
         return Polar(settings)
     [make] = [plugin.value for plugin in load_plugins(GRADERS) if plugin.name == settings.kind]
-    grader: AnswerGrader = make(settings)
-    return grader
+    return OutsideGrader(make, settings)
 
 
 class Grader:

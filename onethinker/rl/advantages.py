@@ -3,15 +3,15 @@
 Dimensions: P prompts, G answers per prompt.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from onethinker.core.errors import ConfigError
+from onethinker.core.errors import ConfigError, PluginError
 from onethinker.core.nearest import ask_for
-from onethinker.core.plugins import load_plugins
+from onethinker.core.plugins import check_names, load_plugins, naming, source_of
 from onethinker.training.rl_settings import ESTIMATORS_GROUP, AdvantageSettings, Guard
 from onethinker.training.state.progress import EmaState, Moments
 
@@ -174,9 +174,11 @@ def find_estimator(name: str) -> AdvantageEstimator:
 
     Raises: ConfigError: there is none, or two; or it cannot be loaded.
     """
+    plugins = load_plugins(ESTIMATORS_GROUP)
+    check_names(plugins, tuple(ESTIMATORS), "estimators")
     if name in ESTIMATORS:
         return ESTIMATORS[name]
-    offered = [plugin for plugin in load_plugins(ESTIMATORS_GROUP) if plugin.name == name]
+    offered = [plugin for plugin in plugins if plugin.name == name]
     if len(offered) != 1:
         raise ConfigError(
             f"advantage.algorithm: expected one entry point {name!r} in the group {ESTIMATORS_GROUP}, got"
@@ -195,12 +197,19 @@ def compute_advantages(
 ) -> tuple[Tensor, EmaState]:
     """Return the advantages of one batch and the state after it.
 
-    Raises: ConfigError: the estimator gave something else than a finite advantage for each completion.
+    Raises: PluginError: the estimator failed, or gave something else than a finite advantage for each completion.
     """
-    advantages_PG, after = estimator(rewards_PG, tasks, state, settings)
+    with naming(estimator, f"estimator {settings.algorithm!r}"):
+        given = estimator(rewards_PG, tasks, state, settings)
+    where = f"estimator {settings.algorithm!r} ({source_of(estimator)})"
+    if not isinstance(given, tuple) or len(given) != 2 or not isinstance(given[0], Tensor):
+        raise PluginError(f"{where} must return advantages and the state after them, got {given!r}")
+    advantages_PG, after = given
     if advantages_PG.shape != rewards_PG.shape or not bool(advantages_PG.isfinite().all()):
-        raise ConfigError(
-            f"advantage.algorithm = {settings.algorithm!r} must give a finite advantage for each of"
-            f" {tuple(rewards_PG.shape)} rewards, got {advantages_PG.tolist()} of shape {tuple(advantages_PG.shape)}"
+        raise PluginError(
+            f"{where} must give a finite advantage for each of {tuple(rewards_PG.shape)} rewards, got"
+            f" {advantages_PG.tolist()} of shape {tuple(advantages_PG.shape)}"
         )
+    if not isinstance(after, Mapping) or not all(isinstance(moments, Moments) for moments in after.values()):
+        raise PluginError(f"{where} must return a state that has Moments for each task, got {after!r}")
     return advantages_PG, after

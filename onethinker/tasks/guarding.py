@@ -1,12 +1,11 @@
 """Tasks from outside the package, guarded: a mistake in one is named with its file and line, wherever it is called."""
 
 import math
-from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 from onethinker.core.errors import PluginError
-from onethinker.core.plugins import naming, source_of
+from onethinker.core.plugins import name_mistakes, source_of
 from onethinker.tasks.base import Score, Task
 
 _METHODS = (
@@ -19,8 +18,7 @@ def guarded(task: Task[Any]) -> Task[Any]:
     """Return a task of another package, changed in place: what its code raises by mistake becomes a PluginError, and so
     does a score that is none. An AnswerError stays what it is, the reason why an answer cannot be read.
     """
-    for name in _METHODS:
-        setattr(task, name, _named(task, name, getattr(task, name)))
+    name_mistakes(task, _METHODS, f"task {task.key!r}")
     score = task.score
 
     @wraps(score)
@@ -46,12 +44,3 @@ def check_score(task: Task[Any], score: Any) -> Score:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _named(task: Task[Any], name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(method)
-    def call(*arguments: Any, **named: Any) -> Any:
-        with naming(task, f"task {task.key!r}: {name}"):
-            return method(*arguments, **named)
-
-    return call

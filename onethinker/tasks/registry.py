@@ -6,7 +6,7 @@ from typing import Any
 
 from onethinker.core.errors import ConfigError, DataError
 from onethinker.core.nearest import no_such
-from onethinker.core.plugins import Plugin, load_plugins, named_plugins, source_of
+from onethinker.core.plugins import Plugin, load_plugins, named_plugins, naming, source_of
 from onethinker.core.sample import Sample
 from onethinker.tasks.base import Task
 from onethinker.tasks.guarding import guarded
@@ -84,7 +84,12 @@ def _all_tasks(named: tuple[str, ...]) -> tuple[Task[Any], ...]:
     for (first, one), (second, other) in combinations(offered, 2):
         if same := _shared(first, second):
             raise ConfigError(f"two tasks have {same}: {one}, and {other}. Rename or leave out one of them")
-    return (*(kind() for kind in _OWN), *(guarded(plugin.value()) for plugin in outside))
+    return (*(kind() for kind in _OWN), *(_made(plugin.value) for plugin in outside))
+
+
+def _made(kind: type[Task[Any]]) -> Task[Any]:
+    with naming(kind, f"task {kind.key!r}"):
+        return guarded(kind())
 
 
 def _check(plugin: Plugin) -> None:

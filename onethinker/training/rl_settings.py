@@ -138,8 +138,7 @@ class AdvantageSettings(Settings):
         known = [*BUILT_IN_ESTIMATORS, *(plugin.name for plugin in load_plugins(ESTIMATORS_GROUP))]
         if name not in known:
             raise ValueError(
-                f"{no_such('estimator', name, known)}; another package offers one by an entry point in the group"
-                f" {ESTIMATORS_GROUP}"
+                f"{no_such('estimator', name, known)}; `plugins` names modules with estimators of your own"
             )
         return name
 
@@ -183,7 +182,8 @@ class LossSettings(Settings):
     def _check_objective(cls, name: str) -> str:
         known = [*BUILT_IN_OBJECTIVES, *(plugin.name for plugin in load_plugins(LOSSES_GROUP))]
         if name not in known:
-            raise ValueError(no_such("objective", name, known, aliases=OBJECTIVE_ALIASES))
+            missing = no_such("objective", name, known, aliases=OBJECTIVE_ALIASES)
+            raise ValueError(f"{missing}; `plugins` names modules with losses of your own")
         return name
 
     @model_validator(mode="after")

@@ -4,14 +4,18 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from onethinker.core.errors import ConfigError, DataError, OneThinkerError, PluginError
 from onethinker.core.plugins import VARIABLE, load_plugins, named_plugins, use_plugins
 from onethinker.data.formats.records import read_records
 from onethinker.data.formats.released import read_samples
+from onethinker.evaluation.benchmarks.data import read_benchmark
 from onethinker.evaluation.benchmarks.registry import find_benchmark
 from onethinker.families.registry import families
+from onethinker.rl.advantages import compute_advantages, find_estimator
 from onethinker.tasks import all_tasks, find_task, grade_response
+from onethinker.training.rl_settings import AdvantageSettings
 
 POINTING = Path(__file__).parents[2] / "examples/my_lab/my_lab/pointing.py"
 COUNT = """
@@ -186,6 +190,70 @@ def test_a_family_from_outside_stands_beside_ours_and_no_type_is_of_two(tmp_path
     use_plugins([module(tmp_path, "rival_family", FAMILY.replace("KIND", "'qwen3_vl'").replace("'mine'", "'rival'"))])
     with pytest.raises(ConfigError, match=r"FAMILIES\['rival'\] of .*rival_family\.py: qwen3_vl is of Qwen3-VL"):
         families()
+
+
+def test_a_family_that_fails_is_named_with_its_line(tmp_path) -> None:
+    text = FAMILY.replace("KIND", "'failing_vl'").replace("'mine'", "'failing'")
+    text = text.replace("\nFAMILIES", "    def side_of(self, config):\n        return config.no_such_field\n\nFAMILIES")
+    use_plugins([module(tmp_path, "failing_family", text)])
+    family = next(family for family in families() if "failing_vl" in family.model_types)
+    with pytest.raises(
+        PluginError,
+        match=r"family 'Mine': side_of failed in .*failing_family\.py, line \d+, in side_of: AttributeError",
+    ):
+        family.side_of(object())
+
+
+def test_a_reader_of_a_benchmark_that_fails_is_named_with_its_line(tmp_path) -> None:
+    text = BENCHMARK.replace("My Points", "Bad Points").replace("'points'", "'bad'")
+    text = text.replace('read_samples(root / "points.jsonl")', "iter([root.no_such_field])")
+    use_plugins([module(tmp_path, "bad_points", text)])
+    (tmp_path / "points.jsonl").write_text("")
+    with pytest.raises(PluginError, match=r"the reader of benchmark 'Bad Points' failed in .*bad_points\.py, line 7"):
+        list(read_benchmark(find_benchmark("bad points"), tmp_path))
+
+
+ESTIMATOR_FAULTS = """
+from onethinker.training.state.progress import Moments
+
+def crash(rewards_PG, tasks, state, settings):
+    return rewards_PG / 0 + [], state
+
+def lone(rewards_PG, tasks, state, settings):
+    return rewards_PG
+
+def wide(rewards_PG, tasks, state, settings):
+    return rewards_PG.repeat(2, 1), state
+
+def numbers(rewards_PG, tasks, state, settings):
+    return rewards_PG, {"ocr": 1.0}
+
+ESTIMATORS = {"crash": crash, "lone": lone, "wide": wide, "numbers": numbers}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("crash", r"estimator 'crash' failed in .*faulty_estimators_\w+\.py, line 5, in crash: TypeError"),
+        ("lone", r"'lone' \(.*faulty_estimators_\w+\.py, line 7\) must return advantages and the state after them"),
+        ("wide", r"'wide' \(.*line 10\) must give a finite advantage for each of \(1, 2\) rewards"),
+        ("numbers", r"'numbers' \(.*line 13\) must return a state that has Moments for each task, got \{'ocr': 1\.0\}"),
+    ],
+    ids=["crash", "lone", "wide", "numbers"],
+)
+def test_an_estimator_that_fails_is_named_with_its_line(tmp_path, name, said) -> None:
+    use_plugins([module(tmp_path, f"faulty_estimators_{name}", ESTIMATOR_FAULTS)])
+    rewards = torch.tensor([[1.0, 0.0]])
+    settings = AdvantageSettings(algorithm=name)
+    with pytest.raises(PluginError, match=said):
+        compute_advantages(find_estimator(name), rewards, ["ocr"], {}, settings)
+
+
+def test_an_estimator_with_the_name_of_ours_is_refused(tmp_path) -> None:
+    use_plugins([module(tmp_path, "own_grpo", "def mine(*given): pass\n\nESTIMATORS = {'grpo': mine}\n")])
+    with pytest.raises(ConfigError, match=r"two estimators are called 'grpo': onethinker's own, and .*own_grpo\.py"):
+        find_estimator("grpo")
 
 
 def test_all_that_a_plug_in_raises_is_told_without_a_traceback() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onethinker.core.errors import DataError
+from onethinker.core.plugins import naming
 from onethinker.core.sample import Sample
 from onethinker.data.published.files import Bad, ReadOtherwise, refuse
 from onethinker.evaluation.benchmarks.base import Benchmark, Layout
@@ -49,7 +50,7 @@ def read_benchmark(
     if found.layout is None:
         choices = "\n  or ".join(", ".join(str(root / name) for name in names) for names in found.missing)
         raise DataError(f"the data of {benchmark.name} are not complete; still missing:\n     {choices}")
-    for sample in with_own_ids(found.layout.read(root, bad)):
+    for sample in with_own_ids(_named(found.layout, root, bad, benchmark.name)):
         if sample.problem_type not in benchmark.tasks or sample.data_type != benchmark.data_type:
             bad(
                 DataError(
@@ -60,6 +61,12 @@ def read_benchmark(
             )
             continue
         yield with_found_media(sample, root, media_root)
+
+
+def _named(layout: Layout, root: Path, bad: Bad, name: str) -> Iterator[Sample]:
+    """Yield what a layout's reader finds; mistakes in one of another package are named with its file and line."""
+    with naming(layout.read, f"the reader of benchmark {name!r}"):
+        yield from layout.read(root, bad)
 
 
 def known_samples(benchmark: Benchmark, root: Path) -> int | None:
