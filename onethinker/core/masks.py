@@ -33,6 +33,28 @@ def encode_rle(mask: Mask) -> dict[str, Any]:
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
+def mask_area(rle: dict[str, Any]) -> int:
+    """Return how many pixels a mask of `encode_rle` covers.
+
+    >>> mask_area({"size": [2, 2], "counts": "22"})
+    2
+    """
+    from pycocotools import mask as coco
+
+    return int(coco.area(rle))
+
+
+def mask_bounds(rle: dict[str, Any]) -> list[float]:
+    """Return left, top, width and height of what a mask of `encode_rle` covers, in pixels; zeros where it is empty.
+
+    >>> mask_bounds({"size": [2, 2], "counts": "22"})
+    [1.0, 0.0, 1.0, 2.0]
+    """
+    from pycocotools import mask as coco
+
+    return [float(side) for side in coco.toBbox(rle)]
+
+
 def decode_rle(rle: object) -> Mask:
     """Return the mask that COCO's run-length form describes, `counts` compressed (text) or not (a list).
 

@@ -3,10 +3,10 @@
 The tools count pixels of the source, or percent of it; frames of a video are those of the source.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from onethinker.core.errors import AnswerError, MediaError
 from onethinker.core.frames import Clip
 from onethinker.core.geometry import Box, Point, Span, box_to_px, point_to_px
+from onethinker.core.masks import mask_area, mask_bounds
 
 LABEL = "object"
 """What the class is called where a question names none."""
@@ -23,6 +24,13 @@ VISIBLE = 2
 """COCO's mark of a keypoint that is annotated and can be seen."""
 Record = dict[str, Any]
 BoxPx = tuple[float, float, float, float]
+
+
+class FrameMask(NamedTuple):
+    """When a frame is shown, and its mask in COCO's run lengths, at the size of the source."""
+
+    time_s: float
+    rle: Record
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,8 @@ class Annotation:
     points: Mapping[str, Sequence[Point]] = field(default_factory=dict)
     model: str = ""
     label: str = LABEL
+    masks: Mapping[int, FrameMask] = field(default_factory=dict)
+    """By the index of the source's frame, where a segmenter has made masks of the answer."""
 
     @cached_property
     def boxes_px(self) -> dict[float, BoxPx]:
@@ -97,6 +107,8 @@ def to_coco(annotations: Sequence[Annotation]) -> Record:
 
     A box of a video belongs to an image of its own that is named by the video and the second ("car.mp4#t=3"), with
     "video_id", "frame_index" (from 0) and "time_s"; the boxes of one answer share a "track_id". Points are keypoints.
+    Masks are run lengths in "segmentation", and "area" is theirs; "bbox" is the answer's, and that of the mask in a
+    frame without an answer. A frame with neither is left out.
 
     Raises: AnswerError: an answer has no boxes.
     """
@@ -108,19 +120,32 @@ def to_coco(annotations: Sequence[Annotation]) -> Record:
         size = {"width": annotation.clip.source_width, "height": annotation.clip.source_height}
         if annotation.clip.kind == "video":
             data["videos"].append({"id": track_id, "name": annotation.name, **size})
-        for frame, time_s in annotation.seconds_by_frame.items():
+        for frame, time_s, found in _coco_annotations(annotation):
             image: Record = {"id": len(data["images"]) + 1, "file_name": annotation.name, **size}
             if annotation.clip.kind == "video":
                 image["file_name"] = f"{annotation.name}#t={time_s:g}"
                 image |= {"video_id": track_id, "frame_index": frame, "time_s": time_s}
             data["images"].append(image)
-            found = _coco_box(annotation, time_s) | {"id": len(data["annotations"]) + 1, "image_id": image["id"]}
-            data["annotations"].append(found | {"category_id": category, "track_id": track_id})
+            ids = {"id": len(data["annotations"]) + 1, "image_id": image["id"]}
+            data["annotations"].append(found | ids | {"category_id": category, "track_id": track_id})
     data["categories"] = [
         {"id": category_id, "name": name, "supercategory": name, **_coco_keypoints(annotations)}
         for name, category_id in categories.items()
     ]
     return data
+
+
+def _coco_annotations(annotation: Annotation) -> Iterator[tuple[int, float, Record]]:
+    """Yield frame, second and annotation of each box, with its mask, and of each further mask."""
+    masks = {frame: mask for frame, mask in annotation.masks.items() if mask_area(mask.rle)}
+    boxes = annotation.seconds_by_frame
+    for frame in sorted({*boxes, *masks}):
+        found = (
+            _coco_box(annotation, boxes[frame]) if frame in boxes else {"iscrowd": 0, "question": annotation.question}
+        )
+        if mask := masks.get(frame):
+            found = {"bbox": mask_bounds(mask.rle), **found, "segmentation": mask.rle, "area": mask_area(mask.rle)}
+        yield frame, boxes[frame] if frame in boxes else masks[frame].time_s, found
 
 
 def _coco_box(annotation: Annotation, time_s: float) -> Record:

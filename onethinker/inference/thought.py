@@ -125,8 +125,10 @@ class Thought:
         found = self._task.points(self.answer) if self.answer is not None else {}
         return {kind: tuple(points) for kind, points in found.items()}
 
-    def annotation(self, label: str = LABEL) -> Annotation:
-        """Return what the answer places, for the forms of other tools; `label` is the class of the object."""
+    def annotation(self, label: str = LABEL, masks: ObjectMasks | None = None) -> Annotation:
+        """Return what the answer places, for the forms of other tools; `label` is the class of the object, `masks` what
+        `segment` has made of the answer.
+        """
         return Annotation(
             clip=self.clip,
             name=str(self.source) if isinstance(self.source, Path) else self.clip.name,
@@ -137,13 +139,14 @@ class Thought:
             points=self.points,
             model=self.model,
             label=label,
+            masks=masks.by_frame() if masks is not None else {},
         )
 
-    def to_coco(self, label: str = LABEL) -> dict[str, Any]:
-        """Return the boxes, and a segmentation's points, as a COCO data set; `data.annotations.to_coco` joins several
-        thoughts in one. Raises: AnswerError: there are no boxes.
+    def to_coco(self, label: str = LABEL, masks: ObjectMasks | None = None) -> dict[str, Any]:
+        """Return the boxes, a segmentation's points, and the masks that `segment` has made of it, as a COCO data set;
+        `data.annotations.to_coco` joins several thoughts in one. Raises: AnswerError: there are no boxes.
         """
-        return to_coco([self.annotation(label)])
+        return to_coco([self.annotation(label, masks)])
 
     def to_mot(self) -> str:
         """Return the boxes as the lines of a MOT Challenge file, one for each answered second. Raises: AnswerError."""

@@ -10,7 +10,8 @@ import numpy as np
 from pydantic_core import to_jsonable_python
 
 from onethinker.core.frames import Clip
-from onethinker.core.masks import Mask, decode_rle, encode_rle, resize_mask
+from onethinker.core.masks import Mask, decode_rle, encode_rle, mask_area, resize_mask
+from onethinker.data.annotations import FrameMask
 from onethinker.drawing.draw import draw_caption, draw_masks
 from onethinker.media.budget import ExactBudget
 from onethinker.tasks import find_task
@@ -72,7 +73,12 @@ class ObjectMasks:
 
     def areas(self) -> tuple[int, ...]:
         """Return how many pixels of the source each mask covers."""
-        return tuple(int(np.count_nonzero(self.mask(index))) for index in range(len(self.rles)))
+        return tuple(map(mask_area, self.rles))
+
+    def by_frame(self) -> dict[int, FrameMask]:
+        """Return the masks by the index of the source's frame, as `Annotation` has them."""
+        frames = zip(self.clip.indices, self.clip.times_s, self.rles, strict=True)
+        return {index: FrameMask(time_s, rle) for index, time_s, rle in frames}
 
     def draw(self) -> Clip:
         """Return the clip with the masks, the box and the points drawn in, and a caption when they are no

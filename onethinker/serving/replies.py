@@ -84,7 +84,7 @@ def files_of(answered: Answered, kinds: Sequence[FileKind]) -> dict[str, Any]:
     """Return the answer in the forms of other tools; where one has no such form, why."""
     thought = answered.thought
     makers: dict[FileKind, Callable[[], Any]] = {
-        "coco": thought.to_coco,
+        "coco": lambda: thought.to_coco(masks=answered.masks),
         "mot": thought.to_mot,
         "label-studio": thought.to_label_studio,
     }

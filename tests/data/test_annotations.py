@@ -13,8 +13,10 @@ from pycocotools.coco import COCO
 
 from onethinker import Clip, Thinker
 from onethinker.core.errors import AnswerError, MediaError
+from onethinker.core.masks import encode_rle
 from onethinker.data.annotations import label_studio_config, to_coco
 from onethinker.inference.scripted import ScriptedEngine
+from onethinker.segmenters.base import ObjectMasks
 
 SHOWN = np.zeros((8, 96, 128, 3), np.uint8)
 CLIP = Clip("video", SHOWN, tuple(n / 2 for n in range(8)), tuple(range(0, 120, 15)), 1280, 960, 4.0, "car.mp4")
@@ -97,6 +99,40 @@ def test_points_are_keypoints_of_coco(tmp_path):
     assert category["keypoints"][0] == "positive_1"
     assert len(category["keypoints"]) == found["num_keypoints"] == 6
     assert found["keypoints"][:3] == [pytest.approx(140.8), pytest.approx(201.6), 2]
+
+
+def masks_of(said, shown):
+    """Masks of a segmentation's answer: by frame of the source, the columns that they cover."""
+    masks = np.zeros((len(shown), 960, 1280), bool)
+    for mask, columns in zip(masks, shown.values(), strict=True):
+        mask[100:300, columns] = True
+    frames = SHOWN[: len(shown)]
+    clip = Clip(said.clip.kind, frames, tuple(n / 30 for n in shown), tuple(shown), 1280, 960, 4.0, said.clip.name)
+    return ObjectMasks(clip, said.answer, "grabcut", False, tuple(map(encode_rle, masks)))
+
+
+def test_a_mask_is_the_segmentation_of_the_answered_box(tmp_path):
+    said = thought("segmentation")
+    coco = coco_of(tmp_path, said.to_coco("cat", masks_of(said, {0: slice(200, 400)})))
+    [found] = coco.loadAnns(coco.getAnnIds())
+    mask = coco.annToMask(found)
+    assert mask.shape == (960, 1280)
+    assert mask.sum() == mask[100:300, 200:400].sum() == found["area"] == 200 * 200
+    assert found["bbox"] == said.to_coco()["annotations"][0]["bbox"]
+    assert found["num_keypoints"] == 6
+
+
+def test_each_frame_of_a_video_that_has_a_mask_is_an_image_of_one_track(tmp_path):
+    said = thought("segmentation of a video")
+    shown = {45: slice(200, 400), 60: slice(210, 410), 75: slice(0, 0)}
+    coco = coco_of(tmp_path, said.to_coco("cat", masks_of(said, shown)))
+    found = [(image["file_name"], image["frame_index"]) for image in coco.loadImgs(coco.getImgIds())]
+    assert found == [("car.mp4#t=1.5", 45), ("car.mp4#t=2", 60)]
+    answered, followed = coco.loadAnns(coco.getAnnIds())
+    assert answered["bbox"] == said.to_coco()["annotations"][0]["bbox"]
+    assert followed["bbox"] == [210, 100, 200, 200]
+    assert answered["track_id"] == followed["track_id"]
+    assert [coco.annToMask(each).sum() for each in (answered, followed)] == [40_000, 40_000]
 
 
 def test_several_answers_share_one_data_set(tmp_path):

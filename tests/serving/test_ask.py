@@ -53,12 +53,15 @@ def test_json_with_a_data_url_gives_what_a_form_gives(client):
 
 
 def test_a_segmentation_has_masks_at_the_size_of_the_picture_unless_they_are_not_wanted(client):
-    asked = {"question": "Cut out the square.", "task": "segmentation"}
+    asked = {"question": "Cut out the square.", "task": "segmentation", "files": "coco"}
     told = client.post("/v1/ask", files={"media": png(96)}, data=asked).json()
-    [mask] = told["masks"]
+    [mask], [in_coco] = told["masks"], told["files"]["coco"]["annotations"]
     assert decode_rle(mask["segmentation"]).shape == (96, 96)
+    assert in_coco["segmentation"] == mask["segmentation"]
     assert len(told["points"]["positive"]) == 3
-    assert client.post("/v1/ask", files={"media": png()}, data={**asked, "masks": "false"}).json()["masks"] == []
+    without = client.post("/v1/ask", files={"media": png()}, data={**asked, "masks": "false"}).json()
+    assert without["masks"] == []
+    assert "segmentation" not in without["files"]["coco"]["annotations"][0]
 
 
 def test_an_answer_comes_in_the_forms_of_other_tools(client):
