@@ -45,6 +45,8 @@ class FleetEngine(Engine):
     prompt_template: PromptTemplate = field(default_factory=PromptTemplate)
     budget: MediaBudget = field(default_factory=MediaBudget)
     coordinates: Coordinates = "thousandths"
+    check_alive: Callable[[], None] | None = field(default=None, compare=False)
+    """Called while nothing answers: raises EngineError where nothing ever will."""
     name: str = field(init=False)
     max_in_flight: int = field(init=False)
     _fleet: list[_Server] = field(init=False, repr=False, compare=False)
@@ -136,6 +138,8 @@ class FleetEngine(Engine):
                 self._rest(server, now, error)
                 failed.add(id(server))
                 gone_since = (gone_since or now) if len(failed) == len(self._fleet) else None
+                if gone_since is not None and self.check_alive is not None:
+                    self.check_alive()
                 if gone_since is not None and now - gone_since >= self.patience_s:
                     raise EngineError(f"none of {len(self._fleet)} servers answers; the last: {error}") from error
             finally:

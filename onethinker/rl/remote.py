@@ -6,7 +6,7 @@ Dimensions: G answers per prompt, R tokens of an answer.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onethinker.core.errors import ConfigError, EngineError
+from onethinker.core.errors import EngineError
 from onethinker.core.request import SamplingParams
 from onethinker.families.registry import family_of
 from onethinker.inference.chat import chat_request
@@ -64,19 +64,16 @@ class RemoteSampler:
         recipe = session.recipe
         assert isinstance(recipe, RlRecipe)
         settings = recipe.rollout
-        if recipe.lora is not None and recipe.lora.parts != ("language",):
-            raise ConfigError(
-                f'rollout.engine = "vllm" takes adapters of the language model alone: lora.parts = ["language"], got'
-                f" {list(recipe.lora.parts)}"
-            )
         addresses, patience_s = settings.endpoints, settings.patience_s
+        check_alive: Callable[[], None] | None = None
         opened = ExitStack()
         try:
             if settings.vllm is not None:
                 servers = StartedServers.start(session, settings.vllm, patience_s=patience_s)
                 opened.callback(servers.close)
                 addresses = servers.addresses
-            fleet = connect(addresses, patience_s=patience_s, session=session)
+                check_alive = servers.check_alive
+            fleet = connect(addresses, patience_s=patience_s, session=session, check_alive=check_alive)
             opened.callback(fleet.close)
             weights = ServedWeights.open(session, folder=settings.weights_folder, timeout_s=patience_s)
             opened.callback(weights.remove)
@@ -197,7 +194,13 @@ class RemoteSampling:
         ]
 
 
-def connect(addresses: Iterable[str], *, patience_s: float, session: TrainingSession) -> FleetEngine:
+def connect(
+    addresses: Iterable[str],
+    *,
+    patience_s: float,
+    session: TrainingSession,
+    check_alive: Callable[[], None] | None = None,
+) -> FleetEngine:
     """Return the servers as one; those that do not answer yet are taken to serve the model of the others.
 
     Raises: EngineError: none answers, or they serve different models.
@@ -219,7 +222,7 @@ def connect(addresses: Iterable[str], *, patience_s: float, session: TrainingSes
         RemoteEngine(address, models.get(address, common), template, budget, max_tries=TRIES, timeout_s=patience_s)
         for address in addresses
     ]
-    return FleetEngine(servers, patience_s, template, budget)
+    return FleetEngine(servers, patience_s, template, budget, check_alive=check_alive)
 
 
 def group_request(

@@ -16,7 +16,7 @@ import httpx
 import torch
 
 from onethinker.core.errors import ConfigError, EngineError
-from onethinker.families.built_in import UNTRAINED, folder_of
+from onethinker.families.built_in import folder_of
 from onethinker.families.hub import at_hand
 from onethinker.processes import keeper
 from onethinker.storage.folders import SERVERS_FOLDER
@@ -86,6 +86,14 @@ class StartedServers:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(2 * keeper.END_SECONDS)
 
+    def check_alive(self) -> None:
+        """Raise EngineError where all servers that this process has started have ended."""
+        if self.keepers and all(process.poll() is not None for process in self.keepers):
+            raise EngineError(
+                f"rollout.vllm: no server of {len(self.keepers)} is left; {self.logs[-1]} ends with\n"
+                f"{_last_lines(self.logs[-1])}\nThe same command goes on from the last checkpoint"
+            )
+
     def _wait(self, patience_s: float) -> None:
         """Return when all answer, and say now and then how long that takes."""
         began_s = said_s = time.monotonic()
@@ -142,8 +150,6 @@ def _check(recipe: RlRecipe, settings: VllmSettings) -> None:
             f"rollout.vllm.command: there is no program {program!r}. Install vLLM in an environment of its own, and"
             ' give its path: command = ["/path/to/vllm-env/bin/vllm"]'
         )
-    if recipe.model in UNTRAINED:
-        raise ConfigError(f"rollout.vllm serves a model from a folder or the hub, and {recipe.model!r} is in neither")
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > int(os.environ.get("LOCAL_WORLD_SIZE", world)):
         raise ConfigError("rollout.vllm starts servers on one machine: for a run on several give rollout.endpoints")

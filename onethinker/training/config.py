@@ -12,6 +12,7 @@ from onethinker.core.nearest import near_path, no_such
 from onethinker.core.plugins import named_plugins, use_plugins
 from onethinker.core.settings import Settings, explain
 from onethinker.data.validate import Need
+from onethinker.families.built_in import UNTRAINED
 from onethinker.media.budget import MediaBudget
 from onethinker.rewards.config import GradingSettings
 from onethinker.tasks import Coordinates
@@ -245,6 +246,17 @@ class RlRecipe(Recipe):
             raise ValueError(
                 'data.too_long must be "error" or "skip" in RL, which has no responses to cut, got "truncate"'
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_servers(self) -> "RlRecipe":
+        if self.rollout.engine == "vllm" and self.lora is not None and self.lora.parts != ("language",):
+            raise ValueError(
+                'rollout.engine = "vllm" takes adapters of the language model alone: lora.parts = ["language"], got'
+                f" {list(self.lora.parts)}"
+            )
+        if self.rollout.vllm is not None and self.model in UNTRAINED:
+            raise ValueError(f"rollout.vllm serves a model from a folder or the hub, and {self.model!r} is in neither")
         return self
 
     @model_validator(mode="after")

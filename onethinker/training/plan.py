@@ -2,6 +2,7 @@
 GPU.
 """
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,6 +73,7 @@ class Plan:
                 f" {batch.group_tokens:,}{alone}"
             ),
             f"rows         up to {batch.rows} in an update of a process",
+            *_servers(recipe),
         ]
 
     def _memory(self) -> list[str]:
@@ -84,6 +86,21 @@ class Plan:
         return lines + [
             f"  {term.name:<24} {gigabytes(term.size):>10}  {term.when:<8} {term.formula}" for term in self.memory
         ]
+
+
+def _servers(recipe: Recipe) -> list[str]:
+    """Return which servers sample, where the model in training does not, and what this machine lacks for them."""
+    if not isinstance(recipe, RlRecipe) or recipe.rollout.engine != "vllm":
+        return []
+    settings = recipe.rollout.vllm
+    if settings is None:
+        return [
+            f"servers      {recipe.rollout.servers} of vLLM, which run already: {', '.join(recipe.rollout.endpoints)}"
+        ]
+    on = f"{settings.gpus_per_server} GPUs each" if settings.gpus_per_server else "on the CPU"
+    program = settings.command[0]
+    missing = "" if shutil.which(program) else "; this machine has no such program"
+    return [f"servers      {settings.servers} of vLLM, {on}, which the run starts by {program!r}{missing}"]
 
 
 def make_plan(

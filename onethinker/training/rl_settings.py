@@ -84,6 +84,11 @@ class RolloutSettings(Settings):
     """What happens when the refills are used up: the step goes on with the groups there are, or the run stops and says
     which tasks gave no signal. A run in which no group at all has ever given one stops in either case."""
 
+    @property
+    def servers(self) -> int:
+        """How many servers answer; 0 where the model in training does."""
+        return self.vllm.servers if self.vllm is not None else len(self.endpoints)
+
     @model_validator(mode="after")
     def _check_range(self) -> "RolloutSettings":
         if self.min_accuracy >= self.max_accuracy:

@@ -4,7 +4,7 @@ Products are counted as 2 floating-point operations (FLOP) a weight and token. d
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onethinker.families.base import Part, Widths
 from onethinker.training.adapters import Count
@@ -94,9 +94,9 @@ def estimate_step(load: Load) -> list[Spent]:
     """Return what a step takes on each GPU, the largest first: products, what is read from memory, and where there is a
     network what is sent; no media.
     """
-    spent = _rollout(load) if isinstance(load.recipe, RlRecipe) else []
     update = _update(load)
-    return sorted([*spent, *update, *_exchange(load, update)], key=lambda part: -part.seconds)
+    rollout = _rollout(load, load.recipe, update) if isinstance(load.recipe, RlRecipe) else []
+    return sorted([*rollout, *update, *_exchange(load, update)], key=lambda part: -part.seconds)
 
 
 def _exchange(load: Load, update: Sequence[Spent]) -> list[Spent]:
@@ -110,33 +110,64 @@ def _exchange(load: Load, update: Sequence[Spent]) -> list[Spent]:
     return [Spent("exchange", beside + alone - hidden, words)]
 
 
-def _rollout(load: Load) -> list[Spent]:
-    """Return the seconds of sampling: media, prompts, each answer's tokens one by one; and those of the reference."""
-    recipe, batch, widths = load.recipe, load.batch, load.widths
-    assert isinstance(recipe, RlRecipe)
-    prompts = batch.prompts_per_process
-    at_once = min(recipe.rollout.decode_batch_size, prompts)
+def _rollout(load: Load, recipe: RlRecipe, update: Sequence[Spent]) -> list[Spent]:
+    """Return the seconds of sampling by this process or the run's servers, and those of the reference."""
+    batch, rollout = load.batch, recipe.rollout
+    if rollout.engine == "vllm":
+        prompts = batch.prompts / rollout.servers
+        asked = rollout.decode_batch_size * batch.processes / rollout.servers
+        at_once = prompts if rollout.lag else min(asked, prompts)
+        spent = _sampling(load, prompts, at_once, gpus=max(1, rollout.vllm.gpus_per_server if rollout.vllm else 1))
+        spent = [replace(part, formula=f"{rollout.servers} servers, each {part.formula}") for part in spent]
+        if rollout.lag:
+            spent = _beside(spent, sum(part.seconds for part in update))
+        spent.append(_scored("scored again", load))
+    else:
+        prompts = batch.prompts_per_process
+        spent = _sampling(load, prompts, min(rollout.decode_batch_size, prompts))
+    if recipe.loss.kl_coefficient:
+        spent.append(_scored("reference", load))
+    return spent
+
+
+def _scored(name: str, load: Load) -> Spent:
+    """Return the seconds of one forward pass over all prompts with their answers."""
+    prompts = load.batch.prompts_per_process
+    flop = prompts * (load.forward(load.group_tokens, load.attended()) + _vision(load))
+    return Spent(name, flop / load.flops, f"{prompts * load.group_tokens:,.0f} tokens forward")
+
+
+def _beside(spent: Sequence[Spent], seconds: float) -> list[Spent]:
+    """Return what is left of a rollout that goes on while the update takes so many seconds."""
+    whole = sum(part.seconds for part in spent)
+    left = max(0.0, whole - seconds) / whole
+    words = f"; {whole:,.3g} s in all, beside the update (lag = 1)"
+    return [replace(part, seconds=part.seconds * left, formula=part.formula + words) for part in spent]
+
+
+def _sampling(load: Load, prompts: float, at_once: float, gpus: int = 1) -> list[Spent]:
+    """Return the seconds of the answers to so many prompts on so many GPUs: media, prompts, and tokens one by one."""
+    batch, widths = load.batch, load.widths
     rows = at_once * batch.answers
     keys = 2 * widths.attention_layers * widths.keys * load.bytes_of_weight
     states = 2 * rows * widths.recurrent_layers * widths.state * 4
     seen = at_once * (batch.prompt_tokens + batch.answers * batch.answer_tokens / 2)
     read = (load.weights["language"] * load.bytes_of_weight + seen * keys + states) / (READING * load.gpu.bandwidth)
-    token_step = max(read, 2 * load.weights["language"] * rows / load.flops, widths.layers * LAUNCH_S)
+    token_step = max(max(read, 2 * load.weights["language"] * rows / load.flops) / gpus, widths.layers * LAUNCH_S)
     rounds = prompts / at_once
-    prefill = prompts * load.forward(batch.prompt_tokens, load.attended(answers=False)) / load.flops
-    spent = [
+    prefill = prompts * load.forward(batch.prompt_tokens, load.attended(answers=False)) / load.flops / gpus
+    return [
         Spent(
             "decode",
             rounds * batch.answer_tokens * token_step,
-            f"{rounds:,.3g} x {batch.answer_tokens:,} token steps of {rows:,} answers, {token_step * 1000:.1f} ms each",
+            (
+                f"{rounds:,.3g} x {batch.answer_tokens:,} token steps of {rows:,.0f} answers, {token_step * 1000:.1f}"
+                " ms each"
+            ),
         ),
-        Spent("prefill", prefill, f"{prompts:,} prompts x {batch.prompt_tokens:,} tokens"),
-        Spent("vision, rollout", prompts * _vision(load) / load.flops, _patches(load)),
+        Spent("prefill", prefill, f"{prompts:,.4g} prompts x {batch.prompt_tokens:,} tokens"),
+        Spent("vision, rollout", prompts * _vision(load) / load.flops / gpus, _patches(load, prompts)),
     ]
-    if recipe.loss.kl_coefficient:
-        reference = prompts * (load.forward(load.group_tokens, load.attended()) + _vision(load)) / load.flops
-        spent.append(Spent("reference", reference, f"{prompts * load.group_tokens:,.0f} tokens forward"))
-    return spent
 
 
 def _update(load: Load) -> list[Spent]:
@@ -149,7 +180,11 @@ def _update(load: Load) -> list[Spent]:
     language = prompts * times * load.forward(load.group_tokens, load.attended()) / load.flops
     return [
         Spent("update", language, f"{prompts * load.group_tokens:,.0f} tokens, {times} times what forward takes"),
-        Spent("vision, update", prompts * seen * _vision(load) / load.flops, f"{_patches(load)}, {seen} times forward"),
+        Spent(
+            "vision, update",
+            prompts * seen * _vision(load) / load.flops,
+            f"{_patches(load, prompts)}, {seen} times forward",
+        ),
     ]
 
 
@@ -158,8 +193,8 @@ def _vision(load: Load) -> float:
     return 2 * load.weights["vision"] * load.patches
 
 
-def _patches(load: Load) -> str:
-    return f"{load.batch.prompts_per_process:,} prompts x {load.patches:,.0f} patches"
+def _patches(load: Load, prompts: float) -> str:
+    return f"{prompts:,.4g} prompts x {load.patches:,.0f} patches"
 
 
 def time_lines(spent: list[Spent], steps: int, gpu: Gpu, processes: int) -> list[str]:

@@ -1,10 +1,13 @@
 """Servers of vLLM that a run starts itself, against a program that speaks vLLM's routes."""
 
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +59,20 @@ def test_a_server_that_ends_is_an_error_with_its_last_words(tmp_path, taught, po
     recipe = recipe_of(taught, rollout=own(port, arguments=["--broken"]))
     with pytest.raises(EngineError, match=r"has ended with 1; .*server-1.log ends with\n(?s:.*)no such model"):
         train_rl(recipe, tmp_path / "run")
+
+
+def test_a_run_whose_own_servers_have_all_died_ends_at_once(tmp_path, taught, port):
+    recipe = recipe_of(taught, rollout=own(port))
+
+    def kill(_: object) -> None:
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+                if b"tests.rl.vllm_program" in words and str(port).encode() in words:
+                    os.kill(int(folder.name), signal.SIGKILL)
+
+    with pytest.raises(EngineError, match=r"no server of 1 is left; .*server-1.log ends with"):
+        train_rl(recipe, tmp_path / "run", on_step=kill)
 
 
 def test_a_server_sees_neither_our_packages_nor_how_our_processes_meet(tmp_path, taught, port, monkeypatch):

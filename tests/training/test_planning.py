@@ -91,6 +91,51 @@ def test_no_reference_where_there_is_no_divergence_and_half_the_time_on_twice_th
     assert f"{two * 100 / 3600:,.3g} h the run, {two * 200 / 3600:,.3g} GPU hours" in line
 
 
+def test_servers_sample_in_place_of_the_gpus_that_train():
+    rollout = {"generation_batch_size": 64, "max_new_tokens": 500, "decode_batch_size": 8}
+    here = seconds(load(RlRecipe(rollout=rollout), gpu="l4", processes=4))
+    served = rollout | {"engine": "vllm", "vllm": {"servers": 2, "gpus_per_server": 2}}
+    asked = load(RlRecipe(model="any/name", rollout=served), gpu="l4", processes=4)
+    there = seconds(asked)
+    # Each server has the prompts of two processes, and two GPUs for them: 32 prompts, 16 at once.
+    keys = 16 * (asked.batch.prompt_tokens + 8 * 250) * 2 * 36 * 1024 * 4
+    read = (4 * asked.weights["language"] + keys) / (0.6 * 300e9)
+    products = 2 * asked.weights["language"] * 16 * 8 / asked.flops
+    assert there["decode"] == pytest.approx(2 * 500 * max(read, products) / 2)
+    assert there["prefill"] == pytest.approx(here["prefill"])
+    assert there["vision, rollout"] == pytest.approx(here["vision, rollout"])
+    assert there["scored again"] == pytest.approx(there["reference"])
+    assert there["update"] == here["update"]
+
+
+def test_a_rollout_that_goes_on_beside_the_update_costs_what_is_longer():
+    rollout = {"generation_batch_size": 64, "max_new_tokens": 500, "decode_batch_size": 64, "engine": "vllm"}
+    parts = ("decode", "prefill", "vision, rollout")
+    for servers, processes, is_longer in ((1, 16, True), (64, 1, False)):
+        vllm = {"vllm": {"servers": servers}}
+        strict, beside = (
+            seconds(load(RlRecipe(model="any/name", rollout=rollout | vllm | {"lag": lag}), processes=processes))
+            for lag in (0, 1)
+        )
+        longer = sum(strict[part] for part in parts) - strict["update"] - strict["vision, update"]
+        assert (longer > 0) == is_longer
+        assert sum(beside[part] for part in parts) == pytest.approx(max(0.0, longer))
+
+
+def test_a_dry_run_names_the_servers_and_what_is_missing_for_them(capsys):
+    vllm = 'rollout.vllm={command=["/no/vllm"],servers=2,gpus_per_server=4}'
+    lines = said(capsys, "rl", "tiny_rl", "--set", "model=tiny", "rollout.engine=vllm", vllm)
+    assert (
+        "servers 2 of vLLM, 4 GPUs each, which the run starts by '/no/vllm'; this machine has no such program" in lines
+    )
+    with pytest.raises(ConfigError, match="'untrained' is in neither"):
+        dispatch(["rl", "tiny_rl", "--dry-run", "--set", "model=untrained", "rollout.engine=vllm", vllm])
+    with pytest.raises(ConfigError, match="adapters of the language model alone"):
+        dispatch(
+            ["rl", "tiny_rl", "--dry-run", "--set", 'lora.parts=["vision"]', "model=tiny", "rollout.engine=vllm", vllm]
+        )
+
+
 def said(capsys, *words: str, fits: bool = True) -> list[str]:
     with nullcontext() if fits else pytest.raises(ConfigError, match="does not fit on h100"):
         assert dispatch([*words, "--dry-run"]) == 0
