@@ -47,6 +47,7 @@ def data_view(
         media_root: Folder that media paths are relative to; by default that of the file.
         json: Print one JSON object: the page, and file, row, id and faults of each sample on it.
     """
+    from onethinker.commands.data_check import counted
     from onethinker.commands.data_options import check_files
     from onethinker.core.nearest import no_such
     from onethinker.storage.atomic import check_file
@@ -80,7 +81,7 @@ def data_view(
         print(to_json({"output": str(output), "samples": rows}, ensure_ascii=False))
     else:
         print(output)
-    print(f"{len(shown):,} samples shown{', there are more (--limit)' if more else ''}", file=sys.stderr)
+    print(f"{counted(len(shown), 'sample')} shown{', there are more (--limit)' if more else ''}", file=sys.stderr)
 
 
 def find_all_faults(files: Sequence[Path], media_root: Path | None) -> Faults:

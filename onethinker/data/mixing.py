@@ -58,7 +58,12 @@ def mix(
         if on_progress:
             on_progress(done)
     mixed.available.update({key: len(own) for key, own in draws.items()})
-    quotas = share_out(mixed.available, settings)
+    try:
+        quotas = share_out(mixed.available, settings)
+    except DataError as error:
+        if not mixed.unread:
+            raise
+        raise DataError(f"{error}; {len(mixed.unread):,} rows cannot be read, the first: {mixed.unread[0]}") from error
     bounds = {key: _bound(own, quotas[key]) for key, own in draws.items()}
     write_records(output, _drawn(files, settings, media_root, output, bounds, mixed))
     counted = {one.path: one.model_copy(update={"records": records[one.path]}) for one in inputs}

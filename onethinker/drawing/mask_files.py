@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from onethinker.core.errors import DataError
 from onethinker.core.masks import Mask
-from onethinker.storage.atomic import write_atomically, writing
+from onethinker.storage.atomic import folder_atomically, write_atomically
 from onethinker.storage.strict_json import to_json
 
 OBJECT = 1
@@ -80,19 +80,16 @@ def write_mask_folder(folder: Path, name: str, masks: Mapping[int, Mask], *, cat
     entry = {"objects": {str(OBJECT): {"category": category, "frames": shown}}, "comment": comment}
     meta["videos"][name] = entry
     target = folder / "Annotations" / name
-    partial, old = (target.with_name(f".{name}.{os.getpid()}.{state}") for state in ("partial", "old"))
+    old = target.with_name(f".{name}.{os.getpid()}.old")
     try:
-        with writing(target):
-            partial.mkdir(parents=True)
+        with folder_atomically(target) as fresh:
             for index, mask in masks.items():
-                (partial / f"{index:05}.png").write_bytes(palette_png(mask, comment))
+                (fresh / f"{index:05}.png").write_bytes(palette_png(mask, comment))
             if target.exists():
                 target.rename(old)
-            partial.rename(target)
-            write_atomically(folder / META_FILE, to_json(meta, indent=1) + "\n")
+        write_atomically(folder / META_FILE, to_json(meta, indent=1) + "\n")
     finally:
-        for leftover in (partial, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

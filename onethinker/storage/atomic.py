@@ -2,16 +2,21 @@
 again.
 """
 
+import fcntl
 import hashlib
 import os
+import re
 import shutil
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from onethinker.core.errors import ConfigError, StorageError
+
+_PARTIAL = re.compile(r"\.(.+)\.([1-9]\d{0,8})\.partial", re.DOTALL)
 
 
 @contextmanager
@@ -33,10 +38,11 @@ def opened_atomically(path: Path) -> Iterator[BinaryIO]:
 
     Raises: StorageError, which is also an OSError.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with writing(path):
+        temporary = _temporary(path)
         try:
             with temporary.open("wb") as file:
+                _lock(file.fileno(), fcntl.LOCK_EX)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -47,17 +53,71 @@ def opened_atomically(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def folder_atomically(path: Path) -> Iterator[Path]:
-    """Yield an empty folder to fill that becomes `path`, which is not there, when the block ends, and is gone when it
-    raises. Raises: StorageError, which is also an OSError.
+    """Yield an empty folder to fill that becomes `path`, which is not there or empty, when the block ends, and is gone
+    when it raises. Raises: StorageError, which is also an OSError.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with writing(path):
+        temporary = _temporary(path)
         try:
             temporary.mkdir(parents=True)
-            yield temporary
+            with _opened(temporary) as folder:
+                _lock(folder, fcntl.LOCK_EX)
+                yield temporary
             temporary.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    """Return where to write what will be `path`, once what killed processes left of it is gone."""
+    for partial, pid in _partials(path.parent.absolute()).get(path.name, ()):
+        if not _is_running(pid):
+            with suppress(OSError), _opened(partial) as file:
+                # A process on another machine, or in another container, has no number here.
+                if _lock(file, fcntl.LOCK_SH):
+                    remove(partial)
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+@cache
+def _partials(folder: Path) -> Mapping[str, Sequence[tuple[Path, int]]]:
+    """Return, by the name that it would have got, what was half-written in a folder when it was first asked about, with
+    the numbers of the processes: many media are written into one folder, which is listed once.
+    """
+    found: dict[str, list[tuple[Path, int]]] = {}
+    for path in folder.glob(".*.partial"):
+        if match := _PARTIAL.fullmatch(path.name):
+            found.setdefault(match[1], []).append((path, int(match[2])))
+    return found
+
+
+def _is_running(pid: int) -> bool:
+    """Return whether another process here has this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid != os.getpid()
+
+
+def _lock(file: int, kind: int) -> bool:
+    """Return whether an open file or folder could be locked, until it is closed."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        yield file
+    finally:
+        os.close(file)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -67,6 +127,14 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """
     with opened_atomically(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it; nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
@@ -134,11 +202,8 @@ def sync_tree(folder: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Bring a folder's list of names to the disk itself."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with _opened(folder) as file:
+        os.fsync(file)
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

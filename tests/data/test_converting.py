@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from onethinker.core.errors import StorageError
+from onethinker.core.errors import DataError, StorageError
 from onethinker.core.geometry import Box
 from onethinker.core.request import Turn
 from onethinker.core.sample import PICTURE, Masks, Sample
@@ -329,6 +329,13 @@ def test_files_of_other_programs_are_read(folder, name):
     assert {key: own[key] for key in expected} == expected
 
 
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_row_of_another_program_that_has_not_been_converted_says_what_to_do(folder, name):
+    (folder / "foreign.jsonl").write_text(json.dumps(FOREIGN[name][0]) + "\n")
+    with pytest.raises(DataError, match=r"foreign\.jsonl, row 1: is a row of another form, .*onethinker data convert"):
+        list(read_samples(folder / "foreign.jsonl"))
+
+
 USER, ASSISTANT = {"role": "user", "content": "Where? <bbox>"}, {"role": "assistant", "content": "There."}
 LOST = {
     "a call of a tool": ({"messages": [USER, {"role": "tool_call", "content": "{}"}]}, "another would be lost"),
@@ -352,6 +359,10 @@ LOST = {
         "pixels need the size",
     ),
     "an audio part": ({"prompt": [{"role": "user", "content": [{"type": "audio"}]}]}, "must be a text, an image"),
+    "a part that names no file": (
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": ""}}]}, ASSISTANT]},
+        'a part of "image_url" must name a file',
+    ),
     "no form": ({"question": "?", "label": 1}, "of no known form"),
     "no record": ([1], "expected an object"),
 }

@@ -139,6 +139,7 @@ def test_more_than_there_is_cannot_be_drawn() -> None:
         (("--weight", "source:sings=2"), "did you mean 'signs'"),
         (("--weight", "tracking=2"), "--weight takes what, name and number"),
         (("--videos", "0.5", "--total", "90"), "questions about videos: 45 records are wanted, and there are 20"),
+        (("--total", "999"), "one.jsonl, row 81: 'problem_type' is missing"),
         (("--videos", "2"), "videos"),
         (("--by", "task", "--count", "source:cups=1"), "`by` does not have"),
         (("--count", "source:cups=21"), "counts.source: 'cups': 21 records are wanted, and there are 20"),

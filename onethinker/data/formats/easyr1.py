@@ -12,6 +12,7 @@ from onethinker.core.errors import DataError
 from onethinker.core.grammar import show
 from onethinker.core.sample import Sample
 from onethinker.data.formats.chat import user_text
+from onethinker.data.formats.foreign import is_easyr1
 from onethinker.data.formats.form import Form, need_question, record_with, without
 from onethinker.data.formats.parquet import MEDIA
 from onethinker.data.formats.records import Record
@@ -59,9 +60,4 @@ def write(sample: Sample, root: Path) -> Record:
     }
 
 
-def _knows(record: Record) -> bool:
-    answer = record.get("answer")
-    return _QUESTION in record and isinstance(answer, str) and answer.startswith('{"problem_type"')
-
-
-EASYR1 = Form("easyr1", "EasyR1's rows, the truth as JSON", _knows, read, write)
+EASYR1 = Form("easyr1", "EasyR1's rows, the truth as JSON", is_easyr1, read, write)

@@ -9,6 +9,7 @@ from onethinker.core.errors import DataError
 from onethinker.core.grammar import show
 from onethinker.core.sample import Sample
 from onethinker.data.formats.chat import all_learned, need_response, own_record, read_turns, turns_of, with_lists
+from onethinker.data.formats.foreign import is_llamafactory
 from onethinker.data.formats.form import Form, record_with, without
 from onethinker.data.formats.records import Record
 
@@ -40,6 +41,4 @@ def write(sample: Sample, root: Path) -> Record:
     return without(record, "response", "messages")
 
 
-LLAMAFACTORY = Form(
-    "llamafactory", "LLaMA-Factory's ShareGPT form", lambda record: "conversations" in record, read, write
-)
+LLAMAFACTORY = Form("llamafactory", "LLaMA-Factory's ShareGPT form", is_llamafactory, read, write)

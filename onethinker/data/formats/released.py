@@ -22,6 +22,7 @@ from onethinker.data.formats.fields import (
     read_options,
     read_text,
 )
+from onethinker.data.formats.foreign import check_ours
 from onethinker.data.formats.forms import Parts, place_media, read_form
 from onethinker.data.formats.masks import FIELDS as MASK_FIELDS
 from onethinker.data.formats.masks import mask_fields, read_masks, read_resolution
@@ -63,6 +64,7 @@ def write_samples(path: Path, samples: Iterable[Sample]) -> None:
 
 def sample_from_record(record: Record, *, root: Path, default_id: str) -> Sample:
     """Return the sample that a record of any released form describes. Raises: DataError: names the field."""
+    check_ours(record)
     check_names_and_texts(record)
     parts = read_form(record, root)
     earlier, problem, placed, shown = _placed(parts)

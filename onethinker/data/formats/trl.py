@@ -12,6 +12,7 @@ from onethinker.core.errors import DataError
 from onethinker.core.grammar import show
 from onethinker.core.sample import Sample
 from onethinker.data.formats.chat import all_learned, own_record, read_turns, with_lists
+from onethinker.data.formats.foreign import is_trl
 from onethinker.data.formats.form import Form, record_with, without
 from onethinker.data.formats.records import Record
 from onethinker.data.formats.released import media_kinds
@@ -68,7 +69,10 @@ def _plain_part(part: Any) -> Any:
     for kind in _MEDIA:
         if isinstance(part, dict) and part.get("type") == f"{kind}_url":
             address = part.get(f"{kind}_url")
-            return {"type": kind, kind: address.get("url") if isinstance(address, dict) else address}
+            path = address.get("url") if isinstance(address, dict) else address
+            if not isinstance(path, str) or not path.strip():
+                raise DataError(f'a part of "{kind}_url" must name a file, as {{"url": "PATH"}}, got {show(part)}')
+            return {"type": kind, kind: path}
     return part
 
 
@@ -92,13 +96,4 @@ def _named(turns: Sequence[Record]) -> dict[str, list[Any]]:
     return {f"{kind}s": [part[kind] for part in parts if part.get(kind) is not None] for kind in _MEDIA}
 
 
-def _knows(record: Record) -> bool:
-    if isinstance(record.get("prompt"), list):
-        return True
-    turns = record.get("messages")
-    return isinstance(turns, list) and any(
-        isinstance(turn, dict) and isinstance(turn.get("content"), list) for turn in turns
-    )
-
-
-TRL = Form("trl", "TRL's chat form", _knows, read, write)
+TRL = Form("trl", "TRL's chat form", is_trl, read, write)

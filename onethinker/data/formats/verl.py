@@ -14,6 +14,7 @@ from onethinker.core.errors import DataError
 from onethinker.core.grammar import show
 from onethinker.core.sample import Sample
 from onethinker.data.formats.chat import own_record, read_turns, user_text
+from onethinker.data.formats.foreign import is_verl
 from onethinker.data.formats.form import Form, need_question, record_with
 from onethinker.data.formats.parquet import MEDIA, path_of
 from onethinker.data.formats.records import Record
@@ -63,7 +64,7 @@ def write(sample: Sample, root: Path) -> Record:
 VERL = Form(
     "verl",
     "verl's rows, by custom a parquet file",
-    lambda record: isinstance(record.get("prompt"), list) and "reward_model" in record,
+    is_verl,
     read,
     write,
 )

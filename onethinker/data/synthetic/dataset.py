@@ -1,7 +1,5 @@
 """Synthetic samples as files: pictures, videos and records in the released form."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +11,7 @@ from onethinker.data.synthetic.painting import FPS
 from onethinker.data.synthetic.samples import make_sample
 from onethinker.data.synthetic.teacher import taught
 from onethinker.data.synthetic.worlds import WorldName
-from onethinker.storage.atomic import writing
+from onethinker.storage.atomic import folder_atomically, writing
 
 _RECORDS = "samples.jsonl"
 
@@ -45,20 +43,14 @@ def write_dataset(
         raise DataError(f"{folder}: is there already; name a new or an empty folder")
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        with writing(unfinished):
-            (unfinished / "media").mkdir(parents=True)
 
-        def make(index: int) -> Sample:
-            sample = make_sample(seed, index, split=split, side_px=side_px, world=world)
-            return taught(sample, seed) if erring else sample
+    def make(index: int) -> Sample:
+        sample = make_sample(seed, index, split=split, side_px=side_px, world=world)
+        return taught(sample, seed) if erring else sample
 
+    with folder_atomically(folder) as unfinished:
+        (unfinished / "media").mkdir()
         write_samples(unfinished / _RECORDS, _saved_samples(unfinished, num_samples, make, on_progress))
-        unfinished.replace(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return folder / _RECORDS
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError
 
 from onethinker.core.errors import CheckpointError
-from onethinker.storage.atomic import digest_file, grant_as, sync_folder, sync_tree
+from onethinker.storage.atomic import digest_file, grant_as, remove, sync_folder, sync_tree
 from onethinker.storage.folders import BEST_LINK, CHECKPOINTS_FOLDER, MANIFEST_FILE
 from onethinker.storage.strict_json import to_json
 
@@ -238,14 +238,6 @@ def checkpoint_bytes(saved: "Iterable[nn.Parameter]", state: float) -> int:
     files.
     """
     return SMALL_FILES_BYTES + int(state) + sum(parameter.nbytes for parameter in saved)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder with all that is in it; nothing where there is none."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def damage_in_words(torn: Mapping[Path, str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from onethinker.core.errors import CheckpointError
-from onethinker.storage.atomic import differences, sync_folder, write_atomically
+from onethinker.storage.atomic import differences, remove, sync_folder, write_atomically
 from onethinker.storage.folders import (
     JOURNAL_FILE,
     MODEL_FOLDER,
@@ -24,7 +24,7 @@ from onethinker.storage.folders import (
 from onethinker.storage.jsonl_log import LogReader, append_to_log, read_log, write_log
 from onethinker.storage.strict_json import to_json
 from onethinker.training.state import lock
-from onethinker.training.state.checkpoint import KEPT_CHECKPOINTS, Checkpoints, damage_in_words, remove
+from onethinker.training.state.checkpoint import KEPT_CHECKPOINTS, Checkpoints, damage_in_words
 from onethinker.training.state.provenance import Digests, changed_files
 
 _log = logging.getLogger(__name__)
