@@ -3,7 +3,7 @@
 # make check        format, lint, strict types
 # make test-long    the tests that take minutes
 # make check-gpu    what only a machine with a GPU can show, in less than 8 minutes
-# make test-integrations    our graders inside TRL, ms-swift, verifiers, verl and EasyR1, and an export in OpenVINO, each in an environment of its own
+# make test-integrations    our graders inside TRL, ms-swift, verifiers, verl and EasyR1, and exports to OpenVINO and GGUF, each in an environment of its own
 # make test-cluster  RL sampled by two real vLLM servers on the CPU, in an environment of their own (4 GB); about half an hour
 
 PYTHON ?= python3
@@ -11,7 +11,8 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-PEERS := trl ms_swift verifiers verl easyr1 openvino
+PEERS := trl ms_swift verifiers verl easyr1
+CONVERTERS := openvino gguf
 
 .PHONY: help install quickstart test test-long test-integrations test-cluster check check-gpu clean
 .DELETE_ON_ERROR:
@@ -45,14 +46,20 @@ test-long: $(INSTALLED_DEV)
 	OMP_NUM_THREADS=2 $(VENV)/bin/python -m pytest -m long
 
 # Their pins are not ours: onethinker comes without its dependencies, and then those of them that graders need.
-test-integrations: $(PEERS:%=test-in-%)
+test-integrations: $(PEERS:%=test-in-%) $(CONVERTERS:%=test-in-%)
 
-test-in-%:
+$(PEERS:%=test-in-%): test-in-%:
 	$(PYTHON) -m venv .venv-peers/$*
 	.venv-peers/$*/bin/python -m pip install --quiet -r tests/integrations/peers/$*.txt
 	.venv-peers/$*/bin/python -m pip install --quiet --no-deps -e .
 	.venv-peers/$*/bin/python -m pip install --quiet -r tests/integrations/peers/graders.txt
 	.venv-peers/$*/bin/python -m pytest --noconftest -o filterwarnings= tests/integrations/peers/in_$*.py
+
+# `onethinker export --to` runs here, and the converter in the other environment.
+$(CONVERTERS:%=test-in-%): test-in-%: $(INSTALLED_DEV)
+	$(PYTHON) -m venv .venv-peers/$*
+	.venv-peers/$*/bin/python -m pip install --quiet -r tests/integrations/peers/$*.txt
+	ONETHINKER_$(shell echo $* | tr a-z A-Z)=$(CURDIR)/.venv-peers/$*/bin/python $(VENV)/bin/python -m pytest tests/report/test_conversion.py
 
 test-cluster: $(INSTALLED_DEV)
 	PYTHON=$(PYTHON) cluster/vllm/serve_cpu.sh .venv-vllm

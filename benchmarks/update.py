@@ -1,7 +1,7 @@
 """The update of RL alone: a packed row in which G answers share their prompt, against the naive batch of G whole
 sequences.
 
-Run: python benchmarks/update.py [--rounds 5] [--hybrid]
+Run: python benchmarks/update.py [--rounds 5] [--hybrid] [--answer 64]
 
 Both do forward and backward of the same loss on the same model, one after the other in one process with one thread, and
 the time is the process's own. "ideal" is how many times fewer tokens the packed row has, prompt and answers; the vision
@@ -133,6 +133,7 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each side")
     parser.add_argument("--hybrid", action="store_true", help="a Qwen3.5 in place of a Qwen3-VL")
+    parser.add_argument("--answer", type=int, default=64, help="tokens of an answer")
     parser.add_argument(
         "--peak", nargs=2, metavar=("KIND", "LENGTH"), help="used by the command itself for the processes it starts"
     )
@@ -147,11 +148,12 @@ def main() -> None:
             packed, naive = peak_megabytes("packed", length), peak_megabytes("naive", length)
             print(f"{length:6} {packed:7.0f} {naive:6.0f}", flush=True)
     model, processor = build(hybrid=arguments.hybrid)
-    unequal = [64] * 7 + [1024]
+    equal = [arguments.answer] * 8
+    unequal = [*equal[1:], 1024]
     for title, seen, prompts, lengths in (
-        ("text", False, (300, 1000) if arguments.hybrid else (300, 1000, 2000, 4000), [64] * 8),
+        ("text", False, (300, 1000) if arguments.hybrid else (300, 1000, 2000, 4000), equal),
         ("text, one answer of 1,024 tokens", False, (300, 1000), unequal),
-        ("pictures", True, (300, 1000), [64] * 8),
+        ("pictures", True, (300, 1000), equal),
     ):
         print(f"{title}\nprompt  naive s  times faster  ideal  fraction of ideal")
         for length in prompts:

@@ -1,9 +1,16 @@
-"""`onethinker export`: a trained model as a folder that transformers and vLLM load."""
+"""`onethinker export`: a trained model as a folder that others load: transformers, vLLM, OpenVINO or llama.cpp."""
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
+
+from onethinker.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from onethinker.report.conversion.base import Converter
 
 
 def export(
@@ -12,17 +19,59 @@ def export(
     output: Path,
     results: tuple[Path, ...] = (),
     dtype: Literal["float32", "bfloat16"] | None = None,
+    to: Literal["openvino", "gguf"] | None = None,
+    python: str | None = None,
+    llama_cpp: Path | None = None,
+    llama_server: str | None = None,
+    pre_tokenizer: str | None = None,
 ) -> None:
     """Write a run's model as an ordinary Hugging Face folder: adapters merged, a model card beside the weights.
 
+    With --to it is converted by OpenVINO's or llama.cpp's own converter, and asked beside the original.
+
     Args:
         source: Folder of a run (its finished model, else its newest complete checkpoint), of one checkpoint, or of a
-            model.
+            model; tiny is the model in the box.
         output: New folder.
         results: Folders of `onethinker evaluate` whose scores the card shows.
         dtype: Dtype of the weights; by default as they were trained.
+        to: The form of another library (docs/models.md says what each needs).
+        python: The Python of an environment that has the converter; by default this one.
+        llama_cpp: A checkout of llama.cpp, where that environment lacks its converter.
+        llama_server: llama.cpp's server, which answers beside the original; by default llama-server.
+        pre_tokenizer: How llama.cpp splits words where its converter does not know the tokenizer, such as qwen2.
     """
     from onethinker.report.model_export import export_model
 
-    export_model(source, output, results=results, dtype=dtype)
+    given = {"--python": python, "--llama-cpp": llama_cpp, "--llama-server": llama_server}
+    given["--pre-tokenizer"] = pre_tokenizer
+    if to is None:
+        _refuse(given, "--to")
+        export_model(source, output, results=results, dtype=dtype)
+        print(output)
+        return
+    from onethinker.report.conversion.model import convert_model
+
+    converter: Converter
+    if to == "openvino":
+        from onethinker.report.conversion.openvino import OpenVino
+
+        _refuse({name: value for name, value in given.items() if name != "--python"}, "--to gguf")
+        if dtype == "bfloat16":
+            raise ConfigError("--dtype bfloat16: OpenVINO's weights are written in float32")
+        converter = OpenVino(python or sys.executable)
+    else:
+        from onethinker.report.conversion.gguf import Gguf
+
+        converter = Gguf(python or sys.executable, llama_cpp, llama_server or "llama-server", pre_tokenizer, dtype)
+    found = convert_model(
+        source, output, converter, results=results, dtype=dtype, say=lambda text: print(text, file=sys.stderr)
+    )
+    print(f"{found.equal} of {found.asked} greedy answers are those of the original")
     print(output)
+
+
+def _refuse(given: Mapping[str, object], flag: str) -> None:
+    """Raise ConfigError for a flag that needs another one."""
+    if wrong := next((name for name, value in given.items() if value is not None), None):
+        raise ConfigError(f"{wrong} is for {flag}")

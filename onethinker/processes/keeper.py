@@ -11,11 +11,30 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 LOOK_EVERY_S = 0.2
 END_SECONDS = 3.0
 """How long the program may take to end in order; a command that is asked to end has 8 s."""
+
+
+def start(
+    command: Sequence[str], log: Path, *, folder: str | None = None, environment: Mapping[str, str] | None = None
+) -> "subprocess.Popen[bytes]":
+    """Return the keeper of a program, whose output goes to the end of a log."""
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            # By its file: the packages of this environment must not be on the path of a program with its own.
+            [sys.executable, "-P", __file__, str(os.getpid()), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            cwd=folder,
+            env=environment,
+            start_new_session=True,
+        )
 
 
 def keep(parent: int, command: list[str]) -> int:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 
 from onethinker.core.errors import CheckpointError, ConfigError
 from onethinker.evaluation.runs import Evaluation, Training, load_evaluation, load_training
+from onethinker.families.built_in import folder_of
 from onethinker.families.folder import ADAPTER_SETTINGS_FILE, ModelSettings, save_model
 from onethinker.inference.loading import load_local
 from onethinker.inference.model_checks import check_model
@@ -37,10 +38,11 @@ class Source:
 
 def find_source(path: Path) -> Source:
     """Return the model in a run's folder (the finished one, else its newest checkpoint), a checkpoint, or a model's
-    folder itself.
+    folder itself, that of the one in the box too.
 
     Raises: CheckpointError: it is none of these, or a run that has saved nothing yet.
     """
+    path = folder_of(str(path))
     if (path / RECIPE_FILE).is_file():
         run = RunFolder(path)
         start = None if run.model.is_dir() else run.checkpoints.find_start().checkpoint

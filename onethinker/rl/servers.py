@@ -5,7 +5,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -185,16 +184,7 @@ def _start(command: Sequence[str], log: Path, gpus: str) -> subprocess.Popen[byt
     """Return the keeper of a server, whose output goes to the end of a log."""
     with log.open("ab") as file:
         file.write(f"\n$ {' '.join(command)}\n".encode())
-        file.flush()
-        return subprocess.Popen(
-            # By its file: the packages of this environment must not be on the path of a server, with its own torch.
-            [sys.executable, "-P", keeper.__file__, str(os.getpid()), *command],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            env=_environment(gpus),
-            start_new_session=True,
-        )
+    return keeper.start(command, log, environment=_environment(gpus))
 
 
 def _environment(gpus: str) -> Mapping[str, str]:
