@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import httpx
 
 from onethinker.core.errors import EngineError
+from onethinker.inference.plain_http import PlainTransport, is_plain
 from onethinker.storage.strict_json import to_json
 
 API_KEY_VARIABLE = "ONETHINKER_API_KEY"
@@ -64,6 +65,7 @@ class Endpoint:
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx.Timeout(self.timeout_s, connect=10),
             limits=httpx.Limits(max_connections=self.max_in_flight),
+            mounts={"http://": PlainTransport()} if is_plain(self.address) else None,
         )
 
     async def send(
@@ -205,22 +207,29 @@ async def _exchange(
         if on_event is None or not is_streamed:
             await response.aread()
             return response
-        async for line in response.aiter_lines():
-            data = line.removeprefix("data:").strip()
-            if line.startswith("data:") and data != "[DONE]":
-                _hand_over(data, on_event, url)
+        rest = b""
+        async for piece in response.aiter_bytes():
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                _hear(line, on_event, url)
+        _hear(rest, on_event, url)
     return httpx.Response(response.status_code, json={})
 
 
-def _hand_over(data: str, on_event: OnEvent, url: str) -> None:
-    """Hand over one event. Raises: EngineError: it is an error of the server, or no event."""
+def _hear(line: bytes, on_event: OnEvent, url: str) -> None:
+    """Hand over the event in a line, if there is one. Raises: EngineError: it is an error of the server, or none."""
+    data = line.removeprefix(b"data:").strip()
+    if not line.startswith(b"data:") or data == b"[DONE]":
+        return
     try:
         event = json.loads(data)
         failure = event.get("error")
         if not failure:
             on_event(event)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise EngineError(f"{url}: expected an event of a streamed reply, got {data[:300]}") from error
+        raise EngineError(
+            f"{url}: expected an event of a streamed reply, got {data[:300].decode(errors='replace')}"
+        ) from error
     if failure:
         message = failure.get("message", failure) if isinstance(failure, dict) else failure
         raise EngineError(f"{url}: the server gave up while it answered: {str(message)[:500]}")
