@@ -44,17 +44,18 @@ def main() -> None:
     """Paint, ask, correct, train and compare, as far as it is not done."""
     asked = options()
     painted = asked.output / "painted"
+    held_out = asked.split if asked.seed == 1 else f"{asked.split}-{asked.seed}"
     for name, world in WORLDS.items():
-        paint(painted / f"{name}-train.jsonl", world, "train", asked.records)
-        paint(painted / f"{name}-{asked.split}.jsonl", world, asked.split, asked.questions)
+        paint(painted / f"{name}-train.jsonl", world, "train", 1, asked.records)
+        paint(painted / f"{name}-{held_out}.jsonl", world, asked.split, asked.seed, asked.questions)
     corrected = asked.output / f"{asked.written}.jsonl"
     if not corrected.exists():
         answers = correct(painted / "new-train.jsonl", asked.output, asked.model, asked.written)
         onethinker("data", "from-answers", answers, "--output", corrected, "--source", CORRECTED, "--answer-only")
     model = adapt(asked, corrected, painted / "old-train.jsonl")
-    print(f"| {asked.split} | task | pairs | before | after | difference (95 %) |\n|{' --- |' * 6}")
+    print(f"| {held_out} | task | pairs | before | after | difference (95 %) |\n|{' --- |' * 6}")
     for name in WORLDS:
-        questions, folder = painted / f"{name}-{asked.split}.jsonl", asked.output / f"{name}-{asked.split}"
+        questions, folder = painted / f"{name}-{held_out}.jsonl", asked.output / f"{name}-{held_out}"
         before = evaluate(asked.model, questions, folder / "before")
         after = evaluate(str(model), questions, folder / model.parent.name)
         for row in compare_runs(*load_runs([before, after]).runs).rows:
@@ -67,6 +68,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("runs/domain"), help="default: %(default)s")
     parser.add_argument("--model", default="tiny", help="a model folder or name (default: %(default)s)")
     parser.add_argument("--split", choices=("validation", "test"), default="test", help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=1, help="of the held-out questions (default: %(default)s)")
     parser.add_argument("--records", type=int, default=480, help="corrected answers (default: %(default)s)")
     parser.add_argument("--questions", type=int, default=300, help="of each world (default: %(default)s)")
     parser.add_argument(
@@ -85,7 +87,7 @@ def options() -> argparse.Namespace:
     return asked
 
 
-def paint(file: Path, world: WorldName, split: str, count: int) -> None:
+def paint(file: Path, world: WorldName, split: str, seed: int, count: int) -> None:
     """Write questions of the tasks in turn, each about a picture of its own, unless they are there."""
     if file.exists():
         return
@@ -95,7 +97,7 @@ def paint(file: Path, world: WorldName, split: str, count: int) -> None:
     def samples() -> Iterable[Sample]:
         for index in range(count):
             task = TASKS[index % len(TASKS)]
-            sample = make_sample(1, index, problem_type=task, data_type="image", split=split, world=world)
+            sample = make_sample(seed, index, problem_type=task, data_type="image", split=split, world=world)
             (clip,) = sample.media
             assert isinstance(clip, Clip)
             path = media / f"{index:05d}.png"

@@ -59,6 +59,8 @@ def mix(
             on_progress(done)
     mixed.available.update({key: len(own) for key, own in draws.items()})
     try:
+        if not draws:
+            raise DataError(f"{files[0]}: holds nothing to mix")
         quotas = share_out(mixed.available, settings)
     except DataError as error:
         if not mixed.unread:

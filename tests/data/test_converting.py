@@ -329,9 +329,12 @@ def test_files_of_other_programs_are_read(folder, name):
     assert {key: own[key] for key in expected} == expected
 
 
-@pytest.mark.parametrize("name", FOREIGN)
-def test_a_row_of_another_program_that_has_not_been_converted_says_what_to_do(folder, name):
-    (folder / "foreign.jsonl").write_text(json.dumps(FOREIGN[name][0]) + "\n")
+UNCONVERTED = {name: row for name, (row, _, _) in FOREIGN.items()} | {"coco": {"images": [], "annotations": []}}
+
+
+@pytest.mark.parametrize("row", UNCONVERTED.values(), ids=UNCONVERTED)
+def test_a_row_of_another_program_that_has_not_been_converted_says_what_to_do(folder, row):
+    (folder / "foreign.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(DataError, match=r"foreign\.jsonl, row 1: is a row of another form, .*onethinker data convert"):
         list(read_samples(folder / "foreign.jsonl"))
 

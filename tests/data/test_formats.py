@@ -326,7 +326,9 @@ def test_a_file_that_is_not_json_is_named(tmp_path, content, message):
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     assert "none.jsonl: cannot be read: No such file" in error_of(tmp_path / "none.jsonl")
-    assert error_of(tmp_path).endswith("is a folder; name the file of records in it")
+    assert error_of(tmp_path).endswith(
+        "name the file of records in it (of some folders, `onethinker data convert` makes one)"
+    )
     (tmp_path / "samples.jsonl").touch()
     assert error_of(tmp_path).endswith(f"name the file of records in it, such as {tmp_path / 'samples.jsonl'}")
 

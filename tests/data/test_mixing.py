@@ -133,6 +133,14 @@ def test_more_than_there_is_cannot_be_drawn() -> None:
         share_out({("image", "a"): 13}, MixSettings(inputs=(Input(path="x"),), by=("task",), total=14))
 
 
+def test_files_of_which_nothing_can_be_read_are_not_mixed(tmp_path, capsys) -> None:
+    bad = write(tmp_path / "bad.jsonl", [{"problem": "no task"}])
+    with pytest.raises(SystemExit, match="1"):
+        main(["data", "mix", str(bad), "--output", str(tmp_path / "mixed.jsonl")])
+    assert "nothing to mix; 1 rows cannot be read, the first: " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [bad]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -37,11 +37,16 @@ def _has_objects(record: Record) -> bool:
     return "messages" in record and bool(record.get("objects"))
 
 
+def _is_coco(record: Record) -> bool:
+    return "annotations" in record and "images" in record
+
+
 _ALONE: tuple[tuple[str, Callable[[Record], bool]], ...] = (
     ("TRL's or OpenAI's, with turns out of parts", is_trl),
     ("LLaMA-Factory's or LLaVA's, with 'conversations'", is_llamafactory),
+    ("COCO's, with 'annotations'", _is_coco),
 )
-"""Rows that are records of ours where a question stands beside the turns."""
+"""Rows that are records of ours where our own "problem" stands in them, too."""
 _NEVER: tuple[tuple[str, Callable[[Record], bool]], ...] = (
     ("verl's, with 'reward_model'", is_verl),
     ("EasyR1's, with a whole record in 'answer'", is_easyr1),

@@ -58,5 +58,5 @@ def check_beginning(start: bytes, path: Path) -> None:
     if _OVER_LINES.match(text):
         raise DataError(
             f"{path}: is one JSON object over several lines, not a file of records: put the records into a list, or"
-            " each on one line"
+            " each on one line (of a file of COCO, `onethinker data convert` makes records)"
         )

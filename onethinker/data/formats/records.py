@@ -62,7 +62,7 @@ def read_records(
                     yield row, record
     except IsADirectoryError as error:
         files = sorted(each for each in path.iterdir() if each.suffix in (".jsonl", ".json"))
-        named = f", such as {files[0]}" if files else ""
+        named = f", such as {files[0]}" if files else " (of some folders, `onethinker data convert` makes one)"
         raise DataError(f"{path}: is a folder; name the file of records in it{named}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
