@@ -5,6 +5,7 @@ from.
 import shutil
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ def print_plan(
     recipe: "Recipe",
     *,
     processes: int,
+    nodes: int = 1,
     config: Path | None,
     accelerate_config: str | None,
     gpu: "Gpu | None" = None,
@@ -52,6 +54,8 @@ def print_plan(
     from onethinker.training.sharding import find_accelerate_config, read_sharding
 
     sharding = None if accelerate_config is None else read_sharding(find_accelerate_config(accelerate_config))
+    if sharding is not None and sharding.copies is None:
+        sharding = replace(sharding, copies=nodes)
     budget = recipe.budget or budget_of(recipe.model)
     model, note = _load_meta_model(recipe, config)
     # A plan that cannot work is refused before the data are checked, which may take minutes.

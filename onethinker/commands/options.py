@@ -90,8 +90,8 @@ class TrainingOptions(FlagSettings):
     """A config.json that describes the model, for a dry run without the model itself."""
     accelerate_config: str | None = None
     """ "fsdp2" shards weights, gradients and optimizer over the processes, "fsdp2_full" gathers one layer at a time,
-    "fsdp2_offload" also keeps the shares off the GPUs, "deepspeed_zero2" shards all but the weights; or a config
-    file of accelerate of your own."""
+    "fsdp2_offload" also keeps the shares off the GPUs, "fsdp2_hybrid" shards inside each node, "deepspeed_zero2"
+    shards all but the weights; or a config file of accelerate of your own."""
 
 
 class RlOptions(TrainingOptions):

@@ -73,6 +73,7 @@ def _dry_run(recipe: "Recipe", options: TrainingOptions) -> None:
     print_plan(
         recipe,
         processes=options.nodes * options.processes,
+        nodes=options.nodes,
         config=options.config,
         accelerate_config=options.accelerate_config,
         gpu=gpu,

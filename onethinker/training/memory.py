@@ -72,6 +72,10 @@ class _Share:
     sharding: Sharding | None
     processes: int
 
+    @property
+    def sharers(self) -> int:
+        return self.sharding.sharers(self.processes) if self.sharding is not None else 1
+
     def held(self, part: Part, *, learned: bool = False) -> float:
         """Return the fraction of a part's weights, or of what learning it needs, that is on each GPU."""
         if self.sharding is None:
@@ -80,7 +84,7 @@ class _Share:
             return 1 / self.processes if learned else 1.0
         if part != "language":
             return 1.0
-        return 0.0 if self.sharding.offload else 1 / self.processes
+        return 0.0 if self.sharding.offload else 1 / self.sharers
 
     def words(self, *, learned: bool = False) -> str:
         """Return what is said of it behind a formula."""
@@ -88,7 +92,7 @@ class _Share:
             return ""
         if self.sharding.kind == "zero2":
             return f" / {self.processes} processes"
-        return ", the language model's " + ("on the host" if self.sharding.offload else f"/ {self.processes} processes")
+        return ", the language model's " + ("on the host" if self.sharding.offload else f"/ {self.sharers} processes")
 
 
 def _weights(
@@ -126,7 +130,7 @@ def _weights(
         terms.append(Term("gradients to be sent", UPDATE, sent, f"at most {BUCKET:,} x 4 bytes"))
     if sharding is not None and sharding.offload:
         away = weights["language"] + learning["language"] + state["language"]
-        terms.append(_on_host("weights, gradients and moments", away, processes))
+        terms.append(_on_host("weights, gradients and moments", away, share.sharers))
     return [*terms, *_weights_in_use(recipe, counts, widths, used, sharding)]
 
 

@@ -43,6 +43,15 @@ class Exchange:
     beside: float
     alone: float
     formula: str
+    own_beside: float = 0.0
+    """The same inside each node, where it has a copy of its own."""
+    own_alone: float = 0.0
+
+    def seconds(self, network: Network, gpu: Gpu) -> tuple[float, float]:
+        """Return how long the collectives beside the update take, and the others."""
+        beside, alone = (network.seconds(size, gpu) for size in (self.beside, self.alone))
+        own = Network(1, network.gpus_per_node)
+        return beside + own.seconds(self.own_beside, gpu), alone + own.seconds(self.own_alone, gpu)
 
 
 def exchange_of(
@@ -64,7 +73,11 @@ def exchange_of(
         asked = rows if recipe.has_reference and recipe.lora is None else 0
         before = weights * (1 + asked)
         formula += f" + {1 + asked} x {_gb(weights)} for rollout and reference"
-    return Exchange(beside, before + after, formula)
+    if sharding.copies == 1:
+        return Exchange(beside, before + after, formula)
+    between = 2 * summed * batch.updates
+    formula += f" inside each node; {_gb(between + after)} of gradients between all"
+    return Exchange(between, after, formula, beside, before)
 
 
 def _gb(size: float) -> str:

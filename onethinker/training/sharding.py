@@ -13,10 +13,14 @@ ALIASES = {
     "fsdp": ("fsdp2",),
     "offload": ("fsdp2_offload",),
     "full shard": ("fsdp2_full",),
+    **dict.fromkeys(("hybrid", "hybrid shard", "hsdp"), ("fsdp2_hybrid",)),
     **dict.fromkeys(("zero3", "deepspeed zero3"), ("fsdp2_full", "fsdp2_offload")),
     **dict.fromkeys(("zero2", "zero", "deepspeed"), ("deepspeed_zero2",)),
 }
 """What others call the configs that come with OneThinker; words are apart by a space."""
+
+HYBRID = "HYBRID_SHARD"
+"""What `fsdp_sharding_strategy` says where each node has a copy of its own, which its processes share."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,18 @@ class Sharding:
     moments of all that is trained.
 
     `full`: in a step one layer is gathered after the other, not all of them. `offload`: each process has its share in
-    the computer's memory, not on its GPU.
+    the computer's memory, not on its GPU. `copies`: in so many nodes each has all of it, shared by its own processes;
+    None where it is not known yet how many nodes there are, 1 where all processes share one.
     """
 
     kind: Literal["fsdp2", "zero2"]
     full: bool = False
     offload: bool = False
+    copies: int | None = 1
+
+    def sharers(self, processes: int) -> int:
+        """Return how many of all processes share a layer."""
+        return processes // (self.copies or 1)
 
 
 def find_accelerate_config(name: str) -> Path:
@@ -53,7 +63,9 @@ def read_sharding(accelerate_config: Path) -> Sharding | None:
     if kind == "fsdp":
         # What a file does not say of it, accelerate takes to be true.
         full = _setting(text, "fsdp_reshard_after_forward") not in ("false", "no", "off")
-        return Sharding("fsdp2", full=full, offload=_setting(text, "fsdp_offload_params") in ("true", "yes", "on"))
+        offload = _setting(text, "fsdp_offload_params") in ("true", "yes", "on")
+        is_hybrid = _setting(text, "fsdp_sharding_strategy") == HYBRID.lower()
+        return Sharding("fsdp2", full, offload, None if is_hybrid else 1)
     return Sharding("zero2") if kind == "deepspeed" else None
 
 

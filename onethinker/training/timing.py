@@ -104,7 +104,7 @@ def _exchange(load: Load, update: Sequence[Spent]) -> list[Spent]:
     if load.network is None or load.batch.processes == 1:
         return []
     sent = exchange_of(load.recipe, load.counts, load.batch, load.sharding, used=load.bytes_of_weight)
-    beside, alone = (load.network.seconds(size, load.gpu) for size in (sent.beside, sent.alone))
+    beside, alone = sent.seconds(load.network, load.gpu)
     hidden = min(beside, sum(part.seconds for part in update))
     words = f"{sent.formula}; {hidden:,.3g} s more beside the update" if hidden else sent.formula
     return [Spent("exchange", beside + alone - hidden, words)]

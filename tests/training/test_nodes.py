@@ -48,6 +48,7 @@ def ends(process: subprocess.Popen[str]) -> tuple[int, str]:
         pytest.param((), id="whole"),
         # Starting four processes takes a while, and the road is the same.
         pytest.param(("--accelerate-config", "fsdp2_full"), id="sharded", marks=pytest.mark.long),
+        pytest.param(("--processes", "2", "--accelerate-config", "fsdp2_hybrid"), id="hybrid", marks=pytest.mark.long),
     ],
 )
 def test_two_nodes_equal_one_process(tmp_path, flags):

@@ -1,6 +1,7 @@
 """Plans for GPUs that are not at hand: whether a run fits, what would, and how long it takes, against sums by hand."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 
@@ -204,6 +205,40 @@ def test_sharded_weights_travel_at_every_row_and_whole_gradients_once_a_step():
     assert (sharded.beside, sharded.alone) == (rows * (2 + 4) * language, 2 * 4 * others)
     full = exchange_of(recipe, asked.counts, asked.batch, Sharding("fsdp2", full=True), used=2)
     assert full.beside - sharded.beside == rows * 2 * language
+
+
+def test_with_a_copy_in_each_node_layers_stay_inside_it_and_gradients_travel():
+    recipe = SftRecipe(batch_size=640, dtype="mixed", optimizer={"kind": "adamw"})
+    asked = load(recipe, processes=32)
+    language = asked.counts["language"].total
+    hybrid, full = Sharding("fsdp2", full=True, copies=4), Sharding("fsdp2", full=True)
+    own, everywhere = (exchange_of(recipe, asked.counts, asked.batch, each, used=2) for each in (hybrid, full))
+    assert (own.own_beside, own.alone) == (everywhere.beside, everywhere.alone)
+    assert own.beside == 2 * 4 * language
+    slow = Network(4, 8, 1e9)
+    of_each = [
+        next(
+            part.seconds
+            for part in estimate_step(replace(asked, network=slow, sharding=each))
+            if "exchange" in part.name
+        )
+        for each in (hybrid, full)
+    ]
+    # Over the slow network go 8 bytes of each weight a step, not 2 x 2 of layers and 4 of gradients a row.
+    assert asked.batch.rows > 1
+    assert of_each[0] < 1.2 * of_each[1] / asked.batch.rows
+    held = [
+        next(
+            term.size
+            for term in make_plan(
+                recipe, processes=32, model=load_meta_model("any/name", config=CONFIG_8B), budget=BUDGET, sharding=each
+            ).memory
+            if term.name == "moments of the optimizer"
+        )
+        for each in (hybrid, full)
+    ]
+    others = 8 * sum(asked.counts[part].total for part in ("vision", "merger"))
+    assert held == [others + 8 * language / 8, others + 8 * language / 32]
 
 
 def test_a_plan_of_several_nodes_counts_the_network_and_refuses_what_it_is_not_told(capsys):

@@ -161,8 +161,9 @@ def test_the_command_line_leads_to_fsdp2_which_refuses_what_it_cannot_shard(tmp_
         ({}, SftRecipe(optimizer={"kind": "muon"}), "needs whole matrices"),
         ({}, SftRecipe(optimizer={"kind": "adafactor"}), "needs whole matrices"),
         ({"WORLD_SIZE": "1"}, SftRecipe(), "there is one"),
+        ({"FSDP_SHARDING_STRATEGY": "HYBRID_SHARD"}, SftRecipe(), "and each has one: give --processes"),
     ],
-    ids=["first fsdp", "4 bits", "muon", "adafactor", "one process"],
+    ids=["first fsdp", "4 bits", "muon", "adafactor", "one process", "one process a node"],
 )
 def test_what_fsdp2_cannot_shard_is_refused_with_what_to_do(monkeypatch, environment, recipe, said):
     for name, value in {**FSDP2_ENVIRONMENT, **environment}.items():
@@ -185,10 +186,14 @@ def test_what_fsdp2_cannot_shard_is_refused_with_what_to_do(monkeypatch, environ
             "distributed_type: FSDP\nfsdp_config:\n  fsdp_reshard_after_forward: no\n  fsdp_offload_params: yes\n",
             Sharding("fsdp2", offload=True),
         ),
+        (
+            "distributed_type: FSDP\nfsdp_config:\n  fsdp_sharding_strategy: HYBRID_SHARD\n",
+            Sharding("fsdp2", full=True, copies=None),
+        ),
         ("distributed_type: DEEPSPEED\n", Sharding("zero2")),
         ("distributed_type: MULTI_GPU\n", None),
     ],
-    ids=["as accelerate has it", "gathered", "json", "commented out", "yes and no", "deepspeed", "copies"],
+    ids=["as accelerate has it", "gathered", "json", "commented out", "yes and no", "hybrid", "deepspeed", "copies"],
 )
 def test_what_a_config_of_accelerate_lets_processes_share(tmp_path, text, sharding):
     (tmp_path / "config").write_text(text)
@@ -208,7 +213,7 @@ def test_fsdp2_is_chosen_only_when_accelerate_says_so(monkeypatch):
         (["--accelerate-config", "fsdp2"], "give --processes"),
         (
             ["--accelerate-config", "x.yaml", "--processes", "2"],
-            "There are: deepspeed_zero2, fsdp2, fsdp2_full, fsdp2_offload",
+            "There are: deepspeed_zero2, fsdp2, fsdp2_full, fsdp2_hybrid, fsdp2_offload",
         ),
     ],
     ids=["one process", "no file"],

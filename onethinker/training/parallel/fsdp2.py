@@ -4,11 +4,12 @@ by layer.
 `accelerate launch --config_file …` says by the environment that it is wanted, and more: with
 `fsdp_reshard_after_forward: false` the layers stay gathered between forward and backward, else one is gathered at a
 time; with `fsdp_offload_params: true` shards, gradients and moments are in the computer's memory, and the optimizer
-steps there. Throughout a rollout and a validation all layers are gathered, because answers end at different times and
-processes would wait for each other at every token; those of a reference, which is only asked, are gathered one at a
-time. Vision tower and mergers are not
-sharded: how often they run hangs on what a row shows, and an exchange in which one process takes part twice and another
-not at all never ends. Their gradients are averaged once a step, like those of all weights where nothing is sharded.
+steps there; with `fsdp_sharding_strategy: HYBRID_SHARD` each node has a copy, which its processes share, and nodes
+average their gradients once a step. Throughout a rollout and a validation all layers are gathered, because answers end
+at different times and processes would wait for each other at every token; those of a reference, which is only asked,
+are gathered one at a time. Vision tower and mergers are not sharded: how often they run hangs on what a row shows, and
+an exchange in which one process takes part twice and another not at all never ends. Their gradients are averaged once a
+step, like those of all weights where nothing is sharded.
 """
 
 import os
@@ -20,6 +21,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 
 from onethinker.core.errors import ConfigError
@@ -29,6 +31,7 @@ from onethinker.training.parallel.base import is_set
 from onethinker.training.parallel.collectives import full_tensors
 from onethinker.training.parallel.moments import optimizer_tensors
 from onethinker.training.parallel.single import Replicated
+from onethinker.training.sharding import HYBRID
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,11 @@ class Fsdp2(Replicated):
         """Shard a model that is only asked, in place: of its layers one is gathered at a time."""
         shard(model, mixed=False, keep_gathered=False)
         return model
+
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        """Add the gradients of a row to this process's shard; where nodes have copies, they exchange theirs last."""
+        self.model.set_requires_all_reduce(last)
+        super().backward(loss, last=last)
 
     def unsharded(self) -> AbstractContextManager[None]:
         """Keep all weights in every process while this is open."""
@@ -85,6 +93,12 @@ def check_fsdp2(recipe: Recipe) -> None:
             "fsdp_config: set fsdp_version: 2 in accelerate's config file; the first FSDP cannot hold adapters and"
             " frozen parts"
         )
+    is_hybrid = os.environ.get("FSDP_SHARDING_STRATEGY", "").upper() == HYBRID
+    if is_hybrid and os.environ.get("LOCAL_WORLD_SIZE", "1") == "1":
+        raise ConfigError(
+            f"fsdp_sharding_strategy: {HYBRID} shares weights among the processes of a node, and each has one: give"
+            " --processes, or another config"
+        )
     if recipe.lora is not None and (recipe.lora.four_bit or recipe.dtype == "bfloat16"):
         raise ConfigError(
             'FSDP2 shards weights of one dtype, and adapters are in float32: set dtype = "mixed" and leave'
@@ -102,6 +116,15 @@ def _offloading() -> OffloadPolicy:
     return CPUOffloadPolicy(pin_memory=torch.cuda.is_available()) if is_set("FSDP_OFFLOAD_PARAMS") else OffloadPolicy()
 
 
+def _mesh() -> DeviceMesh | None:
+    """Return which processes share and which hold the same, nodes by processes of a node; None where all share."""
+    if os.environ.get("FSDP_SHARDING_STRATEGY", "").upper() != HYBRID:
+        return None
+    world, local = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return init_device_mesh(device, (world // local, local), mesh_dim_names=("replicate", "shard"))
+
+
 def shard(model: Any, *, mixed: bool, keep_gathered: bool = True) -> None:
     """Shard the weights of each layer over all processes, in place; `mixed` gathers them in bfloat16 and keeps them in
     float32, and layers stay gathered after a forward pass where they are to.
@@ -114,6 +137,7 @@ def shard(model: Any, *, mixed: bool, keep_gathered: bool = True) -> None:
         else MixedPrecisionPolicy()
     )
     how: Any = {"mp_policy": policy, "offload_policy": _offloading(), "reshard_after_forward": not keep_gathered}
+    how["mesh"] = _mesh()
     family = family_of(model)
     for layer in family.layers(model):
         fully_shard(layer, **how)
