@@ -155,7 +155,11 @@ def accelerate_environment(config: Path) -> dict[str, str]:
         "1",
     ]
     found = subprocess.run(
-        [*launcher, "--num_machines", "1", "--no_python", *show], capture_output=True, text=True, check=False
+        # Port 0 is any free one: two runs may start at the same moment.
+        [*launcher, "--num_machines", "1", "--main_process_port", "0", "--no_python", *show],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if found.returncode:
         reported = found.stderr.strip().splitlines() or [f"it left with {found.returncode}"]
