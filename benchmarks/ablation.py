@@ -15,7 +15,7 @@ time, the same command goes on where it was.
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -26,8 +26,11 @@ from numpy.typing import NDArray
 
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.runs import load_evaluation
-from onethinker.rl.advantages import dr_grpo, grpo
+from onethinker.rl.advantages import compute_advantages, dr_grpo, find_estimator, grpo
 from onethinker.storage.rollouts import read_rollouts
+from onethinker.training.config import RlRecipe
+from onethinker.training.rl_settings import AdvantageSettings
+from onethinker.training.state.progress import EmaState
 
 METHODS: dict[str, tuple[str, ...]] = {
     "ema_grpo": (),
@@ -36,6 +39,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "rloo": ("advantage.algorithm=rloo",),
     "release": ("advantage.guard=group_std",),
 }
+SCALES = (0.1, 1.0, 10.0)
 """Settings of each that differ from the recipe's; "release" is EMA-GRPO with the guard of the released code."""
 RESAMPLES = 4000
 
@@ -56,7 +60,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=1100, help="held-out questions, over all tasks")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--set", nargs="*", default=[], help="settings of every RL run: dtype=mixed …")
-    parser.add_argument("--scale", nargs="*", default=[], help='reward weights of tasks: "spatial grounding=10" …')
+    parser.add_argument("--scale", help='what a task\'s rewards are multiplied by: "spatial grounding=10"')
     options = parser.parse_args()
 
     def scores(model: str, folder: Path) -> dict[str, list[float]]:
@@ -89,6 +93,7 @@ def main() -> None:
     settings = (f"model={options.model}", "steps=8", "log.rollouts_mb=100", f"data.world={options.world}")
     onethinker("rl", options.recipe, "--output", str(groups), "--set", *settings, *options.set)
     print_weights(groups)
+    print_scales(groups, options.recipe)
 
 
 def keep(found: Accuracies, scores: Mapping[str, Sequence[float]]) -> None:
@@ -119,11 +124,11 @@ def onethinker(*words: str) -> None:
         sys.exit(status)
 
 
-def scales(words: Sequence[str]) -> tuple[str, ...]:
-    """Return settings that weigh the rewards of tasks."""
-    if not words:
+def scales(word: str | None) -> tuple[str, ...]:
+    """Return settings that weigh the rewards of a task."""
+    if word is None:
         return ()
-    [(task, weight)] = [word.rsplit("=", 1) for word in words]
+    task, weight = word.rsplit("=", 1)
     return (f'grading.rewards={{"task" = {{weight = {float(weight)}, problem_types = ["{task}"]}}}}',)
 
 
@@ -234,6 +239,40 @@ def print_weights(run: Path) -> None:
         weights = [estimator(rewards_PG).abs().sum(1) for estimator in estimators.values()]
         shares = " | ".join(f"{float(weight[:least].sum() / weight.sum()):.3f}" for weight in weights)
         print(f"| {task} | {least} of {len(groups)} | {shares} |")
+
+
+def print_scales(run: Path, recipe: str) -> None:
+    """Print what part of all |advantages| a task gets when its rewards count a tenth, once, and ten times as much."""
+    steps: dict[int, list[tuple[str, list[float]]]] = {}
+    for group in read_rollouts(run):
+        if group["dropped"] is None:
+            rewards = [answer["reward"] for answer in group["answers"]]
+            steps.setdefault(group["step"], []).append((group["task"], rewards))
+    tasks = sorted({task for groups in steps.values() for task, _ in groups})
+    print(
+        f"\n| method | {' | '.join(f'rewards of a task x {scale:g}' for scale in SCALES)} |\n| --- | --- | --- | --- |"
+    )
+    for method, words in METHODS.items():
+        settings = RlRecipe.load(recipe, words).advantage
+        means = [np.mean([share_of(task, scale, steps.values(), settings) for task in tasks]) for scale in SCALES]
+        print(f"| {method} | {' | '.join(f'{mean:.3f}' for mean in means)} |")
+
+
+def share_of(
+    task: str, scale: float, steps: Iterable[Sequence[tuple[str, list[float]]]], settings: AdvantageSettings
+) -> float:
+    """Return a task's part of all |advantages| over some steps, with its rewards scaled and the other tasks' not."""
+    ema: EmaState = {}
+    own = whole = 0.0
+    for groups in steps:
+        tasks = [each for each, _ in groups]
+        is_own = torch.tensor([each == task for each in tasks])
+        rewards_PG = torch.tensor([rewards for _, rewards in groups], dtype=torch.float64)
+        rewards_PG[is_own] *= scale
+        advantages_PG, ema = compute_advantages(find_estimator(settings.algorithm), rewards_PG, tasks, ema, settings)
+        own += float(advantages_PG[is_own].abs().sum())
+        whole += float(advantages_PG.abs().sum())
+    return own / whole
 
 
 if __name__ == "__main__":
