@@ -128,12 +128,13 @@ def _gpu_lines(
 
 def _load_meta_model(recipe: "Recipe", config: Path | None) -> tuple[Any, str]:
     """Return the network without weights, None where its config cannot be had; and a note for the plan."""
+    from onethinker.families.built_in import folder_of
     from onethinker.inference.loading import load_meta_model
 
     try:
         return load_meta_model(recipe.model, config=config), f" as {config} describes it" if config else ""
     except EngineError as error:
-        if config is not None:
+        if config is not None or folder_of(recipe.model).is_dir():
             raise
         return (
             None,
@@ -149,6 +150,7 @@ def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[Recipe, list[str], 
     was read; and the most tokens that a record takes, and how many one takes in the mean, None where they are unknown.
     """
     from onethinker.commands.console import progress_bar
+    from onethinker.families.built_in import folder_of
     from onethinker.families.registry import fit_budget
     from onethinker.inference.loading import load_processor
     from onethinker.inference.model_checks import told_coordinates
@@ -159,6 +161,8 @@ def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[Recipe, list[str], 
     try:
         processor, prompt_template = load_processor(recipe.model)
     except EngineError as error:
+        if folder_of(recipe.model).is_dir():
+            raise
         inputs = choose_inputs(recipe, checked, None)
         longest = f"unknown, because the model's tokenizer could not be had: {error}"
         recipe, data = open_data(recipe, inputs)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from onethinker.core.errors import EngineError
 from onethinker.core.settings import explain
-from onethinker.families.registry import family_of_processor
+from onethinker.families.registry import families, family_of_processor
 from onethinker.media.budget import MediaBudget
 from onethinker.storage.atomic import grant_as, sync_tree
 from onethinker.tasks import Coordinates
@@ -211,6 +211,7 @@ def check_weights(folder: Path) -> None:
             f"{folder}: the folder holds no model: there is no config.json in it. Give the folder that training wrote,"
             " or a hub id"
         )
+    check_config(folder / "config.json")
     for index in folder.glob("*.safetensors.index.json"):
         missing = sorted(name for name in _shards(index) if not (folder / name).is_file())
         if missing:
@@ -221,6 +222,24 @@ def check_weights(folder: Path) -> None:
         raise EngineError(
             f"{folder}: there are no weights beside its config.json; copy the folder again, or give another"
         )
+
+
+def check_config(path: Path) -> None:
+    """Raise EngineError where a config does not say what the model is: without the widths of a part, transformers
+    builds one of billions of weights.
+    """
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise EngineError(f"{path}: cannot be read, copy it again: {error}") from error
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if not isinstance(kind, str):
+        raise EngineError(f'{path}: it has no "model_type", so that nobody knows what the model is; copy it again')
+    if "hidden_size" in config or not any(kind in family.model_types for family in families()):
+        return
+    for part in ("text_config", "vision_config"):
+        if not isinstance(config.get(part), dict):
+            raise EngineError(f'{path}: it has no "{part}", which a model of type {kind} has; copy it again')
 
 
 def _shards(index: Path) -> set[str]:

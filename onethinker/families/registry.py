@@ -83,11 +83,13 @@ def family_of_processor(processor: Any) -> ModelFamily | None:
     return next((family for family in families() if kinds & set(family.processors)), None)
 
 
-def check_processor(model: Any, processor: Any) -> None:
-    """Do nothing where a processor makes a model's inputs, as far as the family is known, and has a chat template.
+def check_asking(processor: Any) -> None:
+    """Do nothing where a processor makes inputs of pictures, and has a chat template that writes a question.
 
-    Raises: EngineError: it is no processor of pictures, has no chat template, or is of another model.
+    Raises: EngineError.
     """
+    from jinja2 import TemplateError
+
     if not hasattr(processor, "image_processor"):
         raise EngineError(
             "not a vision-language model, it has no image processor; choose one such as Qwen/Qwen3-VL-8B-Instruct"
@@ -97,6 +99,21 @@ def check_processor(model: Any, processor: Any) -> None:
             "its processor has no chat template, so that no question can be written as the model was trained to read"
             " it; copy chat_template.jinja of the model that it is or comes from into the folder"
         )
+    try:
+        processor.apply_chat_template([{"role": "user", "content": [{"type": "text", "text": "?"}]}], tokenize=False)
+    except (TemplateError, TypeError, ValueError) as error:
+        raise EngineError(
+            f"its chat template cannot write a question: {error}; copy chat_template.jinja of the model that it is or"
+            " comes from"
+        ) from error
+
+
+def check_processor(model: Any, processor: Any) -> None:
+    """Do nothing where a processor makes a model's inputs, as far as the family is known, and has a chat template.
+
+    Raises: EngineError: it is no processor of pictures, has no chat template that works, or is of another model.
+    """
+    check_asking(processor)
     words, table = len(processor.tokenizer), model.get_input_embeddings().weight
     if words > len(table):
         raise EngineError(

@@ -20,11 +20,11 @@ class SmolVLM(Squares):
     token_side_px = 64
     square_px = 512
     unsplit: ClassVar = {"do_image_splitting": False}
-    frame_time = "\nFrame from 000:00:"
+    frame_time = "\nFrame from 0000:00:"
     frame_marks = 3
     image_marks = 3
     video_words = (
-        "You are provided the following series of one hundred and twenty-eight frames from a"
+        "You are provided the following series of three thousand, seven hundred and seventy-three frames from a"
         " 00:00:00 [H:MM:SS] video.\n\n\n"
     )
     differs = (

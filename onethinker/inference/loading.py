@@ -1,6 +1,7 @@
 """From what a user types to a model that answers: a hub id, a folder, "tiny", "untrained", "scripted" or an address."""
 
 import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,12 @@ from onethinker.families.folder import (
     ADAPTER_SETTINGS_FILE,
     ModelSettings,
     base_of,
+    check_config,
     merge_adapters,
     read_settings,
 )
 from onethinker.families.hub import HUB_ID, at_hand, hub_answers
-from onethinker.families.registry import check_processor, coordinates_of, fit_budget, known
+from onethinker.families.registry import check_asking, check_processor, coordinates_of, fit_budget, known
 from onethinker.inference.engine import Engine
 from onethinker.inference.model_checks import check_four_bit, check_model, check_quantize
 from onethinker.inference.quantizing import quantize, without_notes
@@ -154,7 +156,6 @@ def load_meta_model(model: str, *, config: Path | None = None) -> Any:
     Raises: EngineError: there is no such folder or file, or the hub cannot be reached.
     """
     import torch
-    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     model = at_hand(model)
@@ -168,14 +169,16 @@ def load_meta_model(model: str, *, config: Path | None = None) -> Any:
     source = str(config or (folder if folder.is_dir() else model))
     if config is None and not folder.is_dir() and not HUB_ID.fullmatch(model):
         raise EngineError(f"{model}: no such folder")
+    if config is not None or folder.is_dir():
+        check_config(config or folder / "config.json")
     offline = config is not None or folder.is_dir() or not hub_answers(model)
     try:
         settings = AutoConfig.from_pretrained(source, local_files_only=offline)
         with torch.device("meta"):
             return AutoModelForImageTextToText.from_config(settings)
-    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+    except _unreadable() as error:
         raise EngineError(
-            f"{source}: expected the config.json of a vision-language model: {str(error).strip()[:300]}"
+            f"{source}: expected the config.json of a vision-language model: {_in_a_line(error)}"
         ) from error
 
 
@@ -199,15 +202,18 @@ def load_processor(model: str) -> tuple[Any, PromptTemplate]:
     if (folder / ADAPTER_SETTINGS_FILE).is_file():
         return load_processor(base_of(folder, settings))[0], settings.prompt_template
     source = str(folder) if folder.is_dir() else model
+    offline = folder.is_dir() or not hub_answers(model)
     try:
-        return (
-            AutoProcessor.from_pretrained(source, local_files_only=folder.is_dir() or not hub_answers(model)),
-            settings.prompt_template,
-        )
-    except (OSError, ValueError, KeyError, AttributeError, ImportError) as error:
+        processor = AutoProcessor.from_pretrained(source, local_files_only=offline)
+    except _unreadable() as error:
         raise EngineError(
-            f"{source}: expected the processor of a vision-language model: {str(error).strip()[:300]}"
+            f"{source}: expected the processor of a vision-language model: {_in_a_line(error)}"
         ) from error
+    try:
+        check_asking(processor)
+    except EngineError as error:
+        raise EngineError(f"{source}: {error}") from None
+    return processor, settings.prompt_template
 
 
 def _four_bit_settings() -> Any:
@@ -240,8 +246,6 @@ def _build_untrained(name: str, seed: int, device: str, dtype: str) -> "LocalEng
 
 
 def _from_pretrained(source: str, *, local_files_only: bool, **settings: Any) -> tuple[Any, Any]:
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.utils.logging import disable_progress_bar
 
@@ -252,17 +256,8 @@ def _from_pretrained(source: str, *, local_files_only: bool, **settings: Any) ->
         model, found = AutoModelForImageTextToText.from_pretrained(
             source, local_files_only=local_files_only, output_loading_info=True, **settings
         )
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        AttributeError,
-        ImportError,
-        RuntimeError,
-        SafetensorError,
-        StrictDataclassError,
-    ) as error:
-        raise EngineError(f"{source}: {_what_to_do(source, error)}\n{str(error).strip()[:600]}") from error
+    except _unreadable() as error:
+        raise EngineError(f"{source}: {_what_to_do(source, error)}: {_in_a_line(error)}") from error
     if missing := sorted(found["missing_keys"]):
         raise EngineError(
             f"{source}: the weights are not those of its config.json, a {type(model).__name__}: {len(missing)} are"
@@ -275,10 +270,28 @@ def _from_pretrained(source: str, *, local_files_only: bool, **settings: Any) ->
     return model.eval(), processor
 
 
+def _unreadable() -> tuple[type[Exception], ...]:
+    """Return what transformers raises where a file says something that its classes do not expect."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    expected = (OSError, ValueError, LookupError, TypeError, ArithmeticError, AssertionError, AttributeError)
+    return (*expected, ImportError, RuntimeError, SafetensorError, StrictDataclassError)
+
+
+def _in_a_line(error: Exception) -> str:
+    """Return the beginning of what a library says, which may be a page, after its kind where that says more."""
+    said = " ".join(str(error).split())
+    named = f"{type(error).__name__}: {said}" if isinstance(error, LookupError | TypeError | AttributeError) else said
+    return textwrap.shorten(named or type(error).__name__, 300, placeholder=" …")
+
+
 def _what_to_do(source: str, error: Exception) -> str:
     """Return what a user can do about a model that did not load."""
     if Path(source).is_dir():
-        if isinstance(error, ValueError | KeyError):
+        if "ignore_mismatched_sizes" in str(error):
+            return "the weights are not of the sizes that its config.json says; copy the folder of that model again"
+        if isinstance(error, ValueError | LookupError | TypeError):
             return f"the folder holds no model that answers in text about pictures, such as a {known()}"
         return "the model in this folder cannot be read; copy or train it again"
     if isinstance(error, OSError):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from num2words import num2words
 from transformers import (
     Glm4vImageProcessor,
     Glm4vProcessor,
@@ -37,6 +38,7 @@ from transformers import (
     SmolVLMProcessor,
     SmolVLMVideoProcessor,
 )
+from transformers.models.smolvlm.processing_smolvlm import DEFAULT_VIDEO_INTRO
 
 from onethinker.core.request import Request, SamplingParams
 from onethinker.core.sample import Sample
@@ -44,7 +46,7 @@ from onethinker.data.synthetic import make_sample
 from onethinker.families.folder import ModelSettings, save_model
 from onethinker.families.packing import check_packing
 from onethinker.families.processing import full_frames, placeholder_tokens, position_ids, video_metadata
-from onethinker.families.registry import check_processor, families, family_of, fit_budget
+from onethinker.families.registry import check_processor, families, family_of, family_of_processor, fit_budget
 from onethinker.families.tiny import TINY_BUDGET, TINY_TEMPLATE, build_tiny, build_tiny_processor
 from onethinker.inference.encode import build_request, encode_requests, prompt_texts
 from onethinker.inference.loading import load_local
@@ -428,6 +430,17 @@ def test_prompts_are_as_long_as_was_foreseen(tiny: Tiny) -> None:
         # The words around a clip, and the time of each frame, are counted at their longest.
         assert spare == 0 if request.media[0].kind == "image" else 0 <= spare <= 40 + 4 * len(request.media[0].frames)
         assert bound.prompt >= length.prompt
+
+
+@pytest.mark.parametrize("frames", [1, 128, 377, 1373, 3773, 3888, 4096])
+def test_no_number_of_frames_or_minutes_is_longer_in_smolvlms_words_than_was_foreseen(frames: int) -> None:
+    processor = smolvlm()[1]
+    family = family_of_processor(processor)
+    assert family is not None
+    words = DEFAULT_VIDEO_INTRO.format(frame_count=num2words(frames), video_duration="23:59:59")
+    for written, foreseen in ((words, family.video_words), ("\nFrame from 1440:00:", family.frame_time)):
+        assert len(written.encode()) <= len(foreseen.encode())
+        assert len(processor.tokenizer(written).input_ids) <= len(processor.tokenizer(foreseen).input_ids)
 
 
 def test_questions_in_a_batch_are_answered_as_alone(tiny: Tiny) -> None:

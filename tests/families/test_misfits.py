@@ -8,9 +8,11 @@ import pytest
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
-from onethinker.core.errors import EngineError
+from onethinker.commands.dry_run import print_plan
+from onethinker.core.errors import EngineError, OneThinkerError
 from onethinker.families.tiny import TINY_BUDGET, Shape, build_tiny
 from onethinker.inference.loading import load_local
+from onethinker.training.config import SftRecipe
 from tests.models import save_tiny
 
 
@@ -59,10 +61,49 @@ def media_by_other_tokens(folder: Path) -> None:
     change(folder / "config.json", image_token_id=7)
 
 
+def break_the_chat_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text("{% for message in %}")
+
+
+def say_nothing_of(*names: str):
+    def forget(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        kept = {name: value for name, value in config.items() if name not in names}
+        (folder / "config.json").write_text(json.dumps(kept))
+
+    return forget
+
+
+def write_a_list(folder: Path) -> None:
+    (folder / "config.json").write_text("[]")
+
+
+def write_no_number(folder: Path) -> None:
+    text = json.loads((folder / "config.json").read_text())["text_config"]
+    change(folder / "config.json", text_config={**text, "hidden_size": "wide"})
+
+
+def divide_by_no_heads(folder: Path) -> None:
+    text = json.loads((folder / "config.json").read_text())["text_config"]
+    change(folder / "config.json", text_config={**text, "num_attention_heads": 0})
+
+
+def lose_the_processor(folder: Path) -> None:
+    (folder / "processor_config.json").unlink()
+
+
 MISFITS = {
     "weights without a layer": (leave_a_layer_out, "the weights are not those of its config.json"),
     "a config of another class": (say_another_class, "a Qwen3VLMoeForConditionalGeneration"),
     "no chat template": (forget_the_chat_template, "no chat template.* copy chat_template.jinja"),
+    "a broken chat template": (break_the_chat_template, "chat template cannot write a question.* copy chat_template.j"),
+    "no kind of model": (say_nothing_of("model_type"), 'config.json: it has no "model_type"'),
+    "no language model": (say_nothing_of("text_config"), 'it has no "text_config", which a model of type qwen3_vl'),
+    "no vision tower": (say_nothing_of("vision_config"), 'it has no "vision_config"'),
+    "a config that is a list": (write_a_list, 'config.json: it has no "model_type"'),
+    "words for a width": (write_no_number, "cannot be read; copy .*hidden_size.* expected int"),
+    "no heads": (divide_by_no_heads, "cannot be read; copy or train it again"),
+    "no processor": (lose_the_processor, "cannot be read; copy or train it again: .*processor"),
     "patches of another side": (cut_other_patches, "of another side than the model's 32 pixels"),
     "a processor of another family": (another_class_of_processor, "is Qwen2_5_VLProcessor, not Qwen3VLProcessor"),
     "other tokens for media": (media_by_other_tokens, "writes .* for media, the model reads"),
@@ -76,6 +117,27 @@ def test_a_folder_of_parts_that_do_not_fit_is_refused_and_the_part_is_named(whol
     spoil(tmp_path / "model")
     with pytest.raises(EngineError, match=said) as refused:
         load_local(str(tmp_path / "model"))
+    assert str(tmp_path / "model") in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+NOT_SEEN_BY_A_PLAN = {
+    "weights without a layer",
+    "a config of another class",
+    "a processor of another family",
+    "patches of another side",
+    "other tokens for media",
+}
+"""Weights, config and processor meet only where a model is loaded."""
+
+
+@pytest.mark.parametrize("name", sorted(MISFITS.keys() - NOT_SEEN_BY_A_PLAN))
+def test_a_dry_run_refuses_such_a_folder_too(whole, tmp_path, name):
+    shutil.copytree(whole, tmp_path / "model")
+    MISFITS[name][0](tmp_path / "model")
+    recipe = SftRecipe(model=str(tmp_path / "model"), steps=1)
+    with pytest.raises(OneThinkerError) as refused:
+        print_plan(recipe, processes=1, config=None, accelerate_config=None)
     assert str(tmp_path / "model") in str(refused.value)
     assert "\n" not in str(refused.value)
 
