@@ -405,7 +405,7 @@ def test_no_path_leads_out_of_the_root_and_none_waits(root, tmp_path, path):
     with suppress(MediaError):
         found = Sources(root).open(path, new_slot(tmp_path))
     assert found in (None, root / "cat.png")
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 10  # a pipe that nobody writes to would never end
 
 
 def test_what_lies_below_the_root_is_opened(root, tmp_path):
