@@ -38,9 +38,10 @@ $(INSTALLED_DEV): pyproject.toml constraints.txt | $(VENV)/bin/python
 quickstart: $(INSTALLED)
 	$(VENV)/bin/onethinker quickstart
 
-# Two workers with one thread each: torch's own threads would fight over the cores.
+# Two workers with one thread each: torch's own threads would fight over the cores. A test that fails is run once more, and named: shared machines
+# stall.
 test: $(INSTALLED_DEV)
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m 'not long'
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m 'not long' --reruns 1 -r R
 
 test-long: $(INSTALLED_DEV)
 	OMP_NUM_THREADS=2 $(VENV)/bin/python -m pytest -m long
