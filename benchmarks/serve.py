@@ -3,13 +3,15 @@
     python benchmarks/serve.py MODEL_DIR --clients 8 --requests 64
     python benchmarks/serve.py MODEL_DIR --peer transformers          # beside `transformers serve MODEL_DIR`
     python benchmarks/serve.py MODEL_DIR --behind http://127.0.0.1:8899/v1   # our door in front of vLLM
+    python benchmarks/serve.py MODEL_DIR --behind … --behind-pid PID          # and what the process of vLLM takes
 
 MODEL_DIR is a folder as training writes it, such as onethinker/families/weights, or, where no server is behind,
 `untrained`, whose answers never end earlier than they must. Without --behind the model is also asked directly, by
 `Thinker.ask_many` in a process of its own; with it the server behind is asked directly. Every server gets the same
 requests of OpenAI's API: a picture of 448 pixels as PNG, the same words, greedy, streamed, --max-tokens at most.
 Prints one JSON object; rounds alternate between the servers, and medians of them are given. Processor seconds a request
-are those of the server and its children: what else runs on the machine counts little there.
+are those of the server and its children, and of the process behind and its children: what else runs on the machine
+counts little there.
 """
 
 import base64
@@ -61,6 +63,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer", choices=("transformers",))
     parser.add_argument("--behind", help="address of a server that serves MODEL_DIR, such as http://127.0.0.1:8899/v1")
+    parser.add_argument("--behind-pid", type=int, help="process of that server, on this machine")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         picture = Path(name) / "scene.png"
@@ -106,7 +109,9 @@ class Round(NamedTuple):
     requests_s: float
     first_token_s: float | None
     processor_s: float | None
-    """A request."""
+    """A request, of the server that was asked."""
+    behind_s: float | None
+    """A request, of the server behind."""
 
 
 def median(values: Iterable[float | None]) -> float | None:
@@ -120,7 +125,7 @@ def asked_directly(asked: Any, model: str, picture: Path) -> Round:
     words = [model, str(picture), str(asked.requests), str(asked.clients), str(asked.max_tokens), QUESTION]
     told = subprocess.run([sys.executable, "-c", DIRECT, *words], check=True, capture_output=True, text=True).stdout
     requests_s, processor_s = map(float, told.split())
-    return Round(requests_s, None, processor_s)
+    return Round(requests_s, None, processor_s, None)
 
 
 def processor_s(pid: int) -> float:
@@ -145,11 +150,15 @@ def asked_over_http(address: str, asked: Any, picture: Path, pid: int | None) ->
         name = client.get(f"{address}/models").json()["data"][0]["id"]
         body |= {"model": name, "stream": True}
         list(clients.map(lambda _: first_token_s(client, address, body), range(asked.clients)))
-        started, began = time.perf_counter(), processor_s(pid) if pid else 0.0
+        pids = pid, asked.behind_pid
+        started, began = time.perf_counter(), [processor_s(each) if each else 0.0 for each in pids]
         first = list(clients.map(lambda _: first_token_s(client, address, body), range(asked.requests)))
         taken = time.perf_counter() - started
-        busy = (processor_s(pid) - began) / asked.requests if pid else None
-    return Round(asked.requests / taken, median(first), busy)
+        busy = [
+            (processor_s(each) - before) / asked.requests if each else None
+            for each, before in zip(pids, began, strict=True)
+        ]
+    return Round(asked.requests / taken, median(first), *busy)
 
 
 def first_token_s(client: httpx.Client, address: str, body: dict[str, Any]) -> float | None:

@@ -14,6 +14,8 @@ from onethinker.core.request import Request, SamplingParams
 from onethinker.inference.engine import Completion, Engine
 
 Job = tuple[Request, Future[Completion]]
+GATHER_S = 0.05
+"""How long a batch waits for requests that are likely to come: those that shared the batch before it."""
 
 
 @dataclass
@@ -29,7 +31,10 @@ class _Queue:
     """Batches that wait, the thread that answers them (it starts with the first), and whether nobody wants them."""
 
     waiting: deque[_Batch] = field(default_factory=deque)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Condition = field(default_factory=threading.Condition)
+    """Of all that is here; told of each request that comes."""
+    last_size: int = 1
+    """Single requests that shared the batch before."""
     thread: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 1, "engine"))
     closed: threading.Event = field(default_factory=threading.Event)
 
@@ -39,7 +44,8 @@ class BatchedEngine(Engine):
     """An engine that answers a batch of at most `max_in_flight` requests at a time; a subclass says how.
 
     What is submitted together is not mixed with anything else. Single requests are gathered: those that wait when the
-    model is free share a batch, if their sampling parameters are the same.
+    model is free share a batch, if their sampling parameters are the same. Clients that ask again after each answer
+    come one by one: for as many as shared the batch before, the next one waits `GATHER_S`.
     """
 
     answers_in_batches: ClassVar[bool] = True
@@ -66,6 +72,7 @@ class BatchedEngine(Engine):
                 last.jobs.append(job)
             else:
                 self._enqueue(_Batch(params, [job], gathers=True))
+            self._queue.lock.notify()
         return job[1]
 
     def submit_all(self, requests: Sequence[Request], params: SamplingParams) -> list[Future[Completion]]:
@@ -74,6 +81,7 @@ class BatchedEngine(Engine):
         with self._queue.lock:
             for first in range(0, len(jobs), self.max_in_flight):
                 self._enqueue(_Batch(params, jobs[first : first + self.max_in_flight], gathers=False))
+            self._queue.lock.notify()
         return [future for _, future in jobs]
 
     def close(self) -> None:
@@ -83,6 +91,7 @@ class BatchedEngine(Engine):
             for batch in self._queue.waiting:
                 for _, future in batch.jobs:
                     future.cancel()
+            self._queue.lock.notify()
         self._queue.thread.shutdown()
 
     def _enqueue(self, batch: _Batch) -> None:
@@ -93,7 +102,13 @@ class BatchedEngine(Engine):
 
     def _answer_next(self) -> None:
         with self._queue.lock:
-            batch = self._queue.waiting.popleft()
+            batch, size = self._queue.waiting[0], self._queue.last_size
+            if batch.gathers:
+                self._queue.lock.wait_for(
+                    lambda: len(batch.jobs) >= size or len(self._queue.waiting) > 1 or self.is_closed, GATHER_S
+                )
+                self._queue.last_size = len(batch.jobs)
+            self._queue.waiting.popleft()
         self._answer([job for job in batch.jobs if job[1].set_running_or_notify_cancel()], batch.params)
 
     def _answer(self, jobs: Sequence[Job], params: SamplingParams) -> None:

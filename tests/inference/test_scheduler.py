@@ -9,6 +9,7 @@ import torch
 
 from onethinker.core.errors import EngineError
 from onethinker.core.request import Request, SamplingParams
+from onethinker.inference import scheduler
 from onethinker.inference.encode import encode_requests
 from onethinker.inference.engine import Completion
 from onethinker.inference.loading import load_local
@@ -45,6 +46,32 @@ def test_single_requests_that_wait_share_a_batch_and_groups_are_not_mixed_with_t
         engine.may.set()
         assert [future.result().text for future in futures] == list("abcdefgh")
     assert engine.batches == [["a"], ["b", "c"], ["d", "e"], ["f"], ["g"], ["h"]]
+
+
+def test_a_request_waits_for_as_many_as_shared_the_batch_before(monkeypatch):
+    monkeypatch.setattr(scheduler, "GATHER_S", 60.0)
+    with EchoEngine() as engine:
+        first = engine.submit(Request("a"), SamplingParams())
+        engine.began.wait()
+        shared = [engine.submit(Request(text), SamplingParams()) for text in "bc"]
+        engine.may.set()
+        assert [future.result().text for future in (first, *shared)] == list("abc")
+        again = engine.submit(Request("d"), SamplingParams())
+        with pytest.raises(TimeoutError):
+            again.result(0.2)
+        assert engine.submit(Request("e"), SamplingParams()).result().text == "e"
+        monkeypatch.setattr(scheduler, "GATHER_S", 0.0)
+        alone = [engine.submit(Request(text), SamplingParams()).result().text for text in "fg"]
+    assert (engine.batches, alone) == ([["a"], ["b", "c"], ["d", "e"], ["f"], ["g"]], ["f", "g"])
+
+
+def test_closing_an_engine_ends_that_wait(monkeypatch):
+    monkeypatch.setattr(scheduler, "GATHER_S", 60.0)
+    with EchoEngine() as engine:
+        engine.may.set()
+        engine._queue.last_size = 2
+        waiting = engine.submit(Request("a"), SamplingParams())
+    assert waiting.cancelled()
 
 
 def test_a_bad_request_fails_alone():
