@@ -45,14 +45,17 @@ def main() -> None:
     asked = options()
     painted = asked.output / "painted"
     held_out = asked.split if asked.seed == 1 else f"{asked.split}-{asked.seed}"
+    replayed = round(asked.records * asked.replay / (1 - asked.replay))
+    learned, old = painted / "new-train.jsonl", painted / f"old-train-{replayed}.jsonl"
+    paint(learned, WORLDS["new"], "train", 1, asked.records)
+    paint(old, WORLDS["old"], "train", 1, replayed)
     for name, world in WORLDS.items():
-        paint(painted / f"{name}-train.jsonl", world, "train", 1, asked.records)
         paint(painted / f"{name}-{held_out}.jsonl", world, asked.split, asked.seed, asked.questions)
     corrected = asked.output / f"{asked.written}.jsonl"
     if not corrected.exists():
-        answers = correct(painted / "new-train.jsonl", asked.output, asked.model, asked.written)
+        answers = correct(learned, asked.output, asked.model, asked.written)
         onethinker("data", "from-answers", answers, "--output", corrected, "--source", CORRECTED, "--answer-only")
-    model = adapt(asked, corrected, painted / "old-train.jsonl")
+    model = adapt(asked, corrected, old, replayed)
     print(f"| {held_out} | task | pairs | before | after | difference (95 %) |\n|{' --- |' * 6}")
     for name in WORLDS:
         questions, folder = painted / f"{name}-{held_out}.jsonl", asked.output / f"{name}-{held_out}"
@@ -69,16 +72,16 @@ def options() -> argparse.Namespace:
     parser.add_argument("--model", default="tiny", help="a model folder or name (default: %(default)s)")
     parser.add_argument("--split", choices=("validation", "test"), default="test", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=1, help="of the held-out questions (default: %(default)s)")
-    parser.add_argument("--records", type=int, default=480, help="corrected answers (default: %(default)s)")
-    parser.add_argument("--questions", type=int, default=300, help="of each world (default: %(default)s)")
+    parser.add_argument("--records", type=int, default=960, help="corrected answers (default: %(default)s)")
+    parser.add_argument("--questions", type=int, default=600, help="of each world (default: %(default)s)")
     parser.add_argument(
         "--written",
         choices=("truth", "response"),
         default="response",
         help="what the person writes: the right answer alone, or a response with a reasoning (default: %(default)s)",
     )
-    parser.add_argument("--replay", type=float, default=0.5, help="share of old records (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=60, help="of 32 records (default: %(default)s)")
+    parser.add_argument("--replay", type=float, default=0.667, help="share of old records (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=180, help="of 32 records (default: %(default)s)")
     parser.add_argument("--rate", default="5e-4", help="learning rate (default: %(default)s)")
     parser.add_argument("--frozen", nargs="*", default=["model.visual"], help="default: %(default)s")
     asked = parser.parse_args()
@@ -136,9 +139,8 @@ def correct(file: Path, output: Path, model: str, written: str) -> Path:
     return file
 
 
-def adapt(asked: argparse.Namespace, corrected: Path, old: Path) -> Path:
-    """Return the folder of the model that has learned the records, with so many old ones that they have their share."""
-    count = round(asked.records * asked.replay / (1 - asked.replay))
+def adapt(asked: argparse.Namespace, corrected: Path, old: Path, count: int) -> Path:
+    """Return the folder of the model that has learned the corrected records and so many old ones."""
     mixed = asked.output / f"{asked.written}-replay-{asked.replay:g}.jsonl"
     if not mixed.exists():
         counts = (f"source:{CORRECTED}={asked.records}", f"source:synthetic={count}") if count else ()

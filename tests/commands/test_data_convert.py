@@ -29,6 +29,19 @@ def test_scenes_of_every_task_go_into_a_form_and_back_without_a_fault(scenes, tm
     assert run("data", "check", back) == 0
 
 
+@pytest.mark.parametrize("to", [form.name for form in FORMS if form.write])
+def test_datasets_reads_and_streams_every_form_of_rows(scenes, tmp_path, to):
+    datasets = pytest.importorskip("datasets")
+    new = tmp_path / "new.jsonl"
+    assert run("data", "convert", scenes, new, "--to", to) == 0
+    ids = [json.loads(line)["problem_id"] for line in scenes.read_text().splitlines()]
+    for streaming in (False, True):
+        rows = datasets.load_dataset(
+            "json", data_files=str(new), split="train", streaming=streaming, cache_dir=str(tmp_path / "cache")
+        )
+        assert [row["problem_id"] for row in rows] == ids
+
+
 def test_a_row_that_would_lose_something_is_a_line_on_stdout_and_the_exit_code_is_1(scenes, tmp_path, capsys):
     record = json.loads(scenes.read_text().splitlines()[0])
     record.pop("response")
