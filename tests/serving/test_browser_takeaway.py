@@ -62,6 +62,14 @@ def test_an_answer_is_downloaded_in_every_form(page, served):
     assert save(page, "[data-save=clip]")[4:8] == b"ftyp"
 
 
+def test_the_coco_file_of_a_segmentation_has_its_mask(page, served):
+    take_example(page, served, "segmentation")
+    ask(page)
+    told = json.loads(save(page, "[data-save=json]"))
+    [found] = json.loads(save(page, "[data-save=coco]"))["annotations"]
+    assert found["segmentation"] == told["masks"][0]["segmentation"]
+
+
 def test_a_form_that_an_answer_does_not_have_is_not_offered(page, served):
     take_example(page, served, "multiple choice")
     ask(page)
