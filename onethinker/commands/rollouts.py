@@ -211,6 +211,8 @@ def _show(groups: "Iterable[Rollouts]", limit: int) -> None:
         count += 1
     for group in last:
         state = f"dropped: {group['dropped']}" if group["dropped"] else "learned from"
+        if not group["dropped"] and all(answer["advantage"] is None for answer in group["answers"]):
+            state = "surplus: the update was full"
         sigma = f", sigma {group['sigma']:.3g}" if group["sigma"] is not None else ""
         console.print(Text(f"step {group['step']}  {group['task']}  {group['id']}  {state}{sigma}", style="bold"))
         console.print(Padding(Text(f"{group['problem']}  truth: {group['truth']}"), (0, 0, 0, 2), expand=False))

@@ -93,6 +93,16 @@ def test_groups_are_filtered_by_task_and_disagreement(run, capsys):
     assert "multiple choice" in shown(capsys, run, "--limit", "1", "--task", "Multiple Choice")
 
 
+def test_a_group_says_what_became_of_it(run, capsys, tmp_path):
+    (group, *_) = [group for group in read_rollouts(run) if group["answers"][0]["advantage"] is not None]
+    unused = [{**answer, "advantage": None} for answer in group["answers"]]
+    groups = [group, {**group, "answers": unused}, {**group, "answers": unused, "dropped": "all_right"}]
+    write_rollouts(tmp_path, 1, groups, max_bytes=1e6)
+    said = [line for line in shown(capsys, tmp_path).splitlines() if line.startswith("step 1")]
+    for line, state in zip(said, ("learned from", "surplus: the update was full", "dropped: all_right"), strict=True):
+        assert f"  {state}, sigma" in line
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
