@@ -15,6 +15,7 @@ def push(
     public: bool = False,
     results: tuple[Path, ...] = (),
     dtype: Literal["float32", "bfloat16"] | None = None,
+    resumable: bool = False,
     dry_run: bool = False,
 ) -> None:
     """Write a run's model as `onethinker export` does, and upload just that to the Hugging Face hub, privately.
@@ -31,17 +32,23 @@ def push(
         public: Everyone may read it. Without this a repository that is public already is refused.
         results: Folders of `onethinker evaluate` whose scores the card shows.
         dtype: Dtype of the weights; by default as they were trained.
+        resumable: Upload also what the run needs to go on elsewhere (--resume-from of sft, dpo and rl): its newest
+            checkpoint, the best one, recipe, journal and starts, which name paths and this machine.
         dry_run: Name the files, and send nothing.
     """
     from onethinker.report.hub_push import check_repo, files_of, say_files, upload
     from onethinker.report.model_export import export_model
+    from onethinker.storage.folders import HUB_RUN_FOLDER
+    from onethinker.training.state.resuming import resumable_files
 
+    resumed = resumable_files(source) if resumable else []
     check_repo(repo, public=public, ask=not dry_run)
     with TemporaryDirectory(prefix="onethinker-push-") as parent:
         folder = Path(parent) / repo.partition("/")[2]
         export_model(source, folder, results=results, dtype=dtype, license_id=license)
         files = files_of(folder)
-        for line in say_files(folder, files, repo, public=public):
+        files |= {f"{HUB_RUN_FOLDER}/{file.as_posix()}": source / file for file in resumed}
+        for line in say_files(files, repo, public=public):
             print(line)
         if not dry_run:
-            print(upload(folder, files, repo, public=public))
+            print(upload(files, repo, public=public))

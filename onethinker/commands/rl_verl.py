@@ -55,7 +55,7 @@ def run_verl(options: RlOptions) -> None:
 
 def _check_flags(options: RlOptions) -> None:
     """Raise ConfigError where flags are missing, or are not for verl."""
-    for name in ("accelerate_config", "gpu", "config", "allow_changes"):
+    for name in ("accelerate_config", "gpu", "config", "allow_changes", "resume_from"):
         if getattr(options, name):
             raise ConfigError(f"--{name.replace('_', '-')} is for our own engine, not for --engine verl")
     if not options.dry_run and (options.output is None or options.verl_python is None):

@@ -35,7 +35,10 @@ def run_training(stage: Stage, options: TrainingOptions) -> None:
     output, is_rank = _check_options(options), "LOCAL_RANK" in os.environ
     if not is_rank:
         from onethinker.training.preflight import check_start
+        from onethinker.training.state.resuming import fetch_run
 
+        if options.resume_from is not None and nodes.rank == 0:
+            fetch_run(options.resume_from, output)
         check_start(
             recipe,
             output,
@@ -65,6 +68,8 @@ def _dry_run(recipe: "Recipe", options: TrainingOptions) -> None:
     from onethinker.training.gpus import find_gpu
     from onethinker.training.preflight import check_recipe
 
+    if options.resume_from is not None:
+        raise ConfigError("--resume-from is for a run that trains; a dry run fetches nothing")
     if options.config is not None and not options.config.is_file():
         raise ConfigError(f"--config {options.config}: there is no such file")
     check_recipe(recipe, accelerate_config=options.accelerate_config)

@@ -2,8 +2,10 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from onethinker.core.errors import EngineError
+from onethinker.storage.folders import HUB_RUN_FOLDER
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 REVISION = re.compile(rf"({HUB_ID.pattern})@([\w./-]+)")
@@ -19,18 +21,36 @@ def at_hand(model: str) -> str:
     found = None if Path(model).expanduser().exists() else REVISION.fullmatch(model)
     if found is None:
         return model
-    import httpx
+    return download(model, allow_patterns=list(OF_A_MODEL), ignore_patterns=[f"{HUB_RUN_FOLDER}/*"])
+
+
+def download(source: str, **which: Any) -> str:
+    """Return the folder of a repository of the hub, "owner/name" or "owner/name@revision", with the files that are
+    wanted; `which` says them as `snapshot_download` takes it.
+
+    Raises: EngineError: the hub has no such repository or revision for us, or cannot be reached.
+    """
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
+    repo, _, revision = source.partition("@")
     try:
-        return snapshot_download(found[1], revision=found[2], allow_patterns=list(OF_A_MODEL))
+        return str(snapshot_download(repo, revision=revision or None, **which))
     except RevisionNotFoundError as error:
-        raise EngineError(f"{model}: the hub has {found[1]}, but no branch, tag or commit {found[2]!r}") from error
+        raise EngineError(f"{source}: the hub has {repo}, but no branch, tag or commit {revision!r}") from error
     except RepositoryNotFoundError as error:
-        raise EngineError(f"{model}: the hub at {constants.ENDPOINT} shows no such model; `hf auth login`?") from error
-    except (httpx.HTTPError, OSError) as error:
-        raise EngineError(f"{model}: cannot be had from the hub at {constants.ENDPOINT}: {error}") from error
+        raise EngineError(f"{source}: the hub at {constants.ENDPOINT} shows no such model; `hf auth login`?") from error
+    except unreachable() as error:
+        raise EngineError(f"{source}: cannot be had from the hub at {constants.ENDPOINT}: {error}") from error
+
+
+def unreachable() -> tuple[type[Exception], ...]:
+    """Return what huggingface_hub raises where the hub cannot be reached: what its own error is derived from, the error
+    of its HTTP client (httpx2, and httpx in older versions) and OSError.
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return HfHubHTTPError.__bases__
 
 
 def hub_answers(model: str) -> bool:

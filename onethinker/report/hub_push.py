@@ -1,11 +1,12 @@
-"""A model folder to a repository of the Hugging Face hub: what goes there, and only that."""
+"""A model to a repository of the Hugging Face hub: what goes there, and only that."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from onethinker.core.errors import ConfigError, EngineError
-from onethinker.families.hub import HUB_ID
+from onethinker.families.hub import HUB_ID, unreachable
+from onethinker.storage.folders import HUB_RUN_FOLDER
 
 
 def check_repo(repo: str, *, public: bool, ask: bool = True) -> None:
@@ -31,35 +32,44 @@ def check_repo(repo: str, *, public: bool, ask: bool = True) -> None:
         raise ConfigError(f"{repo} is public: everyone would read what is pushed; say --public, or take another name")
 
 
-def files_of(folder: Path) -> list[Path]:
-    """Return the files of a folder, relative to it."""
-    return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+def files_of(folder: Path) -> dict[str, Path]:
+    """Return the files of a folder by their names in a repository."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path for path in found}
 
 
-def say_files(folder: Path, files: Sequence[Path], repo: str, *, public: bool) -> list[str]:
+def say_files(files: Mapping[str, Path], repo: str, *, public: bool) -> list[str]:
     """Return what goes where, a file a line."""
-    sizes = [(folder / file).stat().st_size for file in files]
+    sizes = [path.stat().st_size for path in files.values()]
     who = "public: everyone may read it" if public else "private"
     lines = [f"{repo} ({who}): {len(files)} files, {sum(sizes):,} bytes"]
-    return lines + [f"  {size:>16,}  {file}" for file, size in zip(files, sizes, strict=True)]
+    return lines + [f"  {size:>16,}  {name}" for name, size in zip(files, sizes, strict=True)]
 
 
-def upload(folder: Path, files: Sequence[Path], repo: str, *, public: bool) -> str:
-    """Make the repository if it is not there, upload the files in one commit, and return its address. Raises:
-    EngineError.
+def upload(files: Mapping[str, Path], repo: str, *, public: bool) -> str:
+    """Make the repository if it is not there, upload the files in one commit, and return its address. A run takes the
+    place of one that was there.
+
+    Raises: EngineError.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     hub = HfApi()
     _asked(lambda: hub.create_repo(repo, private=not public, exist_ok=True), repo)
-    operations = [CommitOperationAdd(path_in_repo=file.as_posix(), path_or_fileobj=folder / file) for file in files]
+    operations: list[Any] = [CommitOperationAdd(name, path) for name, path in files.items()]
+    if any(map(_is_of_a_run, files)):
+        before = _asked(lambda: hub.list_repo_files(repo), repo)
+        operations += [CommitOperationDelete(name) for name in before if _is_of_a_run(name) and name not in files]
     commit = _asked(lambda: hub.create_commit(repo, operations, commit_message="Upload by onethinker push"), repo)
     return str(commit.commit_url)
 
 
+def _is_of_a_run(name: str) -> bool:
+    return name.startswith(f"{HUB_RUN_FOLDER}/")
+
+
 def _asked(ask: Any, repo: str) -> Any:
     """Return what the hub answers. Raises: EngineError: it refuses, or is not there; RepositoryNotFoundError."""
-    import httpx
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
@@ -69,5 +79,5 @@ def _asked(ask: Any, repo: str) -> Any:
         raise
     except HfHubHTTPError as error:
         raise EngineError(f"{repo}: the hub at {constants.ENDPOINT} refuses: {str(error).strip()[:300]}") from error
-    except (httpx.HTTPError, OSError) as error:
+    except unreachable() as error:
         raise EngineError(f"{repo}: the hub at {constants.ENDPOINT} cannot be reached: {error}") from error

@@ -42,6 +42,8 @@ PROGRESS_FILE = "progress.json"
 """Checkpoint: the small state of the run."""
 MANIFEST_FILE = "manifest.json"
 """Checkpoint: size and SHA-256 of each other file."""
+HUB_RUN_FOLDER = "run"
+"""Repository of the hub: what a run needs to go on, its files named as in its own folder."""
 
 SETTINGS_FILE = "settings.json"
 """Evaluation: everything that decides an answer or a grade, and the machine."""

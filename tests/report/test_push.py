@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from onethinker.core.errors import ConfigError
+from onethinker.training.config import SftRecipe
+from onethinker.training.sft import train_sft
+from onethinker.training.state.resuming import fetch_run
 from tests.models import save_tiny
 
 
@@ -25,7 +29,23 @@ class Hub:
         self.private: bool | None = None
         self.refuses = False
 
-    def answer(self, method: str, path: str, body: bytes) -> tuple[int, dict]:
+    def listed(self, path: str) -> dict | list | None:
+        if path == "/api/models/lab/thinker/revision/v1":
+            siblings = [{"rfilename": name} for name in self.files]
+            return {"id": "lab/thinker", "sha": "1" * 40, "siblings": siblings, "private": True}
+        if path not in (f"/api/models/lab/thinker/tree/{'1' * 40}", "/api/models/lab/thinker/tree/main"):
+            return None
+        kind = {"type": "file", "oid": "2" * 40}
+        return [{**kind, "path": name, "size": len(content)} for name, content in self.files.items()]
+
+    def commit(self, body: bytes) -> None:
+        for line in map(json.loads, body.splitlines()):
+            if line["key"] == "deletedFile":
+                del self.files[line["value"]["path"]]
+            if line["key"] == "file":
+                self.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+
+    def answer(self, method: str, path: str, body: bytes) -> tuple[int, dict | list]:
         if self.refuses:
             return 403, {"error": "you may not write here"}
         if path == "/api/models/lab/thinker" and method == "GET":
@@ -34,18 +54,15 @@ class Hub:
             self.created.append(json.loads(body))
             self.private = self.created[-1]["visibility"] == "private"
             return 200, {"url": f"{self.url}/lab/thinker", "name": "lab/thinker"}
-        if path == "/api/models/lab/thinker/revision/v1":
-            siblings = [{"rfilename": name} for name in self.files]
-            return 200, {"id": "lab/thinker", "sha": "1" * 40, "siblings": siblings, "private": True}
+        if listed := self.listed(path):
+            return 200, listed
         if "/revision/" in path:
             return 404, {"error": "Invalid rev id", "code": "RevisionNotFound"}
         if "/preupload/" in path:
             files = json.loads(body)["files"]
             return 200, {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]}
         if "/commit/" in path:
-            for line in map(json.loads, body.splitlines()):
-                if line["key"] == "file":
-                    self.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+            self.commit(body)
             return 200, {"success": True, "commitUrl": f"{self.url}/lab/thinker/commit/1", "commitOid": "1" * 40}
         return 200, {}
 
@@ -147,6 +164,16 @@ def test_what_may_not_be_is_said_in_one_line_before_anything_is_sent(hub, model,
     assert hub.created == []
 
 
+def test_a_hub_that_is_not_there_is_said_in_one_line(hub, model, tmp_path):
+    hub.url = "http://127.0.0.1:9"
+    done = push(hub, model, home=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: lab/thinker: the hub at http://127.0.0.1:9 cannot be reached"
+    )
+    assert "Traceback" not in done.stderr
+
+
 def test_public_is_said_explicitly(hub, model, tmp_path):
     done = push(hub, model, "--public", home=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -154,21 +181,76 @@ def test_public_is_said_explicitly(hub, model, tmp_path):
     assert "(public: everyone may read it)" in done.stdout
 
 
+def sft(hub, home: Path, *words: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
+    command = [sys.executable, "-m", "onethinker", "sft", "tiny_sft", *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+class StopRunError(Exception):
+    """Raised by a watcher to stop a run between two steps."""
+
+
+def test_a_run_goes_on_from_a_revision_of_the_hub_as_if_it_had_never_stopped(hub, tmp_path):
+    settings = ["steps=4", "save_every=2", "batch_size=2", "max_row_tokens=1024", "optimizer.warmup_steps=1"]
+    whole = train_sft(SftRecipe.load("tiny_sft", settings), tmp_path / "whole")
+
+    def stop(row):
+        if row["step"] == 3:
+            raise StopRunError
+
+    with pytest.raises(StopRunError):
+        train_sft(SftRecipe.load("tiny_sft", settings), tmp_path / "stopped", on_step=stop)
+    hub.files = {"run/checkpoints/step-00000009/manifest.json": b"of another run", "notes.txt": b"mine"}
+    done = push(hub, tmp_path / "stopped", "--resumable", home=tmp_path / "home")
+    assert done.returncode == 0, done.stderr
+    assert "notes.txt" in hub.files
+    assert not any("step-00000009" in name for name in hub.files)
+    of_the_run = {name for name in hub.files if name.startswith("run/")}
+    assert {"run/recipe.json", "run/journal.jsonl", "run/checkpoints/step-00000002/manifest.json"} <= of_the_run
+    assert not any("lock" in name for name in of_the_run)
+    words = ["--output", str(tmp_path / "again"), "--resume-from", "lab/thinker@v1", "--set", *settings]
+    done = sft(hub, tmp_path / "other_home", *words)
+    assert done.returncode == 0, done.stderr
+    weights = (tmp_path / "again/model/model.safetensors").read_bytes()
+    assert weights == (whole / "model.safetensors").read_bytes()
+    starts = [json.loads(line) for line in (tmp_path / "again/starts.jsonl").read_text().splitlines()]
+    assert [start["step"] for start in starts] == [0, 2]
+    assert {path.name for path in tmp_path.iterdir()} >= {"again", "whole"}
+    assert not (tmp_path / "again.partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "files", "said"),
+    [
+        ("lab/thinker@v1", {"config.json": b"{}"}, "holds no run to go on with; `onethinker push --resumable`"),
+        ("lab/thinker@v2", {}, "no branch, tag or commit 'v2'"),
+        ("thinker", {}, "expected a run on the hub, OWNER/NAME or OWNER/NAME@REVISION"),
+    ],
+    ids=["no run", "no revision", "no name"],
+)
+def test_what_no_run_can_go_on_from_is_said_and_leaves_nothing(hub, tmp_path, source, files, said):
+    hub.files = files
+    done = sft(hub, tmp_path / "home", "--output", str(tmp_path / "again"), "--resume-from", source)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert not list(tmp_path.glob("again*"))
+
+
+def test_a_folder_that_holds_something_else_is_not_filled(hub, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="holds something, and no checkpoint"):
+        fetch_run("lab/thinker", tmp_path)
+    assert hub.asked == []
+
+
 def test_a_run_begins_with_a_revision_of_the_hub(hub, model, tmp_path):
     save_tiny(tmp_path / "exported", seed=2)
     hub.files = {path.name: path.read_bytes() for path in (tmp_path / "exported").iterdir()}
 
     def plan(revision: str) -> subprocess.CompletedProcess:
-        words = ["sft", "tiny_sft", "--dry-run", "--set", f"model=lab/thinker@{revision}", "steps=1"]
-        environment = {
-            **os.environ,
-            "HF_ENDPOINT": hub.url,
-            "HF_HOME": str(tmp_path / "home"),
-            "HF_HUB_DISABLE_XET": "1",
-        }
-        return subprocess.run(
-            [sys.executable, "-m", "onethinker", *words], env=environment, capture_output=True, text=True, check=False
-        )
+        words = ["--dry-run", "--set", f"model=lab/thinker@{revision}", "steps=1"]
+        return sft(hub, tmp_path / "home", *words)
 
     done = plan("v1")
     assert done.returncode == 0, done.stderr
