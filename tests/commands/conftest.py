@@ -8,6 +8,7 @@ from PIL import Image
 from onethinker.data.validate import SHORT_BYTES
 from tests.commands.chat_server import serving
 
+CONFIG = json.dumps({"model_type": "qwen3_vl", "text_config": {}, "vision_config": {}})
 RECORD = {
     "problem": "<image>Which?",
     "answer": "<answer>A</answer>",
@@ -49,9 +50,9 @@ def place(tmp_path_factory) -> Path:
     (place / "broken.jsonl").write_text('{"problem": ')
     for name, files in {
         "empty": {},
-        "no_weights": {"config.json": "{}"},
+        "no_weights": {"config.json": CONFIG},
         "no_shard": {
-            "config.json": "{}",
+            "config.json": CONFIG,
             "model.safetensors.index.json": json.dumps({"weight_map": {"a": "model-00001-of-00002.safetensors"}}),
         },
         "no_base": {"adapter_config.json": json.dumps({"base_model_name_or_path": "/nosuch/base"})},
