@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import httpx
 
 from onethinker.core.errors import EngineError
-from onethinker.inference.plain_http import PlainTransport, is_plain
 from onethinker.storage.strict_json import to_json
 
 API_KEY_VARIABLE = "ONETHINKER_API_KEY"
@@ -65,7 +64,6 @@ class Endpoint:
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx.Timeout(self.timeout_s, connect=10),
             limits=httpx.Limits(max_connections=self.max_in_flight),
-            mounts={"http://": PlainTransport()} if is_plain(self.address) else None,
         )
 
     async def send(
