@@ -20,6 +20,8 @@ LINE_EVERY_S = 10.0
 """Plain lines come no closer than this, except the first, the last and those with a new alarm or a step that was not
 taken.
 """
+NOTE_EVERY_S = 1.0
+"""What stands below the table of a terminal changes no faster than this."""
 STEPS_AFTER = "ONETHINKER_STEPS_AFTER"
 """The environment variable by which `quickstart` passes a run how much follows it, in steps of this run."""
 
@@ -55,9 +57,14 @@ def progress_bar(what: str) -> Iterator[MoveBar]:
             progress.update(bar, total=progress.tasks[bar].completed)
 
 
-def say_left(what: str, interval_s: float = LINE_EVERY_S) -> MoveBar:
-    """Return a function of (done, total) that prints on stderr now and then how far some work is, and the time left at
-    its pace so far; what was done at the first call was done before. A third argument stands in place of `what`.
+def _print_line(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def say_left(what: str, interval_s: float = LINE_EVERY_S, write: Callable[[str], None] = _print_line) -> MoveBar:
+    """Return a function of (done, total) that writes now and then, on stderr if nothing else is said, how far some work
+    is, and the time left at its pace so far; what was done at the first call was done before. A third argument stands
+    in place of `what`.
     """
     began_s = last_s = time.monotonic()
     before: int | None = None
@@ -70,9 +77,37 @@ def say_left(what: str, interval_s: float = LINE_EVERY_S) -> MoveBar:
         last_s = now_s
         reached = f"{now or what}: {done:,}" + (f" of {total:,}" if total else "")
         left_s = (now_s - began_s) / (done - before) * (total - done) if total and done > before else 0.0
-        print(f"{reached}, about {in_words(left_s)} left" if left_s else reached, file=sys.stderr)
+        write(f"{reached}, about {in_words(left_s)} left" if left_s else reached)
 
     return show
+
+
+class Asking:
+    """How far a validation is, with the time left: `note` is the line below the table of a terminal; elsewhere it is
+    printed now and then.
+    """
+
+    def __init__(self) -> None:
+        self.note = ""
+
+    def __call__(self, what: str) -> Callable[[int, int], None]:
+        """Return what hears how many samples have been asked, of how many."""
+        from rich.console import Console
+
+        if not Console(stderr=True).is_terminal:
+            return say_left(what, LINE_EVERY_S)
+        self._write(what)
+        say = say_left(what, NOTE_EVERY_S, self._write)
+
+        def hear(done: int, total: int) -> None:
+            say(done, total)
+            if done >= total:
+                self._write("")
+
+        return hear
+
+    def _write(self, line: str) -> None:
+        self.note = line
 
 
 class StderrListener:
@@ -146,9 +181,11 @@ def say_checked(interval_s: float = LINE_EVERY_S) -> Callable[[int, int], None]:
 
 
 @contextmanager
-def watching_training(name: str, steps: int, folder: Path, *, is_validated: bool = False) -> "Iterator[OnStep]":
+def watching_training(
+    name: str, steps: int, folder: Path, *, is_validated: bool = False, note: Callable[[], str] = str
+) -> "Iterator[OnStep]":
     """Yield what shows each row of a run in this process on stderr, a validated one until its last validation; in the
-    other processes of a run nothing is shown.
+    other processes of a run nothing is shown. `note` gives a text that stands below the table of a terminal.
     """
     from rich.console import Console
 
@@ -160,7 +197,7 @@ def watching_training(name: str, steps: int, folder: Path, *, is_validated: bool
         return
     steps_after = float(os.environ.get(STEPS_AFTER, "0"))
     progress = Progress(name, steps, steps_after=steps_after, is_validated=is_validated)
-    with watching(Console(stderr=True), progress) as show:
+    with watching(Console(stderr=True), progress, note=note) as show:
 
         def on_step(row: dict[str, Any]) -> None:
             if not progress.rows:

@@ -127,7 +127,7 @@ def _train(stage: Stage, recipe: Any, output: Path, options: TrainingOptions) ->
     import torch
     from transformers.utils.logging import disable_progress_bar
 
-    from onethinker.commands.console import say_checked, watching_training
+    from onethinker.commands.console import Asking, say_checked, watching_training
     from onethinker.evaluation.during_training import open_validator
     from onethinker.rl.loop import train_rl
     from onethinker.training.dpo import train_dpo
@@ -136,10 +136,13 @@ def _train(stage: Stage, recipe: Any, output: Path, options: TrainingOptions) ->
     if options.processes > 1 and not torch.cuda.is_available():
         torch.set_num_threads(1)
     disable_progress_bar()  # ours is the one to watch; theirs come from every process
-    validator = open_validator(recipe)
+    asking = Asking()
+    validator = open_validator(recipe, progress=asking)
     train: Any = {"sft": train_sft, "dpo": train_dpo, "rl": train_rl}[stage]
     is_validated = recipe.validation is not None
-    with watching_training(stage.upper(), recipe.steps, output, is_validated=is_validated) as on_step:
+    with watching_training(
+        stage.upper(), recipe.steps, output, is_validated=is_validated, note=lambda: asking.note
+    ) as on_step:
         model = train(
             recipe,
             output,

@@ -36,12 +36,15 @@ from onethinker.training.validation import ValidationSettings, drawn_kinds
 
 SPLIT = "validation"
 """The split of synthetic scenes that training never draws from, and that evaluations leave alone."""
+OnAsking = Callable[[str], Callable[[int, int], None]]
+"""Makes, from what a validation is called, what hears the samples that have been asked, and all of them."""
 _EDGE = 1024
 """Numbers at each end of a weight that tell two states of a model apart: training moves every one."""
 
 
-def open_validator(recipe: Recipe) -> "Validator | None":
-    """Return what asks a recipe's model while it learns, None where the recipe has no [validation].
+def open_validator(recipe: Recipe, *, progress: OnAsking | None = None) -> "Validator | None":
+    """Return what asks a recipe's model while it learns, None where the recipe has no [validation]; `progress` makes
+    what hears how far each validation is.
 
     Raises: DataError: the samples cannot be read, or not be graded.
     """
@@ -50,8 +53,8 @@ def open_validator(recipe: Recipe) -> "Validator | None":
     samples = read_validation(recipe.validation, recipe)
     check_samples(samples)
     if isinstance(recipe, RlRecipe):
-        return Validator(recipe.validation, samples, recipe.rewards, recipe.grading.rewards)
-    return Validator(recipe.validation, samples, "paper")
+        return Validator(recipe.validation, samples, recipe.rewards, recipe.grading.rewards, progress=progress)
+    return Validator(recipe.validation, samples, "paper", progress=progress)
 
 
 def read_validation(settings: ValidationSettings, recipe: Recipe) -> tuple[Sample, ...]:
@@ -89,6 +92,8 @@ class Validator:
     samples: tuple[Sample, ...]
     reward_scheme: RewardScheme
     rewards: Rewards = field(default_factory=dict)
+    progress: OnAsking | None = field(default=None, kw_only=True)
+    """Of the main process, which asks as many as the others."""
 
     def __call__(self, session: TrainingSession, folder: Path) -> dict[str, Any]:
         """Return the journal's row of a validation, once its answers, results and pictures lie in the folder.
@@ -125,9 +130,18 @@ class Validator:
         )
         _drop_others(folder, engine)
         sampling = SamplingParams(self.settings.max_new_tokens, 0.0)
+        on_progress = None
+        if self.progress is not None and session.collectives.is_main:
+            on_progress = self.progress(f"validation after step {session.progress.step}")
         with engine:
             answer(
-                engine, share, output=folder, reward_scheme=self.reward_scheme, rewards=self.rewards, sampling=sampling
+                engine,
+                share,
+                output=folder,
+                reward_scheme=self.reward_scheme,
+                rewards=self.rewards,
+                sampling=sampling,
+                on_progress=on_progress,
             )
 
     def _grade(self, session: TrainingSession, folder: Path, started: float) -> dict[str, Any]:

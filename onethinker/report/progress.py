@@ -126,8 +126,8 @@ class Progress:
         for name in ("loss", "reward", "accuracy"):
             value = value_of(row, name)
             parts += [f"{name} {value:.3f}"] if value is not None else []
-        if self.validations and (mean := self.validations[-1]["accuracy"]):
-            parts.append(f"validation {mean['mean']:.3f}")
+        score = (self.validations[-1].get("score") or {}) if self.validations else {}
+        parts += [f"validation {score['name']} {score['mean']:.3f}"] if "mean" in score else []
         parts += [f"alarms {len(row['alarms'])}"] if row.get("alarms") else []
         parts += [f"unread {self.unread}"] if self.unread else []
         return "  ".join([*parts, f"{self.seconds_a_step:.1f} s a step", self.left])

@@ -25,17 +25,22 @@ def validation_line(row: Row) -> str:
 
 
 def validation_table(validations: Sequence[Row], bars: int) -> "Table":
-    """Return the last of at least one validation: accuracies with intervals and trends of so many bars."""
+    """Return the last of at least one validation: the score that the recipe has chosen and the accuracies, with
+    intervals and trends of so many bars.
+    """
     from rich.table import Table
     from rich.text import Text
 
     last = validations[-1]
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", pad_edge=False)
     table.add_column(f"validation, step {last['step']}", no_wrap=True, overflow="ellipsis", max_width=26)
-    for heading in ("acc.", "95 %"):
+    for heading in ("score", "95 %"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    curves = {"all tasks": [row["accuracy"] for row in validations]}
+    curves = {"accuracy, all tasks": [row["accuracy"] for row in validations]}
+    chosen = (last.get("score") or {}).get("name", "accuracy")
+    if chosen != "accuracy" and chosen not in last["tasks"]:
+        curves = {chosen: [_chosen(row, chosen) for row in validations]} | curves
     for task in last["tasks"]:
         curves[task] = [row["tasks"].get(task, {}).get("accuracy") for row in validations]
     for name, found in curves.items():
@@ -43,6 +48,12 @@ def validation_table(validations: Sequence[Row], bars: int) -> "Table":
         trend = sparkline([each["mean"] for each in found if each], bars)
         table.add_row(Text(name), mean, interval, Text(trend, style="cyan"))
     return table
+
+
+def _chosen(row: Row, name: str) -> Mapping[str, float] | None:
+    """Return the score of this name that chose in a validation; None where another did, or a sample has no answer."""
+    score = row.get("score") or {}
+    return score if score.get("name") == name and "mean" in score else None
 
 
 def _interval(found: Mapping[str, float]) -> str:

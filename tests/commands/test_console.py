@@ -2,7 +2,8 @@
 
 import io
 
-from onethinker.commands.console import progress_bar, say_left
+from onethinker.commands import console
+from onethinker.commands.console import Asking, progress_bar, say_left
 
 
 def test_without_a_terminal_lines_say_how_far_work_is_and_the_time_left(capsys):
@@ -38,11 +39,37 @@ def test_short_work_says_nothing_without_a_terminal(capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_bar_whose_total_was_not_known_ends_full(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
+
+def test_a_validation_prints_how_far_it_is_and_the_time_left(capsys, monkeypatch):
+    monkeypatch.setattr(console, "LINE_EVERY_S", 0.0)
+    heard = Asking()("validation after step 50")
+    heard(0, 4)
+    heard(2, 4)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "validation after step 50: 0 of 4"
+    assert lines[1].startswith("validation after step 50: 2 of 4, about ")
+
+
+def test_on_a_terminal_that_stands_below_the_table_until_all_are_asked(monkeypatch):
+    shown = Terminal()
+    monkeypatch.setattr("sys.stderr", shown)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(console, "NOTE_EVERY_S", 0.0)
+    asking = Asking()
+    heard = asking("validation after step 50")
+    assert asking.note == "validation after step 50"
+    heard(0, 4)
+    heard(2, 4)
+    assert asking.note.startswith("validation after step 50: 2 of 4, about ")
+    heard(4, 4)
+    assert (asking.note, shown.getvalue()) == ("", "")
+
+
+def test_a_bar_whose_total_was_not_known_ends_full(monkeypatch):
     shown = Terminal()
     monkeypatch.setattr("sys.stderr", shown)
     monkeypatch.setenv("TERM", "xterm")

@@ -236,8 +236,22 @@ def test_the_last_step_of_a_validated_run_is_shown_once_with_its_validation(tmp_
             on_step(row)
     said = [line for line in capsys.readouterr().err.splitlines() if "step 2/2" in line]
     assert len(said) == 1
-    assert "validation 0.500" in said[0]
+    assert "validation accuracy 0.500" in said[0]
     assert said[0].endswith("done")
+
+
+def test_a_run_is_shown_with_the_score_that_its_recipe_has_chosen():
+    accuracy, chosen = {"mean": 0.5, "low": 0.4, "high": 0.6}, {"mean": 0.25, "low": 0.1, "high": 0.3}
+    row = {"step": 1, "stage": "validation", "accuracy": accuracy, "samples": "a", "best_step": 1, "ends_run": False}
+    row |= {"tasks": {"tracking": {"accuracy": accuracy, "R@0.5": chosen}}}
+    progress = Progress("RL", 2, [a_row(1), {**row, "score": {"name": "tracking: R@0.5", **chosen}}])
+    assert "validation tracking: R@0.5 0.250" in progress.line()
+    console = Console(file=io.StringIO(), width=80)
+    console.print(draw(progress, 80))
+    [line] = [line for line in console.file.getvalue().splitlines() if "tracking: R@0.5" in line]
+    assert "0.250 0.10–0.30" in line
+    progress.add({**row, "score": {"name": "tracking: R@0.5"}})
+    assert "validation" not in progress.line(), "a sample has no answer: there is no such score"
 
 
 def test_a_run_that_is_taken_up_again_shows_what_came_before(tmp_path, capsys):

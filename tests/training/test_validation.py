@@ -113,6 +113,17 @@ def test_the_model_is_asked_before_the_first_step_every_n_steps_and_after_the_la
     assert [row["step"] for row in run.validations()] == [0, 3, 4]
 
 
+def test_a_validation_says_how_many_samples_have_been_asked(tmp_path) -> None:
+    heard: dict[str, list[tuple[int, int]]] = {}
+    recipe = SftRecipe.model_validate({**SFT, "steps": 1, "validation": VALIDATION})
+
+    def progress(what: str):
+        return lambda *counts: heard.setdefault(what, []).append(counts)
+
+    train_sft(recipe, tmp_path / "run", validator=open_validator(recipe, progress=progress))
+    assert heard == {f"validation after step {step}": [(0, 4), (2, 4), (4, 4)] for step in (0, 1)}
+
+
 def test_answers_are_those_of_evaluate_on_the_checkpoint_of_that_step(validated, tmp_path) -> None:
     recipe = SftRecipe.model_validate({**SFT, "validation": VALIDATION})
     validator = open_validator(recipe)
