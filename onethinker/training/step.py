@@ -200,6 +200,8 @@ class OptimizerStep:
             return scored
         experts_SLK = torch.stack([experts[row.scored_S] for experts in heard.experts], 1)
         logits_LSE = torch.stack([logits[row.scored_S] for logits in heard.logits])
+        if not self._owner.router_coefficient:
+            logits_LSE = logits_LSE.detach()  # measured, not learned from
         balance_A = balance_losses(logits_LSE, row.answer_S, row.num_answers, experts_SLK.shape[-1])
         tokens_A = torch.bincount(row.answer_S, minlength=row.num_answers)
         return replace(scored, experts_SLK=experts_SLK, balance=(balance_A * tokens_A).sum() / self._tokens)
