@@ -35,15 +35,25 @@ def chat_request(request: Request, params: SamplingParams, *, model: str, frames
             f"a remote engine can be sent one video a request, got {len(videos)}; ask about them one by one"
         )
     media = [_media_part(clip, frames_per_token) for clip in request.media]
-    # A server fills what is left out from the model's generation_config.json: other answers than a local engine's.
-    body = _body(request, params, media, model) | {"top_k": -1, "repetition_penalty": 1.0}
-    if params.logprobs:
-        body |= {"logprobs": True, "return_token_ids": True}
+    body = _engine_body(request, params, media, model)
     if request.media:
         body["mm_processor_kwargs"] = {"do_resize": False}
     if videos:
         body["media_io_kwargs"] = {"video": video_times(videos[0], frames_per_token)}
     return body
+
+
+def sglang_chat_request(request: Request, params: SamplingParams, *, model: str) -> dict[str, Any]:
+    """Return the body of POST /chat/completions for SGLang, which has no fields for the times and sizes of frames.
+
+    Raises: EngineError: for a video: SGLang reads a file and samples it itself.
+    """
+    if any(clip.kind == "video" for clip in request.media):
+        raise EngineError(
+            "SGLang cannot be sent the frames of a video with their times, only pictures: serve the model with vLLM, or"
+            " load it here"
+        )
+    return _engine_body(request, params, [_media_part(clip, 1) for clip in request.media], model)
 
 
 def raw_chat_request(request: Request, params: SamplingParams, *, model: str) -> dict[str, Any]:
@@ -55,6 +65,15 @@ def raw_chat_request(request: Request, params: SamplingParams, *, model: str) ->
         if clip.kind == "video":
             part["video_url"] |= {"times_s": clip.times_s, "duration_s": clip.duration_s}
     return _body(request, params, media, model) | {"raw": True}
+
+
+def _engine_body(
+    request: Request, params: SamplingParams, media: Sequence[dict[str, Any]], model: str
+) -> dict[str, Any]:
+    """Return what vLLM and SGLang both take."""
+    # A server fills what is left out from the model's generation_config.json: other answers than a local engine's.
+    body = _body(request, params, media, model) | {"top_k": -1, "repetition_penalty": 1.0}
+    return body | {"logprobs": True, "return_token_ids": True} if params.logprobs else body
 
 
 def _body(request: Request, params: SamplingParams, media: Sequence[dict[str, Any]], model: str) -> dict[str, Any]:

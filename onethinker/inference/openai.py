@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from onethinker.core.errors import EngineError
 from onethinker.core.request import Request, SamplingParams
 from onethinker.families.folder import TOLD_SETTINGS, ModelSettings
-from onethinker.inference.chat import chat_request, raw_chat_request
+from onethinker.inference.chat import chat_request, raw_chat_request, sglang_chat_request
 from onethinker.inference.connection import Connection
 from onethinker.inference.endpoint import Endpoint, OnEvent, RubbishError
 from onethinker.inference.engine import Completion, Engine
@@ -35,8 +35,8 @@ REFUSED_MEDIA_KWARGS = (
 )
 
 
-Form = Literal["vllm", "onethinker"]
-"""How a request is spelled: as vLLM takes it, or as a server of `onethinker serve` does."""
+Form = Literal["vllm", "sglang", "onethinker"]
+"""How a request is spelled: as vLLM, SGLang or a server of `onethinker serve` takes it."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,10 @@ class RemoteEngine(Engine):
             connection = engine._connection
             listed = connection.submit(connection.send("GET", "/models", read=dict)).result()
         try:
-            model, told = str(listed["data"][0]["id"]), listed["data"][0].get(TOLD_SETTINGS)
+            first = listed["data"][0]
+            model, told = str(first["id"]), first.get(TOLD_SETTINGS)
             own = ModelSettings.model_validate(told or {})
+            form: Form = "sglang" if first.get("owned_by") == "sglang" else "vllm"
         except (KeyError, IndexError, TypeError, AttributeError, ValidationError) as error:
             raise EngineError(f"{address}/models: expected a list of models, got {str(listed)[:200]}") from error
         return cls(
@@ -100,7 +102,7 @@ class RemoteEngine(Engine):
             prompt_template or own.prompt_template,
             budget or own.budget,
             coordinates=own.coordinates or "thousandths",
-            form="vllm" if told is None else "onethinker",
+            form=form if told is None else "onethinker",
             max_tries=max_tries,
             patience_s=patience_s,
             timeout_s=timeout_s,
@@ -123,6 +125,8 @@ class RemoteEngine(Engine):
     def _body(self, request: Request, params: SamplingParams) -> dict[str, Any]:
         if self.form == "onethinker":
             return raw_chat_request(request, params, model=self.model)
+        if self.form == "sglang":
+            return sglang_chat_request(request, params, model=self.model)
         return chat_request(request, params, model=self.model, frames_per_token=self.budget.frames_per_token)
 
     async def _answered(self, make_body: Callable[[], dict[str, Any]], read: Callable[[dict[str, Any]], T]) -> T:

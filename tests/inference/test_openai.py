@@ -209,6 +209,31 @@ def test_two_videos_in_a_request_are_refused_because_their_times_cannot_both_tra
     assert seen.bodies == []
 
 
+def test_sglang_gets_pictures_without_what_it_has_no_fields_for_and_no_videos():
+    def script(body, number):
+        return echo(body, number) if body else (200, {}, {"data": [{"id": "mine", "owned_by": "sglang"}]})
+
+    with server(script) as (engine, seen), RemoteEngine.connect(engine.address) as sglang:
+        params = SamplingParams(9, 0.7, logprobs=True)
+        assert sglang.complete([Request("what?", (picture(),), seed=5)], params)[0].text == "what?"
+        with pytest.raises(EngineError, match="SGLang cannot be sent the frames of a video"):
+            sglang.complete([Request("when?", (video((0.0,), 1.0),))], params)
+    [body] = seen.bodies
+    messages = body.pop("messages")
+    assert [part["type"] for part in messages[0]["content"]] == ["image_url", "text"]
+    assert body == {
+        "model": "mine",
+        "max_tokens": 9,
+        "temperature": 0.7,
+        "top_p": 1.0,
+        "seed": 5,
+        "top_k": -1,
+        "repetition_penalty": 1.0,
+        "logprobs": True,
+        "return_token_ids": True,
+    }
+
+
 def test_it_answers_inside_a_running_event_loop_as_in_a_notebook():
     import asyncio
 
