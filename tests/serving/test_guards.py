@@ -4,19 +4,21 @@ import base64
 import os
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
+from onethinker.commands.serve import serve
 from onethinker.core.errors import ConfigError, MediaError
 from onethinker.media import remote
 from onethinker.media.prefetch import MEMORY_VARIABLE
 from onethinker.serving.guards import Access, is_loopback
 from onethinker.serving.limits import Limits
 from onethinker.serving.uploads import Sources, new_slot
-from tests.serving.served import data_url, png, scripted, serving
+from tests.serving.served import Patient, data_url, png, scripted, serving
 
 KEY = "a-key-of-many-characters"
 BASIC = base64.b64encode(f"me:{KEY}".encode()).decode()
@@ -67,6 +69,11 @@ def test_a_public_host_without_a_key_does_not_start(host):
     Access(host, KEY)
 
 
+def test_the_command_refuses_a_public_host_without_a_key_before_it_loads_a_model():
+    with pytest.raises(ConfigError, match=r"--host 0\.0\.0\.0 can be reached from the network: give --api-key-file"):
+        serve(model="no such model", host="0.0.0.0")
+
+
 def test_a_short_key_is_none():
     with pytest.raises(ConfigError, match="16 characters, got 15"):
         Access(key="a" * 15)
@@ -112,6 +119,29 @@ def test_a_body_may_be_as_long_as_its_limit(tmp_path, more, chunked, kind):
         status = client.post("/v1/ask", content=content, headers={"Content-Type": kind}).status_code
         assert (status == 413) == (more > 0)
         assert status in (400, 413)
+        assert served.uploads() == []
+
+
+def test_uploads_over_the_quota_are_refused_until_others_are_deleted(tmp_path):
+    engine, content = Patient(), png() + bytes(50_000)
+    form = {"files": {"media": content}, "data": {"question": "How many?"}}
+    with (
+        serving(engine, tmp_path / "uploads", limits=Limits(disk_bytes=80_000)) as served,
+        served.client() as client,
+        ThreadPoolExecutor(1) as waiting,
+    ):
+        first = waiting.submit(client.post, "/v1/ask", **form)
+        assert engine.began.wait(60)
+        [upload] = [path for path in (tmp_path / "uploads").rglob("*") if path.is_file()]
+        assert upload.read_bytes() == content
+        refused = client.post("/v1/ask", **form)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+        assert "too many uploads" in refused.json()["error"]["message"]
+        assert len(served.uploads()) == 1
+        engine.may.set()
+        assert first.result(60).status_code == 200
+        assert served.uploads() == []
+        assert client.post("/v1/ask", **form).status_code == 200
         assert served.uploads() == []
 
 
