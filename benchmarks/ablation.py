@@ -39,10 +39,11 @@ METHODS: dict[str, tuple[str, ...]] = {
     "rloo": ("advantage.algorithm=rloo",),
     "release": ("advantage.guard=group_std",),
 }
-SCALES = (0.1, 1.0, 10.0)
 """Settings of each that differ from the recipe's; "release" is EMA-GRPO with the guard of the released code."""
 RESAMPLES = 4000
 
+SCALES = (0.1, 1.0, 10.0)
+"""What a task's rewards are multiplied by, to see what an estimator makes of it."""
 Accuracies = dict[str, NDArray[np.float64]]
 """By task: accuracies of seeds (rows) on questions (columns)."""
 

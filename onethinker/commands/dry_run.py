@@ -5,7 +5,6 @@ from.
 import shutil
 import sys
 import textwrap
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +53,8 @@ def print_plan(
     from onethinker.training.sharding import find_accelerate_config, read_sharding
 
     sharding = None if accelerate_config is None else read_sharding(find_accelerate_config(accelerate_config))
-    if sharding is not None and sharding.copies is None:
-        sharding = replace(sharding, copies=nodes)
+    if sharding is not None:
+        sharding = sharding.in_nodes(nodes, processes // nodes)
     budget = recipe.budget or budget_of(recipe.model)
     model, note = _load_meta_model(recipe, config)
     # A plan that cannot work is refused before the data are checked, which may take minutes.

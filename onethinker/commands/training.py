@@ -218,8 +218,11 @@ def launch(
     environment = {**calm, **os.environ}
     if options.accelerate_config is not None:
         file = find_accelerate_config(options.accelerate_config)
-        if read_sharding(file) == Sharding("zero2"):
+        sharding = read_sharding(file)
+        if sharding == Sharding("zero2"):
             check_installed()
+        if sharding is not None:
+            sharding.in_nodes(options.nodes, options.processes)
         environment |= accelerate_environment(file)
     words = [stage, options.recipe, "--output", str(options.output), "--processes", str(options.processes)]
     words += ["--allow-changes"] if options.allow_changes else []

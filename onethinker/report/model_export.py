@@ -42,7 +42,7 @@ def find_source(path: Path) -> Source:
 
     Raises: CheckpointError: it is none of these, or a run that has saved nothing yet.
     """
-    path = folder_of(str(path))
+    path = path if path.exists() else folder_of(str(path))
     if (path / RECIPE_FILE).is_file():
         run = RunFolder(path)
         start = None if run.model.is_dir() else run.checkpoints.find_start().checkpoint

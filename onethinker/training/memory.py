@@ -165,7 +165,7 @@ def _copies(
         sizes = {part: size_of(count) for part, count in counts.items()}
         terms.append(Term(name, ALWAYS, sum(size * share.held(part) for part, size in sizes.items()), formula))
         if sharding is not None and sharding.offload:
-            terms.append(_on_host(name, sizes["language"], processes))
+            terms.append(_on_host(name, sizes["language"], share.sharers))
     return terms
 
 

@@ -44,8 +44,9 @@ class Exchange:
     alone: float
     formula: str
     own_beside: float = 0.0
-    """The same inside each node, where it has a copy of its own."""
+    """Bytes that stay inside each node in hybrid sharding, beside the update."""
     own_alone: float = 0.0
+    """And before or after it."""
 
     def seconds(self, network: Network, gpu: Gpu) -> tuple[float, float]:
         """Return how long the collectives beside the update take, and the others."""

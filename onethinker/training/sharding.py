@@ -1,7 +1,7 @@
 """What a config file of accelerate lets processes share, read without accelerate, whose import takes seconds."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -38,6 +38,20 @@ class Sharding:
     offload: bool = False
     copies: int | None = 1
 
+    def in_nodes(self, nodes: int, processes: int) -> "Sharding":
+        """Return the same for nodes of so many processes each.
+
+        Raises: ConfigError: a node has a copy of its own, and only one process to share it.
+        """
+        if self.copies is not None:
+            return self
+        if processes == 1:
+            raise ConfigError(
+                f"fsdp_sharding_strategy: {HYBRID} shares weights among the processes of a node, and each has one: give"
+                " --processes, or another config"
+            )
+        return replace(self, copies=nodes)
+
     def sharers(self, processes: int) -> int:
         """Return how many of all processes share a layer."""
         return processes // (self.copies or 1)
@@ -64,9 +78,21 @@ def read_sharding(accelerate_config: Path) -> Sharding | None:
         # What a file does not say of it, accelerate takes to be true.
         full = _setting(text, "fsdp_reshard_after_forward") not in ("false", "no", "off")
         offload = _setting(text, "fsdp_offload_params") in ("true", "yes", "on")
-        is_hybrid = _setting(text, "fsdp_sharding_strategy") == HYBRID.lower()
-        return Sharding("fsdp2", full, offload, None if is_hybrid else 1)
+        return Sharding("fsdp2", full, offload, None if is_hybrid(_setting(text, "fsdp_sharding_strategy")) else 1)
     return Sharding("zero2") if kind == "deepspeed" else None
+
+
+def is_hybrid(strategy: str | None) -> bool:
+    """Tell whether each node has a copy of its own, by `fsdp_sharding_strategy` as a name or accelerate's number of it.
+
+    Raises: ConfigError: it is a hybrid that FSDP2 does not have.
+    """
+    name = (strategy or "").upper()
+    if name in ("HYBRID_SHARD_ZERO2", "5"):
+        raise ConfigError(
+            f"fsdp_sharding_strategy: {strategy}: FSDP2 has {HYBRID}, with fsdp_reshard_after_forward: false"
+        )
+    return name in (HYBRID, "4")
 
 
 def _setting(text: str, name: str) -> str | None:

@@ -50,6 +50,7 @@ def test_single_requests_that_wait_share_a_batch_and_groups_are_not_mixed_with_t
 
 def test_a_request_waits_for_as_many_as_shared_the_batch_before(monkeypatch):
     monkeypatch.setattr(scheduler, "GATHER_S", 60.0)
+    monkeypatch.setattr(scheduler, "GATHER_PART", 1e9)
     with EchoEngine() as engine:
         first = engine.submit(Request("a"), SamplingParams())
         engine.began.wait()
@@ -65,11 +66,19 @@ def test_a_request_waits_for_as_many_as_shared_the_batch_before(monkeypatch):
     assert (engine.batches, alone) == ([["a"], ["b", "c"], ["d", "e"], ["f"], ["g"]], ["f", "g"])
 
 
-def test_closing_an_engine_ends_that_wait(monkeypatch):
+def test_the_wait_is_short_where_batches_are(monkeypatch):
     monkeypatch.setattr(scheduler, "GATHER_S", 60.0)
     with EchoEngine() as engine:
         engine.may.set()
         engine._queue.last_size = 2
+        assert engine.submit(Request("a"), SamplingParams()).result(30).text == "a"
+
+
+def test_closing_an_engine_ends_that_wait(monkeypatch):
+    monkeypatch.setattr(scheduler, "GATHER_S", 60.0)
+    with EchoEngine() as engine:
+        engine.may.set()
+        engine._queue.last_size, engine._queue.last_s = 2, 240.0
         waiting = engine.submit(Request("a"), SamplingParams())
     assert waiting.cancelled()
 

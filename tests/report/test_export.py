@@ -2,6 +2,8 @@
 they are from.
 """
 
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -11,6 +13,7 @@ from onethinker.core.errors import CheckpointError, ConfigError
 from onethinker.core.request import SamplingParams
 from onethinker.data.synthetic import make_sample
 from onethinker.evaluation.runs import Training
+from onethinker.families.built_in import WEIGHTS
 from onethinker.families.folder import ModelSettings, load_adapters, read_settings
 from onethinker.inference.loading import load_engine, load_local
 from onethinker.report.model_export import export_model, find_source, model_card
@@ -60,7 +63,7 @@ def test_an_exported_checkpoint_of_adapters_loads_in_transformers_with_the_same_
     assert read_settings(tmp_path / "thinker").budget == base.budget
 
 
-def test_a_run_gives_its_finished_model_or_else_its_newest_checkpoint(tmp_path, stopped):
+def test_a_run_gives_its_finished_model_or_else_its_newest_checkpoint(tmp_path, stopped, monkeypatch):
     folder, _ = stopped
     assert find_source(folder).model == folder / "checkpoints/step-00000002/model"
     finished = train_sft(SftRecipe(**{**SFT, "steps": 1}), tmp_path / "run")
@@ -68,6 +71,9 @@ def test_a_run_gives_its_finished_model_or_else_its_newest_checkpoint(tmp_path, 
     assert find_source(finished).run == find_source(tmp_path / "run/checkpoints/step-00000001").run == tmp_path / "run"
     save_tiny(tmp_path / "tiny")
     assert find_source(tmp_path / "tiny").run is None
+    assert find_source(Path("tiny")).model == WEIGHTS
+    monkeypatch.chdir(tmp_path)
+    assert find_source(Path("tiny")).model == Path("tiny")  # a folder of one's own comes first
 
 
 def test_the_weights_can_be_halved(tmp_path, stopped):

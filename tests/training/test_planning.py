@@ -241,6 +241,14 @@ def test_with_a_copy_in_each_node_layers_stay_inside_it_and_gradients_travel():
     assert held == [others + 8 * language / 8, others + 8 * language / 32]
 
 
+@pytest.mark.parametrize("dry", [("--dry-run",), ()], ids=["plan", "run"])
+def test_a_copy_in_each_node_needs_processes_to_share_it(tmp_path, dry):
+    words = ["sft", "tiny_sft", "--nodes", "2", "--accelerate-config", "fsdp2_hybrid", "--set", ADAMW]
+    place = [] if dry else ["--node-rank", "0", "--main-address", "localhost", "--output", str(tmp_path / "run")]
+    with pytest.raises(ConfigError, match="and each has one: give --processes"):
+        dispatch([*words[:2], *place, *dry, *words[2:]])
+
+
 def test_a_plan_of_several_nodes_counts_the_network_and_refuses_what_it_is_not_told(capsys):
     settings = ["model=any/name", "steps=10", "batch_size=64", "dtype=mixed", "gradient_checkpointing=true", ADAMW]
     words = ["sft", "tiny_sft", "--gpu", "h100", "--config", str(CONFIG_8B), "--nodes", "4", "--processes", "8"]

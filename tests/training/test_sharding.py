@@ -190,14 +190,36 @@ def test_what_fsdp2_cannot_shard_is_refused_with_what_to_do(monkeypatch, environ
             "distributed_type: FSDP\nfsdp_config:\n  fsdp_sharding_strategy: HYBRID_SHARD\n",
             Sharding("fsdp2", full=True, copies=None),
         ),
+        (
+            "distributed_type: FSDP\nfsdp_config:\n  fsdp_sharding_strategy: 4\n",
+            Sharding("fsdp2", full=True, copies=None),
+        ),
         ("distributed_type: DEEPSPEED\n", Sharding("zero2")),
         ("distributed_type: MULTI_GPU\n", None),
     ],
-    ids=["as accelerate has it", "gathered", "json", "commented out", "yes and no", "hybrid", "deepspeed", "copies"],
+    ids=[
+        "as accelerate has it",
+        "gathered",
+        "json",
+        "commented out",
+        "yes and no",
+        "hybrid",
+        "hybrid by number",
+        "deepspeed",
+        "copies",
+    ],
 )
 def test_what_a_config_of_accelerate_lets_processes_share(tmp_path, text, sharding):
     (tmp_path / "config").write_text(text)
     assert read_sharding(tmp_path / "config") == sharding
+
+
+def test_a_hybrid_that_fsdp2_does_not_have_is_refused(tmp_path):
+    (tmp_path / "config").write_text(
+        "distributed_type: FSDP\nfsdp_config:\n  fsdp_sharding_strategy: HYBRID_SHARD_ZERO2\n"
+    )
+    with pytest.raises(ConfigError, match="HYBRID_SHARD, with fsdp_reshard_after_forward: false"):
+        read_sharding(tmp_path / "config")
 
 
 def test_fsdp2_is_chosen_only_when_accelerate_says_so(monkeypatch):

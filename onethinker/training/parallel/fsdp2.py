@@ -5,11 +5,11 @@ by layer.
 `fsdp_reshard_after_forward: false` the layers stay gathered between forward and backward, else one is gathered at a
 time; with `fsdp_offload_params: true` shards, gradients and moments are in the computer's memory, and the optimizer
 steps there; with `fsdp_sharding_strategy: HYBRID_SHARD` each node has a copy, which its processes share, and nodes
-average their gradients once a step. Throughout a rollout and a validation all layers are gathered, because answers end
-at different times and processes would wait for each other at every token; those of a reference, which is only asked,
-are gathered one at a time. Vision tower and mergers are not sharded: how often they run hangs on what a row shows, and
-an exchange in which one process takes part twice and another not at all never ends. Their gradients are averaged once a
-step, like those of all weights where nothing is sharded.
+average their gradients once an update. Throughout a rollout and a validation all layers are gathered, because answers
+end at different times and processes would wait for each other at every token; those of a reference, which is only
+asked, are gathered one at a time. Vision tower and mergers are not sharded: how often they run hangs on what a row
+shows, and an exchange in which one process takes part twice and another not at all never ends. Their gradients are
+averaged once a step, like those of all weights where nothing is sharded.
 """
 
 import os
@@ -31,7 +31,7 @@ from onethinker.training.parallel.base import is_set
 from onethinker.training.parallel.collectives import full_tensors
 from onethinker.training.parallel.moments import optimizer_tensors
 from onethinker.training.parallel.single import Replicated
-from onethinker.training.sharding import HYBRID
+from onethinker.training.sharding import HYBRID, is_hybrid
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,7 @@ def check_fsdp2(recipe: Recipe) -> None:
             "fsdp_config: set fsdp_version: 2 in accelerate's config file; the first FSDP cannot hold adapters and"
             " frozen parts"
         )
-    is_hybrid = os.environ.get("FSDP_SHARDING_STRATEGY", "").upper() == HYBRID
-    if is_hybrid and os.environ.get("LOCAL_WORLD_SIZE", "1") == "1":
+    if is_hybrid(os.environ.get("FSDP_SHARDING_STRATEGY")) and os.environ.get("LOCAL_WORLD_SIZE", "1") == "1":
         raise ConfigError(
             f"fsdp_sharding_strategy: {HYBRID} shares weights among the processes of a node, and each has one: give"
             " --processes, or another config"
@@ -118,7 +117,7 @@ def _offloading() -> OffloadPolicy:
 
 def _mesh() -> DeviceMesh | None:
     """Return which processes share and which hold the same, nodes by processes of a node; None where all share."""
-    if os.environ.get("FSDP_SHARDING_STRATEGY", "").upper() != HYBRID:
+    if not is_hybrid(os.environ.get("FSDP_SHARDING_STRATEGY")):
         return None
     world, local = int(os.environ["WORLD_SIZE"]), int(os.environ["LOCAL_WORLD_SIZE"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
