@@ -339,6 +339,30 @@ def test_a_row_of_another_program_that_has_not_been_converted_says_what_to_do(fo
         list(read_samples(folder / "foreign.jsonl"))
 
 
+ADDED = {
+    "objects": ["cat"],
+    "objects of no ms-swift": {"count": 2},
+    "annotations": [{"by": "me"}],
+    "conversations": ["of 3 May"],
+    "prompt": [{"role": "user", "content": "An earlier one."}],
+}
+
+
+@pytest.mark.parametrize("question", [{}, {"problem": "What is it?"}], ids=["turns alone", "with problem"])
+@pytest.mark.parametrize("turns", [["user", "assistant"], ["system", "user", "assistant"]], ids=["two", "three"])
+@pytest.mark.parametrize("name", ADDED)
+def test_a_field_of_a_common_name_does_not_make_our_turns_those_of_another_program(folder, name, turns, question):
+    added = {name.split()[0]: ADDED[name]}
+    messages = [{"role": role, "content": f"{role}."} for role in turns]
+    path = folder / "data" / "mine.jsonl"
+    path.write_text(json.dumps({"messages": messages, "images": ["a.png"], **question, **added}) + "\n")
+    (sample,) = read_samples(path)
+    assert sample.response == "assistant."
+    assert sample.extra == added
+    assert convert_file(Source(path), folder / "own.jsonl", find_form("own")).lost == []
+    assert json.loads((folder / "own.jsonl").read_text()).items() >= added.items()
+
+
 USER, ASSISTANT = {"role": "user", "content": "Where? <bbox>"}, {"role": "assistant", "content": "There."}
 LOST = {
     "a call of a tool": ({"messages": [USER, {"role": "tool_call", "content": "{}"}]}, "another would be lost"),

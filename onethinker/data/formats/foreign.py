@@ -14,17 +14,21 @@ def is_verl(record: Record) -> bool:
 
 
 def is_trl(record: Record) -> bool:
-    """Return whether a row has turns out of parts, as TRL and OpenAI write them."""
-    turns = record.get("messages")
-    return isinstance(record.get("prompt"), list) or (
-        isinstance(turns, list)
-        and any(isinstance(turn, dict) and isinstance(turn.get("content"), list) for turn in turns)
-    )
+    """Return whether a row has turns out of parts, as TRL and OpenAI write them, or a prompt out of turns."""
+    if not _has_turns(record):
+        return isinstance(record.get("prompt"), list)
+    return any(isinstance(turn, dict) and isinstance(turn.get("content"), list) for turn in record["messages"])
 
 
 def is_llamafactory(record: Record) -> bool:
     """Return whether a row is one of LLaMA-Factory or LLaVA."""
-    return "conversations" in record
+    return "conversations" in record and not _has_turns(record)
+
+
+def has_objects(record: Record) -> bool:
+    """Return whether a row has boxes or names as ms-swift writes them; "objects" may also be a field of the user's."""
+    objects = record.get("objects")
+    return _has_turns(record) and isinstance(objects, dict) and not objects.keys().isdisjoint(("bbox", "ref"))
 
 
 def is_easyr1(record: Record) -> bool:
@@ -33,12 +37,13 @@ def is_easyr1(record: Record) -> bool:
     return "question" in record and isinstance(answer, str) and answer.startswith('{"problem_type"')
 
 
-def _has_objects(record: Record) -> bool:
-    return "messages" in record and bool(record.get("objects"))
-
-
 def _is_coco(record: Record) -> bool:
-    return "annotations" in record and "images" in record
+    return "annotations" in record and "images" in record and not _has_turns(record)
+
+
+def _has_turns(record: Record) -> bool:
+    turns = record.get("messages")
+    return isinstance(turns, list) and bool(turns)
 
 
 _ALONE: tuple[tuple[str, Callable[[Record], bool]], ...] = (
@@ -50,7 +55,7 @@ _ALONE: tuple[tuple[str, Callable[[Record], bool]], ...] = (
 _NEVER: tuple[tuple[str, Callable[[Record], bool]], ...] = (
     ("verl's, with 'reward_model'", is_verl),
     ("EasyR1's, with a whole record in 'answer'", is_easyr1),
-    ("ms-swift's, with 'objects' in pixels", _has_objects),
+    ("ms-swift's, with 'objects' in pixels", has_objects),
 )
 
 

@@ -15,6 +15,7 @@ from onethinker.core.geometry import FULL
 from onethinker.core.grammar import answer_text, show
 from onethinker.core.sample import Sample
 from onethinker.data.formats.chat import own_record, read_turns, turns_of
+from onethinker.data.formats.foreign import has_objects
 from onethinker.data.formats.form import Form, record_with, without
 from onethinker.data.formats.records import Record
 from onethinker.media.headers import read_header
@@ -31,13 +32,16 @@ def read(record: Record, root: Path) -> Record:
     """Return a record out of a conversation, boxes and points in thousandths. Raises: DataError."""
     turns = read_turns(record["messages"], role="role", content="content", named="messages")
     record = {**record, **{name: _paths(record[name]) for name in ("images", "videos") if record.get(name)}}
-    if (objects := record.get("objects")) is not None:
+    taken = ["messages"]
+    if has_objects(record):
+        objects = record["objects"]
+        taken.append("objects")
         places, refs = _places(objects, record, root), iter(_listed(objects, "ref"))
         turns = [{**turn, "content": _filled(turn["content"], places, refs)} for turn in turns]
         if left := sum(1 for _ in places):
             raise DataError(f"'objects' has {left} more boxes than there are {_BOX} in the turns, which would be lost")
     turns = [_renamed(turn, "loss", "learn") for turn in turns]
-    return own_record(record, turns, taken=("messages", "objects"))
+    return own_record(record, turns, taken=taken)
 
 
 def write(sample: Sample, root: Path) -> Record:
@@ -71,7 +75,7 @@ def _taken_out(sample: Sample, response: str) -> tuple[str, list[list[float]]]:
     return f"{response[:start]}{_PLACE.sub(_BOX, inside)}{response[start + len(inside) :]}", places
 
 
-def _places(objects: Any, record: Record, root: Path) -> Iterator[list[float]]:
+def _places(objects: Record, record: Record, root: Path) -> Iterator[list[float]]:
     """Yield boxes and points in thousandths. Raises: DataError."""
     boxes, indices = _listed(objects, "bbox"), _listed(objects, "image_id")
     kind, images = objects.get("bbox_type") or "real", record.get("images") or []
@@ -124,8 +128,8 @@ def _size(medium: object) -> tuple[int, int]:
     return header.width, header.height
 
 
-def _listed(objects: Any, name: str) -> list[Any]:
-    value = objects.get(name) or [] if isinstance(objects, dict) else None
+def _listed(objects: Record, name: str) -> list[Any]:
+    value = objects.get(name) or []
     if not isinstance(value, list):
         raise DataError(f"'objects' must have {name!r} as a list, got {show(objects)}")
     return value
@@ -141,7 +145,7 @@ def _paths(value: Any) -> list[Any]:
 def _knows(record: Record) -> bool:
     turns = record.get("messages")
     roles = [turn.get("role") for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
-    return bool(roles) and ("objects" in record or roles != ["user", "assistant"])
+    return bool(roles) and (has_objects(record) or roles != ["user", "assistant"])
 
 
 SWIFT = Form("swift", "ms-swift's JSONL, boxes in pixels", _knows, read, write)
