@@ -102,7 +102,12 @@ def naming(owner: Any, what: str) -> Iterator[None]:
 def name_mistakes(owner: Any, methods: Iterable[str], what: str) -> None:
     """Have mistakes in methods of an object of another package raised as PluginError; it is changed in place."""
     for name in methods:
-        setattr(owner, name, _named(owner, getattr(owner, name), f"{what}: {name}"))
+        replace_method(owner, name, _named(owner, getattr(owner, name), f"{what}: {name}"))
+
+
+def replace_method(owner: Any, name: str, method: Callable[..., Any]) -> None:
+    """Give an object a method in place of its class's, also where that is a frozen dataclass."""
+    object.__setattr__(owner, name, method)
 
 
 def _named(owner: Any, method: Callable[..., Any], what: str) -> Callable[..., Any]:

@@ -5,7 +5,7 @@ from functools import wraps
 from typing import Any
 
 from onethinker.core.errors import PluginError
-from onethinker.core.plugins import name_mistakes, source_of
+from onethinker.core.plugins import name_mistakes, replace_method, source_of
 from onethinker.tasks.base import Score, Task
 
 _METHODS = (
@@ -25,7 +25,7 @@ def guarded(task: Task[Any]) -> Task[Any]:
     def checked(*arguments: Any, **named: Any) -> Score:
         return check_score(task, score(*arguments, **named))
 
-    setattr(task, "score", checked)  # noqa: B010 (a method to mypy)
+    replace_method(task, "score", checked)
     return task
 
 

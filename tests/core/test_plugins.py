@@ -37,6 +37,8 @@ class Count(Task[int]):
 TASKS = {"count": Count}
 """
 
+FROZEN = "import dataclasses\n\n@dataclasses.dataclass(frozen=True)\nclass"
+
 
 @pytest.fixture(autouse=True)
 def nothing_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +106,13 @@ def test_a_task_that_fails_is_named_with_its_line_and_scores_nothing(tmp_path, n
     use_plugins([module(tmp_path, name, text)])
     with pytest.raises(PluginError, match=said):
         grade_response("<think>x</think><answer>3</answer>", "3", task=find_task(name, "image"))
+
+
+def test_a_task_that_is_a_frozen_dataclass_is_guarded_too(tmp_path) -> None:
+    text = COUNT.replace("KEY", "task_frozen").replace("SCORE", "None").replace("class", FROZEN)
+    use_plugins([module(tmp_path, "task_frozen", text)])
+    with pytest.raises(PluginError, match="got None"):
+        grade_response("<think>x</think><answer>3</answer>", "3", task=find_task("task_frozen", "image"))
 
 
 def test_a_task_that_reads_an_answer_by_mistake_is_named(tmp_path) -> None:
@@ -192,14 +201,16 @@ def test_a_family_from_outside_stands_beside_ours_and_no_type_is_of_two(tmp_path
         families()
 
 
-def test_a_family_that_fails_is_named_with_its_line(tmp_path) -> None:
-    text = FAMILY.replace("KIND", "'failing_vl'").replace("'mine'", "'failing'")
+@pytest.mark.parametrize("kind", ["plain", "frozen"])
+def test_a_family_that_fails_is_named_with_its_line(tmp_path, kind) -> None:
+    text = FAMILY.replace("KIND", f"'{kind}_failing_vl'").replace("'mine'", f"'{kind}_failing'")
     text = text.replace("\nFAMILIES", "    def side_of(self, config):\n        return config.no_such_field\n\nFAMILIES")
-    use_plugins([module(tmp_path, "failing_family", text)])
-    family = next(family for family in families() if "failing_vl" in family.model_types)
+    text = text.replace("class", FROZEN) if kind == "frozen" else text
+    use_plugins([module(tmp_path, f"{kind}_family", text)])
+    family = next(family for family in families() if f"{kind}_failing_vl" in family.model_types)
     with pytest.raises(
         PluginError,
-        match=r"family 'Mine': side_of failed in .*failing_family\.py, line \d+, in side_of: AttributeError",
+        match=rf"family 'Mine': side_of failed in .*{kind}_family\.py, line \d+, in side_of: AttributeError",
     ):
         family.side_of(object())
 
