@@ -46,7 +46,7 @@ def opened_atomically(path: Path) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
+                temporary.replace(path)  # still locked, so that no other process takes it for what one left behind
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -63,7 +63,7 @@ def folder_atomically(path: Path) -> Iterator[Path]:
             with _opened(temporary) as folder:
                 _lock(folder, fcntl.LOCK_EX)
                 yield temporary
-            temporary.rename(path)
+                temporary.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

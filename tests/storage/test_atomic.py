@@ -46,6 +46,31 @@ def test_what_a_killed_process_left_half_written_is_removed_by_the_next_that_wri
     assert sorted(tmp_path.iterdir()) == [other, tmp_path / "out"]  # of "out.2", which nobody has written again
 
 
+RENAMED = """
+import fcntl, os, sys
+from pathlib import Path
+from onethinker.storage.atomic import folder_atomically, opened_atomically
+
+def at_event(event, arguments):
+    if event == "os.rename":
+        try:
+            fcntl.flock(os.open(arguments[0], os.O_RDONLY), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("locked")
+
+sys.addaudithook(at_event)
+with globals()[sys.argv[1]](Path(sys.argv[2])):
+    pass
+"""
+
+
+@pytest.mark.parametrize("writer", [opened_atomically, folder_atomically])
+def test_it_is_locked_until_it_has_its_name(writer, tmp_path):
+    command = [sys.executable, "-c", RENAMED, writer.__name__, str(tmp_path / "out")]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "locked\n"
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
 def test_what_another_process_is_writing_stays(tmp_path):
     elsewhere = tmp_path / ".out.999999999.partial"  # there is no such process here: it is on another machine
     with elsewhere.open("wb") as file:
