@@ -52,7 +52,8 @@ def segment(  # noqa: D417 (the help of --model is MODEL_HELP)
         box: What to cut out instead of a question: left top right bottom in thousandths of the frame.
         time: Second of a video at which --box holds.
         segmenter: "grabcut" (no download, not for benchmark numbers), or SAM 2 or SAM 3:
-            facebook/sam2.1-hiera-large, facebook/sam3 or a folder.
+            facebook/sam2.1-hiera-large, facebook/sam3 or a folder. With facebook/sam3:text, SAM 3 finds what
+            the words of the question name, and the model's box says which of it is meant.
         fps: Masks per second of video; 60 gives every frame of most videos its mask.
         draw: Write the picture (.png, .jpg) or video (.mp4) with the masks drawn in.
         masks: Write the masks: COCO run lengths (.json), a palette picture (.png), or a folder in the layout of
@@ -78,7 +79,7 @@ def segment(  # noqa: D417 (the help of --model is MODEL_HELP)
         check_selection(clip, box, time)
     if question is not None:
         check_model(model)
-    cutter, thought = load_segmenter(segmenter), None
+    cutter, thought = load_segmenter(segmenter, clip.kind), None
     with reporting("masks") as on_progress:
         if question is not None:
             with asking.load(model, sampling) as thinker:

@@ -50,7 +50,7 @@ def serve(  # noqa: D417 (the help of --model is MODEL_HELP)
         beside: A second model, like --model: requests name the one that they mean, and the page asks both and shows
             their answers side by side.
         segmenter: What makes masks of a segmentation's answer: "grabcut" (no download), or SAM 2
-            or SAM 3: facebook/sam2.1-hiera-large, facebook/sam3 or a folder.
+            or SAM 3: facebook/sam2.1-hiera-large, facebook/sam3, facebook/sam3:text (by words) or a folder.
         batch_size: Requests that a model which runs here answers together.
         queue: Requests that are worked on or wait; more are refused with 429 and Retry-After.
         asking: How the model is asked, where a request does not say.

@@ -106,7 +106,8 @@ class GradingConfig(ReadingSettings):
     """Name of the judge on its server."""
     segmenter: str | None = None
     """Makes masks of the answers to segmentation, for gIoU, cIoU, J and F: SAM 2 (facebook/sam2.1-hiera-large, which
-    the paper's numbers are by) or SAM 3 by hub id or folder, or "grabcut" (no download, not for benchmark numbers)."""
+    the paper's numbers are by) or SAM 3 (facebook/sam3; by words, facebook/sam3:text) by hub id or folder, or "grabcut"
+    (no download, not for benchmark numbers)."""
 
 
 class EvaluationConfig(FlagSettings):

@@ -26,7 +26,7 @@ from onethinker.evaluation.results import (
 from onethinker.media.budget import MediaBudget
 from onethinker.media.reading import read_clip
 from onethinker.media.sampling import choose_frames
-from onethinker.segmenters.base import MASK_BUDGET, Segmenter, cut_out
+from onethinker.segmenters.base import MASK_BUDGET, Segmenter, cut_out, weights_folder
 from onethinker.storage.folders import MASKS_FILE
 from onethinker.storage.jsonl_log import open_log, read_log
 from onethinker.storage.strict_json import to_json
@@ -94,7 +94,7 @@ def measure_masks(
     asked = [(sample, result) for sample, result in zip(samples, results, strict=True) if _is_answered(result)]
     if not asked:
         return list(results)
-    weights = weights_digest(Path(segmenter.name).expanduser())
+    weights = weights_digest(weights_folder(segmenter.name))
     read = lru_cache(maxsize=1)(read_clip)  # the expressions of one video follow each other
     measured: dict[str, AnswerMasks] = {}
     with open_log(output / MASKS_FILE) as log:
@@ -188,12 +188,12 @@ def _cut(segmenter: Segmenter, sample: Sample, selection: Selection, read: Reade
     if sample.data_type == "image":
         picture = read(sample.media[0], MASK_BUDGET)
         _check_shape(sample, picture)
-        return {PICTURE: cut_out(segmenter, picture, selection).rles[0]}
+        return {PICTURE: cut_out(segmenter, picture, selection, question=sample.problem).rles[0]}
     assert sample.masks is not None
     budget = MASK_BUDGET.model_copy(update={"fps": sample.masks.fps, "max_frames": MAX_FRAMES})
     clip = read(sample.media[0], budget)
     _check_shape(sample, clip)
-    rles = cut_out(segmenter, clip, selection).rles
+    rles = cut_out(segmenter, clip, selection, question=sample.problem).rles
     return {name: rles[choose_frames(clip.times_s, [time_s])[0]] for name, time_s in sample.masks.times_s.items()}
 
 

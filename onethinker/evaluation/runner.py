@@ -206,4 +206,5 @@ def _open_segmenter(name: str | None, parts: Sequence[Part]) -> Segmenter | None
     work = [has_segmentation(part.samples) for part in parts]  # each is looked at, and may be refused
     if not any(work):
         raise ConfigError(f"--segmenter {name}: there is no question of segmentation among the samples; leave it out")
-    return load_segmenter(name)
+    kinds = {sample.data_type for part in parts for sample in part.samples if sample.problem_type == "segmentation"}
+    return load_segmenter(name, "video" if "video" in kinds else "image")

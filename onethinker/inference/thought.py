@@ -236,7 +236,8 @@ class Thought:
             raise AnswerError(
                 f"nothing to cut out, the answer is not usable: {reasons}; the model said {show(self.text)}"
             )
-        return cut_out(segmenter, read_clip(self.source, budget), self.answer, on_progress=on_progress)
+        clip = read_clip(self.source, budget)
+        return cut_out(segmenter, clip, self.answer, question=self.question, on_progress=on_progress)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the pixels as plain values that `json` can write."""

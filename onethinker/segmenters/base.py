@@ -2,8 +2,10 @@
 or video.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,8 +16,9 @@ from onethinker.core.masks import Mask, decode_rle, encode_rle, mask_area, resiz
 from onethinker.data.annotations import FrameMask
 from onethinker.drawing.draw import draw_caption, draw_masks
 from onethinker.media.budget import ExactBudget
+from onethinker.segmenters.sam2 import SAM3
 from onethinker.tasks import find_task
-from onethinker.tasks.segmentation import Selection
+from onethinker.tasks.segmentation import NamedSelection, Selection
 
 GRABCUT = "grabcut"
 """The segmenter that needs no download."""
@@ -30,7 +33,7 @@ MASK_BUDGET = ExactBudget(
 
 
 class Segmenter(Protocol):
-    """Makes masks from a box and points."""
+    """Makes masks from a box and points, or from the words of a `NamedSelection`."""
 
     @property
     def name(self) -> str:
@@ -103,32 +106,61 @@ class ObjectMasks:
         }
 
 
-def load_segmenter(name: str) -> Segmenter:
+def load_segmenter(name: str, kind: str | None = None) -> Segmenter:
     """Return the segmenter that a name means: "grabcut", or SAM 2 or SAM 3 from a folder or a hub id
-    ("facebook/sam2.1-hiera-large", "facebook/sam3").
+    ("facebook/sam2.1-hiera-large", "facebook/sam3", "facebook/sam3:text").
 
-    Raises: EngineError: no such folder, no weights of either in it, or the hub cannot be reached.
+    `kind` is what it will be given, "image" or "video", where that is known: weights for pictures alone are refused for
+    a video.
+
+    Raises: EngineError: no such folder, no weights of either in it or none that can do this, or the hub cannot be
+    reached.
     """
     if name == GRABCUT:
         from onethinker.segmenters.grabcut import GrabCutSegmenter
 
         return GrabCutSegmenter()
-    from onethinker.segmenters.sam2 import load_sam2
+    from onethinker.segmenters.loading import load_sam
 
-    return load_sam2(name)
+    return load_sam(name, kind)
 
 
 def cut_out(
-    segmenter: Segmenter, clip: Clip, selection: Selection, *, on_progress: Callable[[int, int], None] | None = None
+    segmenter: Segmenter,
+    clip: Clip,
+    selection: Selection,
+    *,
+    question: str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> ObjectMasks:
-    """Return the masks of what is selected, for every frame of a clip; `on_progress` hears how many of how many are
-    done.
+    """Return the masks of what is selected, for every frame of a clip; `question` is what it answers, for a segmenter
+    that reads text, and `on_progress` hears how many of how many are done.
     """
     size = clip.source_width, clip.source_height
     rles: dict[int, dict[str, Any]] = {}
-    for index, mask in segmenter.segment(clip, selection):
+    prompt = selection if question is None else NamedSelection(**vars(selection), words=expression(question))
+    for index, mask in segmenter.segment(clip, prompt):
         rles[index] = encode_rle(resize_mask(mask, size))
         if on_progress is not None:
             on_progress(len(rles), len(clip.frames))
     ordered = tuple(rles[index] for index in range(len(clip.frames)))
     return ObjectMasks(clip, selection, segmenter.name, segmenter.for_benchmarks, ordered)
+
+
+def expression(question: str) -> str:
+    """Return the words of a question that name the object: what our benchmarks quote at its end, else all of it.
+
+    >>> expression('Cut out what this describes: "the left cat"'), expression("the cat")
+    ('the left cat', 'the cat')
+    """
+    quoted = re.search(r': "(.+)"\Z', question)
+    return quoted[1] if quoted else question
+
+
+def weights_folder(name: str) -> Path:
+    """Return where the weights of a segmenter lie if its name is of a folder, without what the name says of their kind.
+
+    >>> weights_folder("sams/3 (SAM 3 by text)").as_posix()
+    'sams/3'
+    """
+    return Path(name.partition(SAM3)[0]).expanduser()

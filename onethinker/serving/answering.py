@@ -239,12 +239,12 @@ class Answering:
             return None
         path = asked.paths[main_index(thought.clips)]
         clip = await self.decode(path, SERVED_MASK_BUDGET)
-        return await asyncio.to_thread(self._cut, clip, thought.answer)
+        return await asyncio.to_thread(self._cut, clip, thought.answer, thought.question)
 
-    def _cut(self, clip: Clip, selection: Selection) -> ObjectMasks | None:
+    def _cut(self, clip: Clip, selection: Selection, question: str) -> ObjectMasks | None:
         with self._cutting:
             try:
-                return cut_out(self._segmenter, clip, selection)
+                return cut_out(self._segmenter, clip, selection, question=question)
             except AnswerError:  # a moment that the clip does not have, a box without area
                 return None
 

@@ -7,7 +7,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from onethinker.core.errors import AnswerError
@@ -46,6 +46,13 @@ class Selection:
     positive_points: tuple[Point, ...]
     negative_points: tuple[Point, ...]
     time_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class NamedSelection(Selection):
+    """A selection with the words that name its object, which a segmenter that reads text is prompted with."""
+
+    words: str = field(kw_only=True)
 
 
 @dataclass(frozen=True)

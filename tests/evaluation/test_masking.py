@@ -32,6 +32,7 @@ from tests.evaluation.mask_samples import (
     video,
 )
 from tests.segmenters.tiny_sam2 import save_tiny_sam2
+from tests.segmenters.tiny_sam3 import save_tiny_sam3
 
 
 def test_giou_and_ciou_of_pictures_and_an_unreadable_answer_stays_in_the_denominator(tmp_path):
@@ -132,6 +133,16 @@ def test_sam2_makes_the_masks_of_a_benchmark(tmp_path):
     assert made.for_benchmarks
     assert [decode_rle(rle).shape for rle in made.masks.values()] == [(60, 100)] * 3
     assert 0 <= result.grade.metrics["J&F (paper)"] <= 1
+
+
+def test_new_weights_in_the_folder_of_a_sam3_make_masks_of_their_own(tmp_path):
+    sample = pictures(tmp_path, 1)[0]
+    for seed in (0, 1):
+        segmenter = load_segmenter(str(save_tiny_sam3(tmp_path / "sam3", seed=seed)))
+        measure_masks(segmenter, [sample], answered([sample], sample.truth), output=tmp_path / "run")
+    first, second = read_masks(tmp_path / "run")
+    assert first.segmenter == second.segmenter == f"{tmp_path / 'sam3'} (SAM 3)"
+    assert first.weights != second.weights
 
 
 def test_a_users_own_file_with_masks_is_measured(tmp_path):

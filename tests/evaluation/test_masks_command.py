@@ -82,3 +82,12 @@ def test_a_segmenter_without_work_or_weights_is_refused_before_anything_is_asked
     assert run("evaluate", "--model", "untrained", *arguments, "--output", tmp_path / "run") == 1
     assert complaint in capsys.readouterr().err.replace("\n", " ")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_segmenter_for_pictures_alone_is_refused_for_videos_before_anything_is_asked(tmp_path, capsys):
+    (tmp_path / "sam3").mkdir()
+    (tmp_path / "sam3" / "config.json").write_text('{"model_type": "sam3_tracker"}')
+    arguments = ("--synthetic", 24, "--segmenter", tmp_path / "sam3", "--output", tmp_path / "run")
+    assert run("evaluate", "--model", "untrained", *arguments) == 1
+    assert "cuts out of pictures alone" in capsys.readouterr().err.replace("\n", " ")
+    assert not (tmp_path / "run").exists()

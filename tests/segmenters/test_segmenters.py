@@ -266,6 +266,7 @@ def test_masks_by_grabcut_say_so_in_the_drawing():
         ("./absent", "no such folder, and not a hub id"),
         ("{folder}/empty", r"there is no config\.json"),
         ("{folder}/bert", "expected the weights of a SAM 2"),
+        ("{folder}/whole:text", "'sam2_video' reads no words; leave out :text"),
         ("{folder}/torn", "cannot be read"),
         ("{folder}/half", "missing"),
         ("nobody/no-such-sam2", "cannot be reached"),
@@ -287,7 +288,7 @@ def spoil(whole: Path, folder: Path) -> None:
     (folder / "empty").mkdir()
     (folder / "bert").mkdir()
     (folder / "bert" / "config.json").write_text('{"model_type": "bert"}')
-    for name in ("torn", "half"):
+    for name in ("whole", "torn", "half"):
         (folder / name).mkdir()
         for path in whole.iterdir():
             (folder / name / path.name).write_bytes(path.read_bytes())

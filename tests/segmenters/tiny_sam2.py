@@ -67,7 +67,7 @@ def draw_weights(make_model: Callable[[], Any], seed: int) -> Any:
             for weight in model.parameters():
                 if weight.ndim > 1:
                     weight.normal_(0, weight[0].numel() ** -0.5)
-            seen = model.mask_decoder.pred_obj_score_head.proj_out
+            seen = getattr(model, "tracker_model", model).mask_decoder.pred_obj_score_head.proj_out
             seen.weight.zero_()
             seen.bias.fill_(5)
     return model

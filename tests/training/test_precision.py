@@ -14,7 +14,7 @@ from onethinker.data.synthetic import make_sample
 from onethinker.inference.encode import build_request
 from onethinker.inference.loading import load_engine
 from onethinker.rl.loop import train_rl
-from onethinker.segmenters.sam2 import load_sam2
+from onethinker.segmenters.loading import load_sam
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.sft import train_sft
 from tests.segmenters.tiny_sam2 import save_tiny_sam2
@@ -88,8 +88,8 @@ def test_asking_has_none_in_whatever_the_weights_are_stored(tmp_path, stored, te
 
 def test_sam2_is_loaded_in_float32_in_whatever_its_weights_are_stored(tmp_path):
     save_tiny_sam2(tmp_path)
-    load_sam2(str(tmp_path)).model.to(torch.bfloat16).save_pretrained(tmp_path)
-    assert {parameter.dtype for parameter in load_sam2(str(tmp_path)).model.parameters()} == {torch.float32}
+    load_sam(str(tmp_path)).model.to(torch.bfloat16).save_pretrained(tmp_path)
+    assert {parameter.dtype for parameter in load_sam(str(tmp_path)).model.parameters()} == {torch.float32}
 
 
 def test_what_is_counted_would_be_found():
