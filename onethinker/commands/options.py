@@ -78,7 +78,7 @@ class TrainingOptions(FlagSettings):
     """Resume a stopped run with other settings, data or weights than it began with; starts.jsonl records
     which."""
     resume_from: str | None = None
-    """A run on the hub, OWNER/NAME or OWNER/NAME@REVISION (push --resumable), that goes on in a new --output."""
+    """A run on the hub, OWNER/NAME[@REVISION] (push --resumable), that goes on in a new --output; without --nodes."""
     dry_run: bool = False
     """Train nothing: print what would be trained, the arithmetic of a batch, the tokens of a row and an estimate of the
     memory of a GPU, and check the data. Refuses a batch that does not divide by the processes."""

@@ -33,7 +33,8 @@ def push(
         results: Folders of `onethinker evaluate` whose scores the card shows.
         dtype: Dtype of the weights; by default as they were trained.
         resumable: Upload also what the run needs to go on elsewhere (--resume-from of sft, dpo and rl): its newest
-            checkpoint, the best one, recipe, journal and starts, which name paths and this machine.
+            checkpoint, the best one, recipe, journal and starts, which name paths and this machine. Refused while it
+            trains.
         dry_run: Name the files, and send nothing.
     """
     from onethinker.report.hub_push import check_repo, files_of, say_files, upload

@@ -37,7 +37,7 @@ def run_training(stage: Stage, options: TrainingOptions) -> None:
         from onethinker.training.preflight import check_start
         from onethinker.training.state.resuming import fetch_run
 
-        if options.resume_from is not None and nodes.rank == 0:
+        if options.resume_from is not None:
             fetch_run(options.resume_from, output)
         check_start(
             recipe,
@@ -118,6 +118,13 @@ def _check_options(options: TrainingOptions) -> Path:
     if options.accelerate_config is not None and options.nodes * options.processes == 1:
         raise ConfigError(
             "--accelerate-config shards a model over several processes; give --processes, one for each GPU"
+        )
+    if options.resume_from is not None and (options.nodes > 1 or "LOCAL_RANK" in os.environ):
+        source = options.resume_from.replace("@", " --revision ")
+        raise ConfigError(
+            "--resume-from: several nodes, or processes of another launcher, do not wait until a run is fetched. First"
+            f" `hf download {source} --include 'run/*' --local-dir FOLDER`,"
+            " then train with --output FOLDER/run, without --resume-from"
         )
     return options.output
 

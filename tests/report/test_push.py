@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import pytest
 from onethinker.core.errors import ConfigError
 from onethinker.training.config import SftRecipe
 from onethinker.training.sft import train_sft
+from onethinker.training.state.checkpoint import Checkpoints
 from onethinker.training.state.resuming import fetch_run
 from tests.models import save_tiny
 
@@ -181,10 +183,10 @@ def test_public_is_said_explicitly(hub, model, tmp_path):
     assert "(public: everyone may read it)" in done.stdout
 
 
-def sft(hub, home: Path, *words: str) -> subprocess.CompletedProcess:
+def sft(hub, home: Path, *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
     environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
     command = [sys.executable, "-m", "onethinker", "sft", "tiny_sft", *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
 
 
 class StopRunError(Exception):
@@ -202,22 +204,32 @@ def test_a_run_goes_on_from_a_revision_of_the_hub_as_if_it_had_never_stopped(hub
     with pytest.raises(StopRunError):
         train_sft(SftRecipe.load("tiny_sft", settings), tmp_path / "stopped", on_step=stop)
     hub.files = {"run/checkpoints/step-00000009/manifest.json": b"of another run", "notes.txt": b"mine"}
-    done = push(hub, tmp_path / "stopped", "--resumable", home=tmp_path / "home")
+    refused = push(hub, tmp_path / "stopped", "--resumable", home=tmp_path / "home")
+    assert f"process {os.getpid()} is training into this folder; wait for it" in refused.stderr
+    assert hub.created == []
+    run = tmp_path / "moved"
+    shutil.copytree(tmp_path / "stopped", run)
+    (run / "checkpoints").rename(tmp_path / "large")
+    (run / "checkpoints").symlink_to(tmp_path / "large")
+    Checkpoints(run).name_best(2)
+    done = push(hub, run, "--resumable", home=tmp_path / "home")
     assert done.returncode == 0, done.stderr
     assert "notes.txt" in hub.files
     assert not any("step-00000009" in name for name in hub.files)
     of_the_run = {name for name in hub.files if name.startswith("run/")}
     assert {"run/recipe.json", "run/journal.jsonl", "run/checkpoints/step-00000002/manifest.json"} <= of_the_run
     assert not any("lock" in name for name in of_the_run)
-    words = ["--output", str(tmp_path / "again"), "--resume-from", "lab/thinker@v1", "--set", *settings]
-    done = sft(hub, tmp_path / "other_home", *words)
+    for place in ("again.partial/run", "again/.fetched-killed.partial/run"):
+        (tmp_path / place / "checkpoints/step-00000003").mkdir(parents=True)
+    words = ["--output", ".", "--resume-from", "lab/thinker@v1", "--set", *settings]
+    done = sft(hub, tmp_path / "other_home", *words, cwd=tmp_path / "again")
     assert done.returncode == 0, done.stderr
     weights = (tmp_path / "again/model/model.safetensors").read_bytes()
     assert weights == (whole / "model.safetensors").read_bytes()
     starts = [json.loads(line) for line in (tmp_path / "again/starts.jsonl").read_text().splitlines()]
     assert [start["step"] for start in starts] == [0, 2]
-    assert {path.name for path in tmp_path.iterdir()} >= {"again", "whole"}
-    assert not (tmp_path / "again.partial").exists()
+    assert not list((tmp_path / "again").glob(".*"))
+    assert (tmp_path / "again.partial/run/checkpoints/step-00000003").is_dir()
 
 
 @pytest.mark.parametrize(
@@ -235,6 +247,10 @@ def test_what_no_run_can_go_on_from_is_said_and_leaves_nothing(hub, tmp_path, so
     assert done.returncode == 1
     assert said in done.stderr
     assert not list(tmp_path.glob("again*"))
+    (tmp_path / "again").mkdir()
+    done = sft(hub, tmp_path / "home", "--output", str(tmp_path / "again"), "--resume-from", source)
+    assert said in done.stderr
+    assert not list((tmp_path / "again").iterdir())
 
 
 def test_a_folder_that_holds_something_else_is_not_filled(hub, tmp_path):

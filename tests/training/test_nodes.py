@@ -152,6 +152,10 @@ PLACE = ("--node-rank", "0", "--main-address", "localhost")
         (("--nodes", "2", "--node-rank", "0"), "--nodes 2 needs --main-address on each node"),
         (("--nodes", "2", "--node-rank", "2", "--main-address", "localhost"), "must be from 0 to 1"),
         (("--nodes", "2", *PLACE, "--main-port", "70000"), "must be from 1 to 65535"),
+        (
+            ("--nodes", "2", *PLACE, "--resume-from", "a/b@v1"),
+            "hf download a/b --revision v1 --include 'run/.' --local",
+        ),
         (("--nodes", "2", *PLACE, "--dry-run"), "a dry run takes --nodes alone"),
         (("--nodes", "9", *PLACE), "a batch of 8 cannot be shared by 9 processes"),
     ],
@@ -168,3 +172,5 @@ def test_under_another_launcher_nodes_are_its_business(tmp_path, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "0")
     with pytest.raises(ConfigError, match="another launcher has started this process"):
         dispatch(["sft", "tiny_sft", "--output", str(tmp_path / "run"), "--nodes", "2", *PLACE])
+    with pytest.raises(ConfigError, match="--resume-from: several nodes, or processes of another launcher"):
+        dispatch(["sft", "tiny_sft", "--output", str(tmp_path / "run"), "--resume-from", "a/b"])

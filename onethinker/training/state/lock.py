@@ -21,7 +21,7 @@ def hold(run: Path) -> None:
         return
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        _lock(file, run)
+        _lock(file, run, fcntl.LOCK_EX)
     except CheckpointError:
         os.close(file)
         raise
@@ -35,18 +35,18 @@ def check_free(run: Path) -> None:
     path = (run / LOCK_FILE).resolve()
     if path in _held or not path.exists():
         return
-    file = os.open(path, os.O_RDWR)
+    file = os.open(path, os.O_RDONLY)  # it may be another user's
     try:
-        _lock(file, run)
+        _lock(file, run, fcntl.LOCK_SH)
     finally:
         os.close(file)
 
 
-def _lock(file: int, run: Path) -> None:
+def _lock(file: int, run: Path, kind: int) -> None:
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(file, kind | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError) as error:
         holder = f"process {os.read(file, 20).decode().strip() or 'unknown'}"
         raise CheckpointError(
-            f"{run}: {holder} is training into this folder; wait for it, or choose another --output"
+            f"{run}: {holder} is training into this folder; wait for it, or choose another folder"
         ) from error
