@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from onethinker.core.errors import EngineError
 from onethinker.core.settings import explain
-from onethinker.families.registry import families, family_of_processor
+from onethinker.families.registry import FAMILIES, family_of_processor
 from onethinker.media.budget import MediaBudget
 from onethinker.storage.atomic import grant_as, sync_tree
 from onethinker.tasks import Coordinates
@@ -226,7 +226,7 @@ def check_weights(folder: Path) -> None:
 
 def check_config(path: Path) -> None:
     """Raise EngineError where a config does not say what the model is: without the widths of a part, transformers
-    builds one of billions of weights.
+    builds one of billions of weights. What a family from outside calls its parts is not known here.
     """
     try:
         config = json.loads(path.read_text("utf-8"))
@@ -235,7 +235,7 @@ def check_config(path: Path) -> None:
     kind = config.get("model_type") if isinstance(config, dict) else None
     if not isinstance(kind, str):
         raise EngineError(f'{path}: it has no "model_type", so that nobody knows what the model is; copy it again')
-    if "hidden_size" in config or not any(kind in family.model_types for family in families()):
+    if "hidden_size" in config or not any(kind in family.model_types for family in FAMILIES):
         return
     for part in ("text_config", "vision_config"):
         if not isinstance(config.get(part), dict):

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from onethinker.core.errors import ConfigError, DataError, OneThinkerError, PluginError
+from onethinker.core.errors import ConfigError, DataError, EngineError, OneThinkerError, PluginError
 from onethinker.core.plugins import VARIABLE, load_plugins, named_plugins, use_plugins
 from onethinker.data.formats.records import read_records
 from onethinker.data.formats.released import read_samples
 from onethinker.evaluation.benchmarks.data import read_benchmark
 from onethinker.evaluation.benchmarks.registry import find_benchmark
+from onethinker.families.folder import check_config
 from onethinker.families.registry import families
 from onethinker.rl.advantages import compute_advantages, find_estimator
 from onethinker.tasks import all_tasks, find_task, grade_response
@@ -199,6 +200,15 @@ def test_a_family_from_outside_stands_beside_ours_and_no_type_is_of_two(tmp_path
     use_plugins([module(tmp_path, "rival_family", FAMILY.replace("KIND", "'qwen3_vl'").replace("'mine'", "'rival'"))])
     with pytest.raises(ConfigError, match=r"FAMILIES\['rival'\] of .*rival_family\.py: qwen3_vl is of Qwen3-VL"):
         families()
+
+
+def test_the_config_of_a_family_from_outside_may_call_its_parts_as_it_likes(tmp_path) -> None:
+    use_plugins([module(tmp_path, "parts_family", FAMILY.replace("KIND", "'parts_vl'").replace("'mine'", "'parts'"))])
+    (tmp_path / "config.json").write_text('{"model_type": "parts_vl", "llm_config": {}, "vit_config": {}}')
+    check_config(tmp_path / "config.json")
+    (tmp_path / "config.json").write_text('{"model_type": "qwen3_vl", "llm_config": {}, "vit_config": {}}')
+    with pytest.raises(EngineError, match='it has no "text_config", which a model of type qwen3_vl has'):
+        check_config(tmp_path / "config.json")
 
 
 @pytest.mark.parametrize("kind", ["plain", "frozen"])
