@@ -6,6 +6,7 @@ The libraries themselves are in environments of their own, by `make test-in-open
 import importlib.util
 import os
 import shutil
+import socket
 import sys
 from pathlib import Path
 
@@ -77,6 +78,23 @@ def test_a_model_that_gives_no_answer_of_the_original_is_not_kept(tmp_path) -> N
     assert not list(tmp_path.iterdir())
 
 
+class WithoutPort(Copied):
+    """One whose server finds its port taken."""
+
+    def answers(self, made, engine, requests, params, say) -> list[str]:
+        """Take a port twice."""
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            second.bind(first.getsockname())
+        raise AssertionError
+
+
+def test_a_port_that_is_taken_is_not_told_as_an_output_that_cannot_be_written(tmp_path) -> None:
+    with pytest.raises(EngineError, match=r"the model cannot be converted: .*Address already in use"):
+        convert_model(Path("tiny"), tmp_path / "made", WithoutPort(0), say=lambda _: None)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -96,8 +114,9 @@ def test_what_is_missing_or_does_not_go_together_is_named(tmp_path, monkeypatch,
         pytest.skip("a converter is installed beside us")
     monkeypatch.chdir(tmp_path)
     Path("there").mkdir()
+    Path("convert_hf_to_gguf.py").touch()  # as in a checkout of llama.cpp; programs do not run there
     assert said in converted(capsys, "tiny", "--output", "made", *words)
-    assert names(Path()) == ["there"]
+    assert names(Path()) == ["convert_hf_to_gguf.py", "there"]
 
 
 def test_a_program_that_fails_is_told_with_the_end_of_what_it_said() -> None:

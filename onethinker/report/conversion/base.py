@@ -105,9 +105,11 @@ def refuse_unknown(report: Sequence[str], *, converter: str) -> None:
 def check_python(python: str, modules: Sequence[str], *, setup: str = "", hint: str) -> None:
     """Do nothing where a Python has these modules. Raises: ConfigError: it does not run, or lacks one."""
     code = f"{setup}\nimport importlib.util as u\nprint(*[m for m in {list(modules)!r} if u.find_spec(m) is None])"
-    try:
-        done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=120, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise ConfigError(f"--python {python}: not a Python that runs: {error}") from error
+    command = [whole_path(python) or python, "-c", code]
+    with tempfile.TemporaryDirectory() as place:  # as `run_program` does: modules of the current folder do not count
+        try:
+            done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=120, check=True)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise ConfigError(f"--python {python}: not a Python that runs: {error}") from error
     if missing := done.stdout.split():
         raise ConfigError(f"--python {python}: {missing[0]} is not installed there: {hint}")

@@ -1,12 +1,13 @@
 """The road from a run or a model to a folder of another library, whose answers are compared with the original's."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onethinker.core.errors import ConfigError, EngineError
+from onethinker.core.errors import ConfigError, EngineError, StorageError
 from onethinker.core.request import Request, SamplingParams
 from onethinker.data.synthetic import make_sample
 from onethinker.families.folder import SETTINGS_FILE
@@ -51,7 +52,7 @@ def convert_model(
         raise ConfigError(f"--output {output}: exists already; choose another")
     check_writable(output, "folder", flag="--output")
     converter.check()
-    with folder_atomically(output) as made:
+    with folder_atomically(output) as made, _os_errors_named():
         original = made / "original" / output.resolve().name  # the card has the name of its folder
         original.parent.mkdir()
         say("writing the model as a folder of transformers")
@@ -63,6 +64,19 @@ def convert_model(
             (original / name).replace(made / name)
         shutil.rmtree(original.parent)
     return comparison
+
+
+@contextmanager
+def _os_errors_named() -> Iterator[None]:
+    """Have an OSError, of a port or a temporary folder, raised as EngineError: `folder_atomically` would say that the
+    output cannot be written.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise EngineError(f"the model cannot be converted: {error}") from error
 
 
 def _compare(engine: "LocalEngine", converter: Converter, made: Path, say: Say) -> Comparison:
