@@ -45,20 +45,21 @@ def main() -> None:
     asked = options()
     painted = asked.output / "painted"
     held_out = asked.split if asked.seed == 1 else f"{asked.split}-{asked.seed}"
+    stems = {name: f"{name}-{held_out}-{asked.questions}" for name in WORLDS}
     replayed = round(asked.records * asked.replay / (1 - asked.replay))
-    learned, old = painted / "new-train.jsonl", painted / f"old-train-{replayed}.jsonl"
+    learned, old = painted / f"new-train-{asked.records}.jsonl", painted / f"old-train-{replayed}.jsonl"
     paint(learned, WORLDS["new"], "train", 1, asked.records)
     paint(old, WORLDS["old"], "train", 1, replayed)
     for name, world in WORLDS.items():
-        paint(painted / f"{name}-{held_out}.jsonl", world, asked.split, asked.seed, asked.questions)
-    corrected = asked.output / f"{asked.written}.jsonl"
+        paint(painted / f"{stems[name]}.jsonl", world, asked.split, asked.seed, asked.questions)
+    corrected = asked.output / f"{asked.written}-{asked.records}.jsonl"
     if not corrected.exists():
-        answers = correct(learned, asked.output, asked.model, asked.written)
+        answers = correct(learned, corrected, asked.model, asked.written)
         onethinker("data", "from-answers", answers, "--output", corrected, "--source", CORRECTED, "--answer-only")
     model = adapt(asked, corrected, old, replayed)
     print(f"| {held_out} | task | pairs | before | after | difference (95 %) |\n|{' --- |' * 6}")
     for name in WORLDS:
-        questions, folder = painted / f"{name}-{held_out}.jsonl", asked.output / f"{name}-{held_out}"
+        questions, folder = painted / f"{stems[name]}.jsonl", asked.output / stems[name]
         before = evaluate(asked.model, questions, folder / "before")
         after = evaluate(str(model), questions, folder / model.parent.name)
         for row in compare_runs(*load_runs([before, after]).runs).rows:
@@ -110,10 +111,12 @@ def paint(file: Path, world: WorldName, split: str, seed: int, count: int) -> No
     write_samples(file, samples())
 
 
-def correct(file: Path, output: Path, model: str, written: str) -> Path:
-    """Return a file of the model's answers to the questions of a file, each with what the person writes beside it."""
+def correct(file: Path, corrected: Path, model: str, written: str) -> Path:
+    """Return a file of the model's answers to the questions of a file, each with what the person writes beside it; it
+    lies where `corrected` will be made of it.
+    """
     samples = {sample.id: sample for sample in read_samples(file)}
-    questions, answers = output / "questions.jsonl", output / "answers.jsonl"
+    questions, answers = (corrected.with_name(f"{kind}-{len(samples)}.jsonl") for kind in ("questions", "answers"))
     if not answers.exists():
         rows = [
             {
@@ -134,14 +137,14 @@ def correct(file: Path, output: Path, model: str, written: str) -> Path:
         sample = samples[answer["id"]]
         own = {"response": sample.response} if written == "response" else {}
         lines.append(to_file_json({**answer, "truth": sample.truth, **own}))
-    file = output / f"{written}.answers.jsonl"
+    file = corrected.with_suffix(".answers.jsonl")
     write_atomically(file, "".join(f"{line}\n" for line in lines))
     return file
 
 
 def adapt(asked: argparse.Namespace, corrected: Path, old: Path, count: int) -> Path:
     """Return the folder of the model that has learned the corrected records and so many old ones."""
-    mixed = asked.output / f"{asked.written}-replay-{asked.replay:g}.jsonl"
+    mixed = corrected.with_name(f"{corrected.stem}-replay-{asked.replay:g}.jsonl")
     if not mixed.exists():
         counts = (f"source:{CORRECTED}={asked.records}", f"source:synthetic={count}") if count else ()
         files = (corrected, old) if count else (corrected,)
