@@ -144,3 +144,16 @@ class FleetEngine(Engine):
                     raise EngineError(f"none of {len(self._fleet)} servers answers; the last: {error}") from error
             finally:
                 server.in_flight -= 1
+
+
+def connect_servers(addresses: str, *, patience_s: float = 0.0, **known: Any) -> RemoteEngine | FleetEngine:
+    """Return the server at an address, or several, with commas between, as one engine; `known` is as for `connect`.
+
+    Raises: EngineError: an address is empty, nothing answers at one, or they serve different models.
+    """
+    each = [address.strip() for address in addresses.split(",")]
+    if not all(each):
+        raise EngineError(f"--model: an address is empty: {addresses!r}")
+    if len(each) > 1:
+        return FleetEngine.connect(each, patience_s=patience_s, **known)
+    return RemoteEngine.connect(addresses, patience_s=patience_s, **known)

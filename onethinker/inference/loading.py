@@ -65,18 +65,12 @@ def load_engine(
         prompt_template, budget = prompt_template or own.prompt_template, budget or own.budget
         coordinates = own.coordinates
     if model.startswith(("http://", "https://")):
-        from onethinker.inference.fleet import FleetEngine
-        from onethinker.inference.openai import RemoteEngine
+        from onethinker.inference.fleet import connect_servers
 
-        known_of: dict[str, Any] = {"prompt_template": prompt_template, "budget": budget, "timeout_s": timeout_s}
-        addresses = [address.strip() for address in model.split(",")]
-        if not all(addresses):
-            raise EngineError(f"--model: an address is empty: {model!r}")
-        if len(addresses) > 1:
-            fleet = FleetEngine.connect(addresses, patience_s=patience_s, **known_of)
-            return replace(fleet, coordinates=coordinates or fleet.coordinates)
-        server = RemoteEngine.connect(model, patience_s=patience_s, **known_of)
-        return replace(server, coordinates=coordinates or server.coordinates)
+        servers = connect_servers(
+            model, patience_s=patience_s, timeout_s=timeout_s, prompt_template=prompt_template, budget=budget
+        )
+        return replace(servers, coordinates=coordinates or servers.coordinates)
     if model == SCRIPTED:
         return ScriptedEngine(example_answer, prompt_template or PromptTemplate(), budget or MediaBudget())
     engine = load_local(model) if quantization is None else _load_quantized(model, quantization)
