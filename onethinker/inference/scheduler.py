@@ -91,8 +91,8 @@ class BatchedEngine(Engine):
 
     def close(self) -> None:
         """Give up what waits and the batch in flight, and end the thread."""
-        self._queue.closed.set()
         with self._queue.lock:
+            self._queue.closed.set()  # under the lock: nobody takes a batch whose requests are not cancelled yet
             for batch in self._queue.waiting:
                 for _, future in batch.jobs:
                     future.cancel()
