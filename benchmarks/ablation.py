@@ -15,6 +15,7 @@ time, the same command goes on where it was.
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -250,13 +251,16 @@ def print_scales(run: Path, recipe: str) -> None:
             rewards = [answer["reward"] for answer in group["answers"]]
             steps.setdefault(group["step"], []).append((group["task"], rewards))
     tasks = sorted({task for groups in steps.values() for task, _ in groups})
-    print(
-        f"\n| method | {' | '.join(f'rewards of a task x {scale:g}' for scale in SCALES)} |\n| --- | --- | --- | --- |"
-    )
+    scaled = " | ".join(f"rewards of a task x {scale:g}" for scale in SCALES)
+    print(f"\n| method | {scaled} | ms to compute a step's |\n{'| --- ' * (len(SCALES) + 2)}|")
     for method, words in METHODS.items():
         settings = RlRecipe.load(recipe, words).advantage
         means = [np.mean([share_of(task, scale, steps.values(), settings) for task in tasks]) for scale in SCALES]
-        print(f"| {method} | {' | '.join(f'{mean:.3f}' for mean in means)} |")
+        began = time.process_time()
+        for task in tasks:
+            share_of(task, 1.0, steps.values(), settings)
+        ms = 1000 * (time.process_time() - began) / len(tasks) / len(steps)
+        print(f"| {method} | {' | '.join(f'{mean:.3f}' for mean in means)} | {ms:.2f} |")
 
 
 def share_of(

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 LOOK_EVERY_S = 0.2
+LAST_LINES = 15
 END_SECONDS = 3.0
 """How long the program may take to end in order; a command that is asked to end has 8 s."""
 
@@ -35,6 +36,11 @@ def start(
             env=environment,
             start_new_session=True,
         )
+
+
+def last_words(log: Path) -> str:
+    """Return the last lines of what a program has said."""
+    return "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-LAST_LINES:])
 
 
 def keep(parent: int, command: list[str]) -> int:

@@ -37,7 +37,6 @@ OURS = (
 )
 """Variables by which the processes of a run meet; a server must not meet them."""
 SAY_EVERY_S = 15.0
-LAST_LINES = 15
 _log = logging.getLogger(__name__)
 
 
@@ -90,7 +89,7 @@ class StartedServers:
         if self.keepers and all(process.poll() is not None for process in self.keepers):
             raise EngineError(
                 f"rollout.vllm: no server of {len(self.keepers)} is left; {self.logs[-1]} ends with\n"
-                f"{_last_lines(self.logs[-1])}\nThe same command goes on from the last checkpoint"
+                f"{keeper.last_words(self.logs[-1])}\nThe same command goes on from the last checkpoint"
             )
 
     def _wait(self, patience_s: float) -> None:
@@ -103,7 +102,7 @@ class StartedServers:
                 if process.poll() is not None:
                     raise EngineError(
                         f"rollout.vllm: the server of {address} has ended with {process.returncode}; {log} ends with\n"
-                        f"{_last_lines(log)}"
+                        f"{keeper.last_words(log)}"
                     )
                 if _answers(address):
                     del left[address]
@@ -202,7 +201,3 @@ def _answers(address: str) -> bool:
         return httpx.get(f"{address.removesuffix('/v1')}/health", timeout=5).is_success
     except httpx.RequestError:
         return False
-
-
-def _last_lines(log: Path) -> str:
-    return "\n".join(log.read_text("utf-8", errors="replace").splitlines()[-LAST_LINES:])

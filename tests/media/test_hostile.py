@@ -123,7 +123,7 @@ def test_playlists_cannot_open_another_file(tmp_path: Path, record: Callable[...
     }
     for name, text in lists.items():
         (tmp_path / name).write_text(text)
-        refusal(tmp_path / name)
+        assert "cannot be read as a picture or video" in refusal(tmp_path / name)
 
 
 @pytest.mark.parametrize("codec", ["mkv", "ts", "webm of VP9"])

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 SAY_EVERY_S = 15.0
-LAST_CHARACTERS = 1500
 
 
 class Converter(ABC):
@@ -67,7 +66,7 @@ def run_program(python: str, name: str, arguments: Sequence[object], *, say: Say
             with suppress(subprocess.TimeoutExpired):
                 process.wait(2 * keeper.END_SECONDS)
         if process.returncode or not report.is_file():
-            raise EngineError(f"{what} failed with {process.returncode}; it ends with\n{last_words(log)}")
+            raise EngineError(f"{what} failed with {process.returncode}; it ends with\n{keeper.last_words(log)}")
         return report.read_text("utf-8").splitlines()
 
 
@@ -86,11 +85,6 @@ def wait_for(process: subprocess.Popen[bytes], say: Say, what: str) -> None:
             process.wait(SAY_EVERY_S)
             return
         say(f"{what}: {time.monotonic() - began_s:.0f} s")
-
-
-def last_words(log: Path) -> str:
-    """Return the end of what a program has said."""
-    return log.read_text("utf-8", errors="replace").strip()[-LAST_CHARACTERS:]
 
 
 def refuse_unknown(report: Sequence[str], *, converter: str) -> None:

@@ -20,7 +20,6 @@ from onethinker.report.conversion.base import (
     Converter,
     Say,
     check_python,
-    last_words,
     refuse_unknown,
     run_program,
     whole_path,
@@ -127,5 +126,5 @@ def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
                 return
         if process.poll() is not None or time.monotonic() - began_s > PATIENCE_S:
             ended = f"ended with {process.returncode}" if process.returncode is not None else "does not answer"
-            raise EngineError(f"llama-server {ended}; it ends with\n{last_words(log)}")
+            raise EngineError(f"llama-server {ended}; it ends with\n{keeper.last_words(log)}")
         time.sleep(0.1)
