@@ -1,9 +1,8 @@
 """`onethinker data synthetic`: samples that are painted, with truths that are known exactly."""
 
 from pathlib import Path
-from typing import Literal
 
-from onethinker.data.synthetic.worlds import WorldName
+from onethinker.data.synthetic.worlds import Responses, WorldName
 
 
 def data_synthetic(
@@ -14,7 +13,7 @@ def data_synthetic(
     split: str = "train",
     side_px: int | None = None,
     world: WorldName = "shapes",
-    responses: Literal["true", "erring"] = "true",
+    responses: Responses = "true",
     json: bool = False,
 ) -> None:
     """Write pictures, clips and questions of every problem type whose answers are known exactly.
@@ -28,9 +27,10 @@ def data_synthetic(
         split: Name of the split; "test" shares no scene with "train".
         side_px: Side of pictures and frames in pixels, a multiple of 32; by default 128 and 96, for the tiny model.
         world: What scenes show: shapes, or named things. The other worlds are for tests: drawing styles or things that
-            training never shows, and longer clips.
-        responses: What SFT learns from: "true" ones, or those of a teacher that errs in known ways (loose boxes, late
-            spans, counts off by one, …), for a cold start that RL has to mend. Truths stay exact.
+            training never shows, longer clips, and questions composed of two.
+        responses: What SFT learns from: "true" ones; those of a teacher that errs in known ways (loose boxes, late
+            spans, counts off by one, …), for a cold start that RL has to mend; or "formats", right in form and about
+            another scene. Truths stay exact.
         json: Print one JSON object: the file of samples, and how many there are.
     """
     from onethinker.commands.console import progress_bar
@@ -47,7 +47,7 @@ def data_synthetic(
             split=split,
             side_px=side_px,
             world=world,
-            erring=responses == "erring",
+            responses=responses,
             on_progress=on_progress,
         )
     print(to_file_json({"output": str(path), "samples": num_samples}) if json else path)

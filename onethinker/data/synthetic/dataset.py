@@ -8,9 +8,9 @@ from onethinker.core.errors import DataError
 from onethinker.core.frames import Clip
 from onethinker.core.sample import Sample
 from onethinker.data.synthetic.painting import FPS
-from onethinker.data.synthetic.samples import make_sample
+from onethinker.data.synthetic.samples import make_sample, make_unseeing
 from onethinker.data.synthetic.teacher import taught
-from onethinker.data.synthetic.worlds import WorldName
+from onethinker.data.synthetic.worlds import Responses, WorldName
 from onethinker.storage.atomic import folder_atomically, writing
 
 _RECORDS = "samples.jsonl"
@@ -24,14 +24,14 @@ def write_dataset(
     split: str = "train",
     side_px: int | None = None,
     world: WorldName = "shapes",
-    erring: bool = False,
+    responses: Responses = "true",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write the first samples of an endless list into a new folder and return the path of its samples.jsonl.
 
     Pictures are PNG (exact), clips MP4 (truth stays that of the painted frames). The folder appears when it is
-    complete, or not at all. With `erring` the responses to learn from are those of a teacher that errs
-    (`teacher.py`); truths are exact all the same. `on_progress` hears how many samples are written, and of how many.
+    complete, or not at all. `responses` says what SFT is to learn from (`teacher.py`); truths are exact all the same.
+    `on_progress` hears how many samples are written, and of how many.
 
     Raises: DataError when there is something in the folder already.
     """
@@ -45,8 +45,9 @@ def write_dataset(
         folder.parent.mkdir(parents=True, exist_ok=True)
 
     def make(index: int) -> Sample:
-        sample = make_sample(seed, index, split=split, side_px=side_px, world=world)
-        return taught(sample, seed) if erring else sample
+        make_one = make_unseeing if responses == "formats" else make_sample
+        sample = make_one(seed, index, split=split, side_px=side_px, world=world)
+        return taught(sample, seed) if responses == "erring" else sample
 
     with folder_atomically(folder) as unfinished:
         (unfinished / "media").mkdir()

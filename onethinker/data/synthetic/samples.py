@@ -96,6 +96,18 @@ def make_pair(seed: int, index: int, **how: Any) -> Sample:
     return replace(sample, rejected=next(other.response for other in others if other.truth != sample.truth))
 
 
+def make_unseeing(seed: int, index: int, **how: Any) -> Sample:
+    """Return what `make_sample` does, with the response to the next scene of its kind with as many options: right in
+    form, true by chance.
+    """
+    sample = make_sample(seed, index, **how)
+    how |= {"problem_type": sample.problem_type, "data_type": sample.data_type}
+    others = (make_sample(seed, other, **how) for other in count(index + 1))
+    return replace(
+        sample, response=next(other.response for other in others if len(other.options) == len(sample.options))
+    )
+
+
 def _ask_about_shapes(seed: int, index: int, kind: tuple[str, str], split: str, paint: Painter) -> Question:
     """Return a question of a problem type and data type about a scene of shapes that `paint` paints."""
     rng = np.random.default_rng([seed, index, zlib.crc32(f"{split}/{kind[0]}/{kind[1]}".encode())])

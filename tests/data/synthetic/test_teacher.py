@@ -10,6 +10,7 @@ from onethinker.cli import main
 from onethinker.core.sample import Sample
 from onethinker.data.formats.released import read_samples
 from onethinker.data.synthetic import KINDS, make_sample
+from onethinker.data.synthetic.samples import make_unseeing
 from onethinker.data.synthetic.teacher import LATENESS_S, LOOSENESS, WRONG_CHOICES, taught
 from onethinker.tasks import find_task, grade_response
 
@@ -91,3 +92,28 @@ def test_the_command_writes_what_it_teaches_and_the_same_again(tmp_path, capsys)
     assert [sample.response for sample in first] == [taught(sample, 3).response for sample in made]
     assert [sample.truth for sample in first] == [sample.truth for sample in made]
     assert taught(made[6], 3).response != made[6].response
+
+
+@pytest.mark.parametrize(("problem_type", "data_type"), KINDS, ids=lambda value: value)
+def test_responses_of_formats_have_the_right_form_and_are_about_another_scene(problem_type, data_type):
+    how = {"problem_type": problem_type, "data_type": data_type, "world": "things"}
+    task, made = find_task(problem_type, data_type), [make_unseeing(7, index, **how) for index in range(20)]
+    for index, sample in enumerate(made):
+        true = make_sample(7, index, **how)
+        assert (sample.id, sample.truth, sample.problem, sample.options) == (
+            true.id,
+            true.truth,
+            true.problem,
+            true.options,
+        )
+        grade = grade_response(sample.response, sample.truth, task=task, options=sample.options)
+        assert grade.format == 1.0
+    assert sum(sample.response != make_sample(7, index, **how).response for index, sample in enumerate(made)) > 15
+
+
+def test_the_command_writes_responses_of_formats(tmp_path):
+    command = ["data", "synthetic", "--world", "things", "--num-samples", "5", "--seed", "3", "--responses", "formats"]
+    with pytest.raises(SystemExit):
+        main([*command, "--output", str(tmp_path / "made")])
+    written = list(read_samples(tmp_path / "made" / "samples.jsonl"))
+    assert [s.response for s in written] == [make_unseeing(3, index, world="things").response for index in range(5)]

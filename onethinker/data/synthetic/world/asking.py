@@ -63,6 +63,8 @@ class Asker:
 
 Ask = Callable[[Asker], Question | None]
 """From a painted scene to a question about it; None where the scene has nothing that the split admits."""
+Questions = dict[tuple[str, str], tuple[tuple[Family, tuple[Ask, ...]], ...]]
+"""By problem type and data type: sorts of scenes, each with what can be asked about them."""
 
 
 def cell_name(box: Box) -> str:

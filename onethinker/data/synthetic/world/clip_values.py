@@ -63,7 +63,7 @@ def measure_visible(asker: Asker) -> Question | None:
         return None
     span = visit_of(asker, n)
     problem = say(asker.rng, "seconds_visible", thing=asker.things[n].kind.name)
-    return Question(asker.shot, problem, _from_to("comes", "goes", span), str(span.end - span.start))
+    return Question(asker.shot, problem, from_to("comes", "goes", span), str(span.end - span.start))
 
 
 def measure_moving(asker: Asker) -> Question | None:
@@ -74,10 +74,11 @@ def measure_moving(asker: Asker) -> Question | None:
         return None
     n, act = moving[chosen]
     problem = say(asker.rng, "seconds_moving", thing=asker.things[n].kind.name)
-    return Question(asker.shot, problem, _from_to("starts", "stops", act.span), str(act.span.end - act.span.start))
+    return Question(asker.shot, problem, from_to("starts", "stops", act.span), str(act.span.end - act.span.start))
 
 
-def _from_to(starts: str, ends: str, span: Span) -> str:
+def from_to(starts: str, ends: str, span: Span) -> str:
+    """Return a sentence: when something starts and ends, and how long it lasts."""
     return f"it {starts} at {span.start} and {ends} at {span.end}. {span.end}-{span.start}={span.end - span.start}."
 
 

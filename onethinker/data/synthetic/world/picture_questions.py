@@ -6,6 +6,7 @@ from onethinker.data.synthetic.world.asking import (
     Ask,
     Asker,
     Family,
+    Questions,
     inner_and_outer_points,
     list_things,
     refer,
@@ -122,11 +123,11 @@ PICTURE_QUESTIONS: dict[str, tuple[tuple[Family, tuple[Ask, ...]], ...]] = {
 }
 """By problem type: sorts of scenes, each with what can be asked about them."""
 _TELL = (scenes.draw_several, (tell_position,))
-LESSONS: dict[Lesson, dict[str, tuple[tuple[Family, tuple[Ask, ...]], ...]]] = {
-    "where": {"open-ended": ((scenes.draw_few, (tell_position,)), _TELL)},
+FIRST_LESSONS: dict[Lesson, Questions] = {
+    "where": {("open-ended", "image"): ((scenes.draw_few, (tell_position,)), _TELL)},
     "few": {
-        "open-ended": (_TELL, _TELL, (scenes.draw_few, (describe,)), (scenes.draw_several, (describe,))),
-        "spatial grounding": ((scenes.draw_few, (locate,)), (scenes.draw_mixed, (locate,))),
+        ("open-ended", "image"): (_TELL, _TELL, (scenes.draw_few, (describe,)), (scenes.draw_several, (describe,))),
+        ("spatial grounding", "image"): ((scenes.draw_few, (locate,)), (scenes.draw_mixed, (locate,))),
     },
 }
 """What first lessons ask in place of it. The short answers of the first have nothing but the place to learn, so the

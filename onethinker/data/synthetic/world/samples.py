@@ -7,11 +7,12 @@ import numpy as np
 from onethinker.core.errors import DataError
 from onethinker.core.nearest import no_such
 from onethinker.data.synthetic.questions import Question
-from onethinker.data.synthetic.world.asking import Ask, Asker
+from onethinker.data.synthetic.world.asking import Ask, Asker, Questions
 from onethinker.data.synthetic.world.clip_questions import CLIP_QUESTIONS
-from onethinker.data.synthetic.world.picture_questions import LESSONS, PICTURE_QUESTIONS
+from onethinker.data.synthetic.world.composed import BY_NAME, COMPOSED
+from onethinker.data.synthetic.world.picture_questions import FIRST_LESSONS, PICTURE_QUESTIONS
 from onethinker.data.synthetic.world.rendering import Shot, render
-from onethinker.data.synthetic.world.scene import World
+from onethinker.data.synthetic.world.scene import Lesson, World
 from onethinker.data.synthetic.world.splits import check_split, stable_hash
 from onethinker.data.synthetic.world.things import UNSEEN, UNSEEN_STYLES
 
@@ -22,8 +23,13 @@ WORLDS = {
     "unseen-styles": World(styles=UNSEEN_STYLES),
     "unseen-things": World(kinds=UNSEEN),
     "long-clips": World(seconds=(8, 12)),
+    "composed": World(lesson="composed"),
+    "by-name": World(lesson="by-name"),
 }
-"""What training draws from, two first lessons, and what only tests do: other styles, other things, long clips."""
+"""What training draws from, two first lessons, and what only tests do: other styles, other things, long clips,
+questions composed of two, and these by the thing's name.
+"""
+_LESSONS: dict[Lesson, Questions] = {**FIRST_LESSONS, "composed": COMPOSED, "by-name": BY_NAME}
 
 _CLEAR = 0.55  # of every thing in a picture is seen at least
 _ATTEMPTS = 2000
@@ -69,8 +75,8 @@ def _scene(
     problem_type, data_type = kind
     families = (PICTURE_QUESTIONS if data_type == "image" else CLIP_QUESTIONS)[problem_type]
     lesson = WORLDS[world].lesson
-    if data_type == "image" and lesson is not None:
-        families = LESSONS[lesson].get(problem_type, families)
+    if lesson is not None:
+        families = _LESSONS[lesson].get(kind, families)
     kind_hash, name = _kind_hash(kind, split), f"{world}-{split}-{seed}-{index}"
     draw, asks = families[stable_hash(f"{seed} {index} {kind_hash}") % len(families)]
     for attempt in range(_ATTEMPTS):

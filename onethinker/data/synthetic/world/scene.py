@@ -21,14 +21,16 @@ _STANDS_OUT = 70.0  # mean distance of colours at which a thing is seen at once
 _BACKGROUNDS_TRIED = 4
 
 
-Lesson = Literal["where", "few"]
-"""Only where one of a few different things is; or that, captions, and boxes of one to three large things too."""
+Lesson = Literal["where", "few", "composed", "by-name"]
+"""Only where one of a few different things is; that, captions, and boxes of one to three large things too; questions
+composed of two (`composed.py`), and the same with the thing's own name.
+"""
 
 
 @dataclass(frozen=True)
 class World:
     """What scenes are made of: drawing styles, kinds of things, how many seconds clips last, at least and at most, and
-    which lesson decides what is asked about pictures, if any.
+    which lesson decides what is asked, if any.
     """
 
     styles: tuple[str, ...] = TRAINING_STYLES
