@@ -82,7 +82,7 @@ def test_help_of_a_command_shows_its_sentence_its_options_and_a_line_to_copy(nam
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_option_of_a_command_is_described_in_a_sentence(name: str) -> None:
     boxes = help_of(name).partition("╭─")[2]
-    for option in re.findall(r"(?<=│ )[-A-Z]\S+.*?(?=\n│ \S|\n╰)", boxes, re.DOTALL):
+    for option in re.findall(r"(?<=│ )[-A-Z]\S+.*?(?=\n│ [-A-Z─]|\n╰)", boxes, re.DOTALL):
         sentence = re.sub(r"\((default|required).*?\)", "", option.replace("│", " "), flags=re.DOTALL)
         assert re.search(r"[a-z]\S*\s.*[.;:]|show this help", sentence, re.DOTALL), option
 
