@@ -18,7 +18,7 @@ from onethinker.data.synthetic.questions import Question
 from onethinker.data.synthetic.world.charts import add_aloud
 from onethinker.data.synthetic.world.picture_positions import CORNERS
 from onethinker.data.synthetic.world.rendering import Shot, render
-from onethinker.data.synthetic.world.samples import WORLDS, ask_about_things
+from onethinker.data.synthetic.world.samples import ask_about_things
 from onethinker.data.synthetic.world.scene import Look
 from onethinker.data.synthetic.world.things import UNSEEN_STYLES
 from onethinker.tasks import find_task, grade_response, max_reward
