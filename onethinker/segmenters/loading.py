@@ -37,6 +37,8 @@ def load_sam(name: str, kind: str | None = None) -> Sam2Segmenter | TextSegmente
     """
     model = name.removesuffix(BY_TEXT)
     folder = Path(model).expanduser()
+    if name == f"grabcut{BY_TEXT}":
+        raise EngineError(f"{name}: GrabCut reads no words; leave out {BY_TEXT}, or give {HUB_EXAMPLE_3}{BY_TEXT}")
     if not folder.is_dir() and (not HUB_ID.fullmatch(model) or model.startswith(".")):
         near = near_path(folder) or ask_for(model, ("grabcut", HUB_EXAMPLE), ALIASES)
         raise EngineError(f"{model}: no such folder, and not a hub id such as {HUB_EXAMPLE} or {HUB_EXAMPLE_3}{near}")

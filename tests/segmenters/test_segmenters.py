@@ -267,6 +267,7 @@ def test_masks_by_grabcut_say_so_in_the_drawing():
         ("{folder}/empty", r"there is no config\.json"),
         ("{folder}/bert", "expected the weights of a SAM 2"),
         ("{folder}/whole:text", "'sam2_video' reads no words; leave out :text"),
+        ("grabcut:text", "GrabCut reads no words; leave out :text"),
         ("{folder}/torn", "cannot be read"),
         ("{folder}/half", "missing"),
         ("nobody/no-such-sam2", "cannot be reached"),
