@@ -36,6 +36,16 @@ def check_packing(model: Any, row_tokens: int | None = None) -> None:
     family_of(model)
 
 
+def unpackable(model: Any) -> list[str]:
+    """Return what keeps a model of any family out of packed rows: layers that do not attend to all tokens before, and
+    rotations that follow the length of a row. A comparison on short samples would not show these.
+    """
+    window = getattr(_language(model).config, "sliding_window", None)
+    kinds = getattr(_language(model).config, "layer_types", None)
+    windows = [f"a sliding window of {window} tokens"] if window is not None and kinds is None else []
+    return [*windows, *_unproven_types(model, {"full_attention"}), *_unproven_positions(model, None)]
+
+
 def _unproven_types(model: Any, proven: set[str]) -> list[str]:
     kinds = getattr(_language(model).config, "layer_types", None) or ()
     return [f"layer {index}: {kind}" for index, kind in enumerate(kinds) if kind not in proven]

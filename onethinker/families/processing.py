@@ -29,6 +29,15 @@ def placeholder_tokens(processor: Any) -> dict[str, int]:
     return {kind: token for kind, token in tokens.items() if token is not None}
 
 
+def token_types(config: Any, ids: "Tensor") -> "Tensor":
+    """Return `mm_token_type_ids` by a model's config: 1 for the tokens of pictures, 2 for those of videos, else 0."""
+    types = ids.new_zeros(ids.shape)
+    for name, kind in (("image_token_id", 1), ("video_token_id", 2)):
+        if (token := getattr(config, name, None)) is not None:
+            types[ids == token] = kind
+    return types
+
+
 def placeholder_texts(processor: Any) -> dict[str, str]:
     """Return for "image" and "video" the text that a chat template writes in place of a medium."""
     texts = {kind: getattr(processor, f"{kind}_token", None) for kind in KINDS}
