@@ -111,10 +111,12 @@ def scan_video(container: Any, stream: Any) -> Scan:
     pts_rising = sorted(lasting)
     tick_s = float(stream.time_base)
     duration_s = _duration_s(pts_rising, lasting[pts_rising[-1]], tick_s)
+    # In an MP4 a packet lasts until the next one in its order of decoding, however long a screen recording stands still.
+    has_no_holes = bool(joints) or container.format.name == INDEXED[0]
     problems = [
         *(f"its packets cannot be read beyond {duration_s:.2f} s ({reason})" for reason in broken),
         *_behind(container, read.last, duration_s),
-        *(unlike_header(container, stream, read.count, duration_s) or ([] if joints else holes(lasting, tick_s))),
+        *(unlike_header(container, stream, read.count, duration_s) or ([] if has_no_holes else holes(lasting, tick_s))),
     ]
     return Scan(
         tuple(pts_rising),
@@ -174,7 +176,7 @@ def holes(lasting: Mapping[int, int], tick_s: float) -> list[str]:
     """Return where frames are missing from a video of an even rate, given how long each lasts by its time, in ticks.
 
     >>> holes({0: 40, 40: 40, 400: 40, 440: 40, **{480 + 40 * n: 40 for n in range(20)}}, 0.001)
-    ['frames are missing for 0.32 s: none between 0.04 s and 0.40 s']
+    ['frames are missing, or a recording stands still, for 0.32 s: none between 0.04 s and 0.40 s']
     """
     pts = sorted(lasting)
     steps = [(before, after) for before, after in pairwise(pts) if lasting[before]]
@@ -184,7 +186,8 @@ def holes(lasting: Mapping[int, int], tick_s: float) -> list[str]:
     lost_s = sum(after - before - lasting[before] for before, after in open_steps) * tick_s
     first, last = open_steps[0][0] - pts[0], open_steps[-1][1] - pts[0]
     where = "none" if len(open_steps) == 1 else f"{len(open_steps)} holes"
-    return [f"frames are missing for {lost_s:.2f} s: {where} between {first * tick_s:.2f} s and {last * tick_s:.2f} s"]
+    span = f"between {first * tick_s:.2f} s and {last * tick_s:.2f} s"
+    return [f"frames are missing, or a recording stands still, for {lost_s:.2f} s: {where} {span}"]
 
 
 def _duration_s(pts_rising: list[int], last_step: int, tick_s: float) -> float:
