@@ -10,7 +10,7 @@ from typing import Any
 
 from onethinker.core.errors import ConfigError, DataError, MediaError
 from onethinker.core.sample import Medium
-from onethinker.core.sources import MemoryFile, VideoPart, path_of
+from onethinker.core.sources import MemoryFile, VideoPart, home_path, path_of
 from onethinker.core.suffixes import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from onethinker.inference.question import Question
 
@@ -62,7 +62,7 @@ class Opening:
             from onethinker.media.remote import fetch
 
             return [fetch(word, allow_private=self.allow_private)], False
-        path = Path(word).expanduser()
+        path = home_path(word)
         if path.is_dir():
             return [self._part(each) for each in _in_folder(path)], True
         if not path.exists() and glob.has_magic(word):
@@ -82,7 +82,7 @@ def is_media(word: str) -> bool:
     """Return whether a word on the command line is a medium and not a question."""
     if word == "-" or is_address(word):
         return True
-    path = Path(word).expanduser()
+    path = home_path(word)
     try:
         return path.exists() or (path.suffix.lower() in MEDIA_SUFFIXES and " " not in path.name)
     except OSError:  # a question may be longer than a name can be
@@ -200,7 +200,7 @@ def _times(row: Mapping[str, Any]) -> dict[str, float]:
 def _beside(path: Path, media: str | list[str]) -> list[str]:
     """Return media of a row as they are found from here; addresses and absolute paths stay as they are."""
     names = [media] if isinstance(media, str) else media
-    return [name if is_address(name) else str(path.parent / Path(name).expanduser()) for name in names]
+    return [name if is_address(name) else str(path.parent / home_path(name)) for name in names]
 
 
 def is_address(word: str) -> bool:

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from onethinker.core.errors import ConfigError, OneThinkerError, PluginError
+from onethinker.core.sources import home_path
 
 KINDS = ("tasks", "rewards", "estimators", "losses", "graders", "families", "forms", "benchmarks")
 """What can come from outside: `onethinker.KIND` is the group of entry points, `KIND` in capitals the dictionary."""
@@ -191,7 +192,7 @@ def _offers(name: str) -> dict[str, list[Plugin]]:
 
 def _import(name: str) -> ModuleType:
     """Return a module by its name, looked for in the current folder last, or by the path of its file or folder."""
-    path = Path(name).expanduser().resolve()
+    path = home_path(name).resolve()
     is_path = name.endswith(".py") or "/" in name
     if is_path and not (path / "__init__.py" if path.is_dir() else path).is_file():
         raise ConfigError(f"plug-in {name}: no such file; expected a .py file, or a folder with an __init__.py")

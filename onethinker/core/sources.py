@@ -6,6 +6,7 @@ import ast
 import base64
 import binascii
 import csv
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,6 +113,15 @@ class VideoPart:
 
 FileMedium = Path | VideoPart
 """A file, or a part of a video file."""
+
+
+def home_path(word: str) -> Path:
+    """Return the path that a person's word means: `~` at its start is a home folder, where there is such a one.
+
+    >>> home_path("~5 balls?.png").name
+    '~5 balls?.png'
+    """
+    return Path(os.path.expanduser(word))  # noqa: PTH111 (Path.expanduser raises where there is no such user)
 
 
 def path_of(medium: object) -> Path | None:

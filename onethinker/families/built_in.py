@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from onethinker.core.sources import home_path
+
 TINY = "tiny"
 """The trained model that comes with OneThinker."""
 WEIGHTS = Path(__file__).with_name("weights")
@@ -16,4 +18,4 @@ of things.
 
 def folder_of(model: str) -> Path:
     """Return the folder of a model that is named by its folder, or as the one that comes with OneThinker."""
-    return WEIGHTS if model == TINY else Path(model).expanduser()
+    return WEIGHTS if model == TINY else home_path(model)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from onethinker.core.errors import EngineError
 from onethinker.core.settings import explain
+from onethinker.core.sources import home_path
 from onethinker.families.registry import FAMILIES, family_of_processor
 from onethinker.media.budget import MediaBudget
 from onethinker.storage.atomic import grant_as, sync_tree
@@ -197,7 +198,7 @@ def base_of(folder: Path, settings: ModelSettings) -> str:
         base = settings.base or json.loads(path.read_text()).get("base_model_name_or_path")
     except (OSError, ValueError, AttributeError) as error:
         raise EngineError(f"{path}: expected the settings of adapters as peft writes them: {error}") from error
-    if not base or Path(base).expanduser().resolve() == folder.resolve():
+    if not base or home_path(base).resolve() == folder.resolve():
         raise EngineError(
             f"{path}: 'base_model_name_or_path' must name the model that the adapters belong to, got {base!r}"
         )

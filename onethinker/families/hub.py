@@ -1,10 +1,10 @@
 """Models on the Hugging Face hub: what their ids look like, and whether one can be had."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 from onethinker.core.errors import EngineError
+from onethinker.core.sources import home_path
 from onethinker.storage.folders import HUB_RUN_FOLDER
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -18,7 +18,7 @@ def at_hand(model: str) -> str:
 
     Raises: EngineError: the hub has no such model or revision for us, or cannot be reached.
     """
-    found = None if Path(model).expanduser().exists() else REVISION.fullmatch(model)
+    found = None if home_path(model).exists() else REVISION.fullmatch(model)
     if found is None:
         return model
     return download(model, allow_patterns=list(OF_A_MODEL), ignore_patterns=[f"{HUB_RUN_FOLDER}/*"])

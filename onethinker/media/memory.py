@@ -14,7 +14,7 @@ from PIL import Image
 from onethinker.core.errors import MediaError
 from onethinker.core.frames import Clip
 from onethinker.core.sample import Medium
-from onethinker.core.sources import FrameFolder, MemoryFile, TablePicture, TimedFrames, VideoPart
+from onethinker.core.sources import FrameFolder, MemoryFile, TablePicture, TimedFrames, VideoPart, home_path
 from onethinker.media.budget import MediaBudget
 from onethinker.media.pictures import count_frames, upright
 from onethinker.media.reading import read_animation
@@ -91,7 +91,7 @@ def _path(given: "str | os.PathLike[str]") -> Path:
     text = os.fsdecode(given)
     if isinstance(given, str) and _ADDRESS.match(given):
         raise MediaError(f"{given[:100]}: addresses are not opened; download it, and give the file or its bytes")
-    return Path(text).expanduser() if text.startswith("~/") else Path(text)
+    return home_path(text)
 
 
 def _of_file(file: Any) -> MemoryFile:

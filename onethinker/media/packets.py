@@ -111,7 +111,7 @@ def scan_video(container: Any, stream: Any) -> Scan:
     pts_rising = sorted(lasting)
     tick_s = float(stream.time_base)
     duration_s = _duration_s(pts_rising, lasting[pts_rising[-1]], tick_s)
-    # In an MP4 a packet lasts until the next one in its order of decoding, however long a screen recording stands still.
+    # In an MP4 a packet lasts until the next to be decoded, however long a screen recording stands still.
     has_no_holes = bool(joints) or container.format.name == INDEXED[0]
     problems = [
         *(f"its packets cannot be read beyond {duration_s:.2f} s ({reason})" for reason in broken),

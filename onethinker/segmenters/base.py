@@ -13,6 +13,7 @@ from pydantic_core import to_jsonable_python
 
 from onethinker.core.frames import Clip
 from onethinker.core.masks import Mask, decode_rle, encode_rle, mask_area, resize_mask
+from onethinker.core.sources import home_path
 from onethinker.data.annotations import FrameMask
 from onethinker.drawing.draw import draw_caption, draw_masks
 from onethinker.media.budget import ExactBudget
@@ -163,4 +164,4 @@ def weights_folder(name: str) -> Path:
     >>> weights_folder("sams/3 (SAM 3 by text)").as_posix()
     'sams/3'
     """
-    return Path(name.partition(SAM3)[0]).expanduser()
+    return home_path(name.partition(SAM3)[0])

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from onethinker.core.errors import EngineError
 from onethinker.core.nearest import ask_for, near_path
+from onethinker.core.sources import home_path
 from onethinker.families.hub import HUB_ID, hub_answers
 from onethinker.processes.machine import default_device
 from onethinker.segmenters.sam2 import SAM3, Sam2Segmenter
@@ -36,7 +36,7 @@ def load_sam(name: str, kind: str | None = None) -> Sam2Segmenter | TextSegmente
     reached.
     """
     model = name.removesuffix(BY_TEXT)
-    folder = Path(model).expanduser()
+    folder = home_path(model)
     if name == f"grabcut{BY_TEXT}":
         raise EngineError(f"{name}: GrabCut reads no words; leave out {BY_TEXT}, or give {HUB_EXAMPLE_3}{BY_TEXT}")
     if not folder.is_dir() and (not HUB_ID.fullmatch(model) or model.startswith(".")):

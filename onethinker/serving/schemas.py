@@ -153,6 +153,7 @@ def read_form(fields: Sequence[tuple[str, str]], kind: type[Body]) -> Body:
     """
     values: dict[str, Any] = {}
     for name, text in fields:
+        text = text.replace("\r\n", "\n")  # as which a browser sends each line's end
         if name in LIST_FIELDS:
             values.setdefault(name, []).append(text)
         elif name in values:

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
+from unicodedata import category
 from urllib.parse import unquote, urlsplit
 
 from onethinker.core.errors import MediaError
@@ -18,8 +19,11 @@ from onethinker.serving.limits import Limits
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w.=+-]+)*;base64,", re.IGNORECASE)
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
+_OBEYED = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+"""Unicode's categories of what is no sign but an order, such as to go on from right to left."""
 _PIECE = 1 << 20
-NAME_CHARS = 60
+_NAME_BYTES = 200
+"""Of a longer name its end is kept: disks take 255."""
 
 
 @dataclass(eq=False)
@@ -120,14 +124,14 @@ def keep_upload(file: IO[bytes], name: str, slot: Slot) -> Path:
 
 
 def plain_name(name: str) -> str:
-    r"""Return a client's name of a file as one that is harmless on every disk and in every message.
+    r"""Return a client's name of a file, without folders and without characters that a disk or a terminal obeys.
 
-    >>> plain_name("../../etc/pass:wd.png"), plain_name(".."), plain_name("")
-    ('pass_wd.png', 'file', 'file')
+    >>> plain_name("../../etc/a, [b] & c.png"), plain_name("a\x1b[2J\u202egnp.exe"), plain_name("..")
+    ('a, [b] & c.png', 'a_[2J_gnp.exe', 'file')
     """
     last = re.split(r"[/\\]", name)[-1]
-    cleaned = re.sub(r"[^\w.()+ -]", "_", last).strip(" .")
-    return cleaned[-NAME_CHARS:].strip(" .") or "file"
+    cleaned = "".join("_" if category(char) in _OBEYED else char for char in last).strip(" .")
+    return cleaned.encode()[-_NAME_BYTES:].decode(errors="ignore").strip(" .") or "file"
 
 
 def _of_data_url(word: str, slot: Slot) -> Path:

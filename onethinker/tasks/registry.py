@@ -136,7 +136,7 @@ def find_task(problem_type: str, data_type: str) -> Task[Any]:
     known = " or ".join(kind for task in named for kind in task.data_types)
     others = ", ".join(dict.fromkeys(task.problem_type for task in all_tasks() if data_type in task.data_types))
     hint = f"; tasks for {data_type}: {others}" if others else ""
-    raise DataError(f"data_type of {named[0].problem_type!r} must be {known}, got {data_type!r}{hint}")
+    raise DataError(f"{named[0].problem_type!r} is asked about {known}, not about {data_type!r} (data_type){hint}")
 
 
 def no_task(problem_type: str, data_type: str | None = None) -> str:

@@ -119,6 +119,7 @@ def test_ask_runs_on_the_tiny_model_without_a_download(photo, capsys):
     ("arguments", "complaint"),
     [
         (("absent.png", "What?", "--model", "untrained"), "absent.png"),
+        (("~nobody.png", "~how many?", "--model", "untrained"), "~nobody.png: there is no such file"),
         (("{photo}", "What?", "--model", "untrained", "--task", "juggling"), "juggling"),
         (("{photo}", "What?", "--model", "/no/such/model"), "/no/such/model"),
         (("{photo}", "What?", "--model", "untrained", "--prompt-template", "absent.toml"), "absent.toml"),
@@ -131,9 +132,22 @@ def test_ask_runs_on_the_tiny_model_without_a_download(photo, capsys):
             "fractions of 0 to 1 by 1000, as in 100 200 500 600",
         ),
         (("{photo}", "What?", "--model", "untrained", "--box", "0", "0", "nan", "9"), "thousandths"),
-        (("{photo}", "When?", "--model", "untrained", "--task", "tracking"), "data_type of 'tracking' must be video"),
+        (
+            ("{photo}", "When?", "--model", "untrained", "--task", "tracking"),
+            "'tracking' is asked about video, not about 'image'",
+        ),
     ],
-    ids=["file", "task", "model", "prompt_template", "box", "box from 0 to 1", "box of no number", "picture"],
+    ids=[
+        "file",
+        "no home folder",
+        "task",
+        "model",
+        "prompt_template",
+        "box",
+        "box from 0 to 1",
+        "box of no number",
+        "picture",
+    ],
 )
 def test_bad_input_leaves_with_1_and_names_the_fault(photo, capsys, arguments, complaint):
     assert run("ask", *(argument.format(photo=photo) for argument in arguments)) == 1

@@ -166,7 +166,7 @@ def test_numbers_as_reference_answers_are_read(tmp_path):
         ({"problem": "<video>?"}, "'problem' has 0 times <image>, but there are 1 images"),
         ({"problem_type": "poetry"}, "no task 'poetry'. There are: multiple choice, "),
         ({"problem_type": None}, "'problem_type' is missing"),
-        ({"problem_type": "tracking"}, "data_type of 'tracking' must be video, got 'image'"),
+        ({"problem_type": "tracking"}, "'tracking' is asked about video, not about 'image'"),
         ({"data_type": "audio"}, "'data_type' must be image, video or video-image, got 'audio'"),
         ({"images": "a.jpg"}, r"'images' must be a list of paths, got 'a.jpg'"),
         ({"images": [1]}, r"'images' must be a list of paths, got \[1\]"),

@@ -52,6 +52,22 @@ def test_json_with_a_data_url_gives_what_a_form_gives(client):
     assert as_json["boxes"] == [{"time_s": 0.0, "box": as_json["answer"]}]
 
 
+def test_the_lines_of_a_form_end_as_those_of_json(client):
+    told = client.post("/v1/ask", files={"media": png()}, data={"question": "Where is it?\r\nThe red one."}).json()
+    assert told["question"] == "Where is it?\nThe red one."
+
+
+@pytest.mark.parametrize(
+    "name", ["it's, [a] & b #1.png", "Screenshot 10.00\u202fAM.png", "cafe\u0301.png", "a" * 90 + ".png"]
+)
+def test_the_files_of_an_answer_name_the_medium_as_its_owner_does(client, name):
+    asked = {"question": "Where is it?", "task": "spatial grounding", "files": ["coco", "label-studio"]}
+    told = client.post("/v1/ask", files={"media": (name, png())}, data=asked).json()
+    assert told["media"][0]["name"] == name
+    assert told["files"]["coco"]["images"][0]["file_name"] == name
+    assert told["files"]["label-studio"]["data"]["image"] == name
+
+
 def test_a_segmentation_has_masks_at_the_size_of_the_picture_unless_they_are_not_wanted(client):
     asked = {"question": "Cut out the square.", "task": "segmentation", "files": "coco"}
     told = client.post("/v1/ask", files={"media": png(96)}, data=asked).json()

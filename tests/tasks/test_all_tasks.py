@@ -119,9 +119,9 @@ def test_tasks_are_found_in_any_case(name: str) -> None:
 def test_an_unknown_task_is_refused_with_the_known_ones() -> None:
     with pytest.raises(DataError, match=r"no task 'juggling'\..*tracking"):
         find_task("juggling", "image")
-    with pytest.raises(DataError, match="data_type of 'segmentation' must be image or video, got 'audio'"):
+    with pytest.raises(DataError, match="'segmentation' is asked about image or video, not about 'audio'"):
         find_task("segmentation", "audio")
-    with pytest.raises(DataError, match="data_type of 'tracking' must be video, got 'image'"):
+    with pytest.raises(DataError, match="'tracking' is asked about video, not about 'image'"):
         find_task("tracking", "image")
 
 
