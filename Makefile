@@ -11,6 +11,9 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
+# Where EasyR1 is cloned from: its address, or the folder of a clone.
+EASYR1 ?= https://github.com/hiyouga/EasyR1
+EASYR1_COMMIT := b44b311b669bf1fd1aa2fc36f2251482ba33cb16
 PEERS := trl ms_swift verifiers verl easyr1
 CONVERTERS := openvino gguf
 
@@ -18,7 +21,7 @@ CONVERTERS := openvino gguf
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n 's/^# make /make /p' Makefile
 
 install: $(INSTALLED)
 
@@ -54,7 +57,17 @@ $(PEERS:%=test-in-%): test-in-%:
 	.venv-peers/$*/bin/python -m pip install --quiet -r tests/integrations/peers/$*.txt
 	.venv-peers/$*/bin/python -m pip install --quiet --no-deps -e .
 	.venv-peers/$*/bin/python -m pip install --quiet -r tests/integrations/peers/graders.txt
-	.venv-peers/$*/bin/python -m pytest --noconftest -o filterwarnings= tests/integrations/peers/in_$*.py
+	PYTHONPATH=$(PEER_PATH) .venv-peers/$*/bin/python -m pytest --noconftest -o filterwarnings= tests/integrations/peers/in_$*.py
+
+# EasyR1 is on no index, and its own requirements want a GPU: its modules are imported from a checkout.
+test-in-easyr1: PEER_PATH := $(CURDIR)/.venv-peers/checkout
+test-in-easyr1: .venv-peers/checkout
+
+.venv-peers/checkout:
+	rm -rf $@.new
+	git clone --quiet $(EASYR1) $@.new
+	git -C $@.new checkout --quiet $(EASYR1_COMMIT)
+	mv $@.new $@
 
 # `onethinker export --to` runs here, and the converter in the other environment.
 $(CONVERTERS:%=test-in-%): test-in-%: $(INSTALLED_DEV)

@@ -132,6 +132,12 @@ def test_a_dry_run_prints_map_and_command_and_writes_nothing(samples, capsys):
     assert sorted(samples.iterdir()) == before
 
 
+def test_modules_that_verl_is_told_to_load_already_stay(samples, capsys, monkeypatch):
+    monkeypatch.setenv("VERL_USE_EXTERNAL_MODULES", "my.platform")
+    assert dispatch([*DRY, "--set", FILES, "model=tiny"]) == 0
+    assert "VERL_USE_EXTERNAL_MODULES=my.platform,onethinker.integrations.verl.plugin" in capsys.readouterr().out
+
+
 def test_a_python_without_verl_is_refused_before_anything_is_written(samples, capsys):
     words = ["rl", "rl_8b", "--engine", "verl", "--output", "out", "--verl-python", sys.executable]
     with pytest.raises(ConfigError, match=f"--verl-python {sys.executable}: .* got no verl"):

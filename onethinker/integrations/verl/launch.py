@@ -25,6 +25,7 @@ from onethinker.tasks.template import PromptTemplate
 from onethinker.training.config import RlRecipe
 
 ROWS_FILE, CONFIG_FILE = "rows.parquet", "verl.yaml"
+MODULES = "VERL_USE_EXTERNAL_MODULES"
 _KEPT = ("data_source", "images", "videos", "ability", "reward_model", "extra_info")
 """Fields of a row; the store of verl keeps them all with every answer."""
 _VERSIONS = """
@@ -93,9 +94,10 @@ class VerlRun:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return the variables that each process of verl needs."""
+        """Return the variables that each process of verl needs; modules that verl is told to load already stay."""
+        modules = [*filter(None, [os.environ.get(MODULES)]), "onethinker.integrations.verl.plugin"]
         plugins = {"ONETHINKER_PLUGINS": ",".join(self.recipe.plugins)} if self.recipe.plugins else {}
-        return {"VERL_USE_EXTERNAL_MODULES": "onethinker.integrations.verl.plugin", **plugins}
+        return {MODULES: ",".join(modules), **plugins}
 
     def command(self, python: str) -> list[str]:
         """Return the command that runs verl in the environment of this Python."""
