@@ -56,9 +56,16 @@ def serve(  # noqa: D417 (the help of --model is MODEL_HELP)
         asking: How the model is asked, where a request does not say.
     """
     check_installed()
+    from onethinker.media.remote import LISTED_HOST
+
     access = read_access(host, api_key_file, allow_host)
     if media_root is not None and not media_root.is_dir():
         raise ConfigError(f"--media-root {media_root}: there is no such folder")
+    for name in allow_remote:
+        if not LISTED_HOST.fullmatch(name):
+            raise ConfigError(
+                f'--allow-remote takes hosts such as example.com, "*.example.com" or example.com:8443, got {name!r}'
+            )
     if queue < 1 or batch_size < 1:
         raise ConfigError(f"--queue and --batch-size must be at least 1, got {queue} and {batch_size}")
     from onethinker.serving.answering import Answering
@@ -74,6 +81,7 @@ def serve(  # noqa: D417 (the help of --model is MODEL_HELP)
         tempfile.TemporaryDirectory(prefix="onethinker-serve-", ignore_cleanup_errors=True) as folder,
     ):
         models = [model] if beside is None else [model, beside]
+        print(f"{' and '.join(models)}: loading", file=sys.stderr, flush=True)
         thinkers = [
             loaded.enter_context(asking.load(name, asking.sampling(), batch_size=batch_size)) for name in models
         ]

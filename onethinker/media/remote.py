@@ -1,6 +1,7 @@
 """Pictures and videos from the web: fetched into memory, with every address checked before it is connected to."""
 
 import ipaddress
+import re
 import socket
 import time
 from collections.abc import Collection
@@ -24,6 +25,8 @@ PORTS = (80, 443)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _NOT_GLOBAL = (ipaddress.ip_network("192.0.0.0/24"), ipaddress.ip_network("3fff::/20"))
 """What Python 3.11 takes for public and the registry does not. Source: IANA special-purpose address registries."""
+LISTED_HOST = re.compile(r"(\*\.)?[\w.-]+(:\d+)?")
+"""What a list of hosts may hold, see `is_listed`."""
 
 
 def fetch(

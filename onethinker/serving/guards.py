@@ -5,6 +5,7 @@ import base64
 import binascii
 import hmac
 import ipaddress
+import re
 import time
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ OPEN_PATHS = frozenset({"/health"})
 """What anybody may ask."""
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 MIN_KEY_CHARS = 16
+KEY_FORM = re.compile(r"[!-~]*")
+"""What every client can send in a header."""
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:;"
@@ -45,14 +48,20 @@ class Access:
     """Further names in the Host header, such as that of a proxy, without the port."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError where anybody on the network could ask."""
+        """Raise ConfigError where anybody on the network could ask, or nobody."""
         if self.key is None and not is_loopback(self.host):
             raise ConfigError(
                 f"--host {self.host} can be reached from the network: give --api-key-file FILE, or --host 127.0.0.1 and"
                 " put a proxy in front"
             )
-        if self.key is not None and len(self.key) < MIN_KEY_CHARS:
-            raise ConfigError(f"the key must have at least {MIN_KEY_CHARS} characters, got {len(self.key)}")
+        if self.key is not None and (len(self.key) < MIN_KEY_CHARS or not KEY_FORM.fullmatch(self.key)):
+            raise ConfigError(
+                f"--api-key-file: the key must be one word of at least {MIN_KEY_CHARS} characters of ASCII, got"
+                f" {len(self.key)} characters; `openssl rand -hex 16 > key.txt` makes one"
+            )
+        for name in self.hosts:
+            if "/" in name or _without_port(name) != name:
+                raise ConfigError(f"--allow-host takes a name such as vision.example.com, not an address, got {name!r}")
 
     def check(self, path: str, headers: Headers) -> None:
         """Raises: RefusedError: this client may not ask this."""
@@ -113,6 +122,8 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":  # uvicorn knows by its own scope to send no body
+            scope = {**scope, "method": "GET"}
         started_s, status = time.perf_counter(), 500
 
         async def answer(message: Message) -> None:

@@ -74,10 +74,32 @@ def test_the_command_refuses_a_public_host_without_a_key_before_it_loads_a_model
         serve(model="no such model", host="0.0.0.0")
 
 
-def test_a_short_key_is_none():
-    with pytest.raises(ConfigError, match="16 characters, got 15"):
-        Access(key="a" * 15)
+@pytest.mark.parametrize("key", ["a" * 15, "", "abcdefgh\nabcdefgh", "abcdefgh abcdefgh", "schlüsselschlüssel"])
+def test_a_key_that_is_short_or_that_a_header_cannot_hold_is_refused(key):
+    with pytest.raises(
+        ConfigError, match=rf"at least 16 characters of ASCII, got {len(key)} characters; `openssl rand"
+    ):
+        Access(key=key)
     Access(key="a" * 16)
+
+
+@pytest.mark.parametrize("name", ["https://vision.example.com", "vision.example.com:443", "vision.example.com/"])
+def test_an_address_where_a_name_of_this_server_belongs_is_refused(name):
+    with pytest.raises(ConfigError, match="--allow-host takes a name such as"):
+        serve(model="no such model", allow_host=(name,))
+
+
+@pytest.mark.parametrize("host", ["https://example.com", "*", "example.com/a", "example.com:https"])
+def test_an_address_where_a_remote_host_belongs_is_refused(host):
+    with pytest.raises(ConfigError, match="--allow-remote takes hosts such as"):
+        serve(model="no such model", allow_remote=(host,))
+
+
+def test_a_head_request_is_that_of_get_without_its_body(client):
+    told = client.head("/health")
+    assert (told.status_code, told.content) == (200, b"")
+    assert int(told.headers["content-length"]) == len(client.get("/health").content)
+    assert client.head("/v1/ask").status_code == 405
 
 
 HOSTS = {
