@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.serving.browsing import ask, take_example, until
+from tests.serving.browsing import ask, save, take_example, until
 from tests.serving.served import mp4, png
 
 
@@ -48,6 +48,28 @@ FILES = {
     "a.mp4": ("video/mp4", "video", mp4),
     "without a type": ("", "video", mp4),
 }
+
+
+def test_a_png_that_moves_is_a_clip_as_soon_as_an_answer_says_so(page, served):
+    page.goto(served.address)
+    page.locator("#file").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": animation("PNG")})
+    page.locator("#question").fill("When is the ball there?")
+    ask(page)
+    until(page, "document.getElementById('video').videoWidth === 64")
+    assert page.locator("#timeline button").count() == 1
+
+
+def test_a_transparent_picture_lies_on_white_as_the_model_sees_it(page, served):
+    page.goto(served.address)
+    clear = io.BytesIO()
+    Image.new("RGBA", (64, 64)).save(clear, "PNG")
+    page.locator("#file").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": clear.getvalue()})
+    until(page, "document.getElementById('picture').naturalWidth === 64")
+    page.locator("#question").fill("How many balls are there?")
+    ask(page)
+    for shot in (page.locator("#overlay").screenshot(), save(page, "[data-save=picture]")):
+        picture = Image.open(io.BytesIO(shot)).convert("RGB")
+        assert picture.getpixel((5, 5)) == (255, 255, 255)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from onethinker.cli import main
 from onethinker.core.sample import Sample
 from onethinker.data.corrections import Corrected, read_corrections
 from tests.serving.browsing import ask, picture, save, take_example
@@ -47,6 +48,8 @@ def test_a_question_is_copied_as_a_line_of_other_programs(page, served, tmp_path
     assert lines["curl"].startswith("curl -F 'media=@\"multiple-choice.png\"' --form-string 'question=")
     assert lines["curl"].count("--form-string 'options=") >= 2
     assert lines["cli"].startswith("onethinker ask 'multiple-choice.png' '")
+    assert f"--model {served.address}/v1 " in lines["cli"]
+    assert f'Thinker.load("{served.address}/v1")' in lines["python"]
     assert "--task 'multiple choice' --options '" in lines["cli"]
 
 
@@ -150,8 +153,8 @@ def saved_record(page, folder: Path, name: str) -> Sample:
     return sample
 
 
-def test_a_copied_follow_up_has_the_questions_before_it(page, served, tmp_path):
-    name = '@a "b";it\'s.png'
+def test_a_copied_follow_up_has_the_questions_before_it(page, served, tmp_path, monkeypatch, capsys):
+    name = '-@a "b";it\'s.png'
     page.goto(served.address)
     page.locator("#file").set_input_files({"name": name, "mimeType": "image/png", "buffer": png()})
     for question in ("Where is the cat's bowl?", "<And the other one?"):
@@ -166,6 +169,10 @@ def test_a_copied_follow_up_has_the_questions_before_it(page, served, tmp_path):
     assert words[words.index("--earlier") + 1 :] == turn
     assert f'earlier=[["{turn[0]}",{json.dumps(turn[1])}]]' in lines["python"]
     (tmp_path / name).write_bytes(png())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(words[1:])
+    assert "This answer is scripted." in capsys.readouterr().out
     done = subprocess.run(["sh", "-c", lines["curl"]], cwd=tmp_path, capture_output=True, check=True)
     told = json.loads(done.stdout)
     assert [told["question"], told["media"][0]["kind"]] == ["<And the other one?", "image"]

@@ -1,7 +1,7 @@
 import { $, CORRECTIONS, HISTORY, LANGUAGE, fail, make, speak, state, store, stored, text } from "/page/state.js";
-import { COLORS, redraw, timeline, tinted } from "/page/view.js";
+import { COLORS, lengthOf, redraw, timeline, tinted } from "/page/view.js";
 import { beginBoxes, correcting, dropAnswer, fillIn, setDrawing } from "/page/boxes.js";
-import { beginAgain, beginShowing, show } from "/page/showing.js";
+import { beginAgain, beginShowing, convert, show } from "/page/showing.js";
 import { copy, save } from "/page/takeaway.js";
 
 const MAX_HISTORY = 50, MAX_TURNS = 8, FILES = ["coco", "label-studio", "mot"];
@@ -117,7 +117,7 @@ function finish(reply, place, asked) {
 }
 
 function isAfterEnd(reply) {
-  const duration = reply.media.find((each) => each.kind === "video")?.duration_s;
+  const duration = lengthOf(reply);
   return Boolean(duration) && Math.max(reply.span?.[0] ?? 0, reply.moment_s ?? 0) >= duration;
 }
 
@@ -132,6 +132,7 @@ function keep(reply, asked) {
   $("noted").textContent = "";
   for (const kind of FILES) document.querySelector(`[data-save=${kind}]`).hidden = Boolean(reply.files[kind].error);
   timeline(reply);
+  if (state.kind === "image" && lengthOf(reply)) convert().catch(() => {}); // a PNG or AVIF that moves
   remember(reply, asked);
 }
 

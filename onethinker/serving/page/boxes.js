@@ -1,6 +1,6 @@
 // Boxes that a person draws, drags or types: the target of a question, and the corrections of an answer.
 import { $, CORRECTIONS, fail, note, state, store, stored, text } from "/page/state.js";
-import { boxAt, redraw, timeline } from "/page/view.js";
+import { boxAt, lengthOf, redraw, timeline } from "/page/view.js";
 import { answerOf, download } from "/page/takeaway.js";
 
 const SIDES = ["left", "top", "right", "bottom"], GRIP = 40, LEAST = 5;
@@ -116,7 +116,7 @@ export function correcting(isOn) {
     $("follow-up").hidden = !asked.earlier.length;
     $("right-answer").hidden = $("right-answer-label").hidden = Boolean(isPlaces);
     $("right-answer").value = reply.answer_text;
-    const duration = reply.media.find((each) => each.kind === "video")?.duration_s ?? 0;
+    const duration = lengthOf(reply) ?? 0;
     if (reply.span) ["from", "to"].forEach((name, index) => Object.assign($(name), { max: Math.max(duration, reply.span[1]), value: reply.span[index] }));
     if (reply.span) tellSpan();
     if (state.kind === "video") $("video").pause();

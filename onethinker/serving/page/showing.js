@@ -43,7 +43,7 @@ function present(blob, type) {
 }
 
 /** Show what the server makes of a file: of a format that browsers lack, or of an animation, in which they cannot jump. */
-async function convert() {
+export async function convert() {
   const file = state.file, sent = new FormData();
   sent.append("media", file, file.name);
   const reply = await fetch("/v1/draw", { method: "POST", body: sent });

@@ -6,19 +6,20 @@ const quoted = (words) => `'${String(words).replaceAll("'", `'\\''`)}'`;
 
 /** The last question, with those before it, as a line of another program. */
 export function command(kind) {
-  const { question, box, options, earlier } = state.asked, { model, task } = state.reply, name = state.file.name;
+  const { question, box, options, earlier } = state.asked, { task } = state.reply, name = state.file.name, server = `${location.origin}/v1`;
   if (kind === "curl") return curl(name);
   const turns = earlier.map((turn) => [turn.question, turn.answer]);
   if (kind === "cli") {
     const flags = (box ? ` --box ${box.join(" ")}` : "") + (options.length ? ` --options ${options.map(quoted).join(" ")}` : "");
     const before = turns.length ? ` --earlier ${turns.flat().map(quoted).join(" ")}` : "";
-    return `onethinker ask ${quoted(name)} ${quoted(question)} --model ${quoted(model)} --task ${quoted(task)}${flags}${before}`;
+    const key = state.needsKey ? "ONETHINKER_API_KEY=$KEY " : "", path = name.startsWith("-") ? `./${name}` : name;
+    return `${key}onethinker ask ${quoted(path)} ${quoted(question)} --model ${server} --task ${quoted(task)}${flags}${before}`;
   }
   const fields = { task, ...(box && { box }), ...(options.length && { options }), ...(turns.length && { earlier: turns }) };
   const extra = Object.entries(fields).map(([field, value]) => `, ${field}=${JSON.stringify(value)}`).join("");
   return [
     "from onethinker import Thinker\n",
-    `thinker = Thinker.load(${JSON.stringify(model)})`,
+    `thinker = Thinker.load(${JSON.stringify(server)})${state.needsKey ? "  # ONETHINKER_API_KEY in the environment is the key" : ""}`,
     `thought = thinker.ask(${JSON.stringify(name)}, ${JSON.stringify(question)}${extra})`,
     "print(thought.answer)\n",
   ].join("\n");
@@ -62,6 +63,8 @@ function drawnPicture() {
   const source = media(), canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [source.videoWidth || source.naturalWidth, source.videoHeight || source.naturalHeight];
   const pen = canvas.getContext("2d");
+  pen.fillStyle = "#fff";
+  pen.fillRect(0, 0, canvas.width, canvas.height);
   pen.drawImage(source, 0, 0, canvas.width, canvas.height);
   paint(pen, canvas.width, canvas.height, Math.max(1, canvas.width / 800));
   canvas.toBlob((blob) => download(blob, "answer.png"));

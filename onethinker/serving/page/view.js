@@ -26,11 +26,13 @@ export function boxAt(boxes, time) {
 export function redraw() {
   if (!state.kind) return;
   const canvas = $("overlay"), [left, top, width, height] = placed(), ratio = devicePixelRatio || 1;
-  Object.assign(canvas.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` });
+  for (const { style } of [canvas, $("paper")]) {
+    Object.assign(style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` });
+  }
   canvas.width = Math.max(1, Math.round(width * ratio));
   canvas.height = Math.max(1, Math.round(height * ratio));
   paint(canvas.getContext("2d"), canvas.width, canvas.height, ratio);
-  const now = $("timeline").querySelector(".now"), duration = $("video").duration;
+  const now = $("timeline").querySelector(".now"), duration = state.reply && lengthOf(state.reply);
   if (now && duration) now.style.left = `${(100 * $("video").currentTime) / duration}%`;
 }
 
@@ -118,8 +120,11 @@ export function tinted({ size: [height, width], counts }) {
   return canvas;
 }
 
+/** The seconds of the video that an answer is about, as the server reads it: browsers know no length of some files. */
+export const lengthOf = (reply) => reply.media.find((each) => each.kind === "video")?.duration_s;
+
 export function timeline(reply) {
-  const duration = reply.media.find((each) => each.kind === "video")?.duration_s;
+  const duration = lengthOf(reply);
   $("timeline").replaceChildren();
   $("timeline").hidden = !duration;
   if (!duration) return;
