@@ -4,7 +4,7 @@
 # make test-long    the tests that take minutes
 # make check-gpu    what only a machine with a GPU can show, in less than 8 minutes
 # make test-integrations    our graders inside TRL, ms-swift, verifiers, verl and EasyR1, and exports to OpenVINO and GGUF, each in an environment of its own
-# make test-cluster  RL sampled by two real vLLM servers on the CPU, in an environment of their own (4 GB); about half an hour
+# make test-cluster  RL sampled by two real vLLM servers on the CPU, in an environment of their own (4 GB), about half an hour; then test-in-verl
 
 PYTHON ?= python3
 VENV := .venv
@@ -78,6 +78,7 @@ $(CONVERTERS:%=test-in-%): test-in-%: $(INSTALLED_DEV)
 test-cluster: $(INSTALLED_DEV)
 	PYTHON=$(PYTHON) cluster/vllm/serve_cpu.sh .venv-vllm
 	OMP_NUM_THREADS=1 ONETHINKER_VLLM_ENV=.venv-vllm $(VENV)/bin/python -m pytest -s -m cluster tests/cluster
+	$(MAKE) test-in-verl
 
 check: $(INSTALLED_DEV)
 	$(VENV)/bin/ruff format --check .

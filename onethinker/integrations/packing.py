@@ -29,7 +29,7 @@ from onethinker.training.scoring import score
 __all__ = ["PackedModel", "PrefixGroup", "packed_rows"]
 
 _TOKENS = ("input_ids", "attention_mask", "mm_token_type_ids")
-LARGEST_DIFFERENCE = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
+LARGEST_DIFFERENCE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
 """How far log-probabilities of a packed row may be from those of answers one by one: rounding alone."""
 
 
@@ -56,8 +56,8 @@ class PackedModel:
         if found := unpackable(model):
             raise ConfigError(f"{type(model).__name__} cannot read packed rows: {', '.join(found)}")
         text = model.config.get_text_config()
-        names = {name for name in model.config.sub_configs if getattr(model.config, name) is text}
-        model.set_attn_implementation(dict.fromkeys(names, PACKED_ATTENTION))
+        names = [name for name in model.config.sub_configs if getattr(model.config, name) is text]
+        model.set_attn_implementation(dict.fromkeys(names, PACKED_ATTENTION) if names else PACKED_ATTENTION)
         if text._attn_implementation != PACKED_ATTENTION:
             raise ConfigError(
                 f"{type(model).__name__} cannot read packed rows: its language model does not attend by the"
@@ -106,7 +106,7 @@ class PackedModel:
 
         Raises: ConfigError: a model of no known family gives something else when it reads the answers one by one.
         """
-        if not self._is_checked:
+        if groups and not self._is_checked:
             self._check(groups[0])
         row = pack(groups)
         logps_S, _ = score(self.model, row, temperature=temperature)

@@ -14,6 +14,7 @@ from transformers import (
     Gemma3Config,
     Gemma3ForConditionalGeneration,
     LlamaConfig,
+    LlamaForCausalLM,
     LlavaConfig,
     LlavaForConditionalGeneration,
     MistralConfig,
@@ -140,11 +141,14 @@ def made(build: Any) -> Any:
         pytest.param(qwen2_5_vl, "image", id="Qwen2.5-VL"),
         pytest.param(qwen2_vl, "image", id="Qwen2-VL"),
         pytest.param(lambda: (llava(), None), "", id="LLaVA"),
+        pytest.param(lambda: (LlamaForCausalLM(LlamaConfig(**SAID)).double(), None), "", id="Llama, without eyes"),
     ],
 )
 def test_packed_rows_give_the_losses_and_gradients_of_a_plain_loop(build, middle):
     model, processor = made(build)
     prompts = by_processor(processor, "image", middle, "image") if processor else by_hand()
+    if not hasattr(model.config, "vision_config"):
+        prompts = [{name: each for name, each in prompt.items() if name != "pixel_values"} for prompt in prompts]
     model.eval()
     expected = plain_logps(model, prompts, some_answers())
     expected_gradients = gradients(model, expected)
