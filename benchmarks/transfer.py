@@ -6,12 +6,14 @@ The first table leaves a family of tasks out of RL (spatial, temporal, questions
 of as many prompts of what is left, and the same held-out questions as benchmarks/ablation.py asked; --all is its run on
 all tasks. The second asks the model in the box, the weights after SFT and those after RL about what none of them was
 trained on: other drawing styles, other things, longer clips. The third asks them how long, or when, "the thing left of
-the dog" is there, which no training asks, beside the same scenes with the thing's own name, and beside what the same
-answers are worth for other scenes. Stopped at any time, the same command goes on where it was.
+the dog" is there, which no training asks, beside the same scenes with the thing's own name. Two things come and go in
+each: what the answers are worth about the other one, and for other scenes, tells finding from guessing. Stopped at any
+time, the same command goes on where it was.
 """
 
 import argparse
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,9 @@ from onethinker.commands.console import progress_bar
 from onethinker.core.request import SamplingParams
 from onethinker.core.sample import Sample
 from onethinker.data.synthetic import KINDS, make_sample
+from onethinker.data.synthetic.world.composed import answer_about
+from onethinker.data.synthetic.world.rendering import Shot
+from onethinker.data.synthetic.world.samples import ask_about_things
 from onethinker.data.synthetic.worlds import HELD_OUT, WorldName
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.runs import load_evaluation
@@ -113,15 +118,16 @@ def print_families(asked: argparse.Namespace, trained: set[str]) -> None:
 
 def ask(model: str, world: WorldName, kinds: Sequence[Kind], count: int, folder: Path) -> dict[Kind, list[Result]]:
     """Return graded answers to held-out questions of each kind, those of an earlier run where they are there."""
-    found = {}
-    with load_engine(model, batch_size=32) as engine:
-        for kind in kinds:
-            samples, output = questions(world, kind, count), folder / f"{world} {' '.join(kind)}".replace(" ", "_")
+    outputs = {kind: folder / f"{world} {' '.join(kind)} {count}".replace(" ", "_") for kind in kinds}
+    missing = [kind for kind, output in outputs.items() if not (output / "results.jsonl").exists()]
+    with load_engine(model, batch_size=32) if missing else nullcontext() as engine:
+        for kind in missing:
+            samples, output = questions(world, kind, count), outputs[kind]
             with progress_bar(f"{folder.name} {output.name}") as on_progress:
                 sampling = SamplingParams(LONGEST_ANSWER)
                 answer(engine, samples, output=output, sampling=sampling, on_progress=on_progress)
-            found[kind] = score(samples, output=output)
-    return found
+            score(samples, output=output)
+    return {kind: load_evaluation(output).results for kind, output in outputs.items()}
 
 
 def questions(world: WorldName, kind: Kind, count: int) -> list[Sample]:
@@ -160,14 +166,16 @@ def print_unseen(found: Mapping[str, Mapping[str, Mapping[Kind, list[Result]]]])
 
 def print_composed(found: Mapping[str, Mapping[str, Mapping[Kind, list[Result]]]], count: int) -> None:
     """Print how well composed questions are answered, the same by name, and what the answers are worth elsewhere."""
-    print("\n| model | task | by name | composed | composed less by name | composed, for another scene |")
-    print("| --- " * 6 + "|")
+    columns = ("by name", "composed", "composed less by name", "for another scene", "composed less for the other thing")
+    print(f"\n| model | task | {' | '.join(columns)} |\n{'| --- ' * (len(columns) + 2)}|")
     for name, worlds in found.items():
         for kind in COMPOSED_KINDS:
             named, composed = (accuracies(worlds[world][kind]) for world in COMPOSED)
             elsewhere = graded_elsewhere(worlds["composed"][kind], kind, count)
+            right_less_other = graded_for_the_other(worlds["composed"][kind], kind)
             cells = [plain(resampled([row])) for row in (named, composed)]
             cells += [interval(resampled([composed - named])), plain(resampled([elsewhere]))]
+            cells.append(interval(resampled([right_less_other])))
             print(f"| {name} | {kind[0]} | {' | '.join(cells)} |")
 
 
@@ -178,13 +186,31 @@ def graded_elsewhere(results: Sequence[Result], kind: Kind, count: int) -> Row:
         [
             np.mean(
                 [
-                    grade_response(result.response or "", samples[(index + k) % count].truth, task=task).accuracy
+                    grade_response(result.response, samples[(index + k) % count].truth, task=task).accuracy
                     for k in range(1, 11)
                 ]
             )
             for index, result in enumerate(results)
         ]
     )
+
+
+def graded_for_the_other(results: Sequence[Result], kind: Kind) -> Row:
+    """Return how much better answers are about the thing asked about than about the other one that comes and goes in
+    the clip, where the two differ.
+    """
+    differences, task = [], find_task(*kind)
+    for index, result in enumerate(results):
+        question = ask_about_things(0, index, kind=kind, split=HELD_OUT, world="composed")
+        assert isinstance(question.painting, Shot)
+        spans = [thing.visible for thing in question.painting.scene.things if thing.visible]
+        answers = {answer_about(span, kind[0]) for span in spans} - {question.answer}
+        for other in answers:
+            right, wrong = (
+                grade_response(result.response, truth, task=task).accuracy for truth in (question.answer, other)
+            )
+            differences.append(right - wrong)
+    return np.array(differences)
 
 
 def plain(values: Row) -> str:

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from onethinker.core.geometry import Span
 from onethinker.data.synthetic.questions import Question, compact_json
 from onethinker.data.synthetic.world.asking import RELATIONS, Asker, Questions, is_beyond, opposite
 from onethinker.data.synthetic.world.clip_lookup import admitted, arrival, is_well_seen, only_of_kind, visit_of
@@ -58,7 +59,7 @@ def measure_neighbor(asker: Asker, *, by_name: bool) -> Question | None:
     n, words = found
     span = visit_of(asker, n)
     problem = say(asker.rng, "seconds_visible", thing=asker.things[n].kind.name if by_name else words)
-    return Question(asker.shot, problem, from_to("comes", "goes", span), str(span.end - span.start))
+    return Question(asker.shot, problem, from_to("comes", "goes", span), answer_about(span, "regression"))
 
 
 def time_neighbor(asker: Asker, *, by_name: bool) -> Question | None:
@@ -69,7 +70,12 @@ def time_neighbor(asker: Asker, *, by_name: bool) -> Question | None:
     n, words = found
     name, span = asker.things[n].kind.name, visit_of(asker, n)
     problem = say(asker.rng, "when_visible", thing=name if by_name else words)
-    return Question(asker.shot, problem, arrival(name, span), compact_json({"time": list(span)}))
+    return Question(asker.shot, problem, arrival(name, span), answer_about(span, "temporal grounding"))
+
+
+def answer_about(span: Span, problem_type: str) -> str:
+    """Return the answer to how many seconds a visit lasts (regression), or when it is (temporal grounding)."""
+    return str(span.end - span.start) if problem_type == "regression" else compact_json({"time": list(span)})
 
 
 def _questions(*, by_name: bool) -> Questions:
