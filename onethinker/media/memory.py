@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Union
 
@@ -90,7 +90,10 @@ def as_medium(given: Given, *, fps: float | None = None) -> Medium:
 def _path(given: "str | os.PathLike[str]") -> Path:
     text = os.fsdecode(given)
     if isinstance(given, str) and _ADDRESS.match(given):
-        raise MediaError(f"{given[:100]}: addresses are not opened; download it, and give the file or its bytes")
+        raise MediaError(
+            f"{given[:100]}: addresses are not opened; give the file, its bytes, or for http(s) what fetch of"
+            " onethinker.media.remote returns"
+        )
     return home_path(text)
 
 
@@ -161,7 +164,8 @@ def _array(given: Any) -> npt.NDArray[Any]:
         tensor = given.detach().cpu()
         return np.asarray(tensor.float() if tensor.dtype == torch.bfloat16 else tensor)
     if not isinstance(given, np.ndarray) and not hasattr(given, "__array__"):
-        raise MediaError(f"{EXPECTED}; got {type(given).__name__}")
+        hint = ": give list(…) of it, or each of its media to ask_many" if isinstance(given, Iterator) else ""
+        raise MediaError(f"{EXPECTED}; got {type(given).__name__}{hint}")
     return np.asarray(given)
 
 
