@@ -138,6 +138,8 @@ def question_sample(
 
     Raises: DataError, ConfigError
     """
+    if not question.strip():
+        raise ConfigError('the question is empty; give one, such as "Where is the cat?"')
     clips = (clips,) if isinstance(clips, Clip) else tuple(clips)
     kind: Literal["image", "video"] = "video" if any(clip.kind == "video" for clip in clips) else "image"
     if before is None and earlier:

@@ -210,3 +210,8 @@ def test_a_question_about_several_is_about_the_first_video():
 def test_arguments_of_another_type_are_named(how, expected):
     with pytest.raises(ConfigError, match=expected):
         echo().ask(PICTURE, "q", **how)
+
+
+def test_a_question_without_words_is_refused_as_on_the_command_line():
+    with pytest.raises(ConfigError, match="the question is empty; give one"):
+        echo().ask(PICTURE, " ")
