@@ -14,6 +14,10 @@ Frame = npt.NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 """What Pillow may try; others start foreign programs (EPS) or are videos in disguise."""
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+"""Marks of the pictures that phones take, for which Pillow needs pillow-heif, and which FFmpeg would take for a video
+of tiles.
+"""
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 """Formats whose frames are an animation; those of a TIFF or a phone's JPEG are pages or depth maps."""
 MAX_HEADER_PIXELS = 89_478_485
@@ -34,11 +38,16 @@ DEFAULT_STEP_S = 0.1
 def open_picture(file: IO[bytes]) -> Image.Image | None:
     """Return the picture in a file, its pixels still unread; None when it is none that Pillow knows.
 
-    Raises: MediaError: it has too many pixels.
+    Raises: MediaError: it has too many pixels, or is HEIC and damaged, or cannot be read without pillow-heif.
     """
+    head = file.read(12)
+    file.seek(0)
+    is_heic = head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS
     try:
-        image = Image.open(file, formats=FORMATS)
-    except UnidentifiedImageError:
+        image = Image.open(file, formats=(_heic_format(),) if is_heic else FORMATS)
+    except UnidentifiedImageError as error:
+        if is_heic:
+            raise MediaError("is a damaged HEIC picture") from error
         return None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise MediaError(f"has too many pixels: {error}") from error
@@ -52,6 +61,16 @@ def open_picture(file: IO[bytes]) -> Image.Image | None:
                 f"is {width} x {height} pixels; a {image.format} may have {MAX_DECODED_PIXELS / 1e6:.0f} million"
             )
     return image
+
+
+def _heic_format() -> str:
+    """Return Pillow's name of HEIC, which it can read from now on. Raises: MediaError: pillow-heif is missing."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise MediaError("is a HEIC picture: pip install pillow-heif for these, or save it as JPEG or PNG") from error
+    register_heif_opener()
+    return "HEIF"
 
 
 def ends_whole(image: Image.Image, file: IO[bytes]) -> bool:

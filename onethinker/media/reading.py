@@ -24,9 +24,6 @@ from onethinker.media.videos import scaled
 
 Frame = npt.NDArray[np.uint8]
 
-HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
-"""Marks of the pictures of phones that Pillow has no decoder for, and FFmpeg would take for a video of tiles."""
-
 
 def read_clip(source: Path | Clip | Source, budget: MediaBudget) -> Clip:
     """Return what the model sees of a picture or video: frames chosen by true time, upright, sized within the budget.
@@ -122,12 +119,9 @@ def _frame_picture(source: FrameFolder | TimedFrames, index: int, problems: list
 
 
 def check_readable(file: IO[bytes]) -> None:
-    """Raise MediaError for a file that is empty, or of a kind that its decoders would take for another."""
-    head = file.read(12)
-    if not head:
+    """Raise MediaError for a file that is empty."""
+    if not file.read(1):
         raise MediaError("is empty")
-    if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:
-        raise MediaError("is a HEIC picture, which is not read; save it as JPEG or PNG")
     file.seek(0)
 
 
