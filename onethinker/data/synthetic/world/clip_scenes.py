@@ -143,9 +143,7 @@ def draw_parade(rng: np.random.Generator, world: World) -> Scene:
 
 
 def draw_visits(rng: np.random.Generator, world: World) -> Scene:
-    """Return one to three things of which the first comes and goes; others stay, or come and go as well; at times the
-    camera moves.
-    """
+    """Return one to three things of which the first comes and goes; others stay, or come and go as well."""
     duration_s, count = draw_duration(rng, world), int(rng.integers(1, 4))
     things = scatter(rng, draw_things(rng, world, count))
     visits = [
