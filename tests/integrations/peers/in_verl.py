@@ -113,6 +113,7 @@ def test_verl_composes_the_recipe_and_has_every_setting_that_is_told(run, config
                 assert last in group, f"verl has no setting {name}"
 
 
+@pytest.mark.timeout(900)  # verl is imported twice, on any machine
 def test_verl_s_own_command_takes_the_configuration(run):
     write_config(run.folder / "verl.yaml", nested(run.config))
     compose(run, sys.executable)
