@@ -8,7 +8,8 @@ def launch_kubernetes(options: Flags[KubernetesOptions]) -> None:
     """Print manifests for kubectl: an indexed job with a pod for each node, and the service by which they meet."""
     import yaml
 
-    from onethinker.commands.launching import check_run, kubernetes_manifests
+    from onethinker.commands.launching import check_mount, check_run, kubernetes_manifests
 
     check_run(options)
+    check_mount(options)
     print(yaml.safe_dump_all(kubernetes_manifests(options), sort_keys=False), end="")

@@ -1,7 +1,8 @@
 """What `onethinker launch …` prints: the files by which a cluster starts a run on several nodes."""
 
+import os
 import shlex
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import tyro
@@ -60,7 +61,7 @@ def check_run(options: ClusterOptions) -> None:
 
     Raises: ConfigError: it cannot, or a number is less than 1.
     """
-    from onethinker.training.preflight import check_batch, samples_of
+    from onethinker.training.preflight import check_batch, check_servers, samples_of
     from onethinker.training.sharding import find_accelerate_config
 
     for name in ("nodes", "gpus_per_node", "cpus_per_gpu"):
@@ -69,6 +70,7 @@ def check_run(options: ClusterOptions) -> None:
     recipe = load_recipe(options.stage, options.recipe, options.set)
     processes = options.nodes * options.gpus_per_node
     check_batch(samples_of(recipe), processes)
+    check_servers(recipe, nodes=options.nodes)
     if options.accelerate_config is not None:
         find_accelerate_config(options.accelerate_config)
         if processes == 1:
@@ -115,6 +117,16 @@ def slurm_script(options: SlurmOptions) -> str:
         f"srun --kill-on-bad-exit=1 --cpus-per-task={cores} bash -c {shlex.quote(command_of(options, place))}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def check_mount(options: KubernetesOptions) -> None:
+    """Raise ConfigError where the run would be written into a pod, and be lost with it."""
+    if not PurePosixPath(os.path.normpath(options.output)).is_relative_to(options.mount):
+        inside = PurePosixPath(options.mount) / options.output.name
+        raise ConfigError(
+            f"--output {options.output}: what a pod writes outside of --mount {options.mount} is lost with it; give"
+            f" --output {inside}"
+        )
 
 
 def kubernetes_manifests(options: KubernetesOptions) -> list[Any]:

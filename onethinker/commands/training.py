@@ -29,6 +29,10 @@ def run_training(stage: Stage, options: TrainingOptions) -> None:
     recipe = load_recipe(stage, options.recipe, options.set)
     check_count(options.processes)
     nodes = read_nodes(options)
+    if nodes.rank == 0 and os.environ.get("RANK", "0") == "0":
+        from onethinker.training.preflight import check_servers
+
+        check_servers(recipe, nodes=nodes.count)
     if options.dry_run:
         _dry_run(recipe, options)
         return

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +40,30 @@ class GoneError(EngineError):
 
 class RubbishError(Exception):
     """A server answered something that cannot be used, but may do better when it is asked again."""
+
+
+def is_here(address: str) -> bool:
+    """Tell whether the host of an address is this machine; a name that cannot be found is another one's.
+
+    >>> is_here("http://127.0.0.1:8000/v1")
+    True
+    """
+    try:
+        host = httpx.URL(address).host
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
+    except (httpx.InvalidURL, OSError, UnicodeError):
+        return False
+    return any(map(_is_own, found))
+
+
+def _is_own(found: tuple[Any, ...]) -> bool:
+    family, kind, protocol, _, place = found
+    try:
+        with socket.socket(family, kind, protocol) as tried:
+            tried.bind(place)  # the system lets nobody listen at the address of another machine
+    except OSError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from onethinker.families.hub import at_hand
 from onethinker.processes import keeper
 from onethinker.storage.folders import SERVERS_FOLDER
 from onethinker.training.config import RlRecipe
+from onethinker.training.preflight import check_servers
 from onethinker.training.rl_settings import VllmSettings
 from onethinker.training.session import TrainingSession
 
@@ -149,8 +150,7 @@ def _check(recipe: RlRecipe, settings: VllmSettings) -> None:
             ' give its path: command = ["/path/to/vllm-env/bin/vllm"]'
         )
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world > int(os.environ.get("LOCAL_WORLD_SIZE", world)):
-        raise ConfigError("rollout.vllm starts servers on one machine: for a run on several give rollout.endpoints")
+    check_servers(recipe, nodes=world // int(os.environ.get("LOCAL_WORLD_SIZE", world)))
     for port in range(settings.port, settings.port + settings.servers):
         with socket.socket() as tried:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

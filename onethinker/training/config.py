@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from onethinker.core.errors import ConfigError
-from onethinker.core.nearest import near_path, no_such
+from onethinker.core.nearest import ask_for, near_path, no_such
 from onethinker.core.plugins import named_plugins, use_plugins
 from onethinker.core.settings import Settings, explain
 from onethinker.data.validate import Need
@@ -182,9 +182,12 @@ class Recipe(Settings):
 
 def _no_recipe(name: str) -> str:
     """Return what to say of a recipe that there is not: the file that was meant, or the built-in one."""
-    if Path(name).suffix and (near := near_path(Path(name))):
-        return f"{name}: no such recipe{near}"
-    return no_such("recipe", name.removesuffix(".toml"), built_in_recipes(), aliases=RECIPE_ALIASES)
+    path, built_in = Path(name), built_in_recipes()
+    if not path.suffix and len(path.parts) == 1:
+        return no_such("recipe", name, built_in, aliases=RECIPE_ALIASES)
+    if path.stem in built_in:
+        return f"{name}: no such file; {path.stem!r}, without .toml, is the recipe that comes with OneThinker"
+    return f"{name}: no such file{near_path(path) or ask_for(path.stem, built_in, RECIPE_ALIASES)}"
 
 
 def built_in_recipes() -> tuple[str, ...]:

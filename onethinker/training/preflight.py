@@ -1,13 +1,16 @@
 """What can be said about a run before torch is imported, which takes seconds: a wrong word is answered at once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from onethinker.core.errors import ConfigError
+from onethinker.core.errors import ConfigError, DataError, EngineError
+from onethinker.core.nearest import near_path
 from onethinker.data.names import known_names
 from onethinker.data.validate import glance_at
+from onethinker.families.built_in import folder_of
+from onethinker.inference.endpoint import is_here
 from onethinker.inference.model_checks import check_four_bit, check_model
 from onethinker.storage.atomic import check_writable
 from onethinker.training.config import FREE_SETTINGS, Recipe, RlRecipe, SftRecipe
@@ -26,6 +29,7 @@ def check_recipe(recipe: Recipe, *, accelerate_config: str | None) -> None:
     known_names(recipe.data.problem_types)
     for names in (recipe.data.weights, recipe.data.seeds):
         known_names(names, recipe.data.files)
+    _check_files(recipe.data.files)
     glance_at(recipe.data.files, need=recipe.need, invalid=recipe.data.invalid)
     if recipe.validation is not None:
         glance_at(recipe.validation.files, need="truth")
@@ -53,7 +57,46 @@ def check_start(
     check_batch(samples_of(recipe), processes)
     # A run that goes on has its weights in its checkpoint; it needs the model again below adapters and as a reference.
     if not folder.checkpoints.all() or recipe.lora is not None or recipe.has_reference:
+        check_model_of(recipe)
+
+
+def _check_files(files: Sequence[Path]) -> None:
+    """Raise DataError where a file of a recipe's data is missing."""
+    if missing := [file for file in files if not file.exists()]:
+        raise DataError(
+            f"{missing[0]}: no such file{near_path(missing[0]) or '.'} --set 'data.files=[\"samples.jsonl\"]' names"
+            " others; docs/data.md says where the released ones come from"
+        )
+
+
+def check_model_of(recipe: Recipe) -> None:
+    """Raise EngineError where a recipe's model is not there."""
+    try:
         check_model(recipe.model)
+    except EngineError as error:
+        if folder_of(recipe.model).is_dir():
+            raise
+        raise EngineError(f"{error}; --set model=… names another") from error
+
+
+def check_servers(recipe: Recipe, *, nodes: int) -> None:
+    """Do nothing where the servers of vLLM that a recipe names can sample for a run on so many nodes.
+
+    Raises: ConfigError: the run would start them on each node, or they cannot see the weights.
+    """
+    if not isinstance(recipe, RlRecipe):
+        return
+    if recipe.rollout.vllm is not None and nodes > 1:
+        raise ConfigError(
+            f"rollout.vllm starts servers on one machine, and this run has {nodes}: start servers yourself, and give"
+            " rollout.endpoints and rollout.weights_folder"
+        )
+    others = [address for address in recipe.rollout.endpoints if not is_here(address)]
+    if others and recipe.rollout.weights_folder is None:
+        raise ConfigError(
+            f"rollout.endpoints: {others[0]} is on another machine, and the weights of each step lie in /dev/shm of"
+            " this one: set rollout.weights_folder to a folder that all of them see under the same name"
+        )
 
 
 def check_optimizer(recipe: Recipe) -> None:

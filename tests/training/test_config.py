@@ -43,6 +43,8 @@ def test_values_out_of_range_are_refused(override):
 
 def test_a_missing_recipe_is_an_error_that_lists_the_built_in_ones():
     with pytest.raises(ConfigError, match="tiny_sft"):
+        SftRecipe.load("nowhere")
+    with pytest.raises(ConfigError, match=r"nowhere\.toml: no such file"):
         SftRecipe.load("nowhere.toml")
 
 

@@ -21,6 +21,7 @@ for node in $(seq 0 $((SLURM_JOB_NUM_NODES - 1))); do SLURM_NODEID=$node "$@" & 
 for one in "${started[@]}"; do wait "$one" || failed=1; done
 exit "${failed:-0}"
 """
+ELSEWHERE = ["rollout.engine=vllm", 'rollout.endpoints=["http://192.0.2.1:8000/v1"]']
 TINY = ["sft", "tiny_sft", "--nodes", "2", "--gpus-per-node", "1"]
 
 
@@ -107,8 +108,24 @@ def test_the_manifests_are_a_service_and_a_job_with_a_pod_for_each_node(capsys):
         (["sft", "tiny_sft", "--nodes", "9", "--set", "batch_size=8"], "a batch of 8 cannot be shared by 72"),
         (["sft", "tiny_sft", "--nodes", "2", "--accelerate-config", "fsdp3"], "no config 'fsdp3'"),
         (["rl", "sft_8b", "--nodes", "2"], "sft_8b"),
+        (["rl", "rl_8b", "--nodes", "2", "--set", "rollout.engine=vllm", "rollout.vllm={}"], "this run has 2: start"),
+        (["rl", "rl_8b", "--nodes", "2", "--set", *ELSEWHERE], "on another machine, .* set rollout.weights_folder"),
     ],
 )
 def test_what_cannot_run_is_refused_before_it_waits_in_a_queue(words, reason):
     with pytest.raises(ConfigError, match=reason):
         dispatch(["launch", "slurm", *words, "--output", "/shared/run"])
+
+
+def test_servers_elsewhere_need_a_folder_that_they_see(capsys):
+    words = ["slurm", "rl", "rl_8b", "--nodes", "2", "--output", "/shared/rl", "--set", *ELSEWHERE]
+    assert "weights_folder=/shared/w" in printed(capsys, *words, "rollout.weights_folder=/shared/w")
+    here = 'rollout.endpoints=["http://localhost:8000/v1","http://127.0.0.1:8001/v1"]'
+    assert "localhost" in printed(capsys, *words[:-1], here)
+
+
+@pytest.mark.parametrize("output", ["runs/r", "/runs/r", "/shared/../r", "/shared2/r"])
+def test_a_run_that_would_be_lost_with_its_pod_is_refused(output):
+    words = ["kubernetes", "sft", "tiny_sft", "--nodes", "1", "--gpus-per-node", "1", "--image", "a:1"]
+    with pytest.raises(ConfigError, match="outside of --mount /shared is lost with it; give --output /shared/r"):
+        dispatch(["launch", *words, "--output", output])
