@@ -101,8 +101,8 @@ class RlOptions(TrainingOptions):
 
     engine: Literal["own", "verl"] = "own"
     """Who samples and learns: this program, or verl 0.9.1 in an environment of its own (docs/integrations.md), with
-    --processes GPUs on each machine."""
+    --processes GPUs on each of --nodes machines."""
     verl_python: str | None = None
     """The Python of verl's environment. A dry run needs none; with it verl composes the configuration."""
     verl_set: tuple[str, ...] = ()
-    """Settings of verl, name=value, in place of those that the recipe gives, such as trainer.nnodes=4."""
+    """Settings of verl, name=value, in place of those that the recipe gives, such as trainer.save_freq=10."""

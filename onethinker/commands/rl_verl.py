@@ -28,7 +28,7 @@ def run_verl(options: RlOptions) -> None:
     from onethinker.integrations.verl.recipe import check_counterparts
     from onethinker.storage.atomic import check_writable
     from onethinker.training.config import RlRecipe
-    from onethinker.training.preflight import check_recipe
+    from onethinker.training.preflight import check_model_of, check_recipe
 
     recipe = RlRecipe.load(options.recipe, options.set)
     check_count(options.processes)
@@ -40,6 +40,7 @@ def run_verl(options: RlOptions) -> None:
     if options.output is not None:
         check_writable(options.output, "folder", flag="--output")
     check_recipe(recipe, accelerate_config=None)
+    check_model_of(recipe)
     run, mixture, template = _plan(recipe, options)
     run.check_batch()
     for line in _lines(run, options.verl_python):
@@ -55,8 +56,16 @@ def run_verl(options: RlOptions) -> None:
 
 def _check_flags(options: RlOptions) -> None:
     """Raise ConfigError where flags are missing, or are not for verl."""
-    for name in ("accelerate_config", "gpu", "config", "allow_changes", "resume_from"):
-        if getattr(options, name):
+    if options.nodes < 1:
+        raise ConfigError(f"--nodes must be at least 1, got {options.nodes}")
+    for name in ("node_rank", "main_address", "main_port"):
+        if getattr(options, name) is not None:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is for our own engine: Ray knows the nodes of verl; start it on each, and"
+                " this command on one, with --nodes"
+            )
+    for name in ("accelerate_config", "gpu", "network", "config", "allow_changes", "resume_from"):
+        if getattr(options, name) not in (None, False):
             raise ConfigError(f"--{name.replace('_', '-')} is for our own engine, not for --engine verl")
     if not options.dry_run and (options.output is None or options.verl_python is None):
         raise ConfigError(
@@ -104,9 +113,10 @@ def _plan(recipe: "RlRecipe", options: RlOptions) -> "tuple[VerlRun, Mixture, Pr
     how = {"processor": processor, "prompt_template": template, "budget": budget, "coordinates": coordinates}
     lengths = measure(recipe, checked, **how)
     recipe, mixture = open_data(recipe, choose_inputs(recipe, checked, lengths))
-    folder = options.output or Path("OUTPUT")
+    folder = options.output.absolute() if options.output is not None else Path("OUTPUT")
     opening = answer_opening(processor)
-    return VerlRun(recipe, folder, options.processes, budget, opening, options.verl_set), mixture, template
+    run = VerlRun(recipe, folder, options.processes, budget, opening, options.verl_set, nodes=options.nodes)
+    return run, mixture, template
 
 
 def _lines(run: "VerlRun", python: str | None) -> list[str]:

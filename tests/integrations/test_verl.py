@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import AutoProcessor
 
 from onethinker.commands.dispatch import dispatch
-from onethinker.core.errors import ConfigError, DataError
+from onethinker.core.errors import ConfigError, DataError, EngineError
 from onethinker.core.sample import Sample
 from onethinker.inference.encode import build_request, encode_requests
 from onethinker.integrations.verl.advantages import answer_advantages
@@ -121,14 +121,18 @@ def test_words_that_verl_takes_for_media_are_refused(tmp_path):
 
 def test_a_dry_run_prints_map_and_command_and_writes_nothing(samples, capsys):
     before = sorted(samples.iterdir())
-    code = dispatch([*DRY, "--set", FILES, "model=tiny", "--verl-set", "trainer.nnodes=4"])
+    code = dispatch([*DRY, "--nodes", "4", "--processes", "8", "--set", FILES, "model=tiny", "--verl-set", "a.b=4"])
     shown = capsys.readouterr().out
     assert code == 0
     assert "loss.kl_coefficient            actor_rollout_ref.actor.kl_loss_coef = 0.01" in shown
     assert "rows           128,000, in the order of our own run" in shown
     assert "VERL_USE_EXTERNAL_MODULES=onethinker.integrations.verl.plugin" in shown
     assert "-m verl.trainer.main_ppo" in shown
-    assert "trainer.nnodes=4" in shown
+    assert "a.b=4" in shown
+    assert "trainer.nnodes = 4" in shown
+    assert "trainer.n_gpus_per_node = 8" in shown
+    assert "configuration  OUTPUT/verl.yaml" in shown
+    assert str(samples) not in shown.replace(f"{samples}/samples.jsonl", ""), "no folder that nobody named"
     assert sorted(samples.iterdir()) == before
 
 
@@ -149,7 +153,14 @@ def test_a_python_without_verl_is_refused_before_anything_is_written(samples, ca
     ("words", "says"),
     [
         (["--gpu", "h100"], "--gpu is for our own engine"),
-        (["--processes", "7"], "--processes 7: verl deals the 1024 answers of an optimizer step"),
+        (["--processes", "7"], "1 nodes of 7 GPUs (--nodes, --processes): verl deals the 1024 answers"),
+        (["--nodes", "3"], "and they do not divide by 3"),
+        (["--processes", "8", "--verl-set", "trainer.nnodes=3"], "3 nodes of 8 GPUs"),
+        (["--verl-set", "+actor_rollout_ref.rollout.n=1", "trainer.n_gpus_per_node=256"], "the 128 answers"),
+        (["--nodes", "0"], "--nodes must be at least 1"),
+        (["--nodes", "4", "--node-rank", "3"], "--node-rank is for our own engine: Ray knows the nodes"),
+        (["--main-address", "x"], "--main-address is for our own engine"),
+        (["--network", "5"], "--network is for our own engine"),
         (["--set", FILES, "model=untrained"], 'model = "untrained" is built in memory'),
     ],
 )
@@ -157,6 +168,11 @@ def test_flags_that_verl_cannot_have_are_refused(samples, words, says):
     setting = [] if "--set" in words else ["--set", FILES, "model=tiny"]
     with pytest.raises(ConfigError, match=re.escape(says)):
         dispatch([*DRY, *words, *setting])
+
+
+def test_a_model_that_is_not_there_is_answered_with_the_setting(samples):
+    with pytest.raises(EngineError, match=r"runs/none/model: no such folder, .*; --set model=… names another"):
+        dispatch([*DRY, "--set", FILES, "model=runs/none/model"])
 
 
 def test_flags_of_verl_are_refused_without_it():

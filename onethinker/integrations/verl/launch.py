@@ -17,7 +17,7 @@ from onethinker.data.formats.form import write_rows
 from onethinker.data.formats.records import Record
 from onethinker.data.formats.released import media_kinds
 from onethinker.data.mixture import Mixture
-from onethinker.integrations.verl.recipe import OURS, ROLLOUT, Values, to_verl
+from onethinker.integrations.verl.recipe import ACTOR, OURS, ROLLOUT, Values, to_verl
 from onethinker.integrations.verl.version import VERL_VERSION, check_version
 from onethinker.media.budget import MediaBudget
 from onethinker.storage.atomic import write_atomically
@@ -25,6 +25,8 @@ from onethinker.tasks.template import PromptTemplate
 from onethinker.training.config import RlRecipe
 
 ROWS_FILE, CONFIG_FILE = "rows.parquet", "verl.yaml"
+NODES, GPUS = "trainer.nnodes", "trainer.n_gpus_per_node"
+PROMPTS, ANSWERS = f"{ACTOR}.ppo_mini_batch_size", f"{ROLLOUT}.n"
 MODULES = "VERL_USE_EXTERNAL_MODULES"
 _KEPT = ("data_source", "images", "videos", "ability", "reward_model", "extra_info")
 """Fields of a row; the store of verl keeps them all with every answer."""
@@ -45,11 +47,13 @@ class VerlRun:
     recipe: RlRecipe
     folder: Path
     gpus: int
+    """Of each node."""
     budget: MediaBudget
     opening: str = ""
     """What the chat template writes of each answer."""
     settings: tuple[str, ...] = ()
     """Settings of verl, name=value, that replace those of the recipe."""
+    nodes: int = 1
 
     @property
     def config(self) -> dict[str, Values]:
@@ -57,7 +61,7 @@ class VerlRun:
 
         Raises: ConfigError: a field has no counterpart.
         """
-        rows = str((self.folder / ROWS_FILE).absolute())
+        rows = str(self.folder / ROWS_FILE)
         return {
             **to_verl(self.recipe),
             "budget": {"data.onethinker.budget": self.budget.model_dump(), "data.mm_processor_kwargs.do_resize": False},
@@ -78,9 +82,10 @@ class VerlRun:
                 "trainer.total_epochs": 1,
                 "trainer.val_before_train": False,
                 "trainer.test_freq": -1,
-                "trainer.default_local_dir": str((self.folder / "checkpoints").absolute()),
+                "trainer.default_local_dir": str(self.folder / "checkpoints"),
                 "trainer.experiment_name": self.folder.name,
-                "trainer.n_gpus_per_node": self.gpus,
+                GPUS: self.gpus,
+                NODES: self.nodes,
                 "critic.enable": False,
                 "actor_rollout_ref.model.use_remove_padding": True,
                 f"{ROLLOUT}.name": "vllm",
@@ -101,22 +106,26 @@ class VerlRun:
 
     def command(self, python: str) -> list[str]:
         """Return the command that runs verl in the environment of this Python."""
-        folder = str(self.folder.absolute())
-        where = ["--config-path", folder, "--config-name", Path(CONFIG_FILE).stem]
+        where = ["--config-path", str(self.folder), "--config-name", Path(CONFIG_FILE).stem]
         return [python, "-m", "verl.trainer.main_ppo", *where, *self.settings]
 
     def check_batch(self) -> None:
-        """Do nothing where the answers of each optimizer step divide by the GPUs of a machine, as verl wants it.
+        """Do nothing where the answers of each optimizer step divide by all GPUs, as verl wants it.
 
         Raises: ConfigError: they do not.
         """
-        rollout, updates = self.recipe.rollout, self.recipe.loss.updates_per_batch
-        answers = rollout.generation_batch_size // updates * rollout.group_size
-        if answers % self.gpus:
+        settings = {name: value for values in self.config.values() for name, value in values.items()}
+        for setting in self.settings:
+            name, _, text = setting.partition("=")
+            settings[name.lstrip("+")] = int(text) if text.isdecimal() else text
+        prompts, answers, nodes, gpus = found = [settings[name] for name in (PROMPTS, ANSWERS, NODES, GPUS)]
+        if not all(isinstance(value, int) and value > 0 for value in found):
+            return  # an expression, or an error, of verl's own
+        if prompts * answers % (nodes * gpus):
             raise ConfigError(
-                f"--processes {self.gpus}: verl deals the {answers} answers of an optimizer step"
-                f" (rollout.generation_batch_size = {rollout.generation_batch_size} / loss.updates_per_batch ="
-                f" {updates}, times rollout.group_size = {rollout.group_size}) evenly, and they do not divide"
+                f"{nodes} nodes of {gpus} GPUs (--nodes, --processes): verl deals the {prompts * answers} answers of an"
+                f" optimizer step ({prompts} prompts, which is rollout.generation_batch_size / loss.updates_per_batch,"
+                f" x {answers} of rollout.group_size) evenly, and they do not divide by {nodes * gpus}"
             )
 
     def write(self, mixture: Mixture, template: PromptTemplate) -> int:
