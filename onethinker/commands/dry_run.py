@@ -61,7 +61,7 @@ def print_plan(
     plan_batch(recipe, budget, processes)
     recipe, data, longest, typical = _data(recipe, budget)
     plan = make_plan(recipe, processes=processes, model=model, budget=budget, sharding=sharding, longest=longest)
-    tried = Try(recipe, processes, sharding)
+    tried = Try(recipe, processes, sharding, nodes=nodes)
     lines = [f"model        {recipe.model}{note}", *plan.lines()]
     lines += [] if gpu is None else _gpu_lines(gpu, plan, tried, config, budget, longest, typical, network)
     lines += data

@@ -5,7 +5,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from onethinker.core.errors import EngineError
@@ -21,6 +22,8 @@ from onethinker.tasks.template import PromptTemplate
 T = TypeVar("T")
 REST_S = 10.0
 """A server that did not answer gets nothing for so long, and is then tried with what comes next."""
+LOOK_S = 1.0
+"""Between two looks whether a server has started."""
 TRIES = 2
 """What a server of several does not answer so often is sent to another."""
 _log = logging.getLogger(__name__)
@@ -70,19 +73,20 @@ class FleetEngine(Engine):
         patience_s: float = 0.0,
         timeout_s: float = 600.0,
     ) -> "FleetEngine":
-        """Return an engine for the model that the servers at these addresses list.
+        """Return an engine for the model that the servers at these addresses list; one that does not answer yet is
+        taken to serve it too, and where none does they are waited for.
 
-        Raises: EngineError: an address twice, nothing answers at one, or they serve different models.
+        Raises: EngineError: an address twice, none answers for `patience_s`, or they serve different models.
         """
+        addresses = [address.rstrip("/") for address in addresses]
         if len({*addresses}) < len(addresses):
             raise EngineError(f"an address stands more than once: {', '.join(addresses)}")
-        servers = [
-            RemoteEngine.connect(
-                address, prompt_template=prompt_template, budget=budget, timeout_s=timeout_s, max_tries=TRIES
-            )
-            for address in addresses
-        ]
-        first = servers[0]
+        connect = partial(
+            RemoteEngine.connect, prompt_template=prompt_template, budget=budget, timeout_s=timeout_s, max_tries=TRIES
+        )
+        found = connect_any(addresses, connect, patience_s=patience_s)
+        first = next(iter(found.values()))
+        servers = [found.get(address) or replace(first, address=address) for address in addresses]
         return cls(servers, patience_s, first.prompt_template, first.budget, first.coordinates)
 
     def submit(self, request: Request, params: SamplingParams) -> Future[Completion]:
@@ -146,10 +150,41 @@ class FleetEngine(Engine):
                 server.in_flight -= 1
 
 
+def connect_any(
+    addresses: Sequence[str], connect: Callable[[str], RemoteEngine], *, patience_s: float
+) -> dict[str, RemoteEngine]:
+    """Return the servers that answer, by address; where none does, all are asked again for so long.
+
+    Raises: EngineError: none answers, or one says something that is wrong.
+    """
+    began_s, is_said = time.monotonic(), False
+    while True:
+        found: dict[str, RemoteEngine] = {}
+        for address in addresses:
+            try:
+                found[address] = connect(address)
+            except GoneError as error:
+                gone = error
+        if found:
+            return found
+        left_s = patience_s - (time.monotonic() - began_s)
+        if left_s <= 0:
+            raise EngineError(f"none of {len(addresses)} servers answers; the last: {gone}") from gone
+        if not is_said:
+            _log.warning(
+                "none of %d servers answers: waiting, for up to %.0f s, for %s",
+                len(addresses),
+                patience_s,
+                ", ".join(addresses),
+            )
+        is_said = True
+        time.sleep(min(LOOK_S, left_s))
+
+
 def connect_servers(addresses: str, *, patience_s: float = 0.0, **known: Any) -> RemoteEngine | FleetEngine:
     """Return the server at an address, or several, with commas between, as one engine; `known` is as for `connect`.
 
-    Raises: EngineError: an address is empty, nothing answers at one, or they serve different models.
+    Raises: EngineError: an address is empty, nothing answers, or they serve different models.
     """
     each = [address.strip() for address in addresses.split(",")]
     if not all(each):

@@ -21,7 +21,7 @@ from onethinker.core.request import SamplingParams
 from onethinker.families.registry import family_of
 from onethinker.inference.chat import chat_request
 from onethinker.inference.endpoint import GoneError, RubbishError
-from onethinker.inference.fleet import TRIES, FleetEngine
+from onethinker.inference.fleet import TRIES, FleetEngine, connect_any
 from onethinker.inference.openai import RemoteEngine, count, finite
 from onethinker.rl.rescoring import rescored
 from onethinker.rl.sampler import Rollout, RolloutRequest
@@ -201,22 +201,17 @@ def connect(
     session: TrainingSession,
     check_alive: Callable[[], None] | None = None,
 ) -> FleetEngine:
-    """Return the servers as one; those that do not answer yet are taken to serve the model of the others.
+    """Return the servers as one; those that do not answer yet are taken to serve the model of the others, and where
+    none does they are waited for.
 
-    Raises: EngineError: none answers, or they serve different models.
+    Raises: EngineError: none answers for `patience_s`, or they serve different models.
     """
     template, budget = session.data.prompt_template, session.data.budget
     addresses = [address.rstrip("/") for address in addresses]
     models: dict[str, str] = {}
-    gone: list[GoneError] = []
-    for address in addresses:
-        try:
-            with RemoteEngine.connect(address, max_tries=TRIES) as engine:
-                models[address] = engine.model
-        except GoneError as error:
-            gone.append(error)
-    if not models:
-        raise EngineError(f"rollout.endpoints: none of {len(addresses)} servers answers; the last: {gone[-1]}")
+    for address, engine in connect_any(addresses, RemoteEngine.connect, patience_s=patience_s).items():
+        with engine:
+            models[address] = engine.model
     common = next(iter(models.values()))
     servers = [
         RemoteEngine(address, models.get(address, common), template, budget, max_tries=TRIES, timeout_s=patience_s)

@@ -1,7 +1,7 @@
 """What a recipe could change to fit on a GPU, each change tried on the estimate of memory."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -29,11 +29,12 @@ class Try:
     processes: int
     sharding: Sharding | None
     words: tuple[str, ...] = ()
+    nodes: int = 1
+    """Which share the processes evenly; flags speak of those of one."""
 
     def change(self, words: str, **settings: Any) -> "Try":
         """Return the same with other settings."""
-        recipe = self.recipe.model_copy(update=settings)
-        return Try(recipe, self.processes, self.sharding, (*self.words, words))
+        return replace(self, recipe=self.recipe.model_copy(update=settings), words=(*self.words, words))
 
 
 Make = Callable[[Try], Plan]
@@ -49,13 +50,21 @@ def fitting_lines(plan: Plan, gpu: Gpu, tried: Try, make: Make) -> list[str]:
         f"too much     {gigabytes(needed)} do not fit into the {gigabytes(gpu.memory)} of {gpu.name} ({gpu.source})"
     ]
     found = list(_fitting(_savings(tried, plan), make, gpu))
-    for config in CONFIGS:
-        found += islice(_fitting(_sharded(tried, config), make, gpu), 1)
+    found += _better(next(_fitting(_sharded(tried, config), make, gpu), None) for config in CONFIGS)
     found = found or list(islice(_fitting(_together(tried, plan), make, gpu), 1))
     lines += [f"  would fit    {' '.join(each.words)}: {gigabytes(size)}" for each, size in found]
     larger = [name for name, other in GPUS.items() if other.memory > gpu.memory and needed <= other.memory]
     lines += [f"  would fit    on {', '.join(larger)} as it is"] if larger else []
     return lines if lines[1:] else [*lines, "  nothing that was tried fits: take a smaller model"]
+
+
+def _better(sharded: Iterable[tuple[Try, float] | None]) -> list[tuple[Try, float]]:
+    """Return those that need less memory, or fewer processes, than all before them, which are quicker."""
+    kept: list[tuple[Try, float]] = []
+    for each in sharded:
+        if each and all(each[1] < size or each[0].processes < other.processes for other, size in kept):
+            kept.append(each)
+    return kept
 
 
 def _fitting(tries: Iterable[Try], make: Make, gpu: Gpu) -> Iterator[tuple[Try, float]]:
@@ -112,8 +121,8 @@ def _sharded(tried: Try, config: str) -> Iterator[Try]:
     if recipe.lora is not None and recipe.dtype == "bfloat16":
         tried = tried.change("dtype=mixed", dtype="mixed")
     processes = max(2, tried.processes)
-    while processes <= MOST_PROCESSES:
-        words = f"--processes {processes} --accelerate-config {config}"
+    while processes <= max(MOST_PROCESSES, tried.processes):
+        words = f"--processes {processes // tried.nodes} --accelerate-config {config}"
         if (tried.processes, tried.sharding) != (processes, CONFIGS[config]):
-            yield Try(tried.recipe, processes, CONFIGS[config], (*tried.words, words))
+            yield replace(tried, processes=processes, sharding=CONFIGS[config], words=(*tried.words, words))
         processes *= 2

@@ -13,7 +13,8 @@ import pytest
 
 from onethinker.core.errors import EngineError
 from onethinker.core.request import Request, SamplingParams
-from onethinker.inference.fleet import FleetEngine
+from onethinker.inference.endpoint import GoneError
+from onethinker.inference.fleet import FleetEngine, connect_any
 from onethinker.inference.loading import load_engine
 from onethinker.inference.openai import RemoteEngine
 from tests.inference.scripted_server import echo, server
@@ -129,3 +130,27 @@ def test_servers_that_hang_longer_than_they_rest_end_a_request(monkeypatch):
             with pytest.raises(EngineError, match="none of 2 servers answers"):
                 waiting.result(timeout=20)
         assert (len(seen_first.bodies), len(seen_second.bodies)) == (1, 1)
+
+
+def test_a_fleet_begins_with_the_server_that_answers_and_refuses_when_none_does(caplog):
+    dead = "http://127.0.0.1:1/v1"
+    with server(lambda body, number: (200, {}, {"data": [{"id": "model"}]})) as (engine, _):
+        whole = FleetEngine.connect([dead, f"{engine.address}/"], patience_s=5)
+        assert [(each.address, each.model) for each in whole.servers] == [(dead, "model"), (engine.address, "model")]
+        whole.close()
+    with pytest.raises(EngineError, match="none of 2 servers answers; the last"):
+        FleetEngine.connect([dead, f"{dead}/other"])
+
+
+def test_servers_that_start_later_are_waited_for_which_is_said_once(caplog):
+    asked: list[str] = []
+
+    def connect(address: str) -> RemoteEngine:
+        asked.append(address)
+        if len(asked) < 6:
+            raise GoneError("not yet")
+        return RemoteEngine(address, "model")
+
+    found = connect_any(["http://a/v1", "http://b/v1"], connect, patience_s=60)
+    assert [*found] == ["http://b/v1"]
+    assert caplog.text.count("none of 2 servers answers: waiting, for up to 60 s, for http://a/v1, http://b/v1") == 1

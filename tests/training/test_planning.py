@@ -174,6 +174,20 @@ def test_what_does_not_fit_is_said_to_be_too_much_with_changes_that_do(capsys):
     assert processes["fsdp2_offload"] <= processes["fsdp2_full"] <= 8
 
 
+def test_what_would_fit_on_nodes_is_said_for_each_and_slower_sharding_only_where_it_saves(capsys):
+    settings = ["model=any/name", "steps=10", "batch_size=64", "dtype=mixed", "gradient_checkpointing=true", ADAMW]
+    words = ["sft", "tiny_sft", "--gpu", "h100", "--config", str(CONFIG_8B), "--nodes", "4", "--processes", "8"]
+    lines = said(capsys, *words, "--network", "3200", "--set", *settings, fits=False)
+    offered = [line.removeprefix("would fit ").split(": ") for line in lines if line.startswith("would fit --proc")]
+    assert offered[0][0] == "--processes 8 --accelerate-config fsdp2"
+    sizes = [float(size.split()[0]) for _, size in offered]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len({*sizes}) == len(sizes)
+    for flags, size in offered:
+        lines = said(capsys, *words, *flags.split()[2:], "--network", "3200", "--set", *settings)
+        assert any(line.startswith(f"fits {size}") for line in lines)
+
+
 @pytest.mark.parametrize(("name", "near"), [("h101", "h100"), ("4090", "rtx4090"), ("NVIDIA H100", "")])
 def test_gpus_are_found_by_name_and_an_unknown_one_is_answered_with_the_nearest(name, near):
     if not near:
