@@ -25,6 +25,7 @@ from onethinker.data.synthetic import make_sample
 from onethinker.inference.encode import build_request
 from onethinker.rl.in_process import InProcessSampler
 from onethinker.rl.remote import RemoteSampler
+from onethinker.rl.rescoring import rescored
 from onethinker.rl.sampler import Rollout, RolloutRequest
 from onethinker.training.config import RlRecipe
 from onethinker.training.opening import open_session
@@ -58,7 +59,8 @@ def compare(ours: InProcessSampler, fleet: RemoteSampler, answers: int, rounds: 
         sampling = fleet.begin(requests, params, GROUP)
         sampling.wait()
         answered = time.perf_counter()
-        tokens = tokens_of(sampling.rollouts())
+        groups = [(requests[asked].prompt, rollouts) for asked, rollouts in sampling.rollouts()]
+        tokens = tokens_of(rescored(fleet.session, groups, temperature=params.temperature))
         if index:  # the first round warms both up
             rates["ours"].append(own)
             rates["fleet"].append(tokens / (answered - started))

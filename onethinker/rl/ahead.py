@@ -12,7 +12,7 @@ from onethinker.core.errors import ConfigError
 from onethinker.core.sample import Sample
 from onethinker.rewards.grader import Grader
 from onethinker.rl.groups import AskedGroup, being_graded, read_prompts, sampling_params
-from onethinker.rl.sampler import AheadSampler, RolloutRequest, Sampler, Sampling
+from onethinker.rl.sampler import EngineSampler, RolloutRequest, Sampler, Sampling
 from onethinker.training.config import RlRecipe
 from onethinker.training.session import TrainingSession
 
@@ -30,12 +30,12 @@ class Ahead:
     skipped: Sequence[dict[str, Any]]
 
     @classmethod
-    def ask(cls, session: TrainingSession, recipe: RlRecipe, sampler: Sampler, cursor: int) -> "Ahead":
+    def ask(cls, session: TrainingSession, recipe: RlRecipe, sampler: Sampler | EngineSampler, cursor: int) -> "Ahead":
         """Let the batch from `cursor` on be sampled; all processes call it.
 
         Raises: ConfigError: the sampler cannot do so while the model is trained. DataError: a sample cannot be read.
         """
-        if not isinstance(sampler, AheadSampler):
+        if not isinstance(sampler, EngineSampler):
             raise ConfigError(
                 f"rollout.lag = 1 needs a sampler with a method `begin`, which {type(sampler).__name__} has not"
             )
@@ -58,8 +58,7 @@ class Ahead:
 
     def groups(self, grader: Grader) -> Iterator[AskedGroup]:
         """Yield the groups, whose answers are being graded. Raises: EngineError: they could not be sampled."""
-        with self.session.clock.phase("rollout"):
-            groups = self.sampling.rollouts()
         self.session.data.skipped += self.skipped
-        sampled = zip(self.indices, self.samples, self.requests, groups, strict=True)
-        yield from being_graded(self.session, self.recipe, grader, sampled)
+        asked = list(zip(self.indices, self.samples, self.requests, strict=True))
+        with self.session.clock.phase("rollout"):
+            yield from being_graded(self.session, self.recipe, grader, asked, self.sampling.rollouts())

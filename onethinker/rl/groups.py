@@ -16,7 +16,8 @@ from onethinker.inference.chat import plain_text, spelled_tokens
 from onethinker.inference.encode import answer_opening
 from onethinker.rewards.extra import RewardedGrade
 from onethinker.rewards.grader import Failure, Graded, Grader, Grading, Ungraded
-from onethinker.rl.sampler import Rollout, RolloutRequest, Sampler
+from onethinker.rl.rescoring import rescored
+from onethinker.rl.sampler import EngineSampler, Rollout, RolloutRequest, Sampler
 from onethinker.tasks import task_of
 from onethinker.tasks.grading import Grade
 from onethinker.tasks.pixels import frame_px_of
@@ -117,7 +118,7 @@ class Batch:
 def collect(
     session: TrainingSession,
     recipe: RlRecipe,
-    sampler: Sampler,
+    sampler: Sampler | EngineSampler,
     grader: Grader,
     ahead: Iterable[AskedGroup] | None = None,
 ) -> Batch:
@@ -138,6 +139,8 @@ def collect(
         if ahead is None:
             ahead = ask_groups(session, recipe, sampler, grader, session.data.my_indices(cursor, wanted))
         asked, ahead = list(ahead), None
+        if isinstance(sampler, EngineSampler):
+            asked = _scored_here(session, recipe, asked)
         cursor += wanted
         broken = session.collectives.gather([each.group.sample.id for each in asked if not each.group.is_finite])
         if broken:
@@ -218,7 +221,7 @@ def _summary(group: Group, recipe: RlRecipe) -> Summary:
 
 
 def ask_groups(
-    session: TrainingSession, recipe: RlRecipe, sampler: Sampler, grader: Grader, indices: Sequence[int]
+    session: TrainingSession, recipe: RlRecipe, sampler: Sampler | EngineSampler, grader: Grader, indices: Sequence[int]
 ) -> Iterator[AskedGroup]:
     """Yield a group for each index in the endless order, sampled a few prompts at a time; the indices alone decide
     what is drawn.
@@ -228,9 +231,32 @@ def ask_groups(
         some = indices[first : first + settings.decode_batch_size]
         with session.clock.phase("data"):
             samples, requests = read_prompts(session, recipe, some)
+        asked = list(zip(some, samples, requests, strict=True))
         with session.clock.phase("rollout"):
-            groups = sampler.sample(requests, sampling_params(recipe), settings.group_size)
-        yield from being_graded(session, recipe, grader, zip(some, samples, requests, groups, strict=True))
+            yield from being_graded(session, recipe, grader, asked, _sampled(sampler, requests, recipe))
+
+
+def _sampled(
+    sampler: Sampler | EngineSampler, requests: Sequence[RolloutRequest], recipe: RlRecipe
+) -> Iterable[tuple[int, Sequence[Rollout]]]:
+    """Return the index of each request with its completions, as they come where an engine of its own samples."""
+    params, group_size = sampling_params(recipe), recipe.rollout.group_size
+    if isinstance(sampler, EngineSampler):
+        return sampler.begin(requests, params, group_size).rollouts()
+    return enumerate(sampler.sample(requests, params, group_size))
+
+
+def _scored_here(session: TrainingSession, recipe: RlRecipe, asked: Sequence[AskedGroup]) -> list[AskedGroup]:
+    """Return groups that an engine has sampled with the log-probabilities of the model in training as it is now; all
+    processes take part.
+    """
+    groups = [(each.group.prompt, each.group.rollouts) for each in asked]
+    with session.clock.phase("rollout"):
+        scored = rescored(session, groups, temperature=recipe.rollout.temperature)
+    return [
+        replace(each, group=replace(each.group, rollouts=rollouts))
+        for each, rollouts in zip(asked, scored, strict=True)
+    ]
 
 
 def sampling_params(recipe: RlRecipe) -> SamplingParams:
@@ -242,12 +268,16 @@ def being_graded(
     session: TrainingSession,
     recipe: RlRecipe,
     grader: Grader,
-    sampled: Iterable[tuple[int, Sample, RolloutRequest, Sequence[Rollout]]],
+    asked: Sequence[tuple[int, Sample, RolloutRequest]],
+    sampled: Iterable[tuple[int, Sequence[Rollout]]],
 ) -> Iterator[AskedGroup]:
-    """Yield each group that has been sampled, as soon as its grades are asked for."""
+    """Yield each group as soon as it has been sampled and its grades are asked for; `sampled` says of which of the
+    `asked` each is.
+    """
     tokenizer = session.processor.tokenizer
     spelled, opening = spelled_tokens(tokenizer), answer_opening(session.processor)
-    for index, sample, request, rollouts in sampled:
+    for position, rollouts in sampled:
+        index, sample, request = asked[position]
         texts = tuple(
             opening + tokenizer.decode(rollout.ids if rollout.truncated else rollout.ids[:-1]) for rollout in rollouts
         )

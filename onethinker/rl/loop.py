@@ -5,7 +5,7 @@ Dimensions: P groups, G answers per group.
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from onethinker.rl.groups import Batch, collect
 from onethinker.rl.in_process import InProcessSampler
 from onethinker.rl.remote import RemoteSampler
 from onethinker.rl.rollouts import keep_rollouts
-from onethinker.rl.sampler import Sampler
+from onethinker.rl.sampler import EngineSampler, Sampler
 from onethinker.rl.update import Updated, update_policy
 from onethinker.storage.rollouts import drop_rollouts_after
 from onethinker.training.config import RlRecipe
@@ -43,7 +43,7 @@ def train_rl(
     on_check: Callable[[int, int], None] | None = None,
     allow_changes: bool = False,
     validator: Validator | None = None,
-    open_sampler: Callable[[TrainingSession], Sampler] | None = None,
+    open_sampler: Callable[[TrainingSession], Sampler | EngineSampler] | None = None,
 ) -> Path:
     """Improve a model by multi-task reinforcement learning and return the folder of the finished one; a stopped run
     goes on.
@@ -67,7 +67,7 @@ def train_rl(
 def _train(
     session: TrainingSession,
     recipe: RlRecipe,
-    sampler: Sampler,
+    sampler: Sampler | EngineSampler,
     grader: Grader,
     estimator: AdvantageEstimator,
     on_step: OnStep | None,
@@ -80,7 +80,7 @@ def _train(
     watch = Watch(recipe, session.folder.rows())
     ahead: Ahead | None = None
     for step in session.steps(on_step):
-        with session.backend.unsharded():
+        with nullcontext() if isinstance(sampler, EngineSampler) else session.backend.unsharded():
             batch = collect(session, recipe, sampler, grader, ahead.groups(grader) if ahead is not None else None)
         has_next = recipe.rollout.lag and step + 1 < recipe.steps
         ahead = Ahead.ask(session, recipe, sampler, batch.cursor) if has_next else None

@@ -6,8 +6,8 @@ Dimensions: G answers per prompt, R tokens of an answer.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, as_completed, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +23,6 @@ from onethinker.inference.chat import chat_request
 from onethinker.inference.endpoint import GoneError, RubbishError
 from onethinker.inference.fleet import TRIES, FleetEngine, connect_any
 from onethinker.inference.openai import RemoteEngine, count, finite
-from onethinker.rl.rescoring import rescored
 from onethinker.rl.sampler import Rollout, RolloutRequest
 from onethinker.rl.servers import StartedServers
 from onethinker.rl.weights import ServedWeights
@@ -46,7 +45,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class RemoteSampler:
-    """Samples by servers that are sent the weights of each step; π_old is computed here, by the model in training."""
+    """Samples by servers that are sent the weights of each step."""
 
     session: TrainingSession
     fleet: FleetEngine
@@ -84,18 +83,12 @@ class RemoteSampler:
             raise
         return sampler
 
-    def sample(
-        self, requests: Sequence[RolloutRequest], params: SamplingParams, group_size: int
-    ) -> Sequence[Sequence[Rollout]]:
-        """Return a group of completions for each request; where all servers are gone, wait for one."""
-        return self.begin(requests, params, group_size).rollouts()
-
     def begin(self, requests: Sequence[RolloutRequest], params: SamplingParams, group_size: int) -> "RemoteSampling":
-        """Ask servers, and return at once."""
+        """Ask servers, and return at once; where all are gone, what is asked waits for one."""
         model = self.session.model
         forbidden = family_of(model).media_tokens(model.config)
         futures = [self.fleet.submit_work(partial(self._ask, each, params, group_size, forbidden)) for each in requests]
-        return RemoteSampling(self.session, requests, futures, params.temperature, self.weights.step)
+        return RemoteSampling(futures, self.session.collectives.device, self.weights.step)
 
     def load_weights(self, version: int) -> None:
         """Write the weights, and let every server that answers have them."""
@@ -157,10 +150,8 @@ class RemoteSampler:
 class RemoteSampling:
     """Prompts that servers are answering, with the weights after `version` steps."""
 
-    session: TrainingSession
-    requests: Sequence[RolloutRequest]
     futures: Sequence[Future[list[Answer]]]
-    temperature: float
+    device: torch.device
     version: int
 
     def wait(self) -> None:
@@ -171,27 +162,21 @@ class RemoteSampling:
             for future in self.futures:
                 future.cancel()
 
-    def rollouts(self) -> list[list[Rollout]]:
-        """Wait, and return the groups of completions with their log-probabilities in the model as it is now.
+    def rollouts(self) -> Iterator[tuple[int, list[Rollout]]]:
+        """Yield the index of each request with its completions, as they come. Raises: EngineError."""
+        indices = {future: index for index, future in enumerate(self.futures)}
+        try:
+            for future in as_completed(self.futures):
+                # What was dropped after a failure, which comes too, says nothing.
+                if not future.cancelled():
+                    yield indices[future], [self._rollout(answer) for answer in future.result()]
+        finally:
+            for future in self.futures:
+                future.cancel()
 
-        Raises: EngineError.
-        """
-        self.wait()
-        for future in self.futures:
-            if not future.cancelled():
-                future.result()
-        groups = [future.result() for future in self.futures]
-        device = self.session.collectives.device
-        ids = [[torch.tensor(answer.ids, device=device) for answer in group] for group in groups]
-        prompts = [each.prompt for each in self.requests]
-        logps = rescored(self.session, list(zip(prompts, ids, strict=True)), temperature=self.temperature)
-        return [
-            [
-                Rollout(ids_R, logps_R, answer.truncated, torch.tensor(answer.logps, device=device), self.version)
-                for answer, ids_R, logps_R in zip(*of_group, strict=True)
-            ]
-            for of_group in zip(groups, ids, logps, strict=True)
-        ]
+    def _rollout(self, answer: Answer) -> Rollout:
+        ids, logps = (torch.tensor(values, device=self.device) for values in (answer.ids, answer.logps))
+        return Rollout(ids, logps, answer.truncated, version=self.version)
 
 
 def connect(

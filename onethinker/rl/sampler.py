@@ -1,6 +1,6 @@
 """The socket of whatever samples answers in RL: the model in training itself, or a server that is sent its weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -24,9 +24,9 @@ class Rollout:
     of each under the model that sampled it.
 
     Log-probabilities are of the logits divided by the temperature, before any token is forbidden, as the loss computes
-    them again. Where another engine than the model in training has sampled, `logps` are those of the model in training
-    (the π_old of the loss), `engine_logps` what the engine says of its own, and `version` the steps after which its
-    weights were written.
+    them again. Where another engine than the model in training has sampled, `logps` are in the end those of the model
+    in training (the π_old of the loss), `engine_logps` what the engine says of its own, and `version` the steps after
+    which its weights were written.
     """
 
     ids: Tensor
@@ -38,13 +38,8 @@ class Rollout:
     """The experts (R, L, K) that each token was predicted with, layer by layer; None without, and of servers."""
 
 
-class Sampler(Protocol):
+class BaseSampler(Protocol):
     """What answers prompts in RL; each process of a run has its own."""
-
-    def sample(
-        self, requests: Sequence[RolloutRequest], params: SamplingParams, group_size: int
-    ) -> Sequence[Sequence[Rollout]]:
-        """Return a group of completions for each request, in their order, on the device of the prompts."""
 
     def load_weights(self, version: int) -> None:
         """Sample from now on with the weights after so many steps; all processes call it after each step."""
@@ -53,19 +48,33 @@ class Sampler(Protocol):
         """Give back what it holds: connections, files."""
 
 
+class Sampler(BaseSampler, Protocol):
+    """A sampler that may call the model in training, whose weights every process holds meanwhile."""
+
+    def sample(
+        self, requests: Sequence[RolloutRequest], params: SamplingParams, group_size: int
+    ) -> Sequence[Sequence[Rollout]]:
+        """Return a group of completions for each request, in their order, on the device of the prompts."""
+
+
 class Sampling(Protocol):
     """Completions that are being sampled."""
 
     def wait(self) -> None:
         """Return when nothing is in flight any more, be it that it failed."""
 
-    def rollouts(self) -> Sequence[Sequence[Rollout]]:
-        """Wait, and return a group of completions for each request, as `Sampler.sample` does."""
+    def rollouts(self) -> Iterator[tuple[int, Sequence[Rollout]]]:
+        """Yield the index of each request with its group of completions, as they come, on the device of the prompts.
+
+        Their log-probabilities are those of the engine; the model in training computes its own afterwards.
+        """
 
 
 @runtime_checkable
-class AheadSampler(Sampler, Protocol):
-    """A sampler that can sample while the model is trained, as `rollout.lag = 1` wants it."""
+class EngineSampler(BaseSampler, Protocol):
+    """A sampler with an engine of its own, such as servers: it never calls the model in training, whose weights stay
+    sharded, and can sample while that learns, as `rollout.lag = 1` wants it.
+    """
 
     def begin(self, requests: Sequence[RolloutRequest], params: SamplingParams, group_size: int) -> Sampling:
         """Return at once; `load_weights` is not called before its end."""

@@ -11,6 +11,7 @@ import json
 import logging
 import secrets
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,8 @@ from onethinker.training.session import TrainingSession
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (not a temporary file: servers read it under this name)
 """Where weights lie for servers on this machine."""
 TIED_HEAD_FILE = "tied_head.safetensors"
+LOOK_AGAIN_S = 0.2
+"""Between looks at a server that reads weights for another process."""
 _log = logging.getLogger(__name__)
 
 
@@ -62,14 +65,21 @@ class WholeWeights:
 
     def has(self, address: str, version: str) -> bool:
         """Return whether its weights are of this version."""
-        return bool(self._call("GET", address, "/weight_info").get("weight_version") == version)
+        return bool(self._version(address) == version)
 
     def load(self, address: str, version: str, folder: Path) -> None:
-        """Wait until the server has answered what it was asked, drop its caches and let it read the folder."""
+        """Wait until the server has answered what it was asked, drop its caches and let it read the folder; where
+        another process of the run has it read already, wait for that.
+        """
+        # Weights that are read half have no version that anybody asks for.
+        reading = f"{version}, not read yet"
+        if self._version_after(address, reading) == version:
+            return
         self._call("POST", address, "/pause?mode=wait")
         try:
-            # Weights that are read half have no version that anybody asks for.
-            self._call("POST", address, "/update_weight_version", {"new_version": f"{version}, not read yet"})
+            if self._version_after(address, reading) == version:
+                return
+            self._call("POST", address, "/update_weight_version", {"new_version": reading})
             reload = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
             self._call("POST", address, "/collective_rpc", reload)
             self._call("POST", address, "/update_weight_version", {"new_version": version})
@@ -78,6 +88,16 @@ class WholeWeights:
 
     def drop(self, address: str, version: str) -> None:
         """Do nothing: there is one version."""
+
+    def _version(self, address: str) -> Any:
+        return self._call("GET", address, "/weight_info").get("weight_version")
+
+    def _version_after(self, address: str, reading: str) -> Any:
+        """Return the version once it is another than this one, or after the longest that a server may take."""
+        until = time.monotonic() + self.timeout_s
+        while (version := self._version(address)) == reading and time.monotonic() < until:
+            time.sleep(LOOK_AGAIN_S)
+        return version
 
     def _call(self, method: str, address: str, path: str, body: Any = None) -> dict[str, Any]:
         why = "start vLLM with VLLM_SERVER_DEV_MODE=1, which opens the routes by which weights are changed"

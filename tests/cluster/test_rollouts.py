@@ -191,10 +191,10 @@ class Killing:
         self.sampler, self.server = RemoteSampler.open(session), server
         self.asker = Asker(self.sampler)
 
-    def sample(self, *args):
+    def begin(self, *args):
         if self.sampler.session.progress.step + 1 == KILLED_IN:
             threading.Timer(0.3, self.server.kill).start()
-        return self.sampler.sample(*args)
+        return self.sampler.begin(*args)
 
     def load_weights(self, version: int) -> None:
         self.sampler.load_weights(version)

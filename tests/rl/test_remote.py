@@ -1,7 +1,10 @@
 """Rollouts by servers over HTTP, against one that speaks vLLM's routes with a real tiny model."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +14,7 @@ from onethinker.core.errors import ConfigError, EngineError
 from onethinker.inference.loading import load_local
 from onethinker.rl.in_process import InProcessSampler
 from onethinker.rl.loop import train_rl
-from onethinker.rl.weights import SHARED_MEMORY, add_tied_head
+from onethinker.rl.weights import SHARED_MEMORY, WholeWeights, add_tied_head
 from onethinker.storage.rollouts import read_rollouts
 from onethinker.training.config import RlRecipe
 from tests.rl.vllm_server import vllm_server
@@ -98,12 +101,34 @@ def test_a_server_that_was_restarted_is_told_again_before_its_answers_count(tmp_
     assert len(server.bodies) > 6, "what it answered with other weights was asked again"
 
 
+def test_a_server_reads_weights_once_for_all_processes_that_find_it_without_them(taught):
+    with vllm_server(taught.model) as server:
+        right, reads = server.load, []
+
+        def slow(folder):
+            time.sleep(0.5)
+            reads.append(folder)
+            right(folder)
+
+        server.load = slow
+        route = WholeWeights(timeout_s=60)
+        with ThreadPoolExecutor() as pool:
+            first = pool.submit(route.load, server.address, "step 1", Path(taught.model))
+            while "/update_weight_version" not in server.paths:
+                time.sleep(0.01)
+            pool.submit(route.load, server.address, "step 1", Path(taught.model)).result()
+            first.result()
+        assert reads == [taught.model]
+        assert server.version == "step 1"
+        assert server.paths.count("/pause") == server.paths.count("/resume") == 1
+
+
 def test_when_all_servers_are_gone_the_run_waits_says_so_and_ends_with_the_step_unsaved(tmp_path, taught, caplog):
     with vllm_server(taught.model, dies_at=3) as server:
-        recipe = recipe_of(taught, server, rollout={"patience_s": 1.0}, save_every=1)
+        recipe = recipe_of(taught, server, rollout={"patience_s": 4.0}, save_every=1)
         with pytest.raises(EngineError, match="none of 1 servers answers"):
             train_rl(recipe, tmp_path / "run")
-    assert "none of 1 servers answers: waiting, for up to 1 s" in caplog.text
+    assert "none of 1 servers answers: waiting, for up to 4 s" in caplog.text
     assert [row["step"] for row in rows_of(tmp_path / "run")] == [1]
     with vllm_server(taught.model) as server:  # a new server at a new address: the run goes on where it was
         train_rl(recipe_of(taught, server, save_every=1), tmp_path / "run")
@@ -251,7 +276,7 @@ def test_a_run_with_a_lag_that_is_stopped_goes_on_with_the_same_prompts(tmp_path
 
 def test_with_a_lag_a_batch_that_nobody_answers_costs_no_step_that_was_learned(tmp_path, taught):
     with vllm_server(taught.model, dies_at=3) as server:
-        recipe = recipe_of(taught, server, rollout={"lag": 1, "patience_s": 1.0}, save_every=1)
+        recipe = recipe_of(taught, server, rollout={"lag": 1, "patience_s": 4.0}, save_every=1)
         with pytest.raises(EngineError, match="none of 1 servers answers"):
             train_rl(recipe, tmp_path / "run")
     assert [row["step"] for row in rows_of(tmp_path / "run")] == [1]

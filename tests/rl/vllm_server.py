@@ -33,12 +33,15 @@ LOADING = threading.Lock()
 
 @dataclass
 class VllmServer:
-    """What the server has and was asked; it may forget weights, and `dies_at` is the prompt over which it is gone."""
+    """What the server has and was asked; it may forget weights, and `dies_at` is the prompt over which it is gone. It
+    thinks longer about every fourth prompt if it is `thorough`.
+    """
 
     folder: str
     recipe: Any = None
     forgets: bool = False
     dies_at: int = 0
+    thorough: bool = False
     address: str = ""
     version: str = "default"
     adapters: list[str] = field(default_factory=list)
@@ -91,7 +94,8 @@ class VllmServer:
         (prompt,) = split_prompts(encode_requests(self.processor, [request]), [request], self.model)
         choices = []
         for index in range(body["n"]):
-            said = f"<think>I see.</think><answer>{'AB'[index % 2]}</answer>"
+            thought = "I see. " * 16 if self.thorough and body["seed"] // body["n"] % 4 == 0 else "I see."
+            said = f"<think>{thought}</think><answer>{'AB'[index % 2]}</answer>"
             ids = torch.tensor([*self.processor.tokenizer(said).input_ids, self.processor.tokenizer.eos_token_id])
             with torch.no_grad():
                 logps, _ = score(self.model, pack([PrefixGroup(prompt, (ids,))]), temperature=body["temperature"])

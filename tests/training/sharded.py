@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from onethinker.rl.loop import train_rl
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.opening import open_session
 from onethinker.training.parallel.collectives import full_tensors
+from onethinker.training.parallel.fsdp2 import Fsdp2
 from onethinker.training.parallel.moments import read_moments
 from onethinker.training.parallel.zero2 import Zero2
 from onethinker.training.reference import open_reference
@@ -47,6 +49,14 @@ def local(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def main() -> None:
+    entered = []
+    gather = Fsdp2.unsharded
+
+    def counted(backend: Fsdp2) -> AbstractContextManager[None]:
+        entered.append(True)
+        return gather(backend)
+
+    Fsdp2.unsharded = counted
     stage, recipe_file, folder = sys.argv[1], Path(sys.argv[2]), RunFolder(Path(sys.argv[3]))
     torch.set_num_threads(1)
     kind, train = {"sft": (SftRecipe, train_sft), "rl": (RlRecipe, train_rl)}[stage]
@@ -61,6 +71,7 @@ def main() -> None:
     train(recipe, folder.path)
     run = open_session(recipe, folder.path)
     weights = full_tensors(dict(run.model.named_parameters()), keep=True)
+    kept = run.backend.weights(keep=True)
     moments = run.backend.moments(keep=True)
     if not isinstance(run.backend, Zero2):
         sharded = [parameter for parameter in run.model.parameters() if isinstance(parameter, DTensor)]
@@ -72,8 +83,10 @@ def main() -> None:
     held_by_reference = reference.model.parameters() if reference is not None else ()
     saved, read = load_file(folder.model / "model.safetensors"), dict(saved_moments(last, run.model))
     report = {
+        "in_a_folder": None if kept is None else sum(weight.numel() for weight in kept.values()),
         "sharded": sum(parameter.numel() for parameter in sharded),
         "mine": held,
+        "gathered": len(entered),
         "reference_bytes": sum(local(parameter).nbytes for parameter in held_by_reference),
         "resumed_equal": contents(last) == before,
         "weights_equal": recipe.lora is not None or all(weights[name].equal(saved[name]) for name in weights),

@@ -73,7 +73,9 @@ class ParallelBackend(Protocol):
         """Let all processes call the model while this is open, without gradients and each as often as the others."""
 
     def weights(self, *, keep: bool) -> dict[str, Tensor] | None:
-        """Return all weights as CPU tensors where they are kept; None where the model holds them itself."""
+        """Return what a model folder holds, all weights or the adapters alone, as CPU tensors where they are kept; None
+        where the model holds them itself.
+        """
 
     def own_moments(self) -> NamedTensors:
         """Return the optimizer's state as this process holds it."""

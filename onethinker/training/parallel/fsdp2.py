@@ -5,11 +5,11 @@ by layer.
 `fsdp_reshard_after_forward: false` the layers stay gathered between forward and backward, else one is gathered at a
 time; with `fsdp_offload_params: true` shards, gradients and moments are in the computer's memory, and the optimizer
 steps there; with `fsdp_sharding_strategy: HYBRID_SHARD` each node has a copy, which its processes share, and nodes
-average their gradients once an update. Throughout a rollout and a validation all layers are gathered, because answers
-end at different times and processes would wait for each other at every token; those of a reference, which is only
-asked, are gathered one at a time. Vision tower and mergers are not sharded: how often they run hangs on what a row
-shows, and an exchange in which one process takes part twice and another not at all never ends. Their gradients are
-averaged once a step, like those of all weights where nothing is sharded.
+average their gradients once an update. Throughout a validation, and a rollout by the model itself, all layers are
+gathered, because answers end at different times and processes would wait for each other at every token; not so where
+servers sample. Those of a reference, which is only asked, are gathered one at a time. Vision tower and mergers are not
+sharded: how often they run hangs on what a row shows, and an exchange in which one process takes part twice and another
+not at all never ends. Their gradients are averaged once a step, like those of all weights where nothing is sharded.
 """
 
 import os
@@ -26,6 +26,7 @@ from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionP
 
 from onethinker.core.errors import ConfigError
 from onethinker.families.registry import family_of
+from onethinker.training.adapters import is_adapter
 from onethinker.training.config import Recipe
 from onethinker.training.parallel.base import is_set
 from onethinker.training.parallel.collectives import full_tensors
@@ -78,8 +79,9 @@ class Fsdp2(Replicated):
                 module.set_reshard_after_forward(_is_full(), recurse=False)
 
     def weights(self, *, keep: bool) -> dict[str, Tensor]:
-        """Return all weights as CPU tensors, where they are kept."""
-        return full_tensors(dict(self.model.named_parameters()), keep=keep)
+        """Return all weights as CPU tensors where they are kept; of a model with adapters those alone."""
+        named = dict(self.model.named_parameters())
+        return full_tensors({name: named[name] for name in named if is_adapter(name)} or named, keep=keep)
 
     def sharded_moments(self) -> dict[str, Tensor]:
         """Return the optimizer's state, of which this process holds a shard."""
