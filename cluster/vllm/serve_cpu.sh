@@ -29,6 +29,7 @@ if [ -z "$model" ]; then exit; fi
 
 export VLLM_CPU_KVCACHE_SPACE=${VLLM_CPU_KVCACHE_SPACE:-1} VLLM_CPU_OMP_THREADS_BIND=nobind HF_HUB_OFFLINE=1
 export VLLM_SERVER_DEV_MODE=1 VLLM_ALLOW_RUNTIME_LORA_UPDATING=1
-# float32, as the local engine computes on a CPU; the media settings travel with each request, which vLLM must be told to trust.
-exec "$env/bin/vllm" serve "$model" --host 127.0.0.1 --port "$port" --dtype float32 --max-model-len 4096 --enforce-eager \
+# float32, as the local engine computes on a CPU; the media settings travel with each request, which vLLM must be told to trust. No prompt is cut into
+# chunks: this version's engine dies on a chunk of a request that has a seed ("CPU Generator does not use offset").
+exec "$env/bin/vllm" serve "$model" --host 127.0.0.1 --port "$port" --dtype float32 --max-model-len 4096 --enforce-eager --no-enable-chunked-prefill \
   --trust-request-mm-kwargs --limit-mm-per-prompt '{"image": 4, "video": 1}' "${@:4}"

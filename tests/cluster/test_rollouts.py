@@ -226,6 +226,20 @@ def test_a_trainer_that_is_killed_goes_on_at_the_same_step_with_the_same_prompts
     assert all(row["engine_difference"]["max"] < 1e-3 for row in rows)
 
 
+def test_with_a_lag_each_batch_is_answered_by_the_weights_before_the_last_update(tmp_path, fleet):
+    kind, servers = fleet
+    settings = settings_of(kind, servers, steps=6)
+    settings["rollout"] |= {"lag": 1}
+    train_rl(RlRecipe(**settings), tmp_path / "run")
+    rows = rows_of(tmp_path / "run")
+    print(f"\n{kind}, lag 1: answers by version {[row['answers_by_version'] for row in rows]}")
+    answers = 8 * 4
+    assert [row["answers_by_version"] for row in rows] == [{str(max(0, n - 1)): answers} for n in range(6)]
+    assert rows[0]["engine_difference"]["max"] < 1e-3
+    assert all(row["engine_difference"]["max"] > rows[0]["engine_difference"]["max"] for row in rows[1:])
+    assert all(row["ratio"] == pytest.approx(1, abs=1e-3) for row in rows if row["updates"])
+
+
 def test_20_steps_by_two_servers_of_which_one_is_killed(tmp_path, fleet, caplog):
     kind, servers = fleet
     opened: list[Killing] = []
