@@ -74,6 +74,8 @@ def print_plan(
         print(line if width is None else wrapped(line, width))
     if gpu is not None and peak(list(plan.memory)) > gpu.memory:
         raise ConfigError(f'this run does not fit on {gpu.name}; what would stands above, below "too much"')
+    if gpu is not None and plan.server is not None and not plan.server.fits(gpu):
+        raise ConfigError(f"a server does not fit on its {gpu.name}: give it more GPUs (rollout.vllm.gpus_per_server)")
 
 
 def wrapped(text: str, width: int) -> str:
@@ -121,8 +123,9 @@ def _gpu_lines(
 
     batch = plan_batch(tried.recipe, budget, tried.processes, typical) if typical else plan.batch
     load = Load(tried.recipe, batch, plan.counts, plan.widths, plan.weights, gpu, network, tried.sharding)
-    times = time_lines(estimate_step(load), tried.recipe.steps, gpu, tried.processes)
-    return [*fitting_lines(plan, gpu, tried, make), *times]
+    times = time_lines(estimate_step(load), tried.recipe, gpu, tried.processes)
+    servers = plan.server.fitting_lines(gpu) if plan.server else []
+    return [*fitting_lines(plan, gpu, tried, make), *servers, *times]
 
 
 def _load_meta_model(recipe: "Recipe", config: Path | None) -> tuple[Any, str]:

@@ -59,7 +59,7 @@ def estimate_memory(
     terms = _weights(recipe, counts, state, widths, used, sharding=sharding, processes=batch.processes)
     terms += _activations(recipe, counts, widths, batch, used)
     terms += _copies(recipe, counts, used, sharding=sharding, processes=batch.processes)
-    if isinstance(recipe, RlRecipe):
+    if isinstance(recipe, RlRecipe) and recipe.rollout.engine == "in_process":
         terms.append(_cache(recipe, widths, batch, used))
         terms += [_states(recipe, widths, batch)] if widths.recurrent_layers else []
     return terms

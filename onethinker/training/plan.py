@@ -18,6 +18,7 @@ from onethinker.training.lengths import Length
 from onethinker.training.memory import Term, estimate_memory, gigabytes, peak
 from onethinker.training.optimizer import state_bytes
 from onethinker.training.routing import check_experts
+from onethinker.training.server_memory import ServerMemory, server_memory
 from onethinker.training.sharding import Sharding
 
 
@@ -34,6 +35,7 @@ class Plan:
     widths: Widths | None = None
     weights: Mapping[Part, float] = field(default_factory=dict)
     """Those that a token is multiplied with."""
+    server: ServerMemory | None = None
 
     def lines(self) -> list[str]:
         """Return the plan as text, a line each."""
@@ -74,6 +76,7 @@ class Plan:
             ),
             f"rows         up to {batch.rows} in an update of a process",
             *_servers(recipe),
+            *(self.server.lines() if self.server else ()),
         ]
 
     def _memory(self) -> list[str]:
@@ -129,4 +132,5 @@ def make_plan(
     choose_trained(model, recipe)
     counts, widths = count_parameters(model), family.widths(model.config)
     memory = tuple(estimate_memory(recipe, counts, state_bytes(model, recipe), widths, batch, sharding=sharding))
-    return Plan(recipe, batch, counts, memory, widths, family.multiplied(model))
+    server = server_memory(recipe, counts, widths, batch)
+    return Plan(recipe, batch, counts, memory, widths, family.multiplied(model), server)

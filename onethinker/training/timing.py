@@ -12,6 +12,7 @@ from onethinker.training.batch import Batch
 from onethinker.training.config import Recipe, RlRecipe
 from onethinker.training.gpus import Gpu
 from onethinker.training.network import Network, exchange_of
+from onethinker.training.server_memory import share_of_server
 from onethinker.training.sharding import Sharding
 
 PRODUCTS = 0.4
@@ -114,9 +115,7 @@ def _rollout(load: Load, recipe: RlRecipe, update: Sequence[Spent]) -> list[Spen
     """Return the seconds of sampling by this process or the run's servers, and those of the reference."""
     batch, rollout = load.batch, recipe.rollout
     if rollout.engine == "vllm":
-        prompts = batch.prompts / rollout.servers
-        asked = rollout.decode_batch_size * batch.processes / rollout.servers
-        at_once = prompts if rollout.lag else min(asked, prompts)
+        prompts, at_once = share_of_server(rollout, batch)
         spent = _sampling(load, prompts, at_once, gpus=max(1, rollout.vllm.gpus_per_server if rollout.vllm else 1))
         spent = [replace(part, formula=f"{rollout.servers} servers, each {part.formula}") for part in spent]
         if rollout.lag:
@@ -197,13 +196,19 @@ def _patches(load: Load, prompts: float) -> str:
     return f"{prompts:,.4g} prompts x {load.patches:,.0f} patches"
 
 
-def time_lines(spent: list[Spent], steps: int, gpu: Gpu, processes: int) -> list[str]:
-    """Return what a step and the run take, and where it goes, as text."""
+def time_lines(spent: list[Spent], recipe: Recipe, gpu: Gpu, processes: int) -> list[str]:
+    """Return what a step and the run take, and where it goes, as text; GPUs of servers that the run starts count."""
     step_s = sum(part.seconds for part in spent)
-    hours = step_s * steps / 3600
+    hours = step_s * recipe.steps / 3600
+    serving, elsewhere = 0, ""
+    if isinstance(recipe, RlRecipe) and recipe.rollout.engine == "vllm":
+        vllm = recipe.rollout.vllm
+        serving = vllm.servers * vllm.gpus_per_server if vllm else 0
+        elsewhere = "" if vllm else ", without those of rollout.endpoints"
+    on = f"{processes} x {gpu.name}" + (f" and {serving} for servers" if serving else "")
     lines = [
-        f"time         {step_s:,.3g} s a step on {processes} x {gpu.name}, {hours:,.3g} h the run, "
-        f"{hours * processes:,.3g} GPU hours: a model of it, nothing measured (docs/training.md)"
+        f"time         {step_s:,.3g} s a step on {on}, {hours:,.3g} h the run, {hours * (processes + serving):,.3g} GPU"
+        f" hours{elsewhere}: a model of it, nothing measured (docs/training.md)"
     ]
     return lines + [
         f"  {part.name:<24} {part.seconds:>8,.3g} s {part.seconds / step_s:>4.0%}  {part.formula}" for part in spent

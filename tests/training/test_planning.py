@@ -87,8 +87,9 @@ def test_no_reference_where_there_is_no_divergence_and_half_the_time_on_twice_th
     assert "reference" not in seconds(load(RlRecipe(rollout=rollout, loss={"kl_coefficient": 0})))
     one, two = (sum(seconds(load(RlRecipe(rollout=rollout), processes=count)).values()) for count in (1, 2))
     assert two == pytest.approx(one / 2)
-    parts = estimate_step(load(RlRecipe(rollout=rollout), processes=2))
-    line = time_lines(parts, 100, GPUS["h100"], 2)[0]
+    recipe = RlRecipe(rollout=rollout)
+    parts = estimate_step(load(recipe, processes=2))
+    line = time_lines(parts, recipe, GPUS["h100"], 2)[0]
     assert f"{two * 100 / 3600:,.3g} h the run, {two * 200 / 3600:,.3g} GPU hours" in line
 
 
@@ -107,6 +108,40 @@ def test_servers_sample_in_place_of_the_gpus_that_train():
     assert there["vision, rollout"] == pytest.approx(here["vision, rollout"])
     assert there["scored again"] == pytest.approx(there["reference"])
     assert there["update"] == here["update"]
+
+
+def test_a_server_holds_weights_and_what_it_answers_and_the_gpus_that_train_do_not():
+    rollout = {"generation_batch_size": 64, "max_new_tokens": 500, "decode_batch_size": 8, "engine": "vllm"}
+    recipe = RlRecipe(model="any/name", dtype="mixed", rollout=rollout | {"vllm": {"servers": 2, "gpus_per_server": 2}})
+    model = load_meta_model("any/name", config=CONFIG_8B)
+    plan = make_plan(recipe, processes=4, model=model, budget=BUDGET)
+    assert "keys and values" not in {term.name for term in plan.memory}
+    server, tokens = plan.server, plan.batch.prompt_tokens
+    assert server is not None
+    assert server.weights == 2 * 8_767_123_696
+    # Four processes ask 8 prompts each at two servers; keys and values of 36 layers, 1,024 numbers each, in 2 bytes.
+    assert (server.prompts, server.group) == (16, (tokens + 8 * 500) * 2 * 36 * 1024 * 2)
+    assert server.update == 4 * 8_767_123_696, "weights are written in float32"
+    assert server.fitting_lines(GPUS["h100"])[0].startswith("servers fit  ")
+    assert not server.fits(replace(GPUS["l4"], memory=8e9))
+    few = server.fitting_lines(replace(GPUS["l4"], memory=10e9))[0]
+    assert f"with {(20e9 - server.weights) / server.group:,.3g} of 16 prompts at once; the others wait" in few
+    adapted = recipe.model_copy(update={"lora": RlRecipe(lora={"rank": 16}).lora})
+    adapted = make_plan(adapted, processes=4, model=load_meta_model("any/name", config=CONFIG_8B), budget=BUDGET)
+    assert adapted.server is not None
+    assert adapted.server.update == 4 * sum(count.adapters for count in adapted.counts.values()) < 1e9
+    [line, *_] = time_lines(estimate_step(load(recipe, processes=4)), recipe, GPUS["h100"], 4)
+    hours, spent = (float(line.split(f" {word}")[0].split()[-1].replace(",", "")) for word in ("h the", "GPU hours"))
+    assert "on 4 x h100 and 4 for servers" in line
+    assert spent == pytest.approx(8 * hours, rel=0.02)
+
+
+def test_a_server_that_its_gpu_cannot_hold_is_refused(capsys):
+    settings = ["model=any/name", "rollout.engine=vllm", "rollout.vllm={}", "lora={rank=8,parts=['language']}"]
+    words = ["rl", "tiny_rl", "--dry-run", "--gpu", "l4", "--config", str(CONFIG_8B), "--set", *settings, "steps=10"]
+    with pytest.raises(ConfigError, match="does not fit on"):
+        dispatch([*words, "dtype=float32"])
+    assert "too much     a server needs 3" in capsys.readouterr().out
 
 
 def test_a_rollout_that_goes_on_beside_the_update_costs_what_is_longer():
