@@ -193,7 +193,8 @@ def _weights_in_use(
     terms = [
         Term("weights in use", UPDATE, two + others, f"two of {widths.layers} layers, embeddings and head, and vision")
     ]
-    phases = [ROLLOUT] * isinstance(recipe, RlRecipe) + [VALIDATION] * (recipe.validation is not None)
+    samples = isinstance(recipe, RlRecipe) and recipe.rollout.engine == "in_process"
+    phases = [ROLLOUT] * samples + [VALIDATION] * (recipe.validation is not None)
     return terms + [Term("all weights", phase, size, f"gathered from all processes: {every}") for phase in phases]
 
 

@@ -72,8 +72,15 @@ def exchange_of(
     before = 0.0
     if isinstance(recipe, RlRecipe):
         asked = rows if recipe.has_reference and recipe.lora is None else 0
-        before = weights * (1 + asked)
-        formula += f" + {1 + asked} x {_gb(weights)} for rollout and reference"
+        served = recipe.rollout.engine == "vllm"
+        # What servers answered is scored row by row, as by a reference.
+        sampled = rows if served and sharding.full else 1
+        before = weights * (sampled + asked)
+        formula += f" + {sampled + asked} x {_gb(weights)} for {'scoring' if served else 'rollout'} and reference"
+        if served and recipe.lora is None:
+            written = counts["language"].total * stored
+            before += written
+            formula += f" + {_gb(written)} for servers"
     if sharding.copies == 1:
         return Exchange(beside, before + after, formula)
     between = 2 * summed * batch.updates

@@ -152,10 +152,10 @@ def test_adapters_and_sharding_take_away_what_they_should():
     meta_model = CONFIGS / "qwen3_vl_8b.json"
     budget = MediaBudget(max_frames=64, frame_max_pixels=64 * 1024)
 
-    def sizes(*, sharding=None, **settings):
+    def sizes(*, sharding=None, sampler=None, **settings):
         model = load_meta_model("8b", config=meta_model)
-        rollout = {"max_new_tokens": 512, "decode_batch_size": 1}
-        recipe = RlRecipe(**settings, rollout=rollout, gradient_checkpointing=True)
+        rollout = {"max_new_tokens": 512, "decode_batch_size": 1} | (sampler or {})
+        recipe = RlRecipe(**settings, model="any/name", rollout=rollout, gradient_checkpointing=True)
         plan = make_plan(recipe, processes=8, model=model, budget=budget, sharding=sharding)
         found: dict[str, float] = {}
         for term in plan.memory:
@@ -186,6 +186,11 @@ def test_adapters_and_sharding_take_away_what_they_should():
     outside = tables + 415_891_440 + 160_496_896
     assert single["weights in use"] == pytest.approx(2 * (2 * (8_190_735_360 - tables) / 36 + outside))
     assert single["all weights"] == 2 * 8_767_123_696
+    # Where servers sample no process gathers the model, and the keys and values are theirs.
+    servers = {"engine": "vllm", "vllm": {"servers": 2}}
+    served = sizes(dtype="mixed", sharding=Sharding("fsdp2", full=True), sampler=servers)
+    assert single.keys() - served.keys() == {"all weights", "keys and values"}
+    assert all(served[name] == single[name] for name in served.keys() - {"peak"})
     offloaded = sizes(dtype="mixed", sharding=Sharding("fsdp2", full=True, offload=True))
     assert offloaded["weights"] == offloaded["gradients"] == 4 * (415_891_440 + 160_496_896)
     assert offloaded["in the computer's memory"] == 16 * 8_190_735_360 / 8 + 2 * 8_190_735_360 / 8

@@ -258,6 +258,18 @@ def test_sharded_weights_travel_at_every_row_and_whole_gradients_once_a_step():
     assert full.beside - sharded.beside == rows * 2 * language
 
 
+def test_where_servers_sample_weights_travel_to_score_their_answers_and_once_to_them():
+    rollout, full = {"generation_batch_size": 64, "max_new_tokens": 500}, Sharding("fsdp2", full=True)
+    alone = {}
+    for engine in ({}, {"engine": "vllm", "vllm": {"servers": 2}}):
+        recipe = RlRecipe(model="any/name", dtype="mixed", rollout=rollout | engine, loss={"kl_coefficient": 0})
+        asked = load(recipe, processes=8)
+        alone[recipe.rollout.engine] = exchange_of(recipe, asked.counts, asked.batch, full, used=2).alone
+    language, rows = asked.counts["language"].total, asked.batch.rows * asked.batch.updates
+    # One gathering of all layers is now one for each row; the servers get float32.
+    assert alone["vllm"] - alone["in_process"] == ((rows - 1) * 2 + 4) * language
+
+
 def test_with_a_copy_in_each_node_layers_stay_inside_it_and_gradients_travel():
     recipe = SftRecipe(batch_size=640, dtype="mixed", optimizer={"kind": "adamw"})
     asked = load(recipe, processes=32)
