@@ -58,9 +58,10 @@ class Plan:
         share = f"{batch.prompts_per_process} on each of {batch.processes} processes"
         if isinstance(recipe, RlRecipe):
             once = min(recipe.rollout.decode_batch_size, batch.prompts_per_process)
+            done = "decoded" if recipe.rollout.engine == "in_process" else "asked"
             step = (
                 f"{batch.prompts} prompts x {batch.answers} answers = {batch.prompts * batch.answers:,} answers in"
-                f" {batch.updates} update{'s' * (batch.updates > 1)}; {share}, {once} decoded at once"
+                f" {batch.updates} update{'s' * (batch.updates > 1)}; {share}, {once} {done} at once"
             )
         else:
             what = "pairs of responses" if recipe.need == "rejected" else "samples"

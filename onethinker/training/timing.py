@@ -117,7 +117,7 @@ def _rollout(load: Load, recipe: RlRecipe, update: Sequence[Spent]) -> list[Spen
     if rollout.engine == "vllm":
         prompts, at_once = share_of_server(rollout, batch)
         spent = _sampling(load, prompts, at_once, gpus=max(1, rollout.vllm.gpus_per_server if rollout.vllm else 1))
-        spent = [replace(part, formula=f"{rollout.servers} servers, each {part.formula}") for part in spent]
+        spent = [replace(part, formula=f"each of {rollout.servers} servers: {part.formula}") for part in spent]
         if rollout.lag:
             spent = _beside(spent, sum(part.seconds for part in update))
         spent.append(_scored("scored again", load))

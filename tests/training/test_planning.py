@@ -164,6 +164,7 @@ def test_a_dry_run_names_the_servers_and_what_is_missing_for_them(capsys):
     assert (
         "servers 2 of vLLM, 4 GPUs each, which the run starts by '/no/vllm'; this machine has no such program" in lines
     )
+    assert any(line.startswith("steps ") and line.endswith(" asked at once") for line in lines)
     with pytest.raises(ConfigError, match="starts servers on one machine, and this run has 4"):
         dispatch(["rl", "tiny_rl", "--dry-run", "--nodes", "4", "--set", "model=tiny", "rollout.engine=vllm", vllm])
     with pytest.raises(ConfigError, match="'untrained' is in neither"):
