@@ -167,7 +167,9 @@ def logits(_: Path, *, device: str = "cuda", tokens: int = 8192, words: int = 15
 
 
 def offloaded_shares(_: Path, *, device: str = "cuda") -> str:
-    """FSDP2 with shares in the computer's memory, over one process: a step is that of a model held whole."""
+    """FSDP2 with shares in the computer's memory, over one process: the GPU never holds the whole model, and a step is
+    that of a model held whole.
+    """
     recipe = SftRecipe(optimizer={"learning_rate": 1e-3})
     (whole, row), (sharded, _row) = a_row(device, 4), a_row(device, 4)
     environment = {"FSDP_OFFLOAD_PARAMS": "true", "FSDP_RESHARD_AFTER_FORWARD": "true"}
@@ -178,7 +180,10 @@ def offloaded_shares(_: Path, *, device: str = "cuda") -> str:
     os.environ.update(environment)
     distributed.init_process_group("cuda:nccl,cpu:gloo" if device == "cuda" else "gloo")
     try:
-        backend = Fsdp2.wrap(sharded, recipe)
+        with peak(device) as grown:
+            backend = Fsdp2.wrap(sharded.cpu(), recipe, torch.device(device))
+        size = sum(weight.nbytes for weight in whole.parameters()) / MIB
+        assert not grown or grown[0] < size, f"sharding took {grown[0]:.0f} MiB of the GPU, the model has {size:.0f}"
         for model in (whole, backend.callee):
             (-score(model, row)[0].mean()).backward()
         norm = backend.reduce_gradients()

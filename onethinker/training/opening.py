@@ -83,9 +83,9 @@ def open_session(
     past = _Past.find(recipe, RunFolder(path), collectives, allow_changes=allow_changes, on_check=on_check)
     loaded = _load(recipe, past.start.checkpoint)
     past.check_model(recipe)
-    model = _prepare(loaded.model.to(collectives.device), recipe, past.start.checkpoint)
+    model = _prepare(loaded.model, recipe, past.start.checkpoint)
     average = exchange(model, past.start.checkpoint / LEARNING_FILE) if past.start.checkpoint else None
-    backend = kind.wrap(model, recipe)
+    backend = kind.wrap(model, recipe, collectives.device)
     progress = past.restore(backend)
     budget = fit_budget(recipe.budget or loaded.budget, loaded.processor)
     shown, coordinates = (loaded.processor, loaded.prompt_template, budget), recipe.coordinates or loaded.coordinates

@@ -97,8 +97,8 @@ def _second_model(session: TrainingSession, dtype: str, *, adapters: bool = Fals
         use_liger(start)
     if adapters:
         choose_trained(start, recipe)
-    start.to(session.collectives.device).eval().requires_grad_(False)
-    return session.backend.share_frozen(start)
+    start.eval().requires_grad_(False)
+    return session.backend.share_frozen(start, session.collectives.device)
 
 
 @contextmanager

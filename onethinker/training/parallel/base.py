@@ -38,11 +38,13 @@ class ParallelBackend(Protocol):
         """The optimizer of what is trainable."""
 
     @classmethod
-    def wrap(cls, model: Any, recipe: Recipe) -> Self:
-        """Share a model, in place, and make the optimizer of what is trainable in it."""
+    def wrap(cls, model: Any, recipe: Recipe, device: torch.device) -> Self:
+        """Bring a model from the computer's memory to this process's device, shared in place, and make the optimizer of
+        what is trainable in it.
+        """
 
-    def share_frozen(self, model: Any) -> Any:
-        """Return another model that is only asked, shared in place as this one is."""
+    def share_frozen(self, model: Any, device: torch.device) -> Any:
+        """Return another model that is only asked, brought and shared in place as this one is."""
 
     @property
     def callee(self) -> Any:

@@ -42,14 +42,14 @@ class Fsdp2(Replicated):
     rows_in_step: ClassVar[bool] = True
 
     @classmethod
-    def wrap(cls, model: Any, recipe: Recipe) -> Self:
+    def wrap(cls, model: Any, recipe: Recipe, device: torch.device) -> Self:
         """Shard a model, in place, and make its optimizer."""
-        shard(model, mixed=recipe.dtype == "mixed", keep_gathered=not _is_full())
-        return super().wrap(model, recipe)
+        shard(model, device, mixed=recipe.dtype == "mixed", keep_gathered=not _is_full())
+        return cls.of(model, recipe)
 
-    def share_frozen(self, model: Any) -> Any:
+    def share_frozen(self, model: Any, device: torch.device) -> Any:
         """Shard a model that is only asked, in place: of its layers one is gathered at a time."""
-        shard(model, mixed=False, keep_gathered=False)
+        shard(model, device, mixed=False, keep_gathered=False)
         return model
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
@@ -126,9 +126,12 @@ def _mesh() -> DeviceMesh | None:
     return init_device_mesh(device, (world // local, local), mesh_dim_names=("replicate", "shard"))
 
 
-def shard(model: Any, *, mixed: bool, keep_gathered: bool = True) -> None:
+def shard(model: Any, device: torch.device, *, mixed: bool, keep_gathered: bool = True) -> None:
     """Shard the weights of each layer over all processes, in place; `mixed` gathers them in bfloat16 and keeps them in
     float32, and layers stay gathered after a forward pass where they are to.
+
+    The model comes from the computer's memory layer by layer, each of which leaves its shard on the device: no device
+    ever holds all of it.
     """
     # Every process would warn of changes in place to what the model returns; nothing here makes any.
     warnings.filterwarnings("ignore", r"FSDP2-wrapped module .* returned a view tensor", UserWarning)
@@ -143,4 +146,6 @@ def shard(model: Any, *, mixed: bool, keep_gathered: bool = True) -> None:
     for layer in family.layers(model):
         fully_shard(layer, **how)
     unsharded = {weight for name, weight in model.named_parameters() if family.part_of(name) != "language"}
+    for weight in unsharded:
+        weight.data = weight.data.to(device)
     fully_shard(model, **how, ignored_params=unsharded)

@@ -28,13 +28,18 @@ class Replicated:
     rows_in_step: ClassVar[bool] = False
 
     @classmethod
-    def wrap(cls, model: Any, recipe: Recipe) -> Self:
-        """Return the model with an optimizer of what is trainable in it."""
+    def wrap(cls, model: Any, recipe: Recipe, device: torch.device) -> Self:
+        """Return the model, brought to the device, with an optimizer of what is trainable in it."""
+        return cls.of(model.to(device), recipe)
+
+    @classmethod
+    def of(cls, model: Any, recipe: Recipe) -> Self:
+        """Return a model that is where it is to be with an optimizer of what is trainable in it."""
         return cls(model, make_optimizer(model, recipe.optimizer), recipe.optimizer.max_grad_norm)
 
-    def share_frozen(self, model: Any) -> Any:
-        """Return the model: every process holds it in full."""
-        return model
+    def share_frozen(self, model: Any, device: torch.device) -> Any:
+        """Return the model, brought to the device: every process holds it in full."""
+        return model.to(device)
 
     @property
     def callee(self) -> Any:

@@ -68,12 +68,12 @@ class Zero2:
     rows_in_step: ClassVar[bool] = True
 
     @classmethod
-    def wrap(cls, model: Any, recipe: Recipe) -> Self:
+    def wrap(cls, model: Any, recipe: Recipe, device: torch.device) -> Self:
         """Make the optimizer of a model and shard it with the gradients."""
         import deepspeed
         from deepspeed.utils.mixed_precision_linkage import lazy_init_hp_params_optimizer_state
 
-        optimizer = make_optimizer(model, recipe.optimizer)
+        optimizer = make_optimizer(model.to(device), recipe.optimizer)
         config = {
             "train_micro_batch_size_per_gpu": 1,
             "gradient_accumulation_steps": 1,
@@ -100,9 +100,9 @@ class Zero2:
             lazy_init_hp_params_optimizer_state(parameters, shard, state)
         return cls(model, optimizer, engine)
 
-    def share_frozen(self, model: Any) -> Any:
-        """Return the model: weights are not sharded."""
-        return model
+    def share_frozen(self, model: Any, device: torch.device) -> Any:
+        """Return the model, brought to the device: weights are not sharded."""
+        return model.to(device)
 
     @property
     def callee(self) -> Any:
