@@ -79,7 +79,10 @@ def _train(
         drop_rollouts_after(session.folder.path, session.progress.step)
     watch = Watch(recipe, session.folder.rows())
     ahead: Ahead | None = None
+    batch_size = recipe.rollout.generation_batch_size
     for step in session.steps(on_step):
+        if step + 1 < recipe.steps:
+            session.data.read_soon(session.progress.cursor + batch_size, batch_size)
         with nullcontext() if isinstance(sampler, EngineSampler) else session.backend.unsharded():
             batch = collect(session, recipe, sampler, grader, ahead.groups(grader) if ahead is not None else None)
         has_next = recipe.rollout.lag and step + 1 < recipe.steps

@@ -17,9 +17,9 @@ from onethinker.core.sample import Medium, Sample
 from onethinker.data.mixture import Mixture
 from onethinker.inference.chat import plain_text, spelled_tokens
 from onethinker.inference.encode import answer_opening, encode_requests, request_about
+from onethinker.media.ahead import MediaAhead
 from onethinker.media.budget import MediaBudget
 from onethinker.media.damage import all_problems, check_undamaged
-from onethinker.media.reading import read_clip
 from onethinker.tasks import Coordinates
 from onethinker.tasks.pixels import frame_px_of, sample_to_px
 from onethinker.tasks.template import PromptTemplate
@@ -54,7 +54,19 @@ class DataSource:
     same_number: bool = False
     """Whether each process needs as many samples as the others, as it does to answer them."""
     skipped: list[dict[str, Any]] = field(default_factory=list)
+    _media: MediaAhead = field(init=False)
     _said: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._media = MediaAhead(self.budget)
+
+    def read_soon(self, first: int, count: int) -> None:
+        """Let a thread read what `my_indices` of these samples needs, while something else is done; all processes must
+        call it. Scenes are painted when they are read.
+        """
+        if self.mixture.num_records is not None:
+            indices = self.my_indices(first, count)
+            self._media.start(medium for index in indices for medium in self.mixture.sample(index).media)
 
     def my_indices(self, first: int, count: int) -> list[int]:
         """Return which of the samples `first` to `first + count` this process reads, such that all have as many tokens;
@@ -93,9 +105,7 @@ class DataSource:
         opened = {} if opened is None else opened
         for sample in itertools.islice(self.mixture.candidates(index), int(self.allowed_skips(index)) + 2):
             try:
-                opened.update(
-                    {medium: read_clip(medium, self.budget) for medium in sample.media if medium not in opened}
-                )
+                opened.update({medium: self._media.take(medium) for medium in sample.media if medium not in opened})
                 media = tuple(opened[medium] for medium in sample.media)
                 self._note_damage(media, sample.media)
                 return sample, request_about(

@@ -51,6 +51,8 @@ def train_dpo(
         first = step * recipe.batch_size
         with session.clock.phase("data"):
             pairs = _pairs(session, session.data.my_indices(first, recipe.batch_size))
+            if step + 1 < recipe.steps:
+                session.data.read_soon(first + recipe.batch_size, recipe.batch_size)
         row = _learn(session, recipe, reference, pairs, step)
         session.record(watch.complete(row), on_step)
         watch.check()

@@ -52,6 +52,8 @@ def train_sft(
         first = step * recipe.batch_size
         with session.clock.phase("data"):
             prefix_groups = _groups(session, session.data.my_indices(first, recipe.batch_size))
+            if step + 1 < recipe.steps:
+                session.data.read_soon(first + recipe.batch_size, recipe.batch_size)
         row = _learn(session, recipe, prefix_groups, step)
         session.record(watch.complete(row), on_step)
         watch.check()

@@ -16,8 +16,8 @@ from onethinker.data.formats.records import write_records
 from onethinker.data.synthetic import write_dataset
 from onethinker.families.tiny import TINY_BUDGET
 from onethinker.inference.encode import encode_requests, split_questions
+from onethinker.media import ahead as media_ahead
 from onethinker.media.reading import read_clip
-from onethinker.training import data_source
 from onethinker.training import step as optimizer_step
 from onethinker.training.config import SftRecipe
 from onethinker.training.packing.row import PrefixGroup, Prompt, pack, split_prompts
@@ -223,7 +223,7 @@ def test_a_clip_is_opened_once_and_encoded_once_in_a_step(tmp_path, questions, m
             )
         return score(model, row, **settings)
 
-    monkeypatch.setattr(data_source, "read_clip", counted_read)
+    monkeypatch.setattr(media_ahead, "read_clip", counted_read)
     monkeypatch.setattr(optimizer_step, "score", counted_score)
     train(tmp_path / "shared", questions, 4)
     shared, patches[:] = sum(patches), []
