@@ -282,8 +282,8 @@ def fleet_table(models: dict[str, Any]) -> Iterator[str]:
         )
     yield from (
         "",
-        "So a fleet takes memory off the GPUs that learn, and wins hours only by what vLLM decodes faster, and only "
-        "where it is not the longer half of a step.",
+        "So a fleet takes memory off the GPUs that learn, and wins hours only by what vLLM decodes faster; with a "
+        "lag even that only where decoding is the longer half of a step.",
         "",
     )
 
@@ -326,7 +326,7 @@ def hours_table(models: dict[str, Any]) -> Iterator[str]:
         "that is reached. So the column beside the paper's is a bound from below, not a claim to be so many times "
         "faster.",
         "",
-        f"The target is half of the paper's hours, {PAPER_HOURS // 2:,}. What takes hours away, by the tables above: "
+        f"Our target is half of the paper's hours, {PAPER_HOURS // 2:,}. What takes hours away, by the tables above: "
         "prompts read and learned from once for all their answers (the last two columns),",
         "prompts answered together, and only then servers beside the update.",
         "",
