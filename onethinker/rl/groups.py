@@ -138,7 +138,8 @@ def collect(
     for _ in range(1 + recipe.rollout.max_refills):
         if ahead is None:
             ahead = ask_groups(session, recipe, sampler, grader, session.data.my_indices(cursor, wanted))
-        asked, ahead = list(ahead), None
+        # Servers answer in any order; what is learned from has always the same.
+        asked, ahead = sorted(ahead, key=lambda each: each.group.index), None
         if isinstance(sampler, EngineSampler):
             asked = _scored_here(session, recipe, asked)
         cursor += wanted
