@@ -92,9 +92,9 @@ class RemoteSampler:
 
     def load_weights(self, version: int) -> None:
         """Write the weights, and let every server that answers have them."""
-        self.weights.write(version)
+        addresses = [server.address for server in self.fleet.servers]
+        self.weights.write(version, addresses)
         if self.session.collectives.is_main:
-            addresses = [server.address for server in self.fleet.servers]
             self.fleet.submit_coroutine(self.weights.tell_all(addresses)).result()
         self.session.collectives.wait()
 

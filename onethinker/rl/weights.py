@@ -13,11 +13,13 @@ import secrets
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
+import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME
@@ -51,6 +53,11 @@ class Route(Protocol):
 
     def drop(self, address: str, version: str) -> None:
         """Let the server forget an earlier version, where it keeps several. Raises: GoneError, EngineError."""
+
+    def dtype(self, address: str) -> torch.dtype | None:
+        """Return what the server would round weights to, None where it says nothing of that or weights are not to be
+        rounded. Raises: GoneError.
+        """
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,17 @@ class WholeWeights:
     def drop(self, address: str, version: str) -> None:
         """Do nothing: there is one version."""
 
+    def dtype(self, address: str) -> torch.dtype | None:
+        """Return the dtype that the server computes in, as /server_info has it."""
+        try:
+            said = self._call("GET", address, "/server_info?config_format=json")["vllm_config"]["model_config"]["dtype"]
+        except GoneError:
+            raise
+        except (EngineError, KeyError, TypeError):
+            return None
+        found = getattr(torch, str(said).removeprefix("torch."), None)
+        return found if isinstance(found, torch.dtype) else None
+
     def _version(self, address: str) -> Any:
         return self._call("GET", address, "/weight_info").get("weight_version")
 
@@ -126,6 +144,10 @@ class Adapters:
     def drop(self, address: str, version: str) -> None:
         """Let the server forget the adapters."""
         self._call("POST", address, "/unload_lora_adapter", {"lora_name": version})
+
+    def dtype(self, address: str) -> torch.dtype | None:
+        """Return None: adapters are small, and written as they are trained."""
+        return None
 
     def _call(self, method: str, address: str, path: str, body: Any = None) -> dict[str, Any]:
         why = "start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, which let adapters be loaded"
@@ -190,6 +212,8 @@ class ServedWeights:
     step: int = 0
     """Steps after which the version was written."""
     _told: dict[str, str] = field(default_factory=dict)
+    _dtypes: dict[str, torch.dtype | None] = field(default_factory=dict)
+    """What each server rounds weights to, as it has said."""
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     @classmethod
@@ -203,14 +227,15 @@ class ServedWeights:
         weights.remove()
         return weights
 
-    def write(self, step: int) -> None:
-        """Write the weights after so many steps in place of those before; all processes take part.
+    def write(self, step: int, addresses: Sequence[str]) -> None:
+        """Write the weights after so many steps for these servers, in place of those before; all processes take part.
 
         Raises: EngineError: they cannot be written there.
         """
         session = self.session
         main = session.collectives.is_main
-        state = session.backend.weights(keep=main)
+        dtype = session.collectives.from_main(self._dtype(addresses) if main else None)
+        state = session.backend.weights(keep=main, dtype=dtype)
         self.version, self.step = f"onethinker-{self.token}-{step}", step
         if main:
             self.remove()
@@ -258,6 +283,18 @@ class ServedWeights:
         """Remove what is written."""
         if self.session.collectives.is_main:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _dtype(self, addresses: Sequence[str]) -> torch.dtype | None:
+        """Return the dtype of fewer bytes that all servers round these weights to, None for that of the weights: where
+        they differ, or one has not said it yet.
+        """
+        stored: torch.dtype = getattr(torch, self.session.recipe.weights_dtype)
+        for address in addresses:
+            if address not in self._dtypes:
+                with suppress(GoneError):  # it is asked again before the next step
+                    self._dtypes[address] = self.route.dtype(address)
+        common, *others = {self._dtypes.get(address) for address in addresses}
+        return None if common is None or others or common.itemsize >= stored.itemsize else common
 
     def _load(self, address: str, before: str | None) -> None:
         if not self.route.has(address, self.version):

@@ -12,7 +12,7 @@ from onethinker.training.batch import Batch
 from onethinker.training.config import Recipe, RlRecipe
 from onethinker.training.gpus import Gpu
 from onethinker.training.memory import gigabytes
-from onethinker.training.optimizer import ADAPTER_BYTES, BYTES
+from onethinker.training.optimizer import ADAPTER_BYTES
 from onethinker.training.rl_settings import RolloutSettings
 
 
@@ -75,7 +75,7 @@ def server_memory(recipe: Recipe, counts: Mapping[Part, Count], widths: Widths, 
     used, total = 4 if recipe.dtype == "float32" else 2, sum(count.total for count in counts.values())
     adapters = sum(count.adapters for count in counts.values())
     keys, states = 2 * widths.attention_layers * widths.keys * used, widths.recurrent_layers * widths.state * 4
-    parameters, each = (adapters, ADAPTER_BYTES) if recipe.lora else (total, BYTES[recipe.weights_dtype])
+    parameters, each = (adapters, ADAPTER_BYTES) if recipe.lora else (total, used)
     return ServerMemory(
         gpus=recipe.rollout.vllm.gpus_per_server if recipe.rollout.vllm else 0,
         weights=total * used,

@@ -76,6 +76,51 @@ def test_a_server_that_keeps_its_old_weights_shows_in_the_journal(tmp_path, taug
     assert all(row["engine_difference"]["max"] > 0.01 for row in later)
 
 
+def weights_read_by(server) -> list[dict[str, torch.Tensor]]:
+    """What lies in each folder that the server reads from now on."""
+    right, read = server.load, []
+
+    def load(folder):
+        read.append({k: v for file in Path(folder).glob("*.safetensors") for k, v in load_file(file).items()})
+        right(folder)
+
+    server.load = load
+    return read
+
+
+def test_servers_are_sent_weights_in_the_dtype_that_they_compute_in(tmp_path, taught):
+    recipes, read = {}, {}
+    for dtype in ("float32", "bfloat16"):
+        with vllm_server(taught.model, dtype=dtype) as server:
+            read[dtype] = weights_read_by(server)
+            recipes[dtype] = recipe_of(taught, server, dtype="mixed")
+            train_rl(recipes[dtype], tmp_path / dtype)
+        assert server.paths.count("/server_info") == 1
+    exact, rounded = read["float32"], read["bfloat16"]
+    assert {weight.dtype for weight in exact[0].values()} == {torch.float32}
+    assert {weight.dtype for weight in rounded[0].values() if weight.ndim > 1} == {torch.bfloat16}
+    assert {weight.dtype for weight in rounded[0].values() if weight.ndim == 1} == {torch.float32}
+    # Before the first step both have the same weights, which the server would have rounded itself.
+    assert all(weight.equal(exact[0][name].to(weight.dtype)) for name, weight in rounded[0].items())
+    exact_bytes, rounded_bytes = (sum(weight.nbytes for weight in each[-1].values()) for each in (exact, rounded))
+    assert rounded_bytes < 0.51 * exact_bytes
+    # What the model in training saves stays in float32.
+    saved = load_file(tmp_path / "bfloat16/checkpoints/step-00000003/model/model.safetensors")
+    assert {weight.dtype for weight in saved.values()} == {torch.float32}
+    # The policy is the model in training all the same, and what rounding costs the server is in the journal.
+    rows = rows_of(tmp_path / "bfloat16")
+    assert [row["ratio"] for row in rows] == pytest.approx([1] * 3, abs=1e-4)
+    assert all(1e-4 < row["engine_difference"]["max"] < 0.5 for row in rows)
+
+
+@pytest.mark.parametrize("other", [{"dtype": "float32"}, {"dtype": "bfloat16", "tells_dtype": False}])
+def test_weights_keep_their_dtype_where_servers_differ_or_one_does_not_tell(tmp_path, taught, other):
+    with vllm_server(taught.model, dtype="bfloat16") as server, vllm_server(taught.model, **other) as second:
+        read = weights_read_by(server)
+        train_rl(recipe_of(taught, server, second, dtype="mixed"), tmp_path / "run")
+    assert {weight.dtype for weights in read for weight in weights.values()} == {torch.float32}
+
+
 def test_a_server_that_dies_loses_nothing_and_the_other_answers(tmp_path, taught, caplog):
     with vllm_server(taught.model, dies_at=3) as mortal, vllm_server(taught.model) as other:
         train_rl(recipe_of(taught, mortal, other), tmp_path / "run")

@@ -34,7 +34,7 @@ LOADING = threading.Lock()
 @dataclass
 class VllmServer:
     """What the server has and was asked; it may forget weights, and `dies_at` is the prompt over which it is gone. It
-    thinks longer about every fourth prompt if it is `thorough`.
+    thinks longer about every fourth prompt if it is `thorough`, and rounds weights to `dtype`, which it tells.
     """
 
     folder: str
@@ -42,6 +42,8 @@ class VllmServer:
     forgets: bool = False
     dies_at: int = 0
     thorough: bool = False
+    dtype: str = "float32"
+    tells_dtype: bool = True
     address: str = ""
     version: str = "default"
     adapters: list[str] = field(default_factory=list)
@@ -56,6 +58,8 @@ class VllmServer:
     def load(self, folder: str) -> None:
         with LOADING:
             engine = load_local(folder, device="cpu", dtype="float32")
+        for weight in engine.model.parameters():
+            weight.data = weight.data.to(getattr(torch, self.dtype)).float()
         use_packed_attention(engine.model)
         self.model, self.processor = engine.model, engine.processor
 
@@ -70,6 +74,8 @@ class VllmServer:
             return 200, {"data": [{"id": name} for name in ("served", *self.adapters)]}
         if path == "/weight_info":
             return 200, {"weight_version": self.version}
+        if path == "/server_info" and self.tells_dtype:
+            return 200, {"vllm_config": {"model_config": {"dtype": f"torch.{self.dtype}"}}}
         if path == "/update_weight_version":
             self.version = body["new_version"]
         if path == "/collective_rpc" and not self.forgets:

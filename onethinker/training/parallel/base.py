@@ -74,9 +74,9 @@ class ParallelBackend(Protocol):
     def together(self) -> AbstractContextManager[None]:
         """Let all processes call the model while this is open, without gradients and each as often as the others."""
 
-    def weights(self, *, keep: bool) -> dict[str, Tensor] | None:
+    def weights(self, *, keep: bool, dtype: torch.dtype | None = None) -> dict[str, Tensor] | None:
         """Return what a model folder holds, all weights or the adapters alone, as CPU tensors where they are kept; None
-        where the model holds them itself.
+        where the model holds them itself, in the dtype that is asked for: that of matrices (`full_tensors`).
         """
 
     def own_moments(self) -> NamedTensors:

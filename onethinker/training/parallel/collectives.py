@@ -126,15 +126,16 @@ def _bundles(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]
         yield bundle
 
 
-def full_tensors(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
+def full_tensors(tensors: Mapping[str, Tensor], *, keep: bool, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
     """Return tensors as CPU tensors, put together from all processes where they are sharded; every process must call
     it.
 
-    A process that does not `keep` them takes part and gets none, one at a time in memory.
+    A process that does not `keep` them takes part and gets none, one at a time in memory. `dtype` is that of all but
+    vectors: norms and the decay of recurrent layers, some of which servers hold in float32 whatever they compute in.
     """
     kept = {}
     for name, tensor in tensors.items():
         full: Any = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         if keep:
-            kept[name] = full.detach().cpu().contiguous()
+            kept[name] = full.detach().to(dtype if full.ndim > 1 else None).cpu().contiguous()
     return kept

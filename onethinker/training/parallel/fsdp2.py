@@ -78,10 +78,10 @@ class Fsdp2(Replicated):
                 module.reshard()
                 module.set_reshard_after_forward(_is_full(), recurse=False)
 
-    def weights(self, *, keep: bool) -> dict[str, Tensor]:
+    def weights(self, *, keep: bool, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
         """Return all weights as CPU tensors where they are kept; of a model with adapters those alone."""
         named = dict(self.model.named_parameters())
-        return full_tensors({name: named[name] for name in named if is_adapter(name)} or named, keep=keep)
+        return full_tensors({name: named[name] for name in named if is_adapter(name)} or named, keep=keep, dtype=dtype)
 
     def sharded_moments(self) -> dict[str, Tensor]:
         """Return the optimizer's state, of which this process holds a shard."""

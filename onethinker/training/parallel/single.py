@@ -83,9 +83,9 @@ class Replicated:
         """Do nothing: the weights are there."""
         return nullcontext()
 
-    def weights(self, *, keep: bool) -> dict[str, Tensor] | None:
-        """Return None: the model holds its weights."""
-        return None
+    def weights(self, *, keep: bool, dtype: torch.dtype | None = None) -> dict[str, Tensor] | None:
+        """Return None: the model holds its weights; all of them where they are wanted in another dtype."""
+        return None if dtype is None else full_tensors(dict(self.model.named_parameters()), keep=keep, dtype=dtype)
 
     def own_moments(self) -> NamedTensors:
         """Return the optimizer's state, or this process's shard of it."""

@@ -22,6 +22,7 @@ from onethinker.families.registry import family_of
 from onethinker.training.config import Recipe
 from onethinker.training.optimizer import make_optimizer, set_learning_rate
 from onethinker.training.parallel.base import NamedTensors
+from onethinker.training.parallel.collectives import full_tensors
 from onethinker.training.parallel.moments import read_moments
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -154,9 +155,9 @@ class Zero2:
         """Do nothing: the weights are there."""
         return nullcontext()
 
-    def weights(self, *, keep: bool) -> dict[str, Tensor] | None:
-        """Return None: the model holds its weights."""
-        return None
+    def weights(self, *, keep: bool, dtype: torch.dtype | None = None) -> dict[str, Tensor] | None:
+        """Return None: the model holds its weights; all of them where they are wanted in another dtype."""
+        return None if dtype is None else full_tensors(dict(self.model.named_parameters()), keep=keep, dtype=dtype)
 
     def own_moments(self) -> NamedTensors:
         """Yield this process's shard of the optimizer's moments, one vector for each group of parameters."""
