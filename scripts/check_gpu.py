@@ -4,6 +4,7 @@ Each check prints a line: "holds" with what was measured, "FAILED", or "not trie
 code is 0 where all that was tried holds, 1 where something does not, 3 on a machine without a GPU.
 """
 
+import gc
 import json
 import os
 import socket
@@ -11,13 +12,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from checking import MIB, NotTriedError, left_s, near, need, peak
+from gpu_attention import packed_in_bfloat16
+from gpu_model import kernels, speed
+from gpu_servers import served
 from safetensors.torch import load_file
 from torch import Tensor, distributed
 from torch.distributed.tensor import DTensor
@@ -34,10 +38,7 @@ from onethinker.training.parallel.single import gradient_norm
 from onethinker.training.scoring import score, scored_by_head
 from onethinker.training.state.run_folder import RunFolder
 
-BEGAN, LIMIT_S = time.monotonic(), 460.0
-"""When it began, and after how many seconds the last run of training ends, at the latest."""
 NO_GPU = 3
-MIB = 2**20
 SFT = {
     "steps": 4,
     "save_every": 2,
@@ -59,37 +60,6 @@ RL = {
     "rollout.max_accuracy": 2,
     "optimizer.warmup_steps": 0,
 }
-
-
-class NotTriedError(Exception):
-    """A check needs what is not here; its text says what."""
-
-
-def need(is_here: bool, what: str) -> None:
-    """Raise NotTriedError unless what a check needs is here."""
-    if not is_here:
-        raise NotTriedError(what)
-
-
-def near(found: Tensor, expected: Tensor, tolerance: float) -> float:
-    """Return how far two tensors are apart, as a share of the largest number. Raises: AssertionError: too far."""
-    apart = float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
-    assert apart <= tolerance, f"apart by {apart:.2g} of the largest number, {tolerance:g} is allowed"
-    return apart
-
-
-@contextmanager
-def peak(device: str) -> Iterator[list[float]]:
-    """Yield a list that gets the MiB by which what torch holds has grown at most; nothing on the CPU."""
-    grown: list[float] = []
-    if device == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-    yield grown
-    if device == "cuda":
-        torch.cuda.synchronize()
-        grown.append((torch.cuda.max_memory_allocated() - before) / MIB)
 
 
 def a_row(device: str, answers: int) -> tuple[Any, PackedRow]:
@@ -209,9 +179,10 @@ def train(stage: str, folder: Path, settings: dict[str, Any], *flags: str, devic
     words = [sys.executable, "-m", "onethinker", stage, f"tiny_{stage}", "--output", str(folder), *flags, "--set"]
     words += [f"{name}={value}" for name, value in settings.items()]
     environment = os.environ | ({} if device == "cuda" else {"CUDA_VISIBLE_DEVICES": ""})
-    left = max(1.0, LIMIT_S - (time.monotonic() - BEGAN))
     try:
-        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=left)
+        done = subprocess.run(
+            words, env=environment, capture_output=True, text=True, check=False, timeout=max(1.0, left_s())
+        )
     except subprocess.TimeoutExpired as error:
         raise NotTriedError("more time than all checks may take") from error
     assert done.returncode == 0, done.stderr.strip().splitlines()[-1:]
@@ -297,9 +268,13 @@ CHECKS: tuple[Callable[[Path], str], ...] = (
     logits,
     liger,
     offloaded_shares,
+    packed_in_bfloat16,
+    kernels,
+    speed,
     as_the_cpu,
     resumed,
     reinforcement,
+    served,
     few_bits,
     two_gpus,
 )
@@ -329,7 +304,9 @@ def main() -> int:
             outcome, said = tried(check, own)
             failed += outcome == "FAILED"
             seconds = time.monotonic() - began
-            print(f"{outcome:<10} {check.__name__:<17} {seconds:5.0f} s  {check.__doc__}\n{' ' * 11}{said}", flush=True)
+            gc.collect()
+            torch.cuda.empty_cache()  # runs of training and vLLM are processes of their own
+            print(f"{outcome:<10} {check.__name__:<18} {seconds:5.0f} s  {check.__doc__}\n{' ' * 11}{said}", flush=True)
     return 1 if failed else 0
 
 
