@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from onethinker.core.addresses import is_address
 from onethinker.core.errors import ConfigError, DataError, MediaError
 from onethinker.core.sample import Medium
 from onethinker.core.sources import MemoryFile, VideoPart, home_path, path_of
@@ -201,11 +202,6 @@ def _beside(path: Path, media: str | list[str]) -> list[str]:
     """Return media of a row as they are found from here; addresses and absolute paths stay as they are."""
     names = [media] if isinstance(media, str) else media
     return [name if is_address(name) else str(path.parent / home_path(name)) for name in names]
-
-
-def is_address(word: str) -> bool:
-    """Return whether a word is an address of the web."""
-    return word.startswith(("http://", "https://"))
 
 
 def _groups(media: Sequence[str], opening: Opening, *, each: bool) -> list[tuple[Medium, ...]]:

@@ -101,7 +101,7 @@ class GradingConfig(ReadingSettings):
         None, description=f"{READING_HELP} By default strict for models whose folder we wrote, lenient for others."
     )
     judge: str | None = None
-    """Address of an OpenAI-compatible chat model that grades answers in free text."""
+    """Address of an OpenAI-compatible chat model that grades answers in free text; several with commas between."""
     judge_model: str = "judge"
     """Name of the judge on its server."""
     segmenter: str | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from onethinker.core.addresses import split_addresses
 from onethinker.core.errors import ConfigError
 from onethinker.data.spreading import Shard
 from onethinker.evaluation.config import EvaluationConfig, GradingConfig
@@ -180,8 +181,7 @@ def open_judge(config: EvaluationConfig, output: Path) -> Judge | None:
     address, asking = config.grading.judge, config.asking
     if address is None:
         return None
-    if not address.startswith(("http://", "https://")):
-        raise ConfigError(f"--judge must be an address such as http://host:8000/v1, got {address!r}")
+    split_addresses(address, field="--judge")
     settings = JudgeSettings(
         address=address, model=config.grading.judge_model, patience_s=asking.patience, timeout_s=asking.timeout
     )

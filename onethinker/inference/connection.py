@@ -24,6 +24,11 @@ class Connection:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._in_flight: set[Future[Any]] = set()
 
+    @property
+    def address(self) -> str:
+        """Where the server is."""
+        return self.endpoint.address
+
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Return what will hold the coroutine's result."""
         with self._lock:

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import logging
 import os
 import random
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -30,12 +31,17 @@ LONGEST_PAUSE_S = 30.0
 """Between two tries, unless the server asks for more."""
 LONGEST_WAIT_S = 120.0
 """A server that asks for a longer pause is treated as one that does not answer."""
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
 OnEvent = Callable[[dict[str, Any]], None]
 
 
 class GoneError(EngineError):
     """A server gave no answer for as long as it was asked; another one might."""
+
+
+class UnusableError(EngineError):
+    """A server answered, each time with something that cannot be used; another one might do better."""
 
 
 class RubbishError(Exception):
@@ -81,6 +87,13 @@ class Endpoint:
     first_wait_s: float = 0.5
     timeout_s: float = 600.0
     patience_s: float = 0.0
+    _silent_until: list[float] = field(default_factory=lambda: [0.0], init=False, repr=False, compare=False)
+
+    def say_waiting(self, failure: str) -> None:
+        """Say that what is asked waits for the server: once, however many requests do."""
+        if (now := time.monotonic()) >= self._silent_until[0]:
+            self._silent_until[0] = now + self.patience_s
+            _log.warning("%s does not answer (%s): waiting, for up to %.0f s", self.address, failure, self.patience_s)
 
     def client(self) -> httpx.AsyncClient:
         """Return a client that sends the key, if the environment has one."""
@@ -107,7 +120,8 @@ class Endpoint:
         is handed each event of a reply that is streamed, of which `read` then gets {}; after the first event nothing is
         asked again.
 
-        Raises: GoneError: no usable answer for as long as is stated. EngineError: one that trying again cannot help.
+        Raises: GoneError: no answer for as long as is stated. UnusableError: none that can be used. EngineError: one
+        that trying again cannot help.
         """
         url = self.address + path
         heard = _Heard(on_event) if on_event is not None else None
@@ -130,7 +144,8 @@ class Endpoint:
                     raise EngineError(f"{url}: the reply broke off after {heard.count} events: {failure}") from error
                 is_gone = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
                 hangs = isinstance(error, TimeoutError | httpx.ReadTimeout | httpx.WriteTimeout)
-                wait_s = failed.add(failure, is_gone=is_gone, hangs=hangs)
+                is_unusable = isinstance(error, RubbishError)
+                wait_s = failed.add(failure, is_gone=is_gone, hangs=hangs, is_unusable=is_unusable)
             await asyncio.sleep(wait_s)
 
     def _json(self, response: httpx.Response, url: str) -> dict[str, Any]:
@@ -179,8 +194,16 @@ class _Failures:
     hangs: int = 0
     gone_since: float | None = None
 
-    def add(self, failure: str, *, is_gone: bool = False, hangs: bool = False, at_least_s: float = 0.0) -> float:
-        """Return the seconds until the next try. Raises: GoneError: there is none."""
+    def add(
+        self,
+        failure: str,
+        *,
+        is_gone: bool = False,
+        hangs: bool = False,
+        is_unusable: bool = False,
+        at_least_s: float = 0.0,
+    ) -> float:
+        """Return the seconds until the next try. Raises: GoneError, UnusableError: there is none."""
         endpoint, now = self.endpoint, time.monotonic()
         self.tries, self.hangs = self.tries + 1, self.hangs + hangs
         self.gone_since = (self.gone_since or now) if is_gone else None
@@ -198,10 +221,12 @@ class _Failures:
         is_patient = self.gone_since is not None and now - self.gone_since < endpoint.patience_s
         if self.tries >= endpoint.max_tries and not is_patient:
             waited = f" in {endpoint.patience_s:g} s" if is_gone and endpoint.patience_s else ""
-            raise GoneError(
-                f"{self.url}: no answer after {self.tries} tries{waited}; the last one gave {failure}. Is the server up"
-                " at this address?"
-            )
+            says = f"{self.url}: no answer after {self.tries} tries{waited}; the last one gave {failure}"
+            if is_unusable:
+                raise UnusableError(says)
+            raise GoneError(f"{says}. Start a server there, or give the address of one that runs")
+        if self.tries >= endpoint.max_tries:
+            endpoint.say_waiting(failure)
         return wait_s
 
 

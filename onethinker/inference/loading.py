@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from onethinker.core.addresses import is_address
 from onethinker.core.errors import ConfigError, EngineError
 from onethinker.families.built_in import TINY, UNTRAINED, folder_of
 from onethinker.families.folder import (
@@ -64,7 +65,7 @@ def load_engine(
         own = read_settings(settings)
         prompt_template, budget = prompt_template or own.prompt_template, budget or own.budget
         coordinates = own.coordinates
-    if model.startswith(("http://", "https://")):
+    if is_address(model):
         from onethinker.inference.fleet import connect_servers
 
         servers = connect_servers(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from onethinker.core.addresses import is_address
 from onethinker.core.errors import ConfigError, EngineError
 from onethinker.core.nearest import ask_for, near_path
 from onethinker.families.built_in import TINY, UNTRAINED, folder_of
@@ -25,7 +26,7 @@ def check_model(model: str, *, settings: Path | None = None) -> bool:
             raise EngineError(f"{settings}: expected a model folder with {SETTINGS_FILE}, as training writes it")
         read_settings(settings)
     folder = folder_of(model)
-    if model in (*UNTRAINED, SCRIPTED) or model.startswith(("http://", "https://")):
+    if model in (*UNTRAINED, SCRIPTED) or is_address(model):
         return True
     if not folder.is_dir():
         if REVISION.fullmatch(model):
@@ -71,7 +72,7 @@ def check_quantize(model: str) -> None:
     """Raise ConfigError where a model's weights are not here to be stored in fewer bits, or torchao is missing."""
     from importlib.util import find_spec
 
-    if model == SCRIPTED or model.startswith(("http://", "https://")):
+    if model == SCRIPTED or is_address(model):
         raise ConfigError(
             f"--quantize: {model} has no weights here; a server is told how to store its weights where it is started"
         )

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from onethinker.core.addresses import split_addresses
 from onethinker.core.errors import ConfigError
 from onethinker.core.nearest import no_such
 from onethinker.core.plugins import load_plugins
@@ -21,13 +22,13 @@ class JudgeSettings(Settings):
     """A served chat model that grades how right answers in free text are, and how patiently it is asked."""
 
     address: str
-    """Where it answers: "http://host:8000/v1" for a judge, "http://host:8000" for polar."""
+    """Where it answers: "http://host:8000/v1"; several servers of the model with commas between, or as a list."""
     model: str
     """Its name on the server."""
     key_variable: str = "ONETHINKER_REWARD_KEY"
     """The environment variable that holds the server's key, if it wants one; the key itself stands in no file."""
     max_concurrent: int = Field(32, ge=1)
-    """Requests that a training process has in flight."""
+    """Requests that a training process has in flight with each server."""
     max_tries: int = Field(5, ge=1)
     """How often a request is made before its group is dropped: after no answer, status 408, 425, 429 or 5xx, or an
     unusable score.
@@ -37,9 +38,20 @@ class JudgeSettings(Settings):
     timeout_s: float = Field(60.0, gt=0)
     """A try that takes longer has failed."""
     patience_s: float = Field(0.0, ge=0)
-    """A server that is gone or busy is asked again for at least so long, however many tries that are."""
+    """A server that is gone or busy is asked again for at least so long, however many tries that are; before the run
+    for 10 s at least."""
     max_tokens: int = Field(1024, ge=16)
     """Tokens that a judge may write, those of its reasoning included."""
+
+    @field_validator("address", mode="before")
+    @classmethod
+    def _join(cls, address: Any) -> Any:
+        """Return a list of addresses as the one text that graders of other packages are given too."""
+        return (
+            ",".join(address)
+            if isinstance(address, list | tuple) and all(isinstance(each, str) for each in address)
+            else address
+        )
 
 
 class RewardModelSettings(JudgeSettings):
@@ -50,7 +62,8 @@ class RewardModelSettings(JudgeSettings):
     polar: POLAR served by vLLM or LMDeploy (POST /pooling), which compares each answer with the reference; scores are
     spread over 0 to 1 inside a group. Or the name of an entry point of the group onethinker.graders."""
     address: str = ""
-    """Where it answers: "http://host:8000/v1" for a judge, "http://host:8000" for polar."""
+    """Where it answers: "http://host:8000/v1" for a judge, "http://host:8000" for polar; several servers of the model
+    with commas between, or as a list: each answer goes to the one with the least to do, to another where it dies."""
     model: str = ""
     """Its name on the server."""
 
@@ -59,6 +72,10 @@ class RewardModelSettings(JudgeSettings):
         if self.kind in OWN_GRADERS:
             if not (self.address and self.model):
                 raise ValueError(f"a {self.kind} needs an address and a model")
+            try:
+                split_addresses(self.address, field="address")
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
         elif self.kind not in (known := [plugin.name for plugin in load_plugins(GRADERS)]):
             raise ValueError(no_such("grader", self.kind, (*OWN_GRADERS, *known)))
         return self

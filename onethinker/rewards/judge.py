@@ -3,16 +3,14 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from onethinker.core.errors import AnswerError, EngineError
 from onethinker.core.grammar import parse_json, show
-from onethinker.inference.endpoint import Endpoint, RubbishError
+from onethinker.inference.endpoint import RubbishError
 from onethinker.rewards.base import TRIAL, Served, sendable
 from onethinker.rewards.config import JudgeSettings
 from onethinker.storage.jsonl_log import append_to_log, read_log
@@ -72,6 +70,8 @@ class Judge(Served):
     whatever run it is in.
     """
 
+    kind = "judge"
+
     def __init__(self, settings: JudgeSettings, memory: Path | None = None) -> None:
         """Read what is remembered; nothing is sent yet. Raises: CheckpointError: a line of it is damaged."""
         super().__init__(settings)
@@ -79,11 +79,6 @@ class Judge(Served):
         self._memory = memory
         known = read_log(memory, lambda fields: Verdict(**fields)) if memory is not None else ()
         self._known = {verdict.key: verdict for verdict in known}
-
-    @property
-    def name(self) -> str:
-        """How scores are named in grades."""
-        return f"judge {self.settings.model}"
 
     def describe(self) -> dict[str, Any]:
         """Return what of the judge decides a number, for the settings of a run."""
@@ -100,24 +95,22 @@ class Judge(Served):
     def score(self, questions: Sequence[Question]) -> list[Verdict | EngineError]:
         """Return for each answer its verdict, remembered or asked for now, or the error why there is none."""
         bodies = [judge_body(item.question, item.truth, item.answer, settings=self.settings) for item in questions]
-        return self._verdicts(bodies, _read_score, self._connection.endpoint)
+        return self._verdicts(bodies, _read_score)
 
     def answer(self, asked: Sequence[tuple[str, str]]) -> list[str | EngineError]:
         """Return for each description and question what the judge answers out of the description, remembered or asked
         for now, or the error why there is nothing.
         """
         bodies = [answer_body(description, question, settings=self.settings) for description, question in asked]
-        verdicts = self._verdicts(bodies, _read_answer, self._connection.endpoint)
+        verdicts = self._verdicts(bodies, _read_answer)
         return [verdict.text if isinstance(verdict, Verdict) else verdict for verdict in verdicts]
 
-    def _verdicts(
-        self, bodies: Sequence[dict[str, Any]], read: Read, endpoint: Endpoint
-    ) -> list[Verdict | EngineError]:
+    def _verdicts(self, bodies: Sequence[dict[str, Any]], read: Read) -> list[Verdict | EngineError]:
         keys = [_digest(body) for body in bodies]
         wanted = {key: body for key, body in zip(keys, bodies, strict=True) if key not in self._known}
         self.remembered += len(keys) - len(wanted)
-        answers = dict(zip(wanted, asyncio.run(self._ask(wanted, read, endpoint)) if wanted else [], strict=True))
         failures: dict[str, EngineError] = {}
+        answers = dict(zip(wanted, self._asked(wanted, read) if wanted else [], strict=True))
         for key, answer in answers.items():
             if isinstance(answer, EngineError):
                 failures[key] = answer
@@ -127,42 +120,43 @@ class Judge(Served):
         return [failures[key] if key in failures else self._known[key] for key in keys]
 
     def try_out(self) -> None:
-        """Have an answer judged, so that a wrong address, name or key is known before anything is spent. Raises:
-        EngineError.
+        """Have each server judge an answer, unless that is remembered.
+
+        Raises: EngineError: one refuses, or none answers.
         """
         question, truth, (answer, *_) = TRIAL
         body = judge_body(question, truth, answer, settings=self.settings)
-        [verdict] = self._verdicts([body], _read_score, replace(self._connection.endpoint, patience_s=0.0))
-        if isinstance(verdict, EngineError):
-            raise EngineError(f"a first try with {self.name} failed: {verdict}") from verdict
+        if (key := _digest(body)) not in self._known:
+            self._remember(self._try_all("/chat/completions", body, lambda reply: _read_score(key, reply)))
 
     def submit(self, question: str, truth: str, answers: Sequence[str]) -> Future[list[float]]:
         """Return what will hold a score of 0 to 1 for each answer to a question, in order, or the EngineError why there
         is none. The memory has no part in it: a policy hardly ever says the same twice.
         """
         bodies = [judge_body(question, truth, answer, settings=self.settings) for answer in answers]
-        return self._connection.submit(self._judge(bodies))
+        return self._waiting.submit(self._judge(bodies))
 
     async def _judge(self, bodies: Sequence[dict[str, Any]]) -> list[float]:
-        held = self._connection
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(_verdict(held.endpoint, held.client, held.free, body, _read_score))
-                    for body in bodies
-                ]
+                tasks = [group.create_task(self._verdict(body, _read_score)) for body in bodies]
         except ExceptionGroup as failures:
             # One answer without a score is enough: the others of its group are given up.
             raise failures.exceptions[0] from None
         return [task.result().score for task in tasks]
 
-    async def _ask(
-        self, wanted: Mapping[str, dict[str, Any]], read: Read, endpoint: Endpoint
-    ) -> list[Verdict | BaseException]:
-        free = asyncio.Semaphore(self.settings.max_concurrent)
-        async with endpoint.client() as client:
-            asked = (_verdict(endpoint, client, free, body, read) for body in wanted.values())
-            return await asyncio.gather(*asked, return_exceptions=True)
+    def _asked(self, wanted: Mapping[str, dict[str, Any]], read: Read) -> list[Verdict | BaseException]:
+        try:
+            return self._waiting.submit(self._ask(wanted, read)).result()
+        finally:
+            self.close()
+
+    async def _ask(self, wanted: Mapping[str, dict[str, Any]], read: Read) -> list[Verdict | BaseException]:
+        asked = (self._verdict(body, read) for body in wanted.values())
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    async def _verdict(self, body: dict[str, Any], read: Read) -> Verdict:
+        return await self._send("/chat/completions", body, lambda reply: read(_digest(body), reply))
 
     def _remember(self, verdicts: Sequence[Verdict]) -> None:
         if not verdicts:
@@ -173,15 +167,6 @@ class Judge(Served):
         self.answer_tokens += sum(verdict.answer_tokens for verdict in verdicts)
         if self._memory is not None:
             append_to_log(self._memory, verdicts)
-
-
-async def _verdict(
-    endpoint: Endpoint, client: httpx.AsyncClient, free: asyncio.Semaphore, body: dict[str, Any], read: Read
-) -> Verdict:
-    async with free:
-        return await endpoint.send(
-            client, "POST", "/chat/completions", body, read=lambda reply: read(_digest(body), reply)
-        )
 
 
 def judge_body(question: str, truth: str, answer: str, *, settings: JudgeSettings) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from onethinker.core.errors import EngineError
 from onethinker.core.grammar import show
 from onethinker.inference.endpoint import RubbishError
 from onethinker.rewards.base import TRIAL, Served, sendable
@@ -19,31 +18,25 @@ LARGEST_SCORE = 1e30
 class Polar(Served):
     """A served POLAR; the scores of a group are spread over 0 to 1."""
 
-    @property
-    def name(self) -> str:
-        """How scores are named in grades and errors."""
-        return f"polar {self.settings.model}"
+    kind = "polar"
 
     def submit(self, question: str, truth: str, answers: Sequence[str]) -> Future[list[float]]:
         """Return what will hold a score of 0 to 1 for each answer to a question, in order, or the EngineError why there
         is none.
         """
-        return self._connection.submit(self._rank(question, truth, answers))
+        return self._waiting.submit(self._rank(question, truth, answers))
 
     def try_out(self) -> None:
-        """Have two answers scored. Raises: EngineError: the model does not answer, or not as a reward model."""
-        try:
-            self.submit(*TRIAL).result()
-        except EngineError as error:
-            raise EngineError(f"a first try with {self.name} failed: {error}") from error
+        """Have each server score two answers. Raises: EngineError: one does not as a reward model, or none answers."""
+        *_, answers = TRIAL
+        self._try_all("/pooling", self._body(*TRIAL), lambda reply: read_rewards(reply, len(answers)))
 
     async def _rank(self, question: str, truth: str, answers: Sequence[str]) -> list[float]:
-        body = {"model": self.settings.model, "input": [polar_text(question, truth, answer) for answer in answers]}
-        async with self._connection.free:
-            scores = await self._connection.send(
-                "POST", "/pooling", body, read=lambda reply: read_rewards(reply, len(answers))
-            )
-        return spread(scores)
+        body = self._body(question, truth, answers)
+        return spread(await self._send("/pooling", body, lambda reply: read_rewards(reply, len(answers))))
+
+    def _body(self, question: str, truth: str, answers: Sequence[str]) -> dict[str, Any]:
+        return {"model": self.settings.model, "input": [polar_text(question, truth, answer) for answer in answers]}
 
 
 def polar_text(question: str, truth: str, answer: str) -> str:

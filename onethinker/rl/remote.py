@@ -21,7 +21,8 @@ from onethinker.core.request import SamplingParams
 from onethinker.families.registry import family_of
 from onethinker.inference.chat import chat_request
 from onethinker.inference.endpoint import GoneError, RubbishError
-from onethinker.inference.fleet import TRIES, FleetEngine, connect_any
+from onethinker.inference.fleet import FleetEngine
+from onethinker.inference.least_loaded import TRIES, connect_any
 from onethinker.inference.openai import RemoteEngine, count, finite
 from onethinker.rl.sampler import Rollout, RolloutRequest
 from onethinker.rl.servers import StartedServers

@@ -113,7 +113,8 @@ def test_a_memory_that_a_kill_cut_short_keeps_all_whole_lines(tmp_path):
     [(500, {}), verdict(7), verdict("good"), (200, {"choices": []}), (401, {})],
     ids=["error", "7", "word", "none", "key"],
 )
-def test_a_judge_that_says_nothing_usable_is_an_error_and_not_remembered(tmp_path, answer):
+def test_a_judge_that_says_nothing_usable_is_an_error_and_not_remembered(tmp_path, answer, monkeypatch):
+    monkeypatch.setattr("onethinker.inference.least_loaded.LEAST_PATIENCE_S", 0.0)
     with server(lambda _: answer) as (settings, _):
         judge = Judge(settings, tmp_path / JUDGE_FILE)
         [said] = judge.score([RED])
@@ -123,15 +124,18 @@ def test_a_judge_that_says_nothing_usable_is_an_error_and_not_remembered(tmp_pat
     assert not (tmp_path / JUDGE_FILE).exists()
 
 
-def test_a_judge_that_is_gone_for_a_while_is_waited_for_but_not_at_the_first_try(tmp_path):
+def test_a_judge_that_is_gone_for_a_while_is_waited_for_at_the_start_too_and_that_is_said(tmp_path, caplog):
     replies = iter([(503, {})] * 4)
     with server(lambda asked: next(replies, None) or by_colour(asked)) as (settings, asked):
-        judge = Judge(settings.model_copy(update={"patience_s": 60.0}), tmp_path / JUDGE_FILE)
-        with pytest.raises(EngineError, match="no answer after 2 tries"):
-            judge.try_out()
-        [said] = judge.score([RED])
+        judge = Judge(settings, tmp_path / JUDGE_FILE)
+        judge.try_out()
+        assert f"{settings.address} does not answer: waiting, for up to 10 s" in caplog.text
+        replies = iter([(503, {})] * 4)
+        patient = Judge(settings.model_copy(update={"patience_s": 60.0}), tmp_path / JUDGE_FILE)
+        [said] = patient.score([RED])
     assert said.score == 1.0
-    assert len(asked) == 5
+    assert len(asked) == 10
+    assert f"{settings.address} does not answer (status 503: {{}}): waiting, for up to 60 s" in caplog.text
 
 
 def test_evaluate_asks_the_judge_as_patiently_as_the_model(tmp_path):

@@ -1,6 +1,7 @@
-"""A server of chat completions in a process of its own: it says a digest of each question, and can die over one.
+"""A server in a process of its own that answers each question with a digest of it, and can die over one.
 
-python dying_server.py NUMBER    prints its port; at its request of this number (from 1; 0: never) it is gone
+python dying_server.py NUMBER [judge]    prints its port; at its request of this number (from 1; 0: never) it is gone
+    It says the digest in a chat completion, or as the score of a judge, or of POLAR (POST /pooling).
 """
 
 import json
@@ -15,6 +16,10 @@ FATAL = 0
 asked, lock = 0, threading.Lock()
 
 
+def score_of(text):
+    return sha256(text.encode()).digest()[0] / 255
+
+
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.reply({"data": [{"id": "said-model"}], "asked": asked})
@@ -27,8 +32,14 @@ class Handler(BaseHTTPRequestHandler):
             if asked == FATAL:
                 os._exit(9)
         time.sleep(0.02)
-        text = sha256(json.dumps(body["messages"]).encode()).hexdigest()
-        message = {"role": "assistant", "content": f"<think>-</think><answer>{text}</answer>"}
+        if self.path == "/pooling":
+            self.reply({"data": [{"data": score_of(text)} for text in body["input"]]})
+            return
+        asked_for = json.dumps(body["messages"])
+        text = f"<think>-</think><answer>{sha256(asked_for.encode()).hexdigest()}</answer>"
+        if "judge" in sys.argv:
+            text = json.dumps({"score": score_of(asked_for)})
+        message = {"role": "assistant", "content": text}
         usage = {"prompt_tokens": 40, "completion_tokens": 9}
         self.reply({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage})
 
@@ -43,8 +54,12 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128
+
+
 if __name__ == "__main__":
     FATAL = int(sys.argv[1])
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), Handler)
     print(server.server_port, flush=True)
     server.serve_forever()

@@ -11,10 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from onethinker.core.errors import EngineError
+from onethinker.core.errors import ConfigError, EngineError
 from onethinker.core.request import Request, SamplingParams
 from onethinker.inference.endpoint import GoneError
-from onethinker.inference.fleet import FleetEngine, connect_any
+from onethinker.inference.fleet import FleetEngine
+from onethinker.inference.least_loaded import connect_any
 from onethinker.inference.loading import load_engine
 from onethinker.inference.openai import RemoteEngine
 from tests.inference.scripted_server import echo, server
@@ -23,11 +24,12 @@ QUESTIONS = [Request(f"question {index}") for index in range(60)]
 
 
 @contextmanager
-def fleet(*fatal: int) -> Iterator[list[tuple[str, subprocess.Popen]]]:
+def fleet(*fatal: int, kind: str = "chat") -> Iterator[list[tuple[str, subprocess.Popen]]]:
     """Addresses and processes of servers, each gone at its request of the number given, 0 never."""
     script = Path(__file__).with_name("dying_server.py")
     started = [
-        subprocess.Popen([sys.executable, "-I", script, str(each)], stdout=subprocess.PIPE, text=True) for each in fatal
+        subprocess.Popen([sys.executable, "-I", script, str(each), kind], stdout=subprocess.PIPE, text=True)
+        for each in fatal
     ]
     try:
         yield [(f"http://127.0.0.1:{int(process.stdout.readline())}/v1", process) for process in started]
@@ -100,12 +102,12 @@ def test_servers_of_different_models_and_addresses_given_twice_are_refused():
         pytest.raises(EngineError, match="these serve other, said-model"),
     ):
         load_engine(f"{addresses_of(servers)},{other.address}")
-    with pytest.raises(EngineError, match="stands more than once"):
+    with pytest.raises(ConfigError, match="stands more than once"):
         load_engine("http://h:1/v1,http://h:1/v1")
 
 
 def test_a_server_that_comes_back_is_asked_again(monkeypatch):
-    monkeypatch.setattr("onethinker.inference.fleet.REST_S", 0.05)
+    monkeypatch.setattr("onethinker.inference.least_loaded.REST_S", 0.05)
     script = lambda body, number: (503, {}, {}) if number < 3 else echo(body, number)  # noqa: E731
     with server(script) as (first, seen):
         engine = FleetEngine([first], patience_s=30)
@@ -117,7 +119,7 @@ def test_a_server_that_comes_back_is_asked_again(monkeypatch):
 
 
 def test_servers_that_hang_longer_than_they_rest_end_a_request(monkeypatch):
-    monkeypatch.setattr("onethinker.inference.fleet.REST_S", 0.05)
+    monkeypatch.setattr("onethinker.inference.least_loaded.REST_S", 0.05)
 
     def hang(body, number):
         time.sleep(2)
@@ -132,13 +134,14 @@ def test_servers_that_hang_longer_than_they_rest_end_a_request(monkeypatch):
         assert (len(seen_first.bodies), len(seen_second.bodies)) == (1, 1)
 
 
-def test_a_fleet_begins_with_the_server_that_answers_and_refuses_when_none_does(caplog):
+def test_a_fleet_begins_with_the_server_that_answers_and_refuses_when_none_does(monkeypatch):
+    monkeypatch.setattr("onethinker.inference.least_loaded.LEAST_PATIENCE_S", 0.0)
     dead = "http://127.0.0.1:1/v1"
     with server(lambda body, number: (200, {}, {"data": [{"id": "model"}]})) as (engine, _):
         whole = FleetEngine.connect([dead, f"{engine.address}/"], patience_s=5)
         assert [(each.address, each.model) for each in whole.servers] == [(dead, "model"), (engine.address, "model")]
         whole.close()
-    with pytest.raises(EngineError, match="none of 2 servers answers; the last"):
+    with pytest.raises(EngineError, match="none of 2 servers answers, after 0 s of waiting; the last try"):
         FleetEngine.connect([dead, f"{dead}/other"])
 
 
@@ -154,3 +157,24 @@ def test_servers_that_start_later_are_waited_for_which_is_said_once(caplog):
     found = connect_any(["http://a/v1", "http://b/v1"], connect, patience_s=60)
     assert [*found] == ["http://b/v1"]
     assert caplog.text.count("none of 2 servers answers: waiting, for up to 60 s, for http://a/v1, http://b/v1") == 1
+
+
+def test_the_one_server_of_a_model_is_waited_for_like_several_and_is_named_where_it_stays_away(monkeypatch, caplog):
+    replies = iter([(503, {}, {})] * 3)
+    listed = (200, {}, {"data": [{"id": "model"}]})
+    with server(lambda body, number: next(replies, listed)) as (engine, _), load_engine(engine.address) as connected:
+        assert connected.name == f"model at {engine.address}"
+    assert caplog.text.count(f"{engine.address} does not answer: waiting, for up to 10 s") == 1
+    monkeypatch.setattr("onethinker.inference.least_loaded.LEAST_PATIENCE_S", 0.0)
+    with pytest.raises(EngineError) as said:
+        load_engine("http://127.0.0.1:9/v1")
+    assert "http://127.0.0.1:9/v1 does not answer, after 0 s of waiting" in str(said.value)
+    assert "Start a server there, or give the address of one that runs" in str(said.value)
+
+
+def test_a_page_of_the_web_is_no_server_and_is_not_waited_for():
+    with (
+        server(lambda body, number: (200, {}, b"<html>")) as (page, _),
+        pytest.raises(EngineError, match="no answer after 2 tries; the last one gave expected JSON"),
+    ):
+        load_engine(page.address)

@@ -115,7 +115,7 @@ def test_the_reasoning_that_a_server_keeps_apart_is_the_think_block_again(answer
 def test_nobody_at_the_address_is_an_engine_error():
     with server(echo) as (engine, _):
         address = engine.address
-    with pytest.raises(EngineError, match=r"no answer after 2 tries.*Is the server up"):
+    with pytest.raises(EngineError, match=r"no answer after 2 tries.*Start a server there"):
         RemoteEngine.connect(address)
 
 

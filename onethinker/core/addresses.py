@@ -1,0 +1,30 @@
+"""Addresses of servers, as flags and recipes give them."""
+
+from onethinker.core.errors import ConfigError
+
+
+def is_address(text: str) -> bool:
+    """Tell whether a text begins as an address does.
+
+    >>> is_address("http://host:8000/v1")
+    True
+    """
+    return text.startswith(("http://", "https://"))
+
+
+def split_addresses(given: str, *, field: str) -> list[str]:
+    """Return the addresses of servers that stand in a text, with commas between; `field` is where a user wrote it.
+
+    >>> split_addresses("http://one:8000/v1, http://two:8000/v1/", field="--judge")
+    ['http://one:8000/v1', 'http://two:8000/v1']
+
+    Raises: ConfigError: one is no address, or stands twice.
+    """
+    addresses = [address.strip().rstrip("/") for address in given.split(",")]
+    for address in addresses:
+        if not is_address(address):
+            among = f" in {given!r}" if "," in given else ""
+            raise ConfigError(f"{field} must be an address such as http://host:8000/v1, got {address!r}{among}")
+        if addresses.count(address) > 1:
+            raise ConfigError(f"{field}: an address stands more than once: {address}")
+    return addresses
