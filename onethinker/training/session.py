@@ -218,17 +218,18 @@ class TrainingSession:
         if problem is not None:
             raise self._stopped(f"step {self.progress.step} is not saved", problem)
         keep = self.collectives.is_main
-        with self.averaged() as average:
-            weights, shards = self.backend.weights(keep=keep), self.backend.sharded_moments()
+        with self.averaged() as average, self.clock.phase("checkpoint"), ExitStack() as whole:
+            partial = self.collectives.from_main(whole.enter_context(self._writing()) if keep else Path())
+            shards = self.backend.sharded_moments()
+            if shards is not None:
+                save_shards(shards, partial / OPTIMIZER_FOLDER)
+            # Only now: the main process would hold all weights beside the copies of its shards.
+            weights = self.backend.weights(keep=keep)
             files = {OPTIMIZER_FILE: self.backend.moments(keep=keep)} if shards is None else {}
             files |= {LEARNING_FILE: average.swapped_out(keep=keep)} if average is not None else {}
             files |= {name: full_tensors(tensors, keep=keep) for name, tensors in self.kept.items()}
-            with self.clock.phase("checkpoint"), ExitStack() as whole:
-                partial = self.collectives.from_main(whole.enter_context(self._writing()) if keep else Path())
-                if shards is not None:
-                    save_shards(shards, partial / OPTIMIZER_FOLDER)
-                if keep:
-                    self._write(partial, weights, files)
+            if keep:
+                self._write(partial, weights, files)
         self.collectives.wait()
 
     def _writing(self) -> AbstractContextManager[Path]:
