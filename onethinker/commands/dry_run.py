@@ -2,12 +2,10 @@
 from.
 """
 
-import shutil
-import sys
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from onethinker.commands.wrapping import print_lines
 from onethinker.core.errors import ConfigError, DataError, EngineError
 
 if TYPE_CHECKING:
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from onethinker.training.network import Network
     from onethinker.training.plan import Plan
 
-SECOND = " " * 13
-"""Where the second column of a plan begins."""
 MEASURED_SCENES = 24
 """Synthetic scenes whose length is measured."""
 
@@ -69,26 +65,11 @@ def print_plan(
         lines.append(f"experts      {words}")
     if recipe.validation is not None:
         lines.append(f"validation   {recipe.validation.plan(recipe.steps)}")
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    for line in lines:
-        print(line if width is None else wrapped(line, width))
+    print_lines(lines)
     if gpu is not None and peak(list(plan.memory)) > gpu.memory:
         raise ConfigError(f'this run does not fit on {gpu.name}; what would stands above, below "too much"')
     if gpu is not None and plan.server is not None and not plan.server.fits(gpu):
         raise ConfigError(f"a server does not fit on its {gpu.name}: give it more GPUs (rollout.vllm.gpus_per_server)")
-
-
-def wrapped(text: str, width: int) -> str:
-    """Return text whose lines are broken between words, what goes on below the second column.
-
-    >>> print(wrapped("notice       one two three", 20))
-    notice       one two
-                 three
-    """
-    return "\n".join(
-        textwrap.fill(line, width, subsequent_indent=SECOND, break_long_words=False, break_on_hyphens=False)
-        for line in text.splitlines()
-    )
 
 
 def _gpu_lines(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onethinker.commands.options import RlOptions
+from onethinker.commands.wrapping import print_lines, terminal_width, wrapped_command
 from onethinker.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,8 +44,7 @@ def run_verl(options: RlOptions) -> None:
     check_model_of(recipe)
     run, mixture, template = _plan(recipe, options)
     run.check_batch()
-    for line in _lines(run, options.verl_python):
-        print(line)
+    print_lines(_lines(run, options.verl_python))
     if options.dry_run:
         if options.verl_python is not None:
             _compose(run, options.verl_python)
@@ -121,15 +121,23 @@ def _plan(recipe: "RlRecipe", options: RlOptions) -> "tuple[VerlRun, Mixture, Pr
 
 def _lines(run: "VerlRun", python: str | None) -> list[str]:
     """Return how each field of a recipe is spelled, which rows verl reads, and the command."""
-    from onethinker.integrations.verl.launch import CONFIG_FILE, ROWS_FILE, show_command
+    from onethinker.integrations.verl.launch import CONFIG_FILE, ROWS_FILE, shell_words
 
     lines = [f"{field:<30} {name} = {value}" for field, values in run.config.items() for name, value in values.items()]
+    width = terminal_width()
+    if width is not None and max(map(len, lines)) > width:
+        lines = [
+            line
+            for field, values in run.config.items()
+            for line in (field, *(f"  {name} = {value}" for name, value in values.items()))
+            if values
+        ]
     count = run.recipe.steps * run.recipe.rollout.generation_batch_size
     return [
         *lines,
         f"rows           {count:,}, in the order of our own run: {run.folder / ROWS_FILE}",
         f"configuration  {run.folder / CONFIG_FILE}",
-        f"command        {show_command(run.command(python or 'python'), run.environment)}",
+        wrapped_command(shell_words(run.command(python or "python"), run.environment), width, "command        "),
     ]
 
 

@@ -225,10 +225,10 @@ def start(run: VerlRun, python: str) -> None:
         raise OneThinkerError(f"verl ended with {done.returncode}; what it said stands above")
 
 
-def show_command(words: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Return a command as a line to copy.
+def shell_words(words: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """Return the words of a command as a shell reads them.
 
-    >>> show_command(["python", "-m", "a b"], {"A": "1"})
+    >>> " ".join(shell_words(["python", "-m", "a b"], {"A": "1"}))
     "A=1 python -m 'a b'"
     """
-    return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in environment.items()), shlex.join(words)])
+    return [*(f"{name}={shlex.quote(value)}" for name, value in environment.items()), *map(shlex.quote, words)]
