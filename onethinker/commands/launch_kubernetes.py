@@ -5,7 +5,9 @@ from onethinker.commands.options import Flags
 
 
 def launch_kubernetes(options: Flags[KubernetesOptions]) -> None:
-    """Print manifests for kubectl: an indexed job with a pod for each node, and the service by which they meet."""
+    """Print manifests for kubectl: an indexed job with a pod for each node, and the service by which they meet; or a
+    JobSet, which starts all pods anew together when one fails.
+    """
     import yaml
 
     from onethinker.commands.launching import check_mount, check_run, kubernetes_manifests

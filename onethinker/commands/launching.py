@@ -3,7 +3,7 @@
 import os
 import shlex
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
@@ -11,6 +11,9 @@ from onethinker.commands.nodes import DEFAULT_PORT
 from onethinker.commands.training import Stage, load_recipe
 from onethinker.core.errors import ConfigError
 from onethinker.core.settings import FlagSettings
+
+RESTARTS = 4
+"""So often a run in Kubernetes is started again after a failure."""
 
 
 class ClusterOptions(FlagSettings):
@@ -54,6 +57,8 @@ class KubernetesOptions(ClusterOptions):
     """Where pods see that volume."""
     name: str = "onethinker"
     """Name of the job and of the service by which its pods meet."""
+    kind: Literal["job", "jobset"] = "job"
+    """An indexed job, which every cluster has, or a JobSet, which a controller of that name must be installed for."""
 
 
 def check_run(options: ClusterOptions) -> None:
@@ -130,34 +135,59 @@ def check_mount(options: KubernetesOptions) -> None:
 
 
 def kubernetes_manifests(options: KubernetesOptions) -> list[Any]:
-    """Return a service by which pods find node 0, and a job with a pod for each node."""
+    """Return what starts a pod for each node: a job and the service by which they find node 0, or a JobSet."""
+    return _jobset(options) if options.kind == "jobset" else _job(options)
+
+
+def _job(options: KubernetesOptions) -> list[Any]:
     name = options.name
-    place = f'--node-rank "$JOB_COMPLETION_INDEX" --main-address {name}-0.{name} --main-port {DEFAULT_PORT}'
+    pod = _pod(options, main_address=f"{name}-0.{name}") | {"subdomain": name}
+    # Names of pods that are not ready yet: node 0 listens before it is.
+    found = {"clusterIP": "None", "selector": {"job-name": name}, "publishNotReadyAddresses": True}
+    # When one node fails all end, and each is started again: so often is once over all nodes, a few times.
+    job = _indexed(options, pod, backoff_limit=RESTARTS * options.nodes)
+    return [
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": found},
+        {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": job},
+    ]
+
+
+def _jobset(options: KubernetesOptions) -> list[Any]:
+    """Return a JobSet, which makes the service itself, and starts all pods anew together when one fails."""
+    name = options.name
+    pod = _pod(options, main_address=f"{name}-node-0-0.{name}")
+    spec = {
+        "failurePolicy": {"maxRestarts": RESTARTS},
+        "replicatedJobs": [{"name": "node", "template": {"spec": _indexed(options, pod, backoff_limit=0)}}],
+    }
+    return [{"apiVersion": "jobset.x-k8s.io/v1alpha2", "kind": "JobSet", "metadata": {"name": name}, "spec": spec}]
+
+
+def _indexed(options: KubernetesOptions, pod: dict[str, Any], *, backoff_limit: int) -> dict[str, Any]:
+    return {
+        "completionMode": "Indexed",
+        "completions": options.nodes,
+        "parallelism": options.nodes,
+        "backoffLimit": backoff_limit,
+        "template": {"spec": pod},
+    }
+
+
+def _pod(options: KubernetesOptions, *, main_address: str) -> dict[str, Any]:
+    place = f'--node-rank "$JOB_COMPLETION_INDEX" --main-address {main_address} --main-port {DEFAULT_PORT}'
     gpus = options.gpus_per_node
-    cores = options.cpus_per_gpu * gpus
     container = {
         "name": "onethinker",
         "image": options.image,
         "command": ["bash", "-c", command_of(options, place)],
-        "resources": {"requests": {"cpu": str(cores)}, "limits": {"nvidia.com/gpu": str(gpus)}},
+        "resources": {
+            "requests": {"cpu": str(options.cpus_per_gpu * gpus)},
+            "limits": {"nvidia.com/gpu": str(gpus)},
+        },
         "volumeMounts": [{"name": "shared", "mountPath": options.mount}, {"name": "shm", "mountPath": "/dev/shm"}],  # noqa: S108 (NCCL looks for it there)
     }
     volumes = [
         {"name": "shared", "persistentVolumeClaim": {"claimName": options.claim}},
         {"name": "shm", "emptyDir": {"medium": "Memory"}},
     ]
-    pod = {"subdomain": name, "restartPolicy": "Never", "containers": [container], "volumes": volumes}
-    # Names of pods that are not ready yet: node 0 listens before it is.
-    found = {"clusterIP": "None", "selector": {"job-name": name}, "publishNotReadyAddresses": True}
-    job = {
-        "completionMode": "Indexed",
-        "completions": options.nodes,
-        "parallelism": options.nodes,
-        # When one node fails all end, and each is started again: so often is once over all nodes, a few times.
-        "backoffLimit": 4 * options.nodes,
-        "template": {"spec": pod},
-    }
-    return [
-        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": found},
-        {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": job},
-    ]
+    return {"restartPolicy": "Never", "containers": [container], "volumes": volumes}

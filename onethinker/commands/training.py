@@ -30,9 +30,9 @@ def run_training(stage: Stage, options: TrainingOptions) -> None:
     check_count(options.processes)
     nodes = read_nodes(options)
     if nodes.rank == 0 and os.environ.get("RANK", "0") == "0":
-        from onethinker.training.preflight import check_servers
+        from onethinker.training.preflight import check_servers, launched_nodes
 
-        check_servers(recipe, nodes=nodes.count)
+        check_servers(recipe, nodes=max(nodes.count, launched_nodes()))
     if options.dry_run:
         _dry_run(recipe, options)
         return

@@ -1,5 +1,8 @@
 """Addresses of servers, as flags and recipes give them."""
 
+import ipaddress
+from urllib.parse import urlsplit
+
 from onethinker.core.errors import ConfigError
 
 
@@ -28,3 +31,25 @@ def split_addresses(given: str, *, field: str) -> list[str]:
         if addresses.count(address) > 1:
             raise ConfigError(f"{field}: an address stands more than once: {address}")
     return addresses
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a host.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0"), is_loopback("")
+    (True, True, False, False)
+    """
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def is_each_machines_own(address: str) -> bool:
+    """Tell whether an address means on every machine the machine itself.
+
+    >>> is_each_machines_own("http://localhost:8000/v1"), is_each_machines_own("http://node-1:8000/v1")
+    (True, False)
+    """
+    host = urlsplit(address).hostname or ""
+    return is_loopback(host) or host in ("0.0.0.0", "::")  # noqa: S104 (asked, not listened at)

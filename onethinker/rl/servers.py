@@ -20,7 +20,7 @@ from onethinker.families.hub import at_hand
 from onethinker.processes import keeper
 from onethinker.storage.folders import SERVERS_FOLDER
 from onethinker.training.config import RlRecipe
-from onethinker.training.preflight import check_servers
+from onethinker.training.preflight import check_servers, launched_nodes
 from onethinker.training.rl_settings import VllmSettings
 from onethinker.training.session import TrainingSession
 
@@ -149,8 +149,7 @@ def _check(recipe: RlRecipe, settings: VllmSettings) -> None:
             f"rollout.vllm.command: there is no program {program!r}. Install vLLM in an environment of its own, and"
             ' give its path: command = ["/path/to/vllm-env/bin/vllm"]'
         )
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    check_servers(recipe, nodes=world // int(os.environ.get("LOCAL_WORLD_SIZE", world)))
+    check_servers(recipe, nodes=launched_nodes())
     for port in range(settings.port, settings.port + settings.servers):
         with socket.socket() as tried:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import binascii
 import hmac
-import ipaddress
 import re
 import time
 from collections.abc import Callable, MutableMapping
@@ -14,6 +13,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from onethinker.core.addresses import is_loopback
 from onethinker.core.errors import ConfigError
 from onethinker.serving.limits import Limits
 from onethinker.serving.refusals import RefusedError
@@ -184,18 +184,6 @@ class _Body:
     def _check(self, count: int) -> None:
         if count > self._most:
             raise RefusedError(413, f"the body may have at most {self._most} bytes; send files as multipart/form-data")
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches a host.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0"), is_loopback("")
-    (True, True, False, False)
-    """
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _without_port(host: str) -> str:

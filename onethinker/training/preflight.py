@@ -1,10 +1,12 @@
 """What can be said about a run before torch is imported, which takes seconds: a wrong word is answered at once."""
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from onethinker.core.addresses import is_each_machines_own, split_addresses
 from onethinker.core.errors import ConfigError, DataError, EngineError
 from onethinker.core.nearest import near_path
 from onethinker.data.names import known_names
@@ -12,6 +14,7 @@ from onethinker.data.validate import glance_at
 from onethinker.families.built_in import folder_of
 from onethinker.inference.endpoint import is_here
 from onethinker.inference.model_checks import check_four_bit, check_model
+from onethinker.rewards.config import OWN_GRADERS
 from onethinker.storage.atomic import check_writable
 from onethinker.training.config import FREE_SETTINGS, Recipe, RlRecipe, SftRecipe
 from onethinker.training.metrics.trackers import check_trackers
@@ -82,7 +85,8 @@ def check_model_of(recipe: Recipe) -> None:
 def check_servers(recipe: Recipe, *, nodes: int) -> None:
     """Do nothing where the servers of vLLM that a recipe names can sample for a run on so many nodes.
 
-    Raises: ConfigError: the run would start them on each node, or they cannot see the weights.
+    Raises: ConfigError: the run would start them on each node, nodes would ask themselves, or servers cannot see the
+    weights.
     """
     if not isinstance(recipe, RlRecipe):
         return
@@ -91,12 +95,33 @@ def check_servers(recipe: Recipe, *, nodes: int) -> None:
             f"rollout.vllm starts servers on one machine, and this run has {nodes}: start servers yourself, and give"
             " rollout.endpoints and rollout.weights_folder"
         )
+    if nodes > 1:
+        _check_named("rollout.endpoints", recipe.rollout.endpoints)
+        if (model := recipe.grading.reward_model) is not None and model.kind in OWN_GRADERS:
+            _check_named("grading.reward_model.address", split_addresses(model.address, field="address"))
     others = [address for address in recipe.rollout.endpoints if not is_here(address)]
     if others and recipe.rollout.weights_folder is None:
         raise ConfigError(
             f"rollout.endpoints: {others[0]} is on another machine, and the weights of each step lie in /dev/shm of"
             " this one: set rollout.weights_folder to a folder that all of them see under the same name"
         )
+
+
+def _check_named(field: str, addresses: Sequence[str]) -> None:
+    """Raise ConfigError where each of several nodes would ask itself."""
+    for address in addresses:
+        if is_each_machines_own(address):
+            raise ConfigError(
+                f"{field}: {address} is on every node the node itself, and this run has several: write the name or"
+                " address by which all nodes reach the server, such as http://gpu-1:8000/v1 (and let it listen there,"
+                " not on 127.0.0.1 alone)"
+            )
+
+
+def launched_nodes() -> int:
+    """Return how many nodes another launcher has told this process of; 1 where there is none."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    return world // int(os.environ.get("LOCAL_WORLD_SIZE", world))
 
 
 def check_optimizer(recipe: Recipe) -> None:

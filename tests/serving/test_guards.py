@@ -12,10 +12,11 @@ import httpx
 import pytest
 
 from onethinker.commands.serve import serve
+from onethinker.core.addresses import is_loopback
 from onethinker.core.errors import ConfigError, MediaError
 from onethinker.media import remote
 from onethinker.media.prefetch import MEMORY_VARIABLE
-from onethinker.serving.guards import Access, is_loopback
+from onethinker.serving.guards import Access
 from onethinker.serving.limits import Limits
 from onethinker.serving.uploads import Sources, new_slot
 from tests.serving.served import Patient, data_url, png, scripted, serving

@@ -101,6 +101,29 @@ def test_the_manifests_are_a_service_and_a_job_with_a_pod_for_each_node(capsys):
     assert '--node-rank "$JOB_COMPLETION_INDEX" --main-address paper-0.paper --main-port 29500' in command
 
 
+JOBSET = {"failurePolicy", "network", "replicatedJobs", "successPolicy", "startupPolicy", "suspend"}
+"""Fields of a JobSet's spec. Source: kubernetes-sigs/jobset, config/components/crd, commit 08dfbdf."""
+
+
+def test_a_jobset_has_the_same_pods_and_starts_them_anew_together(capsys):
+    words = ["kubernetes", "rl", "rl_8b", "--nodes", "4", "--output", "/shared/rl", "--image", "a:1", "--name", "paper"]
+    _, job = yaml.safe_load_all(printed(capsys, *words))
+    [jobset] = yaml.safe_load_all(printed(capsys, *words, "--kind", "jobset"))
+    assert (jobset["apiVersion"], jobset["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet")
+    assert {*jobset["spec"]} < JOBSET
+    assert jobset["spec"]["failurePolicy"] == {"maxRestarts": 4}
+    [nodes] = jobset["spec"]["replicatedJobs"]
+    assert {*nodes} == {"name", "template"}
+    spec, plain = nodes["template"]["spec"], job["spec"]
+    assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 4, 4)
+    assert spec["backoffLimit"] == 0, "the controller starts all anew, not the job one pod"
+    pod, own = spec["template"]["spec"], plain["template"]["spec"]
+    command = pod["containers"][0].pop("command")[-1]
+    assert "--main-address paper-node-0-0.paper" in command, "JobSet's own names of pods: set, job, index, index"
+    assert command.replace("paper-node-0-0", "paper-0") == own["containers"][0].pop("command")[-1]
+    assert pod | {"subdomain": "paper"} == own
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
@@ -120,8 +143,22 @@ def test_what_cannot_run_is_refused_before_it_waits_in_a_queue(words, reason):
 def test_servers_elsewhere_need_a_folder_that_they_see(capsys):
     words = ["slurm", "rl", "rl_8b", "--nodes", "2", "--output", "/shared/rl", "--set", *ELSEWHERE]
     assert "weights_folder=/shared/w" in printed(capsys, *words, "rollout.weights_folder=/shared/w")
-    here = 'rollout.endpoints=["http://localhost:8000/v1","http://127.0.0.1:8001/v1"]'
-    assert "localhost" in printed(capsys, *words[:-1], here)
+
+
+HERE = 'rollout.endpoints=["http://localhost:8000/v1","http://127.0.0.1:8001/v1"]'
+JUDGE = 'grading.reward_model={kind="judge",model="j",address="http://judge-1:8000/v1,http://[::1]:8000/v1"}'
+
+
+def test_a_server_on_each_nodes_own_address_is_for_one_node(capsys):
+    words = ["launch", "slurm", "rl", "rl_8b", "--output", "/shared/rl", "--set", "rollout.engine=vllm", HERE, JUDGE]
+    assert dispatch([*words, "rollout.weights_folder=/w", "--nodes", "1"]) == 0
+    assert "localhost" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"rollout.endpoints: http://localhost:8000/v1 is on every node .* write the"):
+        dispatch([*words, "rollout.weights_folder=/w", "--nodes", "2"])
+    words = ["rl", "tiny_rl", "--dry-run", "--set", "model=tiny", JUDGE]
+    assert dispatch(words) == 0
+    with pytest.raises(ConfigError, match=r"grading.reward_model.address: http://\[::1\]:8000/v1 is on every node"):
+        dispatch([*words, "--nodes", "2"])
 
 
 @pytest.mark.parametrize("output", ["runs/r", "/runs/r", "/shared/../r", "/shared2/r"])
