@@ -31,3 +31,19 @@ def test_what_is_of_one_size_takes_turns():
 
 def test_sizes_that_can_be_shared_evenly_are():
     assert imbalance([4, 3, 2, 2, 1], balance([4, 3, 2, 2, 1], 2), 2) == 0.0
+
+
+@pytest.mark.parametrize(("items", "processes"), [(32, 8), (64, 16), (128, 8)])
+def test_no_step_is_worse_than_five_percent_unless_one_sample_is(items, processes):
+    draw = random.Random(items)
+    for _ in range(20):
+        costs = [draw.lognormvariate(7, 0.9) for _ in range(items)]
+        share = sum(costs) / processes
+        chosen = balance(costs, processes)
+        assert imbalance(costs, chosen, processes) <= max(0.05, max(costs) / share - 1 + 1e-9)
+
+
+def test_two_for_one_are_exchanged_where_one_for_one_does_not_help():
+    # The dearest first gives 16 + 7 + 3 = 26 and 10 + 8 + 5 + 1 = 24; no single exchange makes 25 of both.
+    costs = [3, 7, 5, 10, 8, 16, 1]
+    assert imbalance(costs, balance(costs, 2), 2) == 0.0
