@@ -39,6 +39,8 @@ BUDGET = MediaBudget(max_frames=8, image_min_pixels=448 * 448, frame_min_pixels=
 """196 visual tokens a picture."""
 ATTENTION, PART = "aten::_scaled_dot_product_", "a part of the model"
 """How the profiler names implementations of attention, and what is called here."""
+DIRECT = "aten::_efficient_attention_forward"
+"""What torch calls by itself where answers see their prompt and flash attention cannot be had."""
 SPEED = {"groups": 16, "group_size": 8, "max_new_tokens": 256}
 STEPS = 5
 """The first of which sets things up, and is not counted."""
@@ -114,12 +116,16 @@ def called_by(part: Any, run: Callable[[], object]) -> dict[str, int]:
     finally:
         for hook in hooks:
             hook.remove()
-    calls = Counter(
-        event.name.removeprefix(ATTENTION).replace("_attention", "")
-        for event in profiled.events()
-        if event.name.startswith(ATTENTION) and _is_inside(event)
-    )
-    return dict(sorted(calls.items()))
+    inside = [event for event in profiled.events() if _is_inside(event)]
+    return dict(sorted(Counter(filter(None, map(_kernel, inside))).items()))
+
+
+def _kernel(event: Any) -> str:
+    """Return which implementation of attention an operation is, "" where it is none, or a part of one."""
+    above = event.cpu_parent.name if event.cpu_parent is not None else ""
+    if event.name == DIRECT and not above.startswith(ATTENTION):
+        return "efficient"
+    return event.name.removeprefix(ATTENTION).replace("_attention", "") if event.name.startswith(ATTENTION) else ""
 
 
 def _is_inside(event: Any) -> bool:
