@@ -24,6 +24,9 @@ from onethinker.training.state.checkpoint import KEPT_CHECKPOINTS, check_keep
 from onethinker.training.validation import ValidationSettings
 
 R = TypeVar("R", bound="Recipe")
+Tower = Literal["language", "vision"]
+"""A part of a model that is a row of layers."""
+TOWERS: tuple[Tower, ...] = ("language", "vision")
 FREE_SETTINGS = frozenset(
     {
         "save_every",
@@ -78,13 +81,13 @@ class Recipe(Settings):
     """
     lora: LoraSettings | None = None
     """Train adapters instead of the weights themselves; by default all that is not frozen is trained."""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | tuple[Tower, ...] = False
     """Compute activations a second time instead of keeping them: less memory, about a third more time, the same
-    gradients.
+    gradients. Of all layers, or of those of a part: ["language"] or ["vision"].
     """
-    activation_offload: bool = False
+    activation_offload: bool | tuple[Tower, ...] = False
     """With gradient_checkpointing: what each layer begins with waits in the computer's memory for the backward pass,
-    not on the GPU; the same gradients, slower."""
+    not on the GPU; the same gradients, slower. Of all layers that it is for, or of those of a part."""
     liger: bool = False
     """Liger's kernels for norms (not those that add one to their weights) and gated products of the language model,
     which keep less for the backward pass; needs a GPU and `pip install 'onethinker[liger]'`."""
@@ -124,11 +127,23 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _check_activation_offload(self) -> "Recipe":
-        if self.activation_offload and not self.gradient_checkpointing:
+        if self.activation_offload and not {*self.offloaded} <= {*self.computed_again}:
             raise ValueError(
                 "activation_offload moves what gradient_checkpointing keeps: set gradient_checkpointing = true too"
             )
         return self
+
+    @property
+    def computed_again(self) -> tuple[Tower, ...]:
+        """The parts whose activations are computed a second time."""
+        every = self.gradient_checkpointing
+        return TOWERS if every is True else every or ()
+
+    @property
+    def offloaded(self) -> tuple[Tower, ...]:
+        """The parts of which what each layer begins with waits in the computer's memory."""
+        every = self.activation_offload
+        return (self.computed_again or TOWERS) if every is True else every or ()
 
     @model_validator(mode="after")
     def _check_average(self) -> "Recipe":

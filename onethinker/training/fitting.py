@@ -93,10 +93,10 @@ def _together(tried: Try, plan: Plan) -> Iterator[Try]:
 def _savings(tried: Try, plan: Plan) -> Iterator[Try]:
     """Yield each change by itself."""
     recipe = tried.recipe
-    if not recipe.gradient_checkpointing:
+    if recipe.gradient_checkpointing is not True:
         yield tried.change("gradient_checkpointing=true", gradient_checkpointing=True)
-    if not recipe.activation_offload:
-        words = "" if recipe.gradient_checkpointing else "gradient_checkpointing=true "
+    if recipe.activation_offload is not True:
+        words = "" if recipe.gradient_checkpointing is True else "gradient_checkpointing=true "
         both = {"gradient_checkpointing": True, "activation_offload": True}
         yield tried.change(f"{words}activation_offload=true", **both)
     if isinstance(recipe, RlRecipe) and recipe.rollout.decode_batch_size > 1:

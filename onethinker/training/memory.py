@@ -209,9 +209,9 @@ def _activations(recipe: Recipe, counts: Mapping[Part, Count], widths: Widths, b
     layer, block = widths.kept_per_token * used, widths.kept_per_patch * used
     logits = f"3 x {LOGITS_AT_ONCE:,} in 4 bytes, however long the answers are"
     terms = [Term("logits at a time", UPDATE, 3 * 4 * LOGITS_AT_ONCE, logits)]
-    if recipe.gradient_checkpointing:
+    if "language" in recipe.computed_again:
         # Of what waits on the host, that of the layer at work is back.
-        waiting = 1 if recipe.activation_offload else widths.layers
+        waiting = 1 if "language" in recipe.offloaded else widths.layers
         kept = tokens * widths.hidden * used * waiting + tokens * layer
         what = f"{waiting} layer{'s' * (waiting > 1)} x {widths.hidden:,} x {used} bytes + one layer of {layer:,}"
         terms.append(Term("activations", UPDATE, kept, f"{tokens:,} tokens x ({what})"))
@@ -225,9 +225,9 @@ def _activations(recipe: Recipe, counts: Mapping[Part, Count], widths: Widths, b
             )
         )
     if through_vision:
-        each = widths.vision_hidden * used if recipe.gradient_checkpointing else block
-        once = block if recipe.gradient_checkpointing else 0
-        waiting = 1 if recipe.activation_offload else widths.vision_layers
+        is_again = "vision" in recipe.computed_again
+        each, once = (widths.vision_hidden * used, block) if is_again else (block, 0)
+        waiting = 1 if "vision" in recipe.offloaded else widths.vision_layers
         terms.append(
             Term(
                 "activations of vision",

@@ -32,6 +32,7 @@ from onethinker.storage.folders import (
 from onethinker.tasks import Coordinates
 from onethinker.tasks.template import PromptTemplate
 from onethinker.training.adapters import choose_trained
+from onethinker.training.checkpointing import compute_again
 from onethinker.training.config import FREE_SETTINGS, Recipe, RlRecipe
 from onethinker.training.data_source import DataSource
 from onethinker.training.inputs import Inputs, check_data, choose_inputs, measure, open_data, unused_weights
@@ -277,6 +278,5 @@ def _prepare(model: Any, recipe: Recipe, checkpoint: Path | None) -> Any:
     choose_trained(model, recipe)
     if checkpoint and recipe.lora is not None:
         load_adapters(checkpoint / MODEL_FOLDER, model)
-    if recipe.gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False}, offload=recipe.activation_offload)
+    compute_again(model, recipe.computed_again, offloaded=recipe.offloaded)
     return model

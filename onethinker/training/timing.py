@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from onethinker.families.base import Part, Widths
 from onethinker.training.adapters import Count
 from onethinker.training.batch import Batch
-from onethinker.training.config import Recipe, RlRecipe
+from onethinker.training.config import TOWERS, Recipe, RlRecipe
 from onethinker.training.gpus import Gpu
 from onethinker.training.network import Network, exchange_of
 from onethinker.training.server_memory import share_of_server
@@ -172,10 +172,10 @@ def _sampling(load: Load, prompts: float, at_once: float, gpus: int = 1) -> list
 def _update(load: Load) -> list[Spent]:
     """Return the seconds of learning from the batch: forward, again where activations are not kept, and backward."""
     prompts = load.batch.prompts_per_process
-    again = int(load.recipe.gradient_checkpointing)
+    again, vision_again = (part in load.recipe.computed_again for part in TOWERS)
     trains_all = load.counts["language"].trained > load.counts["language"].total / 2
     times = 1 + again + (2 if trains_all else 1)
-    seen = 1 + (again + 2) * load.is_trained("vision")
+    seen = 1 + (vision_again + 2) * load.is_trained("vision")
     language = prompts * times * load.forward(load.group_tokens, load.attended()) / load.flops
     return [
         Spent("update", language, f"{prompts * load.group_tokens:,.0f} tokens, {times} times what forward takes"),

@@ -74,6 +74,7 @@ def test_the_paper_s_recipe_is_spelled_for_verl():
         ("lora={parts = ['vision']}", "lora: verl's engines take"),
         ("loss.updates_per_batch=3", "does not divide into loss.updates_per_batch = 3"),
         ("max_row_tokens=4096", "leaves no prompt"),
+        ('gradient_checkpointing=["language"]', r"gradient_checkpointing = \['language'\]: verl has true or false"),
     ],
 )
 def test_a_field_without_a_counterpart_is_refused_by_name(setting, named):

@@ -22,6 +22,7 @@ from onethinker.media.budget import MediaBudget
 from onethinker.storage.atomic import differences
 from onethinker.training.adapters import choose_trained, count_parameters
 from onethinker.training.batch import largest_visual_tokens, plan_batch
+from onethinker.training.checkpointing import compute_again
 from onethinker.training.config import RlRecipe, SftRecipe
 from onethinker.training.liger import use_liger
 from onethinker.training.memory import estimate_memory, peak
@@ -120,9 +121,11 @@ def kept_bytes(model, row) -> int:
         {},
         {"frozen": ("vision", "merger")},
         {"gradient_checkpointing": True},
+        {"gradient_checkpointing": ["language"]},
+        {"gradient_checkpointing": ["vision"]},
         {"dtype": "bfloat16", "frozen": ("vision", "merger")},
     ],
-    ids=["all", "language only", "checkpointing", "bfloat16"],
+    ids=["all", "language only", "checkpointing", "of the language model", "of the vision tower", "bfloat16"],
 )
 def test_the_estimate_of_activations_is_near_what_torch_keeps(prompts, settings):
     recipe = SftRecipe(max_row_tokens=64, **settings)
@@ -130,8 +133,7 @@ def test_the_estimate_of_activations_is_near_what_torch_keeps(prompts, settings)
     model.to(getattr(torch, recipe.weights_dtype)).train()
     use_packed_attention(model)
     choose_trained(model, recipe)
-    if recipe.gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
+    compute_again(model, recipe.computed_again)
     row = pack(some_groups(prompts))
     found = kept_bytes(model, row)
 
@@ -141,7 +143,7 @@ def test_the_estimate_of_activations_is_near_what_torch_keeps(prompts, settings)
     widths = family_of(model).widths(model.config)
     terms = estimate_memory(recipe, count_parameters(model), state_bytes(model, recipe), widths, batch)
     size = {term.name: term.size for term in terms}
-    one_layer = tokens * widths.kept_per_token * 4 if recipe.gradient_checkpointing else 0
+    one_layer = tokens * widths.kept_per_token * 4 if "language" in recipe.computed_again else 0
     expected = size["activations"] / batch.row_tokens * tokens - one_layer
     expected += size.get("activations of vision", 0) / (4 * batch.visual_tokens) * patches
     # An estimate: what other widths or another version of transformers keep differs by as much.
@@ -218,15 +220,53 @@ def test_what_a_layer_begins_with_waits_in_the_computers_memory_one_excepted(pro
     assert found[0] - found[1] == batch.row_tokens * widths.hidden * 4 * (widths.layers - 1)
 
 
-def test_activations_that_wait_off_the_gpu_give_the_same_gradients(prompts):
+BOTH = ("language", "vision")
+
+
+@pytest.mark.parametrize(
+    ("again", "offloaded"),
+    [((), ()), (("language",), ()), (("vision",), ()), (BOTH, ("vision",)), (BOTH, ("language",)), (BOTH, BOTH)],
+    ids=str,
+)
+def test_activations_of_any_part_computed_again_or_off_the_gpu_give_the_same_gradients(prompts, again, offloaded):
     row, found = pack(some_groups(prompts)), []
-    for offload in (False, True):
+    for parts in (BOTH, again):
         model, _ = build_tiny()
         use_packed_attention(model)
-        model.train().activation_checkpointing_enable({"use_reentrant": False}, offload=offload)
+        compute_again(model.train(), parts, offloaded=offloaded if parts is again else ())
         score(model, row)[0].sum().backward()
         found.append({name: weight.grad for name, weight in model.named_parameters()})
     assert all(gradient.equal(found[1][name]) for name, gradient in found[0].items())
+
+
+def test_only_the_layers_of_an_offloaded_part_move_what_they_keep():
+    model, _ = build_tiny()
+    compute_again(model, BOTH, offloaded=("vision",))
+    of = {"vision": set(), "language": set()}
+    for name, module in model.named_modules():
+        if hasattr(module, "gradient_checkpointing"):
+            of[family_of(model).part_of(f"{name}.")].add(module._gradient_checkpointing_func.func.__name__)
+    assert of == {"vision": {"checkpoint_func"}, "language": {"checkpoint"}}, "checkpoint_func saves on the CPU"
+
+
+def test_each_part_that_is_computed_again_keeps_less_for_the_backward_pass(prompts):
+    row, kept = pack(some_groups(prompts)), {}
+    for parts in ((), ("vision",), ("language",), BOTH):
+        model, _ = build_tiny()
+        use_packed_attention(model)
+        compute_again(model.train(), parts)
+        kept[parts] = kept_bytes(model, row)
+    saved = {parts: kept[()] - size for parts, size in kept.items()}
+    assert min(saved["vision",], saved["language",]) > 0
+    assert saved[BOTH] == pytest.approx(saved["vision",] + saved["language",], rel=0.02)
+
+
+def test_only_what_is_computed_again_can_wait_off_the_gpu():
+    assert SftRecipe(gradient_checkpointing=["vision"], activation_offload=True).offloaded == ("vision",)
+    with pytest.raises(ValidationError, match="activation_offload moves what gradient_checkpointing keeps"):
+        SftRecipe(gradient_checkpointing=["vision"], activation_offload=["language"])
+    with pytest.raises(ValidationError, match="'language' or 'vision'"):
+        SftRecipe(gradient_checkpointing=["merger"])
 
 
 def test_activations_are_taken_off_a_gpu_only_where_there_is_one_and_they_are_computed_again(tmp_path):

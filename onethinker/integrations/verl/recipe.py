@@ -78,6 +78,12 @@ def _lora(recipe: RlRecipe) -> Values:
     }
 
 
+def _of_all(name: str, value: bool | tuple[str, ...]) -> Values:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name} = {list(value)}: verl has true or false, for all parts of a model")
+    return {f"actor_rollout_ref.model.enable_{name}": value}
+
+
 def _mini_batch(recipe: RlRecipe) -> Values:
     batch, updates = recipe.rollout.generation_batch_size, recipe.loss.updates_per_batch
     if batch % updates:
@@ -124,12 +130,8 @@ MAP: Mapping[str, Callable[[RlRecipe], Values]] = {
     "keep": _keep,
     "dtype": _precision,
     "lora": _lora,
-    "gradient_checkpointing": lambda recipe: {
-        "actor_rollout_ref.model.enable_gradient_checkpointing": recipe.gradient_checkpointing
-    },
-    "activation_offload": lambda recipe: {
-        "actor_rollout_ref.model.enable_activation_offload": recipe.activation_offload
-    },
+    "gradient_checkpointing": lambda recipe: _of_all("gradient_checkpointing", recipe.gradient_checkpointing),
+    "activation_offload": lambda recipe: _of_all("activation_offload", recipe.activation_offload),
     "liger": lambda recipe: {"actor_rollout_ref.model.use_liger": recipe.liger},
     "log.trackers": lambda recipe: {"trainer.logger": ["console", *recipe.log.trackers]},
     "log.project": lambda recipe: {"trainer.project_name": recipe.log.project},
