@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -6,6 +7,9 @@ from pathlib import Path
 import pytest
 
 pytest_plugins = ["tests.models"]
+
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)  # readline sets them for the workers of pytest-xdist, and output would wrap
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from onethinker.segmenters.base import load_segmenter
 from onethinker.tasks import grade_response, task_of
 
 SHOWN = (
-    "multiple choice",
-    "numerical",
+    "OCR",
+    "math",
     "open-ended",
     "spatial grounding",
     "segmentation",

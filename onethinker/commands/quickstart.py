@@ -21,7 +21,13 @@ RECORDS = "data/samples.jsonl"
 SUFFIXES = {"image": "png", "video": "mp4"}
 CPU_PROCESSES = 2
 """Training processes where there is no GPU."""
-LESSONS = {"where": "things_where_sft", "few": "things_few_sft", "sft": "things_sft", "end": "things_end_sft"}
+LESSONS = {
+    "where": "things_where_sft",
+    "few": "things_few_sft",
+    "read": "things_read_sft",
+    "sft": "things_sft",
+    "end": "things_end_sft",
+}
 """Recipes of the lessons after the vision tower's, by the folders that they train into."""
 REFERENCE_S: dict[str, tuple[int, float]] = {
     "evaluate before": (176, 40.0),
@@ -32,10 +38,12 @@ REFERENCE_S: dict[str, tuple[int, float]] = {
 other are taken from there; the first steps on this machine give the scale."""
 LESSONS_S: dict[str, tuple[int, float]] = {
     "sight": (2400, 3600.0),
+    "letters": (2000, 4000.0),
     "where": (150, 325.0),
     "few": (700, 2050.0),
-    "sft": (950, 4300.0),
-    "end": (420, 1900.0),
+    "read": (2400, 3600.0),
+    "sft": (1500, 3600.0),
+    "end": (620, 1490.0),
 }
 """Steps and seconds of the lessons of --from-nothing, as on the same page."""
 WORLD: WorldName = "unseen-styles"
@@ -58,13 +66,13 @@ def quickstart(
     time, the same command resumes.
 
     The stages are commands of their own: `onethinker data synthetic --world unseen-styles`, `evaluate`,
-    `rl styles_rl`, `report`; with --from-nothing also `sft` with `things_where_sft`, `things_few_sft`, `things_sft` and
-    `things_end_sft`.
+    `rl styles_rl`, `report`; with --from-nothing also `sft` with `things_where_sft`, `things_few_sft`,
+    `things_read_sft`, `things_sft` and `things_end_sft`.
 
     Args:
         output: Folder for everything that is made.
-        from_nothing: First train a model like the one in the box, from random weights: its vision tower, where things
-            are, few things, all tasks. Takes hours.
+        from_nothing: First train a model like the one in the box, from random weights: its vision tower, letters, where
+            things are, few things, reading, all tasks. Takes hours.
         processes: Training processes; by default one for each GPU, or two without any.
         set_sft: With --from-nothing, settings that replace those of all its SFT recipes, such as steps=100.
         set_rl: Settings that replace those of the recipe styles_rl.
@@ -114,7 +122,7 @@ def _check(
         raise ConfigError(f"--num-samples must be at least 1, got {num_samples}")
     started = 1 if processes is None else processes
     check_count(started)
-    costs = {"sight": Cost(*LESSONS_S["sight"])} if from_nothing else {}
+    costs = {name: Cost(*LESSONS_S[name]) for name in ("sight", "letters") if from_nothing}
     trained: dict[str, tuple[Recipe, Recipe]] = {
         name: (SftRecipe.load(recipe), SftRecipe.load(recipe, set_sft))
         for name, recipe in LESSONS.items()
@@ -162,7 +170,8 @@ def _check_folder(output: Path, model: str, set_rl: tuple[str, ...], num_samples
 
 def _train_from_nothing(stages: Stages, output: Path, settings: tuple[str, ...], processes: int) -> None:
     """Give a model all lessons, each from the weights of the one before."""
-    model = stages.run("sight", lambda: _teach_sight(output / "sight"))
+    sighted = stages.run("sight", lambda: _teach_sight(output / "sight"))
+    model = stages.run("letters", lambda: _teach_letters(str(sighted), output / "letters"))
     for name, recipe in LESSONS.items():
         stages.train(name, "sft", recipe, (f"model={to_json(str(model))}", *settings), processes)
         model = output / name / MODEL_FOLDER
@@ -170,10 +179,18 @@ def _train_from_nothing(stages: Stages, output: Path, settings: tuple[str, ...],
 
 def _teach_sight(folder: Path) -> Path:
     from onethinker.commands.console import progress_bar
-    from onethinker.training.sight import STEPS, WHAT, teach_sight
+    from onethinker.training.sight.things import STEPS, WHAT, teach_sight
 
     with progress_bar(WHAT) as on_progress:
         return teach_sight(folder, steps=STEPS, on_progress=on_progress)
+
+
+def _teach_letters(model: str, folder: Path) -> Path:
+    from onethinker.commands.console import progress_bar
+    from onethinker.training.sight.letters import STEPS, WHAT, teach_letters
+
+    with progress_bar(WHAT) as on_progress:
+        return teach_letters(model, folder, steps=STEPS, on_progress=on_progress)
 
 
 def _ask_everything(model: str, folder: Path) -> None:

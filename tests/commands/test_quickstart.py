@@ -88,14 +88,15 @@ def test_a_folder_left_by_another_quickstart_is_refused(tmp_path: Path, file: st
 
 @pytest.mark.long  # five processes that each load torch
 def test_from_nothing_goes_through_all_lessons_and_asks_what_came_out(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("onethinker.training.sight.STEPS", 1)
+    monkeypatch.setattr("onethinker.training.sight.things.STEPS", 1)
+    monkeypatch.setattr("onethinker.training.sight.letters.STEPS", 1)
     small = ("steps=1", "batch_size=2", "data.questions_per_clip=1", "save_every=1")
     output = tmp_path / "all"
     quickstart(output=output, from_nothing=True, processes=1, num_samples=11, set_sft=small, set_rl=SMALL_RL)
-    names = ["sight", *LESSONS, "rl"]
+    names = ["sight", "letters", *LESSONS, "rl"]
     assert all((output / name / "model/model.safetensors").exists() for name in names)
-    recipes = [json.loads((output / name / "recipe.json").read_text()) for name in names[1:]]
-    assert [recipe["model"] for recipe in recipes] == [str(output / name / "model") for name in names[:-1]]
+    recipes = [json.loads((output / name / "recipe.json").read_text()) for name in names[2:]]
+    assert [recipe["model"] for recipe in recipes] == [str(output / name / "model") for name in names[1:-1]]
 
 
 def test_what_is_left_is_what_the_other_stages_took_here_times_what_is_ahead(tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ def test_what_is_left_is_what_the_other_stages_took_here_times_what_is_ahead(tmp
     assert stages.left_s() == 0
     stages.seconds = {"sight": 3 * reference["sight"]}
     assert stages.left_s() == pytest.approx(3 * (sum(reference.values()) - reference["sight"]))
-    done = [*LESSONS, "rl"]
+    done = ["letters", *LESSONS, "rl"]
     stages.seconds |= {"evaluate before": 1000.0, **{name: 3 * reference[name] for name in done}}
     assert stages.left_s() == pytest.approx(3 * reference["evaluate after"])
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-OF_ONE_MODEL = ROOT / "onethinker/training/sight.py"
-"""A lesson for the vision tower of the model in the box, which is of one family."""
+OF_ONE_MODEL = set((ROOT / "onethinker/training/sight").rglob("*.py"))
+"""Lessons for the vision tower of the model in the box, which is of one family."""
 IN_FAMILIES = set((ROOT / "onethinker/families").rglob("*.py"))
-OUTSIDE = sorted(set((ROOT / "onethinker").rglob("*.py")) - IN_FAMILIES - {OF_ONE_MODEL})
+OUTSIDE = sorted(set((ROOT / "onethinker").rglob("*.py")) - IN_FAMILIES - OF_ONE_MODEL)
 
 HUB_IDS = re.compile(r"(Qwen/)?Qwen3-VL-\d+B-Instruct")
 """Models that texts suggest and the paper compares with."""

@@ -50,7 +50,7 @@ def test_its_folder_says_how_it_is_asked_and_holds_its_card():
     assert folder_of(TINY) == WEIGHTS
     assert check_model(TINY)
     assert is_ours(TINY)
-    assert budget_of(TINY).image_max_pixels == 128 * 128
+    assert budget_of(TINY).image_max_pixels == 192 * 192
     assert {SETTINGS_FILE, "README.md", "model.safetensors"} <= {path.name for path in WEIGHTS.iterdir()}
 
 

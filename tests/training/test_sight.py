@@ -4,19 +4,19 @@ import shutil
 import torch
 
 from onethinker.inference.loading import load_local
-from onethinker.training.sight import Lesson, draw_batch, teach_sight
+from onethinker.training.sight.things import draw_batch, open_lesson, teach_sight
 
 
 def test_the_vision_tower_is_taught_and_an_interrupted_lesson_ends_with_the_same_weights(tmp_path):
     engine = load_local("untrained-things")
     untaught = engine.model.model.visual.state_dict()["merger.linear_fc2.weight"].clone()
     batches = [draw_batch(step, 2, engine.processor) for step in range(3)]
-    at_once = Lesson.open(engine.model, engine.processor, tmp_path / "at_once.pt")
+    at_once = open_lesson(engine.model, engine.processor, tmp_path / "at_once.pt")
     for batch in batches:
         at_once.update(batch, 3)
     for begun in (batches[:2], batches[2:]):
         engine = load_local("untrained-things")
-        resumed = Lesson.open(engine.model, engine.processor, tmp_path / "resumed.pt")
+        resumed = open_lesson(engine.model, engine.processor, tmp_path / "resumed.pt")
         for batch in begun:
             resumed.update(batch, 3)
         resumed.save()

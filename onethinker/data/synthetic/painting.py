@@ -12,7 +12,7 @@ from onethinker.core.geometry import Box, Span
 from onethinker.data.synthetic.scene import COLORS, Background, Color, Scene, Thing, Wall, Writing
 
 IMAGE_SIDE_PX = 128
-"""Side of a picture: 16 visual tokens."""
+"""Side of a picture."""
 FRAME_SIDE_PX = 96
 """Side of a frame of a clip: 9 visual tokens a pair of frames."""
 FPS = 4

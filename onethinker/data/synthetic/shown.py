@@ -12,10 +12,10 @@ SIDE_PX = 384
 """Side of the pictures and clips: larger than what the model in the box sees of them, to look at."""
 SHOWN = (
     ("multiple choice", "image", 4),
-    ("numerical", "image", 2),
+    ("numerical", "image", 4),
     ("regression", "image", 4),
-    ("math", "image", 2),
-    ("OCR", "image", 2),
+    ("math", "image", 4),
+    ("OCR", "image", 6),
     ("open-ended", "image", 4),
     ("spatial grounding", "image", 4),
     ("segmentation", "image", 8),

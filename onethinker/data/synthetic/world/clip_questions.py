@@ -49,6 +49,7 @@ from onethinker.data.synthetic.world.phrasing import say
 from onethinker.data.synthetic.world.rendering import Shot
 from onethinker.data.synthetic.world.scene import Thing
 from onethinker.data.synthetic.world.things import with_article
+from onethinker.data.synthetic.world.writing import spell
 
 
 def read_all(asker: Asker) -> Question | None:
@@ -56,7 +57,8 @@ def read_all(asker: Asker) -> Question | None:
     texts = [writing.lines[0] for writing in asker.shot.scene.writings]
     if not asker.admits(" ".join(texts), relation="clip text"):
         return None
-    return Question(asker.shot, say(asker.rng, "read_clip"), f"there are {len(texts)} texts.", " ".join(texts))
+    text = " ".join(texts)
+    return Question(asker.shot, say(asker.rng, "read_clip"), f"there are {len(texts)} texts: {spell(text)}.", text)
 
 
 def read_turn(asker: Asker) -> Question | None:
@@ -66,9 +68,8 @@ def read_turn(asker: Asker) -> Question | None:
     if not asker.admits(texts[n], str(asker.shot.scene.writings[n].ink), "", f"turn {n} of {len(texts)}"):
         return None
     ordinal = "last" if n == len(texts) - 1 and asker.rng.random() < 0.5 else ORDINALS[n]
-    return Question(
-        asker.shot, say(asker.rng, "read_turn", ordinal=ordinal), f"there are {len(texts)} texts.", texts[n]
-    )
+    reasoning = f"there are {len(texts)} texts, the {ordinal}: {spell(texts[n])}."
+    return Question(asker.shot, say(asker.rng, "read_turn", ordinal=ordinal), reasoning, texts[n])
 
 
 def describe_stage(asker: Asker) -> Question | None:

@@ -1,7 +1,9 @@
 """Lines of text as sprites, in the fonts that come with Matplotlib and Pillow."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,22 +39,52 @@ def draw_letters(lines: tuple[str, ...], font: int, height_px: float, ink: Color
     """Return lines below each other, each about its middle, as RGBA with colours multiplied by alpha; a board is the
     colour of a sign.
     """
-    masks = [_line(line, FONTS[font], max(6, round(height_px))) for line in lines]
-    padding = round(height_px * BOARD_PADDING) if board else 1
-    gap = round(height_px * 0.3)
-    width = max(mask.shape[1] for mask in masks) + 2 * padding
-    height = sum(mask.shape[0] for mask in masks) + gap * (len(masks) - 1) + 2 * padding
+    masks = [_line(line, FONTS[font], _font_px(height_px)) for line in lines]
+    (height, width), corners = _layout([mask.shape for mask in masks], height_px, has_board=board is not None)
     sprite = np.zeros((height, width, 4), np.uint8)
     if board:
         sprite[...] = (*board, 255)
-    top = padding
-    for mask in masks:
-        left = (width - mask.shape[1]) // 2
+    for mask, (top, left) in zip(masks, corners, strict=True):
         part = sprite[top : top + mask.shape[0], left : left + mask.shape[1]].astype(np.float32)
         inked = part + (np.array((*ink, 255), np.float32) - part) * mask[..., None]
         sprite[top : top + mask.shape[0], left : left + mask.shape[1]] = np.rint(inked).astype(np.uint8)
-        top += mask.shape[0] + gap
     return sprite
+
+
+def place_characters(
+    lines: tuple[str, ...], font: int, height_px: float, *, has_board: bool
+) -> tuple[tuple[int, int], list[list[tuple[float, float, float, float]]]]:
+    """Return how high and wide the sprite of `draw_letters` is, and for each line where its characters stand in it:
+    left, top, right and bottom in pixels.
+    """
+    name, font_px = FONTS[font], _font_px(height_px)
+    size, corners = _layout([_line(line, name, font_px).shape for line in lines], height_px, has_board=has_board)
+    drawn, top, bottom = _font(name, font_px)
+    characters: list[list[tuple[float, float, float, float]]] = []
+    for line, (y, x) in zip(lines, corners, strict=True):
+        edges = [x - drawn.getbbox(line)[0] + drawn.getlength(line[:n]) for n in range(len(line) + 1)]
+        characters.append([(left, y, right, y + bottom - top) for left, right in pairwise(edges)])
+    return size, characters
+
+
+def _font_px(height_px: float) -> int:
+    return max(6, round(height_px))
+
+
+def _layout(
+    sizes: Sequence[tuple[int, ...]], height_px: float, *, has_board: bool
+) -> tuple[tuple[int, int], list[tuple[int, int]]]:
+    """Return how high and wide lines of these heights and widths are below each other, and the upper left corner (row,
+    column) of each.
+    """
+    padding = round(height_px * BOARD_PADDING) if has_board else 1
+    gap = round(height_px * 0.3)
+    width = max(size[1] for size in sizes) + 2 * padding
+    corners, top = [], padding
+    for size in sizes:
+        corners.append((top, (width - size[1]) // 2))
+        top += size[0] + gap
+    return (top - gap + padding, width), corners
 
 
 @lru_cache(maxsize=8192)

@@ -21,7 +21,7 @@ _JSON_KEYS = ("boxes", "time", "positive_points", "negative_points")
 def words_of_world() -> tuple[str, ...]:
     """Return every word that questions, options, reasonings and answers can contain, sorted, also with a capital.
 
-    Numbers and marks are not words.
+    Numbers, marks and letters that are spelled are not words.
 
     >>> words = words_of_world()
     >>> "umbrella" in words, "Where" in words, "grapefruit" in words

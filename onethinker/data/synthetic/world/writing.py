@@ -133,14 +133,25 @@ def _admits(asker: Asker, text: str, writing: Writing, relation: str) -> bool:
     return asker.admits(text, str(writing.ink), f"{column}{row}", f"{relation} {FONTS[writing.font]}")
 
 
+def spell(text: str) -> str:
+    """Return a text as reasoning spells it before the answer: letter by letter, and numbers as they are.
+
+    >>> spell("red 17")
+    'r e d, 17'
+    """
+    return ", ".join(" ".join(word) if word.isalpha() else word for word in text.split())
+
+
 def read(asker: Asker) -> Question | None:
     """Ask for all that is written."""
     writings = asker.shot.scene.writings
     lines = [line for writing in writings for line in writing.lines]
     if not _admits(asker, " ".join(lines), writings[0], "read"):
         return None
-    count = len(" ".join(lines).split())
-    return Question(asker.shot, say(asker.rng, "read"), f"{count} word{'s' if count > 1 else ''}.", " ".join(lines))
+    text = " ".join(lines)
+    count = len(text.split())
+    reasoning = f"{count} word{'s' if count > 1 else ''}: {spell(text)}."
+    return Question(asker.shot, say(asker.rng, "read"), reasoning, text)
 
 
 def read_color(asker: Asker) -> Question | None:
@@ -152,8 +163,8 @@ def read_color(asker: Asker) -> Question | None:
         return None
     index = asker.shot.scene.writings.index(ways[chosen])
     color = names[ways[chosen].ink]
-    problem = say(asker.rng, "read_color", color=color)
-    return Question(asker.shot, problem, f"line {index + 1} is {color}.", ways[chosen].lines[0])
+    problem, text = say(asker.rng, "read_color", color=color), ways[chosen].lines[0]
+    return Question(asker.shot, problem, f"line {index + 1} is {color}: {spell(text)}.", text)
 
 
 def read_line(asker: Asker) -> Question | None:
@@ -164,9 +175,9 @@ def read_line(asker: Asker) -> Question | None:
     n = asker.pick(ways)
     if n is None or len(lines) < 2 or abs(lines[n][1].angle) > 45:
         return None
-    return Question(
-        asker.shot, say(asker.rng, "read_line", ordinal=ORDINALS[n]), f"there are {len(lines)} lines.", lines[n][0]
-    )
+    text = lines[n][0]
+    reasoning = f"there are {len(lines)} lines, the {ORDINALS[n]}: {spell(text)}."
+    return Question(asker.shot, say(asker.rng, "read_line", ordinal=ORDINALS[n]), reasoning, text)
 
 
 def in_turn(

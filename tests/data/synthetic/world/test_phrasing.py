@@ -41,7 +41,7 @@ def test_the_vocabulary_holds_every_word_of_the_world():
     for index in range(1500):
         sample = make_sample(2, index, world="things")
         text = " ".join((sample.problem, sample.response or "", *sample.options))
-        assert set(split_words(text)) <= known, text
+        assert {word for word in split_words(text) if len(word) > 1} <= known, text  # letters alone are spelled
         assert set(text) <= set(string.printable)
 
 

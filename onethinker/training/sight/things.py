@@ -8,7 +8,6 @@ the last hundred steps. The model is written once, when all steps are done.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,7 @@ from onethinker.data.synthetic.world.scene import World
 from onethinker.data.synthetic.world.things import COLORS, SEEN
 from onethinker.families.folder import save_model
 from onethinker.inference.loading import load_local
-from onethinker.storage.atomic import writing
-from onethinker.training.optimizer import learning_rate, make_optimizer, set_learning_rate
-from onethinker.training.settings import OptimizerSettings
+from onethinker.training.sight.lesson import Lesson, embed_words
 
 # B pictures, V visual tokens of a picture, K names (0: nothing), W the language model's width
 DRAW = (
@@ -42,7 +39,6 @@ STEPS = 2400
 """After so many steps about 95 of 100 tokens name the right one of 151 things."""
 LEARNING_RATE = 2e-3
 """Muon's, at its highest."""
-SAVE_EVERY = 100
 WHAT = "vision tower"  # is being taught, as progress says it
 TOKEN_PX = 32
 STRENGTH = 1.5  # length that a token of length 1 has along a direction, for a side of the picture
@@ -110,15 +106,18 @@ def labels(shot: Shot) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     cover = np.stack([(cells == n + 1).mean(1) for n in range(len(things))], 1)
     best = cover.argmax(1)
     shown = cover.max(1) >= LEAST_COVER
-    places = [_place(shot.box(n)) for n in range(len(things))]
+    places = [place_of(shot.box(n)) for n in range(len(things))]
     return (
         np.array([NAMES[things[n].kind.name] if s else 0 for n, s in zip(best, shown, strict=True)]),
         np.array([COLOR_NAMES[things[n].color] if s else 0 for n, s in zip(best, shown, strict=True)]),
-        np.array([places[n] if s else _place(None) for n, s in zip(best, shown, strict=True)]),
+        np.array([places[n] if s else place_of(None) for n, s in zip(best, shown, strict=True)]),
     )
 
 
-def _place(box: Box | None) -> tuple[float, float, float, float]:
+def place_of(box: Box | None) -> tuple[float, float, float, float]:
+    """Return how far right of the middle and below it a box is, and how much wider and higher than a quarter, in sides
+    of the picture; zeros for none.
+    """
     if box is None:
         return 0.0, 0.0, 0.0, 0.0
     x1, y1, x2, y2 = (value / 1000 for value in box)
@@ -144,63 +143,13 @@ def draw_batch(step: int, size: int, processor: Any) -> tuple[Tensor, ...]:
     )
 
 
-@dataclass
-class Lesson:
-    """A teacher with its optimizer and how far it is; `file` keeps all three."""
-
-    teacher: Teacher
-    optimizer: torch.optim.Optimizer
-    settings: OptimizerSettings
-    file: Path
-    step: int = 0
-
-    @classmethod
-    def open(cls, model: Any, processor: Any, file: Path) -> "Lesson":
-        """Begin, or go on from `file` where there is one."""
-        table = model.model.language_model.embed_tokens.weight.detach()
-
-        def embed(words: list[str]) -> Tensor:
-            return torch.stack([table[processor.tokenizer(f" {word}")["input_ids"]].mean(0) for word in words])
-
-        torch.manual_seed(0)
-        directions = embed(["right", "bottom"]) - embed(["left", "top"])
-        teacher = Teacher(model, embed([kind.name for kind in SEEN]), embed(list(COLORS)), directions).train()
-        model.model.visual.patch_embed.requires_grad_(False)
-        settings = OptimizerSettings(
-            kind="muon",
-            learning_rate=LEARNING_RATE,
-            warmup_steps=50,
-            beta2=0.98,
-            weight_decay=0.01,
-            min_lr_ratio=0.1,
-        )
-        lesson = cls(teacher, make_optimizer(teacher, settings), settings, file)
-        if file.exists():
-            state = torch.load(file, weights_only=True)
-            teacher.load_state_dict(state["teacher"])
-            lesson.optimizer.load_state_dict(state["optimizer"])
-            lesson.step = state["step"]
-        return lesson
-
-    def update(self, batch: tuple[Tensor, ...], steps: int) -> tuple[float, float]:
-        """Take one step of `steps`; return the loss and the fraction of tokens named right."""
-        set_learning_rate(self.optimizer, learning_rate(self.settings, self.step, steps))
-        loss, accuracy = self.teacher(*batch)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.teacher.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.step += 1
-        return float(loss.detach()), float(accuracy)
-
-    def save(self) -> None:
-        """Write the state completely or not at all."""
-        state = {"teacher": self.teacher.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
-        with writing(self.file):
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            part = self.file.with_suffix(".part")
-            torch.save(state, part)
-            part.replace(self.file)
+def open_lesson(model: Any, processor: Any, file: Path) -> Lesson:
+    """Begin to teach a model's vision tower, or go on from `file` where there is one."""
+    torch.manual_seed(0)
+    directions = embed_words(model, processor, ["right", "bottom"]) - embed_words(model, processor, ["left", "top"])
+    names = embed_words(model, processor, [kind.name for kind in SEEN])
+    teacher = Teacher(model, names, embed_words(model, processor, list(COLORS)), directions)
+    return Lesson.of(teacher, file, learning_rate=LEARNING_RATE, min_lr_ratio=0.1)
 
 
 @torch.no_grad()
@@ -230,15 +179,8 @@ def teach_sight(
     if folder.exists():
         return folder
     engine = load_local("untrained-things", device="cpu", dtype="float32")
-    lesson = Lesson.open(engine.model, engine.processor, output / "teacher.pt")
-    if on_progress is not None:
-        on_progress(lesson.step, steps, WHAT)
-    while lesson.step < steps:
-        loss, right = lesson.update(draw_batch(lesson.step, batch_size, engine.processor), steps)
-        if on_progress is not None:
-            on_progress(lesson.step, steps, f"{WHAT}, loss {loss:.2f}, named right {right:.2f}")
-        if lesson.step % SAVE_EVERY == 0 or lesson.step == steps:
-            lesson.save()
+    lesson = open_lesson(engine.model, engine.processor, output / "teacher.pt")
+    lesson.teach(steps, lambda step: draw_batch(step, batch_size, engine.processor), WHAT, on_progress)
     _shorten_tokens(lesson.teacher, draw_batch(steps, batch_size, engine.processor))
     settings = engine.settings
     save_model(folder, engine.model, engine.processor, settings=settings)
