@@ -62,7 +62,7 @@ def quickstart(
     """Ask the model in the box about pictures and clips, improve it by EMA-GRPO, and compare before and after.
 
     What RL teaches are the same things in drawing styles that the model has never seen. Needs no GPU, no network and no
-    download, and under five minutes on two quiet cores; how long it is here, it says once RL has begun. Stopped at any
+    download, and about five minutes on two cores; how long it is here, it says once RL has begun. Stopped at any
     time, the same command resumes.
 
     The stages are commands of their own: `onethinker data synthetic --world unseen-styles`, `evaluate`,
