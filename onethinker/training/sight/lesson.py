@@ -1,6 +1,6 @@
 """A lesson of a vision tower: steps that go on from where the same command was stopped."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,6 @@ from onethinker.training.optimizer import learning_rate, make_optimizer, set_lea
 from onethinker.training.settings import OptimizerSettings
 
 SAVE_EVERY = 100
-
-
-def embed_words(model: Any, processor: Any, words: Sequence[str]) -> Tensor:
-    """Return the embedding of each word, the mean of its tokens, (words, W)."""
-    table = model.model.language_model.embed_tokens.weight.detach().float()
-    return torch.stack([table[processor.tokenizer(f" {word}")["input_ids"]].mean(0) for word in words])
 
 
 @dataclass

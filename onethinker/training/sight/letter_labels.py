@@ -21,7 +21,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 THINGS = tuple(kind.name for kind in SEEN)
-NOTHING, WRITTEN = 0, 1 + len(THINGS)
+WRITTEN = 1 + len(THINGS)  # the class of what is written; 0 is that of nothing
 UNKNOWN = -1  # a colour that nothing is learned from
 _CLASSES = {name: n + 1 for n, name in enumerate(THINGS)}
 _INKS = {ink: name for name, ink in (DARK_INKS | LIGHT_INKS).items()}
@@ -32,7 +32,7 @@ _SEEN_CHARACTER = 0.25  # of a character or of the half, for the half to show it
 
 @dataclass(frozen=True)
 class Labels:
-    """Of V visual tokens: what each shows (NOTHING, then THINGS, then WRITTEN), in which colour, in which box (as
+    """Of V visual tokens: what each shows (0: nothing, then THINGS, then WRITTEN), in which colour, in which box (as
     `place_of` says), and the characters (0: none, then CHARACTERS) in its left and right half, (2, V).
     """
 

@@ -7,7 +7,7 @@ so the language model starts with visual tokens that resemble words. Stopped at 
 the last hundred steps. The model is written once, when all steps are done.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from onethinker.data.synthetic.world.scene import World
 from onethinker.data.synthetic.world.things import COLORS, SEEN
 from onethinker.families.folder import save_model
 from onethinker.inference.loading import load_local
-from onethinker.training.sight.lesson import Lesson, embed_words
+from onethinker.training.sight.lesson import Lesson
 
 # B pictures, V visual tokens of a picture, K names (0: nothing), W the language model's width
 DRAW = (
@@ -143,12 +143,18 @@ def draw_batch(step: int, size: int, processor: Any) -> tuple[Tensor, ...]:
     )
 
 
+def _embed_words(model: Any, processor: Any, words: Sequence[str]) -> Tensor:
+    """Return the embedding of each word, the mean of its tokens, (words, W)."""
+    table = model.model.language_model.embed_tokens.weight.detach().float()
+    return torch.stack([table[processor.tokenizer(f" {word}")["input_ids"]].mean(0) for word in words])
+
+
 def open_lesson(model: Any, processor: Any, file: Path) -> Lesson:
     """Begin to teach a model's vision tower, or go on from `file` where there is one."""
     torch.manual_seed(0)
-    directions = embed_words(model, processor, ["right", "bottom"]) - embed_words(model, processor, ["left", "top"])
-    names = embed_words(model, processor, [kind.name for kind in SEEN])
-    teacher = Teacher(model, names, embed_words(model, processor, list(COLORS)), directions)
+    directions = _embed_words(model, processor, ["right", "bottom"]) - _embed_words(model, processor, ["left", "top"])
+    names = _embed_words(model, processor, [kind.name for kind in SEEN])
+    teacher = Teacher(model, names, _embed_words(model, processor, list(COLORS)), directions)
     return Lesson.of(teacher, file, learning_rate=LEARNING_RATE, min_lr_ratio=0.1)
 
 

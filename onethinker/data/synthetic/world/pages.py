@@ -43,23 +43,21 @@ def draw_page(rng: np.random.Generator, _: World) -> Scene:
     return Scene(background, writings=tuple(writings), look=draw_look(rng))
 
 
-def draw_grid(
-    rng: np.random.Generator, side: int, *, smallest: float = 0.75, loosest: float = 0.3, characters: str = CHARACTERS
-) -> Scene:
+def draw_grid(rng: np.random.Generator, side: int, *, smallest: float) -> Scene:
     """Return single characters in the cells of a grid, four of five of them filled: the first thing to learn.
 
-    They are at least `smallest` of a cell's height, and up to `loosest` of a cell from its middle.
+    They are at least `smallest` of a cell's height, and up to 0.3 of a cell from its middle.
     """
     background = draw_background(rng, calm=True)
     inks = list((LIGHT_INKS if is_dark(background) else DARK_INKS).values())
-    font, loose = int(rng.integers(len(FONTS))), float(rng.uniform(0, loosest))
+    font, loose = int(rng.integers(len(FONTS))), float(rng.uniform(0, 0.3))
     writings = []
     for row, column in product(range(side), range(side)):
         if rng.random() < 0.2:
             continue
         if rng.random() < 0.25:
             font = int(rng.integers(len(FONTS)))
-        text = characters[int(rng.integers(len(characters)))]
+        text = CHARACTERS[int(rng.integers(len(CHARACTERS)))]
         height = float(rng.uniform(smallest, 1.05)) * 0.85 / side
         x, y = ((cell + 0.5 + float(rng.uniform(-loose, loose))) / side for cell in (column, row))
         angle = float(rng.uniform(-8, 8)) if rng.random() < 0.3 else 0.0
