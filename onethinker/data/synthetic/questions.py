@@ -46,17 +46,23 @@ def compact_json(value: object) -> str:
     return to_json(value, separators=(",", ":"))
 
 
-def with_options(rng: np.random.Generator, question: Question, others: Sequence[str]) -> Question:
+LookUp = Callable[[Sequence[str]], str]
+"""From the options of a question, in the order in which they are given, to what one sees who looks for each."""
+
+
+def with_options(
+    rng: np.random.Generator, question: Question, others: Sequence[str], *, look_up: LookUp | None = None
+) -> Question:
     """Return the question with its answer and up to three others as shuffled options, and the letter as its answer.
 
-    The reasoning then reads the options up to the right one: a small model finds a letter by copying, not by looking it
-    up.
+    The reasoning ends with the answer and its letter. With `look_up` it begins with what that says about the options:
+    a small model finds one thing at a time whose name it has just copied, long before it makes a list on its own.
     """
     wrong = [str(other) for other in rng.permutation([o for o in others if o != question.answer])[:3]]
     shuffled = [str(option) for option in rng.permutation([question.answer, *wrong])]
     options = tuple(f"{letter}. {option}" for letter, option in zip("ABCD", shuffled, strict=False))
     right = shuffled.index(question.answer)
-    reasoning = "\n".join([question.reasoning, *options[: right + 1]])
+    reasoning = f"{look_up(shuffled) if look_up else question.reasoning} {conclude(options[right])}"
     return replace(question, answer="ABCD"[right], options=options, reasoning=reasoning)
 
 
@@ -67,6 +73,16 @@ def list_aloud(names: Sequence[str]) -> str:
     'I see red circle, blue star.'
     """
     return f"I see {', '.join(names)}."
+
+
+def conclude(option: str) -> str:
+    """Return the end of a reasoning that chooses an option.
+
+    >>> conclude("B. blue")
+    'so blue, B.'
+    """
+    letter, text = option.split(". ", 1)
+    return f"so {text}, {letter}."
 
 
 def count_aloud(names: Sequence[str], counted: Sequence[bool]) -> str:

@@ -87,6 +87,34 @@ def area_of(box: Box) -> float:
     return (box.x2 - box.x1) * (box.y2 - box.y1)
 
 
+def hundredths(value: float) -> str:
+    """Return thousandths of the frame as two digits, as reasoning notes them.
+
+    >>> hundredths(64.0)
+    '06'
+    """
+    return f"{min(99, int(value / 10)):02d}"
+
+
+def across(box: Box) -> str:
+    """Return how far right the middle of a box is, in hundredths of the frame."""
+    return hundredths(center_of(box)[0])
+
+
+def point_of(box: Box) -> str:
+    """Return how far right and how far down the middle of a box is, in hundredths of the frame.
+
+    >>> point_of(Box(100, 400, 300, 600))
+    '20 50'
+    """
+    return " ".join(map(hundredths, center_of(box)))
+
+
+def size_of(box: Box) -> str:
+    """Return the side of a square as large as a box, in hundredths of the frame."""
+    return hundredths(area_of(box) ** 0.5)
+
+
 def is_in_a_corner(box: Box) -> bool:
     """Whether a person would say without a doubt which quarter of the frame the box is in."""
     return min(abs(value - 500) for value in center_of(box)) >= 90
@@ -129,6 +157,15 @@ def at_position(name: str, box: Box) -> str:
     'the cat top left.'
     """
     return f"the {name} {corner_name(box)}."
+
+
+def at_point(name: str, box: Box) -> str:
+    """Return a note that says where the middle of a thing is, in hundredths of the frame.
+
+    >>> at_point("cat", Box(0, 0, 200, 400))
+    'the cat 10 20.'
+    """
+    return f"the {name} {point_of(box)}."
 
 
 def refer(asker: Asker, relation: str) -> tuple[int, str, str] | None:
@@ -179,11 +216,13 @@ def _by_order(asker: Asker, n: int, alike: Sequence[int], boxes: Sequence[Box]) 
         if min(abs(a - b) for a, b in pairwise(values)) >= CLEARLY:
             ordinal = ORDINALS[order.index(n)]
             words = f"{ordinal} {thing.kind.name} from the {side}"
+            passed = order[: order.index(n) + 1]
             ways.append(
                 (
                     n,
                     words,
-                    f"there are {len(alike)} {thing.kind.plural}. the {ordinal} {corner_name(boxes[n])}.",
+                    f"from the {side}: {', '.join(hundredths(center_of(boxes[m])[axis]) for m in passed)}."
+                    f" the {ordinal} {corner_name(boxes[n])}.",
                 )
             )
     return ways
@@ -200,7 +239,7 @@ def _by_side(asker: Asker, n: int, alike: Sequence[int], boxes: Sequence[Box]) -
             if is_beyond(boxes[n], boxes[m], relation) and all(others):
                 words = f"{thing.kind.name} {relation} the {other.kind.name}"
                 found = f"the {thing.kind.name} {relation} it {corner_name(boxes[n])}."
-                there = f"{at_position(other.kind.name, boxes[m])} {found}"
+                there = f"{at_point(other.kind.name, boxes[m])} {found}"
                 ways.append((n, words, there))
     return ways
 
@@ -209,13 +248,15 @@ def _by_size(asker: Asker, n: int, alike: Sequence[int], boxes: Sequence[Box]) -
     """Return how a thing is named by being the biggest or smallest of its like, where that is plain to see."""
     thing, own = asker.things[n], area_of(boxes[n])
     others = [area_of(boxes[m]) for m in alike if m != n]
+    by_x = sorted(alike, key=lambda m: center_of(boxes[m]))
     for most, is_so in (("biggest", own >= _LARGER * max(others)), ("smallest", own * _LARGER <= min(others))):
         if is_so:
             return [
                 (
                     n,
                     f"{most} {thing.kind.name}",
-                    f"there are {len(alike)} {thing.kind.plural}. {at_position(f'{most} one', boxes[n])}",
+                    f"sizes: {', '.join(f'{across(boxes[m])} {size_of(boxes[m])}' for m in by_x)}."
+                    f" {at_position(f'{most} one', boxes[n])}",
                 )
             ]
     return []

@@ -161,12 +161,10 @@ def ask_most(asker: Asker) -> Question | None:
     if not asker.admits(_name(asker, n), None, str(n), f"{most} {values[n]}"):
         return None
     names = [_name(asker, k) for k in range(len(values))]
-    reasoning = (
-        f"the numbers are {', '.join(map(str, values))}. {values[n]} is the"
-        f" {'largest' if most == 'tallest' else 'smallest'}."
-    )
+    number = dict(zip(names, values, strict=True))
+    question = Question(asker.shot, say(asker.rng, "chart_most", tallest=most), "", names[n])
     return with_options(
-        asker.rng, Question(asker.shot, say(asker.rng, "chart_most", tallest=most), reasoning, names[n]), names
+        asker.rng, question, names, look_up=lambda shown: f"{', '.join(f'{name} {number[name]}' for name in shown)}."
     )
 
 

@@ -9,10 +9,12 @@ from onethinker.data.synthetic.world import clip_scenes as scenes
 from onethinker.data.synthetic.world.asking import (
     ORDINALS,
     Asker,
+    hundredths,
 )
 from onethinker.data.synthetic.world.clip_lookup import (
     acting,
     admitted,
+    in_order,
 )
 from onethinker.data.synthetic.world.phrasing import say
 from onethinker.data.synthetic.world.picture_lookup import choice
@@ -43,8 +45,14 @@ def ask_acts(asker: Asker) -> Question | None:
     if n is None or len(acts) < 2:
         return None
     names = [thing.kind.name for thing in asker.things]
-    reasoning = " ".join(f"the {name} {act}." for name, act in zip(names, acts, strict=True))
-    return choice(asker, say(asker.rng, "acts", acts=acts[n]), reasoning, names[n], names)
+    act_of = dict(zip(names, acts, strict=True))
+    return choice(
+        asker,
+        say(asker.rng, "acts", acts=acts[n]),
+        lambda shown: " ".join(f"the {name} {act_of[name]}." for name in shown),
+        names[n],
+        names,
+    )
 
 
 def ask_happens(asker: Asker) -> Question | None:
@@ -67,9 +75,11 @@ def ask_faster(asker: Asker) -> Question | None:
     if not admitted(asker, [n], f"{most} {asker.things[1 - n].kind.name}"):
         return None
     names = [thing.kind.name for thing in asker.things]
-    far, near = names[int(np.argmax(ways))], names[int(np.argmin(ways))]
+    way_of = {name: hundredths(1000 * way) for name, way in zip(names, ways, strict=True)}
     problem = say(asker.rng, "faster", faster=most, thing=names[0], other=names[1])
-    return choice(asker, problem, f"the {far} goes further than the {near}.", names[n], names)
+    return choice(
+        asker, problem, lambda shown: f"{', '.join(f'{name} goes {way_of[name]}' for name in shown)}.", names[n], names
+    )
 
 
 def ask_order(asker: Asker) -> Question | None:
@@ -81,7 +91,7 @@ def ask_order(asker: Asker) -> Question | None:
     if chosen is None:
         return None
     n, ordinal = ways[chosen]
-    return choice(asker, say(asker.rng, "order", ordinal=ordinal), f"{', '.join(names)}.", names[n], names)
+    return choice(asker, say(asker.rng, "order", ordinal=ordinal), f"{', '.join(in_order(asker))}.", names[n], names)
 
 
 def ask_neighbor(asker: Asker) -> Question | None:
@@ -93,4 +103,4 @@ def ask_neighbor(asker: Asker) -> Question | None:
     if chosen is None:
         return None
     n, m, which = pairs[chosen]
-    return choice(asker, say(asker.rng, which, thing=names[n]), f"{', '.join(names)}.", names[m], names)
+    return choice(asker, say(asker.rng, which, thing=names[n]), f"{', '.join(in_order(asker))}.", names[m], names)

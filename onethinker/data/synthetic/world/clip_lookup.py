@@ -50,6 +50,13 @@ def visit_of(asker: Asker, n: int) -> Span:
     return visible
 
 
+def in_order(asker: Asker, *, colors: bool = False) -> list[str]:
+    """Return, thing by thing, the second at which it comes and its name, with its colour where that is wanted."""
+    order = sorted(range(len(asker.things)), key=lambda n: visit_of(asker, n).start)
+    names = [asker.things[n].name if colors else asker.things[n].kind.name for n in order]
+    return [f"{visit_of(asker, n).start} {name}" for n, name in zip(order, names, strict=True)]
+
+
 def is_well_seen(shot: Shot, n: int) -> bool:
     """Whether at least half of a thing is seen in every frame in which it is painted."""
     return all(shot.seen_fraction(n, frame) >= SEEN_FRACTION for frame in np.flatnonzero(shot.amodal_px[:, n]).tolist())

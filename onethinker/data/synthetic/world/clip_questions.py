@@ -16,6 +16,7 @@ from onethinker.data.synthetic.world.asking import (
     Family,
     center_of,
     inner_and_outer_points,
+    point_of,
 )
 from onethinker.data.synthetic.world.clip_choices import (
     ask_acts,
@@ -29,6 +30,7 @@ from onethinker.data.synthetic.world.clip_lookup import (
     SEEN_FRACTION,
     admitted,
     arrival,
+    in_order,
     is_well_seen,
     only_of_kind,
     pick_visitor,
@@ -58,7 +60,8 @@ def read_all(asker: Asker) -> Question | None:
     if not asker.admits(" ".join(texts), relation="clip text"):
         return None
     text = " ".join(texts)
-    return Question(asker.shot, say(asker.rng, "read_clip"), f"there are {len(texts)} texts: {spell(text)}.", text)
+    shown = ", ".join(f"{w.visible.start} {spell(w.lines[0])}" for w in asker.shot.scene.writings if w.visible)
+    return Question(asker.shot, say(asker.rng, "read_clip"), f"{shown}.", text)
 
 
 def read_turn(asker: Asker) -> Question | None:
@@ -81,8 +84,8 @@ def describe_stage(asker: Asker) -> Question | None:
         return None
     order = sorted(range(len(asker.things)), key=lambda n: sum(center_of(asker.box(n))))
     clauses = [f"{with_article(asker.things[n].name)} {_verb(asker.things[n])}" for n in order]
-    amount = "there is 1 thing." if len(clauses) == 1 else f"there are {len(clauses)} things."
-    return Question(asker.shot, say(asker.rng, "describe_clip"), amount, f"{' and '.join(clauses)}.")
+    listed = ", ".join(f"{point_of(asker.box(n))} {asker.things[n].name}" for n in order)
+    return Question(asker.shot, say(asker.rng, "describe_clip"), f"{listed}.", f"{' and '.join(clauses)}.")
 
 
 def _verb(thing: Thing) -> str:
@@ -97,7 +100,7 @@ def describe_parade(asker: Asker) -> Question | None:
     return Question(
         asker.shot,
         say(asker.rng, "describe_clip"),
-        f"there are {len(names)} things.",
+        f"{', '.join(in_order(asker, colors=True))}.",
         f"first {', then '.join(names)}.",
     )
 

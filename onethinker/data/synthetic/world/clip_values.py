@@ -1,18 +1,18 @@
 """Questions about clips with a number for an answer: counts, durations and sums."""
 
-from collections.abc import Sequence
-
 from onethinker.core.geometry import Span
 from onethinker.data.synthetic.questions import (
     Question,
 )
 from onethinker.data.synthetic.world.asking import (
     Asker,
+    center_of,
 )
 from onethinker.data.synthetic.world.charts import add_aloud
 from onethinker.data.synthetic.world.clip_lookup import (
     acting,
     admitted,
+    in_order,
     pick_visitor,
     visit_of,
 )
@@ -24,36 +24,30 @@ def count_appear(asker: Asker) -> Question | None:
     names = [thing.kind.name for thing in asker.things]
     if not asker.admits(names[0], None, "", f"appear {names[-1]} {len(names)}"):
         return None
-    return Question(asker.shot, say(asker.rng, "count_appear"), f"{_numbered(names)}.", str(len(names)))
-
-
-def _numbered(names: Sequence[str]) -> str:
-    return ", ".join(f"{k} {name}" for k, name in enumerate(names, 1))
+    counted = [f"{note} {k}" for k, note in enumerate(in_order(asker), 1)]
+    return Question(asker.shot, say(asker.rng, "count_appear"), f"{', '.join(counted)}.", str(len(names)))
 
 
 def count_times(asker: Asker) -> Question | None:
-    """Ask how often a thing does what it repeats."""
+    """Ask how often a thing does what it repeats, once a second."""
     thing, times = asker.things[0], asker.shot.scene.values[0]
     assert thing.act
     if not admitted(asker, [0], f"times {thing.act.verb} {times}"):
         return None
     problem = say(asker.rng, "count_times", thing=thing.kind.name, act=thing.act.plain, acts=thing.act.verb)
-    return Question(
-        asker.shot,
-        problem,
-        f"the {thing.kind.name} {thing.act.verb}: {', '.join(map(str, range(1, times + 1)))}.",
-        str(times),
-    )
+    return Question(asker.shot, problem, from_to("starts", "stops", thing.act.span), str(times))
 
 
 def count_moving(asker: Asker) -> Question | None:
     """Ask how many things change their position."""
-    moving = [thing.kind.name for thing in asker.things if thing.act and thing.act.verb.startswith("moves")]
+    moving = [n for n, thing in enumerate(asker.things) if thing.act and thing.act.verb.startswith("moves")]
     if not asker.admits(asker.things[0].kind.name, None, "", f"moving {len(moving)} of {len(asker.things)}"):
         return None
-    return Question(
-        asker.shot, say(asker.rng, "count_moving"), f"{_numbered(moving) or 'nothing moves'}.", str(len(moving))
-    )
+    order, notes = sorted(range(len(asker.things)), key=lambda n: sum(center_of(asker.box(n)))), []
+    for n in order:
+        number = len([m for m in order[: order.index(n) + 1] if m in moving])
+        notes.append(f"{asker.things[n].kind.name} {f'moves {number}' if n in moving else 'does not'}")
+    return Question(asker.shot, say(asker.rng, "count_moving"), f"{', '.join(notes)}.", str(len(moving)))
 
 
 def measure_visible(asker: Asker) -> Question | None:
@@ -87,4 +81,5 @@ def add_numbers(asker: Asker) -> Question | None:
     numbers = [int(writing.lines[0]) for writing in asker.shot.scene.writings]
     if not asker.admits(" ".join(map(str, numbers)), relation="clip sum"):
         return None
-    return Question(asker.shot, say(asker.rng, "clip_sum"), add_aloud(numbers), str(sum(numbers)))
+    shown = ", ".join(f"{w.visible.start} {w.lines[0]}" for w in asker.shot.scene.writings if w.visible)
+    return Question(asker.shot, say(asker.rng, "clip_sum"), f"{shown}. {add_aloud(numbers)}", str(sum(numbers)))

@@ -1,44 +1,42 @@
 """Multiple choice about what a picture shows: which things, how large, of which colour, how many of two kinds."""
 
+from functools import partial
+
 from onethinker.data.synthetic.questions import Question, corner_name
 from onethinker.data.synthetic.world.asking import (
     Asker,
     area_of,
-    list_things,
+    size_of,
 )
 from onethinker.data.synthetic.world.phrasing import say
 from onethinker.data.synthetic.world.picture_lookup import (
+    NONE,
     absent_names,
-    by_position,
     choice,
+    count_aloud,
     count_of,
-    name_for,
+    like,
+    look_for,
     one_of_each_kind,
 )
 from onethinker.data.synthetic.world.things import COLORS, with_article
 
-NONE = "none of these"
-
-
 _MUCH_LARGER = 1.6  # times the area of the next: plain to see
-
-
-def _seen(asker: Asker) -> str:
-    return f"i see {list_things([asker.things[n].kind.name for n in by_position(asker)])}."
 
 
 def ask_present(asker: Asker) -> Question | None:
     """Ask which of some things is there; at times it is none."""
+    look_up = partial(look_for, asker)
     absent = absent_names(asker, 3)
     if asker.rng.random() < 0.2:
         if not asker.admits(absent[0], relation="none of these"):
             return None
-        return choice(asker, say(asker.rng, "present"), _seen(asker), NONE, absent)
+        return choice(asker, say(asker.rng, "present"), look_up, NONE, absent)
     n = asker.pick(asker.admitted("present"))
     if n is None:
         return None
     others = [absent[0], absent[1], NONE if asker.rng.random() < 0.5 else absent[2]]
-    return choice(asker, say(asker.rng, "present"), _seen(asker), asker.things[n].kind.name, others)
+    return choice(asker, say(asker.rng, "present"), look_up, asker.things[n].kind.name, others)
 
 
 def ask_absent(asker: Asker) -> Question | None:
@@ -47,7 +45,7 @@ def ask_absent(asker: Asker) -> Question | None:
     (absent,) = absent_names(asker, 1)
     if len(names) < 2 or not asker.admits(absent, relation="absent"):
         return None
-    return choice(asker, say(asker.rng, "absent"), _seen(asker), absent, names)
+    return choice(asker, say(asker.rng, "absent"), partial(look_for, asker), absent, names)
 
 
 def ask_color(asker: Asker) -> Question | None:
@@ -80,8 +78,7 @@ def ask_size(asker: Asker) -> Question | None:
     most, n = ways[chosen]
     name = asker.things[n].kind.name
     others = [thing.kind.name for thing in asker.things]
-    reasoning = f"{_seen(asker)} the {most} is the {name}."
-    return choice(asker, say(asker.rng, "size", most=most), reasoning, name, others)
+    return choice(asker, say(asker.rng, "size", most=most), partial(look_for, asker, note=size_of), name, others)
 
 
 def ask_exists(asker: Asker) -> Question | None:
@@ -95,7 +92,8 @@ def ask_exists(asker: Asker) -> Question | None:
         (name,), answer = absent_names(asker, 1), "no"
         if not asker.admits(name, relation="exists not"):
             return None
-    return choice(asker, say(asker.rng, "exists", a_thing=with_article(name)), _seen(asker), answer, ("yes", "no"))
+    problem = say(asker.rng, "exists", a_thing=with_article(name))
+    return choice(asker, problem, look_for(asker, [name]), answer, ("yes", "no"))
 
 
 def ask_more(asker: Asker) -> Question | None:
@@ -109,6 +107,6 @@ def ask_more(asker: Asker) -> Question | None:
     if not asker.admits(a.kind.name, None, "", f"more {b.kind.name} {counts[0]} {counts[1]}"):
         return None
     answer = "as many" if counts[0] == counts[1] else (a if counts[0] > counts[1] else b).kind.plural
-    reasoning = f"there are {counts[0]} {name_for(a, counts[0])} and {counts[1]} {name_for(b, counts[1])}."
+    reasoning = " ".join(count_aloud(asker, like(asker, thing), thing.kind.plural) for thing in (a, b))
     problem = say(asker.rng, "more", things=a.kind.plural, others=b.kind.plural)
     return choice(asker, problem, reasoning, answer, (a.kind.plural, b.kind.plural, "as many"))

@@ -1,29 +1,22 @@
 """Counting questions about pictures of things."""
 
-from collections.abc import Sequence
-
-from onethinker.data.synthetic.questions import Question, corner_name
+from onethinker.data.synthetic.questions import Question
 from onethinker.data.synthetic.world.asking import (
     RELATIONS,
     Asker,
-    at_position,
+    at_point,
     is_beyond,
 )
 from onethinker.data.synthetic.world.phrasing import say
 from onethinker.data.synthetic.world.picture_lookup import (
     absent_names,
-    by_position,
+    count_aloud,
     count_of,
-    name_for,
+    like,
+    name_and_count,
     one_of_each_kind,
 )
 from onethinker.data.synthetic.world.things import CATEGORIES
-
-
-def _count_aloud(asker: Asker, indices: Sequence[int], name: str) -> str:
-    """Return where each counted thing is, counted from left to right."""
-    listed = [f"{k} {corner_name(asker.box(n))}" for k, n in enumerate(by_position(asker, indices), 1)]
-    return f"{name}: {', '.join(listed)}." if listed else f"i see no {name}."
 
 
 def count_kind(asker: Asker) -> Question | None:
@@ -38,7 +31,7 @@ def count_kind(asker: Asker) -> Question | None:
     if not asker.admits(kind.name, None, "", f"count {len(indices)} of {len(asker.things)}"):
         return None
     problem = say(asker.rng, "count", things=kind.plural)
-    return Question(asker.shot, problem, _count_aloud(asker, indices, kind.plural), str(len(indices)))
+    return Question(asker.shot, problem, count_aloud(asker, indices, kind.plural), str(len(indices)))
 
 
 def count_color(asker: Asker) -> Question | None:
@@ -52,7 +45,7 @@ def count_color(asker: Asker) -> Question | None:
     if not asker.admits(thing.kind.name, thing.color, "", f"count {len(indices)} of {len(asker.things)}"):
         return None
     problem = say(asker.rng, "count", things=thing.plural)
-    return Question(asker.shot, problem, _count_aloud(asker, indices, thing.plural), str(len(indices)))
+    return Question(asker.shot, problem, count_aloud(asker, indices, thing.plural), str(len(indices)))
 
 
 def count_all(asker: Asker) -> Question | None:
@@ -63,11 +56,12 @@ def count_all(asker: Asker) -> Question | None:
         chosen = asker.pick(range(len(there)))
         category = there[chosen] if chosen is not None else None
     indices = [n for n, thing in enumerate(asker.things) if category in (None, thing.kind.category)]
-    names = ", ".join(f"{k} {asker.things[n].kind.name}" for k, n in enumerate(by_position(asker, indices), 1))
     if not asker.admits(asker.things[0].kind.name, None, "", f"count {category} {len(indices)}"):
         return None
     plural = CATEGORIES[category] if category else "things"
-    return Question(asker.shot, say(asker.rng, "count", things=plural), f"{names}.", str(len(indices)))
+    return Question(
+        asker.shot, say(asker.rng, "count", things=plural), name_and_count(asker, indices), str(len(indices))
+    )
 
 
 def count_not(asker: Asker) -> Question | None:
@@ -78,10 +72,9 @@ def count_not(asker: Asker) -> Question | None:
     rest = len(asker.things) - own
     if len(kinds) < 2 or not asker.admits(thing.kind.name, None, "", f"count not {own} {rest}"):
         return None
-    reasoning = (
-        f"there are {len(asker.things)} things and {own} {name_for(thing, own)}. {len(asker.things)}-{own}={rest}."
-    )
-    return Question(asker.shot, say(asker.rng, "count_not", things=thing.kind.plural), reasoning, str(rest))
+    others = [n for n, other in enumerate(asker.things) if other.kind != thing.kind]
+    problem = say(asker.rng, "count_not", things=thing.kind.plural)
+    return Question(asker.shot, problem, name_and_count(asker, others), str(rest))
 
 
 def count_difference(asker: Asker) -> Question | None:
@@ -93,7 +86,8 @@ def count_difference(asker: Asker) -> Question | None:
     many, few = count_of(asker, a), count_of(asker, b)
     if many == few or not asker.admits(a.kind.name, None, "", f"difference {b.kind.name} {many} {few}"):
         return None
-    reasoning = f"there are {many} {name_for(a, many)} and {few} {name_for(b, few)}. {many}-{few}={many - few}."
+    counted = " ".join(count_aloud(asker, like(asker, thing), thing.kind.plural) for thing in (a, b))
+    reasoning = f"{counted} {many}-{few}={many - few}."
     problem = say(asker.rng, "count_difference", things=a.kind.plural, others=b.kind.plural)
     return Question(asker.shot, problem, reasoning, str(many - few))
 
@@ -119,6 +113,6 @@ def count_beside(asker: Asker) -> Question | None:
         return None
     thing, m, relation, beyond = ways[chosen]
     other_name = asker.things[m].kind.name
-    reasoning = f"{at_position(other_name, asker.box(m))} {_count_aloud(asker, beyond, thing.kind.plural)}"
+    reasoning = f"{at_point(other_name, asker.box(m))} {count_aloud(asker, beyond, thing.kind.plural)}"
     problem = say(asker.rng, "count_beside", things=thing.kind.plural, relation=relation, other=other_name)
     return Question(asker.shot, problem, reasoning, str(len(beyond)))

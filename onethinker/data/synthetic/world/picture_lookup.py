@@ -1,10 +1,12 @@
 """What questions about pictures look up in a scene: the order and number of its things, and names of absent ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
-from onethinker.data.synthetic.questions import Question, with_options
+from onethinker.core.geometry import Box
+from onethinker.data.synthetic.questions import LookUp, Question, corner_name, with_options
 from onethinker.data.synthetic.world.asking import (
     Asker,
+    across,
     center_of,
 )
 from onethinker.data.synthetic.world.scene import Thing
@@ -28,21 +30,51 @@ def absent_names(asker: Asker, count: int) -> list[str]:
     return names
 
 
-def choice(asker: Asker, problem: str, reasoning: str, answer: str, others: Sequence[str]) -> Question:
-    """Return a multiple-choice question with the answer and others as its options, shuffled."""
-    return with_options(asker.rng, Question(asker.shot, problem, reasoning, answer), others)
+def choice(asker: Asker, problem: str, reasoning: str | LookUp, answer: str, others: Sequence[str]) -> Question:
+    """Return a multiple-choice question with the answer and others as its options, shuffled; `reasoning` may be what
+    looking for each of them shows.
+    """
+    if isinstance(reasoning, str):
+        return with_options(asker.rng, Question(asker.shot, problem, reasoning, answer), others)
+    return with_options(asker.rng, Question(asker.shot, problem, "", answer), others, look_up=reasoning)
+
+
+NONE = "none of these"
+Note = Callable[[Box], str]
+
+
+def look_for(asker: Asker, names: Sequence[str], note: Note = corner_name) -> str:
+    """Return where each of some things is, or that it is not there; options that name nothing are left out."""
+    found = {thing.kind.name: n for n, thing in enumerate(asker.things)}
+    notes = [f"{name} {note(asker.box(found[name])) if name in found else 'no'}" for name in names if name != NONE]
+    return f"{', '.join(notes)}."
+
+
+def count_aloud(asker: Asker, indices: Sequence[int], name: str) -> str:
+    """Return how far right each counted thing is, counted from left to right."""
+    listed = [f"{k} at {across(asker.box(n))}" for k, n in enumerate(by_position(asker, indices), 1)]
+    return f"{name}: {', '.join(listed)}." if listed else f"i see no {name}."
+
+
+def name_and_count(asker: Asker, counted: Collection[int]) -> str:
+    """Return all things from left to right, and behind each of those to count its number."""
+    listed, number = [], 0
+    for n in by_position(asker):
+        number += n in counted
+        listed.append(f"{across(asker.box(n))} {asker.things[n].kind.name}{f' {number}' if n in counted else ''}")
+    return f"{', '.join(listed)}."
 
 
 def count_of(asker: Asker, thing: Thing) -> int:
     """Return how many things are of the same kind."""
-    return sum(other.kind == thing.kind for other in asker.things)
+    return len(like(asker, thing))
+
+
+def like(asker: Asker, thing: Thing) -> list[int]:
+    """Return the indices of all things of the same kind."""
+    return [n for n, other in enumerate(asker.things) if other.kind == thing.kind]
 
 
 def one_of_each_kind(asker: Asker) -> list[Thing]:
     """Return one thing of each kind, the kind that comes first in the scene first."""
     return list({thing.kind.name: thing for thing in asker.things}.values())
-
-
-def name_for(thing: Thing, count: int) -> str:
-    """Return the name of a kind, in the plural unless it is one."""
-    return thing.kind.name if count == 1 else thing.kind.plural

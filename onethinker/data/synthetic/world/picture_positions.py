@@ -8,11 +8,14 @@ from onethinker.data.synthetic.world.asking import (
     ORDINALS,
     RELATIONS,
     Asker,
+    at_point,
     at_position,
     cell_name,
     center_of,
+    hundredths,
     is_beyond,
     is_in_a_corner,
+    point_of,
     relation_of,
 )
 from onethinker.data.synthetic.world.phrasing import say
@@ -20,8 +23,8 @@ from onethinker.data.synthetic.world.picture_lookup import (
     absent_names,
     choice,
     count_of,
+    look_for,
 )
-from onethinker.data.synthetic.world.things import with_article
 
 CORNERS = ("top left", "top right", "bottom left", "bottom right")
 
@@ -65,7 +68,7 @@ def ask_relation(asker: Asker) -> Question | None:
         return None
     n, m, relation = pairs[chosen]
     name, other = asker.things[n].kind.name, asker.things[m].kind.name
-    reasoning = f"{at_position(name, asker.box(n))} {at_position(other, asker.box(m))} so it is {relation} the {other}."
+    reasoning = f"{at_point(name, asker.box(n))} {at_point(other, asker.box(m))}"
     return choice(asker, say(asker.rng, "relation", thing=name, other=other), reasoning, relation, RELATIONS)
 
 
@@ -84,8 +87,9 @@ def ask_beside(asker: Asker) -> Question | None:
     name, other = asker.things[n].kind.name, asker.things[m].kind.name
     others = [thing.kind.name for thing in asker.things if thing.kind.name not in (name, other)]
     others = [*others[:2], *absent_names(asker, 3)][:3]
-    reasoning = f"{at_position(other, asker.box(m))} {relation} it is {with_article(name)}."
-    return choice(asker, say(asker.rng, "beside", thing=other, relation=relation), reasoning, name, others)
+    problem = say(asker.rng, "beside", thing=other, relation=relation)
+    anchor = at_point(other, asker.box(m))
+    return choice(asker, problem, lambda names: f"{anchor} {look_for(asker, names, point_of)}", name, others)
 
 
 def ask_ordinal(asker: Asker) -> Question | None:
@@ -104,7 +108,9 @@ def ask_ordinal(asker: Asker) -> Question | None:
     if chosen is None:
         return None
     order, ordinal, side = ways[chosen]
-    reasoning = f"from the {side}: {', '.join(names[n] for n in order)}."
+    axis = 0 if side in ("left", "right") else 1
+    passed = ", ".join(f"{hundredths(center_of(asker.box(n))[axis])} {names[n]}" for n in order)
+    reasoning = f"from the {side}: {passed}."
     return choice(asker, say(asker.rng, "ordinal", ordinal=ordinal, side=side), reasoning, names[order[-1]], names)
 
 
@@ -121,6 +127,6 @@ def ask_is_true(asker: Asker) -> Question | None:
         *(r for r in RELATIONS if r != relation and not is_beyond(asker.box(n), asker.box(m), r, clearly=-40)),
     ]
     claim = claims[0] if asker.rng.random() < 0.5 else claims[int(asker.rng.integers(1, len(claims)))]
-    reasoning = f"the {name} is {relation} the {other}."
+    reasoning = f"{at_point(name, asker.box(n))} {at_point(other, asker.box(m))} it is {relation} it."
     problem = say(asker.rng, "is_true", thing=name, other=other, relation=claim)
     return choice(asker, problem, reasoning, "yes" if claim == relation else "no", ("yes", "no"))

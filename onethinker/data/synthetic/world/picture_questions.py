@@ -9,6 +9,7 @@ from onethinker.data.synthetic.world.asking import (
     Questions,
     inner_and_outer_points,
     list_things,
+    point_of,
     refer,
     relation_of,
 )
@@ -74,8 +75,8 @@ def describe(asker: Asker) -> Question | None:
         text = f"{with_article(names[0])} {relation} {with_article(names[1])}."
     else:
         text = f"from left to right {list_things(names)}."
-    amount = "there is 1 thing." if len(names) == 1 else f"there are {len(names)} things."
-    return Question(asker.shot, say(asker.rng, "describe"), amount, text)
+    listed = ", ".join(f"{point_of(asker.box(n))} {asker.things[n].name}" for n in order)
+    return Question(asker.shot, say(asker.rng, "describe"), f"{listed}.", text)
 
 
 def locate(asker: Asker) -> Question | None:

@@ -134,12 +134,12 @@ def _admits(asker: Asker, text: str, writing: Writing, relation: str) -> bool:
 
 
 def spell(text: str) -> str:
-    """Return a text as reasoning spells it before the answer: letter by letter, and numbers as they are.
+    """Return a text as reasoning spells it before the answer: a word letter by letter and at once, a number as it is.
 
     >>> spell("red 17")
-    'r e d, 17'
+    'r e d red, 17'
     """
-    return ", ".join(" ".join(word) if word.isalpha() else word for word in text.split())
+    return ", ".join(f"{' '.join(word)} {word}" if word.isalpha() else word for word in text.split())
 
 
 def read(asker: Asker) -> Question | None:
