@@ -1,7 +1,6 @@
 """The teacher that errs: answers of the right form, wrong by its stated faults, beside truths that stay exact."""
 
 import json
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -75,9 +74,9 @@ def test_a_wrong_choice_is_reasoned_for():
         thinking, _, answer = taught(sample).response.partition("</think><answer>")
         letter = answer.removesuffix("</answer>")
         wrong += letter != sample.truth
-        assert thinking.splitlines()[-1].startswith(f"{letter}. ")
-        letters = [line[0] for line in thinking.splitlines() if line in sample.options]
-        assert all(ord(b) - ord(a) == 1 for a, b in pairwise(letters))
+        (text,) = (option.removeprefix(f"{letter}. ") for option in sample.options if option[0] == letter)
+        assert thinking.endswith(f" so {text}, {letter}.")
+        assert thinking.count(" so ") == 1
     assert wrong / 100 == pytest.approx(WRONG_CHOICES, abs=0.15)
 
 

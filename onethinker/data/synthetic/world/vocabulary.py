@@ -13,7 +13,7 @@ _REASONING = """
     thing things one of these none yes no as many bar largest smallest tallest shortest numbers biggest line
     lines word words text texts goes comes starts stops later first then stays leaves behind wall moves move
     turns turn grows grow shrinks shrink jumps jump bows bow down up further than faster slower last less more
-    half nothing x
+    half so sizes does not x
 """
 _JSON_KEYS = ("boxes", "time", "positive_points", "negative_points")
 

@@ -14,7 +14,7 @@ from onethinker.core.geometry import Box, Span
 from onethinker.core.sample import PICTURE
 from onethinker.data.synthetic import KINDS
 from onethinker.data.synthetic.painting import FPS
-from onethinker.data.synthetic.questions import Question
+from onethinker.data.synthetic.questions import Question, corner_name
 from onethinker.data.synthetic.world.charts import add_aloud
 from onethinker.data.synthetic.world.picture_positions import CORNERS
 from onethinker.data.synthetic.world.rendering import Shot, render
@@ -130,14 +130,22 @@ def test_things_are_counted_right():
 
 
 def test_differences_and_remainders_are_those_of_the_scene():
-    found = 0
+    found = Counter()
     for question in asked("numerical", "image", 300):
-        if match := re.fullmatch(r"there are (\d+) things and (\d+) (.+)\. (\d+)-(\d+)=(\d+)\.", question.reasoning):
-            things = shot_of(question).scene.things
-            own = sum(match[3] in (thing.kind.name, thing.kind.plural) for thing in things)
-            assert (int(match[1]), int(match[2]), question.answer) == (len(things), own, str(len(things) - own))
-            found += 1
-    assert found > 5
+        things = shot_of(question).scene.things
+        if match := re.fullmatch(r"([^:]+): .+\. ([^:]+): .+\. (\d)-(\d)=(\d)\.", question.reasoning):
+            counts = Counter(thing.kind.plural for thing in things)
+            many, few, difference = map(int, match.groups()[2:])
+            assert (counts[match[1]], counts[match[2]], str(difference)) == (many, few, question.answer)
+            assert many - few == difference
+            found["differences"] += 1
+        elif notes := re.findall(r"(\d\d) ([a-z ]+?)( \d)?(?=, |\.)", question.reasoning):
+            middles = [int(note[0]) for note in notes]
+            assert middles == sorted(middles)
+            assert Counter(note[1] for note in notes) == Counter(thing.kind.name for thing in things)
+            assert [int(note[2]) for note in notes if note[2]] == list(range(1, int(question.answer) + 1))
+            found["remainders"] += 1
+    assert min(found["differences"], found["remainders"]) > 5
 
 
 def test_a_letter_is_that_of_the_only_right_option():
@@ -147,15 +155,24 @@ def test_a_letter_is_that_of_the_only_right_option():
             assert len(set(texts)) == len(texts)
             assert 2 <= len(texts) <= 4
             right = texts["ABCD".index(question.answer)]
-            assert question.reasoning.endswith(f"{question.answer}. {right}")
+            assert question.reasoning.endswith(f" so {right}, {question.answer}.")
 
 
 def test_what_is_said_to_be_there_or_not_there_is_so():
     found = Counter()
     for question in asked("multiple choice", "image", 400):
-        if not question.reasoning.startswith("i see"):
+        looked_for = re.findall(r"([a-z][a-z ]*?) (no|(?:top|bottom) (?:left|right))(?:, |\. so)", question.reasoning)
+        if (
+            question.reasoning.startswith("the ")
+            or ", ".join(map(" ".join, looked_for)) != question.reasoning.split(". so")[0]
+        ):
             continue
-        there = {thing.kind.name for thing in shot_of(question).scene.things}
+        corners = {
+            thing.kind.name: corner_name(shot_of(question).box(n))
+            for n, thing in enumerate(shot_of(question).scene.things)
+        }
+        there = set(corners)
+        assert all(corners.get(name, "no") == where for name, where in looked_for)
         texts = [option.split(". ", 1)[1] for option in question.options]
         right = texts["ABCD".index(question.answer)]
         if right == "none of these":
@@ -267,16 +284,21 @@ def test_tracking_key_k_is_the_box_at_k_minus_1_seconds_of_one_thing():
 def test_the_faster_of_two_things_goes_further_in_the_same_time():
     found = 0
     for question in asked("multiple choice", "video", 150):
-        if match := re.match(r"the (.+) goes further than the (.+?)\.\n", question.reasoning):
+        if match := re.match(r"(.+) goes (\d\d), (.+) goes (\d\d)\. so (.+), [AB]\.", question.reasoning):
             shot = shot_of(question)
             names = [thing.kind.name for thing in shot.scene.things]
-            ways = []
-            for name in (match[1], match[2]):
+            ways = {}
+            for name, noted in ((match[1], match[2]), (match[3], match[4])):
                 first, last = (shot.box(names.index(name), frame) for frame in (0, len(shot.owners) - 1))
                 assert first
                 assert last
-                ways.append(abs(first.x1 - last.x1) + abs(first.y1 - last.y1))
-            assert ways[0] > 1.4 * ways[1]
+                ways[name] = abs(first.x1 - last.x1) + abs(first.y1 - last.y1)
+                assert abs(ways[name] / 10 - int(noted)) < 4
+            slow, fast = sorted(ways, key=ways.__getitem__)
+            assert ways[fast] > 1.4 * ways[slow]
+            assert match[5] == (fast if re.search("fast|quick", question.problem, re.IGNORECASE) else slow), (
+                question.problem
+            )
             found += 1
     assert found > 10
 
