@@ -87,32 +87,36 @@ def area_of(box: Box) -> float:
     return (box.x2 - box.x1) * (box.y2 - box.y1)
 
 
-def hundredths(value: float) -> str:
-    """Return thousandths of the frame as two digits, as reasoning notes them.
+def tenths(value: float) -> str:
+    """Return thousandths of the frame as one digit, as reasoning notes them.
 
-    >>> hundredths(64.0)
-    '06'
+    >>> tenths(642.0)
+    '6'
     """
-    return f"{min(99, int(value / 10)):02d}"
+    return str(min(9, int(value / 100)))
 
 
 def across(box: Box) -> str:
-    """Return how far right the middle of a box is, in hundredths of the frame."""
-    return hundredths(center_of(box)[0])
+    """Return how far right the middle of a box is, in tenths of the frame."""
+    return tenths(center_of(box)[0])
 
 
 def point_of(box: Box) -> str:
-    """Return how far right and how far down the middle of a box is, in hundredths of the frame.
+    """Return how far right and how far down the middle of a box is, in tenths of the frame.
 
     >>> point_of(Box(100, 400, 300, 600))
-    '20 50'
+    '2 5'
     """
-    return " ".join(map(hundredths, center_of(box)))
+    return " ".join(map(tenths, center_of(box)))
 
 
 def size_of(box: Box) -> str:
-    """Return the side of a square as large as a box, in hundredths of the frame."""
-    return hundredths(area_of(box) ** 0.5)
+    """Return the side of a square as large as a box, in hundredths of the frame.
+
+    >>> size_of(Box(0, 0, 400, 100))
+    '20'
+    """
+    return f"{int(area_of(box) ** 0.5 / 10):02d}"
 
 
 def is_in_a_corner(box: Box) -> bool:
@@ -160,10 +164,10 @@ def at_position(name: str, box: Box) -> str:
 
 
 def at_point(name: str, box: Box) -> str:
-    """Return a note that says where the middle of a thing is, in hundredths of the frame.
+    """Return a note that says where the middle of a thing is, in tenths of the frame.
 
     >>> at_point("cat", Box(0, 0, 200, 400))
-    'the cat 10 20.'
+    'the cat 1 2.'
     """
     return f"the {name} {point_of(box)}."
 
@@ -221,7 +225,7 @@ def _by_order(asker: Asker, n: int, alike: Sequence[int], boxes: Sequence[Box]) 
                 (
                     n,
                     words,
-                    f"from the {side}: {', '.join(hundredths(center_of(boxes[m])[axis]) for m in passed)}."
+                    f"from the {side}: {', '.join(tenths(center_of(boxes[m])[axis]) for m in passed)}."
                     f" the {ordinal} {corner_name(boxes[n])}.",
                 )
             )

@@ -9,7 +9,7 @@ from onethinker.data.synthetic.world import clip_scenes as scenes
 from onethinker.data.synthetic.world.asking import (
     ORDINALS,
     Asker,
-    hundredths,
+    tenths,
 )
 from onethinker.data.synthetic.world.clip_lookup import (
     acting,
@@ -75,7 +75,7 @@ def ask_faster(asker: Asker) -> Question | None:
     if not admitted(asker, [n], f"{most} {asker.things[1 - n].kind.name}"):
         return None
     names = [thing.kind.name for thing in asker.things]
-    way_of = {name: hundredths(1000 * way) for name, way in zip(names, ways, strict=True)}
+    way_of = {name: tenths(1000 * way) for name, way in zip(names, ways, strict=True)}
     problem = say(asker.rng, "faster", faster=most, thing=names[0], other=names[1])
     return choice(
         asker, problem, lambda shown: f"{', '.join(f'{name} goes {way_of[name]}' for name in shown)}.", names[n], names

@@ -12,11 +12,11 @@ from onethinker.data.synthetic.world.asking import (
     at_position,
     cell_name,
     center_of,
-    hundredths,
     is_beyond,
     is_in_a_corner,
     point_of,
     relation_of,
+    tenths,
 )
 from onethinker.data.synthetic.world.phrasing import say
 from onethinker.data.synthetic.world.picture_lookup import (
@@ -109,7 +109,7 @@ def ask_ordinal(asker: Asker) -> Question | None:
         return None
     order, ordinal, side = ways[chosen]
     axis = 0 if side in ("left", "right") else 1
-    passed = ", ".join(f"{hundredths(center_of(asker.box(n))[axis])} {names[n]}" for n in order)
+    passed = ", ".join(f"{tenths(center_of(asker.box(n))[axis])} {names[n]}" for n in order)
     reasoning = f"from the {side}: {passed}."
     return choice(asker, say(asker.rng, "ordinal", ordinal=ordinal, side=side), reasoning, names[order[-1]], names)
 

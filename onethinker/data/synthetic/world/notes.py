@@ -1,0 +1,75 @@
+"""A lesson in taking notes: many short notes about one picture, each of which questions need one of.
+
+A small model learns within minutes what nearly every token of a lesson asks for, and not within hours what one token in
+thirty does (docs/results/things.md).
+"""
+
+from collections.abc import Sequence
+
+from onethinker.data.synthetic.questions import Question, with_options
+from onethinker.data.synthetic.world import picture_scenes as scenes
+from onethinker.data.synthetic.world.asking import Asker, Questions, center_of, point_of, tenths
+from onethinker.data.synthetic.world.picture_lookup import look_for, one_of_each_kind
+from onethinker.data.synthetic.world.things import COLORS
+
+_SIDES = {"left": (0, 1), "right": (0, -1), "top": (1, 1), "bottom": (1, -1)}
+
+
+def _note(asker: Asker, problem: str, notes: str) -> Question:
+    return Question(asker.shot, problem, notes, notes)
+
+
+def note_points(asker: Asker) -> Question | None:
+    """Ask where each of several things is, some of which are not there."""
+    names = [thing.kind.name for thing in one_of_each_kind(asker)]
+    if len(names) < len(asker.things) or not asker.admitted("point", indices=[0]):
+        return None
+    for kind in asker.rng.choice(len(asker.world.kinds), 2, replace=False):
+        if asker.world.kinds[kind].kin not in {thing.kind.kin for thing in asker.things}:
+            names.append(asker.world.kinds[kind].name)
+    names = [names[int(n)] for n in asker.rng.permutation(len(names))]
+    return _note(asker, f"where? {', '.join(names)}.", look_for(asker, names, point_of))
+
+
+def note_names(asker: Asker) -> Question | None:
+    """Ask what is at each of several points."""
+    order = [int(n) for n in asker.rng.permutation(len(asker.things))]
+    points = [point_of(asker.box(n)) for n in order]
+    if len(set(points)) < len(points) or not asker.admitted("name", indices=order[:1]):
+        return None
+    named = [f"{point} {asker.things[n].name}" for n, point in zip(order, points, strict=True)]
+    return _note(asker, f"what? {', '.join(points)}.", f"{', '.join(named)}.")
+
+
+def note_row(asker: Asker) -> Question | None:
+    """Ask for all things from one side to the other."""
+    side = list(_SIDES)[int(asker.rng.integers(4))]
+    axis, step = _SIDES[side]
+    order = sorted(range(len(asker.things)), key=lambda n: step * center_of(asker.box(n))[axis])
+    if not asker.admitted(f"from {side}", indices=order[:1]):
+        return None
+    named = [f"{tenths(center_of(asker.box(n))[axis])} {asker.things[n].kind.name}" for n in order]
+    return _note(asker, f"from the {side}?", f"{', '.join(named)}.")
+
+
+def note_letters(asker: Asker) -> Question | None:
+    """Ask for the letters of options, those of the right one last."""
+    names = [thing.kind.name for thing in one_of_each_kind(asker)]
+    names += [str(color) for color in asker.rng.permutation(list(COLORS))[: max(0, 4 - len(names))]]
+    answer, *others = names[:4]
+    if not asker.admits(answer, relation="letter"):
+        return None
+
+    def look_up(shown: Sequence[str]) -> str:
+        order = [n for n in asker.rng.permutation(len(shown)).tolist() if shown[n] != answer]
+        return " ".join(f"so {shown[n]}, {'ABCD'[n]}." for n in order)
+
+    return with_options(asker.rng, Question(asker.shot, f"{answer}?", "", answer), others, look_up=look_up)
+
+
+_SCENES = (scenes.draw_few, scenes.draw_several, scenes.draw_mixed, scenes.draw_row)
+NOTES: Questions = {
+    ("open-ended", "image"): tuple((draw, (ask,)) for ask in (note_points, note_names, note_row) for draw in _SCENES),
+    ("multiple choice", "image"): ((scenes.draw_several, (note_letters,)),),
+}
+"""By problem type and data type: sorts of scenes, each with what notes are taken about them."""
