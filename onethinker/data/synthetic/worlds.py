@@ -3,7 +3,17 @@
 from typing import Literal
 
 WorldName = Literal[
-    "shapes", "things", "where", "few", "notes", "unseen-styles", "unseen-things", "long-clips", "composed", "by-name"
+    "shapes",
+    "things",
+    "where",
+    "few",
+    "told",
+    "notes",
+    "unseen-styles",
+    "unseen-things",
+    "long-clips",
+    "composed",
+    "by-name",
 ]
 """Shapes on plain grounds; named things; for first lessons, where a thing is and few things in a picture; and, to
 test with, things in other drawing styles, other things, longer clips, and how long or when the thing beside another is

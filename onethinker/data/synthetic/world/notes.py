@@ -1,16 +1,43 @@
-"""A lesson in taking notes: many short notes about one picture, each of which questions need one of.
+"""Two lessons for a language model: to reason about what it is told in words, and to take notes of what it sees.
 
-A small model learns within minutes what nearly every token of a lesson asks for, and not within hours what one token in
-thirty does (docs/results/things.md).
+What is told has no picture: the question begins with what there is. So a small model learns to copy, to sort, to count
+and to spell, for which it has little to go by where all that it is told comes from a vision tower. Notes are many and
+short, all of which questions need: a model learns within minutes what nearly every token asks for, and not within hours
+what one in thirty does (docs/results/things.md).
 """
 
 from collections.abc import Sequence
 
-from onethinker.data.synthetic.questions import Question, with_options
+from onethinker.data.synthetic.questions import Question, seen_box, with_options
 from onethinker.data.synthetic.world import picture_scenes as scenes
 from onethinker.data.synthetic.world.asking import Asker, Questions, center_of, point_of, tenths
+from onethinker.data.synthetic.world.picture_choices import (
+    ask_absent,
+    ask_color,
+    ask_exists,
+    ask_more,
+    ask_present,
+)
+from onethinker.data.synthetic.world.picture_counts import (
+    count_all,
+    count_beside,
+    count_color,
+    count_difference,
+    count_kind,
+    count_not,
+)
 from onethinker.data.synthetic.world.picture_lookup import look_for, one_of_each_kind
+from onethinker.data.synthetic.world.picture_positions import (
+    ask_beside,
+    ask_is_true,
+    ask_ordinal,
+    ask_position,
+    ask_relation,
+)
+from onethinker.data.synthetic.world.picture_questions import describe
+from onethinker.data.synthetic.world.rendering import Shot
 from onethinker.data.synthetic.world.things import COLORS
+from onethinker.data.synthetic.world.writing import draw_text, draw_two_texts, read, read_line
 
 _SIDES = {"left": (0, 1), "right": (0, -1), "top": (1, 1), "bottom": (1, -1)}
 
@@ -67,9 +94,39 @@ def note_letters(asker: Asker) -> Question | None:
     return with_options(asker.rng, Question(asker.shot, f"{answer}?", "", answer), others, look_up=look_up)
 
 
+def tell(shot: Shot) -> str:
+    """Return in words what a picture shows: the middle of each thing in tenths of the frame, texts letter by letter.
+
+    Raises: AssertionError: a thing of it cannot be seen.
+    """
+    things = [f"{point_of(seen_box(shot, n))} {thing.name}" for n, thing in enumerate(shot.scene.things)]
+    lines = [" ".join(line.replace(" ", "")) for writing in shot.scene.writings for line in writing.lines]
+    return f"{', '.join([*things, *lines])}."
+
+
 _SCENES = (scenes.draw_few, scenes.draw_several, scenes.draw_mixed, scenes.draw_row)
 NOTES: Questions = {
     ("open-ended", "image"): tuple((draw, (ask,)) for ask in (note_points, note_names, note_row) for draw in _SCENES),
     ("multiple choice", "image"): ((scenes.draw_several, (note_letters,)),),
 }
 """By problem type and data type: sorts of scenes, each with what notes are taken about them."""
+TOLD: Questions = {
+    ("open-ended", "image"): (
+        *NOTES["open-ended", "image"],
+        (scenes.draw_several, (describe,)),
+    ),
+    ("multiple choice", "image"): (
+        (scenes.draw_several, (note_letters,)),
+        (scenes.draw_several, (ask_position, ask_relation, ask_beside, ask_is_true)),
+        (scenes.draw_mixed, (ask_present, ask_absent, ask_exists)),
+        (scenes.draw_colored, (ask_color,)),
+        (scenes.draw_row, (ask_ordinal,)),
+        (scenes.draw_crowd, (ask_more,)),
+    ),
+    ("numerical", "image"): (
+        (scenes.draw_crowd, (count_kind, count_all, count_not, count_difference, count_beside)),
+        (scenes.draw_alike, (count_kind, count_color)),
+    ),
+    ("OCR", "image"): ((draw_text, (read,)), (draw_two_texts, (read, read_line))),
+}
+"""The same for what is told: notes, and the questions that can be answered from that."""

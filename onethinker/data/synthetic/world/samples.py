@@ -10,7 +10,7 @@ from onethinker.data.synthetic.questions import Question
 from onethinker.data.synthetic.world.asking import Ask, Asker, Questions
 from onethinker.data.synthetic.world.clip_questions import CLIP_QUESTIONS
 from onethinker.data.synthetic.world.composed import BY_NAME, COMPOSED
-from onethinker.data.synthetic.world.notes import NOTES
+from onethinker.data.synthetic.world.notes import NOTES, TOLD
 from onethinker.data.synthetic.world.picture_questions import FIRST_LESSONS, PICTURE_QUESTIONS
 from onethinker.data.synthetic.world.rendering import Shot, render
 from onethinker.data.synthetic.world.scene import Lesson, World
@@ -21,6 +21,7 @@ WORLDS = {
     "things": World(),
     "where": World(lesson="where"),
     "few": World(lesson="few"),
+    "told": World(lesson="told"),
     "notes": World(lesson="notes"),
     "unseen-styles": World(styles=UNSEEN_STYLES),
     "unseen-things": World(kinds=UNSEEN),
@@ -28,10 +29,16 @@ WORLDS = {
     "composed": World(lesson="composed"),
     "by-name": World(lesson="by-name"),
 }
-"""What training draws from, three first lessons, and what only tests do: other styles, other things, long clips,
+"""What training draws from, four first lessons, and what only tests do: other styles, other things, long clips,
 questions composed of two, and these by the thing's name.
 """
-_LESSONS: dict[Lesson, Questions] = {**FIRST_LESSONS, "notes": NOTES, "composed": COMPOSED, "by-name": BY_NAME}
+_LESSONS: dict[Lesson, Questions] = {
+    **FIRST_LESSONS,
+    "told": TOLD,
+    "notes": NOTES,
+    "composed": COMPOSED,
+    "by-name": BY_NAME,
+}
 
 _CLEAR = 0.55  # of every thing in a picture is seen at least
 _ATTEMPTS = 2000
