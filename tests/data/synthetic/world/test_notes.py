@@ -1,0 +1,100 @@
+"""The lessons in words and in notes: what is told is what the picture has, and every note follows from it."""
+
+import re
+from collections import Counter
+
+import pytest
+
+from onethinker.core.frames import Clip
+from onethinker.core.sample import Sample
+from onethinker.data.synthetic import make_sample
+from onethinker.data.synthetic.world.notes import tell
+from onethinker.data.synthetic.world.rendering import Shot
+from onethinker.data.synthetic.world.samples import ask_about_things
+
+TOLD = ("open-ended", "multiple choice", "numerical", "OCR")
+
+
+def samples(world: str, problem_type: str, count: int) -> list[Sample]:
+    return [
+        make_sample(6, index, problem_type=problem_type, data_type="image", world=world)  # type: ignore[arg-type]
+        for index in range(count)
+    ]
+
+
+def notes_of(sample: Sample) -> list[str]:
+    return (sample.response or "").split("</think>")[0].removeprefix("<think>").rstrip(".").split(", ")
+
+
+def facts_of(sample: Sample) -> dict[str, tuple[str, str]]:
+    """What a question is told: the points of things, by name, whose colours are left out."""
+    told = re.findall(
+        r"(\d) (\d) (?:(?:red|orange|yellow|green|blue|purple) )?([a-z][a-z ]+)", sample.problem.split(". ")[0]
+    )
+    return {name: (x, y) for x, y, name in told}
+
+
+@pytest.mark.parametrize("problem_type", TOLD)
+def test_a_lesson_in_words_has_no_medium_and_begins_with_what_the_picture_has(problem_type):
+    for index, sample in enumerate(samples("told", problem_type, 20)):
+        asked = ask_about_things(6, index, kind=(problem_type, "image"), split="train", world="told")
+        assert isinstance(asked.painting, Shot)
+        assert sample.media == ()
+        assert sample.problem == f"{tell(asked.painting)} {asked.problem}"
+        assert (sample.response, sample.truth) == (asked.response, asked.answer)
+        words = Counter(re.findall("[a-z]+", tell(asked.painting)))
+        assert words >= Counter(thing.kind.name.split()[-1] for thing in asked.painting.scene.things)
+
+
+def test_places_that_are_told_are_noted_and_no_others():
+    seen = Counter()
+    for sample in samples("told", "open-ended", 120):
+        facts, asked = facts_of(sample), sample.problem.partition(". where? ")[2].rstrip(".").split(", ")
+        if ". where? " in sample.problem:
+            assert [re.sub(r" (no|\d \d)$", "", note) for note in notes_of(sample)] == asked
+            for note, name in zip(notes_of(sample), asked, strict=True):
+                assert note == f"{name} {' '.join(facts[name]) if name in facts else 'no'}"
+                seen[name in facts] += 1
+    assert min(seen[True], seen[False]) > 10
+
+
+@pytest.mark.parametrize("world", ["told", "notes"])
+def test_a_row_is_noted_from_its_side_and_its_names_are_those_of_the_picture(world):
+    rows = 0
+    for index, sample in enumerate(samples(world, "open-ended", 120)):
+        if match := re.search(r"from the (left|right|top|bottom)\?$", sample.problem):
+            asked = ask_about_things(6, index, kind=("open-ended", "image"), split="train", world=world)
+            numbers = [int(note[0]) for note in notes_of(sample)]
+            assert numbers == sorted(numbers, reverse=match[1] in ("right", "bottom"))
+            assert isinstance(asked.painting, Shot)
+            assert Counter(note[2:] for note in notes_of(sample)) == Counter(
+                thing.kind.name for thing in asked.painting.scene.things
+            )
+            rows += 1
+    assert rows > 10
+
+
+@pytest.mark.parametrize("world", ["told", "notes"])
+def test_names_are_noted_at_the_points_that_are_asked_about(world):
+    named = 0
+    for sample in samples(world, "open-ended", 120):
+        if " what? " in f" {sample.problem}":
+            points = sample.problem.partition("what? ")[2].rstrip(".").split(", ")
+            assert [note[:3] for note in notes_of(sample)] == points
+            if world == "told":
+                assert all(note in sample.problem for note in notes_of(sample))
+            named += 1
+    assert named > 10
+
+
+def test_every_letter_is_noted_and_that_of_the_answer_last():
+    for sample in samples("notes", "multiple choice", 30):
+        noted = re.findall(r"so ([a-z ]+), ([ABCD])\.", sample.response or "")
+        assert sorted(f"{letter}. {name}" for name, letter in noted) == sorted(sample.options)
+        assert noted[-1] == (sample.problem.rstrip("?"), sample.truth)
+
+
+def test_notes_are_about_a_picture():
+    for sample in samples("notes", "open-ended", 5):
+        (clip,) = sample.media
+        assert isinstance(clip, Clip)
