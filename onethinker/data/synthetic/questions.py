@@ -46,24 +46,44 @@ def compact_json(value: object) -> str:
     return to_json(value, separators=(",", ":"))
 
 
-LookUp = Callable[[Sequence[str]], str]
-"""From the options of a question, in the order in which they are given, to what one sees who looks for each."""
+Note = Callable[[str], str]
+"""From an option to what one sees who looks for it."""
 
 
 def with_options(
-    rng: np.random.Generator, question: Question, others: Sequence[str], *, look_up: LookUp | None = None
+    rng: np.random.Generator, question: Question, others: Sequence[str], *, note: Note | None = None
 ) -> Question:
     """Return the question with its answer and up to three others as shuffled options, and the letter as its answer.
 
-    The reasoning ends with the answer and its letter. With `look_up` it begins with what that says about the options:
-    a small model finds one thing at a time whose name it has just copied, long before it makes a list on its own.
+    The reasoning then reads the options up to the right one and notes at each what is seen of it, or yes or no (not
+    where that is the option): a small
+    model copies names in the order in which they stand and looks each up, long before it finds the letter of a name.
+    An option that says that none is right comes last.
     """
     wrong = [str(other) for other in rng.permutation([o for o in others if o != question.answer])[:3]]
     shuffled = [str(option) for option in rng.permutation([question.answer, *wrong])]
+    shuffled.sort(key=lambda option: option == NONE)
     options = tuple(f"{letter}. {option}" for letter, option in zip("ABCD", shuffled, strict=False))
     right = shuffled.index(question.answer)
-    reasoning = f"{look_up(shuffled) if look_up else question.reasoning} {conclude(options[right])}"
+    if set(shuffled) == {"yes", "no"}:
+        read = list(options[: right + 1])
+    else:
+        read = [read_option(option, note, is_right=option == options[right]) for option in options[: right + 1]]
+    reasoning = "\n".join(filter(None, [question.reasoning, *read]))
     return replace(question, answer="ABCD"[right], options=options, reasoning=reasoning)
+
+
+NONE = "none of these"
+
+
+def read_option(option: str, note: Note | None = None, *, is_right: bool = False) -> str:
+    """Return an option as reasoning reads it, with a note behind it.
+
+    >>> read_option("B. blue"), read_option("B. blue", is_right=True), read_option("B. cat", lambda _: "top left")
+    ('B. blue no', 'B. blue yes', 'B. cat top left')
+    """
+    text = option.split(". ", 1)[1]
+    return f"{option} {note(text) if note and text != NONE else 'yes' if is_right else 'no'}"
 
 
 def list_aloud(names: Sequence[str]) -> str:
@@ -73,16 +93,6 @@ def list_aloud(names: Sequence[str]) -> str:
     'I see red circle, blue star.'
     """
     return f"I see {', '.join(names)}."
-
-
-def conclude(option: str) -> str:
-    """Return the end of a reasoning that chooses an option.
-
-    >>> conclude("B. blue")
-    'so blue, B.'
-    """
-    letter, text = option.split(". ", 1)
-    return f"so {text}, {letter}."
 
 
 def count_aloud(names: Sequence[str], counted: Sequence[bool]) -> str:

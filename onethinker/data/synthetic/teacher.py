@@ -13,7 +13,7 @@ import numpy as np
 from onethinker.core.geometry import FULL
 from onethinker.core.grammar import parse_json, parse_response
 from onethinker.core.sample import Sample
-from onethinker.data.synthetic.questions import compact_json, conclude
+from onethinker.data.synthetic.questions import compact_json, read_option
 
 LOOSENESS = (0.05, 0.45)
 """By which part of its width and height a box is moved outward on each side, drawn evenly in between."""
@@ -94,14 +94,15 @@ def _exceed(rng: Random, sample: Sample, thinking: str, answer: str) -> tuple[st
 
 
 def _choose_wrongly(rng: Random, sample: Sample, thinking: str, answer: str) -> tuple[str, str]:
-    """Conclude that a wrong option is right, and answer that."""
+    """Read the options up to a wrong one as if that were right, and answer that."""
     letters = [option[0] for option in sample.options]
     others = [letter for letter in letters if letter != answer]
     if not others or rng.random() >= WRONG_CHOICES:
         return thinking, answer
     chosen = str(rng.choice(others))
-    seen = thinking.removesuffix(conclude(sample.options[letters.index(answer)]))
-    return f"{seen}{conclude(sample.options[letters.index(chosen)])}", chosen
+    seen = [line for line in thinking.splitlines() if not line.startswith(sample.options)]
+    read = [read_option(option) for option in sample.options[: letters.index(chosen)]]
+    return "\n".join([*seen, *read, read_option(sample.options[letters.index(chosen)], is_right=True)]), chosen
 
 
 def _leave_out(rng: Random, sample: Sample, thinking: str, answer: str) -> tuple[str, str]:

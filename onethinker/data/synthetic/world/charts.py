@@ -162,10 +162,9 @@ def ask_most(asker: Asker) -> Question | None:
         return None
     names = [_name(asker, k) for k in range(len(values))]
     number = dict(zip(names, values, strict=True))
-    question = Question(asker.shot, say(asker.rng, "chart_most", tallest=most), "", names[n])
-    return with_options(
-        asker.rng, question, names, look_up=lambda shown: f"{', '.join(f'{name} {number[name]}' for name in shown)}."
-    )
+    reasoning = f"the numbers are {', '.join(map(str, values))}. the {most} {values[n]}."
+    question = Question(asker.shot, say(asker.rng, "chart_most", tallest=most), reasoning, names[n])
+    return with_options(asker.rng, question, names, note=lambda name: str(number[name]))
 
 
 def add_two(asker: Asker) -> Question | None:

@@ -46,13 +46,7 @@ def ask_acts(asker: Asker) -> Question | None:
         return None
     names = [thing.kind.name for thing in asker.things]
     act_of = dict(zip(names, acts, strict=True))
-    return choice(
-        asker,
-        say(asker.rng, "acts", acts=acts[n]),
-        lambda shown: " ".join(f"the {name} {act_of[name]}." for name in shown),
-        names[n],
-        names,
-    )
+    return choice(asker, say(asker.rng, "acts", acts=acts[n]), "", names[n], names, note=lambda name: act_of[name])
 
 
 def ask_happens(asker: Asker) -> Question | None:
@@ -76,10 +70,9 @@ def ask_faster(asker: Asker) -> Question | None:
         return None
     names = [thing.kind.name for thing in asker.things]
     way_of = {name: tenths(1000 * way) for name, way in zip(names, ways, strict=True)}
+    noted = f"{', '.join(f'{name} goes {way_of[name]}' for name in names)}. the {most} {way_of[names[n]]}."
     problem = say(asker.rng, "faster", faster=most, thing=names[0], other=names[1])
-    return choice(
-        asker, problem, lambda shown: f"{', '.join(f'{name} goes {way_of[name]}' for name in shown)}.", names[n], names
-    )
+    return choice(asker, problem, noted, names[n], names)
 
 
 def ask_order(asker: Asker) -> Question | None:

@@ -6,8 +6,6 @@ short, all of which questions need: a model learns within minutes what nearly ev
 what one in thirty does (docs/results/things.md).
 """
 
-from collections.abc import Sequence
-
 from onethinker.data.synthetic.questions import Question, seen_box, with_options
 from onethinker.data.synthetic.world import picture_scenes as scenes
 from onethinker.data.synthetic.world.asking import Asker, Questions, center_of, point_of, tenths
@@ -55,7 +53,11 @@ def note_points(asker: Asker) -> Question | None:
         if asker.world.kinds[kind].kin not in {thing.kind.kin for thing in asker.things}:
             names.append(asker.world.kinds[kind].name)
     names = [names[int(n)] for n in asker.rng.permutation(len(names))]
-    return _note(asker, f"where? {', '.join(names)}.", look_for(asker, names, point_of))
+    return _note(
+        asker,
+        f"where? {', '.join(names)}.",
+        f"{', '.join(f'{name} {look_for(asker, name, point_of)}' for name in names)}.",
+    )
 
 
 def note_names(asker: Asker) -> Question | None:
@@ -79,19 +81,14 @@ def note_row(asker: Asker) -> Question | None:
     return _note(asker, f"from the {side}?", f"{', '.join(named)}.")
 
 
-def note_letters(asker: Asker) -> Question | None:
-    """Ask for the letters of options, those of the right one last."""
+def note_option(asker: Asker) -> Question | None:
+    """Ask which option is one that is named."""
     names = [thing.kind.name for thing in one_of_each_kind(asker)]
     names += [str(color) for color in asker.rng.permutation(list(COLORS))[: max(0, 4 - len(names))]]
     answer, *others = names[:4]
-    if not asker.admits(answer, relation="letter"):
+    if not asker.admits(answer, relation="option"):
         return None
-
-    def look_up(shown: Sequence[str]) -> str:
-        order = [n for n in asker.rng.permutation(len(shown)).tolist() if shown[n] != answer]
-        return " ".join(f"so {shown[n]}, {'ABCD'[n]}." for n in order)
-
-    return with_options(asker.rng, Question(asker.shot, f"{answer}?", "", answer), others, look_up=look_up)
+    return with_options(asker.rng, Question(asker.shot, f"{answer}?", f"{answer}.", answer), others)
 
 
 def tell(shot: Shot) -> str:
@@ -107,7 +104,7 @@ def tell(shot: Shot) -> str:
 _SCENES = (scenes.draw_few, scenes.draw_several, scenes.draw_mixed, scenes.draw_row)
 NOTES: Questions = {
     ("open-ended", "image"): tuple((draw, (ask,)) for ask in (note_points, note_names, note_row) for draw in _SCENES),
-    ("multiple choice", "image"): ((scenes.draw_several, (note_letters,)),),
+    ("multiple choice", "image"): ((scenes.draw_several, (note_option,)),),
 }
 """By problem type and data type: sorts of scenes, each with what notes are taken about them."""
 TOLD: Questions = {
@@ -116,7 +113,7 @@ TOLD: Questions = {
         (scenes.draw_several, (describe,)),
     ),
     ("multiple choice", "image"): (
-        (scenes.draw_several, (note_letters,)),
+        (scenes.draw_several, (note_option,)),
         (scenes.draw_several, (ask_position, ask_relation, ask_beside, ask_is_true)),
         (scenes.draw_mixed, (ask_present, ask_absent, ask_exists)),
         (scenes.draw_colored, (ask_color,)),

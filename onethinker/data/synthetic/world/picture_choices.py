@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from onethinker.data.synthetic.questions import Question, corner_name
+from onethinker.data.synthetic.questions import NONE, Question, corner_name
 from onethinker.data.synthetic.world.asking import (
     Asker,
     area_of,
@@ -10,8 +10,8 @@ from onethinker.data.synthetic.world.asking import (
 )
 from onethinker.data.synthetic.world.phrasing import say
 from onethinker.data.synthetic.world.picture_lookup import (
-    NONE,
     absent_names,
+    by_position,
     choice,
     count_aloud,
     count_of,
@@ -31,12 +31,12 @@ def ask_present(asker: Asker) -> Question | None:
     if asker.rng.random() < 0.2:
         if not asker.admits(absent[0], relation="none of these"):
             return None
-        return choice(asker, say(asker.rng, "present"), look_up, NONE, absent)
+        return choice(asker, say(asker.rng, "present"), "", NONE, absent, note=look_up)
     n = asker.pick(asker.admitted("present"))
     if n is None:
         return None
     others = [absent[0], absent[1], NONE if asker.rng.random() < 0.5 else absent[2]]
-    return choice(asker, say(asker.rng, "present"), look_up, asker.things[n].kind.name, others)
+    return choice(asker, say(asker.rng, "present"), "", asker.things[n].kind.name, others, note=look_up)
 
 
 def ask_absent(asker: Asker) -> Question | None:
@@ -45,7 +45,7 @@ def ask_absent(asker: Asker) -> Question | None:
     (absent,) = absent_names(asker, 1)
     if len(names) < 2 or not asker.admits(absent, relation="absent"):
         return None
-    return choice(asker, say(asker.rng, "absent"), partial(look_for, asker), absent, names)
+    return choice(asker, say(asker.rng, "absent"), "", absent, names, note=partial(look_for, asker))
 
 
 def ask_color(asker: Asker) -> Question | None:
@@ -78,7 +78,10 @@ def ask_size(asker: Asker) -> Question | None:
     most, n = ways[chosen]
     name = asker.things[n].kind.name
     others = [thing.kind.name for thing in asker.things]
-    return choice(asker, say(asker.rng, "size", most=most), partial(look_for, asker, note=size_of), name, others)
+    seen = ", ".join(size_of(asker.box(m)) for m in by_position(asker))
+    reasoning = f"sizes: {seen}. the {most} {size_of(asker.box(n))}."
+    note = partial(look_for, asker, where=size_of)
+    return choice(asker, say(asker.rng, "size", most=most), reasoning, name, others, note=note)
 
 
 def ask_exists(asker: Asker) -> Question | None:
@@ -93,7 +96,7 @@ def ask_exists(asker: Asker) -> Question | None:
         if not asker.admits(name, relation="exists not"):
             return None
     problem = say(asker.rng, "exists", a_thing=with_article(name))
-    return choice(asker, problem, look_for(asker, [name]), answer, ("yes", "no"))
+    return choice(asker, problem, f"{name} {look_for(asker, name)}.", answer, ("yes", "no"))
 
 
 def ask_more(asker: Asker) -> Question | None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 
 from onethinker.core.geometry import Box
-from onethinker.data.synthetic.questions import LookUp, Question, corner_name, with_options
+from onethinker.data.synthetic.questions import Note, Question, corner_name, with_options
 from onethinker.data.synthetic.world.asking import (
     Asker,
     across,
@@ -30,24 +30,19 @@ def absent_names(asker: Asker, count: int) -> list[str]:
     return names
 
 
-def choice(asker: Asker, problem: str, reasoning: str | LookUp, answer: str, others: Sequence[str]) -> Question:
-    """Return a multiple-choice question with the answer and others as its options, shuffled; `reasoning` may be what
-    looking for each of them shows.
+def choice(
+    asker: Asker, problem: str, reasoning: str, answer: str, others: Sequence[str], *, note: Note | None = None
+) -> Question:
+    """Return a multiple-choice question with the answer and others as its options, shuffled, and a note at each that
+    reasoning reads.
     """
-    if isinstance(reasoning, str):
-        return with_options(asker.rng, Question(asker.shot, problem, reasoning, answer), others)
-    return with_options(asker.rng, Question(asker.shot, problem, "", answer), others, look_up=reasoning)
+    return with_options(asker.rng, Question(asker.shot, problem, reasoning, answer), others, note=note)
 
 
-NONE = "none of these"
-Note = Callable[[Box], str]
-
-
-def look_for(asker: Asker, names: Sequence[str], note: Note = corner_name) -> str:
-    """Return where each of some things is, or that it is not there; options that name nothing are left out."""
-    found = {thing.kind.name: n for n, thing in enumerate(asker.things)}
-    notes = [f"{name} {note(asker.box(found[name])) if name in found else 'no'}" for name in names if name != NONE]
-    return f"{', '.join(notes)}."
+def look_for(asker: Asker, name: str, where: Callable[[Box], str] = corner_name) -> str:
+    """Return where a thing of a name is, or "no" where there is none."""
+    found = [n for n, thing in enumerate(asker.things) if thing.kind.name == name]
+    return where(asker.box(found[0])) if found else "no"
 
 
 def count_aloud(asker: Asker, indices: Sequence[int], name: str) -> str:

@@ -1,5 +1,6 @@
 """Questions about where things are in a picture, on their own or relative to each other."""
 
+from functools import partial
 from itertools import pairwise
 
 from onethinker.data.synthetic.questions import Question, corner_name
@@ -88,8 +89,8 @@ def ask_beside(asker: Asker) -> Question | None:
     others = [thing.kind.name for thing in asker.things if thing.kind.name not in (name, other)]
     others = [*others[:2], *absent_names(asker, 3)][:3]
     problem = say(asker.rng, "beside", thing=other, relation=relation)
-    anchor = at_point(other, asker.box(m))
-    return choice(asker, problem, lambda names: f"{anchor} {look_for(asker, names, point_of)}", name, others)
+    note = partial(look_for, asker, where=point_of)
+    return choice(asker, problem, at_point(other, asker.box(m)), name, others, note=note)
 
 
 def ask_ordinal(asker: Asker) -> Question | None:
