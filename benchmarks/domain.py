@@ -158,12 +158,14 @@ def adapt(asked: argparse.Namespace, corrected: Path, old: Path, count: int) -> 
         "frozen": json.dumps(asked.frozen),
         "steps": str(asked.steps),
         "batch_size": "32",
+        "optimizer.kind": "adamw",
+        "optimizer.beta2": "0.98",
         "optimizer.learning_rate": asked.rate,
         "optimizer.warmup_steps": "5",
     }
     if not (run / "model").exists():
         changes = (f"{name}={value}" for name, value in settings.items())
-        onethinker("sft", "things_end_sft", "--output", run, "--set", *changes)
+        onethinker("sft", "things_sft", "--output", run, "--set", *changes)
     return run / "model"
 
 

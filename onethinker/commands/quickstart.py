@@ -24,9 +24,10 @@ CPU_PROCESSES = 2
 LESSONS = {
     "where": "things_where_sft",
     "few": "things_few_sft",
+    "told": "things_told_sft",
+    "notes": "things_notes_sft",
     "read": "things_read_sft",
     "sft": "things_sft",
-    "end": "things_end_sft",
 }
 """Recipes of the lessons after the vision tower's, by the folders that they train into."""
 REFERENCE_S: dict[str, tuple[int, float]] = {
@@ -41,9 +42,10 @@ LESSONS_S: dict[str, tuple[int, float]] = {
     "letters": (2000, 4000.0),
     "where": (150, 325.0),
     "few": (700, 2050.0),
-    "read": (2400, 3600.0),
-    "sft": (1500, 3600.0),
-    "end": (620, 1490.0),
+    "told": (600, 660.0),
+    "notes": (450, 590.0),
+    "read": (1000, 1200.0),
+    "sft": (1500, 2400.0),
 }
 """Steps and seconds of the lessons of --from-nothing, as on the same page."""
 WORLD: WorldName = "unseen-styles"
@@ -67,12 +69,12 @@ def quickstart(
 
     The stages are commands of their own: `onethinker data synthetic --world unseen-styles`, `evaluate`,
     `rl styles_rl`, `report`; with --from-nothing also `sft` with `things_where_sft`, `things_few_sft`,
-    `things_read_sft`, `things_sft` and `things_end_sft`.
+    `things_told_sft`, `things_notes_sft`, `things_read_sft` and `things_sft`.
 
     Args:
         output: Folder for everything that is made.
         from_nothing: First train a model like the one in the box, from random weights: its vision tower, letters, where
-            things are, few things, reading, all tasks. Takes hours.
+            things are, few things, scenes in words, notes, reading, all tasks. Takes hours.
         processes: Training processes; by default one for each GPU, or two without any.
         set_sft: With --from-nothing, settings that replace those of all its SFT recipes, such as steps=100.
         set_rl: Settings that replace those of the recipe styles_rl.
