@@ -56,7 +56,7 @@ def test_a_second_start_in_the_same_folder_leaves_what_the_first_made(made: tupl
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"from_nothing": True}, "recipe.json is of the model 'tiny', this quickstart of '.*end/model'"),
+        ({"from_nothing": True}, "recipe.json is of the model 'tiny', this quickstart of '.*sft/model'"),
         ({"num_samples": 12}, "holds 11 questions, .* asks 12"),
         ({"num_samples": 11, "set_rl": ("model=untrained",)}, "'tiny', this quickstart of 'untrained'"),
     ],
@@ -72,8 +72,8 @@ def test_a_start_of_another_quickstart_in_its_folder_is_refused(
 @pytest.mark.parametrize(
     ("file", "text", "said"),
     [
-        ("rl/recipe.json", '{"model": "out/end/model"}', "out/end/model"),
-        ("before/settings.json", '{"settings": {"model": "out/end/model"}, "about": {}}', "out/end/model"),
+        ("rl/recipe.json", '{"model": "out/sft/model"}', "out/sft/model"),
+        ("before/settings.json", '{"settings": {"model": "out/sft/model"}, "about": {}}', "out/sft/model"),
         ("data/samples.jsonl", '{"problem_id": "synthetic-test-0-0"}\n', "1 questions, 0 of them about unseen-styles"),
     ],
     ids=["rl from nothing", "answers from nothing", "shapes"],
