@@ -139,7 +139,8 @@ def test_differences_and_remainders_are_those_of_the_scene():
             assert (counts[match[1]], counts[match[2]], str(difference)) == (many, few, question.answer)
             assert many - few == difference
             found["differences"] += 1
-        elif notes := re.findall(r"(\d) ([a-z ]+?)( \d)?(?=, |\.)", question.reasoning):
+        elif question.reasoning[0].isdecimal():
+            notes = re.findall(r"(\d) ([a-z ]+?)( \d)?(?=, |\.)", question.reasoning)
             middles = [int(note[0]) for note in notes]
             assert middles == sorted(middles)
             assert Counter(note[1] for note in notes) == Counter(thing.kind.name for thing in things)
