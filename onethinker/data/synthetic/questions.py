@@ -56,8 +56,8 @@ def with_options(
     """Return the question with its answer and up to three others as shuffled options, and the letter as its answer.
 
     The reasoning then reads the options up to the right one and notes at each what is seen of it, or yes or no (not
-    where that is the option): a small
-    model copies names in the order in which they stand and looks each up, long before it finds the letter of a name.
+    where these are the options): a small model copies names in the order in which they stand and looks each up, long
+    before it finds the letter of a name.
     An option that says that none is right comes last.
     """
     wrong = [str(other) for other in rng.permutation([o for o in others if o != question.answer])[:3]]

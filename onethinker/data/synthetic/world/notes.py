@@ -53,11 +53,8 @@ def note_points(asker: Asker) -> Question | None:
         if asker.world.kinds[kind].kin not in {thing.kind.kin for thing in asker.things}:
             names.append(asker.world.kinds[kind].name)
     names = [names[int(n)] for n in asker.rng.permutation(len(names))]
-    return _note(
-        asker,
-        f"where? {', '.join(names)}.",
-        f"{', '.join(f'{name} {look_for(asker, name, point_of)}' for name in names)}.",
-    )
+    notes = [f"{name} {look_for(asker, name, point_of)}" for name in names]
+    return _note(asker, f"where? {', '.join(names)}.", f"{', '.join(notes)}.")
 
 
 def note_names(asker: Asker) -> Question | None:
