@@ -119,6 +119,6 @@ def connect_any(addresses: Sequence[str], connect: Callable[[str], T], *, patien
             raise EngineError(f"{none}, after {patience_s:.0f} s of waiting; the last try: {gone}") from gone
         if not is_said:
             names = f", for {', '.join(addresses)}" if len(addresses) > 1 else ""
-            _log.warning("%s: waiting, for up to %.0f s%s", none, patience_s, names)
+            _log.warning("%s: waiting, for up to %.0f s%s. The last try: %s", none, patience_s, names, gone)
         is_said = True
         time.sleep(min(LOOK_S, left_s))
