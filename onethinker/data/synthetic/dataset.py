@@ -66,13 +66,15 @@ def _saved_samples(
 
     for index in range(num_samples):
         sample = make(index)
-        (clip,) = sample.media
-        assert isinstance(clip, Clip)
-        path = folder / "media" / f"{index:06d}.{'png' if clip.kind == 'image' else 'mp4'}"
-        if clip.kind == "image":
-            save_picture(clip.frames[0], path)
-        else:
-            write_video(path, clip.frames, fps=FPS)
-        yield replace(sample, media=(path,))
+        saved = []
+        for clip in sample.media:  # one, or none where the scene is told in words
+            assert isinstance(clip, Clip)
+            path = folder / "media" / f"{index:06d}.{'png' if clip.kind == 'image' else 'mp4'}"
+            if clip.kind == "image":
+                save_picture(clip.frames[0], path)
+            else:
+                write_video(path, clip.frames, fps=FPS)
+            saved.append(path)
+        yield replace(sample, media=tuple(saved))
         if on_progress:
             on_progress(index + 1, num_samples)

@@ -15,7 +15,7 @@ from onethinker.data.synthetic.image_questions import IMAGE_QUESTIONS
 from onethinker.data.synthetic.painting import paint
 from onethinker.data.synthetic.questions import Builder, Painter, Question
 from onethinker.data.synthetic.video_questions import VIDEO_QUESTIONS
-from onethinker.data.synthetic.world.notes import tell
+from onethinker.data.synthetic.world.notes import TOLD, tell
 from onethinker.data.synthetic.world.rendering import Shot
 from onethinker.data.synthetic.world.samples import ask_about_things
 from onethinker.data.synthetic.worlds import WorldName
@@ -69,7 +69,7 @@ def make_sample(
     else:
         sample_id = f"{world}-{split}-{seed}-{index}-{question}"
         asked = ask_about_things(seed, index, kind=kind, split=split, world=world, question=question, side_px=side_px)
-        if world == "told":
+        if world == "told" and kind in TOLD:
             assert isinstance(asked.painting, Shot)
             told = replace(asked, problem=f"{tell(asked.painting)} {asked.problem}")
             return replace(_sample_of(told, kind, sample_id), media=())

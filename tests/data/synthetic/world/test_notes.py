@@ -7,7 +7,7 @@ import pytest
 
 from onethinker.core.frames import Clip
 from onethinker.core.sample import Sample
-from onethinker.data.synthetic import make_sample
+from onethinker.data.synthetic import KINDS, make_sample
 from onethinker.data.synthetic.world.notes import tell
 from onethinker.data.synthetic.world.rendering import Shot
 from onethinker.data.synthetic.world.samples import ask_about_things
@@ -93,6 +93,13 @@ def test_an_option_is_found_by_its_name():
         assert f"{sample.truth}. {name}" in sample.options
         assert (sample.response or "").startswith(f"<think>{name}.\nA. ")
         assert f"\n{sample.truth}. {name} yes</think>" in (sample.response or "")
+
+
+def test_what_cannot_be_told_is_shown():
+    """Other problem types of this world, and clips, are as in the world of things."""
+    for index, (problem_type, data_type) in enumerate(KINDS):
+        sample = make_sample(6, index, problem_type=problem_type, data_type=data_type, world="told")
+        assert bool(sample.media) == (data_type == "video" or problem_type not in TOLD)
 
 
 def test_notes_are_about_a_picture():
