@@ -55,9 +55,9 @@ def with_options(
 ) -> Question:
     """Return the question with its answer and up to three others as shuffled options, and the letter as its answer.
 
-    The reasoning then reads the options up to the right one and notes at each what is seen of it, or yes or no (not
-    where these are the options): a small model copies names in the order in which they stand and looks each up, long
-    before it finds the letter of a name.
+    The reasoning then reads the options up to the right one and notes at each what is seen of it. Without `note` it
+    says the answer first, and yes or no at each (not where these are the options). A small model copies names in the
+    order in which they stand and looks each up, long before it finds the letter of a name.
     An option that says that none is right comes last.
     """
     wrong = [str(other) for other in rng.permutation([o for o in others if o != question.answer])[:3]]
@@ -69,11 +69,21 @@ def with_options(
         read = list(options[: right + 1])
     else:
         read = [read_option(option, note, is_right=option == options[right]) for option in options[: right + 1]]
-    reasoning = "\n".join(filter(None, [question.reasoning, *read]))
+    seen = question.reasoning if note else f"{question.reasoning} {conclude(question.answer)}".strip()
+    reasoning = "\n".join(filter(None, [seen, *read]))
     return replace(question, answer="ABCD"[right], options=options, reasoning=reasoning)
 
 
 NONE = "none of these"
+
+
+def conclude(answer: str) -> str:
+    """Return the end of what is seen before the options are read.
+
+    >>> conclude("blue")
+    'so blue.'
+    """
+    return f"so {answer}."
 
 
 def read_option(option: str, note: Note | None = None, *, is_right: bool = False) -> str:

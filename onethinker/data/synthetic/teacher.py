@@ -13,7 +13,7 @@ import numpy as np
 from onethinker.core.geometry import FULL
 from onethinker.core.grammar import parse_json, parse_response
 from onethinker.core.sample import Sample
-from onethinker.data.synthetic.questions import compact_json, read_option
+from onethinker.data.synthetic.questions import compact_json, conclude, read_option
 
 LOOSENESS = (0.05, 0.45)
 """By which part of its width and height a box is moved outward on each side, drawn evenly in between."""
@@ -101,8 +101,10 @@ def _choose_wrongly(rng: Random, sample: Sample, thinking: str, answer: str) -> 
         return thinking, answer
     chosen = str(rng.choice(others))
     seen = [line for line in thinking.splitlines() if not line.startswith(sample.options)]
+    right, wrong = (sample.options[letters.index(letter)] for letter in (answer, chosen))
+    seen = [line.replace(conclude(right[3:]), conclude(wrong[3:])) for line in seen]
     read = [read_option(option) for option in sample.options[: letters.index(chosen)]]
-    return "\n".join([*seen, *read, read_option(sample.options[letters.index(chosen)], is_right=True)]), chosen
+    return "\n".join([*seen, *read, read_option(wrong, is_right=True)]), chosen
 
 
 def _leave_out(rng: Random, sample: Sample, thinking: str, answer: str) -> tuple[str, str]:

@@ -85,7 +85,7 @@ def note_option(asker: Asker) -> Question | None:
     answer, *others = names[:4]
     if not asker.admits(answer, relation="option"):
         return None
-    return with_options(asker.rng, Question(asker.shot, f"{answer}?", f"{answer}.", answer), others)
+    return with_options(asker.rng, Question(asker.shot, f"{answer}?", "", answer), others)
 
 
 def tell(shot: Shot) -> str:

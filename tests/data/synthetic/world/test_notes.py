@@ -91,7 +91,7 @@ def test_an_option_is_found_by_its_name():
     for sample in samples("notes", "multiple choice", 30):
         name = sample.problem.rstrip("?")
         assert f"{sample.truth}. {name}" in sample.options
-        assert (sample.response or "").startswith(f"<think>{name}.\nA. ")
+        assert (sample.response or "").startswith(f"<think>so {name}.\nA. ")
         assert f"\n{sample.truth}. {name} yes</think>" in (sample.response or "")
 
 

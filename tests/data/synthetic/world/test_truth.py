@@ -160,6 +160,8 @@ def test_a_letter_is_that_of_the_only_right_option():
             marks = [line.removeprefix(option).strip() for line, option in zip(read, question.options, strict=False)]
             if {"yes", "no"} <= set(marks) and set(texts) != {"yes", "no"}:
                 assert marks == ["no"] * (len(marks) - 1) + ["yes"]
+            if (said := re.search(r" so ([^.]+)\.\n", question.reasoning)) is not None:
+                assert said[1] == texts["ABCD".index(question.answer)]
 
 
 def test_what_is_said_to_be_there_or_not_there_is_so():
@@ -169,7 +171,9 @@ def test_what_is_said_to_be_there_or_not_there_is_so():
         corners = {thing.kind.name: corner_name(shot.box(n)) for n, thing in enumerate(shot.scene.things)}  # type: ignore[arg-type]
         texts = [option.split(". ", 1)[1] for option in question.options]
         right = texts["ABCD".index(question.answer)]
-        if set(texts) == {"yes", "no"} and (match := re.match(r"([a-z ]+) (no|[a-z]+ [a-z]+)\.\n", question.reasoning)):
+        if set(texts) == {"yes", "no"} and (
+            match := re.match(r"([a-z ]+) (no|[a-z]+ [a-z]+)\. so ", question.reasoning)
+        ):
             assert corners.get(match[1], "no") == match[2]
             assert right == ("no" if match[2] == "no" else "yes")
             found["exists"] += 1
