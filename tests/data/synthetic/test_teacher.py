@@ -77,7 +77,7 @@ def test_a_wrong_choice_is_reasoned_for():
         lines = [line for line in thinking.removeprefix("<think>").splitlines() if line.startswith(sample.options)]
         read = [option for option in sample.options if option[0] <= letter]
         assert [line for line in lines if line.startswith(read[-1])] == lines[-1:]
-        assert [line.startswith(option) for line, option in zip(lines, read, strict=True)] == [True] * len(read)
+        assert all(line.startswith(option) for line, option in zip(lines, read, strict=True))
     assert wrong / 100 == pytest.approx(WRONG_CHOICES, abs=0.15)
 
 

@@ -43,9 +43,9 @@ def count_moving(asker: Asker) -> Question | None:
     moving = [n for n, thing in enumerate(asker.things) if thing.act and thing.act.verb.startswith("moves")]
     if not asker.admits(asker.things[0].kind.name, None, "", f"moving {len(moving)} of {len(asker.things)}"):
         return None
-    order, notes = sorted(range(len(asker.things)), key=lambda n: sum(center_of(asker.box(n)))), []
-    for n in order:
-        number = len([m for m in order[: order.index(n) + 1] if m in moving])
+    number, notes = 0, []
+    for n in sorted(range(len(asker.things)), key=lambda n: sum(center_of(asker.box(n)))):
+        number += n in moving
         notes.append(f"{asker.things[n].kind.name} {f'moves {number}' if n in moving else 'does not'}")
     return Question(asker.shot, say(asker.rng, "count_moving"), f"{', '.join(notes)}.", str(len(moving)))
 

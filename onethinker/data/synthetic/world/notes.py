@@ -9,30 +9,10 @@ what one in thirty does (docs/results/things.md).
 from onethinker.data.synthetic.questions import Question, seen_box, with_options
 from onethinker.data.synthetic.world import picture_scenes as scenes
 from onethinker.data.synthetic.world.asking import Asker, Questions, center_of, point_of, tenths
-from onethinker.data.synthetic.world.picture_choices import (
-    ask_absent,
-    ask_color,
-    ask_exists,
-    ask_more,
-    ask_present,
-)
-from onethinker.data.synthetic.world.picture_counts import (
-    count_all,
-    count_beside,
-    count_color,
-    count_difference,
-    count_kind,
-    count_not,
-)
+from onethinker.data.synthetic.world.picture_choices import ask_color, ask_more
 from onethinker.data.synthetic.world.picture_lookup import look_for, one_of_each_kind
-from onethinker.data.synthetic.world.picture_positions import (
-    ask_beside,
-    ask_is_true,
-    ask_ordinal,
-    ask_position,
-    ask_relation,
-)
-from onethinker.data.synthetic.world.picture_questions import describe
+from onethinker.data.synthetic.world.picture_positions import ask_ordinal
+from onethinker.data.synthetic.world.picture_questions import COUNTS, PLACES, PRESENCE, describe
 from onethinker.data.synthetic.world.rendering import Shot
 from onethinker.data.synthetic.world.things import COLORS
 from onethinker.data.synthetic.world.writing import draw_text, draw_two_texts, read, read_line
@@ -111,16 +91,13 @@ TOLD: Questions = {
     ),
     ("multiple choice", "image"): (
         (scenes.draw_several, (note_option,)),
-        (scenes.draw_several, (ask_position, ask_relation, ask_beside, ask_is_true)),
-        (scenes.draw_mixed, (ask_present, ask_absent, ask_exists)),
+        (scenes.draw_several, PLACES),
+        (scenes.draw_mixed, PRESENCE),
         (scenes.draw_colored, (ask_color,)),
         (scenes.draw_row, (ask_ordinal,)),
         (scenes.draw_crowd, (ask_more,)),
     ),
-    ("numerical", "image"): (
-        (scenes.draw_crowd, (count_kind, count_all, count_not, count_difference, count_beside)),
-        (scenes.draw_alike, (count_kind, count_color)),
-    ),
+    ("numerical", "image"): COUNTS,
     ("OCR", "image"): ((draw_text, (read,)), (draw_two_texts, (read, read_line))),
 }
 """The same for what is told: notes, and the questions that can be answered from that."""

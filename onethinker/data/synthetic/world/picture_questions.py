@@ -100,19 +100,24 @@ def segment(asker: Asker) -> Question | None:
     return Question(asker.shot, problem, reasoning, answer, masks=masks_of(asker.shot, n))
 
 
+PRESENCE: tuple[Ask, ...] = (ask_present, ask_absent, ask_exists)
+PLACES: tuple[Ask, ...] = (ask_position, ask_relation, ask_beside, ask_is_true)
+COUNTS: tuple[tuple[Family, tuple[Ask, ...]], ...] = (
+    (scenes.draw_crowd, (count_kind, count_all, count_not, count_difference, count_beside)),
+    (scenes.draw_alike, (count_kind, count_color)),
+)
 PICTURE_QUESTIONS: dict[str, tuple[tuple[Family, tuple[Ask, ...]], ...]] = {
     "multiple choice": (
-        (scenes.draw_mixed, (ask_present, ask_absent, ask_exists, ask_size)),
+        (scenes.draw_mixed, (*PRESENCE, ask_size)),
         (scenes.draw_colored, (ask_color,)),
-        (scenes.draw_several, (ask_position, ask_relation, ask_beside, ask_is_true)),
-        (scenes.draw_several, (ask_position, ask_relation, ask_beside, ask_is_true)),
+        (scenes.draw_several, PLACES),
+        (scenes.draw_several, PLACES),
         (scenes.draw_row, (ask_ordinal,)),
         (scenes.draw_crowd, (ask_more,)),
         *CHART_CHOICES,
     ),
     "numerical": (
-        (scenes.draw_crowd, (count_kind, count_all, count_not, count_difference, count_beside)),
-        (scenes.draw_alike, (count_kind, count_color)),
+        *COUNTS,
         *CHART_NUMBERS,
     ),
     "regression": ((scenes.draw_few, (measure,)), (scenes.draw_several, (measure,)), *CHART_ESTIMATES),
