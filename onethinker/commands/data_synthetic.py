@@ -26,8 +26,9 @@ def data_synthetic(
         seed: Another seed gives other scenes.
         split: Name of the split; "test" shares no scene with "train".
         side_px: Side of pictures and frames in pixels, a multiple of 32; by default 128 and 96, for the tiny model.
-        world: What scenes show: shapes, or named things. The other worlds are for tests: drawing styles or things that
-            training never shows, longer clips, and questions composed of two.
+        world: What scenes show: shapes, or named things. From "where" to "moments" they are lessons before all
+            tasks (docs/world.md). The others are for tests: drawing styles or things that training never shows, longer
+            clips, and questions composed of two.
         responses: What SFT learns from: "true" ones; those of a teacher that errs in known ways (loose boxes, late
             spans, counts off by one, …), for a cold start that RL has to mend; or "formats", right in form and about
             another scene. Truths stay exact.

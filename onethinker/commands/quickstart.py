@@ -27,6 +27,8 @@ LESSONS = {
     "told": "things_told_sft",
     "notes": "things_notes_sft",
     "read": "things_read_sft",
+    "moments": "things_moments_sft",
+    "watch": "things_watch_sft",
     "sft": "things_sft",
 }
 """Recipes of the lessons after the vision tower's, by the folders that they train into."""
@@ -45,7 +47,9 @@ LESSONS_S: dict[str, tuple[int, float]] = {
     "told": (600, 660.0),
     "notes": (450, 590.0),
     "read": (1000, 1200.0),
-    "sft": (1500, 2400.0),
+    "moments": (150, 330.0),
+    "watch": (400, 720.0),
+    "sft": (1900, 3700.0),
 }
 """Steps and seconds of the lessons of --from-nothing, as on the same page."""
 WORLD: WorldName = "unseen-styles"
@@ -69,12 +73,12 @@ def quickstart(
 
     The stages are commands of their own: `onethinker data synthetic --world unseen-styles`, `evaluate`,
     `rl styles_rl`, `report`; with --from-nothing also `sft` with `things_where_sft`, `things_few_sft`,
-    `things_told_sft`, `things_notes_sft`, `things_read_sft` and `things_sft`.
+    `things_told_sft`, `things_notes_sft`, `things_read_sft`, `things_moments_sft`, `things_watch_sft` and `things_sft`.
 
     Args:
         output: Folder for everything that is made.
         from_nothing: First train a model like the one in the box, from random weights: its vision tower, letters, where
-            things are, few things, scenes in words, notes, reading, all tasks. Takes hours.
+            things are, few things, scenes in words, notes, reading, clips, all tasks. Takes hours.
         processes: Training processes; by default one for each GPU, or two without any.
         set_sft: With --from-nothing, settings that replace those of all its SFT recipes, such as steps=100.
         set_rl: Settings that replace those of the recipe styles_rl.

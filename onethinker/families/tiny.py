@@ -89,12 +89,15 @@ THINGS_WORLD = Shape(
     vision_width=160,
     vision_layers=4,
     tokens=3072,
-    budget=MediaBudget(max_frames=12, image_max_pixels=128 * 128, frame_min_pixels=32 * 32, frame_max_pixels=96 * 96),
+    budget=MediaBudget(
+        fps=4, max_frames=24, image_max_pixels=128 * 128, frame_min_pixels=32 * 32, frame_max_pixels=96 * 96
+    ),
     things=True,
 )
-"""5.5 million parameters for the world of things: pictures of 16 visual tokens, clips of 6 pairs of frames of 9. Every
-head has keys of its own, and positions turn slowly enough for a word to find its visual token 50 positions before: with
-fewer keys, a smaller theta or more layers it takes more steps to learn to look something up (docs/results/things.md).
+"""5.5 million parameters for the world of things: pictures of 16 visual tokens, clips of 12 pairs of frames of 9, a
+pair for each half second of 6, on which everything of that world begins and ends. Every head has keys of its own, and
+positions turn slowly enough for a word to find its visual token 50 positions before: with fewer keys, a smaller theta
+or more layers it takes more steps to learn to look something up (docs/results/things.md).
 """
 SHAPES = dict(zip(UNTRAINED, (SHAPES_WORLD, THINGS_WORLD), strict=True))
 """The untrained models by name."""

@@ -9,6 +9,7 @@ WorldName = Literal[
     "few",
     "told",
     "notes",
+    "moments",
     "unseen-styles",
     "unseen-things",
     "long-clips",

@@ -9,11 +9,13 @@ from onethinker.data.synthetic.world import clip_scenes as scenes
 from onethinker.data.synthetic.world.asking import (
     ORDINALS,
     Asker,
+    center_of,
     tenths,
 )
 from onethinker.data.synthetic.world.clip_lookup import (
     acting,
     admitted,
+    ends_of,
     in_order,
 )
 from onethinker.data.synthetic.world.phrasing import say
@@ -31,7 +33,7 @@ def ask_direction(asker: Asker) -> Question | None:
     return choice(
         asker,
         say(asker.rng, "direction", thing=name),
-        f"the {name} moves {direction}.",
+        f"the {name} {ends_of(asker, n)}.",
         direction,
         list(scenes.DIRECTIONS),
     )
@@ -45,8 +47,8 @@ def ask_acts(asker: Asker) -> Question | None:
     if n is None or len(acts) < 2:
         return None
     names = [thing.kind.name for thing in asker.things]
-    act_of = dict(zip(names, acts, strict=True))
-    return choice(asker, say(asker.rng, "acts", acts=acts[n]), "", names[n], names, note=lambda name: act_of[name])
+    note_of = {name: f"{ends_of(asker, k, sized=True)} {acts[k]}" for k, name in enumerate(names)}
+    return choice(asker, say(asker.rng, "acts", acts=acts[n]), "", names[n], names, note=lambda name: note_of[name])
 
 
 def ask_happens(asker: Asker) -> Question | None:
@@ -58,21 +60,28 @@ def ask_happens(asker: Asker) -> Question | None:
     n, act = ways[chosen]
     name = asker.things[n].kind.name
     verbs = ["it turns", "it grows", "it shrinks", *(f"it moves {direction}" for direction in scenes.DIRECTIONS)]
-    return choice(asker, say(asker.rng, "happens", thing=name), f"the {name} {act.verb}.", f"it {act.verb}", verbs)
+    noted = f"the {name} {ends_of(asker, n, sized=True)}."
+    return choice(asker, say(asker.rng, "happens", thing=name), noted, f"it {act.verb}", verbs)
 
 
 def ask_faster(asker: Asker) -> Question | None:
     """Ask which of two things is faster or slower."""
     most = "faster" if asker.rng.random() < 0.5 else "slower"
-    ways = [abs(t.track.xs[-1] - t.track.xs[0]) + abs(t.track.ys[-1] - t.track.ys[0]) for t in asker.things]
+    ways = [_way(asker, n) for n in range(len(asker.things))]
     n = int(np.argmax(ways) if most == "faster" else np.argmin(ways))
     if not admitted(asker, [n], f"{most} {asker.things[1 - n].kind.name}"):
         return None
     names = [thing.kind.name for thing in asker.things]
-    way_of = {name: tenths(1000 * way) for name, way in zip(names, ways, strict=True)}
-    noted = f"{', '.join(f'{name} goes {way_of[name]}' for name in names)}. the {most} {way_of[names[n]]}."
+    goes = [f"{name} {ends_of(asker, k)} goes {ways[k]}" for k, name in enumerate(names)]
+    noted = f"{', '.join(goes)}. the {most} {ways[n]}."
     problem = say(asker.rng, "faster", faster=most, thing=names[0], other=names[1])
     return choice(asker, problem, noted, names[n], names)
+
+
+def _way(asker: Asker, n: int) -> int:
+    """Return how far a thing gets, along and down, in tenths of the frame as `ends_of` notes them."""
+    ends = [center_of(asker.box(n, frame)) for frame in (0, len(asker.shot.owners) - 1)]
+    return sum(abs(int(tenths(a)) - int(tenths(b))) for a, b in zip(*ends, strict=True))
 
 
 def ask_order(asker: Asker) -> Question | None:

@@ -1,6 +1,6 @@
 """What questions about clips look up in a scene: which things act, come and go, and are seen well enough."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -8,6 +8,9 @@ from onethinker.core.geometry import Span
 from onethinker.data.synthetic.world.asking import (
     Asker,
     cell_name,
+    center_of,
+    point_of,
+    size_of,
 )
 from onethinker.data.synthetic.world.rendering import Shot
 from onethinker.data.synthetic.world.scene import Act
@@ -51,10 +54,31 @@ def visit_of(asker: Asker, n: int) -> Span:
 
 
 def in_order(asker: Asker, *, colors: bool = False) -> list[str]:
-    """Return, thing by thing, the second at which it comes and its name, with its colour where that is wanted."""
-    order = sorted(range(len(asker.things)), key=lambda n: visit_of(asker, n).start)
-    names = [asker.things[n].name if colors else asker.things[n].kind.name for n in order]
-    return [f"{visit_of(asker, n).start} {name}" for n, name in zip(order, names, strict=True)]
+    """Return for each half second of a parade what is there, with its colour where that is wanted, and its number."""
+    notes = []
+    for number, n in enumerate(sorted(range(len(asker.things)), key=lambda n: visit_of(asker, n).start), 1):
+        visit, name = visit_of(asker, n), asker.things[n].name if colors else asker.things[n].kind.name
+        notes += [f"{half / 2} {name} {number}" for half in range(int(2 * visit.start), int(2 * visit.end) + 1)]
+    return notes
+
+
+def follow(asker: Asker, n: int) -> str:
+    """Return where a thing that acts is at first and at last, what it does, and half second by half second what that
+    changes, in hundredths of the frame, to the first one after it: how far right or down its middle is, or its size.
+    Of a thing that turns nothing does.
+    """
+    act = asker.things[n].act
+    assert act
+    acts = f"the {asker.things[n].kind.name} {ends_of(asker, n, sized=True)} {act.verb}."
+    if act.verb == "turns":
+        return acts
+    axis = {"moves right": 0, "moves left": 0, "moves down": 1, "moves up": 1}.get(act.verb)
+    last = min(act.span.end + 0.5, asker.shot.clip.duration_s - 0.5)
+    notes = []
+    for half in range(int(2 * last) + 1):
+        box = asker.box(n, asker.shot.frame_at(half / 2))
+        notes.append(f"{half / 2} {size_of(box) if axis is None else f'{int(center_of(box)[axis] / 10):02d}'}")
+    return f"{acts} {', '.join(notes)}."
 
 
 def is_well_seen(shot: Shot, n: int) -> bool:
@@ -62,6 +86,22 @@ def is_well_seen(shot: Shot, n: int) -> bool:
     return all(shot.seen_fraction(n, frame) >= SEEN_FRACTION for frame in np.flatnonzero(shot.amodal_px[:, n]).tolist())
 
 
-def arrival(name: str, span: Span) -> str:
-    """Return a sentence: whether a thing is there from the start or comes later."""
-    return f"the {name} is there at first." if span.start == 0 else f"the {name} comes later."
+def watch(shot: Shot, is_seen: Callable[[float], bool], *, until_s: float, from_s: float = 0.0) -> str:
+    """Return a note for each half second up to one after `until_s`: whether something is seen."""
+    last = min(until_s + 0.5, shot.clip.duration_s - 0.5)
+    times_s = [half / 2 for half in range(int(2 * from_s), int(2 * last) + 1)]
+    return ", ".join(f"{time_s} {'yes' if is_seen(time_s) else 'no'}" for time_s in times_s)
+
+
+def watch_visit(asker: Asker, n: int, *, from_s: float = 0.0) -> str:
+    """Return half second by half second whether a thing is there, to the first one after its visit, or to the end."""
+    visit = asker.things[n].visible or Span(0.0, asker.shot.clip.duration_s)
+    return watch(asker.shot, lambda s: visit.start <= s <= visit.end, until_s=visit.end, from_s=from_s)
+
+
+def ends_of(asker: Asker, n: int, *, sized: bool = False) -> str:
+    """Return where a thing is in the first and in the last frame, in tenths of the frame, with its size where that is
+    wanted, as in "2 5 to 6 5".
+    """
+    boxes = (asker.box(n), asker.box(n, len(asker.shot.owners) - 1))
+    return " to ".join(f"{point_of(box)} {size_of(box)}" if sized else point_of(box) for box in boxes)

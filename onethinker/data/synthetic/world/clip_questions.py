@@ -16,7 +16,6 @@ from onethinker.data.synthetic.world.asking import (
     Family,
     center_of,
     inner_and_outer_points,
-    point_of,
 )
 from onethinker.data.synthetic.world.clip_choices import (
     ask_acts,
@@ -29,12 +28,13 @@ from onethinker.data.synthetic.world.clip_choices import (
 from onethinker.data.synthetic.world.clip_lookup import (
     SEEN_FRACTION,
     admitted,
-    arrival,
+    ends_of,
     in_order,
     is_well_seen,
     only_of_kind,
     pick_visitor,
     visit_of,
+    watch_visit,
 )
 from onethinker.data.synthetic.world.clip_texts import draw_numbers, draw_sign_visit, draw_signs
 from onethinker.data.synthetic.world.clip_times import time_act, time_after, time_hidden, time_text, time_visit
@@ -84,7 +84,7 @@ def describe_stage(asker: Asker) -> Question | None:
         return None
     order = sorted(range(len(asker.things)), key=lambda n: sum(center_of(asker.box(n))))
     clauses = [f"{with_article(asker.things[n].name)} {_verb(asker.things[n])}" for n in order]
-    listed = ", ".join(f"{point_of(asker.box(n))} {asker.things[n].name}" for n in order)
+    listed = ", ".join(f"{asker.things[n].name} {ends_of(asker, n, sized=True)}" for n in order)
     return Question(asker.shot, say(asker.rng, "describe_clip"), f"{listed}.", f"{' and '.join(clauses)}.")
 
 
@@ -112,7 +112,9 @@ def locate_visit(asker: Asker) -> Question | None:
         return None
     name, span = asker.things[n].kind.name, visit_of(asker, n)
     answer = {"time": list(span), "boxes": boxes_by_second(asker.shot, n, span, first_key=0)}
-    return Question(asker.shot, say(asker.rng, "when_where", thing=name), arrival(name, span), compact_json(answer))
+    return Question(
+        asker.shot, say(asker.rng, "when_where", thing=name), f"{watch_visit(asker, n)}.", compact_json(answer)
+    )
 
 
 def track(asker: Asker) -> Question | None:
@@ -155,7 +157,7 @@ def segment(asker: Asker) -> Question | None:
     frame = shot.frame_at(middle_s)
     answer = {"time": middle_s, "boxes": list(asker.box(n, frame)), **inner_and_outer_points(asker, n, frame)}
     words = thing.name if asker.rng.random() < 0.5 else thing.kind.name
-    reasoning = f"{arrival(thing.kind.name, span)} it is at the {corner_name(asker.box(n, frame))}."
+    reasoning = f"{watch_visit(asker, n)}. it is at the {corner_name(asker.box(n, frame))}."
     return Question(
         shot, say(asker.rng, "segment", thing=words), reasoning, compact_json(answer), masks=masks_of(shot, n)
     )

@@ -8,7 +8,16 @@ from onethinker.data.synthetic.questions import (
 from onethinker.data.synthetic.world.asking import (
     Asker,
 )
-from onethinker.data.synthetic.world.clip_lookup import acting, admitted, arrival, is_well_seen, pick_visitor, visit_of
+from onethinker.data.synthetic.world.clip_lookup import (
+    acting,
+    admitted,
+    follow,
+    is_well_seen,
+    pick_visitor,
+    visit_of,
+    watch,
+    watch_visit,
+)
 from onethinker.data.synthetic.world.phrasing import say
 from onethinker.data.synthetic.world.rendering import Shot
 
@@ -22,7 +31,10 @@ def time_visit(asker: Asker) -> Question | None:
         return None
     name, span = asker.things[n].kind.name, visit_of(asker, n)
     return Question(
-        asker.shot, say(asker.rng, "when_visible", thing=name), arrival(name, span), compact_json({"time": list(span)})
+        asker.shot,
+        say(asker.rng, "when_visible", thing=name),
+        f"{watch_visit(asker, n)}.",
+        compact_json({"time": list(span)}),
     )
 
 
@@ -33,9 +45,9 @@ def time_act(asker: Asker) -> Question | None:
     if chosen is None:
         return None
     n, act = ways[chosen]
-    name, verb = asker.things[n].kind.name, act
-    problem = say(asker.rng, "when_acts", thing=name, act=verb.plain.split()[0], acts=verb.verb.split()[0])
-    return Question(asker.shot, problem, f"the {name} {act.verb}.", compact_json({"time": list(act.span)}))
+    name = asker.things[n].kind.name
+    problem = say(asker.rng, "when_acts", thing=name, act=act.plain.split()[0], acts=act.verb.split()[0])
+    return Question(asker.shot, problem, follow(asker, n), compact_json({"time": list(act.span)}))
 
 
 def time_hidden(asker: Asker) -> Question | None:
@@ -48,10 +60,9 @@ def time_hidden(asker: Asker) -> Question | None:
         or not asker.admits(thing.kind.name, thing.color, f"{span.start}", f"hidden {thing.act.verb}")
     ):
         return None
-    reasoning = f"the {thing.kind.name} {thing.act.verb} behind the wall."
-    return Question(
-        asker.shot, say(asker.rng, "when_hidden", thing=thing.kind.name), reasoning, compact_json({"time": list(span)})
-    )
+    seen = watch(asker.shot, lambda s: asker.shot.box(0, asker.shot.frame_at(s)) is not None, until_s=span.end)
+    problem = say(asker.rng, "when_hidden", thing=thing.kind.name)
+    return Question(asker.shot, problem, f"{seen}.", compact_json({"time": list(span)}))
 
 
 def hidden_span(shot: Shot) -> Span | None:
@@ -73,7 +84,7 @@ def time_after(asker: Asker) -> Question | None:
     if not (is_well_seen(asker.shot, 0) and is_well_seen(asker.shot, 1) and admitted(asker, [0], f"after {other}")):
         return None
     leaves, goes = visit_of(asker, 1).end, visit_of(asker, 0).end
-    reasoning = f"the {other} leaves at {leaves}. the {name} goes at {goes}."
+    reasoning = f"{other} {watch_visit(asker, 1)}. {name} {watch_visit(asker, 0, from_s=leaves)}."
     problem = say(asker.rng, "when_after", thing=name, other=other)
     return Question(asker.shot, problem, reasoning, compact_json({"time": [leaves, goes]}))
 
@@ -85,5 +96,6 @@ def time_text(asker: Asker) -> Question | None:
     text, span = writing.lines[0], writing.visible
     if not asker.admits(text, str(writing.ink), f"{span.start}", "when text"):
         return None
-    reasoning = "the text is there at first." if span.start == 0 else "the text comes later."
-    return Question(asker.shot, say(asker.rng, "when_text", thing=text), reasoning, compact_json({"time": list(span)}))
+    seen = watch(asker.shot, lambda s: span.start <= s <= span.end, until_s=span.end)
+    problem = say(asker.rng, "when_text", thing=text)
+    return Question(asker.shot, problem, f"{seen}.", compact_json({"time": list(span)}))

@@ -7,14 +7,18 @@ from onethinker.data.synthetic.questions import (
 from onethinker.data.synthetic.world.asking import (
     Asker,
     center_of,
+    tenths,
 )
 from onethinker.data.synthetic.world.charts import add_aloud
 from onethinker.data.synthetic.world.clip_lookup import (
     acting,
     admitted,
+    ends_of,
+    follow,
     in_order,
     pick_visitor,
     visit_of,
+    watch_visit,
 )
 from onethinker.data.synthetic.world.phrasing import say
 
@@ -24,8 +28,7 @@ def count_appear(asker: Asker) -> Question | None:
     names = [thing.kind.name for thing in asker.things]
     if not asker.admits(names[0], None, "", f"appear {names[-1]} {len(names)}"):
         return None
-    counted = [f"{note} {k}" for k, note in enumerate(in_order(asker), 1)]
-    return Question(asker.shot, say(asker.rng, "count_appear"), f"{', '.join(counted)}.", str(len(names)))
+    return Question(asker.shot, say(asker.rng, "count_appear"), f"{', '.join(in_order(asker))}.", str(len(names)))
 
 
 def count_times(asker: Asker) -> Question | None:
@@ -35,7 +38,22 @@ def count_times(asker: Asker) -> Question | None:
     if not admitted(asker, [0], f"times {thing.act.verb} {times}"):
         return None
     problem = say(asker.rng, "count_times", thing=thing.kind.name, act=thing.act.plain, acts=thing.act.verb)
-    return Question(asker.shot, problem, from_to("starts", "stops", thing.act.span), str(times))
+    reasoning = _watch_jumps(asker) if thing.act.verb == "jumps" else _from_to(thing.act.span)
+    return Question(asker.shot, problem, reasoning, str(times))
+
+
+def _watch_jumps(asker: Asker) -> str:
+    """Return how far down the first thing is, half second by half second, and at the top of each jump its number."""
+    thing = asker.things[0]
+    assert thing.act
+    start, end = thing.act.span
+    notes = []
+    for half in range(int(2 * asker.shot.clip.duration_s)):
+        height = tenths(center_of(asker.box(0, asker.shot.frame_at(half / 2)))[1])
+        since = half / 2 - start
+        is_top = start < half / 2 < end and since % 1 == 0.5
+        notes.append(f"{half / 2} {height}{f' {int(since) + 1}' if is_top else ''}")
+    return f"{', '.join(notes)}."
 
 
 def count_moving(asker: Asker) -> Question | None:
@@ -46,7 +64,8 @@ def count_moving(asker: Asker) -> Question | None:
     number, notes = 0, []
     for n in sorted(range(len(asker.things)), key=lambda n: sum(center_of(asker.box(n)))):
         number += n in moving
-        notes.append(f"{asker.things[n].kind.name} {f'moves {number}' if n in moving else 'does not'}")
+        verdict = f"moves {number}" if n in moving else "does not"
+        notes.append(f"{asker.things[n].kind.name} {ends_of(asker, n)} {verdict}")
     return Question(asker.shot, say(asker.rng, "count_moving"), f"{', '.join(notes)}.", str(len(moving)))
 
 
@@ -57,7 +76,7 @@ def measure_visible(asker: Asker) -> Question | None:
         return None
     span = visit_of(asker, n)
     problem = say(asker.rng, "seconds_visible", thing=asker.things[n].kind.name)
-    return Question(asker.shot, problem, from_to("comes", "goes", span), str(span.end - span.start))
+    return Question(asker.shot, problem, measure_visit(asker, n), str(span.end - span.start))
 
 
 def measure_moving(asker: Asker) -> Question | None:
@@ -68,12 +87,22 @@ def measure_moving(asker: Asker) -> Question | None:
         return None
     n, act = moving[chosen]
     problem = say(asker.rng, "seconds_moving", thing=asker.things[n].kind.name)
-    return Question(asker.shot, problem, from_to("starts", "stops", act.span), str(act.span.end - act.span.start))
+    reasoning = f"{follow(asker, n)} {_from_to(act.span)}"
+    return Question(asker.shot, problem, reasoning, str(act.span.end - act.span.start))
 
 
-def from_to(starts: str, ends: str, span: Span) -> str:
-    """Return a sentence: when something starts and ends, and how long it lasts."""
-    return f"it {starts} at {span.start} and {ends} at {span.end}. {span.end}-{span.start}={span.end - span.start}."
+def measure_visit(asker: Asker, n: int) -> str:
+    """Return half second by half second whether a thing is there, and how long it stays."""
+    return f"{watch_visit(asker, n)}. {_lasts(visit_of(asker, n))}"
+
+
+def _lasts(span: Span) -> str:
+    return f"{span.end}-{span.start}={span.end - span.start}."
+
+
+def _from_to(span: Span) -> str:
+    """Return sentences: when something starts and stops, and how long it lasts."""
+    return f"it starts at {span.start} and stops at {span.end}. {_lasts(span)}"
 
 
 def add_numbers(asker: Asker) -> Question | None:

@@ -12,9 +12,9 @@ import numpy as np
 from onethinker.core.geometry import Span
 from onethinker.data.synthetic.questions import Question, compact_json
 from onethinker.data.synthetic.world.asking import RELATIONS, Asker, Questions, is_beyond, opposite
-from onethinker.data.synthetic.world.clip_lookup import admitted, arrival, is_well_seen, only_of_kind, visit_of
+from onethinker.data.synthetic.world.clip_lookup import admitted, is_well_seen, only_of_kind, visit_of, watch_visit
 from onethinker.data.synthetic.world.clip_parts import draw_duration, draw_span, finish_scene
-from onethinker.data.synthetic.world.clip_values import from_to
+from onethinker.data.synthetic.world.clip_values import measure_visit
 from onethinker.data.synthetic.world.phrasing import say
 from onethinker.data.synthetic.world.scene import Scene, World, draw_things, scatter
 
@@ -59,7 +59,7 @@ def measure_neighbor(asker: Asker, *, by_name: bool) -> Question | None:
     n, words = found
     span = visit_of(asker, n)
     problem = say(asker.rng, "seconds_visible", thing=asker.things[n].kind.name if by_name else words)
-    return Question(asker.shot, problem, from_to("comes", "goes", span), answer_about(span, "regression"))
+    return Question(asker.shot, problem, measure_visit(asker, n), answer_about(span, "regression"))
 
 
 def time_neighbor(asker: Asker, *, by_name: bool) -> Question | None:
@@ -70,7 +70,7 @@ def time_neighbor(asker: Asker, *, by_name: bool) -> Question | None:
     n, words = found
     name, span = asker.things[n].kind.name, visit_of(asker, n)
     problem = say(asker.rng, "when_visible", thing=name if by_name else words)
-    return Question(asker.shot, problem, arrival(name, span), answer_about(span, "temporal grounding"))
+    return Question(asker.shot, problem, f"{watch_visit(asker, n)}.", answer_about(span, "temporal grounding"))
 
 
 def answer_about(span: Span, problem_type: str) -> str:

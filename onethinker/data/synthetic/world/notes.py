@@ -9,6 +9,7 @@ what one in thirty does (docs/results/things.md).
 from onethinker.data.synthetic.questions import Question, seen_box, with_options
 from onethinker.data.synthetic.world import picture_scenes as scenes
 from onethinker.data.synthetic.world.asking import Asker, Questions, center_of, point_of, tenths
+from onethinker.data.synthetic.world.clip_notes import CLIP_NOTES
 from onethinker.data.synthetic.world.picture_choices import ask_color, ask_more
 from onethinker.data.synthetic.world.picture_lookup import look_for, one_of_each_kind
 from onethinker.data.synthetic.world.picture_positions import ask_ordinal
@@ -82,6 +83,7 @@ _SCENES = (scenes.draw_few, scenes.draw_several, scenes.draw_mixed, scenes.draw_
 NOTES: Questions = {
     ("open-ended", "image"): tuple((draw, (ask,)) for ask in (note_points, note_names, note_row) for draw in _SCENES),
     ("multiple choice", "image"): ((scenes.draw_several, (note_option,)),),
+    **CLIP_NOTES,
 }
 """By problem type and data type: sorts of scenes, each with what notes are taken about them."""
 TOLD: Questions = {

@@ -128,6 +128,7 @@ def ask_is_true(asker: Asker) -> Question | None:
         *(r for r in RELATIONS if r != relation and not is_beyond(asker.box(n), asker.box(m), r, clearly=-40)),
     ]
     claim = claims[0] if asker.rng.random() < 0.5 else claims[int(asker.rng.integers(1, len(claims)))]
-    reasoning = f"{at_point(name, asker.box(n))} {at_point(other, asker.box(m))} it is {relation} it."
+    noted = f"{at_point(name, asker.box(n))} {at_point(other, asker.box(m))}"
+    reasoning = f"{noted} {claim} it? it is {relation} it."
     problem = say(asker.rng, "is_true", thing=name, other=other, relation=claim)
     return choice(asker, problem, reasoning, "yes" if claim == relation else "no", ("yes", "no"))

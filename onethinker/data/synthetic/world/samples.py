@@ -8,6 +8,7 @@ from onethinker.core.errors import DataError
 from onethinker.core.nearest import no_such
 from onethinker.data.synthetic.questions import Question
 from onethinker.data.synthetic.world.asking import Ask, Asker, Questions
+from onethinker.data.synthetic.world.clip_notes import MOMENTS
 from onethinker.data.synthetic.world.clip_questions import CLIP_QUESTIONS
 from onethinker.data.synthetic.world.composed import BY_NAME, COMPOSED
 from onethinker.data.synthetic.world.notes import NOTES, TOLD
@@ -23,19 +24,21 @@ WORLDS = {
     "few": World(lesson="few"),
     "told": World(lesson="told"),
     "notes": World(lesson="notes"),
+    "moments": World(lesson="moments"),
     "unseen-styles": World(styles=UNSEEN_STYLES),
     "unseen-things": World(kinds=UNSEEN),
     "long-clips": World(seconds=(8, 12)),
     "composed": World(lesson="composed"),
     "by-name": World(lesson="by-name"),
 }
-"""What training draws from, four first lessons, and what only tests do: other styles, other things, long clips,
+"""What training draws from, five lessons before that, and what only tests do: other styles, other things, long clips,
 questions composed of two, and these by the thing's name.
 """
 _LESSONS: dict[Lesson, Questions] = {
     **FIRST_LESSONS,
     "told": TOLD,
     "notes": NOTES,
+    "moments": MOMENTS,
     "composed": COMPOSED,
     "by-name": BY_NAME,
 }

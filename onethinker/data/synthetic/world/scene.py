@@ -21,10 +21,10 @@ _STANDS_OUT = 70.0  # mean distance of colours at which a thing is seen at once
 _BACKGROUNDS_TRIED = 4
 
 
-Lesson = Literal["where", "few", "told", "notes", "composed", "by-name"]
+Lesson = Literal["where", "few", "told", "notes", "moments", "composed", "by-name"]
 """Only where one of a few different things is; that, captions, and boxes of one to three large things too; what is told
-in words, and notes of what is seen (`notes.py`); questions composed of two (`composed.py`), and the same with the
-thing's own name.
+in words, and notes of what is seen (`notes.py`); what is there at each moment of a clip (`clip_notes.py`); questions
+composed of two (`composed.py`), and the same with the thing's own name.
 """
 
 

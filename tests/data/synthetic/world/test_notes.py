@@ -8,6 +8,7 @@ import pytest
 from onethinker.core.frames import Clip
 from onethinker.core.sample import Sample
 from onethinker.data.synthetic import KINDS, make_sample
+from onethinker.data.synthetic.painting import FPS
 from onethinker.data.synthetic.world.notes import tell
 from onethinker.data.synthetic.world.rendering import Shot
 from onethinker.data.synthetic.world.samples import ask_about_things
@@ -15,9 +16,9 @@ from onethinker.data.synthetic.world.samples import ask_about_things
 TOLD = ("open-ended", "multiple choice", "numerical", "OCR")
 
 
-def samples(world: str, problem_type: str, count: int) -> list[Sample]:
+def samples(world: str, problem_type: str, count: int, data_type: str = "image") -> list[Sample]:
     return [
-        make_sample(6, index, problem_type=problem_type, data_type="image", world=world)  # type: ignore[arg-type]
+        make_sample(6, index, problem_type=problem_type, data_type=data_type, world=world)  # type: ignore[arg-type]
         for index in range(count)
     ]
 
@@ -106,3 +107,35 @@ def test_notes_are_about_a_picture():
     for sample in samples("notes", "open-ended", 5):
         (clip,) = sample.media
         assert isinstance(clip, Clip)
+
+
+def test_notes_about_a_clip_say_what_is_there_at_the_moments_asked_for():
+    named, found, empty = 0, 0, 0
+    for index, sample in enumerate(samples("notes", "open-ended", 80, "video")):
+        shot = ask_about_things(6, index, kind=("open-ended", "video"), split="train", world="notes").painting
+        assert isinstance(shot, Shot)
+        (clip,) = sample.media
+        assert isinstance(clip, Clip)
+        assert sample.truth == f"{notes_of(sample)[-1]}."
+        asked = re.fullmatch(r"(what|where)\? (\D*)([\d., ]+)\.", sample.problem)
+        if asked is None:
+            continue
+        assert [note.split()[0] for note in notes_of(sample)] == asked[3].split(", ")
+        for note in notes_of(sample):
+            time_s, _, noted = note.partition(" ")
+            frame = round(float(time_s) * FPS)
+            boxes = {thing.kind.name: shot.box(n, frame) for n, thing in enumerate(shot.scene.things)}
+            seen = {name: box for name, box in boxes.items() if box}
+            if asked[1] == "what":
+                assert noted == " ".join(sorted(seen, key=lambda name: seen[name].x1 + seen[name].x2)) or (
+                    noted == "no" and not seen
+                )
+                named += 1
+            elif noted == "no":
+                assert asked[2].strip() not in seen
+                empty += 1
+            else:
+                box = seen[asked[2].strip()]
+                assert noted == f"{int((box.x1 + box.x2) / 200)} {int((box.y1 + box.y2) / 200)}"
+                found += 1
+    assert min(named, found, empty) > 10

@@ -15,6 +15,7 @@ from onethinker.core.sample import PICTURE
 from onethinker.data.synthetic import KINDS
 from onethinker.data.synthetic.painting import FPS
 from onethinker.data.synthetic.questions import Question, corner_name
+from onethinker.data.synthetic.world.asking import relation_of
 from onethinker.data.synthetic.world.charts import add_aloud
 from onethinker.data.synthetic.world.picture_positions import CORNERS
 from onethinker.data.synthetic.world.rendering import Shot, render
@@ -196,6 +197,26 @@ def test_what_is_said_to_be_there_or_not_there_is_so():
     assert min(found[name] for name in ("none", "exists", "absent", "present")) > 3
 
 
+def test_a_claim_is_repeated_beside_what_is_seen():
+    answers = Counter()
+    for question in asked("multiple choice", "image", 300):
+        match = re.match(r"the (\D+) \d \d\. the (\D+) \d \d\. (.+) it\? it is (.+) it\. so", question.reasoning)
+        if match is None:
+            continue
+        shot = shot_of(question)
+        names = [thing.kind.name for thing in shot.scene.things]
+        one, other = (shot.box(names.index(name)) for name in match.groups()[:2])
+        assert one
+        assert other
+        assert relation_of(one, other) == match[4]
+        assert match[3] in question.problem
+        texts = [option.split(". ", 1)[1] for option in question.options]
+        answer = texts["ABCD".index(question.answer)]
+        assert answer == ("yes" if match[3] == match[4] else "no")
+        answers[answer] += 1
+    assert min(answers["yes"], answers["no"]) > 3
+
+
 def test_sums_come_out():
     for question in asked("math", "image", 200) + asked("math", "video", 60):
         steps = re.findall(r"(\d+)([-+x])(\d+)=(\d+)", question.reasoning)
@@ -239,24 +260,25 @@ def test_times_are_half_seconds_and_those_of_what_happens():
         start, end = json.loads(question.answer)["time"]
         assert start < end <= shot.clip.duration_s
         assert (2 * start) % 1 == (2 * end) % 1 == 0
+        names = [thing.kind.name for thing in shot.scene.things]
         if shot.scene.wall:
-            gone = [not (frame == 1).any() for frame in shot.owners]
-            assert [k / FPS for k in np.flatnonzero(gone)[[0, -1]]] == [start, end]
+            there = (shot.owners == 1).any((1, 2))
+            assert [k / FPS for k in np.flatnonzero(~there)[[0, -1]]] == [start, end]
+            check_watched(question.reasoning, there)
             kinds["hidden"] += 1
-        elif question.reasoning.startswith("the text"):
-            changed = [bool((frame == 255).any()) for frame in shot.owners]
-            assert [k / FPS for k in np.flatnonzero(changed)[[0, -1]]] == [start, end]
+        elif shot.scene.writings:
+            there = (shot.owners == 255).any((1, 2))
+            assert [k / FPS for k in np.flatnonzero(there)[[0, -1]]] == [start, end]
+            check_watched(question.reasoning, there)
             kinds["text"] += 1
-        elif match := re.fullmatch(r"the (.+) leaves at (.+?)\. the (.+) goes at (.+)\.", question.reasoning):
-            names = [thing.kind.name for thing in shot.scene.things]
-            last = [
-                np.flatnonzero((shot.owners == names.index(name) + 1).any((1, 2)))[-1] / FPS
-                for name in (match[1], match[3])
-            ]
-            assert last == [start, end]
+        elif match := re.fullmatch(r"(\D+) (0\.0 yes.*?no)\. (\D+) (.*)\.", question.reasoning):
+            there = [(shot.owners == names.index(name) + 1).any((1, 2)) for name in (match[1], match[3])]
+            assert [np.flatnonzero(frames)[-1] / FPS for frames in there] == [start, end]
+            check_watched(match[2], there[0])
+            check_watched(match[4], there[1])
             kinds["after"] += 1
-        elif match := re.fullmatch(r"the (.+) (moves|turns|grows|shrinks).*\.", question.reasoning):
-            number = [thing.kind.name for thing in shot.scene.things].index(match[1])
+        elif match := re.fullmatch(r"the (\D+) .* (moves|turns|grows|shrinks).*\.", question.reasoning):
+            number = names.index(match[1])
             changes = [
                 bool((a != b).any())
                 for a, b in zip(shot.owners == number + 1, (shot.owners == number + 1)[1:], strict=False)
@@ -266,7 +288,101 @@ def test_times_are_half_seconds_and_those_of_what_happens():
             assert abs(frames[0] / FPS - start) <= 0.5
             assert abs((frames[-1] + 1) / FPS - end) <= 0.5
             kinds["acts"] += 1
-    assert min(kinds[name] for name in ("hidden", "text", "after", "acts")) > 10
+        else:
+            (number,) = (n for n, name in enumerate(names) if name in question.problem.lower())
+            there = (shot.owners == number + 1).any((1, 2))
+            assert [k / FPS for k in np.flatnonzero(there)[[0, -1]]] == [start, end]
+            check_watched(question.reasoning, there)
+            kinds["visit"] += 1
+    assert min(kinds[name] for name in ("hidden", "text", "after", "acts", "visit")) > 10
+
+
+def check_watched(notes: str, there: np.ndarray) -> None:
+    """Check half seconds noted as yes or no, one after the other, by the frames in which something is there."""
+    watched = re.findall(r"(\d+\.\d) (yes|no)", notes)
+    assert len(watched) == notes.count(",") + 1
+    assert np.ptp([float(time_s) for time_s, _ in watched]) == (len(watched) - 1) / 2
+    assert [seen == "yes" for _, seen in watched] == [there[round(float(time_s) * FPS)] for time_s, _ in watched]
+
+
+def test_where_things_begin_and_end_is_noted_in_tenths_of_the_frame():
+    found = Counter()
+    for kind in ("multiple choice", "numerical", "open-ended", "temporal grounding"):
+        for question in asked(kind, "video", 60):
+            shot = shot_of(question)
+            for note in re.findall(r"([a-z ]+?) (\d \d(?: \d\d)?) to (\d \d(?: \d\d)?)", question.reasoning):
+                called = note[0].strip().removeprefix("the ")
+                (n,) = (k for k, thing in enumerate(shot.scene.things) if called in (thing.name, thing.kind.name))
+                for frame, noted in zip((0, len(shot.owners) - 1), note[1:], strict=True):
+                    box = shot.box(n, frame)
+                    assert box is not None
+                    x, y, *size = (int(number) for number in noted.split())
+                    assert (x, y) == (int((box.x1 + box.x2) / 200), int((box.y1 + box.y2) / 200))
+                    side = ((box.x2 - box.x1) * (box.y2 - box.y1)) ** 0.5
+                    assert size in ([], [int(side / 10)])
+                found[kind] += 1
+    assert all(found[kind] > 5 for kind in ("multiple choice", "numerical", "open-ended", "temporal grounding"))
+
+
+def test_what_changes_while_a_thing_acts_is_noted_in_hundredths_of_the_frame():
+    found = Counter()
+    for kind in ("temporal grounding", "regression"):
+        for question in asked(kind, "video", 100):
+            match = re.match(
+                r"the (\D+) \d.* (moves|grows|shrinks) ?(\w*)\. (0\.0 \d\d, [^a-z]*)\.", question.reasoning
+            )
+            if match is None:
+                continue
+            shot = shot_of(question)
+            n = [thing.kind.name for thing in shot.scene.things].index(match[1])
+            notes = [note.split() for note in match[4].split(", ")]
+            for time_s, noted in notes:
+                box = shot.box(n, round(float(time_s) * FPS))
+                assert box is not None
+                middle = (box.y1 + box.y2) / 2 if match[3] in ("up", "down") else (box.x1 + box.x2) / 2
+                side = ((box.x2 - box.x1) * (box.y2 - box.y1)) ** 0.5
+                assert int(noted) == int((middle if match[2] == "moves" else side) / 10)
+            act = shot.scene.things[n].act
+            assert act
+            assert float(notes[-1][0]) == min(act.span.end + 0.5, shot.clip.duration_s - 0.5)
+            found[kind] += 1
+    assert min(found["temporal grounding"], found["regression"]) > 5
+
+
+def test_a_parade_is_noted_half_second_by_half_second_with_numbers():
+    found = Counter()
+    for kind in ("multiple choice", "numerical", "open-ended"):
+        for question in asked(kind, "video", 60):
+            shot = shot_of(question)
+            notes = re.findall(r"(\d\.\d) ([a-z ]+) (\d)[,.]", question.reasoning)
+            if not re.match(r"0\.0 [a-z]", question.reasoning):
+                continue
+            names: list[str] = []
+            for half, (time_s, name, number) in enumerate(notes):
+                assert float(time_s) == half / 2
+                (shown,) = set(np.unique(shot.owners[round(float(time_s) * FPS)])) - {0}
+                thing = shot.scene.things[shown - 1]
+                assert name in (thing.name, thing.kind.name)
+                names += [] if names[-1:] == [name] else [name]
+                assert int(number) == len(names)
+            assert len(notes) == 2 * shot.clip.duration_s
+            found[kind] += 1
+    assert min(found[kind] for kind in ("multiple choice", "numerical", "open-ended")) > 5
+
+
+def test_jumps_are_counted_where_the_thing_is_highest():
+    counts = Counter()
+    for question in asked("numerical", "video", 120):
+        if "jump" in question.problem:
+            shot = shot_of(question)
+            notes = [note.rstrip(".").split() for note in question.reasoning.split(", ")]
+            middles = [(box.y1 + box.y2) / 2 for box in (shot.box(0, round(float(s) * FPS)) for s, *_ in notes) if box]
+            assert [int(height) for _, height, *_ in notes] == [int(y / 100) for y in middles]
+            counted = [k for k, note in enumerate(notes) if len(note) == 3]
+            assert [notes[k][2] for k in counted] == [str(n) for n in range(1, int(question.answer) + 1)]
+            assert all(middles[k] < min(middles[k - 1], middles[k + 1]) for k in counted)
+            counts[question.answer] += 1
+    assert len(counts) >= 3
 
 
 def test_tracking_key_k_is_the_box_at_k_minus_1_seconds_of_one_thing():
@@ -288,7 +404,9 @@ def test_tracking_key_k_is_the_box_at_k_minus_1_seconds_of_one_thing():
 def test_the_faster_of_two_things_goes_further_in_the_same_time():
     found = 0
     for question in asked("multiple choice", "video", 150):
-        if match := re.match(r"(.+) goes (\d), (.+) goes (\d)\. the (faster|slower) (\d)\.", question.reasoning):
+        if match := re.match(
+            r"(\D+) .* goes (\d), (\D+) .* goes (\d)\. the (faster|slower) (\d)\.", question.reasoning
+        ):
             shot = shot_of(question)
             names = [thing.kind.name for thing in shot.scene.things]
             ways = {}
