@@ -5,6 +5,8 @@ Moments are asked for in any order, so that what is noted has to be looked up at
 every token asks for it, within a hundred steps, and not in four hundred among all notes (docs/results/things.md).
 """
 
+from collections.abc import Callable
+
 from onethinker.data.synthetic.questions import Question
 from onethinker.data.synthetic.world import clip_scenes as scenes
 from onethinker.data.synthetic.world.asking import Asker, Questions, center_of, point_of
@@ -18,11 +20,6 @@ from onethinker.data.synthetic.world.clip_lookup import (
     watch_visit,
 )
 from onethinker.data.synthetic.world.clip_wandering import draw_roaming
-
-
-def _moments(asker: Asker) -> list[float]:
-    """Return the half seconds of a clip, in any order."""
-    return [int(half) / 2 for half in asker.rng.permutation(int(2 * asker.shot.clip.duration_s))]
 
 
 def _is_plain(asker: Asker, relation: str) -> bool:
@@ -45,12 +42,9 @@ def note_moments(asker: Asker) -> Question | None:
     """Ask what is there at each half second."""
     if not _is_plain(asker, "moments"):
         return None
-    times_s = _moments(asker)
-    notes = [
-        f"{time_s} {' '.join(asker.things[n].kind.name for n in _things_at(asker, time_s)) or 'no'}"
-        for time_s in times_s
-    ]
-    return _note(asker, f"what? {_listed(times_s)}", notes)
+    return _at_each_moment(
+        asker, "what?", lambda s: " ".join(asker.things[n].kind.name for n in _things_at(asker, s)) or "no"
+    )
 
 
 def note_positions(asker: Asker) -> Question | None:
@@ -58,12 +52,18 @@ def note_positions(asker: Asker) -> Question | None:
     n = asker.pick(range(len(asker.things)))
     if n is None or not _is_plain(asker, "positions"):
         return None
-    times_s = _moments(asker)
-    notes = [
-        f"{time_s} {point_of(asker.box(n, asker.shot.frame_at(time_s))) if n in _things_at(asker, time_s) else 'no'}"
-        for time_s in times_s
-    ]
-    return _note(asker, f"where? {asker.things[n].kind.name} {_listed(times_s)}", notes)
+    return _at_each_moment(
+        asker,
+        f"where? {asker.things[n].kind.name}",
+        lambda s: point_of(asker.box(n, asker.shot.frame_at(s))) if n in _things_at(asker, s) else "no",
+    )
+
+
+def _at_each_moment(asker: Asker, asked: str, seen_at: Callable[[float], str]) -> Question:
+    """Ask for what is seen at each half second of a clip, in any order."""
+    times_s = [int(half) / 2 for half in asker.rng.permutation(int(2 * asker.shot.clip.duration_s))]
+    notes = [f"{time_s} {seen_at(time_s)}" for time_s in times_s]
+    return _note(asker, f"{asked} {', '.join(map(str, times_s))}", notes)
 
 
 def note_visit(asker: Asker) -> Question | None:
@@ -87,10 +87,6 @@ def note_ends(asker: Asker) -> Question | None:
     names = [asker.things[n].kind.name for n in order]
     notes = [f"{name} {ends_of(asker, n, sized=True)}" for n, name in zip(order, names, strict=True)]
     return _note(asker, f"from first to last? {', '.join(names)}", notes)
-
-
-def _listed(times_s: list[float]) -> str:
-    return ", ".join(map(str, times_s))
 
 
 def _note(asker: Asker, problem: str, notes: list[str]) -> Question:
