@@ -72,8 +72,8 @@ def ask_faster(asker: Asker) -> Question | None:
     if not admitted(asker, [n], f"{most} {asker.things[1 - n].kind.name}"):
         return None
     names = [thing.kind.name for thing in asker.things]
-    goes = [f"{name} {ends_of(asker, k)} goes {ways[k]}" for k, name in enumerate(names)]
-    noted = f"{', '.join(goes)}. the {most} {ways[n]}."
+    goes = [f"{name} {ends_of(asker, k)} goes {ways[k]} {name}" for k, name in enumerate(names)]
+    noted = f"{', '.join(goes)}. the {most} goes {ways[n]} {names[n]}."
     problem = say(asker.rng, "faster", faster=most, thing=names[0], other=names[1])
     return choice(asker, problem, noted, names[n], names)
 
@@ -93,7 +93,7 @@ def ask_order(asker: Asker) -> Question | None:
     if chosen is None:
         return None
     n, ordinal = ways[chosen]
-    return choice(asker, say(asker.rng, "order", ordinal=ordinal), f"{', '.join(in_order(asker))}.", names[n], names)
+    return choice(asker, say(asker.rng, "order", ordinal=ordinal), f"{'. '.join(in_order(asker))}.", names[n], names)
 
 
 def ask_neighbor(asker: Asker) -> Question | None:
@@ -105,4 +105,4 @@ def ask_neighbor(asker: Asker) -> Question | None:
     if chosen is None:
         return None
     n, m, which = pairs[chosen]
-    return choice(asker, say(asker.rng, which, thing=names[n]), f"{', '.join(in_order(asker))}.", names[m], names)
+    return choice(asker, say(asker.rng, which, thing=names[n]), f"{'. '.join(in_order(asker))}.", names[m], names)

@@ -54,12 +54,15 @@ def visit_of(asker: Asker, n: int) -> Span:
 
 
 def in_order(asker: Asker, *, colors: bool = False) -> list[str]:
-    """Return for each half second of a parade what is there, with its colour where that is wanted, and its number."""
-    notes = []
+    """Return two notes of a parade: what is there half second by half second, with its colour where that is wanted,
+    and what came as 1, 2, …: a name is looked up by the number before it.
+    """
+    moments, numbered = [], []
     for number, n in enumerate(sorted(range(len(asker.things)), key=lambda n: visit_of(asker, n).start), 1):
         visit, name = visit_of(asker, n), asker.things[n].name if colors else asker.things[n].kind.name
-        notes += [f"{half / 2} {name} {number}" for half in range(int(2 * visit.start), int(2 * visit.end) + 1)]
-    return notes
+        moments += [f"{half / 2} {name}" for half in range(int(2 * visit.start), int(2 * visit.end) + 1)]
+        numbered.append(f"{number} {name}")
+    return [", ".join(moments), ", ".join(numbered)]
 
 
 def follow(asker: Asker, n: int) -> str:

@@ -100,7 +100,7 @@ def describe_parade(asker: Asker) -> Question | None:
     return Question(
         asker.shot,
         say(asker.rng, "describe_clip"),
-        f"{', '.join(in_order(asker, colors=True))}.",
+        f"{'. '.join(in_order(asker, colors=True))}.",
         f"first {', then '.join(names)}.",
     )
 

@@ -28,7 +28,7 @@ def count_appear(asker: Asker) -> Question | None:
     names = [thing.kind.name for thing in asker.things]
     if not asker.admits(names[0], None, "", f"appear {names[-1]} {len(names)}"):
         return None
-    return Question(asker.shot, say(asker.rng, "count_appear"), f"{', '.join(in_order(asker))}.", str(len(names)))
+    return Question(asker.shot, say(asker.rng, "count_appear"), f"{'. '.join(in_order(asker))}.", str(len(names)))
 
 
 def count_times(asker: Asker) -> Question | None:
