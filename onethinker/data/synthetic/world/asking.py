@@ -96,11 +96,6 @@ def tenths(value: float) -> str:
     return str(min(9, int(value / 100)))
 
 
-def across(box: Box) -> str:
-    """Return how far right the middle of a box is, in tenths of the frame."""
-    return tenths(center_of(box)[0])
-
-
 def point_of(box: Box) -> str:
     """Return how far right and how far down the middle of a box is, in tenths of the frame.
 
@@ -225,7 +220,7 @@ def _by_order(asker: Asker, n: int, alike: Sequence[int], boxes: Sequence[Box]) 
                 (
                     n,
                     words,
-                    f"from the {side}: {', '.join(tenths(center_of(boxes[m])[axis]) for m in passed)}."
+                    f"from the {side}: {', '.join(f'{k} at {point_of(boxes[m])}' for k, m in enumerate(passed, 1))}."
                     f" the {ordinal} {corner_name(boxes[n])}.",
                 )
             )
@@ -259,7 +254,7 @@ def _by_size(asker: Asker, n: int, alike: Sequence[int], boxes: Sequence[Box]) -
                 (
                     n,
                     f"{most} {thing.kind.name}",
-                    f"sizes: {', '.join(f'{across(boxes[m])} {size_of(boxes[m])}' for m in by_x)}."
+                    f"sizes: {', '.join(f'{point_of(boxes[m])} {size_of(boxes[m])}' for m in by_x)}."
                     f" {at_position(f'{most} one', boxes[n])}",
                 )
             ]

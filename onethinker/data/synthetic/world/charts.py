@@ -249,9 +249,21 @@ def estimate_fraction(asker: Asker) -> Question | None:
     n = asker.pick(ways)
     if n is None:
         return None
-    color, value = names[scene.sectors[n].color], scene.values[n]
-    known = "less than half" if value < 50 else "half" if value == 50 else "more than half"
-    return Question(asker.shot, say(asker.rng, "share", color=color), f"{color} is {known}.", str(value))
+    color = names[scene.sectors[n].color]
+    return Question(asker.shot, say(asker.rng, "share", color=color), _go_around(scene, n), str(scene.values[n]))
+
+
+def _go_around(scene: Scene, asked: int) -> str:
+    """Return which colour a disc has in each of twenty directions, clockwise from the top, and behind that of a sector
+    how much that makes so far: its fraction is a multiple of five percent.
+    """
+    names, notes, seen = {value: name for name, value in _BARS.items()}, [], 0
+    for direction in range(20):
+        angle = 18 * direction
+        n = next(k for k, s in enumerate(scene.sectors) if (angle - s.start) % 360 < s.end - s.start)
+        seen += 5 * (n == asked)
+        notes.append(f"{direction + 1} {names[scene.sectors[n].color]}{f' {seen}' if n == asked else ''}")
+    return f"{', '.join(notes)}."
 
 
 CHART_CHOICES: tuple[tuple[Family, tuple[Ask, ...]], ...] = ((draw_chart, (ask_most,)),)

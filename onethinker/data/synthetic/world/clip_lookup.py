@@ -8,7 +8,6 @@ from onethinker.core.geometry import Span
 from onethinker.data.synthetic.world.asking import (
     Asker,
     cell_name,
-    center_of,
     point_of,
     size_of,
 )
@@ -66,22 +65,18 @@ def in_order(asker: Asker, *, colors: bool = False) -> list[str]:
 
 
 def follow(asker: Asker, n: int) -> str:
-    """Return where a thing that acts is at first and at last, what it does, and half second by half second what that
-    changes, in hundredths of the frame, to the first one after it: how far right or down its middle is, or its size.
-    Of a thing that turns nothing does.
+    """Return where a thing that acts is at first and at last, what it does, and half second by half second, to the
+    first one after it, whether it does so then; before that where it is if it moves, and its size if that changes.
     """
-    act = asker.things[n].act
+    act, things = asker.things[n].act, asker.things
     assert act
-    acts = f"the {asker.things[n].kind.name} {ends_of(asker, n, sized=True)} {act.verb}."
-    if act.verb == "turns":
-        return acts
-    axis = {"moves right": 0, "moves left": 0, "moves down": 1, "moves up": 1}.get(act.verb)
-    last = min(act.span.end + 0.5, asker.shot.clip.duration_s - 0.5)
     notes = []
-    for half in range(int(2 * last) + 1):
+    for half in range(int(2 * min(act.span.end + 0.5, asker.shot.clip.duration_s - 0.5)) + 1):
         box = asker.box(n, asker.shot.frame_at(half / 2))
-        notes.append(f"{half / 2} {size_of(box) if axis is None else f'{int(center_of(box)[axis] / 10):02d}'}")
-    return f"{acts} {', '.join(notes)}."
+        seen = point_of(box) if act.verb.startswith("moves") else "" if act.verb == "turns" else size_of(box)
+        acts = "yes" if act.span.start <= half / 2 < act.span.end else "no"
+        notes.append(" ".join(filter(None, (str(half / 2), seen, acts))))
+    return f"the {things[n].kind.name} {ends_of(asker, n, sized=True)} {act.verb}. {', '.join(notes)}."
 
 
 def is_well_seen(shot: Shot, n: int) -> bool:

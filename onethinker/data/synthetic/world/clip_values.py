@@ -7,7 +7,7 @@ from onethinker.data.synthetic.questions import (
 from onethinker.data.synthetic.world.asking import (
     Asker,
     center_of,
-    tenths,
+    point_of,
 )
 from onethinker.data.synthetic.world.charts import add_aloud
 from onethinker.data.synthetic.world.clip_lookup import (
@@ -38,21 +38,22 @@ def count_times(asker: Asker) -> Question | None:
     if not admitted(asker, [0], f"times {thing.act.verb} {times}"):
         return None
     problem = say(asker.rng, "count_times", thing=thing.kind.name, act=thing.act.plain, acts=thing.act.verb)
-    reasoning = _watch_jumps(asker) if thing.act.verb == "jumps" else _from_to(thing.act.span)
-    return Question(asker.shot, problem, reasoning, str(times))
+    return Question(asker.shot, problem, _watch_repeats(asker), str(times))
 
 
-def _watch_jumps(asker: Asker) -> str:
-    """Return how far down the first thing is, half second by half second, and at the top of each jump its number."""
+def _watch_repeats(asker: Asker) -> str:
+    """Return half second by half second where the first thing is, if it jumps, and in the middle of each time that it
+    does what it repeats the number of that.
+    """
     thing = asker.things[0]
     assert thing.act
     start, end = thing.act.span
     notes = []
     for half in range(int(2 * asker.shot.clip.duration_s)):
-        height = tenths(center_of(asker.box(0, asker.shot.frame_at(half / 2)))[1])
-        since = half / 2 - start
-        is_top = start < half / 2 < end and since % 1 == 0.5
-        notes.append(f"{half / 2} {height}{f' {int(since) + 1}' if is_top else ''}")
+        seen = point_of(asker.box(0, asker.shot.frame_at(half / 2))) if thing.act.verb == "jumps" else ""
+        is_middle = start < half / 2 < end and (half / 2 - start) % 1 == 0.5
+        number = str(int(half / 2 - start) + 1) if is_middle else "no"
+        notes.append(" ".join(filter(None, (str(half / 2), seen, number))))
     return f"{', '.join(notes)}."
 
 

@@ -8,10 +8,10 @@ what one in thirty does (docs/results/things.md).
 
 from onethinker.data.synthetic.questions import Question, seen_box, with_options
 from onethinker.data.synthetic.world import picture_scenes as scenes
-from onethinker.data.synthetic.world.asking import Asker, Questions, center_of, point_of, tenths
+from onethinker.data.synthetic.world.asking import Asker, Questions, center_of, point_of
 from onethinker.data.synthetic.world.clip_notes import CLIP_NOTES
 from onethinker.data.synthetic.world.picture_choices import ask_color, ask_more
-from onethinker.data.synthetic.world.picture_lookup import look_for, one_of_each_kind
+from onethinker.data.synthetic.world.picture_lookup import look_for, number_things, one_of_each_kind
 from onethinker.data.synthetic.world.picture_positions import ask_ordinal
 from onethinker.data.synthetic.world.picture_questions import COUNTS, PLACES, PRESENCE, describe
 from onethinker.data.synthetic.world.rendering import Shot
@@ -55,8 +55,7 @@ def note_row(asker: Asker) -> Question | None:
     order = sorted(range(len(asker.things)), key=lambda n: step * center_of(asker.box(n))[axis])
     if not asker.admitted(f"from {side}", indices=order[:1]):
         return None
-    named = [f"{tenths(center_of(asker.box(n))[axis])} {asker.things[n].kind.name}" for n in order]
-    return _note(asker, f"from the {side}?", f"{', '.join(named)}.")
+    return _note(asker, f"from the {side}?", f"{number_things(asker, order)}.")
 
 
 def note_option(asker: Asker) -> Question | None:

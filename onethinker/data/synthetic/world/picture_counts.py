@@ -6,10 +6,12 @@ from onethinker.data.synthetic.world.asking import (
     Asker,
     at_point,
     is_beyond,
+    point_of,
 )
 from onethinker.data.synthetic.world.phrasing import say
 from onethinker.data.synthetic.world.picture_lookup import (
     absent_names,
+    by_point,
     count_aloud,
     count_of,
     like,
@@ -107,12 +109,16 @@ def count_beside(asker: Asker) -> Question | None:
                 before = [n for n in indices if is_beyond(asker.box(m), asker.box(n), relation)]
                 how = f"count {relation} {other.kind.name} {len(beyond)}"
                 if len(beyond) + len(before) == len(indices) and asker.admits(thing.kind.name, None, "", how):
-                    ways.append((thing, m, relation, beyond))
+                    ways.append((indices, m, relation, beyond))
     chosen = asker.pick(range(len(ways)))
     if chosen is None:
         return None
-    thing, m, relation, beyond = ways[chosen]
-    other_name = asker.things[m].kind.name
-    reasoning = f"{at_point(other_name, asker.box(m))} {count_aloud(asker, beyond, thing.kind.plural)}"
-    problem = say(asker.rng, "count_beside", things=thing.kind.plural, relation=relation, other=other_name)
+    indices, m, relation, beyond = ways[chosen]
+    plural, other_name = asker.things[indices[0]].kind.plural, asker.things[m].kind.name
+    listed, number = [], 0
+    for n in by_point(asker, indices):
+        number += n in beyond
+        listed.append(f"{point_of(asker.box(n))} {number if n in beyond else 'no'}")
+    reasoning = f"{at_point(other_name, asker.box(m))} {plural}: {', '.join(listed)}."
+    problem = say(asker.rng, "count_beside", things=plural, relation=relation, other=other_name)
     return Question(asker.shot, problem, reasoning, str(len(beyond)))

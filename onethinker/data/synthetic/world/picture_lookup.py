@@ -6,16 +6,20 @@ from onethinker.core.geometry import Box
 from onethinker.data.synthetic.questions import Note, Question, corner_name, with_options
 from onethinker.data.synthetic.world.asking import (
     Asker,
-    across,
     center_of,
+    point_of,
 )
 from onethinker.data.synthetic.world.scene import Thing
 
 
-def by_position(asker: Asker, indices: Sequence[int] | None = None) -> list[int]:
-    """Return things in reading order: from left to right."""
-    chosen = range(len(asker.things)) if indices is None else indices
-    return sorted(chosen, key=lambda n: center_of(asker.box(n)))
+def by_position(asker: Asker) -> list[int]:
+    """Return all things from left to right."""
+    return sorted(range(len(asker.things)), key=lambda n: center_of(asker.box(n)))
+
+
+def by_point(asker: Asker, indices: Sequence[int]) -> list[int]:
+    """Return things in the order of their points in tenths: one that can be told from the points alone."""
+    return sorted(indices, key=lambda n: point_of(asker.box(n)))
 
 
 def absent_names(asker: Asker, count: int) -> list[str]:
@@ -46,18 +50,23 @@ def look_for(asker: Asker, name: str, where: Callable[[Box], str] = corner_name)
 
 
 def count_aloud(asker: Asker, indices: Sequence[int], name: str) -> str:
-    """Return how far right each counted thing is, counted from left to right."""
-    listed = [f"{k} at {across(asker.box(n))}" for k, n in enumerate(by_position(asker, indices), 1)]
+    """Return where each counted thing is, in the order of their points."""
+    listed = [f"{k} at {point_of(asker.box(n))}" for k, n in enumerate(by_point(asker, indices), 1)]
     return f"{name}: {', '.join(listed)}." if listed else f"i see no {name}."
 
 
 def name_and_count(asker: Asker, counted: Collection[int]) -> str:
-    """Return all things from left to right, and behind each of those to count its number."""
+    """Return where all things are, in the order of their points, and behind each of those to count its number."""
     listed, number = [], 0
-    for n in by_position(asker):
+    for n in by_point(asker, range(len(asker.things))):
         number += n in counted
-        listed.append(f"{across(asker.box(n))} {asker.things[n].kind.name}{f' {number}' if n in counted else ''}")
+        listed.append(f"{point_of(asker.box(n))} {asker.things[n].kind.name}{f' {number}' if n in counted else ''}")
     return f"{', '.join(listed)}."
+
+
+def number_things(asker: Asker, order: Sequence[int]) -> str:
+    """Return things in an order, each with its number and where it is before its name."""
+    return ", ".join(f"{k} at {point_of(asker.box(n))} {asker.things[n].kind.name}" for k, n in enumerate(order, 1))
 
 
 def count_of(asker: Asker, thing: Thing) -> int:

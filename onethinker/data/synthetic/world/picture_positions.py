@@ -17,7 +17,6 @@ from onethinker.data.synthetic.world.asking import (
     is_in_a_corner,
     point_of,
     relation_of,
-    tenths,
 )
 from onethinker.data.synthetic.world.phrasing import say
 from onethinker.data.synthetic.world.picture_lookup import (
@@ -25,6 +24,7 @@ from onethinker.data.synthetic.world.picture_lookup import (
     choice,
     count_of,
     look_for,
+    number_things,
 )
 
 CORNERS = ("top left", "top right", "bottom left", "bottom right")
@@ -109,9 +109,7 @@ def ask_ordinal(asker: Asker) -> Question | None:
     if chosen is None:
         return None
     order, ordinal, side = ways[chosen]
-    axis = 0 if side in ("left", "right") else 1
-    passed = ", ".join(f"{tenths(center_of(asker.box(n))[axis])} {names[n]}" for n in order)
-    reasoning = f"from the {side}: {passed}."
+    reasoning = f"from the {side}: {number_things(asker, order)}."
     return choice(asker, say(asker.rng, "ordinal", ordinal=ordinal, side=side), reasoning, names[order[-1]], names)
 
 

@@ -65,10 +65,13 @@ def test_a_row_is_noted_from_its_side_and_its_names_are_those_of_the_picture(wor
     for index, sample in enumerate(samples(world, "open-ended", 120)):
         if match := re.search(r"from the (left|right|top|bottom)\?$", sample.problem):
             asked = ask_about_things(6, index, kind=("open-ended", "image"), split="train", world=world)
-            numbers = [int(note[0]) for note in notes_of(sample)]
-            assert numbers == sorted(numbers, reverse=match[1] in ("right", "bottom"))
+            axis = 0 if match[1] in ("left", "right") else 1
+            notes = [re.findall(r"^(\d) at (\d) (\d) (.+)$", note)[0] for note in notes_of(sample)]
+            assert [int(note[0]) for note in notes] == list(range(1, len(notes) + 1))
+            passed = [int(note[1 + axis]) for note in notes]
+            assert passed == sorted(passed, reverse=match[1] in ("right", "bottom"))
             assert isinstance(asked.painting, Shot)
-            assert Counter(note[2:] for note in notes_of(sample)) == Counter(
+            assert Counter(name for *_, name in notes) == Counter(
                 thing.kind.name for thing in asked.painting.scene.things
             )
             rows += 1

@@ -141,13 +141,61 @@ def test_differences_and_remainders_are_those_of_the_scene():
             assert many - few == difference
             found["differences"] += 1
         elif question.reasoning[0].isdecimal():
-            notes = re.findall(r"(\d) ([a-z ]+?)( \d)?(?=, |\.)", question.reasoning)
-            middles = [int(note[0]) for note in notes]
-            assert middles == sorted(middles)
+            notes = re.findall(r"\d (\d) ([a-z ]+?)( \d)?(?=, |\.)", question.reasoning)
+            points = re.findall(r"(\d \d) [a-z]", question.reasoning)
+            assert points == sorted(points)
             assert Counter(note[1] for note in notes) == Counter(thing.kind.name for thing in things)
             assert [int(note[2]) for note in notes if note[2]] == list(range(1, int(question.answer) + 1))
             found["remainders"] += 1
     assert min(found["differences"], found["remainders"]) > 5
+
+
+def test_what_is_counted_on_one_side_of_a_thing_is_on_that_side():
+    found = Counter()
+    for question in asked("numerical", "image", 800):
+        side = re.search(r"left of|right of|above|below", question.problem)
+        if side and (noted := re.fullmatch(r"the \D+ (\d) (\d)\. \D+: (.+)\.", question.reasoning)):
+            axis, sign = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)}[side[0]]
+            number = 0
+            for note in noted[3].split(", "):
+                *point, verdict = note.split()
+                beyond = sign * (int(point[axis]) - int(noted[1 + axis]))
+                number += beyond > 0
+                assert verdict == (str(number) if beyond > 0 else "no"), question.reasoning
+                found[verdict == "no"] += 1
+            assert str(number) == question.answer
+    assert min(found[True], found[False]) > 5
+
+
+def test_a_share_is_counted_around_the_disc_that_is_painted():
+    found = 0
+    for question in asked("regression", "image", 60):
+        shot = shot_of(question)
+        if not shot.scene.sectors:
+            continue
+        notes = [note.split() for note in question.reasoning.rstrip(".").split(", ")]
+        asked_for = next(color for _, color, *total in notes if total)
+        assert asked_for in question.problem.lower()
+        assert [int(note[0]) for note in notes] == list(range(1, 21))
+        totals = [int(note[2]) for note in notes if note[1] == asked_for]
+        assert totals == list(range(5, int(question.answer) + 1, 5))
+        # The pixel seen in each direction, at seven tenths of the radius, has the colour that is noted.
+        (frame,) = shot.clip.frames
+        x, y = shot.scene.sectors[0].center
+        seen: dict[str, list[np.ndarray]] = {}
+        for k, note in enumerate(notes):
+            turn, reach = np.deg2rad(18 * k), 0.7 * shot.scene.sectors[0].radius
+            row, column = int((y - reach * np.cos(turn)) * len(frame)), int((x + reach * np.sin(turn)) * len(frame))
+            seen.setdefault(note[1], []).append(frame[row, column].astype(int))
+        middles = {color: np.median(pixels, axis=0) for color, pixels in seen.items()}
+        near = [
+            min(middles, key=lambda other: float(np.abs(middles[other] - pixel).sum())) == color
+            for color, pixels in seen.items()
+            for pixel in pixels
+        ]
+        assert np.mean(near) >= 0.8  # the others lie on an edge
+        found += 1
+    assert found > 5
 
 
 def test_a_letter_is_that_of_the_only_right_option():
@@ -404,9 +452,8 @@ def test_tracking_key_k_is_the_box_at_k_minus_1_seconds_of_one_thing():
 def test_the_faster_of_two_things_goes_further_in_the_same_time():
     found = 0
     for question in asked("multiple choice", "video", 150):
-        if match := re.match(
-            r"(\D+) .* goes (\d) \1, (\D+) .* goes (\d) \3\. the (faster|slower) goes (\d) ([a-z ]+)\.", question.reasoning
-        ):
+        way = r"(\D+) .* goes (\d) \1, (\D+) .* goes (\d) \3\. the (faster|slower) goes (\d) ([a-z ]+)\."
+        if match := re.match(way, question.reasoning):
             shot = shot_of(question)
             names = [thing.kind.name for thing in shot.scene.things]
             ways = {}
