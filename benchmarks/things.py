@@ -4,12 +4,16 @@
 
 Asks greedily about held-out scenes, so many of each problem type about pictures and about clips: in the drawing styles
 that training shows, in others (unseen-styles) and about other things (unseen-things); masks are GrabCut's. Writes
-table.md and results.json to --output, and the table between the marks of the file --into. Every answer is kept: stopped
-at any time, the same command resumes, and says how long it will take.
+table.md and results.json to --output, and the table between the marks of the file --into; and ways.md, which shows for
+the first world how each way of asking fares: what to look at before anything is changed. With --split validation the
+questions are others than those of the card. Every answer is kept: stopped at any time, the same command resumes, and
+says how long it will take.
 """
 
 import argparse
 import re
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
@@ -22,12 +26,14 @@ from onethinker.commands.stages import Cost, Stages
 from onethinker.commands.tables import in_words
 from onethinker.core.errors import DataError
 from onethinker.core.request import SamplingParams
+from onethinker.core.sample import Sample
 from onethinker.data.synthetic import make_sample
 from onethinker.data.synthetic.samples import KINDS
+from onethinker.data.synthetic.world.samples import ask_about_things
 from onethinker.data.synthetic.worlds import HELD_OUT, WorldName
 from onethinker.evaluation.masking import measure_masks
-from onethinker.evaluation.metrics import Estimate, Score, score_tasks
-from onethinker.evaluation.results import weights_digest
+from onethinker.evaluation.metrics import Estimate, Score, estimate, score_tasks
+from onethinker.evaluation.results import Result, weights_digest
 from onethinker.evaluation.stages import answer, score
 from onethinker.families.built_in import LONGEST_ANSWER, folder_of
 from onethinker.inference.engine import Engine
@@ -58,6 +64,7 @@ TARGETS: dict[tuple[str, str], dict[str, float]] = {
 """The numbers shown of each problem type and medium, and what they shall be in the first world."""
 OWN_NAMES = {"mean ROUGE": "accuracy", "J": "gIoU", "J&F": "J&F (official)"}
 """What the tables' numbers are called in a score, where that is not the same."""
+WAYS_HEAD = "| task | about | asked by | questions | accuracy |", f"|{' --- |' * 5}"
 MARKS = "<!-- results of benchmarks/things.py -->", "<!-- end of the results -->"
 
 
@@ -80,13 +87,16 @@ def main() -> None:
     parts = list(product(asked.worlds, KINDS))
     # A clip takes about twice as long as a picture.
     costs = {name_of(world, kind): Cost(1, 1.0 + (kind[1] == "video")) for world, kind in parts}
-    stages, rows = Stages.open(asked.output / "seconds.json", costs), list[Row]()
+    stages, rows, ways = Stages.open(asked.output / "seconds.json", costs), list[Row](), list[str]()
     with load_engine(asked.model, batch_size=asked.batch_size) as engine:
         for world, kind in parts:
             name = name_of(world, kind)
-            work = partial(measure, engine, world, kind, asked.questions, asked.output / name.replace(" ", "_"))
-            rows += stages.run(name, work)
-    table = f"{heading(asked.model, asked.questions)}\n\n{table_of(rows)}"
+            folder = asked.output / name.replace(" ", "_")
+            samples, asked_by = ask_about(world, kind, asked.questions, asked.split)
+            rows += stages.run(name, partial(measure, engine, world, kind, samples, folder))
+            ways += by_way(kind, score(samples, output=folder), asked_by) if world == asked.worlds[0] else []
+    table = f"{heading(asked.model, asked.questions, asked.split)}\n\n{table_of(rows)}"
+    write_atomically(asked.output / "ways.md", "\n".join((*WAYS_HEAD, *ways, "")))
     write_atomically(asked.output / "table.md", table + "\n")
     write_atomically(asked.output / "results.json", to_json([asdict(row) for row in rows], indent=2) + "\n")
     if asked.into is not None:
@@ -100,6 +110,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("model", nargs="?", default="tiny", help='a model folder or name (default: "tiny")')
     parser.add_argument("--output", type=Path, required=True, help="folder for answers, results and table")
     parser.add_argument("--questions", type=int, default=500, help="of each task and medium (default: %(default)s)")
+    parser.add_argument("--split", choices=("validation", HELD_OUT), default=HELD_OUT, help="default: %(default)s")
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=WORLDS, help="default: all three")
     parser.add_argument("--batch-size", type=int, default=32, help="answered together (default: %(default)s)")
     parser.add_argument("--into", type=Path, help="a Markdown file with the marks between which the table goes")
@@ -119,13 +130,20 @@ def name_of(world: str, kind: tuple[str, str]) -> str:
     return f"{world} {kind[0]} {kind[1]}"
 
 
-def measure(engine: Engine, world: WorldName, kind: tuple[str, str], questions: int, folder: Path) -> list[Row]:
+def ask_about(world: WorldName, kind: tuple[str, str], questions: int, split: str) -> tuple[list[Sample], list[str]]:
+    """Return questions of one problem type and medium in one world, and in which way each is asked."""
+    samples, ways = [], []
+    for index in range(questions):
+        samples.append(make_sample(0, index, problem_type=kind[0], data_type=kind[1], split=split, world=world))
+        ways.append(ask_about_things(0, index, kind=kind, split=split, world=world).way)
+    return samples, ways
+
+
+def measure(
+    engine: Engine, world: WorldName, kind: tuple[str, str], samples: Sequence[Sample], folder: Path
+) -> list[Row]:
     """Return the numbers of one problem type and medium in one world. Raises: DataError: a question has no answer."""
     problem_type, medium = kind
-    samples = [
-        make_sample(0, index, problem_type=problem_type, data_type=medium, split=HELD_OUT, world=world)
-        for index in range(questions)
-    ]
     with progress_bar(folder.name) as on_progress:
         answer(engine, samples, output=folder, sampling=SamplingParams(LONGEST_ANSWER), on_progress=on_progress)
     results = score(samples, output=folder)
@@ -134,8 +152,21 @@ def measure(engine: Engine, world: WorldName, kind: tuple[str, str], questions: 
             results = measure_masks(load_segmenter(SEGMENTER), samples, results, output=folder, on_progress=on_progress)
     (own,) = score_tasks(results)
     return [
-        Row(world, problem_type, medium, metric, questions, target, number(own, metric))
+        Row(world, problem_type, medium, metric, len(samples), target, number(own, metric))
         for metric, target in TARGETS[kind].items()
+    ]
+
+
+def by_way(kind: tuple[str, str], results: Sequence[Result], ways: Sequence[str]) -> list[str]:
+    """Return a line for each way in which a kind of question is asked: its accuracy, or what stands for it."""
+    found = defaultdict[str, list[float]](list)
+    for result, way in zip(results, ways, strict=True):
+        assert result.grade  # without it `measure` has no number and says so
+        found[way].append(result.grade.accuracy)
+    about = "pictures" if kind[1] == "image" else "clips"
+    return [
+        f"| {kind[0]} | {about} | {way} | {len(values)} | {in_words(estimate(values))} |"
+        for way, values in sorted(found.items())
     ]
 
 
@@ -148,10 +179,12 @@ def number(own: Score, metric: str) -> Estimate:
     return found
 
 
-def heading(model: str, questions: int) -> str:
+def heading(model: str, questions: int, split: str) -> str:
     """Return how the table came about."""
     about, digest = about_this_machine(), weights_digest(folder_of(model))
-    how = f"{questions} questions a row and column, greedy answers, 95 % intervals (bootstrap), masks by {SEGMENTER}"
+    kept = "" if split == HELD_OUT else f" of the {split} split"
+    asked = f"{questions} questions{kept} a row and column"
+    how = f"{asked}, greedy answers, 95 % intervals (bootstrap), masks by {SEGMENTER}"
     return f"{how}; weights {(digest or 'none')[:12]}, {about['date']}, {about['machine']}."
 
 

@@ -7,8 +7,11 @@ import pytest
 
 from onethinker.core.errors import DataError
 from onethinker.data.synthetic import KINDS
+from onethinker.data.synthetic.world.samples import ask_about_things
 from onethinker.evaluation.metrics import Estimate
+from onethinker.evaluation.results import Result
 from onethinker.families.built_in import WEIGHTS
+from onethinker.tasks.grading import Grade
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -29,6 +32,23 @@ def test_a_line_has_a_number_of_each_world_and_its_share_of_the_first(things):
 
     *_, line = things.table_of([row("things", 0.5), row("unseen-styles", 0.4)]).splitlines()
     assert line == "| tracking | clips | AO | 0.60 | 0.500 (0.40–0.60) | 0.400 (0.30–0.50), 80% |"
+
+
+def test_each_way_of_asking_has_its_own_line(things):
+    kind = ("numerical", "image")
+    samples, ways = things.ask_about("things", kind, 12, "validation")
+    assert [sample.problem for sample in samples] == [
+        ask_about_things(0, index, kind=kind, split="validation").problem for index in range(12)
+    ]
+    grades = [Grade(0.0, float(way == "read_value"), 1.0, 0.5) for way in ways]
+    results = [
+        Result("key", sample.id, sample.problem_type, sample.problem, sample.truth, "", grade)
+        for sample, grade in zip(samples, grades, strict=True)
+    ]
+    lines = things.by_way(kind, results, ways)
+    assert len(lines) == len(set(ways)) > 2
+    assert f"| numerical | pictures | read_value | {ways.count('read_value')} | 1.000 (1.00–1.00) |" in lines
+    assert all(line.endswith("| 0.000 (0.00–0.00) |") for line in lines if "read_value" not in line)
 
 
 def test_the_table_goes_between_the_marks_of_the_card_however_often(things):

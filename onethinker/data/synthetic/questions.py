@@ -27,6 +27,8 @@ class Question:
     answer: str
     options: tuple[str, ...] = ()
     masks: Masks | None = None
+    way: str = ""
+    """The function that asked it, where a kind of question is asked in several ways."""
 
     @property
     def response(self) -> str:

@@ -1,5 +1,6 @@
 """The endless list of questions about named things: any of them from its index, the same on every machine."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -109,9 +110,9 @@ def _kind_hash(kind: tuple[str, str], split: str) -> int:
 def _ask(asker: Asker, asks: tuple[Ask, ...]) -> Question | None:
     """Return what the first of the ways of asking that finds something asks, in random order."""
     for index in asker.rng.permutation(len(asks)):
-        question = asks[int(index)](asker)
-        if question is not None:
-            return question
+        ask = asks[int(index)]
+        if (question := ask(asker)) is not None:
+            return replace(question, way=ask.__name__)
     return None
 
 
