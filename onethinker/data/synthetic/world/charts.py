@@ -197,7 +197,7 @@ def multiply(asker: Asker) -> Question | None:
     if n is None:
         return None
     problem = say(asker.rng, "price_times", number=str(times), things=asker.things[n].kind.plural)
-    reasoning = f"the {_name(asker, n)} has {values[n]}. {times}x{values[n]}={times * values[n]}."
+    reasoning = f"the {_name(asker, n)} has {values[n]}. {multiply_aloud(times, values[n])}"
     return Question(asker.shot, problem, reasoning, str(times * values[n]))
 
 
@@ -222,6 +222,26 @@ def add_aloud(values: Sequence[int]) -> str:
     return " ".join(steps)
 
 
+def multiply_aloud(a: int, b: int) -> str:
+    """Return how two numbers are multiplied: by the multiples of the larger one, of which a small model learns several
+    at a time, and the table of products only late.
+
+    >>> multiply_aloud(3, 8)
+    '8, 16, 24. 3x8=24.'
+    """
+    return f"{', '.join(str(k * max(a, b)) for k in range(1, min(a, b) + 1))}. {a}x{b}={a * b}."
+
+
+def _calculate_aloud(a: int, sign: str, b: int) -> str:
+    """Return how two numbers are added, subtracted or multiplied: of a number with tens first the units."""
+    read = f"{a}{sign}{b}"
+    if sign == "x":
+        return f"{read}: {multiply_aloud(a, b)}"
+    factor, units = (1 if sign == "+" else -1), a % 10
+    first = f"{read}: {units}{sign}{b}={units + factor * b}. " if a > units else ""
+    return f"{first}{read}={a + factor * b}."
+
+
 def calculate(asker: Asker) -> Question | None:
     """Ask for the result of what is written."""
     (text,) = asker.shot.scene.writings[0].lines
@@ -234,7 +254,7 @@ def calculate(asker: Asker) -> Question | None:
     sign = next(sign for sign in "+-x" if sign in text)
     a, b = (int(number) for number in text.split(sign))
     result = {"+": a + b, "-": a - b, "x": a * b}[sign]
-    return Question(asker.shot, say(asker.rng, "sum_written"), f"{text}={result}.", str(result))
+    return Question(asker.shot, say(asker.rng, "sum_written"), _calculate_aloud(a, sign, b), str(result))
 
 
 def estimate_fraction(asker: Asker) -> Question | None:
