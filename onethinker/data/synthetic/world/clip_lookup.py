@@ -97,6 +97,12 @@ def watch_visit(asker: Asker, n: int, *, from_s: float = 0.0) -> str:
     return watch(asker.shot, lambda s: visit.start <= s <= visit.end, until_s=visit.end, from_s=from_s)
 
 
+def place_at(asker: Asker, n: int, time_s: float) -> str:
+    """Return a note of where a thing is at a second, or that it is not there."""
+    box = asker.shot.box(n, asker.shot.frame_at(time_s))
+    return f"{time_s} {point_of(box) if box else 'no'}"
+
+
 def ends_of(asker: Asker, n: int, *, sized: bool = False) -> str:
     """Return where a thing is in the first and in the last frame, in tenths of the frame, with its size where that is
     wanted, as in "2 5 to 6 5".

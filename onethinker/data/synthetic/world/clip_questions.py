@@ -33,6 +33,7 @@ from onethinker.data.synthetic.world.clip_lookup import (
     is_well_seen,
     only_of_kind,
     pick_visitor,
+    place_at,
     visit_of,
     watch_visit,
 )
@@ -112,9 +113,9 @@ def locate_visit(asker: Asker) -> Question | None:
         return None
     name, span = asker.things[n].kind.name, visit_of(asker, n)
     answer = {"time": list(span), "boxes": boxes_by_second(asker.shot, n, span, first_key=0)}
-    return Question(
-        asker.shot, say(asker.rng, "when_where", thing=name), f"{watch_visit(asker, n)}.", compact_json(answer)
-    )
+    last = min(span.end + 0.5, asker.shot.clip.duration_s - 0.5)
+    noted = ", ".join(place_at(asker, n, half / 2) for half in range(int(2 * last) + 1))
+    return Question(asker.shot, say(asker.rng, "when_where", thing=name), f"{noted}.", compact_json(answer))
 
 
 def track(asker: Asker) -> Question | None:
@@ -131,7 +132,8 @@ def track(asker: Asker) -> Question | None:
     n, thing = chosen, asker.things[chosen]
     alike = sum(other.name == thing.name for other in asker.things)
     boxes = boxes_by_second(shot, n, Span(0.0, shot.clip.duration_s - 1), first_key=1)
-    reasoning = f"{f'there are {alike} {thing.plural}. ' if alike > 1 else ''}it goes {_ends(shot, n)}."
+    noted = ", ".join(place_at(asker, n, float(second)) for second in seconds)
+    reasoning = f"{f'there are {alike} {thing.plural}. ' if alike > 1 else ''}{noted}."
     problem = say(asker.rng, "track", thing=thing.kind.name, box=compact_json(boxes["1"]))
     return Question(shot, problem, reasoning, compact_json({"boxes": boxes}))
 
@@ -157,7 +159,7 @@ def segment(asker: Asker) -> Question | None:
     frame = shot.frame_at(middle_s)
     answer = {"time": middle_s, "boxes": list(asker.box(n, frame)), **inner_and_outer_points(asker, n, frame)}
     words = thing.name if asker.rng.random() < 0.5 else thing.kind.name
-    reasoning = f"{watch_visit(asker, n)}. it is at the {corner_name(asker.box(n, frame))}."
+    reasoning = f"{watch_visit(asker, n)}. {place_at(asker, n, middle_s)}."
     return Question(
         shot, say(asker.rng, "segment", thing=words), reasoning, compact_json(answer), masks=masks_of(shot, n)
     )
