@@ -1,7 +1,7 @@
 """The endless list of questions about named things: any of them from its index, the same on every machine."""
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -112,7 +112,7 @@ def _ask(asker: Asker, asks: tuple[Ask, ...]) -> Question | None:
     for index in asker.rng.permutation(len(asks)):
         ask = asks[int(index)]
         if (question := ask(asker)) is not None:
-            return replace(question, way=ask.__name__)
+            return replace(question, way=(ask.func if isinstance(ask, partial) else ask).__name__)
     return None
 
 

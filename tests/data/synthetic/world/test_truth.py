@@ -301,6 +301,28 @@ def test_things_are_visible_in_exactly_the_frames_of_the_answer():
         assert [k / FPS for k in frames] == list(np.arange(start, end + 0.1, 1 / FPS))
 
 
+@pytest.mark.parametrize(("kind", "every"), [("spatial-temporal grounding", 0.5), ("tracking", 1.0)])
+def test_where_a_thing_is_noted_time_by_time_is_where_its_boxes_are(kind, every):
+    found = Counter()
+    for question in asked(kind, "video", 40):
+        shot, boxes = shot_of(question), json.loads(question.answer)["boxes"]
+        first = 1 if kind == "tracking" else 0
+        notes = dict(re.findall(r"(\d\.\d) (\d \d|no)(?:, |\.)", question.reasoning))
+        assert [float(time_s) for time_s in notes] == [every * k for k in range(len(notes))]
+        for key, box in boxes.items():
+            x1, y1, x2, y2 = box
+            assert notes[f"{int(key) - first}.0"] == f"{(x1 + x2) // 200} {(y1 + y2) // 200}"
+        for time_s, note in notes.items():
+            there = any(
+                box and note == f"{int((box.x1 + box.x2) / 200)} {int((box.y1 + box.y2) / 200)}"
+                for box in (shot.box(n, round(float(time_s) * FPS)) for n in range(len(shot.scene.things)))
+            )
+            assert there or note == "no"
+            found[note == "no"] += 1
+    assert found[False] > 60
+    assert (found[True] > 20) == (kind != "tracking")
+
+
 def test_times_are_half_seconds_and_those_of_what_happens():
     kinds = Counter()
     for question in asked("temporal grounding", "video", 200):
