@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from onethinker.core.geometry import Box
-from onethinker.data.synthetic.world.pages import CHARACTERS, Character, characters
+from onethinker.data.synthetic.world.characters import Character, characters
+from onethinker.data.synthetic.world.pages import CHARACTERS
 from onethinker.data.synthetic.world.rendering import Shot
 from onethinker.data.synthetic.world.things import SEEN
 from onethinker.data.synthetic.world.writing import DARK_INKS, LIGHT_INKS

@@ -103,6 +103,12 @@ def place_at(asker: Asker, n: int, time_s: float) -> str:
     return f"{time_s} {point_of(box) if box else 'no'}"
 
 
+def places_of(asker: Asker, n: int, until_s: float) -> str:
+    """Return notes of where a thing is, half second by half second, up to one after `until_s`."""
+    last = min(until_s + 0.5, asker.shot.clip.duration_s - 0.5)
+    return ", ".join(place_at(asker, n, half / 2) for half in range(int(2 * last) + 1))
+
+
 def ends_of(asker: Asker, n: int, *, sized: bool = False) -> str:
     """Return where a thing is in the first and in the last frame, in tenths of the frame, with its size where that is
     wanted, as in "2 5 to 6 5".

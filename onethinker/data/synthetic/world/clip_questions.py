@@ -34,6 +34,7 @@ from onethinker.data.synthetic.world.clip_lookup import (
     only_of_kind,
     pick_visitor,
     place_at,
+    places_of,
     visit_of,
     watch_visit,
 )
@@ -61,7 +62,9 @@ def read_all(asker: Asker) -> Question | None:
     if not asker.admits(" ".join(texts), relation="clip text"):
         return None
     text = " ".join(texts)
-    shown = ", ".join(f"{w.visible.start} {spell(w.lines[0])}" for w in asker.shot.scene.writings if w.visible)
+    shown = ", ".join(
+        f"{w.visible.start} {spell(w, asker.shot.clip.width)}" for w in asker.shot.scene.writings if w.visible
+    )
     return Question(asker.shot, say(asker.rng, "read_clip"), f"{shown}.", text)
 
 
@@ -72,7 +75,8 @@ def read_turn(asker: Asker) -> Question | None:
     if not asker.admits(texts[n], str(asker.shot.scene.writings[n].ink), "", f"turn {n} of {len(texts)}"):
         return None
     ordinal = "last" if n == len(texts) - 1 and asker.rng.random() < 0.5 else ORDINALS[n]
-    reasoning = f"there are {len(texts)} texts, the {ordinal}: {spell(texts[n])}."
+    spelled = spell(asker.shot.scene.writings[n], asker.shot.clip.width)
+    reasoning = f"there are {len(texts)} texts, the {ordinal}: {spelled}."
     return Question(asker.shot, say(asker.rng, "read_turn", ordinal=ordinal), reasoning, texts[n])
 
 
@@ -113,8 +117,7 @@ def locate_visit(asker: Asker) -> Question | None:
         return None
     name, span = asker.things[n].kind.name, visit_of(asker, n)
     answer = {"time": list(span), "boxes": boxes_by_second(asker.shot, n, span, first_key=0)}
-    last = min(span.end + 0.5, asker.shot.clip.duration_s - 0.5)
-    noted = ", ".join(place_at(asker, n, half / 2) for half in range(int(2 * last) + 1))
+    noted = places_of(asker, n, span.end)
     return Question(asker.shot, say(asker.rng, "when_where", thing=name), f"{noted}.", compact_json(answer))
 
 

@@ -14,6 +14,7 @@ from onethinker.data.synthetic.world.clip_lookup import (
     follow,
     is_well_seen,
     pick_visitor,
+    places_of,
     visit_of,
     watch,
     watch_visit,
@@ -33,7 +34,7 @@ def time_visit(asker: Asker) -> Question | None:
     return Question(
         asker.shot,
         say(asker.rng, "when_visible", thing=name),
-        f"{watch_visit(asker, n)}.",
+        f"{places_of(asker, n, span.end)}.",
         compact_json({"time": list(span)}),
     )
 
@@ -60,9 +61,8 @@ def time_hidden(asker: Asker) -> Question | None:
         or not asker.admits(thing.kind.name, thing.color, f"{span.start}", f"hidden {thing.act.verb}")
     ):
         return None
-    seen = watch(asker.shot, lambda s: asker.shot.box(0, asker.shot.frame_at(s)) is not None, until_s=span.end)
     problem = say(asker.rng, "when_hidden", thing=thing.kind.name)
-    return Question(asker.shot, problem, f"{seen}.", compact_json({"time": list(span)}))
+    return Question(asker.shot, problem, f"{places_of(asker, 0, span.end)}.", compact_json({"time": list(span)}))
 
 
 def hidden_span(shot: Shot) -> Span | None:

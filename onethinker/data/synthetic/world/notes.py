@@ -9,6 +9,7 @@ what one in thirty does (docs/results/things.md).
 from onethinker.data.synthetic.questions import Question, seen_box, with_options
 from onethinker.data.synthetic.world import picture_scenes as scenes
 from onethinker.data.synthetic.world.asking import Asker, Questions, center_of, point_of
+from onethinker.data.synthetic.world.characters import characters
 from onethinker.data.synthetic.world.clip_notes import CLIP_NOTES
 from onethinker.data.synthetic.world.picture_choices import ask_color, ask_more
 from onethinker.data.synthetic.world.picture_lookup import look_for, number_things, one_of_each_kind
@@ -69,13 +70,13 @@ def note_option(asker: Asker) -> Question | None:
 
 
 def tell(shot: Shot) -> str:
-    """Return in words what a picture shows: the middle of each thing in tenths of the frame, texts letter by letter.
+    """Return in words what a picture shows: the middle of each thing in tenths of the frame, and of each letter.
 
     Raises: AssertionError: a thing of it cannot be seen.
     """
     things = [f"{point_of(seen_box(shot, n))} {thing.name}" for n, thing in enumerate(shot.scene.things)]
-    lines = [" ".join(line.replace(" ", "")) for writing in shot.scene.writings for line in writing.lines]
-    return f"{', '.join([*things, *lines])}."
+    letters = [f"{c.point} {c.text}" for writing in shot.scene.writings for c in characters(writing, shot.clip.width)]
+    return f"{', '.join([*things, *letters])}."
 
 
 _SCENES = (scenes.draw_few, scenes.draw_several, scenes.draw_mixed, scenes.draw_row)

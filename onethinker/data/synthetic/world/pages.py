@@ -1,13 +1,12 @@
-"""Pages full of words and numbers, and where each character stands: what the vision tower learns to read from."""
+"""Pages full of words and numbers: what the vision tower learns to read from."""
 
 import string
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
 from onethinker.data.synthetic.world.backgrounds import draw_background, is_dark
-from onethinker.data.synthetic.world.lettering import FONTS, place_characters, width_of
+from onethinker.data.synthetic.world.lettering import FONTS, width_of
 from onethinker.data.synthetic.world.scene import Scene, World, Writing, draw_look
 from onethinker.data.synthetic.world.writing import DARK_INKS, LIGHT_INKS, WORDS, fitting_height
 
@@ -16,15 +15,6 @@ SYMBOLS = "0123456789+-x=?"
 CHARACTERS = "".join(dict.fromkeys(SYMBOLS + string.ascii_lowercase))
 """What signs are written in."""
 _ROOM = 0.96  # of the frame, for a line
-
-
-@dataclass(frozen=True)
-class Character:
-    """A character of a writing: the word that it belongs to, and the upright box around it in fractions of the side."""
-
-    text: str
-    word: int
-    box: tuple[float, float, float, float]
 
 
 def draw_page(rng: np.random.Generator, _: World) -> Scene:
@@ -76,25 +66,3 @@ def _draw_line(rng: np.random.Generator) -> str:
         SYMBOLS[int(rng.integers(len(SYMBOLS)))] if rng.random() < 0.4 else str(rng.integers(10))
         for _ in range(int(rng.integers(2, 8)))
     )
-
-
-def characters(writing: Writing, side_px: int) -> list[Character]:
-    """Return the characters of a writing in a picture of so many pixels a side, in the order in which they are read."""
-    (height, width), placed = place_characters(
-        writing.lines, writing.font, writing.height * side_px, has_board=writing.board is not None
-    )
-    cos, sin = np.cos(np.deg2rad(writing.angle)), np.sin(np.deg2rad(writing.angle))
-    found: list[Character] = []
-    word = -1
-    for line, boxes in zip(writing.lines, placed, strict=True):
-        is_inside = False
-        for text, (left, top, right, bottom) in zip(line, boxes, strict=True):
-            word += text != " " and not is_inside
-            is_inside = text != " "
-            if is_inside:
-                x = np.array([left, right, right, left]) - width / 2
-                y = np.array([top, top, bottom, bottom]) - height / 2
-                xs = writing.center[0] + (cos * x - sin * y) / side_px
-                ys = writing.center[1] + (sin * x + cos * y) / side_px
-                found.append(Character(text, word, (xs.min(), ys.min(), xs.max(), ys.max())))
-    return found

@@ -8,6 +8,7 @@ from onethinker.core.geometry import Span
 from onethinker.data.synthetic.questions import Question
 from onethinker.data.synthetic.world.asking import ORDINALS, Ask, Asker, Family
 from onethinker.data.synthetic.world.backgrounds import Background, draw_background, is_dark
+from onethinker.data.synthetic.world.characters import characters
 from onethinker.data.synthetic.world.lettering import BOARD_PADDING, FONTS, width_of
 from onethinker.data.synthetic.world.phrasing import say
 from onethinker.data.synthetic.world.scene import Scene, World, Writing, draw_look
@@ -133,13 +134,19 @@ def _admits(asker: Asker, text: str, writing: Writing, relation: str) -> bool:
     return asker.admits(text, str(writing.ink), f"{column}{row}", f"{relation} {FONTS[writing.font]}")
 
 
-def spell(text: str) -> str:
-    """Return a text as reasoning spells it before the answer: a word letter by letter and at once, a number as it is.
+def spell(writing: Writing, side_px: int, line: int | None = None) -> str:
+    """Return a text, or one line of it, as reasoning spells it before the answer: where each character is, in tenths of
+    the frame, and which one, then the word, as in "2 3 r, 3 3 e, 4 3 d red, 2 6 1, 3 6 7 17".
 
-    >>> spell("red 17")
-    'r e d red, 17'
+    A small model that only lists the letters of a word reads the first and guesses the rest (docs/results/things.md).
     """
-    return ", ".join(f"{' '.join(word)} {word}" if word.isalpha() else word for word in text.split())
+    counts = [len(text.split()) for text in writing.lines]
+    first, last = (0, sum(counts)) if line is None else (sum(counts[:line]), sum(counts[: line + 1]))
+    words = " ".join(writing.lines).split()
+    notes: list[list[str]] = [[] for _ in words]
+    for character in characters(writing, side_px):
+        notes[character.word].append(f"{character.point} {character.text}")
+    return ", ".join(f"{', '.join(notes[k])} {words[k]}" for k in range(first, last))
 
 
 def read(asker: Asker) -> Question | None:
@@ -150,7 +157,8 @@ def read(asker: Asker) -> Question | None:
         return None
     text = " ".join(lines)
     count = len(text.split())
-    reasoning = f"{count} word{'s' if count > 1 else ''}: {spell(text)}."
+    spelled = ", ".join(spell(writing, asker.shot.clip.width) for writing in writings)
+    reasoning = f"{count} word{'s' if count > 1 else ''}: {spelled}."
     return Question(asker.shot, say(asker.rng, "read"), reasoning, text)
 
 
@@ -164,19 +172,20 @@ def read_color(asker: Asker) -> Question | None:
     index = asker.shot.scene.writings.index(ways[chosen])
     color = names[ways[chosen].ink]
     problem, text = say(asker.rng, "read_color", color=color), ways[chosen].lines[0]
-    return Question(asker.shot, problem, f"line {index + 1} is {color}: {spell(text)}.", text)
+    spelled = spell(ways[chosen], asker.shot.clip.width)
+    return Question(asker.shot, problem, f"line {index + 1} is {color}: {spelled}.", text)
 
 
 def read_line(asker: Asker) -> Question | None:
     """Ask for one of several lines."""
     writings = asker.shot.scene.writings
-    lines = [(line, writing) for writing in writings for line in writing.lines]
-    ways = [n for n, (line, writing) in enumerate(lines) if _admits(asker, line, writing, f"line {n}")]
+    lines = [(line, writing, k) for writing in writings for k, line in enumerate(writing.lines)]
+    ways = [n for n, (line, writing, _) in enumerate(lines) if _admits(asker, line, writing, f"line {n}")]
     n = asker.pick(ways)
     if n is None or len(lines) < 2 or abs(lines[n][1].angle) > 45:
         return None
-    text = lines[n][0]
-    reasoning = f"there are {len(lines)} lines, the {ORDINALS[n]}: {spell(text)}."
+    text, writing, k = lines[n]
+    reasoning = f"there are {len(lines)} lines, the {ORDINALS[n]}: {spell(writing, asker.shot.clip.width, k)}."
     return Question(asker.shot, say(asker.rng, "read_line", ordinal=ORDINALS[n]), reasoning, text)
 
 
