@@ -5,6 +5,7 @@ from torch.nn import functional
 
 from onethinker.data.synthetic.world import pages
 from onethinker.data.synthetic.world.backgrounds import draw_background
+from onethinker.data.synthetic.world.characters import characters
 from onethinker.data.synthetic.world.picture_scenes import draw_few
 from onethinker.data.synthetic.world.rendering import render
 from onethinker.data.synthetic.world.scene import Scene, World, Writing
@@ -37,7 +38,7 @@ def test_characters_stand_where_their_ink_is(angle):
     writing = line("stop 17", 0.5, angle=angle)
     side = 192
     frame = render(page(writing), "page", side).owners[0] == 255
-    placed = pages.characters(writing, side)
+    placed = characters(writing, side)
     assert "".join(character.text for character in placed) == "stop17"
     assert [character.word for character in placed] == [0, 0, 0, 0, 1, 1]
     covered = np.zeros_like(frame)

@@ -280,6 +280,29 @@ def test_the_text_asked_for_is_the_text_that_is_written():
         assert question.answer == " ".join(lines) or question.answer in lines
 
 
+def test_a_text_is_spelled_where_its_letters_stand():
+    letters = 0
+    for question in asked("OCR", "image", 80):
+        shot, answer = shot_of(question), question.answer.split()
+        _, _, spelled = question.reasoning.rstrip(".").partition(": ")
+        notes = re.findall(r"(\d) (\d) (\w)(?: (\w+))?(?:, |$)", spelled)
+        words, word = [], ""
+        for x, y, letter, ending in notes:
+            word += letter
+            if ending:
+                assert ending == word
+                words.append(word)
+                word = ""
+            # Its middle is in this tenth of the picture, and of a letter some ink is not far from there.
+            side = len(shot.owners[0])
+            row, column = (round((int(digit) + 0.5) * side / 10) for digit in (y, x))
+            near = shot.owners[0][max(0, row - 20) : row + 20, max(0, column - 20) : column + 20]
+            assert (near == 255).any()
+            letters += 1
+        assert words == answer
+    assert letters > 300
+
+
 def test_signs_lie_within_the_frame_and_letters_are_large_enough_to_read():
     for question in asked("OCR", "image", 150):
         shot = shot_of(question)
@@ -368,11 +391,13 @@ def test_times_are_half_seconds_and_those_of_what_happens():
 
 
 def check_watched(notes: str, there: np.ndarray) -> None:
-    """Check half seconds noted as yes or no, one after the other, by the frames in which something is there."""
-    watched = re.findall(r"(\d+\.\d) (yes|no)", notes)
+    """Check half seconds noted as no, or as yes or a place, one after the other, by the frames in which something is
+    there.
+    """
+    watched = re.findall(r"(\d+\.\d) (yes|no|\d \d)", notes)
     assert len(watched) == notes.count(",") + 1
     assert np.ptp([float(time_s) for time_s, _ in watched]) == (len(watched) - 1) / 2
-    assert [seen == "yes" for _, seen in watched] == [there[round(float(time_s) * FPS)] for time_s, _ in watched]
+    assert [seen != "no" for _, seen in watched] == [there[round(float(time_s) * FPS)] for time_s, _ in watched]
 
 
 def test_where_things_begin_and_end_is_noted_in_tenths_of_the_frame():
