@@ -223,13 +223,15 @@ def add_aloud(values: Sequence[int]) -> str:
 
 
 def multiply_aloud(a: int, b: int) -> str:
-    """Return how two numbers are multiplied: by the multiples of the larger one, of which a small model learns several
+    """Return how two numbers are multiplied: up the multiples of the larger one, of which a small model learns several
     at a time, and the table of products only late.
 
-    >>> multiply_aloud(3, 8)
-    '8, 16, 24. 3x8=24.'
+    >>> multiply_aloud(8, 3), multiply_aloud(2, 8)
+    ('8x1=8, 8x2=16, 8x3=24.', '8x1=8, 8x2=16. 2x8=16.')
     """
-    return f"{', '.join(str(k * max(a, b)) for k in range(1, min(a, b) + 1))}. {a}x{b}={a * b}."
+    most, times = max(a, b), min(a, b)
+    steps = ", ".join(f"{most}x{k}={most * k}" for k in range(1, times + 1))
+    return f"{steps}." if a == most else f"{steps}. {a}x{b}={a * b}."
 
 
 def _calculate_aloud(a: int, sign: str, b: int) -> str:
