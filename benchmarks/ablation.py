@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from onethinker.evaluation.results import Result
 from onethinker.evaluation.runs import load_evaluation
+from onethinker.families.built_in import LONGEST_ANSWER
 from onethinker.rl.advantages import compute_advantages, dr_grpo, find_estimator, grpo
 from onethinker.storage.rollouts import read_rollouts
 from onethinker.training.config import RlRecipe
@@ -66,7 +67,8 @@ def main() -> None:
     options = parser.parse_args()
 
     def scores(model: str, folder: Path) -> dict[str, list[float]]:
-        asked = ("--synthetic", str(options.questions), "--world", options.world, "--max-new-tokens", "160")
+        limit = ("--max-new-tokens", str(LONGEST_ANSWER))
+        asked = ("--synthetic", str(options.questions), "--world", options.world, *limit)
         if not (folder / "report.html").exists():
             onethinker("evaluate", "--model", model, *asked, "--batch-size", "32", "--output", str(folder))
         return by_task(load_evaluation(folder).results)

@@ -92,9 +92,10 @@ def main() -> None:
         for world, kind in parts:
             name = name_of(world, kind)
             folder = asked.output / name.replace(" ", "_")
-            samples, asked_by = ask_about(world, kind, asked.questions, asked.split)
-            rows += stages.run(name, partial(measure, engine, world, kind, samples, folder))
-            ways += by_way(kind, score(samples, output=folder), asked_by) if world == asked.worlds[0] else []
+            work = partial(measure, engine, world, kind, asked.questions, asked.split, folder)
+            found, lines = stages.run(name, work)
+            rows += found
+            ways += lines if world == asked.worlds[0] else []
     table = f"{heading(asked.model, asked.questions, asked.split)}\n\n{table_of(rows)}"
     write_atomically(asked.output / "ways.md", "\n".join((*WAYS_HEAD, *ways, "")))
     write_atomically(asked.output / "table.md", table + "\n")
@@ -117,6 +118,8 @@ def options() -> argparse.Namespace:
     asked = parser.parse_args()
     if asked.questions < 1:
         parser.error("--questions must be 1 or more")
+    if asked.into is not None and asked.split != HELD_OUT:
+        parser.error(f"--into is for held-out questions (--split {HELD_OUT})")
     if asked.into is not None:
         try:
             put_between_marks(asked.into.read_text(), "")
@@ -140,10 +143,14 @@ def ask_about(world: WorldName, kind: tuple[str, str], questions: int, split: st
 
 
 def measure(
-    engine: Engine, world: WorldName, kind: tuple[str, str], samples: Sequence[Sample], folder: Path
-) -> list[Row]:
-    """Return the numbers of one problem type and medium in one world. Raises: DataError: a question has no answer."""
+    engine: Engine, world: WorldName, kind: tuple[str, str], questions: int, split: str, folder: Path
+) -> tuple[list[Row], list[str]]:
+    """Return the numbers of one problem type and medium in one world, and a line for each way in which it is asked.
+
+    Raises: DataError: a question has no answer.
+    """
     problem_type, medium = kind
+    samples, ways = ask_about(world, kind, questions, split)
     with progress_bar(folder.name) as on_progress:
         answer(engine, samples, output=folder, sampling=SamplingParams(LONGEST_ANSWER), on_progress=on_progress)
     results = score(samples, output=folder)
@@ -151,10 +158,11 @@ def measure(
         with progress_bar(f"masks of {folder.name}") as on_progress:
             results = measure_masks(load_segmenter(SEGMENTER), samples, results, output=folder, on_progress=on_progress)
     (own,) = score_tasks(results)
-    return [
+    rows = [
         Row(world, problem_type, medium, metric, len(samples), target, number(own, metric))
         for metric, target in TARGETS[kind].items()
     ]
+    return rows, by_way(kind, results, ways)
 
 
 def by_way(kind: tuple[str, str], results: Sequence[Result], ways: Sequence[str]) -> list[str]:

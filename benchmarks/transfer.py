@@ -96,7 +96,7 @@ def print_families(asked: argparse.Namespace, trained: set[str]) -> None:
             "rl", asked.recipe, "--output", str(run), "--set", *settings, f"data.problem_types=[{kept}]", *asked.set
         )
         if not (run / "scores" / "report.html").exists():
-            how = ("--synthetic", str(asked.questions), "--world", "things", "--max-new-tokens", "160")
+            how = ("--synthetic", str(asked.questions), "--world", "things", "--max-new-tokens", str(LONGEST_ANSWER))
             onethinker(
                 "evaluate", "--model", str(run / "model"), *how, "--batch-size", "32", "--output", str(run / "scores")
             )

@@ -8,8 +8,8 @@ TINY = "tiny"
 """The trained model that comes with OneThinker."""
 WEIGHTS = Path(__file__).with_name("weights")
 """Its folder."""
-LONGEST_ANSWER = 384
-"""Tokens. About clips of up to 6 seconds it writes at most 200, about longer ones hardly ever more than this."""
+LONGEST_ANSWER = 448
+"""Tokens. About clips of up to 6 seconds it writes about 200 at most, about ones of 12 seconds 350."""
 UNTRAINED = ("untrained", "untrained-things")
 """Models with random weights, built in memory: for the world of shapes, which is learned in minutes, and for the world
 of things.

@@ -28,7 +28,7 @@ class Question:
     options: tuple[str, ...] = ()
     masks: Masks | None = None
     way: str = ""
-    """The function that asked it, where a kind of question is asked in several ways."""
+    """The name of the function that asked it; "" in the world of shapes."""
 
     @property
     def response(self) -> str:

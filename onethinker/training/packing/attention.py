@@ -152,12 +152,15 @@ def packed_attention(
         output: Tensor = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)[0]
         return output, None
     repeats = module.num_key_value_groups
-    # Under autocast the norms of queries and keys leave float32 behind; attention wants one kind. On the CPU its
-    # backward pass in bfloat16 takes up to three times as long.
-    kind = query if query.device.type == "cpu" else value
-    query, key, value = (states.to(kind.dtype) for states in (query, key, value))
+    # Under autocast the norms of queries and keys leave float32 behind; attention wants one dtype. On the CPU that is
+    # float32, as the backward pass in bfloat16 takes up to three times as long.
+    device = query.device.type
+    is_slower = device == "cpu" and torch.is_autocast_enabled(device)
+    dtype = torch.float32 if is_slower else value.dtype
+    query, key, value = (states.to(dtype) for states in (query, key, value))
     key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
-    return _attend_row(query, key, value, layout, scale)[None], None
+    with torch.autocast(device, enabled=torch.is_autocast_enabled(device) and not is_slower):
+        return _attend_row(query, key, value, layout, scale)[None], None
 
 
 def _attend_row(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:

@@ -36,6 +36,7 @@ _BARS: dict[str, Color] = {
     "blue": (64, 118, 214),
     "purple": (146, 88, 186),
 }
+_NAMES = {color: name for name, color in _BARS.items()}
 
 
 def _card(rng: np.random.Generator) -> Bar:
@@ -223,8 +224,8 @@ def add_aloud(values: Sequence[int]) -> str:
 
 
 def multiply_aloud(a: int, b: int) -> str:
-    """Return how two numbers are multiplied: up the multiples of the larger one, of which a small model learns several
-    at a time, and the table of products only late.
+    """Return how two numbers are multiplied: up the multiples of the larger one, which a small model learns long
+    before the table of products.
 
     >>> multiply_aloud(8, 3), multiply_aloud(2, 8)
     ('8x1=8, 8x2=16, 8x3=24.', '8x1=8, 8x2=16. 2x8=16.')
@@ -235,7 +236,11 @@ def multiply_aloud(a: int, b: int) -> str:
 
 
 def _calculate_aloud(a: int, sign: str, b: int) -> str:
-    """Return how two numbers are added, subtracted or multiplied: of a number with tens first the units."""
+    """Return how two numbers are added, subtracted or multiplied: of a number with tens first the units.
+
+    >>> _calculate_aloud(28, "+", 5), _calculate_aloud(28, "-", 5), _calculate_aloud(9, "-", 5)
+    ('28+5: 8+5=13. 28+5=33.', '28-5: 8-5=3. 28-5=23.', '9-5=4.')
+    """
     read = f"{a}{sign}{b}"
     if sign == "x":
         return f"{read}: {multiply_aloud(a, b)}"
@@ -262,16 +267,15 @@ def calculate(asker: Asker) -> Question | None:
 def estimate_fraction(asker: Asker) -> Question | None:
     """Ask what percent of a disc has a colour."""
     scene = asker.shot.scene
-    names = {value: name for name, value in _BARS.items()}
     ways = [
         k
         for k, s in enumerate(scene.sectors)
-        if asker.admits("share", names[s.color], str(scene.values[k]), str(len(scene.values)))
+        if asker.admits("share", _NAMES[s.color], str(scene.values[k]), str(len(scene.values)))
     ]
     n = asker.pick(ways)
     if n is None:
         return None
-    color = names[scene.sectors[n].color]
+    color = _NAMES[scene.sectors[n].color]
     return Question(asker.shot, say(asker.rng, "share", color=color), _go_around(scene, n), str(scene.values[n]))
 
 
@@ -279,12 +283,12 @@ def _go_around(scene: Scene, asked: int) -> str:
     """Return which colour a disc has in each of twenty directions, clockwise from the top, and behind that of a sector
     how much that makes so far: its fraction is a multiple of five percent.
     """
-    names, notes, seen = {value: name for name, value in _BARS.items()}, [], 0
+    notes, seen = [], 0
     for direction in range(20):
         angle = 18 * direction
         n = next(k for k, s in enumerate(scene.sectors) if (angle - s.start) % 360 < s.end - s.start)
         seen += 5 * (n == asked)
-        notes.append(f"{direction + 1} {names[scene.sectors[n].color]}{f' {seen}' if n == asked else ''}")
+        notes.append(f"{direction + 1} {_NAMES[scene.sectors[n].color]}{f' {seen}' if n == asked else ''}")
     return f"{', '.join(notes)}."
 
 

@@ -65,8 +65,8 @@ def in_order(asker: Asker, *, colors: bool = False) -> list[str]:
 
 
 def follow(asker: Asker, n: int) -> str:
-    """Return where a thing that acts is at first and at last, what it does, and half second by half second, to the
-    first one after it, whether it does so then; before that where it is if it moves, and its size if that changes.
+    """Return where a thing that acts is at first and at last, what it does, and half second by half second, to half
+    a second after it ends, whether it does so then; before that where it is if it moves, and its size if that changes.
     """
     act, things = asker.things[n].act, asker.things
     assert act

@@ -42,8 +42,8 @@ def count_times(asker: Asker) -> Question | None:
 
 
 def _watch_repeats(asker: Asker) -> str:
-    """Return half second by half second where the first thing is, if it jumps, and in the middle of each time that it
-    does what it repeats the number of that.
+    """Return half second by half second where the first thing is, if it jumps, in the middle of each time that it does
+    what it repeats the number of that, and "no" at all other half seconds.
     """
     thing = asker.things[0]
     assert thing.act

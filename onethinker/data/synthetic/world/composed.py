@@ -12,7 +12,7 @@ import numpy as np
 from onethinker.core.geometry import Span
 from onethinker.data.synthetic.questions import Question, compact_json
 from onethinker.data.synthetic.world.asking import RELATIONS, Asker, Questions, is_beyond, opposite
-from onethinker.data.synthetic.world.clip_lookup import admitted, is_well_seen, only_of_kind, visit_of, watch_visit
+from onethinker.data.synthetic.world.clip_lookup import admitted, is_well_seen, only_of_kind, places_of, visit_of
 from onethinker.data.synthetic.world.clip_parts import draw_duration, draw_span, finish_scene
 from onethinker.data.synthetic.world.clip_values import measure_visit
 from onethinker.data.synthetic.world.phrasing import say
@@ -70,7 +70,7 @@ def time_neighbor(asker: Asker, *, by_name: bool) -> Question | None:
     n, words = found
     name, span = asker.things[n].kind.name, visit_of(asker, n)
     problem = say(asker.rng, "when_visible", thing=name if by_name else words)
-    return Question(asker.shot, problem, f"{watch_visit(asker, n)}.", answer_about(span, "temporal grounding"))
+    return Question(asker.shot, problem, f"{places_of(asker, n, span.end)}.", answer_about(span, "temporal grounding"))
 
 
 def answer_about(span: Span, problem_type: str) -> str:

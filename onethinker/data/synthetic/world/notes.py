@@ -6,6 +6,8 @@ short, all of which questions need: a model learns within minutes what nearly ev
 what one in thirty does (docs/results/things.md).
 """
 
+from itertools import groupby
+
 from onethinker.data.synthetic.questions import Question, seen_box, with_options
 from onethinker.data.synthetic.world import picture_scenes as scenes
 from onethinker.data.synthetic.world.asking import Asker, Questions, center_of, point_of
@@ -75,8 +77,12 @@ def tell(shot: Shot) -> str:
     Raises: AssertionError: a thing of it cannot be seen.
     """
     things = [f"{point_of(seen_box(shot, n))} {thing.name}" for n, thing in enumerate(shot.scene.things)]
-    letters = [f"{c.point} {c.text}" for writing in shot.scene.writings for c in characters(writing, shot.clip.width)]
-    return f"{', '.join([*things, *letters])}."
+    words = [
+        ", ".join(f"{letter.point} {letter.text}" for letter in word)
+        for writing in shot.scene.writings
+        for _, word in groupby(characters(writing, shot.clip.width), key=lambda letter: letter.word)
+    ]
+    return f"{'. '.join(filter(None, [', '.join(things), *words]))}."
 
 
 _SCENES = (scenes.draw_few, scenes.draw_several, scenes.draw_mixed, scenes.draw_row)

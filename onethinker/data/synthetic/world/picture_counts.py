@@ -105,8 +105,9 @@ def count_beside(asker: Asker) -> Question | None:
             if thing.kind == other.kind or len(indices) < 2:
                 continue
             for relation in RELATIONS:
-                beyond = [n for n in indices if is_beyond(asker.box(n), asker.box(m), relation)]
-                before = [n for n in indices if is_beyond(asker.box(m), asker.box(n), relation)]
+                # A tenth apart, so that the points say which side a thing is on.
+                beyond = [n for n in indices if is_beyond(asker.box(n), asker.box(m), relation, clearly=100)]
+                before = [n for n in indices if is_beyond(asker.box(m), asker.box(n), relation, clearly=100)]
                 how = f"count {relation} {other.kind.name} {len(beyond)}"
                 if len(beyond) + len(before) == len(indices) and asker.admits(thing.kind.name, None, "", how):
                     ways.append((indices, m, relation, beyond))

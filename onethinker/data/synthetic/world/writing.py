@@ -134,7 +134,7 @@ def _admits(asker: Asker, text: str, writing: Writing, relation: str) -> bool:
     return asker.admits(text, str(writing.ink), f"{column}{row}", f"{relation} {FONTS[writing.font]}")
 
 
-def spell(writing: Writing, side_px: int, line: int | None = None) -> str:
+def spell(writing: Writing, side_px: int, *, line: int | None = None) -> str:
     """Return a text, or one line of it, as reasoning spells it before the answer: where each character is, in tenths of
     the frame, and which one, then the word, as in "2 3 r, 3 3 e, 4 3 d red, 2 6 1, 3 6 7 17".
 
@@ -185,7 +185,7 @@ def read_line(asker: Asker) -> Question | None:
     if n is None or len(lines) < 2 or abs(lines[n][1].angle) > 45:
         return None
     text, writing, k = lines[n]
-    reasoning = f"there are {len(lines)} lines, the {ORDINALS[n]}: {spell(writing, asker.shot.clip.width, k)}."
+    reasoning = f"there are {len(lines)} lines, the {ORDINALS[n]}: {spell(writing, asker.shot.clip.width, line=k)}."
     return Question(asker.shot, say(asker.rng, "read_line", ordinal=ORDINALS[n]), reasoning, text)
 
 
