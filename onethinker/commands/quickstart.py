@@ -49,7 +49,7 @@ LESSONS_S: dict[str, tuple[int, float]] = {
     "read": (1000, 1200.0),
     "moments": (150, 330.0),
     "watch": (400, 720.0),
-    "sft": (1900, 3700.0),
+    "sft": (2350, 3200.0),
 }
 """Steps and seconds of the lessons of --from-nothing, as on the same page."""
 WORLD: WorldName = "unseen-styles"

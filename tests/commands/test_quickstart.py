@@ -12,6 +12,7 @@ from onethinker.commands.quickstart import LESSONS, LESSONS_S, REFERENCE_S, _che
 from onethinker.commands.stages import Stages
 from onethinker.core.errors import ConfigError
 from onethinker.data.synthetic.shown import SHOWN
+from onethinker.training.config import SftRecipe
 
 SMALL_RL = ("steps=1", "rollout.generation_batch_size=2", "rollout.min_accuracy=-1", "rollout.max_new_tokens=8")
 
@@ -133,6 +134,8 @@ def test_other_settings_change_what_a_stage_costs() -> None:
 
 def test_the_reference_is_that_of_the_results() -> None:
     page = (Path(__file__).parents[2] / "docs/results/quickstart.md").read_text()
+    for name, recipe in LESSONS.items():
+        assert LESSONS_S[name][0] == SftRecipe.load(recipe).steps
     for name, (_, seconds) in (LESSONS_S | REFERENCE_S).items():
         assert re.search(rf"^\| {name} \|.* {seconds:.0f} \|$", page, re.MULTILINE)
 
