@@ -3,8 +3,7 @@
     python benchmarks/mixed.py [--recipe things_sft] [--steps 12] [--rounds 3]
 
 Each is `onethinker sft` from the model in the box with one process and one thread, in turns; the figure is the median
-of the seconds of all steps but the first two of each run. With native bfloat16 (lscpu shows avx512_bf16 or amx_bf16)
-mixed precision is the quicker one, without it the slower. The loss of each step is of the same samples: the largest
+of the seconds of all steps but the first two of each run. The loss of each step is of the same samples: the largest
 difference is shown. Figures: docs/results/training_speed.md.
 """
 

@@ -224,8 +224,7 @@ def add_aloud(values: Sequence[int]) -> str:
 
 
 def multiply_aloud(a: int, b: int) -> str:
-    """Return how two numbers are multiplied: up the multiples of the larger one, which a small model learns long
-    before the table of products.
+    """Return how two numbers are multiplied: up the multiples of the larger one, which each step adds once more.
 
     >>> multiply_aloud(8, 3), multiply_aloud(2, 8)
     ('8x1=8, 8x2=16, 8x3=24.', '8x1=8, 8x2=16. 2x8=16.')
