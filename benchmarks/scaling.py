@@ -128,20 +128,25 @@ def page() -> Iterator[str]:
 def opening() -> Iterator[str]:
     """Yield what the page is about, and what is assumed."""
     yield from (
-        "# Beyond one machine, on paper",
+        "# Training on clusters: estimates",
         "",
-        "Computed by `python benchmarks/scaling.py`, which asks the estimates of `--dry-run --gpu`. **No figure "
-        "here was measured on a GPU, and no run of",
-        "this size was made.** What could be checked without one stands [at the end](#what-is-checked).",
-        "The shape of 32B is Qwen3-32B with the vision tower of 8B; its own config could not be had here.",
+        "All figures are computed by `python benchmarks/scaling.py`, with the same estimates as `--dry-run --gpu`. "
+        "**Nothing on this page was measured on a GPU,",
+        "and no run of this size was made.** What could be checked without a GPU is listed [at the end]"
+        "(#what-is-checked).",
+        "The shape of the 32B model is Qwen3-32B with the vision tower of 8B, because its own config was not available "
+        "here.",
         "",
-        f"Assumed: nodes of 8 {GPU.name} ({GPU.memory / 1e9:.0f} GB, {GPU.bf16_flops / 1e12:,.0f} TFLOP/s, "
-        f"{GPU.bandwidth / 1e12:.2f} TB/s, NVLink {GPU.link / 1e9:.0f} GB/s in each direction), {NODE_GBITS:,} Gb/s "
-        "between nodes for each node;",
-        "products reach 40 % of the data sheet, reading 60 %, collectives 70 %; recipes `sft_8b` and `rl_8b` with "
-        "AdamW, in mixed precision, also for the other sizes; a typical sample has",
-        f"{TYPICAL.prompt:,} prompt tokens, {TYPICAL.visual:,} of them visual, and answers of {TYPICAL.answer}. "
-        "Memory is for the longest that the recipe allows: 128 frames and answers of 4,096 tokens.",
+        "Assumptions:",
+        "",
+        f"- Nodes of 8 {GPU.name} ({GPU.memory / 1e9:.0f} GB, {GPU.bf16_flops / 1e12:,.0f} TFLOP/s, "
+        f"{GPU.bandwidth / 1e12:.2f} TB/s, NVLink {GPU.link / 1e9:.0f} GB/s in each direction), with {NODE_GBITS:,} "
+        "Gb/s between nodes for each node.",
+        "- Matrix products reach 40 % of the data sheet, memory reads 60 %, collectives 70 %.",
+        "- Recipes `sft_8b` and `rl_8b` with AdamW in mixed precision, also for the other sizes.",
+        f"- A typical sample has {TYPICAL.prompt:,} prompt tokens, {TYPICAL.visual:,} of them visual, and answers of "
+        f"{TYPICAL.answer}. Memory is for the longest sample that the recipe",
+        "  allows: 128 frames and answers of 4,096 tokens.",
         "",
     )
 
@@ -151,10 +156,12 @@ def steps_table(models: dict[str, Any]) -> Iterator[str]:
     yield from (
         "## A step",
         "",
-        "The quickest way of sharing the weights that fits. A batch has 32 samples (SFT) or 128 prompts of 8 "
-        "answers (RL), and one for each GPU where there are more GPUs.",
+        "Each row uses the fastest way of sharding the weights that fits. A batch has 32 samples (SFT) or 128 prompts "
+        "with 8 answers each (RL). With more GPUs than that, it has",
+        "one sample or prompt for each GPU. *Largest part* is the part of a step that takes most time; *exchange* is "
+        "the share of communication between processes.",
         "",
-        "| model | stage | GPUs | weights | GB a GPU | s a step | what takes most | exchange |",
+        "| model | stage | GPUs | weights | GB per GPU | s per step | largest part | exchange |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     )
     for size, model in models.items():
@@ -192,12 +199,13 @@ def unshared(load: Load) -> float:
 def sharing_table(models: dict[str, Any]) -> Iterator[str]:
     """Yield what prefix sharing is worth: everything but decoding, with a prompt once or once for each answer."""
     yield from (
-        "## What prefix sharing is worth",
+        "## Gain from prefix sharing",
         "",
-        "All of an RL step of 8 answers to a prompt but decoding (prefill, vision, reference, update), on 32 GPUs, "
-        "where each answer has a prompt of its own, and where they share it.",
+        "The time of an RL step without decoding (prefill, vision, reference, update), with 8 answers to a prompt, on "
+        "32 GPUs. *Own prompts*: each answer is processed with",
+        "its own copy of the prompt. *Shared*: all answers share one.",
         "",
-        "| model | prompt tokens | answer tokens | own prompts, s | shared, s | times |",
+        "| model | prompt tokens | answer tokens | own prompts, s | shared, s | times faster |",
         "| --- | --- | --- | --- | --- | --- |",
     )
     for size, model in models.items():
@@ -216,8 +224,8 @@ def sharing_table(models: dict[str, Any]) -> Iterator[str]:
             )
     yield from (
         "",
-        "On processors the update alone was "
-        "[measured](results/training_speed.md#the-update-alone-against-the-naive-batch) at 94 to 97 % of the ratio "
+        "On CPUs the speed-up of the update alone was "
+        "[measured](results/training_speed.md#the-update-alone-against-the-naive-batch): 94 to 97 % of the ratio "
         "of tokens for text, and more for pictures.",
         "",
     )
@@ -226,12 +234,13 @@ def sharing_table(models: dict[str, Any]) -> Iterator[str]:
 def decode_table(models: dict[str, Any]) -> Iterator[str]:
     """Yield a step of RL by how many prompts a GPU answers at once."""
     yield from (
-        "## What decoding at once is worth",
+        "## Gain from decoding more prompts at once",
         "",
-        "An RL step on 32 GPUs by `rollout.decode_batch_size`, the prompts that a GPU answers together; of servers it "
-        "is how many each process asks at once.",
+        "The time of an RL step on 32 GPUs by `rollout.decode_batch_size`, the number of prompts that a GPU answers "
+        "together. With servers, it is the number of prompts that",
+        "each process asks at once.",
         "",
-        "| model | 1 prompt | 2 | 4 (all of a GPU's) | decode, share of a step | memory then, GB |",
+        "| model | 1 prompt | 2 prompts | 4 prompts (all of a GPU) | share of decoding, with 4 | GB per GPU, with 4 |",
         "| --- | --- | --- | --- | --- | --- |",
     )
     for size, model in models.items():
@@ -254,12 +263,13 @@ def fleet_table(models: dict[str, Any]) -> Iterator[str]:
     yield from (
         "## A fleet of servers",
         "",
-        "A step of 8B on 32 GPUs, 128 prompts of 8 answers, when some of the GPUs are servers of vLLM (one GPU each, "
-        "asked for all prompts at once) and the others learn, by `fsdp2_full`. With `lag = 1`",
-        "the next batch is answered during the update. What vLLM's kernels and CUDA graphs gain over our decoder is "
-        "not in it: both decode at the same assumed share of the memory's bandwidth.",
+        "An RL step of 8B on 32 GPUs, with 128 prompts of 8 answers. Some of the GPUs are vLLM servers (one GPU each, "
+        "asked for all prompts at once); the others train, with",
+        "`fsdp2_full`. With `lag = 1` the servers answer the next batch during the update. The gain of vLLM's kernels "
+        "and CUDA graphs over our decoder is not included: both",
+        "decode at the same assumed share of memory bandwidth.",
         "",
-        "| GPUs that learn | servers | lag | a step, s | most of it | memory where they learn, GB | RL, GPU hours |",
+        "| GPUs that train | servers | lag | s per step | largest part | GB per training GPU | RL, GPU hours |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     )
     for learning, lag in ((32, 0), (16, 0), (16, 1), (8, 0), (8, 1)):
@@ -282,8 +292,8 @@ def fleet_table(models: dict[str, Any]) -> Iterator[str]:
         )
     yield from (
         "",
-        "So a fleet takes memory off the GPUs that learn, and wins hours only by what vLLM decodes faster; with a "
-        "lag even that only where decoding is the longer half of a step.",
+        "So servers reduce the memory needed on the GPUs that train. They save hours only as far as vLLM decodes "
+        "faster; with a lag, only where decoding is the longer half of a step.",
         "",
     )
 
@@ -293,13 +303,13 @@ def hours_table(models: dict[str, Any]) -> Iterator[str]:
     yield from (
         "## GPU hours",
         "",
-        f"The paper says 32 H800 and about ten days for everything: {PAPER_HOURS:,} GPU hours. It does not say how "
-        "many RL steps that were, nor how the days divide; the recipe's RL has",
-        f"{RL_PROMPTS:,} prompts, its SFT one pass over {SFT_SAMPLES:,} samples. Own prompts: the same with a "
-        "prompt read and learned from once for each answer.",
+        f"The paper states 32 H800 and about ten days for everything: {PAPER_HOURS:,} GPU hours. It does not state the "
+        "number of RL steps, or how the days divide between the stages.",
+        f"The RL of our recipe has {RL_PROMPTS:,} prompts, the SFT one pass over {SFT_SAMPLES:,} samples. *Own "
+        "prompts*: each answer is processed with its own copy of the prompt.",
         "",
-        "| model | GPUs | SFT, h | RL, h | both, GPU hours | of the paper's | RL with own prompts, GPU hours | RL, "
-        "GPU hours |",
+        "| model | GPUs | SFT, h | RL, h | both, GPU hours | share of the paper's | RL with own prompts, GPU hours | "
+        "RL, GPU hours |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     )
     for size, model in models.items():
@@ -321,14 +331,14 @@ def hours_table(models: dict[str, Any]) -> Iterator[str]:
             )
     yield from (
         "",
-        "A model that reaches its assumed shares at every moment is an optimist: it knows no stragglers, no "
-        "loading, no checkpoints and no failures, and says nothing about the quality",
-        "that is reached. So the column beside the paper's is a bound from below, not a claim to be so many times "
-        "faster.",
+        "These estimates are optimistic. They assume that the hardware reaches its assumed shares at every moment, "
+        "without stragglers, data loading, checkpoints and failures.",
+        "They say nothing about the quality that is reached. So the share of the paper's hours is a lower bound, not a "
+        "claim to be that many times faster.",
         "",
-        f"Our target is half of the paper's hours, {PAPER_HOURS // 2:,}. What takes hours away, by the tables above: "
-        "prompts read and learned from once for all their answers (the last two columns),",
-        "prompts answered together, and only then servers beside the update.",
+        f"Our target is half of the paper's hours, {PAPER_HOURS // 2:,}. By the tables above, hours are saved by "
+        "processing a prompt once for all its answers (the last two columns),",
+        "then by answering prompts together, and only then by servers beside the update.",
         "",
     )
 
@@ -343,9 +353,9 @@ def storage_table(models: dict[str, Any]) -> Iterator[str]:
     yield from (
         "## Media",
         "",
-        f"Half pictures of {PICTURE_MB} MB, half clips of 30 s with {CLIP_MB:.0f} MB (about 1 Mb/s), both assumed; "
-        f"{CLIP_CORE_S} s of a core to decode a clip at 2 frames a second, after the",
-        f"[measured](results/video.md) 2.7 s a minute; {PICTURE_CORE_S} s for a picture, assumed.",
+        f"Assumed: half pictures of {PICTURE_MB} MB, half clips of 30 s with {CLIP_MB:.0f} MB (about 1 Mb/s). Decoding "
+        f"a clip at 2 frames a second takes {CLIP_CORE_S} s of one core, from the",
+        f"[measured](results/video.md) 2.7 s for a minute of video. A picture takes {PICTURE_CORE_S} s (assumed).",
         "",
         "| samples | TB on disk | core hours to decode all once | hours on 128 cores |",
         "| --- | --- | --- | --- |",
@@ -355,7 +365,7 @@ def storage_table(models: dict[str, Any]) -> Iterator[str]:
         yield f"| {samples:,} | {samples * mean_mb / 1e6:,.3g} | {hours:,.0f} | {hours / 128:,.3g} |"
     yield from (
         "",
-        "| 8B on 32 GPUs | samples a second | MB/s from the disk | cores that decode, of all nodes |",
+        "| 8B on 32 GPUs | samples/s | MB/s from disk | decoding cores, over all nodes |",
         "| --- | --- | --- | --- |",
     )
     for name, one in (("SFT", sft), ("RL", found)):
@@ -369,11 +379,11 @@ def checks(models: dict[str, Any]) -> Iterator[str]:
     yield from (
         "## What is checked",
         "",
-        "- **Operations**: counted by torch's `FlopCounterMode` while the real model classes run forward on the "
-        "meta device, 2,048 tokens and 1,024 patches, against the formula of the",
-        "  estimates (`python benchmarks/scaling.py --flops`):",
+        "- **Operations**: torch's `FlopCounterMode` counts them while the real model classes run a forward pass on "
+        "the meta device, with 2,048 tokens and 1,024 patches. The table",
+        "  compares the counts with the formula of the estimates (`python benchmarks/scaling.py --flops`):",
         "",
-        "| model | part | counted | formula | apart |",
+        "| model | part | counted | formula | difference |",
         "| --- | --- | --- | --- | --- |",
     )
     for size in models:
@@ -381,17 +391,18 @@ def checks(models: dict[str, Any]) -> Iterator[str]:
             yield f"| {size.upper()} | {part} | {counted:.4e} | {formula:.4e} | {formula / counted - 1:+.2%} |"
     yield from (
         "",
-        "  Attention is counted there over all pairs, as the meta device computes it; the estimates take the half "
-        "that a causal kernel needs. Attention inside frames is left out of the",
-        "  estimates, and shown here.",
-        "- **Memory**: its terms against sums by hand (`tests/training/test_plan.py`); on no GPU.",
-        "- **Bytes sent**: the formula against sums by hand (`tests/training/test_planning.py`); on no network.",
-        "- **Tokens**: what a record takes is counted exactly before a run (`tests/training/test_lengths.py`); the "
-        "typical sample here is assumed.",
-        "- **Several nodes**: two launchers on one machine, whose run equals one process "
+        "  Here attention is counted over all pairs, as the meta device computes it; the estimates take the half that "
+        "a causal kernel needs. The estimates leave out attention inside",
+        "  frames; this table includes it.",
+        "- **Memory**: the terms are checked against sums by hand (`tests/training/test_plan.py`), not on a GPU.",
+        "- **Bytes sent**: the formula is checked against sums by hand (`tests/training/test_planning.py`), not on a "
+        "network.",
+        "- **Tokens**: a run counts the tokens of its records exactly before it begins "
+        "(`tests/training/test_lengths.py`); the typical sample here is assumed.",
+        "- **Several nodes**: two launchers on one machine give the same run as one process "
         "(`tests/training/test_nodes.py`).",
-        "- Shares of data sheets, the network's share, and hiding of what layers gather are assumptions. `make "
-        "check-gpu` is for a machine that has a GPU.",
+        "- **Assumed, not checked**: the reachable shares of data sheets and of the network, and how far the gathering "
+        "of layers is hidden. `make check-gpu` is for a machine that has a GPU.",
     )
 
 
