@@ -46,35 +46,34 @@ def ask(  # noqa: D417 (the help of --model is MODEL_HELP)
 ) -> None:
     """Ask a model about pictures and videos and print its answer.
 
-    Several files before the question are asked about together; a folder, or a pattern in quotes, is asked about file by
-    file. Without a question, on a terminal, you are asked for one after the other, and the model is told what you asked
-    and it answered before. One answer is printed as text, many as a JSON line each.
+    Several files before the question are asked about together. A folder, or a pattern in quotes, is asked about file by
+    file. Without a question, on a terminal, you type questions one after the other, and the model is given your earlier
+    questions and its answers. A single answer is printed as text, several as one JSON line each.
 
-    An answer that is not of the task's form is printed as it came, and what is wrong with it on stderr; with --draw
-    that is an error (exit 1), because there is nothing to draw. What is damaged or missing in a file is printed there
-    too.
+    An answer that does not have the form of its task is printed unchanged, and stderr says what is wrong with it. With
+    --draw that is an error (exit 1), because there is nothing to draw. Damage in a file is reported on stderr too.
 
     Args:
-        words: Pictures and videos, then the question, e.g. a.jpg b.jpg "Which is older?". A folder, a pattern such as
-            "photos/*.jpg", - for standard input, or with --allow-remote an address.
-        task: Problem type, e.g. "spatial grounding"; `onethinker tasks` lists them. Without it the task is guessed from
+        words: Pictures and videos, then the question, e.g. a.jpg b.jpg "Which is older?". Instead of a file also a
+            folder, a pattern such as "photos/*.jpg", - for standard input, or with --allow-remote an address.
+        task: Problem type, e.g. "spatial grounding"; `onethinker tasks` lists them. By default the task is guessed from
             the question and the media, and printed on stderr.
-        box: Target in the first frame, for tracking: left top right bottom in thousandths of the frame.
+        box: For tracking: the target in the first frame, as left top right bottom in thousandths of the frame.
         options: Choices of a multiple choice question, e.g. --options "A. red" "B. blue".
-        earlier: What was asked and answered before about the same media: a question and its answer, once or more, e.g.
-            --earlier "Where is the cat?" "On the left."
-        questions: JSONL file with "question" in each line and, where wanted, "id", "media", "task", "box", "options",
-            "earlier" (pairs), "from" and "to". Paths of media are relative to the file.
+        earlier: Earlier questions about the same media, each followed by its answer, e.g. --earlier "Where is the cat?"
+            "On the left."
+        questions: JSONL file with "question" in each line and optionally "id", "media", "task", "box", "options",
+            "earlier" (pairs), "from" and "to". Media paths are relative to the file.
         each: Ask the question about each file separately.
-        start: Ask only about the part of a video from this time on: 12.5, 1:05 or 1:02:03. Times of the answer count
+        start: Ask only about the part of a video from this time on: 12.5, 1:05 or 1:02:03. Times in the answer count
             from there.
         to: Ask only about the part of a video up to this time.
-        allow_remote: Open addresses (http, https) of the public internet.
-        allow_private: With --allow-remote, also addresses of this machine and its network.
-        draw: Write the picture (.png, .jpg) or video (.mp4) with the answer drawn in; of many answers, a folder.
-        asking: How the model is asked.
-        top_p: Sample from the most likely tokens that have this probability together.
-        json: Print one JSON object, as of many answers each has a line: answer, thinking, problems,
+        allow_remote: Allow http and https addresses on the public internet as media.
+        allow_private: With --allow-remote, also allow addresses on this machine and its network.
+        draw: Write the picture (.png, .jpg) or video (.mp4) with the answer drawn in; for several answers, a folder.
+        asking: Model and sampling options.
+        top_p: Nucleus sampling: draw only from the most likely tokens whose probabilities sum up to this.
+        json: Print one JSON object, with the fields that several answers have in each line: answer, thinking, problems,
             media_problems, media, frames, timing. `onethinker data from-answers` and `data export` read it.
     """
     from onethinker.commands.asked import Opening, gather, split_words
@@ -88,7 +87,7 @@ def ask(  # noqa: D417 (the help of --model is MODEL_HELP)
     items = gather(media, rows or [{"question": "?"}], opening, each=each, defaults=defaults)
     guessed = _check(items, draw, strict_media=asking.strict_media)
     if draw is not None and not rows:
-        raise ConfigError(f"--draw {draw}: give the question whose answer is drawn, after the pictures or videos")
+        raise ConfigError(f"--draw {draw}: give the question whose answer is to be drawn, after the pictures or videos")
     if rows and guessed:
         print(f"task: {', '.join(sorted(guessed))}, guessed; --task to change", file=sys.stderr)
     with asking.load(model, sampling) as thinker:
@@ -118,7 +117,7 @@ def _questions(question: str | None, file: Path | None) -> list[Mapping[str, Any
 def _pairs(words: Sequence[str]) -> list[tuple[str, str]]:
     """Return each earlier question with its answer. Raises: ConfigError: one lacks its answer."""
     if len(words) % 2:
-        raise ConfigError(f"--earlier: a question and its answer, in turn; {words[-1]!r} has no answer")
+        raise ConfigError(f"--earlier takes pairs of a question and its answer; {words[-1]!r} has no answer")
     return [*zip(words[::2], words[1::2], strict=True)]
 
 
@@ -178,7 +177,7 @@ def _look_at_all(items: Sequence["Item"]) -> "tuple[dict[Medium, Clip], dict[Med
             if len(items) == 1 or not (isinstance(medium, Path) and medium.exists()):
                 raise
             unreadable[medium] = error
-            print(f"note: {error}; the others are asked about", file=sys.stderr)
+            print(f"note: {error}; continuing with the other files", file=sys.stderr)
     return clips, unreadable
 
 
@@ -191,7 +190,7 @@ def _check_drawing(items: Sequence["Item"], clips: "Mapping[Medium, Clip]", draw
         check_target("video" if any(clip.kind == "video" for clip in clips.values()) else "image", draw, flag="--draw")
         return
     if draw.suffix.lower() in DRAWN_SUFFIXES or draw.is_file():
-        raise ConfigError(f"--draw {draw}: {len(items)} answers are drawn into a folder; give the name of one")
+        raise ConfigError(f"--draw {draw}: {len(items)} answers are drawn into a folder; name a folder, not a file")
     check_writable(draw, "folder", flag="--draw")
 
 
@@ -247,7 +246,7 @@ def _ask_many(thinker: "Thinker", items: Sequence["Item"], draw: Path | None) ->
                 outcome.save(draw / f"{index:04d}_{Path(outcome.clip.name).stem}{suffix}")
             on_progress(index + 1, len(items))
     if failed:
-        raise OneThinkerError(f"{failed} of {len(items)} questions have no answer; their lines say why")
+        raise OneThinkerError(f"{failed} of {len(items)} questions have no answer; their output lines say why")
 
 
 def _outcomes(thinker: "Thinker", items: Sequence["Item"]) -> "Iterator[Thought | Failed]":

@@ -126,7 +126,7 @@ def gather(
         opened = row_opening if row.get("from") is not None or row.get("to") is not None else opening
         groups = shared if own is None else _groups([own] if isinstance(own, str) else own, opened, each=False)
         if not groups:
-            raise ConfigError(f"{row['question']!r} is about nothing: give pictures or videos before the question")
+            raise ConfigError(f"{row['question']!r} has no media: name pictures or videos before the question")
         own_fields = {name: row[name] for name in ("task", "box", "options", "earlier") if row.get(name) is not None}
         fields = {**defaults, **own_fields}
         for group in groups:
@@ -182,7 +182,7 @@ def _check_row(row: object) -> None:
     if not isinstance(row, dict):
         raise ValueError('expected an object such as {"question": "Where is the cat?", "media": "cat.jpg"}')
     if unknown := sorted(set(row) - set(FIELDS)):
-        raise ValueError(f"unknown field {unknown[0]!r}; known are {', '.join(FIELDS)}")
+        raise ValueError(f"unknown field {unknown[0]!r}; the known fields are {', '.join(FIELDS)}")
     question = row.get("question")
     if not isinstance(question, str) or not question.strip():
         raise ValueError(f"'question' must be a text, got {question!r}")
@@ -221,7 +221,9 @@ def _in_folder(folder: Path) -> list[Path]:
 
 def _standard_input() -> MemoryFile:
     if sys.stdin.isatty():
-        raise MediaError("-: standard input is the terminal; send a file, as in: onethinker ask - QUESTION < cat.jpg")
+        raise MediaError(
+            "-: standard input is the terminal; redirect a file into it, as in: onethinker ask - QUESTION < cat.jpg"
+        )
     content = sys.stdin.buffer.read()
     if not content:
         raise MediaError("-: standard input is empty")

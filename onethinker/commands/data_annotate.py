@@ -28,18 +28,19 @@ SAMPLING = SamplingOptions()
 
 
 class BudgetOptions(FlagSettings):
-    """What may be spent."""
+    """Limits on spending."""
 
     max_tokens: int | None = None
-    """After so many tokens of prompts and answers that this command has paid for, the judge's among them, nothing more
-    is asked; the rest is refused for that reason, and goes on when the command is given again. A shard may spend its
-    share."""
+    """Stop asking when this command has paid for this many tokens of prompts and answers, the judge's included. The
+    remaining records are refused for that reason, and asked about when the command is run again. With --shard each
+    shard may spend its fraction."""
     max_cost: float | None = None
-    """The same in money, by --price; up to 32 records are asked about until it is looked at again."""
+    """The same limit in money, using --price. It is checked after every 32 records at most, so it may be exceeded by
+    that much."""
     price: tuple[float, float] | None = None
-    """What a million tokens of prompts and a million of answers cost, in any currency."""
+    """Price of a million prompt tokens and of a million answer tokens, in any currency."""
     judge_price: tuple[float, float] | None = None
-    """The same of the judge's tokens."""
+    """The same two prices for the judge's tokens."""
 
     def budget(self, judge: str | None) -> "Budget":
         """Return what may be spent. Raises: ConfigError."""
@@ -52,31 +53,31 @@ class BudgetOptions(FlagSettings):
             if most is not None and not 0 < most < math.inf:
                 raise ConfigError(f"{flag} must be above 0, got {most:g}")
         if self.judge_price is not None and judge is None:
-            raise ConfigError("--judge-price is for --judge, which is missing")
+            raise ConfigError("--judge-price needs --judge, which is missing")
         if self.max_cost is not None:
             missing = [flag for flag, prices in (("--price", self.price),) if prices is None]
             missing += ["--judge-price"] if judge is not None and self.judge_price is None else []
             if missing:
-                raise ConfigError(f"--max-cost needs {' and '.join(missing)}: what a million tokens cost")
+                raise ConfigError(f"--max-cost needs {' and '.join(missing)}, the price of a million tokens")
         unlimited = Budget()
         return Budget(self.max_tokens or unlimited.tokens, self.max_cost or unlimited.cost)
 
 
 class JudgeOptions(FlagSettings):
-    """A second model that reads the reasoning."""
+    """A second model that judges the reasoning."""
 
     judge: str | None = None
-    """A model that sees the same media and judges the reasoning of each answer that is right, from 0 to 1: a folder, an
-    id or an address, as --teacher."""
+    """A model that sees the same media and scores the reasoning of each right answer from 0 to 1: a folder, a hub id or
+    an address, as for --teacher."""
     sound: float = 0.7
-    """With --judge, how sound reasoning must be."""
+    """With --judge: the minimum score of the reasoning."""
     judge_prompts: Path | None = None
-    """TOML file of the judge's instructions, system, in place of ours."""
+    """TOML file with the judge's instructions (field "system"), replacing the built-in ones."""
 
     def check(self) -> None:
         """Raise ConfigError for options that do not go together."""
         if self.judge is None and self.judge_prompts is not None:
-            raise ConfigError("--judge-prompts are for --judge, which is missing")
+            raise ConfigError("--judge-prompts needs --judge, which is missing")
         if not 0 <= self.sound <= 1:
             raise ConfigError(f"--sound must be from 0 to 1, got {self.sound:g}")
 
@@ -101,30 +102,31 @@ def data_annotate(
     media_root: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Let a teacher write reasoning and answer for records that have a reference answer, and keep what is right.
+    """Let a teacher model write reasoning and answers for records with a reference answer, and keep the right ones.
 
-    Each answer is read strictly and graded by its task; one is kept whose accuracy reaches the threshold, in the whole
-    form of a response, and whose reasoning a second model finds sound, if there is one. All answers lie in
-    OUTPUT.answers as they come, and what a judge says in OUTPUT.verdicts: a command that was stopped, or that is given
-    again with another threshold, pays for nothing twice. A segmentation without a reference answer gets box and points
-    of its masks.
+    Each answer is read strictly and graded by its task. It is kept if its accuracy reaches the threshold, if it has the
+    complete form of a response, and if the judge (if there is one) finds its reasoning sound. All answers are saved in
+    OUTPUT.answers as they come, and the judge's scores in OUTPUT.verdicts: a command that was stopped, or is run again
+    with another threshold, pays for nothing twice. A segmentation record without a reference answer gets box and points
+    from its masks.
 
     Args:
         files: JSON lists or JSONL files of samples.
-        teacher: The model that writes: a model folder, a Hugging Face id, or the address of an OpenAI-compatible server
-            such as http://host:8000/v1.
-        output: New JSONL file of the records that are kept, with "response", and "annotation": teacher, tries,
-            accuracy, tokens; judge and "sound", where there is a judge.
-        refused: New JSONL file of the others, each with "refused": the reason, and accuracy, reasons and text of each
-            try. By default beside the output, as NAME.refused.jsonl.
-        tries: Answers to a record at most.
-        keep: "first" asks until an answer is good enough; "shortest" and "best" choose among all tries.
-        threshold: Accuracy that an answer needs, and that of single tasks, such as 0.7 tracking=0.5 math=1.
-        prompts: TOML file of a teacher's words in place of ours: system, frame, and [reasoning] by task.
-        judging: A second model that reads the reasoning.
-        spending: What may be spent.
-        sampling: How the teacher is asked.
-        spread: Who does the work.
+        teacher: The model that writes the answers: a model folder, a Hugging Face id, or the address of an
+            OpenAI-compatible server such as http://host:8000/v1.
+        output: New JSONL file of the records that are kept, with "response" and "annotation": teacher, tries, accuracy,
+            tokens, and with a judge also judge and "sound".
+        refused: New JSONL file of the other records, each with "refused": the reason, and accuracy, reasons and text of
+            each try. By default next to the output, as NAME.refused.jsonl.
+        tries: Maximum number of answers per record.
+        keep: "first" stops at the first answer that is good enough; "shortest" and "best" choose among all tries.
+        threshold: Accuracy that an answer needs, also for single tasks, such as 0.7 tracking=0.5 math=1.
+        prompts: TOML file with a prompt for the teacher that replaces the built-in one: system, frame, and [reasoning]
+            by task.
+        judging: A second model that judges the reasoning.
+        spending: Limits on spending.
+        sampling: How the teacher's answers are sampled.
+        spread: How the work is divided.
         media_root: Folder that media paths are relative to; by default that of the file.
         json: Print one JSON object with counts by task and by reason, tokens and cost.
     """
@@ -135,7 +137,7 @@ def data_annotate(
     for path, flag in ((output, "--output"), (refused, "--refused")):
         check_output(path, flag)
     if sampling.prompt_template and prompts:
-        raise ConfigError("--prompts and --prompt-template are two sets of words: give one of them")
+        raise ConfigError("--prompts and --prompt-template both set the prompt: give only one of them")
     judging.check()
     from onethinker.commands.data_options import sampling_of
     from onethinker.evaluation.annotating import TEACHER, teacher_prompts, write_annotated

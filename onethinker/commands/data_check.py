@@ -36,26 +36,27 @@ def data_check(
     spread: Flags[SpreadOptions] = SPREAD,
     json: bool = False,
 ) -> None:
-    """Name every fault of files of samples, by file and row, and count them by kind.
+    """Name every fault in files of samples, by file and row, and count the faults by kind.
 
-    Looked at: that records can be read, that reference answers and responses are answers of their task and get the
-    whole reward, that ids and questions are there once, and that media are there, can be read, are of the right kind
-    and as long and large as the answer says. Faults go to stdout, a line each; the exit code is 1 when there are any.
+    Checked are: that records can be read; that reference answers and responses have the form of their task and get the
+    full reward; that ids and questions are unique; that media exist, can be read, are of the right kind, and are as
+    long and large as the answer requires. Faults are printed on stdout, one per line; the exit code is 1 if there are
+    any.
 
     Args:
         files: JSON lists or JSONL files of samples.
-        need: What each record must have: "response" to learn from by SFT, "truth" to be graded by by RL,
-            "rejected" beside a response to learn from by DPO. By default a response or a truth.
-        recipe: A recipe (file or name) that is to learn from the files: what it needs, and whether each record fits
-            into its rows.
-        media: Whether headers of media are read; without it 1,000 records take less than a second.
-        decode: Also decode the frames of media that a model sees, which finds damage that headers do not show; about as
-            slow as an evaluation reads them.
+        need: What each record must have: "response" for SFT, "truth" (a reference answer) for RL, "rejected" next to a
+            response for DPO. By default a response or a truth.
+        recipe: A recipe (file or name) that is to be trained on the files: check what it needs, and whether each record
+            fits into its rows.
+        media: Read the headers of the media; without this 1,000 records take less than a second.
+        decode: Also decode the frames of media that a model sees, which finds damage that headers do not show. This is
+            about as slow as reading them in an evaluation.
         media_root: Folder that media paths are relative to; by default that of the file.
-        fix: Write the records into this new file with what is certain mended: misspelt fields, names of problem types,
-            options as an object, media as one path, places from 0 to 1, backslashes, copies, ids that are there twice.
-            Each change is named; everything else stays as it is.
-        spread: Who does the work.
+        fix: Write the records into this new file with the repairs that are safe: misspelt fields, names of problem
+            types, options as an object, media as one path, coordinates from 0 to 1, backslashes, duplicate records,
+            duplicate ids. Each change is named; everything else stays unchanged.
+        spread: How the work is divided.
         json: Print one JSON object with counts and faults, and with --fix each change.
     """
     from onethinker.commands.console import progress_bar
@@ -68,7 +69,7 @@ def data_check(
     changes = None
     if fix is not None:
         if spread.parts is not None:
-            raise ConfigError("--fix writes one new file: leave out --shard, --parts and --ray, and check that file")
+            raise ConfigError("--fix writes one new file: leave out --shard, --parts and --ray")
         changes = _fix(files, fix, media_root)
         files, media_root = (fix,), None
     asked = _load(recipe) if recipe is not None else None
@@ -95,9 +96,9 @@ def _check_flags(files: Sequence[Path], recipe: str | None, *, media: bool, deco
     if not files:
         raise ConfigError("name at least one file of samples")
     if recipe is not None and not media:
-        raise ConfigError("--recipe needs the headers of media, to count tokens: leave out --no-media")
+        raise ConfigError("--recipe counts tokens and needs the media for it: leave out --no-media")
     if decode and not media:
-        raise ConfigError("--decode decodes the media: leave out --no-media")
+        raise ConfigError("--decode needs the media: leave out --no-media")
 
 
 def _load(name: str) -> "Recipe":
@@ -167,7 +168,7 @@ def _fix(files: Sequence[Path], output: Path, media_root: Path | None) -> list[d
     from onethinker.storage.atomic import check_writable
 
     if output.exists():
-        raise ConfigError(f"--fix {output}: is there already; name a new file")
+        raise ConfigError(f"--fix {output}: already exists; name a new file")
     check_writable(output, "file", flag="--fix")
     fixed = fix_files(files, output, media_root=media_root)
     for file, row, text in fixed.changes:

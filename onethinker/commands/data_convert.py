@@ -34,38 +34,38 @@ def data_convert(
     spread: Flags[ShardOptions] = SHARDS,
     json: bool = False,
 ) -> None:
-    """Write a file of samples in another form: one row at a time, whole or not at all.
+    """Convert a file of samples to another format: row by row, and all or nothing.
 
-    Forms: own (records of docs/data.md); rl, sft and evaluation (the release's files); swift (ms-swift, boxes in
-    pixels); llamafactory (ShareGPT); trl; verl; easyr1; coco; yolo; charades-sta; activitynet-captions. Only read:
-    coco-masks, refcoco, refcoco-masks, ref-vos (Ref-YouTube-VOS, Ref-DAVIS, MeViS), davis, mot, got10k, youtube-vos.
-    docs/data.md says what each keeps.
+    Formats: own (records of docs/data.md); rl, sft and evaluation (the files of the release); swift (ms-swift, boxes in
+    pixels); llamafactory (ShareGPT); trl; verl; easyr1; coco; yolo; charades-sta; activitynet-captions. Only read, not
+    written: coco-masks, davis, got10k, mot, refcoco, refcoco-masks, ref-vos (for Ref-YouTube-VOS, Ref-DAVIS, MeViS),
+    youtube-vos. docs/data.md says what each of them keeps.
 
-    A row that cannot be converted is named on stdout with what would be lost, nothing is written, and the exit code is
-    1.
+    If a row cannot be converted, it is named on stdout with what would be lost, nothing is written, and the exit code
+    is 1.
 
-    With --recipe SOURCE is the folder of a corpus of public sets, and OUTPUT gets the records of all sets whose media
-    are there, each with its licence.
+    With --recipe, SOURCE is the folder of a corpus of public data sets, and OUTPUT gets the records of all sets whose
+    media are there, each with its licence.
 
     Args:
-        source: What to read: a file or folder of one of these forms, rows in JSON lists, JSONL, parquet, a data set of
-            Hugging Face, also hf:ORG/NAME on the hub (hf:ORG/NAME/CONFIG for one of several), which is streamed. With
-            --recipe a folder; data/onethinker unless named.
-        output: New file: a JSON list for ".json", parquet for ".parquet", else a record a line.
-        to: Form to write.
-        from_: Form of the file; by default it is known by what stands in it.
-        split: Which part of a data set is read.
-        leave_out: Write the other rows when some cannot be converted; the exit code is 1 all the same.
+        source: What to read: a file or folder in one of these formats; rows as a JSON list, JSONL or parquet; a data
+            set of Hugging Face; or a data set on the hub as hf:ORG/NAME (hf:ORG/NAME/CONFIG for one of several), which
+            is streamed. With --recipe a folder (default data/onethinker).
+        output: New file: a JSON list for ".json", parquet for ".parquet", otherwise JSONL.
+        to: Format to write.
+        from_: Format of the source; by default it is recognized from the content.
+        split: Which split of a data set to read.
+        leave_out: Write the other rows even if some cannot be converted; the exit code is still 1.
         media_root: Folder that media paths are relative to; by default that of the file.
-        copy_media: Copy media into the folder "media" beside the new file, each named by the digest of its content.
+        copy_media: Copy media into the folder "media" next to the new file, each named by the digest of its content.
             Media that the source holds as bytes always go there.
-        embed_media: Write media into the new parquet file, as bytes; not for evaluation and the forms of data sets
-            (coco, yolo, charades-sta, activitynet-captions), which name them by path.
-        recipe: The recipe of a corpus, data_onethinker for the paper's or a file like it: sets, how much there should
-            be of each, where it lies, its licence.
-        list: With --recipe, only list what is there and what is missing.
-        spread: Who does the work, of files of rows whose media stay where they are.
-        json: Print one JSON object with counts and rows that were lost, or the list.
+        embed_media: Write media as bytes into the new parquet file. Not for evaluation and the formats of data sets
+            (coco, yolo, charades-sta, activitynet-captions), which name media by path.
+        recipe: The recipe of a corpus: data_onethinker for the paper's, or a file like it, with the sets, their
+            expected sizes, their folders and licences.
+        list: With --recipe: only list what is there and what is missing.
+        spread: How the work is divided, for files of rows whose media stay where they are.
+        json: Print one JSON object with counts and the rows that were lost, or the list.
     """
     if recipe is not None:
         from onethinker.commands.data_corpus import convert_by_recipe
@@ -85,9 +85,9 @@ def data_convert(
         convert_by_recipe(recipe, source, output, only_list=list, as_json=json)
         return
     if list:
-        raise ConfigError("--list lists the sets of a corpus: name it by --recipe, such as data_onethinker")
+        raise ConfigError("--list lists the sets of a corpus: name its recipe with --recipe, such as data_onethinker")
     if source is None or output is None or to is None:
-        raise ConfigError("name the file to read, the new file and --to its form, or a corpus by --recipe")
+        raise ConfigError("give SOURCE, OUTPUT and --to FORMAT, or a corpus with --recipe")
     from onethinker.data.converting import Source
     from onethinker.data.formats.registry import find_form
 
@@ -97,7 +97,10 @@ def data_convert(
     rows, parts = Source(source, given, split, media_root), None
     if spread.has_parts:
         if media != "named":
-            raise ConfigError("--copy-media and --embed-media are for one run: leave out --shard, --parts and --ray")
+            raise ConfigError(
+                "--copy-media and --embed-media cannot be combined with --shard, --parts and --ray: leave out one or"
+                " the other"
+            )
         parts = _parts(spread, rows, output, form, as_json=json)
         if parts is None:
             return
@@ -144,7 +147,9 @@ def _parts(
 
     form = source.form or (set_form_of(source.path) if source.path.exists() else None)
     if isinstance(to, SetForm) or isinstance(form, SetForm) or not source.path.is_file():
-        raise ConfigError("--shard, --parts and --ray share the rows of a file that become rows: leave them out here")
+        raise ConfigError(
+            "--shard, --parts and --ray only work from a file of rows to a format of rows: leave them out here"
+        )
     about = {"to": to.name, "from": form.name if form is not None else None, "split": source.split}
     asked = {"command": "convert", **about, "media_root": source.media_root, "output": output}
     work = ready(Converting(source, to, output.absolute().parent))
@@ -162,7 +167,7 @@ def _check_alone(given: Mapping[str, bool]) -> None:
     """Raise ConfigError for flags that say what a recipe says."""
     if named := [flag for flag, is_given in given.items() if is_given]:
         raise ConfigError(
-            "--recipe says what is read, and writes records of our own whose media stay where they are: leave out"
+            "--recipe decides what is read, and writes records in the format own without moving media: leave out"
             f" {', '.join(named)}"
         )
 

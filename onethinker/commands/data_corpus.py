@@ -27,7 +27,7 @@ def convert_by_recipe(recipe: str, root: Path | None, output: Path | None, *, on
 
     corpus, root = Corpus.load(recipe), root or DATA_FOLDER
     if output is None and not only_list:
-        raise ConfigError("--recipe writes into a new file: name the folder of the data and that file, or --list")
+        raise ConfigError("--recipe needs SOURCE, the folder of the data, and OUTPUT, a new file; or use --list")
     with progress_bar("reading") as bar:
         if only_list or output is None:
             found = survey(corpus, root, on_progress=lambda done: bar(done, None))
@@ -61,7 +61,7 @@ def _print_sets(corpus: "Corpus", root: Path, found: "Survey") -> None:
     for text in found.unread[:_NAMED]:
         print(f"{found.file}, {text}", file=sys.stderr)
     if more := len(found.unread[_NAMED:]):
-        print(f"{found.file}: {more:,} more rows cannot be read; --json names all", file=sys.stderr)
+        print(f"{found.file}: {more:,} more rows cannot be read; --json lists all", file=sys.stderr)
 
 
 def _table(corpus: "Corpus", found: "Survey") -> "Table":

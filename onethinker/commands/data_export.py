@@ -21,20 +21,20 @@ def data_export(
     media_root: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Write the answers of `onethinker ask` and `evaluate` as annotations of another tool.
+    """Export the answers of `onethinker ask` and `evaluate` as annotations for another tool.
 
-    Forms: coco (boxes in pixels, points as keypoints), label-studio (tasks with predictions, the labelling interface
-    beside them), supervision (CSV), and as folders cvat (XML, one for all pictures and one a video), mot (a file a
-    video), youtube-vos and davis (masks that `evaluate --segmenter` made). Answers that cannot be read, and those that
-    a form has no place for, are named on stderr and left out.
+    Formats: coco (boxes in pixels, points as keypoints), label-studio (tasks with predictions, and the labelling
+    interface next to them), supervision (CSV); and as folders cvat (XML, one file for all pictures and one per video),
+    mot (one file per video), youtube-vos and davis (masks that `evaluate --segmenter` made). Answers that cannot be
+    read, or that the format cannot hold, are named on stderr and left out.
 
     Args:
         run: JSONL file of `onethinker ask` (several questions), or a folder of `onethinker evaluate`.
         output: New file or folder.
-        to: Form to write.
-        data: The file of samples that was asked about, which a folder of `evaluate` needs.
+        to: Format to write.
+        data: The file of samples that was asked about; required for a folder of `evaluate`.
         media_root: Folder that media paths in --data are relative to; by default that of the file.
-        json: Print one JSON object with counts, and the answers that are left out.
+        json: Print one JSON object with counts, and the answers that were left out.
     """
     from onethinker.commands.console import progress_bar
     from onethinker.commands.data_options import check_files, check_output
@@ -49,7 +49,7 @@ def data_export(
     if files := [*([] if run.is_dir() else [run]), *([data] if data is not None else [])]:
         check_files(files)
     if media_root is not None and data is None:
-        raise ConfigError("--media-root is the folder of media in --data: name that file too")
+        raise ConfigError("--media-root needs --data, whose media paths it resolves")
     check_output(output, "OUTPUT")
     output.absolute().parent.mkdir(parents=True, exist_ok=True)
     find = samples_by_id(read_samples(data, media_root)) if data is not None else None
@@ -57,7 +57,7 @@ def data_export(
         done = export_answers(run, TOOLS[to], output.absolute(), find=find, on_progress=lambda rows: bar(rows, None))
     _print(done, output, as_json=json)
     if not done.marked:
-        raise DataError(f"none of {done.rows:,} answers can be written as {to}; nothing was written")
+        raise DataError(f"none of {done.rows:,} answers can be written as {to}; no file was written")
 
 
 def _print(done: "Exported", output: Path, *, as_json: bool) -> None:

@@ -34,26 +34,27 @@ def data_filter(
     spread: Flags[SpreadOptions] = SPREAD,
     json: bool = False,
 ) -> None:
-    """Write the records that stay into a new file, and say how many went for which reason.
+    """Write the records that pass every condition into a new file, and count the dropped ones by reason.
 
-    Each option is one more condition. Records stay as they are and in their order; media paths are written so that
-    they hold from the new file. How hard a record is, is how many of a model's answers to it are right: those that an
-    RL run sampled, or new ones, which are kept in OUTPUT.answers, so that a stopped command goes on where it was.
+    Each option is one more condition. Records are not changed and keep their order; only their media paths are
+    rewritten to be valid from the new file. The difficulty of a record is measured by how many of a model's answers to
+    it are right: answers that an RL run sampled, or new ones. New answers are saved in OUTPUT.answers, so that a
+    stopped command can resume.
 
     Args:
         files: JSON lists or JSONL files of samples.
         output: New file: a JSON list for ".json", else a record a line.
-        dropped: New JSONL file with file, row and reason of each record that went.
-        choice: Which records are meant.
-        difficulty: How hard records are.
+        dropped: New JSONL file with file, row and reason of each dropped record.
+        choice: Which records are selected.
+        difficulty: Selection by difficulty.
         faultless: Drop records with a fault that `onethinker data check` names.
-        near: Drop records whose media look like others of a record that stays: perceptual hashes that differ in at most
-            so many of 64 bits; 4 is a good start.
-        against: Drop what is shared with a benchmark, or a file of samples: media, with --near also by their looks, and
-            questions word by word.
-        benchmarks: Folder of the benchmarks' data; data/benchmarks unless named.
+        near: Drop records whose media look like those of a record that is kept: perceptual hashes that differ in at
+            most this many of 64 bits; 4 is a good start.
+        against: Drop records that share media or the exact words of a question with a benchmark, or with a file of
+            samples; with --near also those whose media look alike.
+        benchmarks: Folder of the benchmarks' data (default data/benchmarks).
         media_root: Folder that media paths are relative to; by default that of the file.
-        spread: Who does the work.
+        spread: How the work is divided.
         json: Print one JSON object with counts by reason.
     """
     from onethinker.commands.console import progress_bar
@@ -97,7 +98,9 @@ def data_filter(
 def _alone(spread: SpreadOptions) -> SpreadOptions:
     """Return who does the work where a model is loaded for it: this process. Raises: ConfigError."""
     if (spread.workers or 1) > 1:
-        raise ConfigError("--rollouts loads the model once: leave out --workers; --shard and --ray share the work")
+        raise ConfigError(
+            "--rollouts loads the model in this process: leave out --workers; to divide the work use --shard or --ray"
+        )
     return spread if spread.parts is not None else spread.model_copy(update={"workers": 1})
 
 
@@ -119,7 +122,7 @@ def _token_measures(criteria: "Criteria", model: str | None) -> "More | None":
     if not bounds:
         return None
     if model is None:
-        raise ConfigError(f"a bound of {bounds[0]} needs --model, whose tokens are counted")
+        raise ConfigError(f"a bound on {bounds[0]} needs --model, whose tokenizer counts the tokens")
     return TokenCounter(model)
 
 

@@ -20,22 +20,25 @@ def data_from_answers(
     answer_only: bool = False,
     json: bool = False,
 ) -> None:
-    """Turn answers that a person corrected into records for `onethinker sft` and `rl`.
+    """Turn answers that a person has corrected into records for `onethinker sft` and `rl`.
 
-    Of each line of answers the person writes (or changes) the field "truth": the inside of the right answer, as text or
-    JSON. Lines without one are left out. Where the model's own answer was right, its text becomes the response to learn
-    from; a person's own goes into "response". A wrong truth is named with file, row and field, and nothing is written.
+    In each line of answers the person writes (or changes) the field "truth": the content of the right answer, as text
+    or JSON. Lines without it are left out. If the model's own answer was right, its text becomes the response for SFT;
+    a response written by a person goes into "response". A wrong truth is named with file, row and field, and nothing is
+    written.
 
     Args:
-        run: JSONL file of `onethinker ask` (several questions), or results.jsonl of `onethinker evaluate`, with truths;
-            or a folder of `evaluate`, whose results.jsonl was corrected.
-        output: New file of records: a JSON list for ".json", else a record a line.
-        data: The file of samples that was asked about; lines of `evaluate` are found in it by their ids, with media,
+        run: JSONL file of `onethinker ask` (several questions) or results.jsonl of `onethinker evaluate`, with "truth"
+            filled in; or a folder of `evaluate` whose results.jsonl was corrected.
+        output: New file of records: a JSON list for ".json", otherwise JSONL.
+        data: The file of samples that was asked about; answers of `evaluate` are matched to it by id and get its media,
             options and masks.
         media_root: Folder that media paths in --data are relative to; by default that of the file.
-        source: The "data_source" of records without one, by which `onethinker data mix` weighs them against old ones.
-        right: Accuracy from which on the model's own text is a response to learn from.
-        answer_only: Give the others a response too, the right answer without reasoning, so that SFT can use them.
+        source: The "data_source" for records without one, so that `onethinker data mix` can weight them against older
+            records.
+        right: From this accuracy on, the model's own text becomes a response for SFT.
+        answer_only: Give the other records a response too: the right answer without reasoning, so that SFT can use
+            them.
         json: Print one JSON object with counts.
     """
     from onethinker.commands.data_options import check_files, check_output

@@ -31,27 +31,27 @@ def data_mix(
     media_root: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Draw records of several files into one: by task and source, with counts or weights, pictures and videos balanced.
+    """Draw records from several files into one, balanced by task, source and medium, with weights or exact counts.
 
-    Records are drawn by chance within each group, and written in the order of the files. OUTPUT.mix.toml is saved
-    beside the result: all settings, the digest of every input, and what came of it; with --config it makes the same
-    bytes again, and says when an input is another one.
+    Records are drawn at random within each group, and written in the order of the files. OUTPUT.mix.toml is saved next
+    to the result, with all settings, the digest of every input, and the number of records per group. With --config it
+    reproduces the same file byte for byte, and fails if an input has changed.
 
     Args:
         files: JSON lists or JSONL files of samples.
         output: New file: a JSON list for ".json", else a record a line.
-        config: TOML file of settings, such as an OUTPUT.mix.toml; options replace what it says.
+        config: TOML file of settings, such as an OUTPUT.mix.toml; options on the command line override it.
         total: Records to draw; by default as many as the shares allow.
-        seed: Another seed draws other records; 0 by default.
-        by: What makes a group; task and source by default.
-        temperature: Shares of groups are their sizes to the power of 1 / temperature: 1, the default, keeps
-            proportions, more evens them out.
-        videos: Fraction of questions about videos; 0.5 is balanced. By default as it comes.
-        repeat: How often a record may be taken at most; once by default.
-        weight: What shares are multiplied by, such as task:tracking=2 source:refcoco=0.5; 0 leaves out.
-        count: Exact numbers, such as task:ocr=5000 data_type:video=20000.
+        seed: Random seed of the draw; 0 by default.
+        by: What defines a group; task and source by default.
+        temperature: Shares of groups are proportional to their size to the power of 1 / temperature: 1, the default, is
+            proportional, a larger value makes them more equal.
+        videos: Fraction of questions about videos; 0.5 is balanced. By default it is not controlled.
+        repeat: How often a record may be drawn at most; once by default.
+        weight: Factors of the shares, such as task:tracking=2 source:refcoco=0.5; 0 leaves a group out.
+        count: Exact numbers of records, such as task:ocr=5000 data_type:video=20000.
         media_root: Folder that media paths are relative to; by default that of the file.
-        json: Print one JSON object: records of each group, there and taken.
+        json: Print one JSON object: the records of each group, available and drawn.
     """
     check_output(output, "--output")
     from onethinker.commands.console import progress_bar
@@ -104,7 +104,7 @@ def _named(flag: str, words: Sequence[str]) -> dict[str, dict[str, float]]:
         except ValueError:
             number = float("nan")
         if not equals or not colon or what not in ("task", "data_type", "source") or not number >= 0:
-            raise ConfigError(f"{flag} takes what, name and number, such as task:tracking=2, got {word!r}")
+            raise ConfigError(f"{flag} takes KIND:NAME=NUMBER, such as task:tracking=2, got {word!r}")
         tables.setdefault(what, {})[name] = number
     return tables
 

@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 
 class ChoiceOptions(FlagSettings):
-    """Which records are meant."""
+    """Which records are selected."""
 
     task: tuple[str, ...] = ()
     """Only these problem types, or tasks such as segmentation/video."""
     source: tuple[str, ...] = ()
-    """Only these sources; "(none)" is that of records without one."""
+    """Only these sources; "(none)" means records without one."""
     data_type: Literal["image", "video"] | None = None
     """Only questions about pictures, or about videos."""
     at_least: tuple[str, ...] = ()
-    """Least values of measures that `onethinker data stats` knows, such as seconds=2 box_side=50."""
+    """Minimum values of measures that `onethinker data stats` knows, such as seconds=2 box_side=50."""
     at_most: tuple[str, ...] = ()
-    """Most values of measures, such as response_words=400."""
+    """Maximum values of measures, such as response_words=400."""
 
     def criteria(self) -> "Criteria":
         """Return them as criteria. Raises: ConfigError: there is no such task or measure."""
@@ -50,51 +50,55 @@ class ChoiceOptions(FlagSettings):
 
 
 class SamplingOptions(FlagSettings):
-    """How a model is asked several times."""
+    """How several answers to a question are sampled."""
 
     temperature: float = 1.0
-    """Of the answers that a model gives; 0 would give the same one each time."""
+    """Sampling temperature; 0 would give the same answer each time."""
     top_p: float = 1.0
-    """Only the likeliest tokens that together have this probability are drawn."""
+    """Nucleus sampling: draw only from the most likely tokens whose probabilities sum up to this."""
     max_new_tokens: int = 4096
-    """Longest answer, in tokens."""
+    """Maximum length of an answer, in tokens."""
     seed: int = 0
-    """Seed of the answers."""
+    """Random seed for sampling."""
     prompt_template: Path | None = None
-    """TOML file with the words around a question; by default those of the model's folder."""
+    """TOML file with the prompt template (the text around a question); by default that of the model's folder."""
     batch_size: int = 8
-    """Samples that a model loaded here answers together; a server gets as many as it takes."""
+    """Samples that a model loaded here answers at the same time; a server gets as many as it accepts."""
     patience: float = 300.0
-    """Seconds for which a server that is gone or busy is asked again."""
+    """Seconds to keep retrying a server that is down or busy."""
 
 
 class DifficultyOptions(SamplingOptions):
-    """How hard records are."""
+    """Selection by difficulty."""
 
     pass_rate: tuple[float, float] | None = None
-    """Least and most fraction of right answers, such as 0.1 0.9: what is never right teaches nothing yet, what is
-    always right nothing any more. Needs --rollouts-of, or --model and --rollouts."""
+    """Minimum and maximum fraction of right answers, such as 0.1 0.9: records that are never or always answered right
+    teach little. Needs --rollouts-of, or --model and --rollouts."""
     rollouts_of: Path | None = None
-    """Folder of an RL run that kept its sampled answers (`log.rollouts_mb`); those of all its steps count."""
+    """Folder of an RL run that kept its sampled answers (`log.rollouts_mb`); the answers of all its steps are
+    counted."""
     model: str | None = Field(
-        None, description=f"{MODEL_HELP} Its tokens are those of bounds in tokens; with --rollouts it answers."
+        None,
+        description=f"{MODEL_HELP} Bounds in tokens use its tokenizer; with --rollouts it answers the questions.",
     )
     rollouts: int | None = None
-    """Answers that --model gives to each question."""
+    """Number of answers that --model gives to each question."""
     right: float = 0.5
-    """Accuracy from which on an answer counts as right."""
+    """An answer counts as right from this accuracy on."""
 
     def check(self) -> None:
         """Raise ConfigError for options that do not go together."""
         measured = self.model is not None and self.rollouts is not None
         if self.pass_rate is None:
             if self.rollouts_of or self.rollouts is not None:
-                raise ConfigError("--rollouts-of and --rollouts are for --pass-rate LEAST MOST, which is missing")
+                raise ConfigError("--rollouts-of and --rollouts need --pass-rate LEAST MOST, which is missing")
             return
         if bool(self.rollouts_of) == measured:
             raise ConfigError("--pass-rate needs either --rollouts-of RUN, or --model and --rollouts")
         if not 0 <= self.pass_rate[0] <= self.pass_rate[1] <= 1:
-            raise ConfigError(f"--pass-rate must be two fractions from 0 to 1, the least first, got {self.pass_rate}")
+            raise ConfigError(
+                f"--pass-rate must be two fractions from 0 to 1, the smaller one first, got {self.pass_rate}"
+            )
         if self.rollouts is not None and self.rollouts < 1:
             raise ConfigError(f"--rollouts must be 1 or more, got {self.rollouts}")
 
@@ -131,7 +135,7 @@ def check_output(path: Path, flag: str) -> None:
     from onethinker.storage.atomic import check_writable
 
     if path.exists():
-        raise ConfigError(f"{flag} {path}: is there already; name a new file")
+        raise ConfigError(f"{flag} {path}: already exists; name a new file")
     check_writable(path, "file", flag=flag)
 
 

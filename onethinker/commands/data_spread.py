@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
 
 class ShardOptions(FlagSettings):
-    """Who does the work."""
+    """How the work is divided."""
 
     shard: str | None = None
-    """Only do this part of the work, such as 2/4, and leave what came of it in --parts."""
+    """Do only this part of the work, such as 2/4 (part 2 of 4), and write its result into --parts."""
     parts: Path | None = None
-    """Folder of the parts. Without --shard they are put together: the result is that of one run."""
+    """Folder of the parts. Without --shard they are joined, with the same result as one run over everything."""
     ray: int | None = None
-    """Have so many shards done by the workers of a Ray cluster (RAY_ADDRESS, else one is started here) that see
-    the same files; their parts go to --parts and are put together."""
+    """Divide the work into this many shards on the workers of a Ray cluster (RAY_ADDRESS; otherwise one is started
+    here), which must see the same files. Their parts go to --parts and are joined."""
 
     def check(self) -> None:
         """Raise ConfigError for options that do not go together."""
         if (self.shard or self.ray is not None) and self.parts is None:
-            raise ConfigError(f"{'--shard' if self.shard else '--ray'} needs --parts FOLDER, where the parts go")
+            raise ConfigError(f"{'--shard' if self.shard else '--ray'} needs --parts FOLDER, the folder for the parts")
         if self.shard and self.ray is not None:
-            raise ConfigError("--ray does all shards: leave out --shard")
+            raise ConfigError("--ray runs all shards itself: leave out --shard")
         if self.ray is not None and self.ray < 1:
             raise ConfigError(f"--ray must be 1 or more, got {self.ray}")
 
@@ -74,7 +74,10 @@ class ShardOptions(FlagSettings):
         if self.shard:
             part = write_part(read(), opened, self.parts, Shard.parse(self.shard), common)
             print(to_file_json({"part": str(part)}) if as_json else part)
-            print("a part is written; when all are there, the same command without --shard joins them", file=sys.stderr)
+            print(
+                "part written; when all parts are there, run the same command without --shard to join them",
+                file=sys.stderr,
+            )
             return None
         if self.ray is not None:
             parts_by_ray(read, opened, self.parts, self.ray, common)
@@ -88,11 +91,11 @@ class ShardOptions(FlagSettings):
 
 
 class SpreadOptions(ShardOptions):
-    """Who does the work."""
+    """How the work is divided."""
 
     workers: int | None = None
-    """Processes that share the work on files of more than 4,096 records; the processors unless said, at most 8. Not
-    with --parts."""
+    """Number of processes, for files of more than 4,096 records; by default one per processor, at most 8. Not with
+    --parts."""
 
     @property
     def processes(self) -> int:
@@ -105,7 +108,7 @@ class SpreadOptions(ShardOptions):
         """Raise ConfigError for options that do not go together."""
         super().check()
         if self.workers is not None and self.parts is not None:
-            raise ConfigError("--workers share the work of one run: leave it out where there are --parts")
+            raise ConfigError("--workers divides one run on this machine: leave it out with --parts")
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"--workers must be 1 or more, got {self.workers}")
 

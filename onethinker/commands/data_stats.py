@@ -31,25 +31,26 @@ def data_stats(
     spread: Flags[SpreadOptions] = SPREAD,
     json: bool = False,
 ) -> None:
-    """Count what files of samples hold, by task, by pictures or videos, and by source.
+    """Print statistics of files of samples, by task, by pictures or videos, and by source.
 
-    Lengths of texts and media, sizes and places of boxes and times, how answers are balanced, what the best constant
-    answer gets (graded by the task itself, which is what a model must beat), media that are there twice, and what is
-    shared with a benchmark. Rows that cannot be read are counted; `onethinker data check` says what is wrong with each.
+    The statistics are: lengths of texts and media; sizes and positions of boxes and times; the distribution of answers;
+    the score of the best constant answer (graded by the task itself; a model must beat it); duplicate media; and
+    overlap with a benchmark. Rows that cannot be read are counted; `onethinker data check` says what is wrong with
+    each.
 
     Args:
         files: JSON lists or JSONL files of samples.
-        model: Also count tokens, as this model reads questions, media and responses: a folder, a Hugging Face id, or
+        model: Also count tokens of questions, media and responses for this model: a folder, a Hugging Face id, or
             "tiny".
-        media: Whether media are opened; without it there are no sizes, lengths in seconds and copies.
-        near: Also find media that look alike: their perceptual hashes differ in at most so many of 64 bits; 4 is a
-            good start. Each picture and clip is decoded for it.
-        against: What must not be learned from: a benchmark by name, or a file of samples. Questions are compared by
-            their words, media by their bytes, with --near also by how they look.
-        benchmarks: Folder of the benchmarks' data; data/benchmarks unless named.
+        media: Open the media; without this there are no sizes, no lengths in seconds and no duplicates.
+        near: Also find media that look alike: their perceptual hashes differ in at most this many of 64 bits; 4 is a
+            good start. Each picture and clip is decoded for this.
+        against: Report overlap with data that must not be trained on: a benchmark by name, or a file of samples.
+            Questions are compared by their words and media by their bytes, with --near also by how they look.
+        benchmarks: Folder of the benchmarks' data (default data/benchmarks).
         media_root: Folder that media paths are relative to; by default that of the file.
-        html: Write one page with all numbers, plots, and samples with their truths drawn.
-        spread: Who does the work.
+        html: Write one page with all numbers, plots, and samples with their reference answers drawn in.
+        spread: How the work is divided.
         json: Print one JSON object.
     """
     from onethinker.commands.data_options import check_files

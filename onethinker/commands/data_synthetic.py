@@ -16,23 +16,23 @@ def data_synthetic(
     responses: Responses = "true",
     json: bool = False,
 ) -> None:
-    """Write pictures, clips and questions of every problem type whose answers are known exactly.
+    """Write pictures, clips and questions of every problem type, with exactly known answers.
 
-    The folder gets media/ and samples.jsonl, in the released form, and appears only when it is complete.
+    The folder gets media/ and samples.jsonl (released form), and appears only when it is complete.
 
     Args:
         output: New or empty folder.
-        num_samples: How many questions; the problem types take turns.
-        seed: Another seed gives other scenes.
+        num_samples: Number of questions; the problem types take turns.
+        seed: Random seed of the scenes.
         split: Name of the split; "test" shares no scene with "train".
         side_px: Side of pictures and frames in pixels, a multiple of 32; by default 128 and 96, for the tiny model.
         world: What scenes show: shapes, or named things. From "where" to "moments" they are lessons before all
             tasks (docs/world.md). The others are for tests: drawing styles or things that training never shows, longer
             clips, and questions composed of two.
-        responses: What SFT learns from: "true" ones; those of a teacher that errs in known ways (loose boxes, late
-            spans, counts off by one, …), for a cold start that RL has to mend; or "formats", right in form and about
-            another scene. Truths stay exact.
-        json: Print one JSON object: the file of samples, and how many there are.
+        responses: The responses for SFT: "true" ones; those of a teacher that errs in known ways (loose boxes, late
+            spans, counts off by one, …), for a cold start that RL has to correct; or "formats", right in form but about
+            another scene. Reference answers are always exact.
+        json: Print one JSON object: the file of samples, and their number.
     """
     from onethinker.commands.console import progress_bar
     from onethinker.data.synthetic import write_dataset

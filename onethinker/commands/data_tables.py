@@ -79,7 +79,7 @@ def _answer_lines(statistics: Statistics) -> Iterator[str]:
 
 def _media_lines(statistics: Statistics) -> Iterator[str]:
     media = statistics.media
-    yield f"media: {media.files:,} files, named {media.uses:,} times; {media.missing:,} are not there"
+    yield f"media: {media.files:,} files, named {media.uses:,} times; {media.missing:,} are missing"
     for what, groups in (("the same bytes", media.copies()), ("the same look", media.alike())):
         if groups:
             count = sum(map(len, groups))
@@ -90,9 +90,9 @@ def _overlap_lines(overlap: "Overlap | None") -> Iterator[str]:
     if overlap is None:
         return
     kinds = (
-        ("show media that are here too", overlap.media),
-        ("show media that look like some here", overlap.only_alike),
-        ("ask about other media what is asked here, word by word", overlap.only_questions),
+        ("show media that are also in these files", overlap.media),
+        ("show media that look like some in these files", overlap.only_alike),
+        ("ask, about other media, word for word what these files ask", overlap.only_questions),
     )
     for what, found in kinds:
         first = min(found, default=None)

@@ -31,19 +31,21 @@ def data_view(
     media_root: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Draw samples of files on one page: media with boxes, points, tracks, times and masks of the truth, and responses.
+    """Draw samples on one HTML page: media with the reference boxes, points, tracks, times and masks, and responses.
 
-    The page is complete in itself, and is filtered by task, source, fault and words. The files are read until there are
-    enough samples, and only the media of those that are shown are opened; rows that cannot be read stand on it, too.
+    The page is a single file, and can be filtered by task, source, fault and words. Files are read until there are
+    enough samples, and only the media of the samples on the page are opened. Rows that cannot be read are listed on it
+    too.
 
     Args:
         files: JSON lists or JSONL files of samples.
-        output: The page.
-        limit: Samples that are shown: the first that are meant. A page of 100 has a few megabytes.
-        choice: Which samples are meant.
-        check: Also name every fault that `onethinker data check` finds; all files are checked for it.
+        output: The HTML page.
+        limit: Maximum number of samples on the page; the first selected ones are used. A page of 100 has a few
+            megabytes.
+        choice: Which samples are selected.
+        check: Also name every fault that `onethinker data check` finds; this checks all files completely.
         fault: Only records with a fault of this kind, such as truth or media; implies --check.
-        words: Only samples with this text in question, options, truth or response.
+        words: Only samples with this text in question, options, reference answer or response.
         media_root: Folder that media paths are relative to; by default that of the file.
         json: Print one JSON object: the page, and file, row, id and faults of each sample on it.
     """

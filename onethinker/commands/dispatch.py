@@ -92,7 +92,7 @@ DATA_ALIASES: dict[str, tuple[str, ...]] = {
 }
 LAUNCH_ALIASES: dict[str, tuple[str, ...]] = {"sbatch": ("slurm",), **dict.fromkeys(("k8s", "job"), ("kubernetes",))}
 """The same below `onethinker data` and `onethinker launch`."""
-PLUGINS_HELP = "  --plugins MODULE,MODULE adds tasks, rewards and other parts of your own."
+PLUGINS_HELP = "  --plugins MODULE,MODULE adds your own tasks, rewards and other parts."
 USAGE_ERROR = 2
 BROKEN_PIPE = 141
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -145,9 +145,9 @@ def list_commands(group: str = "") -> str:
             "examples:",
             *(f"  {EXAMPLES[name]}" for name in (names if group else ("quickstart", "ask", "inspect", "grade"))),
             "",
-            "`onethinker COMMAND --plugins MODULE,MODULE` adds tasks and parts of your own.",
+            "`onethinker COMMAND --plugins MODULE,MODULE` adds your own tasks and other parts.",
             "`onethinker COMMAND --help` shows the options of a command. Results go to",
-            "stdout, everything else to stderr; the exit code is 0 when all went well, 1 for",
+            "stdout, everything else to stderr; the exit code is 0 for success, 1 for",
             "an error and 2 for wrong usage.",
         ]
     )
@@ -237,7 +237,7 @@ def take_plugins(arguments: Sequence[str]) -> list[str]:
             continue
         names = value if equals else next(words, "")
         if not names.strip(", ") or names.startswith("--"):
-            raise ConfigError("--plugins takes modules apart by commas, such as my_lab.tasks or my_lab/tasks.py")
+            raise ConfigError("--plugins takes modules separated by commas, such as my_lab.tasks or my_lab/tasks.py")
         use_plugins([name.strip() for name in names.split(",") if name.strip()])
     return rest
 
@@ -291,8 +291,8 @@ def complain(text: str) -> None:
 def describe(error: BaseException) -> str | None:
     """Return the message of an error, None where it is a mistake of ours and its traceback is wanted."""
     if isinstance(error, StorageError):
-        return f"{error}. Make that possible and run the same command again: it goes on"
+        return f"{error}. Fix this and run the same command again: it resumes"
     if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
         where = error.filename or "the output, or a file of a library"
-        return f"{where}: cannot be written: {error.strerror}. Make that possible and run the same command again"
+        return f"{where}: cannot be written: {error.strerror}. Fix this and run the same command again"
     return str(error) if isinstance(error, OneThinkerError) else None

@@ -35,7 +35,7 @@ class Check:
 
 
 def doctor(*, json: bool = False) -> None:
-    """Check versions, device, video decoder, grading and the model in the box; exit 1 if anything fails.
+    """Check versions, device, video decoder, grading and the bundled model; exit 1 if anything fails.
 
     Args:
         json: Print one JSON object: ok, and for each check its name, ok, detail and seconds.
@@ -81,7 +81,7 @@ def check_versions() -> str:
         if not requirement.specifier.contains(found[requirement.name], prereleases=True):
             wrong.append(f"{requirement} is needed, {found[requirement.name]} is installed")
     if wrong:
-        raise OneThinkerError(f"{'; '.join(wrong)}: pip install -c constraints.txt -e . in the repository mends it")
+        raise OneThinkerError(f"{'; '.join(wrong)}: run pip install -c constraints.txt -e . in the repository")
     named = ", ".join(f"{name} {found[name]}" for name in ("torch", "transformers", "av"))
     return f"onethinker {version('onethinker')}, Python {platform.python_version()}, {named}, {len(found)} packages"
 
@@ -93,7 +93,7 @@ def check_device() -> str:
     device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     ones = torch.ones(64, 64, device=device)
     if float((ones @ ones).sum()) != 64.0**3:
-        raise OneThinkerError(f"{device} multiplies wrongly")
+        raise OneThinkerError(f"{device} gives wrong results for a matrix multiplication; check its driver")
     if device == "cuda":
         properties = torch.cuda.get_device_properties(0)
         return f"{torch.cuda.device_count()} x {properties.name}, {properties.total_memory / 2**30:.0f} GiB"
@@ -226,9 +226,11 @@ def check_decoder() -> str:
         write_video(path, frames, fps=4)
         clip = read_clip(path, MediaBudget(fps=4))
     if clip.times_s != tuple(n / 4 for n in range(8)) or clip.frames.shape != frames.shape:
-        raise OneThinkerError(f"a video of 8 frames at 4 fps came back as {clip.frames.shape} at {clip.times_s}")
+        raise OneThinkerError(f"a video of 8 frames at 4 fps was read back as {clip.frames.shape} at {clip.times_s}")
     if (error := int(np.abs(clip.frames.astype(int) - frames).max())) > 8:
-        raise OneThinkerError(f"a grey video came back with colours that are {error} of 255 off")
+        raise OneThinkerError(
+            f"the colours of a grey video changed by {error} of 255 when it was written and read back"
+        )
     return f"{len(clip.times_s)} frames of an H.264 video written and read back with their times"
 
 
@@ -261,8 +263,8 @@ def check_model() -> str:
         request = build_request(make_sample(0, 0, data_type="image"), engine.prompt_template, engine.budget)
         (reply,) = engine.complete([request], SamplingParams(max_new_tokens=16))
     return (
-        f"the model in the box read {reply.prompt_tokens} tokens and wrote {reply.completion_tokens}"
-        f" in {reply.seconds:.2f} s"
+        f"the bundled model read {reply.prompt_tokens} tokens and wrote {reply.completion_tokens} in"
+        f" {reply.seconds:.2f} s"
     )
 
 

@@ -4,9 +4,9 @@ from onethinker.commands.options import Flags, TrainingOptions
 
 
 def dpo(options: Flags[TrainingOptions]) -> None:
-    """Teach a model to prefer chosen to rejected responses (DPO), packed under their prompt; a stopped run resumes.
+    """Train a model to prefer chosen over rejected responses (DPO), packed under their prompt; a stopped run resumes.
 
-    Records have "chosen" (or "response") and "rejected" texts, as `onethinker rollouts RUN --pairs FILE` writes them.
+    Records have "chosen" (or "response") and "rejected" texts, as written by `onethinker rollouts RUN --pairs FILE`.
     """
     from onethinker.commands.training import run_training
 

@@ -67,7 +67,7 @@ def print_plan(
         lines.append(f"validation   {recipe.validation.plan(recipe.steps)}")
     print_lines(lines)
     if gpu is not None and peak(list(plan.memory)) > gpu.memory:
-        raise ConfigError(f'this run does not fit on {gpu.name}; what would stands above, below "too much"')
+        raise ConfigError(f'this run does not fit on {gpu.name}; the lines after "too much" above say what would fit')
     if gpu is not None and plan.server is not None and not plan.server.fits(gpu):
         raise ConfigError(f"a server does not fit on its {gpu.name}: give it more GPUs (rollout.vllm.gpus_per_server)")
 
@@ -89,7 +89,7 @@ def _gpu_lines(
     from onethinker.training.timing import Load, estimate_step, time_lines
 
     if plan.widths is None:
-        return [f"{gpu.name:<12} cannot be planned for without the model's config; give --config FILE"]
+        return [f"{gpu.name:<12} needs the model's config for a plan; give --config FILE"]
 
     def make(change: "Try") -> "Plan":
         model, _ = _load_meta_model(change.recipe, config)
@@ -122,7 +122,7 @@ def _load_meta_model(recipe: "Recipe", config: Path | None) -> tuple[Any, str]:
         return (
             None,
             (
-                f"\n             Its config could not be had, so parameters and memory are left out: {error}\n"
+                f"\n             Its config could not be loaded, so parameters and memory are left out: {error}\n"
                 "             Give --config FILE, a config.json of the same model, to have them"
             ),
         )
@@ -147,7 +147,7 @@ def _data(recipe: "Recipe", budget: "MediaBudget") -> "tuple[Recipe, list[str], 
         if folder_of(recipe.model).is_dir():
             raise
         inputs = choose_inputs(recipe, checked, None)
-        longest = f"unknown, because the model's tokenizer could not be had: {error}"
+        longest = f"unknown, because the model's tokenizer could not be loaded: {error}"
         recipe, data = open_data(recipe, inputs)
         return recipe, _file_lines(checked.count, inputs, data, longest), None, None
     how = {
@@ -224,10 +224,11 @@ def _scene_lines(recipe: "Recipe", data: "Mixture", **how: Any) -> "tuple[list[s
     index, longest = lengths.longest(lambda length: length.total)
     if longest.total > recipe.max_row_tokens:
         raise DataError(
-            f"the scene {lengths.samples[index].id!r} is longer than a row: {too_long_text(longest, recipe)}; raise it"
+            f"the scene {lengths.samples[index].id!r} is longer than a row: {too_long_text(longest, recipe)}; raise"
+            " max_row_tokens"
         )
     line = f"longest      {in_words(longest)}: of the first {MEASURED_SCENES} scenes"
-    return ["data         synthetic scenes, without end", line], lengths.typical()
+    return ["data         synthetic scenes, endless", line], lengths.typical()
 
 
 def in_words(length: "Length") -> str:

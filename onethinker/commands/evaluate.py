@@ -26,16 +26,16 @@ def evaluate(
 ) -> None:
     """Ask a model about every sample of a benchmark, a file or held-out synthetic scenes, and grade the answers.
 
-    Stopped at any time, the same command resumes; --stage repeats one stage alone. Samples whose media
-    cannot be read have no grade, are named at the end (exit 1), and are tried again by the same command. `onethinker
-    report` compares several folders on a page.
+    If the command is stopped, running it again resumes; --stage repeats a single stage. Samples whose media cannot be
+    read have no grade, are named at the end (exit 1), and are tried again by the next run. `onethinker report` compares
+    several folders on a page.
 
     Args:
         options: What is evaluated, and how.
-        config: TOML file with these options; flags replace what it has. Keys: plugins (a list), output, stage, shard,
-            and the tables samples, asking and grading, with underscores in the names.
-        list: List every benchmark: what is measured and published, which of its data are there, with the number of
-            their samples beside the known one, odd rows and missing media; evaluate nothing.
+        config: TOML file with these options; flags override it. Keys: plugins (a list), output, stage, shard, and the
+            tables samples, asking and grading, with underscores in the names.
+        list: List every benchmark without evaluating: its metrics and published numbers, which of its data are found,
+            the number of samples found and expected, odd rows and missing media.
         json: Print the scores, or the list, as one JSON object.
     """
     from onethinker.commands.console import StderrListener
@@ -60,4 +60,6 @@ def evaluate(
     if failed:
         count = sum(len(own.part.samples) for own in done)
         named = "\n".join(f"  {name}: {error}" for name, error in failed[:MAX_NAMED])
-        raise EngineError(f"{len(failed)} of {count} samples have no grade; run again to retry:\n{named}")
+        raise EngineError(
+            f"{len(failed)} of {count} samples have no grade; run the same command again to retry them:\n{named}"
+        )

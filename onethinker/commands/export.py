@@ -25,21 +25,24 @@ def export(
     llama_server: str | None = None,
     pre_tokenizer: str | None = None,
 ) -> None:
-    """Write a run's model as an ordinary Hugging Face folder: adapters merged, a model card beside the weights.
+    """Write a run's model as an ordinary Hugging Face folder, with adapters merged and a model card.
 
-    With --to it is converted by OpenVINO's or llama.cpp's own converter, and asked beside the original.
+    With --to the model is converted by the converter of OpenVINO or llama.cpp, and its answers are compared with the
+    original's.
 
     Args:
-        source: Folder of a run (its finished model, else its newest complete checkpoint), of one checkpoint, or of a
-            model; tiny is the model in the box.
+        source: Folder of a run (its finished model, otherwise its newest complete checkpoint), of one checkpoint, or of
+            a model; "tiny" is the model that comes with OneThinker.
         output: New folder.
-        results: Folders of `onethinker evaluate` whose scores the card shows.
+        results: Folders of `onethinker evaluate` whose scores the model card shows.
         dtype: Dtype of the weights; by default as they were trained.
-        to: The form of another library (docs/models.md says what each needs).
+        to: Format of another library (docs/models.md says what each needs).
         python: The Python of an environment that has the converter; by default this one.
-        llama_cpp: A checkout of llama.cpp, where that environment lacks its converter.
-        llama_server: llama.cpp's server, which answers beside the original; by default llama-server.
-        pre_tokenizer: How llama.cpp splits words where its converter does not know the tokenizer, such as qwen2.
+        llama_cpp: A checkout of llama.cpp, if that environment does not have its converter.
+        llama_server: Path of llama.cpp's server, which runs the converted model for the comparison; by default
+            llama-server.
+        pre_tokenizer: How llama.cpp splits text into words, such as qwen2, if its converter does not know the
+            tokenizer.
     """
     from onethinker.report.model_export import export_model
 
@@ -67,11 +70,11 @@ def export(
     found = convert_model(
         source, output, converter, results=results, dtype=dtype, say=lambda text: print(text, file=sys.stderr)
     )
-    print(f"{found.equal} of {found.asked} greedy answers are those of the original")
+    print(f"{found.equal} of {found.asked} greedy answers equal those of the original")
     print(output)
 
 
 def _refuse(given: Mapping[str, object], flag: str) -> None:
     """Raise ConfigError for a flag that needs another one."""
     if wrong := next((name for name, value in given.items() if value is not None), None):
-        raise ConfigError(f"{wrong} is for {flag}")
+        raise ConfigError(f"{wrong} needs {flag}")

@@ -31,22 +31,25 @@ def grade(
 ) -> None:
     """Grade the responses in a file and write each record back with its grade.
 
-    Each record is a sample in the released form ("problem_type", "data_type", "solution" or "answer") plus "response";
-    its result has "grade" too: {"reward", "accuracy", "format", "structure", "metrics", "problems"}, and "reading". A
-    bad record has null as its grade and says why in "error"; it is named at the end (exit 1), and not in the mean.
+    Each record is a sample in the released form ("problem_type", "data_type", "solution" or "answer") plus "response".
+    The result also has "grade": {"reward", "accuracy", "format", "structure", "metrics", "problems"}, and "reading". A
+    record that cannot be graded gets null as "grade" and the reason in "error"; it is named at the end (exit 1) and not
+    counted in the mean.
 
-    With --recipe the grades are those that RL would give, the terms of the reward under "rewards": responses to one
-    question ("problem_id") are a group, and "tokens" and "finish_reason" of a record serve rewards that ask for them.
+    With --recipe the grades are those that RL would give, with the parts of the reward under "rewards". Responses to
+    the same question ("problem_id") form a group; rewards that need them read "tokens" and "finish_reason" of each
+    record.
 
     Args:
-        input: JSONL, or a JSON list.
+        input: Records as JSONL, or as a JSON list.
         output: The same records with their grades, as JSONL (a JSON list when the name ends in .json).
-        rewards: The reward scheme, "paper" or "release": by default that of --recipe, else "paper".
-        recipe: Recipe of RL whose rewards, reward model and plug-ins are used.
-        reading: "strict" takes the exact form alone; "lenient" also what other models write, and names each repair.
-        coordinates: Unit of the response's boxes and points: thousandths of the frame, or "pixels" of the record's
+        rewards: Reward scheme, "paper" or "release"; by default that of --recipe, otherwise "paper".
+        recipe: RL recipe whose rewards, reward model and plug-ins are used.
+        reading: "strict" accepts only the exact form; "lenient" also accepts other forms that models write, and names
+            each repair.
+        coordinates: Unit of the response's boxes and points: "thousandths" of the frame, or "pixels" of the record's
             "resolution".
-        strict: Stop at the first bad record, and write nothing.
+        strict: Stop at the first record that cannot be graded, and write nothing.
     """
     from rich.console import Console
     from rich.progress import track
@@ -57,9 +60,9 @@ def grade(
     from onethinker.training.config import RlRecipe
 
     if recipe is not None and reading == "lenient":
-        raise ConfigError("--reading lenient is not for --recipe: RL reads strictly")
+        raise ConfigError("--reading lenient cannot be combined with --recipe: RL reads strictly")
     if coordinates == "pixels" and recipe is not None:
-        raise ConfigError("--coordinates pixels is not for --recipe: its groups are graded in thousandths")
+        raise ConfigError("--coordinates pixels cannot be combined with --recipe, which grades in thousandths")
     check_file(output, GRADED_SUFFIXES, flag="--output")
     by_recipe = RlRecipe.load(recipe) if recipe is not None else None
     unread: dict[int, DataError] = {}

@@ -23,17 +23,17 @@ def inspect(
     budget: MediaBudget = GENERAL_BUDGET,
     strict_media: bool = False,
 ) -> None:
-    """Show which frames of a picture or video a model sees, at which seconds, in which size, for how many tokens.
+    """Show which frames of a picture or video a model sees: their times, size and number of tokens.
 
-    What is damaged or missing in the file is named too.
+    Damaged or missing parts of the file are named too.
 
     Args:
         source: Picture or video file.
         json: Print one JSON object: frames (index, time_s), width, height, tokens, problems.
-        sheet: Write all the frames with their times as one picture (.png, .jpg).
-        settings: Folder of the model whose media budget is used, such as runs/rl/model.
-        budget: Frames and pixels that are shown of a file, where --settings names no model.
-        strict_media: Make damage an error (exit 1) instead of showing what can be read.
+        sheet: Write all frames with their times as one picture (.png, .jpg).
+        settings: Model folder whose media budget is used, such as runs/rl/model.
+        budget: Limits on frames and pixels, if --settings names no model.
+        strict_media: Make damage an error (exit 1) instead of showing the readable part.
     """
     from onethinker.media.damage import check_undamaged
     from onethinker.media.reading import read_clip

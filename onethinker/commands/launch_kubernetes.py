@@ -5,9 +5,9 @@ from onethinker.commands.options import Flags
 
 
 def launch_kubernetes(options: Flags[KubernetesOptions]) -> None:
-    """Print manifests for kubectl: an indexed job with a pod for each node and the service by which they meet.
+    """Print manifests for kubectl: an indexed job with one pod per node, and the service that connects them.
 
-    With --kind jobset it is a JobSet, which starts all pods anew together when one fails.
+    With --kind jobset it is a JobSet, which restarts all pods together when one fails.
     """
     import yaml
 

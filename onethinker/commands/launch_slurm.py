@@ -5,9 +5,9 @@ from onethinker.commands.options import Flags
 
 
 def launch_slurm(options: Flags[SlurmOptions]) -> None:
-    """Print a file for sbatch that starts a run on several nodes of a Slurm cluster.
+    """Print a job script for sbatch that starts a run on several nodes of a Slurm cluster.
 
-    What sbatch is told itself wins over the file: `sbatch --partition=gpu --account=lab job.sh`.
+    Options on sbatch's command line override those in the script: `sbatch --partition=gpu --account=lab job.sh`.
     """
     from onethinker.commands.launching import check_run, slurm_script
 

@@ -17,48 +17,49 @@ RESTARTS = 4
 
 
 class ClusterOptions(FlagSettings):
-    """The run that a cluster is to start."""
+    """The run that the cluster starts."""
 
     stage: tyro.conf.Positional[Stage]
     """The command that each node runs."""
     recipe: tyro.conf.Positional[str]
-    """A TOML file that all nodes see, or the name of a recipe that comes with OneThinker."""
+    """A TOML file that all nodes can see, or the name of a recipe that comes with OneThinker."""
     output: Path
     """Folder of the run, on a disk that all nodes share."""
     nodes: int
-    """Machines that the run spans."""
+    """Number of machines that the run spans."""
     gpus_per_node: int = 8
-    """GPUs of each; each gets a process."""
+    """GPUs per machine; each gets one process."""
     cpus_per_gpu: int = 8
-    """Processor cores for each GPU: media are decoded on them."""
+    """Processor cores per GPU, which decode the media."""
     set: tuple[str, ...] = ()
-    """Settings that replace the recipe's, as `onethinker sft` takes them."""
+    """Settings that override the recipe's, as for `onethinker sft`."""
     accelerate_config: str | None = None
-    """How weights are shared, as `onethinker sft` takes it, such as fsdp2_full."""
+    """How weights are sharded, as for `onethinker sft`, such as fsdp2_full."""
 
 
 class SlurmOptions(ClusterOptions):
-    """What Slurm is told besides."""
+    """Further options of the Slurm job."""
 
     time: str = "1-00:00:00"
-    """Longest time of the job, as Slurm writes it."""
+    """Time limit of the job, in Slurm's format."""
     setup: tuple[str, ...] = ()
-    """Lines of shell before the run, such as 'source .venv/bin/activate'."""
+    """Shell commands to run before training, such as 'source .venv/bin/activate'."""
 
 
 class KubernetesOptions(ClusterOptions):
-    """What Kubernetes is told besides."""
+    """Further options of the Kubernetes job."""
 
     image: str
-    """Image with OneThinker in it, such as one that the project's Dockerfile builds."""
+    """Container image with OneThinker, such as one built from the project's Dockerfile."""
     claim: str = "shared"
-    """Claim of a volume that all pods can write, for recipes, data and --output."""
+    """Persistent volume claim that all pods can write to, for recipes, data and --output."""
     mount: str = "/shared"
-    """Where pods see that volume."""
+    """Path at which pods mount that volume."""
     name: str = "onethinker"
-    """Name of the job and of the service by which its pods meet."""
+    """Name of the job and of the service through which its pods find each other."""
     kind: Literal["job", "jobset"] = "job"
-    """An indexed job, which every cluster has, or a JobSet, which a controller of that name must be installed for."""
+    """ "job" is an indexed job, which every cluster supports; "jobset" is a JobSet, whose controller must be
+    installed."""
 
 
 def check_run(options: ClusterOptions) -> None:
@@ -79,7 +80,9 @@ def check_run(options: ClusterOptions) -> None:
     if options.accelerate_config is not None:
         find_accelerate_config(options.accelerate_config)
         if processes == 1:
-            raise ConfigError("--accelerate-config shards a model over several GPUs; there is one")
+            raise ConfigError(
+                "--accelerate-config shards a model over several GPUs, and this run has only one; leave it out"
+            )
 
 
 def command_of(options: ClusterOptions, place: str) -> str:
@@ -108,7 +111,7 @@ def slurm_script(options: SlurmOptions) -> str:
         f"#SBATCH --time={options.time}",
         f"#SBATCH --output={name}-%j.log",
         "#SBATCH --open-mode=append",
-        "# A job that is taken off its nodes starts again, and the run goes on from its last checkpoint.",
+        "# A preempted job is requeued, and the run resumes from its last checkpoint.",
         "#SBATCH --requeue",
         "",
         "set -euo pipefail",
@@ -118,7 +121,7 @@ def slurm_script(options: SlurmOptions) -> str:
         "MAIN_ADDRESS=${hosts%%$'\\n'*}",
         "MAIN_PORT=$((20000 + SLURM_JOB_ID % 10000))",
         "export MAIN_ADDRESS MAIN_PORT",
-        "# One launcher on each node, which starts a process for each GPU.",
+        "# One launcher per node, which starts one process per GPU.",
         f"srun --kill-on-bad-exit=1 --cpus-per-task={cores} bash -c {shlex.quote(command_of(options, place))}",
     ]
     return "\n".join(lines) + "\n"
@@ -129,8 +132,8 @@ def check_mount(options: KubernetesOptions) -> None:
     if not PurePosixPath(os.path.normpath(options.output)).is_relative_to(options.mount):
         inside = PurePosixPath(options.mount) / options.output.name
         raise ConfigError(
-            f"--output {options.output}: what a pod writes outside of --mount {options.mount} is lost with it; give"
-            f" --output {inside}"
+            f"--output {options.output}: files that a pod writes outside of --mount {options.mount} are lost with the"
+            f" pod; give --output {inside}"
         )
 
 

@@ -26,7 +26,7 @@ def misspelt(parser: Any, arguments: Sequence[str]) -> str | None:
     >>> misspelt(parser, ["--box", "1", "2", "3"])
     '--box takes 4 numbers, got 3: 1 2 3'
     >>> misspelt(parser, ["--box", "1", "2", "3", "x"])
-    "--box takes 4 numbers, and 'x' is none"
+    "--box takes 4 numbers, got 'x'"
     """
     flags = {flag: action for action in parser._actions for flag in action.option_strings if flag.startswith("--")}
     positional = [action for action in parser._actions if not action.option_strings]
@@ -53,7 +53,7 @@ def _no_numbers(flag: str, action: Any, words: Sequence[str]) -> str | None:
         try:
             NUMBERS[kind](word)
         except ValueError:
-            return f"{flag} takes {wanted}, and {word!r} is none"
+            return f"{flag} takes {wanted}, got {word!r}"
     if len(words) == len(kinds) or (len(kinds) == 1 and words):
         return None  # what follows the value of a flag of one belongs to the command
     got = f"{len(words)}: {' '.join(words)}" if words else "none"

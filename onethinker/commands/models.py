@@ -7,10 +7,10 @@ from onethinker.storage.strict_json import to_json
 
 
 def models(*, json: bool = False) -> None:
-    """Show the families of models: what each can be used for, and what differs.
+    """Show the supported model families: what each can be used for, and how they differ.
 
     Args:
-        json: Print a JSON list, a record for each family.
+        json: Print a JSON list with one record per family.
     """
     rows = family_rows()
     if json:

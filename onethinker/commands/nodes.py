@@ -61,8 +61,8 @@ def read_nodes(options: "TrainingOptions") -> Nodes:
     }
     given = [flag for flag, value in flags.items() if value is not None]
     if given and (options.nodes == 1 or options.dry_run):
-        wanted = "a dry run takes --nodes alone" if options.dry_run else "give --nodes, how many there are"
-        raise ConfigError(f"{', '.join(given)}: for a run that spans several nodes; {wanted}")
+        wanted = "a dry run takes only --nodes" if options.dry_run else "give --nodes, the number of machines"
+        raise ConfigError(f"{', '.join(given)}: only for a run that spans several nodes; {wanted}")
     if options.nodes == 1 or options.dry_run:
         return Nodes(options.nodes)
     if options.node_rank is None or options.main_address is None:
@@ -76,7 +76,10 @@ def read_nodes(options: "TrainingOptions") -> Nodes:
     if not 0 < port < 2**16:
         raise ConfigError(f"--main-port {port}: must be from 1 to 65535")
     if "LOCAL_RANK" in os.environ:
-        raise ConfigError("--nodes: another launcher has started this process already, and tells it of nodes; leave it")
+        raise ConfigError(
+            "--nodes: this process was started by another launcher (such as torchrun), which already sets the nodes;"
+            " leave out --nodes"
+        )
     return Nodes(options.nodes, options.node_rank, options.main_address, port)
 
 
@@ -114,7 +117,7 @@ class Meeting:
                 self._missed[node] = 0 if beat != self._seen[node] else self._missed[node] + 1
                 self._seen[node] = beat
                 if self._missed[node] > MISSED_BEATS:
-                    raise OneThinkerError(f"node {node} has given no sign of life for {MISSED_BEATS} s; {AGAIN}")
+                    raise OneThinkerError(f"node {node} has not responded for {MISSED_BEATS} s; {AGAIN}")
         return False
 
     def tell(self, reason: Reason) -> None:
@@ -163,7 +166,7 @@ class Meeting:
         try:
             yield
         except DistError as error:
-            raise OneThinkerError(f"node 0 at {self.nodes.address} is gone; {AGAIN}") from error
+            raise OneThinkerError(f"node 0 at {self.nodes.address} can no longer be reached; {AGAIN}") from error
 
 
 AGAIN = "start the same command again on all nodes: it resumes from the last checkpoint"
@@ -194,7 +197,11 @@ def _open_store(nodes: Nodes, wait_s: float) -> Any:
     from torch.distributed import DistNetworkError, TCPStore  # type: ignore[attr-defined]
 
     if nodes.rank:
-        _wait(lambda: _answers(nodes), wait_s, f"no node 0 at {nodes.address}:{nodes.port} after {wait_s:g} s; is it")
+        _wait(
+            lambda: _answers(nodes),
+            wait_s,
+            f"node 0 does not answer at {nodes.address}:{nodes.port} after {wait_s:g} s; is it",
+        )
     try:
         # Here, and not in the first process, so that no other program can take the port before the first process does.
         return TCPStore(
@@ -206,8 +213,8 @@ def _open_store(nodes: Nodes, wait_s: float) -> Any:
         )
     except DistNetworkError as error:
         raise ConfigError(
-            f"--main-port {nodes.port}: node 0 cannot listen there, or is not this machine; another run or program may"
-            f" have the port: {str(error).splitlines()[0]}"
+            f"--main-port {nodes.port}: node 0 cannot listen on this port, because --main-address is not this machine"
+            f" or another program uses the port: {str(error).splitlines()[0]}"
         ) from error
 
 
@@ -215,7 +222,9 @@ def _answers(nodes: Nodes) -> bool:
     try:
         socket.create_connection((nodes.address, nodes.port), timeout=5).close()
     except socket.gaierror as error:
-        raise ConfigError(f"--main-address {nodes.address}: there is no such host: {error.strerror}") from error
+        raise ConfigError(
+            f"--main-address {nodes.address}: this host name cannot be resolved: {error.strerror}"
+        ) from error
     except OSError:
         return False
     return True
@@ -232,18 +241,18 @@ def _wait(ready: Callable[[], bool], wait_s: float, text: str) -> None:
 
 def _agree(nodes: Nodes, store: Any, agreed: dict[str, Any], output: Path | None, wait_s: float) -> None:
     if store.add(f"came/{nodes.rank}", 1) > 1:
-        raise ConfigError(f"--node-rank {nodes.rank}: another launcher is this node already; each needs its own")
+        raise ConfigError(f"--node-rank {nodes.rank}: another launcher already has this rank; give each node its own")
     if nodes.rank == 0:
         with _marker(output) as marker:
             store.set("marker", marker.name if marker else "")
             verdict = _judge(nodes, store, agreed, wait_s)
         store.set("verdict", verdict)
     else:
-        _wait(lambda: bool(store.check(["marker"])), wait_s, "node 0 has not come; is it")
+        _wait(lambda: bool(store.check(["marker"])), wait_s, "node 0 has not joined; is it")
         name = store.get("marker").decode()
         sees = output is None or (_existing(output) / name).exists()
         store.set(f"node/{nodes.rank}", to_json({"sees": sees, "agreed": agreed}))
-        _wait(lambda: bool(store.check(["verdict"])), wait_s, "not all nodes have come; is each")
+        _wait(lambda: bool(store.check(["verdict"])), wait_s, "not all nodes have joined; is each")
         verdict = store.get("verdict").decode()
     if verdict:
         raise ConfigError(verdict)
@@ -255,14 +264,17 @@ def _judge(nodes: Nodes, store: Any, agreed: dict[str, Any], wait_s: float) -> s
     deadline = time.monotonic() + wait_s
     while missing := [str(node) for node in others if not store.check([f"node/{node}"])]:
         if time.monotonic() > deadline:
-            return f"of {nodes.count} nodes these have not come after {wait_s:g} s: {', '.join(missing)}"
+            return (
+                f"of {nodes.count} nodes these have not joined after {wait_s:g} s: {', '.join(missing)}; start the same"
+                " command on each"
+            )
         time.sleep(LOOK_S)
     for node in others:
         told = json.loads(store.get(f"node/{node}"))
         if differing := list(differences(json.loads(to_json(agreed)), told["agreed"])):
-            return f"node {node} was started otherwise than node 0: {', '.join(differing[:3])}"
+            return f"node {node} was started with other settings than node 0: {', '.join(differing[:3])}"
         if not told["sees"]:
-            return f"node {node} does not see node 0's --output folder: it must lie on a disk that all nodes share"
+            return f"node {node} does not see node 0's --output folder: it must be on a disk that all nodes share"
     return ""
 
 

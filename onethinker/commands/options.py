@@ -20,13 +20,13 @@ Flags = Annotated[T, tyro.conf.arg(name=""), tyro.conf.OmitArgPrefixes]
 
 
 class AskingOptions(AskingSettings, ReadingSettings):
-    """How `ask` and `segment` ask a model."""
+    """Model and sampling options of `ask` and `segment`."""
 
     temperature: float = 0.0
-    """0 gives the most likely answer, more gives variety."""
+    """0 gives the most likely answer; higher values give more variety."""
     reading: ReadingMode = Field("lenient", description=READING_HELP)
     strict_media: bool = False
-    """Make damaged media an error; else what can be read of them is used, and each loss is named."""
+    """Make damaged media an error; by default the readable part is used and each defect is named."""
 
     def sampling(self, *, top_p: float = 1.0) -> SamplingParams:
         """Return how tokens are drawn."""
@@ -58,51 +58,55 @@ class TrainingOptions(FlagSettings):
     recipe: tyro.conf.Positional[str]
     """A TOML file, or the name of a recipe that comes with OneThinker, such as tiny_sft or tiny_rl."""
     output: Path | None = None
-    """Folder of the run: recipe.json, starts.jsonl, journal.jsonl, checkpoints/, and model/ when it is done. A dry run
-    needs none."""
+    """Folder of the run: recipe.json, starts.jsonl, journal.jsonl, checkpoints/, and model/ when it is finished. Not
+    needed for a dry run."""
     set: tuple[str, ...] = ()
-    """Settings that replace the recipe's, such as steps=50 model=runs/sft/model rollout.group_size=4
+    """Settings that override the recipe's, such as steps=50 model=runs/sft/model rollout.group_size=4
     data.files='["a.jsonl"]'."""
     processes: int = 1
-    """Processes on this machine that share each batch; one for each GPU, or for each core. With --nodes, of each."""
+    """Processes on this machine that share each batch: usually one per GPU, or one per core. With --nodes, the number
+    on each node."""
     nodes: int = 1
-    """Machines that the run spans. Start the same command on each, with its own --node-rank; --output lies on a disk
-    that all share."""
+    """Machines that the run spans. Start the same command on each of them, with its own --node-rank; --output must be
+    on a shared disk."""
     node_rank: int | None = None
-    """Which node this is, from 0; node 0 writes the run's folder."""
+    """Rank of this node, from 0; node 0 writes the run's folder."""
     main_address: str | None = None
-    """Host name or address of node 0, as all nodes reach it."""
+    """Host name or address at which all nodes can reach node 0."""
     main_port: int | None = None
-    """Port on which node 0 listens, the same on all nodes; 29500 unless given."""
+    """Port on which node 0 listens, the same on all nodes (default 29500)."""
     allow_changes: bool = False
-    """Resume a stopped run with other settings, data or weights than it began with; starts.jsonl records
-    which."""
+    """Resume a stopped run even if settings, data or weights have changed since it began; starts.jsonl records the
+    changes."""
     resume_from: str | None = None
-    """A run on the hub, OWNER/NAME[@REVISION] (push --resumable), that goes on in a new --output; without --nodes."""
+    """A run on the hub, OWNER/NAME[@REVISION] (uploaded by push --resumable), to resume in a new --output. Not with
+    --nodes."""
     dry_run: bool = False
-    """Train nothing: print what would be trained, the arithmetic of a batch, the tokens of a row and an estimate of the
-    memory of a GPU, and check the data. Refuses a batch that does not divide by the processes."""
+    """Train nothing: print what would be trained, the sizes of a batch, the tokens of a row and an estimate of GPU
+    memory, and check the data. Refuses a batch that is not divisible by the processes."""
     gpu: str | None = None
-    """A GPU by name, such as h100, a100 or rtx4090, for a dry run that says how long a step and the run take on it,
-    where that goes, and what to change where its memory does not do."""
+    """With --dry-run: a GPU by name, such as h100, a100 or rtx4090. The plan then estimates the time of a step and of
+    the run on it, by phase, and what to change if the memory is not enough."""
     network: float | None = None
-    """Gigabits a second that each node sends to the others, such as 3200 for eight ports of 400, for a dry run with
-    --gpu of several nodes."""
+    """With --dry-run, --gpu and several nodes: gigabits per second that each node can send to the others, such as 3200
+    for eight ports of 400."""
     config: Path | None = None
-    """A config.json that describes the model, for a dry run without the model itself."""
+    """With --dry-run: a config.json that describes the model, if the model itself is not available."""
     accelerate_config: str | None = None
-    """ "fsdp2" shards weights, gradients and optimizer over the processes, "fsdp2_full" gathers one layer at a time,
-    "fsdp2_offload" also keeps the shares off the GPUs, "fsdp2_hybrid" shards inside each node, "deepspeed_zero2"
-    shards all but the weights; or a config file of accelerate of your own."""
+    """ "fsdp2" shards weights, gradients and optimizer over the processes. "fsdp2_full" also gathers only one layer at
+    a time. "fsdp2_offload" also keeps the shards off the GPUs. "fsdp2_hybrid" shards within each node.
+    "deepspeed_zero2" shards everything but the weights. Or the path of your own accelerate config file."""
 
 
 class RlOptions(TrainingOptions):
     """The options of `rl`."""
 
     engine: Literal["own", "verl"] = "own"
-    """Who samples and learns: this program, or verl 0.9.1 in an environment of its own (docs/integrations.md), with
-    --processes GPUs on each of --nodes machines."""
+    """ "own" samples and trains in this program; "verl" uses verl 0.9.1 in an environment of its own
+    (docs/integrations.md), with --processes GPUs on each of --nodes machines."""
     verl_python: str | None = None
-    """The Python of verl's environment. A dry run needs none; with it verl composes the configuration."""
+    """With --engine verl: the Python of verl's environment. A dry run does not need it; if given, verl composes the
+    configuration."""
     verl_set: tuple[str, ...] = ()
-    """Settings of verl, name=value, in place of those that the recipe gives, such as trainer.save_freq=10."""
+    """With --engine verl: settings of verl as name=value that override those from the recipe, such as
+    trainer.save_freq=10."""

@@ -18,24 +18,25 @@ def push(
     resumable: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Write a run's model as `onethinker export` does, and upload just that to the Hugging Face hub, privately.
+    """Upload a run's model, as `onethinker export` writes it, to the Hugging Face hub, privately unless --public is
+    set.
 
-    Every file is named with its size before the first byte goes. `hf auth login` or the variable HF_TOKEN says who may
-    write there; HF_ENDPOINT is another hub.
+    Every file is listed with its size before anything is uploaded. Log in with `hf auth login` or set HF_TOKEN;
+    HF_ENDPOINT selects another hub.
 
     Args:
-        source: Folder of a run (its finished model, else its newest complete checkpoint), of one checkpoint, or of a
-            model.
-        repo: Where it goes, as OWNER/NAME; made if it is not there.
-        license: License in the model card, as the hub calls it, such as apache-2.0; it must be one that the base model
-            and the data allow.
-        public: Everyone may read it. Without this a repository that is public already is refused.
-        results: Folders of `onethinker evaluate` whose scores the card shows.
+        source: Folder of a run (its finished model, otherwise its newest complete checkpoint), of one checkpoint, or of
+            a model.
+        repo: Target repository, as OWNER/NAME; created if it does not exist.
+        license: License for the model card, in the hub's spelling, such as apache-2.0; it must be one that the base
+            model and the data allow.
+        public: Make it readable by everyone. Without this flag, uploading to a public repository is refused.
+        results: Folders of `onethinker evaluate` whose scores the model card shows.
         dtype: Dtype of the weights; by default as they were trained.
-        resumable: Upload also what the run needs to go on elsewhere (--resume-from of sft, dpo and rl): its newest
-            checkpoint, the best one, recipe, journal and starts, which name paths and this machine. Refused while it
-            trains.
-        dry_run: Name the files, and send nothing.
+        resumable: Also upload what is needed to resume the run elsewhere (--resume-from of sft, dpo and rl): its newest
+            and its best checkpoint, recipe, journal and starts. These name paths and this machine. Refused while the
+            run is training.
+        dry_run: List the files, and upload nothing.
     """
     from onethinker.report.hub_push import check_repo, files_of, say_files, upload
     from onethinker.report.model_export import export_model

@@ -65,24 +65,24 @@ def quickstart(
     set_rl: tuple[str, ...] = (),
     num_samples: int = 176,
 ) -> None:
-    """Ask the model in the box about pictures and clips, improve it by EMA-GRPO, and compare before and after.
+    """Ask the bundled model about pictures and clips, improve it by EMA-GRPO, and compare before and after.
 
-    What RL teaches are the same things in drawing styles that the model has never seen. Needs no GPU, no network and no
-    download, and about five minutes on two cores; how long it is here, it says once RL has begun. Stopped at any
-    time, the same command resumes.
+    RL teaches it the same things in drawing styles that it has never seen. This needs no GPU, no network and no
+    download, and takes about five minutes on two cores; once RL has begun, the command prints an estimate for this
+    machine. If it is stopped, the same command resumes.
 
-    The stages are commands of their own: `onethinker data synthetic --world unseen-styles`, `evaluate`,
-    `rl styles_rl`, `report`; with --from-nothing also `sft` with `things_where_sft`, `things_few_sft`,
-    `things_told_sft`, `things_notes_sft`, `things_read_sft`, `things_moments_sft`, `things_watch_sft` and `things_sft`.
+    The stages are also separate commands: `onethinker data synthetic --world unseen-styles`, `evaluate`, `rl
+    styles_rl`, `report`; with --from-nothing also `sft` with `things_where_sft`, `things_few_sft`, `things_told_sft`,
+    `things_notes_sft`, `things_read_sft`, `things_moments_sft`, `things_watch_sft` and `things_sft`.
 
     Args:
-        output: Folder for everything that is made.
-        from_nothing: First train a model like the one in the box, from random weights: its vision tower, letters, where
+        output: Folder for all results.
+        from_nothing: First train such a model from random weights, in this order: its vision tower, letters, where
             things are, few things, scenes in words, notes, reading, clips, all tasks. Takes hours.
-        processes: Training processes; by default one for each GPU, or two without any.
-        set_sft: With --from-nothing, settings that replace those of all its SFT recipes, such as steps=100.
-        set_rl: Settings that replace those of the recipe styles_rl.
-        num_samples: Held-out questions that the model is evaluated on.
+        processes: Number of training processes; by default one per GPU, or two without a GPU.
+        set_sft: With --from-nothing: settings that override those of all its SFT recipes, such as steps=100.
+        set_rl: Settings that override those of the recipe styles_rl.
+        num_samples: Number of held-out questions for the evaluation.
     """
     check_writable(output, "folder", flag="--output")
     costs = _check(set_sft, set_rl, from_nothing=from_nothing, processes=processes, num_samples=num_samples)
@@ -123,7 +123,7 @@ def _check(
     from onethinker.training.preflight import check_batch, check_recipe, samples_of
 
     if set_sft and not from_nothing:
-        raise ConfigError("--set-sft is for --from-nothing: without it there is no SFT")
+        raise ConfigError("--set-sft needs --from-nothing: without it there is no SFT")
     if num_samples < 1:
         raise ConfigError(f"--num-samples must be at least 1, got {num_samples}")
     started = 1 if processes is None else processes
@@ -163,14 +163,17 @@ def _check_folder(output: Path, model: str, set_rl: tuple[str, ...], num_samples
         found[settings] = read_settings(settings.parent)["settings"].get("model"), model
     for file, (before, now) in found.items():
         if before != now:
-            raise ConfigError(f"{file} is of the model {before!r}, this quickstart of {now!r}; give another --output")
+            raise ConfigError(
+                f"{file} belongs to the model {before!r}, and this quickstart starts from {now!r}; choose another"
+                " --output"
+            )
     records = output / RECORDS
     rows = records.read_text().splitlines() if records.exists() else []
     known = sum(f'"{WORLD}-{HELD_OUT}-' in row for row in rows)
     if rows and (len(rows), known) != (num_samples, num_samples):
         raise ConfigError(
-            f"{records} holds {len(rows)} questions, {known} of them about {WORLD}; this quickstart asks {num_samples}"
-            " about it (--num-samples); give another --output"
+            f"{records} holds {len(rows)} questions, {known} of them about {WORLD}, and this quickstart needs"
+            f" {num_samples} about it (--num-samples); choose another --output"
         )
 
 

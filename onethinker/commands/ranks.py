@@ -63,13 +63,15 @@ class Rank:
         if self.report.endswith(b"\n"):
             kind, text = json.loads(self.report)
             return (
-                (1, text, "") if kind == "error" else (2, f"rank {self.index} failed; its traceback stands above", text)
+                (1, text, "")
+                if kind == "error"
+                else (2, f"rank {self.index} failed; its traceback is printed above", text)
             )
         signal_number = -code if code is not None and code < 0 else (code or 0) - 128
         if signal_number not in signal.valid_signals():
-            return 3, f"rank {self.index} left with {code}", ""
+            return 3, f"rank {self.index} exited with code {code}", ""
         name = signal.Signals(signal_number).name
-        memory = ", as the system does when memory is used up" if name == "SIGKILL" else ""
+        memory = ", which is what the system does when memory runs out" if name == "SIGKILL" else ""
         again = "Run the same command again: it resumes from the last checkpoint"
         return 0, f"rank {self.index} (process {self.process.pid}) was killed by {name}{memory}. {again}", ""
 
@@ -113,7 +115,7 @@ def _reason(failed: Sequence[Rank], meeting: Meeting) -> str:
     if others and min(others)[0] < level:
         return min(others)[1]
     sys.stderr.write(trace)
-    return own or f"another node has failed, without a reason; {AGAIN}"
+    return own or f"another node has failed without reporting a reason; {AGAIN}"
 
 
 def _start(index: int, arguments: Sequence[str], environment: Mapping[str, str]) -> Rank:
@@ -162,8 +164,8 @@ def accelerate_environment(config: Path) -> dict[str, str]:
         check=False,
     )
     if found.returncode:
-        reported = found.stderr.strip().splitlines() or [f"it left with {found.returncode}"]
-        raise ConfigError(f"--accelerate-config {config}: accelerate's launcher cannot follow it: {reported[-1]}")
+        reported = found.stderr.strip().splitlines() or [f"it exited with code {found.returncode}"]
+        raise ConfigError(f"--accelerate-config {config}: accelerate's launcher does not accept it: {reported[-1]}")
     variables: dict[str, str] = json.loads(found.stdout.splitlines()[-1])
     changed = {name: value for name, value in variables.items() if os.environ.get(name) != value}
     return {name: value for name, value in changed.items() if not name.startswith(LAUNCHERS_OWN)}

@@ -19,14 +19,14 @@ def report(
 ) -> None:
     """Write one self-contained HTML page about training and evaluation runs, in the given order.
 
-    Numbers stand beside the paper's, later runs are compared with the first one, and samples can be browsed.
+    Numbers are shown next to the paper's, later runs are compared with the first one, and samples can be browsed.
 
     Args:
-        runs: Folders of `onethinker evaluate`, `sft` or `rl`, or a folder that holds some.
-        output: The page to write.
+        runs: Folders of `onethinker evaluate`, `sft` or `rl`, or a folder that contains some.
+        output: The HTML page to write.
         title: The title of the page.
-        max_mb: Approximate limit of the page's size; samples that do not fit are left out, and the page shows how many.
-        export: Folder for the same numbers as scores.csv, samples.csv (every sample), report.json, and for each run a
+        max_mb: Approximate maximum size of the page; samples that do not fit are left out, and the page says how many.
+        export: Folder for the same numbers as scores.csv, samples.csv (every sample), report.json, and per run a
             NAME.model-index.yaml to paste at the top of its model card.
     """
     from onethinker.core.errors import ConfigError

@@ -61,12 +61,12 @@ def _check_flags(options: RlOptions) -> None:
     for name in ("node_rank", "main_address", "main_port"):
         if getattr(options, name) is not None:
             raise ConfigError(
-                f"--{name.replace('_', '-')} is for our own engine: Ray knows the nodes of verl; start it on each, and"
-                " this command on one, with --nodes"
+                f"--{name.replace('_', '-')} needs --engine own: with verl, start Ray on each node, and run this"
+                " command on one node, with --nodes"
             )
     for name in ("accelerate_config", "gpu", "network", "config", "allow_changes", "resume_from"):
         if getattr(options, name) not in (None, False):
-            raise ConfigError(f"--{name.replace('_', '-')} is for our own engine, not for --engine verl")
+            raise ConfigError(f"--{name.replace('_', '-')} needs --engine own; leave it out with --engine verl")
     if not options.dry_run and (options.output is None or options.verl_python is None):
         raise ConfigError(
             "--engine verl needs --output FOLDER, for its rows, configuration and checkpoints, and --verl-python"
@@ -80,10 +80,12 @@ def _model(name: str) -> str:
     from onethinker.families.folder import ADAPTER_SETTINGS_FILE
 
     if name in UNTRAINED:
-        raise ConfigError(f'model = "{name}" is built in memory; verl needs a folder or a hub id')
+        raise ConfigError(f'model = "{name}" is built in memory, and verl needs a model folder or a hub id: set model')
     folder = folder_of(name)
     if (folder / ADAPTER_SETTINGS_FILE).is_file():
-        raise ConfigError(f"model = {name!r} is adapters; verl needs a whole model: `onethinker export` merges them")
+        raise ConfigError(
+            f"model = {name!r} has only adapters, and verl needs a complete model: merge them with `onethinker export`"
+        )
     return str(folder.absolute()) if folder.is_dir() else name
 
 
@@ -107,8 +109,8 @@ def _plan(recipe: "RlRecipe", options: RlOptions) -> "tuple[VerlRun, Mixture, Pr
     coordinates = recipe.coordinates or told_coordinates(recipe.model) or coordinates_of(processor)
     if coordinates == "pixels":
         raise ConfigError(
-            'coordinates = "pixels" is for our own engine: rows for verl are written before their media are read; set'
-            ' coordinates = "thousandths" in the recipe'
+            'coordinates = "pixels" does not work with verl, because its rows are written before the media are read;'
+            ' set coordinates = "thousandths" in the recipe'
         )
     how = {"processor": processor, "prompt_template": template, "budget": budget, "coordinates": coordinates}
     lengths = measure(recipe, checked, **how)

@@ -35,10 +35,10 @@ def rollouts(
     rates: Path | None = None,
     min_accuracy: float = 0.99,
 ) -> None:
-    """Show the groups of answers that an RL run kept (`log.rollouts_mb`), with rewards by part and advantages.
+    """Show the groups of answers that an RL run kept (`log.rollouts_mb`), with their rewards by part and advantages.
 
-    The same choice of groups becomes files to learn from: the best answer of each (rejection fine-tuning, for
-    `onethinker sft`), or its best and its worst as a preference.
+    The selected groups can also be written as training files: the best answer of each (rejection fine-tuning, for
+    `onethinker sft`), or its best and its worst answer as a preference (for `onethinker dpo`).
 
     Args:
         run: Folder of `onethinker rl`.
@@ -46,16 +46,16 @@ def rollouts(
         task: Only this task or problem type.
         min_reward: Only groups whose mean reward is at least this.
         max_reward: Only groups whose mean reward is at most this.
-        min_spread: Only groups whose answers disagree: best and worst reward are at least so far apart.
-        limit: Groups that are shown; files take all.
-        json: Print every chosen group as a line of JSON, with whole texts.
-        best: File for the best answer to each question, if its accuracy is at least --min-accuracy; the shortest of
-            equal ones.
-        pairs: File of the best and the worst answer to each question ("response" and "rejected"), where their rewards
+        min_spread: Only groups whose best and worst reward differ by at least this.
+        limit: Maximum number of groups to print; files always contain all selected groups.
+        json: Print every selected group as one JSON line, with the full texts.
+        best: File for the best answer to each question, if its accuracy is at least --min-accuracy; of equally good
+            answers the shortest.
+        pairs: File for the best and the worst answer to each question ("response" and "rejected"), if their rewards
             differ.
-        rates: File of the questions with "pass_rate", the mean accuracy of all their answers: how easy they are, for
-            [data.curriculum] of a recipe.
-        min_accuracy: What an answer must reach to be learned from.
+        rates: File of the questions with "pass_rate", the mean accuracy of all their answers, for [data.curriculum] of
+            a recipe.
+        min_accuracy: Minimum accuracy of an answer to be used for training.
     """
     from onethinker.storage.atomic import check_file
     from onethinker.storage.rollouts import read_rollouts
@@ -100,8 +100,8 @@ def _write(path: Path, records: list[dict[str, Any]], questions: int, flag: str)
 
     if not records:
         raise DataError(
-            f"{flag} {path}: not written: none of {questions} questions has such an answer; choose other groups, or"
-            " lower --min-accuracy"
+            f"{flag} {path}: not written, because none of {questions} questions has such an answer; select other"
+            " groups, or lower --min-accuracy"
         )
     write_records(path, records)
     print(path)
@@ -180,7 +180,7 @@ def _question(group: "Rollouts") -> dict[str, Any]:
 
     if None in group["media"]:
         raise DataError(
-            f"sample {group['id']!r}: its media are no files, so no record can name them; train on files"
+            f"sample {group['id']!r}: its media are not files, so a record cannot name them; train on files instead"
             " (`onethinker data synthetic` writes scenes as files)"
         )
     names = ("id", "problem", "problem_type", "data_type", "truth")
@@ -212,7 +212,7 @@ def _show(groups: "Iterable[Rollouts]", limit: int) -> None:
     for group in last:
         state = f"dropped: {group['dropped']}" if group["dropped"] else "learned from"
         if not group["dropped"] and all(answer["advantage"] is None for answer in group["answers"]):
-            state = "surplus: the update was full"
+            state = "surplus: the batch was already full"
         sigma = f", sigma {group['sigma']:.3g}" if group["sigma"] is not None else ""
         console.print(Text(f"step {group['step']}  {group['task']}  {group['id']}  {state}{sigma}", style="bold"))
         console.print(Padding(Text(f"{group['problem']}  truth: {group['truth']}"), (0, 0, 0, 2), expand=False))

@@ -41,25 +41,25 @@ def segment(  # noqa: D417 (the help of --model is MODEL_HELP)
     asking: Flags[AskingOptions] = ASKING,
     json: bool = False,
 ) -> None:
-    """Cut out what a question names, or what a box holds, and follow it through a video.
+    """Segment the object that a question or a box names, and follow it through a video.
 
-    A model answers the question with a box, points and a moment, and a segmenter makes masks of them at the size of the
+    A model answers the question with a box, points and a moment. A segmenter turns these into masks at the size of the
     source, from that moment to the end and back to the start. With --box no model is needed.
 
     Args:
         source: Picture or video file.
-        question: What to cut out, e.g. "the shorter one".
-        box: What to cut out instead of a question: left top right bottom in thousandths of the frame.
-        time: Second of a video at which --box holds.
-        segmenter: "grabcut" (no download, not for benchmark numbers), or SAM 2 or SAM 3:
-            facebook/sam2.1-hiera-large, facebook/sam3 or a folder. With facebook/sam3:text, SAM 3 finds what
-            the words of the question name, and the model's box says which of it is meant.
-        fps: Masks per second of video; 60 gives every frame of most videos its mask.
+        question: What to segment, e.g. "the shorter one".
+        box: Instead of a question: the box of the object, as left top right bottom in thousandths of the frame.
+        time: With --box, in a video: the second at which the box applies.
+        segmenter: "grabcut" (no download, not for benchmark numbers), or SAM 2 or SAM 3: facebook/sam2.1-hiera-large,
+            facebook/sam3 or a folder. With facebook/sam3:text, SAM 3 finds what the words of the question name, and the
+            model's box selects which of them is meant.
+        fps: Masks per second of video; 60 gives a mask for every frame of most videos.
         draw: Write the picture (.png, .jpg) or video (.mp4) with the masks drawn in.
         masks: Write the masks: COCO run lengths (.json), a palette picture (.png), or a folder in the layout of
             YouTube-VOS and DAVIS.
-        asking: How the model is asked.
-        json: Print one JSON object: segmenter, selection, media_problems, and for each frame its index, second and run
+        asking: Model and sampling options.
+        json: Print one JSON object: segmenter, selection, media_problems, and for each frame its index, time and run
             lengths.
     """
     check_words(question, box, model)

@@ -32,28 +32,29 @@ def serve(  # noqa: D417 (the help of --model is MODEL_HELP)
     queue: int = 64,
     asking: Flags[AskingOptions] = ASKING,
 ) -> None:
-    """Serve a model: typed answers at /v1/ask, OpenAI's chat completions, and a page for people at /.
+    """Serve a model: structured answers at /v1/ask, OpenAI's chat completions, and a web page at /.
 
-    Uploads are decoded in processes with limits and deleted with their request. Addresses and files of this machine
-    are opened only where --allow-remote and --media-root say so. A host that the network reaches needs a key. SIGTERM
-    lets what is in flight end.
+    Uploads are decoded in separate processes with limits, and deleted when their request ends. Addresses are opened
+    only with --allow-remote, and files of this machine only with --media-root. A host that can be reached from the
+    network needs a key. On SIGTERM the server finishes the requests in flight.
 
     Args:
-        host: Address to listen on; 0.0.0.0 is the whole network, and needs --api-key-file.
-        port: Port to listen on; 0 takes a free one.
-        api_key_file: File whose text is the key that every route but /health wants: "Authorization: Bearer KEY", or
-            as the password that a browser asks for.
-        allow_host: Further names of this server in Host and Origin, such as that of a proxy.
-        media_root: Folder whose files may be asked about by their path.
-        allow_remote: Hosts whose http and https addresses may be asked about: example.com, "*.example.com",
+        host: Address to listen on; 0.0.0.0 listens on all interfaces and needs --api-key-file.
+        port: Port to listen on; 0 chooses a free one.
+        api_key_file: File that contains the key. All routes except /health require it: as "Authorization: Bearer KEY",
+            or as the password that a browser asks for.
+        allow_host: Further host names under which this server may be reached (in Host and Origin), such as that of a
+            proxy.
+        media_root: Folder whose files requests may name by path.
+        allow_remote: Hosts whose http and https addresses requests may name: example.com, "*.example.com",
             example.com:8443.
-        beside: A second model, like --model: requests name the one that they mean, and the page asks both and shows
-            their answers side by side.
-        segmenter: What makes masks of a segmentation's answer: "grabcut" (no download), or SAM 2
-            or SAM 3: facebook/sam2.1-hiera-large, facebook/sam3, facebook/sam3:text (by words) or a folder.
-        batch_size: Requests that a model which runs here answers together.
-        queue: Requests that are worked on or wait; more are refused with 429 and Retry-After.
-        asking: How the model is asked, where a request does not say.
+        beside: A second model, like --model. Requests name the model they want, and the page asks both and shows their
+            answers side by side.
+        segmenter: What turns segmentation answers into masks: "grabcut" (no download), or SAM 2 or SAM 3:
+            facebook/sam2.1-hiera-large, facebook/sam3, facebook/sam3:text (by words) or a folder.
+        batch_size: Requests that a model loaded here answers at the same time.
+        queue: Maximum number of requests in work or waiting; more are refused with 429 and Retry-After.
+        asking: Model and sampling options, for requests that do not set their own.
     """
     check_installed()
     from onethinker.media.remote import LISTED_HOST

@@ -4,7 +4,7 @@ from onethinker.commands.options import Flags, TrainingOptions
 
 
 def sft(options: Flags[TrainingOptions]) -> None:
-    """Teach a model complete responses, thinking included, packed without padding; a stopped run resumes."""
+    """Fine-tune a model on complete responses, thinking included, packed without padding; a stopped run resumes."""
     from onethinker.commands.training import run_training
 
     run_training("sft", options)

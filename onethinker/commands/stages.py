@@ -49,7 +49,7 @@ class Stages:
             before = json.loads(summary.read_text()) if summary.exists() else {"seconds": {}, "peak_memory_mb": {}}
             return cls(summary, dict(before["seconds"]), dict(before["peak_memory_mb"]), costs)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{output}: expected a folder for the stages: {error}") from error
+            raise ConfigError(f"{output}: cannot be used as the folder of the stages: {error}") from error
 
     def train(self, name: str, stage: "Stage", recipe: str, settings: tuple[str, ...], processes: int) -> None:
         """Train a recipe with `settings` in place of its own, into the folder `name` beside the summary."""
@@ -64,7 +64,7 @@ class Stages:
         """Return what the work returns; its time and the highest memory so far are on disk when this returns."""
         self.started += 1
         left_s = self.left_s()
-        left = f", about {in_words(left_s)} left of all stages" if left_s and name not in self.seconds else ""
+        left = f", about {in_words(left_s)} left for all stages" if left_s and name not in self.seconds else ""
         print(f"[{self.started}] {name}{left}", file=sys.stderr)
         began = time.perf_counter()
         result = work()

@@ -80,13 +80,13 @@ def _doubts(
     """
     for name, ids in unread.items():
         if ids:
-            yield f"{name}{': ' if name else ''}{len(ids)} answers could not be read and count 0: {_listed(ids)}"
+            yield f"{name}{': ' if name else ''}{len(ids)} answers could not be read and count as 0: {_listed(ids)}"
     for name, problems in damaged.items():
         if problems:
             some = "; ".join(f"{key}: {', '.join(own)}" for key, own in list(problems.items())[:MAX_NAMED])
             yield f"{name}: media of {len(problems)} samples are damaged: {some}"
     for name in _segmenters_for_trials(done):
-        yield f"masks are by {name}: their numbers are for trying things out, not to stand beside the paper's"
+        yield f"masks were made by {name}: their numbers are for experiments, not for comparison with the paper"
 
 
 def _damaged(results: Sequence[Result]) -> dict[str, Sequence[str]]:
@@ -131,9 +131,9 @@ def print_scores(scores: Sequence[Score]) -> None:
     console, mean = Console(), mean_accuracy(scores)
     console.print(table)
     console.print(
-        "no mean accuracy: some samples could not be asked"
+        "no mean accuracy, because some samples could not be asked"
         if mean is None
-        else f"mean accuracy of the tasks {mean:.3f}"
+        else f"mean accuracy over tasks {mean:.3f}"
     )
 
 
@@ -157,7 +157,7 @@ def print_comparison(compared: RunComparison) -> None:
         table.add_row(what, str(row.num_pairs), f"{row.before:.3f}", f"{row.after:.3f}", change, verdict)
     console = Console()
     console.print(table)
-    console.print("–: no difference is shown, or too few answers differ to tell")
+    console.print("–: no significant difference, or too few answers differ to tell")
 
 
 def in_words(value: Estimate) -> str:
@@ -187,11 +187,11 @@ def print_benchmarks(data: Path | None, media_root: Path | None, *, as_json: boo
     console = Console()
     console.print(table)
     for command in archives:
-        console.print(f"an archive that nobody has opened: {command}", markup=False, soft_wrap=True)
+        console.print(f"an archive that is not unpacked yet: {command}", markup=False, soft_wrap=True)
     found = sum(record["found"] for record in records)
     console.print(
-        f"the data of {found} of {len(records)} were found; --benchmark takes any of the names, or paper for all of"
-        " the paper's whose data were found, or all"
+        f"data found for {found} of {len(records)} benchmarks; --benchmark takes names, or paper for all of the paper's"
+        " whose data were found, or all"
     )
 
 
@@ -216,9 +216,9 @@ def _state(record: dict[str, Any]) -> list[str]:
         return [f"cannot be read: {record['error']}"]
     expected = "" if record["expected"] in (None, record["rows"]) else f", {record['expected']} are expected"
     lines = [f"{record['rows']} samples{expected}"]
-    for name, what in (("unusable", "rows cannot be used"), ("odd", "rows are odd, and read otherwise")):
+    for name, what in (("unusable", "rows cannot be used"), ("odd", "rows are odd, and were read with a correction")):
         if record[name]:
             lines.append(f"{len(record[name])} {what}: {record[name][0]}")
     if count := record["samples_without_media"]:
-        lines.append(f"the media of {count} samples are not there: {record['missing_media'][0]}")
+        lines.append(f"the media of {count} samples are missing: {record['missing_media'][0]}")
     return lines

@@ -5,10 +5,10 @@ from onethinker.tasks import all_tasks
 
 
 def tasks(*, json: bool = False) -> None:
-    """Show every task: its problem type, what it is asked about and what its answers look like.
+    """Show every task: its problem type, which media it is asked about and what its answers look like.
 
     Args:
-        json: Print a JSON list, with the instructions that the model gets.
+        json: Print a JSON list, including the instructions that the model gets.
     """
     if json:
         names = ("problem_type", "key", "data_types", "instructions", "example")

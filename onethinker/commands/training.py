@@ -73,7 +73,7 @@ def _dry_run(recipe: "Recipe", options: TrainingOptions) -> None:
     from onethinker.training.preflight import check_recipe
 
     if options.resume_from is not None:
-        raise ConfigError("--resume-from is for a run that trains; a dry run fetches nothing")
+        raise ConfigError("--resume-from cannot be combined with --dry-run, which downloads nothing")
     if options.config is not None and not options.config.is_file():
         raise ConfigError(f"--config {options.config}: there is no such file")
     check_recipe(recipe, accelerate_config=options.accelerate_config)
@@ -95,11 +95,13 @@ def _network(options: TrainingOptions) -> "Network":
     from onethinker.training.network import Network
 
     if options.network is not None and (options.nodes == 1 or options.gpu is None or options.network <= 0):
-        raise ConfigError("--network: gigabits a second, more than 0, for a dry run of several --nodes with a --gpu")
+        raise ConfigError(
+            "--network must be more than 0 gigabits per second, and needs --dry-run, --gpu and several --nodes"
+        )
     if options.network is None and options.nodes > 1 and options.gpu is not None:
         raise ConfigError(
-            f"--nodes {options.nodes} --gpu {options.gpu} needs --network, the gigabits a second that each node sends"
-            " to the others, such as 3200 for eight ports of 400"
+            f"--nodes {options.nodes} --gpu {options.gpu} needs --network, the gigabits per second that each node can"
+            " send to the others, such as 3200 for eight ports of 400"
         )
     return Network(options.nodes, options.processes, (options.network or 0.0) * 1e9 / 8)
 
@@ -108,27 +110,28 @@ def _check_options(options: TrainingOptions) -> Path:
     """Return the folder of a run that trains. Raises: ConfigError: flags are missing, or do not go together."""
     if options.config is not None:
         raise ConfigError(
-            "--config is for a --dry-run of a model that is not at hand; to train, name the model in the recipe"
+            "--config needs --dry-run, where it describes a model that is not available; to train, set the model in the"
+            " recipe"
         )
     if options.gpu is not None:
-        raise ConfigError("--gpu is for a --dry-run, which plans for it; a run takes the GPUs of its machine")
+        raise ConfigError(
+            "--gpu needs --dry-run, which plans for that GPU; a training run uses the GPUs of its machine"
+        )
     if options.network is not None:
-        raise ConfigError("--network is for a --dry-run, which plans with it; a run takes the network that is there")
+        raise ConfigError("--network needs --dry-run, which plans with it; leave it out to train")
     if options.output is None:
         raise ConfigError(
             "--output FOLDER is needed: the run's journal, checkpoints and model go there (or --dry-run to train"
             " nothing)"
         )
     if options.accelerate_config is not None and options.nodes * options.processes == 1:
-        raise ConfigError(
-            "--accelerate-config shards a model over several processes; give --processes, one for each GPU"
-        )
+        raise ConfigError("--accelerate-config shards a model over several processes; set --processes, one per GPU")
     if options.resume_from is not None and (options.nodes > 1 or "LOCAL_RANK" in os.environ):
         source = options.resume_from.replace("@", " --revision ")
         raise ConfigError(
-            "--resume-from: several nodes, or processes of another launcher, do not wait until a run is fetched. First"
-            f" `hf download {source} --include 'run/*' --local-dir FOLDER`,"
-            " then train with --output FOLDER/run, without --resume-from"
+            "--resume-from does not work with several nodes or another launcher, whose processes would not wait for the"
+            f" download. First run `hf download {source} --include 'run/*' --local-dir FOLDER`, then train with"
+            " --output FOLDER/run, without --resume-from"
         )
     return options.output
 

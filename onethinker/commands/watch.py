@@ -24,15 +24,15 @@ PAGE_EVERY_S = 20.0
 
 
 def watch(run: Annotated[Path, tyro.conf.Positional], *, json: bool = False, html: bool = False) -> None:
-    """Show how a training run goes, each step as it comes, until its last one; Ctrl-C stops watching, not the run.
+    """Show the progress of a training run, step by step, until its last one; Ctrl-C stops watching, not the run.
 
-    On a terminal that is a table drawn in place, elsewhere plain lines. A finished run is shown once.
+    On a terminal this is a table that is updated in place, elsewhere plain lines. A finished run is shown once.
 
     Args:
-        run: Folder of `onethinker sft` or `onethinker rl`, on this machine or on a disk that it shares.
+        run: Folder of `onethinker sft`, `dpo` or `rl`, on this machine or on a shared disk.
         json: Print the journal's last step record as one JSON object and exit.
         html: Also keep report.html in the run's folder up to date: one page with all curves, alarms, validations and
-            sampled answers. An open browser follows it.
+            sampled answers. An open browser reloads it.
     """
     from rich.console import Console
 
@@ -66,11 +66,15 @@ class Watched:
         folder = RunFolder(path)
         recipe = folder.recipe()
         if recipe is None:
-            raise CheckpointError(f"{path}: expected the folder of a training run, with a {RECIPE_FILE} in it")
+            raise CheckpointError(
+                f"{path}: not the folder of a training run, it has no {RECIPE_FILE}; name that of a run"
+            )
         try:
             return cls(path.name, folder.follow(), int(recipe["steps"]), bool(recipe.get("validation")))
         except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{folder.recipe_file}: not the recipe of a training run: {error}") from error
+            raise CheckpointError(
+                f"{folder.recipe_file}: cannot be read as the recipe of a training run: {error}"
+            ) from error
 
     def last_row(self) -> dict[str, Any]:
         """Return the journal's row of the last step. Raises: CheckpointError: there is none, or it is damaged."""
@@ -150,6 +154,6 @@ def _note(watched: Watched, progress: "Progress") -> str:
     from onethinker.core.durations import in_words
 
     if not progress.rows:
-        return "no step is done yet"
+        return "no step is finished yet"
     is_late = watched.age_s > 60 + 5 * progress.seconds_a_step
     return f"last step {in_words(watched.age_s)} ago{'; is the run still training?' if is_late else ''}"

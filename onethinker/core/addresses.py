@@ -29,7 +29,7 @@ def split_addresses(given: str, *, field: str) -> list[str]:
             among = f" in {given!r}" if "," in given else ""
             raise ConfigError(f"{field} must be an address such as http://host:8000/v1, got {address!r}{among}")
         if addresses.count(address) > 1:
-            raise ConfigError(f"{field}: an address stands more than once: {address}")
+            raise ConfigError(f"{field}: this address is listed more than once: {address}")
     return addresses
 
 

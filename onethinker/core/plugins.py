@@ -74,7 +74,7 @@ def load_plugins(group: str) -> tuple[Plugin, ...]:
     for plugin in plugins:
         if (first := by_name.setdefault(plugin.name, plugin)) is not plugin and kind != "tasks":
             raise ConfigError(
-                f"two {kind} are called {plugin.name!r}: {first.where}, and {plugin.where}. Rename or leave out one"
+                f"two {kind} are named {plugin.name!r}: {first.where}, and {plugin.where}. Rename one, or leave it out"
             )
     return tuple(plugins)
 
@@ -83,7 +83,9 @@ def check_names(plugins: Sequence[Plugin], taken: Sequence[str], kind: str) -> N
     """Raises: ConfigError: a part from outside has the name of one of ours."""
     for plugin in plugins:
         if plugin.name in taken:
-            raise ConfigError(f"two {kind} are called {plugin.name!r}: onethinker's own, and {plugin.where}. Rename it")
+            raise ConfigError(
+                f"two {kind} are named {plugin.name!r}: onethinker's own, and {plugin.where}. Rename the latter"
+            )
 
 
 @contextmanager
@@ -175,8 +177,8 @@ def _offers(name: str) -> dict[str, list[Plugin]]:
             continue
         if not isinstance(parts, Mapping) or not all(isinstance(key, str) for key in parts):
             raise ConfigError(
-                f"plug-in {name}: {kind.upper()} must be a dictionary of what is offered by its name, got {parts!r} in"
-                f" {module.__file__}"
+                f"plug-in {name}: {kind.upper()} must be a dictionary from names to what the plug-in offers, got"
+                f" {parts!r} in {module.__file__}"
             )
         found[kind] = [
             Plugin(key, part, f"{kind.upper()}[{key!r}] of {module.__file__}") for key, part in parts.items()
@@ -210,5 +212,5 @@ def _import(name: str) -> ModuleType:
         sys.path[:] = before
     file = Path(module.__file__ or "?")
     if is_path and file not in (path, path / "__init__.py"):
-        raise ConfigError(f"plug-in {name}: another module is called {path.stem!r}, {file}; rename the plug-in's file")
+        raise ConfigError(f"plug-in {name}: another module is named {path.stem!r}, {file}; rename the plug-in's file")
     return module

@@ -86,7 +86,7 @@ class TablePicture:
             raise MediaError(f"{self.table}: cannot be read: {error.strerror or error}") from error
         except (ValueError, IndexError, csv.Error) as error:
             raise MediaError(
-                f"{self.table}, byte {self.offset}: no picture in base64 in column {self.column + 1}: {error}"
+                f"{self.table}, byte {self.offset}: column {self.column + 1} is not a base64 picture: {error}"
             ) from error
 
 

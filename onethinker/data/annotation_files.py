@@ -69,7 +69,7 @@ def _no_task(marked: Marked) -> str:
 
 def _no_track(marked: Marked) -> str:
     if marked.annotation.clip.kind == "image":
-        return f"{marked.annotation.name}: is a picture, and MOT has videos"
+        return f"{marked.annotation.name}: is a picture, but MOT is only for videos"
     return _no_boxes(marked)
 
 
@@ -96,7 +96,9 @@ def _write_label_studio(path: Path, marked: Sequence[Marked]) -> None:
     }
     for interface in interfaces:
         if interface.exists():
-            raise ConfigError(f"{interface}: is there already, and would be the labelling interface; name a new file")
+            raise ConfigError(
+                f"{interface}: already exists, and the labelling interface would be written there; name a new file"
+            )
     tasks = [{**to_label_studio(one.annotation), "meta": {"id": one.id}} for one in marked]
     write_atomically(path, to_file_json(tasks, indent=1) + "\n")
     for interface, config in interfaces.items():

@@ -66,8 +66,8 @@ class Annotation:
         first, last = self.clip.times_s[0], self.clip.times_s[-1]
         if last <= first:
             raise MediaError(
-                f"{self.name}: the frames of a video are numbered by two of them at least, and one was seen; raise the"
-                " budget's max_frames or fps"
+                f"{self.name}: numbering the frames of a video needs at least two of them, and only one was seen; raise"
+                " max_frames or fps of the budget"
             )
         return (self.clip.indices[-1] - self.clip.indices[0]) / (last - first)
 

@@ -167,7 +167,10 @@ def _sample_faults(sample: Sample, need: Need | None) -> Iterator[tuple[str, str
     if "rejected" in wanted and "response" in wanted:
         wanted = [name for name in wanted if name != "response"]  # a preference has its better response checked
     if not wanted:
-        yield "nothing to learn", "there is neither 'response' (or 'messages') nor 'answer' (or 'solution')"
+        yield (
+            "nothing to learn",
+            "there is neither a response ('response' or 'messages') nor a reference answer ('answer' or 'solution')",
+        )
     for name in wanted:
         try:
             yield from check_sample(sample, need=name)

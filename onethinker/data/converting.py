@@ -125,7 +125,10 @@ class Converting:
                 made += _written(row, read, self.to, self.folder, store, done)
                 if len(store):
                     store.undo()
-                    raise ConfigError(f"{self.source.path}, row {row}: holds media, which parts cannot: one run can")
+                    raise ConfigError(
+                        f"{self.source.path}, row {row}: contains media as bytes, which --shard, --parts and --ray"
+                        " cannot write; leave these flags out"
+                    )
         return {"count": len(block), "rows": made, "forms": done.forms, "lost": done.lost}
 
 
@@ -180,7 +183,10 @@ def _check_bare_names(media: Iterable[Medium], called: dict[str, Medium]) -> Non
     for medium in media:
         other = called.setdefault(Path(medium.name).stem, medium)
         if other != medium:
-            raise DataError(f"{medium} and {other} would be one: this form calls media by their bare names; rename one")
+            raise DataError(
+                f"{medium} and {other} would get the same name, because this form names media without folders; rename"
+                " one"
+            )
 
 
 def _samples(source: Source, store: MediaStore, done: Converted) -> Iterator[tuple[int, Callable[[], Sample]]]:
@@ -188,7 +194,7 @@ def _samples(source: Source, store: MediaStore, done: Converted) -> Iterator[tup
     form = source.form or (set_form_of(source.path) if not is_hub_name(source.path) else None)
     if isinstance(form, SetForm):
         if source.media_root is not None and not form.takes_media_root:
-            raise ConfigError(f"--media-root: media of {form.about} are where its own files say; leave it out")
+            raise ConfigError(f"--media-root: {form.about} says itself where its media are; leave it out")
         done.forms[form.name] = 0
         for row, found in form.samples(source.path, source.root, source.split):
             done.forms[form.name] += 1

@@ -73,14 +73,15 @@ class Corpus(Settings):
         except ValidationError as error:
             raise ConfigError(f"{path}: {explain(error, cls)}") from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{path}: not a recipe of data: {error}") from error
+            raise ConfigError(f"{path}: cannot be read as a recipe of data: {error}") from error
         types = sorted({task.problem_type for task in all_tasks()})
         for task in (task for one in corpus.members for task in one.tasks):
             if task not in types:
                 raise ConfigError(f"{path}: {no_such('problem type', task, types)}")
         if isinstance(find_form(corpus.form), SetForm):
             raise ConfigError(
-                f"{path}: form = {corpus.form!r}: a corpus has rows in files; convert this data set by itself"
+                f"{path}: form = {corpus.form!r} is not a file of rows, which a corpus needs; convert this data set"
+                " separately"
             )
         return corpus
 
@@ -156,7 +157,7 @@ def convert_corpus(
     """
     found = _open_survey(corpus, root)
     if found.file is None:
-        raise DataError(f"{root}: there is none of {', '.join(corpus.files)}; put one of them into this folder")
+        raise DataError(f"{root}: contains none of {', '.join(corpus.files)}; put one of them into this folder")
     write_rows(output, _written(corpus, root, output, found, on_progress))
     return found
 

@@ -90,7 +90,7 @@ def asked_sample(record: Record, file: Path, row: int, find: Find | None, *, sou
     if "media" in record:
         return _made(record, file, f"{file.stem}-{row}" if name is None else str(name), source)
     if find is not None:
-        raise DataError(f"'id' {show(name)} is that of no sample in --data")
+        raise DataError(f"'id' {show(name)} does not match any sample in --data")
     raise DataError("there is no 'media'; name the file of samples that was asked about with --data")
 
 

@@ -54,7 +54,7 @@ def _library() -> Any:
     try:
         import imagehash
     except ImportError as error:
-        raise ConfigError("media that look alike are found by imagehash: pip install 'onethinker[data]'") from error
+        raise ConfigError("finding media that look alike needs imagehash: pip install 'onethinker[data]'") from error
     return imagehash
 
 

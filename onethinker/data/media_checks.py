@@ -78,9 +78,9 @@ def no_file(medium: Path) -> str | None:
     except OSError as error:  # a folder that may not be searched, a name that is too long
         return f"{show(str(medium))} cannot be opened: {error.strerror or error}"
     if is_other:
-        return f"{medium} is a folder or device; a picture or video must be one file"
+        return f"{medium} is a folder or device; a picture or video must be a file"
     of_windows = "\\" in str(medium) and os.sep == "/"
-    return f"there is no file {medium}{'; write the path with / and as it is on this machine' if of_windows else ''}"
+    return f"there is no file {medium}{'; write the path with /, as it is on this machine' if of_windows else ''}"
 
 
 def _wrong_kind(name: str, medium: FileMedium, header: Header) -> str:
@@ -90,8 +90,8 @@ def _wrong_kind(name: str, medium: FileMedium, header: Header) -> str:
             " 'data_type' video"
         )
     return (
-        f"{name!r} names {medium} as a video, but it is a picture: name it in 'images', with 'data_type' image; frames"
-        " of a video have to be one video file"
+        f"{name!r} names {medium} as a video, but it is a picture: name it in 'images', with 'data_type' image; the"
+        " frames of a video must be in one video file"
     )
 
 
@@ -146,7 +146,7 @@ def mask_problem(sample: Sample, width: int, height: int) -> str | None:
     for name, side in _mask_sides(sample):
         if not _is_like(side, (width, height)):
             swapped = "its sides are swapped: " if _is_like(side[::-1], (width, height)) else ""
-            return f"{name}: {swapped}it is {side[0]} wide and {side[1]} high, beside the {width} x {height}"
+            return f"{name}: {swapped}it is {side[0]} wide and {side[1]} high, unlike the {width} x {height}"
     return None
 
 

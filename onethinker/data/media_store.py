@@ -50,7 +50,7 @@ class MediaStore:
             if isinstance(record.get(name), list):
                 found[name] = [self._unpacked(item, name) for item in record[name]]
         if other := [name for name, value in found.items() if _has_bytes(value)]:
-            raise DataError(f"{other[0]!r} holds bytes, and a record has them in 'images' and 'videos' only")
+            raise DataError(f"{other[0]!r} contains bytes, which are allowed in 'images' and 'videos' only")
         return found
 
     def _unpacked(self, item: Any, column: str) -> Any:

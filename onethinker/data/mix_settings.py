@@ -17,7 +17,7 @@ Named = dict[By, dict[str, float]]
 
 
 class Input(Settings):
-    """A file that is mixed, with the digest of its content where it must be that one."""
+    """An input file, with the digest that its content must have, if one is given."""
 
     path: Path
     sha256: str | None = None
@@ -25,38 +25,39 @@ class Input(Settings):
 
 
 class MixSettings(Settings):
-    """What a mixture is made of, and how; the settings of one that was made make it again."""
+    """Settings of a mixture; with the saved settings the same mixture can be made again."""
 
     inputs: tuple[Input, ...] = Field(min_length=1)
     total: int | None = Field(None, ge=1)
-    """Records of the mixture; by default as many as its proportions allow."""
+    """Number of records to draw; by default as many as the shares allow."""
     seed: int = 0
-    """Another seed draws other records."""
+    """Random seed of the draw."""
     by: tuple[By, ...] = ("task", "source")
-    """What makes a group, of which records are drawn by chance."""
+    """What defines a group; within a group records are drawn at random."""
     temperature: float = Field(1.0, gt=0)
-    """Groups have a share by their size to the power of 1 / temperature: 1 keeps proportions, more evens them out."""
+    """Shares of groups are proportional to their size to the power of 1 / temperature: 1 is proportional, a larger
+    value makes them more equal."""
     videos: float | None = Field(None, ge=0, le=1)
-    """Fraction of questions about videos; 0.5 is balanced. By default as it comes."""
+    """Fraction of questions about videos; 0.5 is balanced. By default it is not controlled."""
     repeat: int = Field(1, ge=1)
-    """How often a record may be there at most."""
+    """How often a record may be drawn at most."""
     weights: Named = Field(default_factory=dict)
-    """By task, kind of media or source: what the share of its groups is multiplied by; 0 leaves them out."""
+    """Factors of the shares of groups, by task, kind of media or source; 0 leaves a group out."""
     counts: Named = Field(default_factory=dict)
-    """By task, kind of media or source: exactly so many records."""
+    """Exact numbers of records, by task, kind of media or source."""
     result: dict[str, Any] = Field(default_factory=dict)
-    """What came of it; only written."""
+    """The resulting numbers; written, never read."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         named = {what for table in (self.weights, self.counts) for what in table}
         if missing := sorted(named - {*self.by, "data_type"}):
-            raise ValueError(f"weights and counts are by {missing[0]}, which `by` does not have")
+            raise ValueError(f"weights and counts name {missing[0]}, which is not in `by`; add it there")
         values = [value for table in (*self.weights.values(), *self.counts.values()) for value in table.values()]
         if any(value < 0 for value in values):
             raise ValueError("weights and counts must be 0 or more")
         if self.counts and self.videos is not None:
-            raise ValueError("counts and videos cannot be given together: count by data_type")
+            raise ValueError("counts and videos cannot be combined: use counts by data_type instead of videos")
         return self
 
     @classmethod
@@ -67,7 +68,7 @@ class MixSettings(Settings):
         except ValidationError as error:
             raise ConfigError(f"{path}: {explain(error, cls)}") from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{path}: not settings of a mixture: {error}") from error
+            raise ConfigError(f"{path}: cannot be read as settings of a mixture: {error}") from error
         inputs = tuple(one.model_copy(update={"path": path.parent / one.path}) for one in settings.inputs)
         return settings.model_copy(update={"inputs": inputs})
 

@@ -60,7 +60,7 @@ def mix(
     mixed.available.update({key: len(own) for key, own in draws.items()})
     try:
         if not draws:
-            raise DataError(f"{files[0]}: holds nothing to mix")
+            raise DataError(f"{files[0]}: contains no records to mix")
         quotas = share_out(mixed.available, settings)
     except DataError as error:
         if not mixed.unread:
@@ -90,8 +90,8 @@ def _digested(one: Input) -> Input:
         raise DataError(f"{one.path}: cannot be read: {error.strerror or error}") from error
     if one.sha256 is not None and one.sha256 != found:
         raise DataError(
-            f"{one.path}: is not the file that was mixed before: expected SHA-256 {one.sha256}, got {found}. Take that"
-            " file, or remove its sha256 from the settings"
+            f"{one.path}: has changed since it was mixed: expected SHA-256 {one.sha256}, got {found}. Restore the file,"
+            " or remove its sha256 from the settings"
         )
     return one.model_copy(update={"sha256": found})
 

@@ -221,7 +221,6 @@ def _with_known_names(weights: Mapping[str, float], mix: Mix, files: Sequence[Pa
     seeds = dict(zip(known_names(mix.seeds, files), mix.seeds.values(), strict=True))
     if mix.by == "task" and (of_files := sorted(set(map(str, files)) & {*weight, *seeds})):
         raise DataError(
-            f"data.weights, data.seeds: {', '.join(of_files)}: a file has a share or a seed of its own only with"
-            ' data.mix_by = "file"'
+            f'data.weights, data.seeds: {", ".join(of_files)}: weights and seeds of files need data.mix_by = "file"'
         )
     return weight, replace(mix, seeds=seeds)

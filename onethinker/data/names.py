@@ -39,7 +39,7 @@ def _known(name: str) -> str:
     known = sorted({task.problem_type for task in all_tasks()})
     if problem_type not in known or (slash and medium not in ("image", "video")):
         wrong = no_task(problem_type) if problem_type not in known else no_such("medium", medium, ("image", "video"))
-        raise DataError(f"problem types, {name!r}: {wrong}; each may have /image or /video behind it")
+        raise DataError(f"problem types, {name!r}: {wrong}; /image or /video may follow the name")
     return f"{problem_type}{slash}{medium}"
 
 

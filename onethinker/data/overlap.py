@@ -119,8 +119,12 @@ def overlap_lines(learned: Iterable[Sample], measured: Sequence[Sample]) -> list
     overlap = Overlap(measured)
     overlap.add(list(learned))
     return [
-        *_line(overlap, overlap.media, "show media that training shows too; what they measure may be memory"),
-        *_line(overlap, overlap.only_questions, "ask, word by word and about other media, what training asks too"),
+        *_line(
+            overlap,
+            overlap.media,
+            "show media that are also in the training data; their scores may measure memorization",
+        ),
+        *_line(overlap, overlap.only_questions, "ask, about other media, word for word what training data ask too"),
     ]
 
 

@@ -97,11 +97,11 @@ def check_present(source: str, present: Sequence[tuple[str, str]], absent: Mappi
     for needed, missing in absent.items():
         if missing:
             raise DataError(
-                f"{source}: no sample of the problem types {list(missing)}, which are {needed}; there are "
-                f"{', '.join(sorted(set().union(*map(names_of, present))))}"
+                f"{source}: no sample has the problem types {list(missing)}, which are {needed}; there are"
+                f" {', '.join(sorted(set().union(*map(names_of, present))))}"
             )
     if not present:
-        raise DataError(f"{source}: no sample of any problem type")
+        raise DataError(f"{source}: has no samples")
 
 
 def absent_from(kinds: Sequence[tuple[str, str]], named: set[str]) -> tuple[str, ...]:

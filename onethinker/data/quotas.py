@@ -34,7 +34,7 @@ def share_out(available: Mapping[Key, int], settings: MixSettings) -> dict[Key, 
         return quotas
     total = None if settings.total is None else settings.total - sum(quotas.values())
     if total is not None and total < 0:
-        raise ConfigError(f"total = {settings.total} is less than the counts, which are {sum(quotas.values())}")
+        raise ConfigError(f"total = {settings.total} is less than the sum of the counts, {sum(quotas.values())}")
     return {**quotas, **_fill_parts(shares, limits, total, settings)}
 
 
@@ -72,7 +72,7 @@ def _fill(shares: Mapping[Key, float], limits: Mapping[Key, int], total: int | N
     there = sum(limits[key] for key in wanted)
     if total > there:
         raise DataError(
-            f"{what}: {total:,} records are wanted, and there are {there:,} (repeat = …, or a smaller number)"
+            f"{what}: {total:,} records are wanted, but there are only {there:,}; raise repeat, or ask for fewer"
         )
     used_up = _used_up(wanted, limits, total)
     open_shares = {key: share for key, share in wanted.items() if key not in used_up}

@@ -55,7 +55,7 @@ class Shard:
         """
         match = re.fullmatch(r"([1-9][0-9]{0,4})/([1-9][0-9]{0,4})", text)
         if match is None or int(match[1]) > int(match[2]):
-            raise ConfigError(f"--shard takes one of so many, such as 2/4, got {text!r}")
+            raise ConfigError(f"--shard takes PART/TOTAL, such as 2/4, got {text!r}")
         return cls(int(match[1]) - 1, int(match[2]))
 
     def __str__(self) -> str:
@@ -133,7 +133,9 @@ def join_parts(folder: Path, asked: Mapping[str, Any]) -> Iterator[Any]:
     heads = [next(part) for part in parts]
     for path, head in zip(paths, heads, strict=True):
         if other := list(differences(head["asked"], to_plain(asked))):
-            raise DataError(f"{path}: was made for something else: {'; '.join(other)}")
+            raise DataError(
+                f"{path}: was made with other options: {'; '.join(other)}; remove it, or use the same options"
+            )
     _check_complete(folder, {path.stem for path in paths}, heads[0]["shards"])
     for _, result in merge(*parts, key=lambda item: item[0]):
         yield result
@@ -144,7 +146,7 @@ def _check_complete(folder: Path, there: set[str], num_shards: int) -> None:
     if missing := [name for name in wanted if name not in there]:
         raise DataError(f"{folder}: the parts {', '.join(missing)} are missing; write them with --shard")
     if more := sorted(there - set(wanted)):
-        raise DataError(f"{folder}: {', '.join(more)} are parts of another number of shards; remove them")
+        raise DataError(f"{folder}: {', '.join(more)} belong to another number of shards; remove them")
 
 
 def _values(path: Path) -> Iterator[Any]:

@@ -21,9 +21,9 @@ from onethinker.tasks import parse_truth, task_of
 
 Need = Literal["response", "truth", "rejected"]
 NEEDS: Mapping[Need, str] = {
-    "response": "SFT learns from a complete response: 'response', or the assistant's turn in 'messages'; there is none",
-    "truth": "RL grades against a reference: 'answer' or 'solution'; there is none",
-    "rejected": "DPO learns from a preference: 'chosen' (or 'response') and 'rejected'; there are not both",
+    "response": "SFT needs a complete response, in 'response' or as the assistant's turn in 'messages'; there is none",
+    "truth": "RL needs a reference answer, in 'answer' or 'solution'; there is none",
+    "rejected": "DPO needs a preference, 'chosen' (or 'response') and 'rejected'; one of them is missing",
 }
 """What a stage learns from, and the error of a record without it."""
 SHOWN = 5
@@ -31,8 +31,8 @@ SHOWN = 5
 _EXACT = frozenset({"multiple choice", "numerical"})
 """Tasks whose answers are right or wrong, and are compared in microseconds."""
 IN_PIXELS = (
-    "the boxes look like pixels: all of them lie inside the pixels of their small pictures; they must be thousandths of"
-    " the frame"
+    "the boxes seem to be in pixels, because all of them lie within the pixel size of their small pictures; they must"
+    " be in thousandths of the frame"
 )
 SHORT_BYTES = 2**21
 """Files of at most so many bytes are read in well under a second."""
@@ -77,8 +77,8 @@ class Checked:
             )
         if told := sum(record.sample.is_conversation for record in self.records):
             lines.append(
-                f"{told:,} of {self.count:,} records are conversations: each is shown as written, without the words"
-                " that ask a task's questions"
+                f"{told:,} of {self.count:,} records are conversations: each is used as written, without the prompt"
+                " template"
             )
         by_kind: dict[str, list[Problem]] = {}
         for problem in self.warnings:
@@ -123,7 +123,7 @@ def check_files(
     if len(checked.unreadable) > max_corrupt_fraction * len(read):
         raise DataError(
             f"media of {len(checked.unreadable)} of {len(read)} records cannot be read, more than"
-            f" data.max_corrupt_fraction = {max_corrupt_fraction:g} allows. Repair or remove them, or allow more:"
+            f" data.max_corrupt_fraction = {max_corrupt_fraction:g} allows. Repair or remove them, or raise the limit:"
             f" {listed(checked.unreadable, len(read))}"
         )
     return checked
@@ -210,7 +210,7 @@ def check_sample(sample: Sample, *, need: Need) -> list[tuple[str, str]]:
     if need == "truth":
         return []
     if need == "rejected" and sample.rejected == sample.response:
-        raise DataError("'chosen' (or 'response') and 'rejected' are the same text: there is nothing to prefer")
+        raise DataError("'chosen' (or 'response') and 'rejected' are the same text, so there is no preference")
     return _check_response(sample)
 
 
@@ -253,8 +253,8 @@ def _check_response(sample: Sample) -> list[tuple[str, str]]:
         answer = find_answer(text)
     except AnswerError as error:
         raise DataError(
-            f"the response has no <answer>…</answer>, without which every answer scores 0 ({error}), got {show(text)};"
-            " write it as <think>…</think><answer>…</answer>"
+            f"the response has no <answer>…</answer>, without which it would score 0 ({error}), got {show(text)}; write"
+            " it as <think>…</think><answer>…</answer>"
         ) from error
     task = task_of(sample)
     value = check_answer(answer, task, sample.options, what="the response's answer block")
@@ -264,7 +264,7 @@ def _check_response(sample: Sample) -> list[tuple[str, str]]:
         and sample.problem_type in _EXACT
         and not task.score(value, parse_truth(sample.truth, task, sample.options), "paper").accuracy
     ):
-        text_of_both = f"the response answers {show(answer)}, the record's own reference is {show(sample.truth)}"
+        text_of_both = f"the response answers {show(answer)}, but the record's reference answer is {show(sample.truth)}"
         warnings.append(("contradiction", text_of_both))
     try:
         parse_response(text)
@@ -272,7 +272,7 @@ def _check_response(sample: Sample) -> list[tuple[str, str]]:
         warnings.append(
             (
                 "grammar",
-                f"the response is not one think block and one answer block, so its format scores 0: {error}",
+                f"the response is not one think block followed by one answer block, so its format scores 0: {error}",
             )
         )
     return warnings

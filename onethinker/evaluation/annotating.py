@@ -89,7 +89,9 @@ def teacher_prompts(path: Path = TEACHER) -> PromptTemplate:
         fields = {name: str(text).strip() for name, text in words.items()}
         return PromptTemplate.model_validate({**fields, "instructions": instructions})
     except (OSError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{path}: not a teacher's prompts (system, frame, [reasoning]): {error}") from error
+        raise ConfigError(
+            f"{path}: cannot be read as prompts for the teacher (system, frame, [reasoning]): {error}"
+        ) from error
 
 
 @dataclass

@@ -87,7 +87,8 @@ class Recorder:
             self._failures_in_a_row += 1
             if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
                 raise EngineError(
-                    f"{self._failures_in_a_row} samples in a row got no answer; the last: {outcome}"
+                    f"{self._failures_in_a_row} samples in a row got no answer, so the evaluation stops; the last"
+                    f" error: {outcome}"
                 ) from outcome
 
 

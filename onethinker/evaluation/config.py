@@ -23,33 +23,36 @@ MODES: Mapping[Mode, tuple[float, float]] = {"greedy": (0.0, 1.0), "release": (0
 
 
 class SamplesConfig(FlagSettings):
-    """Which samples are asked about."""
+    """Which samples are evaluated."""
 
     benchmark: tuple[str, ...] = ()
-    """Benchmarks by name, or all whose data are there: "paper" for those of the paper, "all" for the others too."""
+    """Names of benchmarks; "paper" means those of the paper, "all" means every benchmark, in both cases those whose
+    data are found."""
     data: Path | None = None
-    """Samples in the released form (JSON or JSONL); with --benchmark or --list the folder of the benchmarks' data
-    (data/benchmarks unless named)."""
+    """File of samples in the released form (JSON or JSONL); with --benchmark or --list, the folder of the benchmarks'
+    data (default data/benchmarks)."""
     media_root: Path | None = None
-    """Folder that the paths in the data are relative to; by default the data's own folder. With --benchmark or --list
-    media that are not where the data say are looked for below it too."""
+    """Folder that media paths are relative to; by default the folder of the data. With --benchmark or --list it is also
+    searched for media that are not where the data say."""
     synthetic: int | None = None
     """Instead of --data: the number of held-out synthetic scenes."""
     synthetic_seed: int = 0
-    """Another seed gives other scenes."""
+    """Random seed of the synthetic scenes."""
     world: WorldName = "shapes"
-    """What the scenes show."""
+    """With --synthetic: what the scenes show."""
     limit: int | None = None
-    """Ask about this many samples only, from the first on."""
+    """Evaluate only the first so many samples."""
     strict: bool = False
-    """With --benchmark: stop at the first row that cannot be used or is odd, in place of naming it and going on."""
+    """With --benchmark: stop at the first unusable or odd row, instead of naming it and continuing."""
 
     def check(self) -> None:
         """Raise ConfigError for settings that do not go together, and for numbers that are too small."""
         if self.benchmark and self.synthetic is not None:
-            raise ConfigError("--benchmark cannot be given with --synthetic: --data names the folder of its data")
+            raise ConfigError(
+                "--benchmark and --synthetic cannot be combined; use --data to name the folder of the benchmark's data"
+            )
         if not self.benchmark and (self.data is None) == (self.synthetic is None):
-            raise ConfigError("give either --data FILE or --synthetic NUMBER, or --benchmark NAME")
+            raise ConfigError("give exactly one of --data FILE, --synthetic NUMBER and --benchmark NAME")
         for name, count in (("--synthetic", self.synthetic), ("--limit", self.limit)):
             _check_positive(name, count)
         if self.synthetic_seed < 0:
@@ -57,27 +60,28 @@ class SamplesConfig(FlagSettings):
 
 
 class AskingConfig(AskingSettings):
-    """How the model is asked."""
+    """Model and sampling options."""
 
     model: str = Field(
         TINY,
-        description=f'{MODEL_HELP} "scripted" looks at nothing and answers with examples: a dry run of all the rest.',
+        description=f'{MODEL_HELP} "scripted" is no model: it answers with fixed examples, to test everything else.',
     )
     batch_size: int = 8
-    """Samples that a model loaded here answers together; a server gets as many as it takes."""
+    """Samples that a model loaded here answers at the same time; a server gets as many as it accepts."""
     mode: Mode = "greedy"
-    """ "greedy" takes the most likely token each time, as the paper says; "release" samples as its code does, at
-    temperature 0.1 with top_p 0.001."""
+    """ "greedy" takes the most likely token each time, as in the paper; "release" samples at temperature 0.1 with top_p
+    0.001, as in the released code."""
     temperature: float | None = None
-    """Instead of --mode: sample answers at this temperature; more gives variety."""
+    """Instead of --mode: sample answers at this temperature; a higher one gives more variety."""
     patience: float = 300.0
-    """Seconds for which a server of the model or a judge that is gone or busy is asked again; restarting vLLM takes
+    """Seconds to keep retrying a server (of the model or the judge) that is down or busy; restarting vLLM takes
     minutes."""
     timeout: float = 600.0
-    """Seconds in which a server, the judge's too, must give one answer; one that is late twice is given up."""
+    """Seconds that a server (of the model or the judge) may take for one answer; after two timeouts the answer is given
+    up."""
     strict_media: bool = False
-    """Do not ask about a sample whose media are damaged, which is then its error; else what can be read of them is
-    shown, and each loss is named."""
+    """Treat damaged media as an error of their sample, which is then not asked about. By default the readable part is
+    shown and each defect is named."""
 
     def sampling(self) -> SamplingParams:
         """Return how answers are drawn. Raises: ConfigError: a temperature below 0 or beside a mode."""
@@ -93,35 +97,37 @@ class GradingConfig(ReadingSettings):
     """How the answers are graded."""
 
     rewards: RewardScheme | None = None
-    """The reward scheme, "paper" or "release": by default that of --recipe, else "paper"."""
+    """Reward scheme, "paper" or "release"; by default that of --recipe, otherwise "paper"."""
     recipe: str | None = None
-    """Recipe of RL whose rewards (`rewards`, `grading.rewards`, its plug-ins) the answers get, each in a group of its
-    own; its reward model is not asked."""
+    """RL recipe whose rewards (`rewards`, `grading.rewards`, its plug-ins) are also computed, with each answer as a
+    group of its own. Its reward model is not asked."""
     reading: ReadingMode | None = Field(
-        None, description=f"{READING_HELP} By default strict for models whose folder we wrote, lenient for others."
+        None,
+        description=f"{READING_HELP} By default strict for models that were saved by OneThinker, lenient for others.",
     )
     judge: str | None = None
-    """Address of an OpenAI-compatible chat model that grades answers in free text; several with commas between."""
+    """Address of an OpenAI-compatible chat model that grades free-text answers; several are separated by commas."""
     judge_model: str = "judge"
-    """Name of the judge on its server."""
+    """Name of the judge model on its server."""
     segmenter: str | None = None
-    """Makes masks of the answers to segmentation, for gIoU, cIoU, J and F: SAM 2 (facebook/sam2.1-hiera-large, which
-    the paper's numbers are by) or SAM 3 (facebook/sam3; by words, facebook/sam3:text) by hub id or folder, or "grabcut"
-    (no download, not for benchmark numbers)."""
+    """Model that turns segmentation answers into masks, for gIoU, cIoU, J and F: SAM 2 (facebook/sam2.1-hiera-large,
+    used for the paper's numbers) or SAM 3 (facebook/sam3; facebook/sam3:text finds objects by words), by hub id or
+    folder; or "grabcut" (no download, not for benchmark numbers)."""
 
 
 class EvaluationConfig(FlagSettings):
-    """What is evaluated, how the model is asked, how its answers are graded, and how much of that is done now."""
+    """What is evaluated, how the model is asked, how its answers are graded, and which stages run."""
 
     output: Path | None = None
-    """Folder for answers.jsonl, results.jsonl, settings.json, example pictures and report.html; each benchmark has its
-    own in it."""
+    """Folder for answers.jsonl, results.jsonl, settings.json, example pictures and report.html; each benchmark gets its
+    own folder in it."""
     stage: Stage = "all"
-    """Run one stage only: "answer" asks the model, "score" grades its earlier answers, "masks" makes the masks of its
+    """Run only one stage: "answer" asks the model, "score" grades its saved answers, "masks" makes masks of its
     answers, "report" writes report.html. Only "answer" needs the model."""
     shard: str | None = None
-    """With --stage answer: ask about one of so many equal parts of the samples, such as 2/4. Shards may run at once, on
-    several machines, into one --output; the same command without --shard joins them and asks what is missing."""
+    """With --stage answer: ask about one of several equal parts of the samples, such as 2/4 (part 2 of 4). Shards may
+    run at the same time, on several machines, with the same --output. The same command without --shard joins them and
+    asks what is missing."""
     samples: SamplesConfig = SamplesConfig()
     asking: AskingConfig = AskingConfig()
     grading: GradingConfig = GradingConfig()
@@ -140,7 +146,7 @@ class EvaluationConfig(FlagSettings):
         except ValidationError as error:
             raise ConfigError(f"{path}: {explain(error, cls)}") from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{path}: not settings of an evaluation: {error}") from error
+            raise ConfigError(f"{path}: cannot be read as settings of an evaluation: {error}") from error
 
     @property
     def asks(self) -> bool:
@@ -155,9 +161,11 @@ class EvaluationConfig(FlagSettings):
     def check(self) -> None:
         """Raise ConfigError unless the settings are enough and go together: before anything is spent or written."""
         if self.output is None:
-            raise ConfigError("give an --output folder for the results; or only --list")
+            raise ConfigError("give an --output folder for the results, or only --list")
         if self.shard is not None and self.stage != "answer":
-            raise ConfigError("--shard only asks: add --stage answer, and grade by the same command without both")
+            raise ConfigError(
+                "--shard only asks the model: add --stage answer; to grade, run the same command without both"
+            )
         if self.stage == "masks" and self.grading.segmenter is None:
             raise ConfigError("--stage masks needs a --segmenter")
         self.samples.check()

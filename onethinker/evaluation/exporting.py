@@ -87,14 +87,16 @@ def _of_file(path: Path, find: Find | None) -> Iterator[tuple[str, _Answer]]:
 def _of_folder(folder: Path, find: Find | None) -> Iterator[tuple[str, _Answer]]:
     """Yield the answers of an evaluation with the masks of its last segmenter."""
     if find is None:
-        raise DataError(f"{folder}: an evaluation names no media; name its file of samples with --data")
+        raise DataError(
+            f"{folder}: results of an evaluation do not name the media; name the file of samples with --data"
+        )
     masks = {made.result_key: made.masks or {} for made in newest_masks(folder)}
     model = str(read_settings(folder)["settings"].get("model") or "")
     for result in read_results(folder).values():
         where = f"{folder / RESULTS_FILE}, {result.sample_id!r}"
         sample = find(result.sample_id)
         if sample is None:
-            raise DataError(f"{where}: is no sample of --data")
+            raise DataError(f"{where}: this sample is not in --data")
         yield where, _Answer(sample, result.response, result.reader, model, dict(masks.get(result.key, {})))
 
 
@@ -105,9 +107,9 @@ def _marked(answer: _Answer, look: Callable[[Medium], Clip]) -> Marked:
     if reading.answer is None:
         raise DataError(f"no answer: {'; '.join(reading.reasons)}")
     if not sample.media:
-        raise DataError("the question is about no medium")
+        raise DataError("the question has no picture or video")
     if part := next((medium for medium in sample.media if isinstance(medium, VideoPart)), None):
-        raise DataError(f"{part}: is a part of a video, and other tools count the frames of the whole file")
+        raise DataError(f"{part}: is only a part of a video, but the other tool counts the frames of the whole file")
     clips = [look(medium) for medium in sample.media]
     index = next((number for number, clip in enumerate(clips) if clip.kind == "video"), 0)
     medium = sample.media[index]

@@ -68,8 +68,8 @@ def has_segmentation(samples: Sequence[Sample]) -> bool:
     for sample in asked:
         if sample.masks is None:
             raise DataError(
-                f"sample {sample.id!r} has no masks to compare with: give them in 'segmentation_output', or leave"
-                " --segmenter out"
+                f"sample {sample.id!r} has no reference masks: add them in 'segmentation_output', or leave --segmenter"
+                " out"
             )
     return bool(asked)
 

@@ -45,7 +45,7 @@ def read_parts(config: SamplesConfig, output: Path, *, note: Callable[[str], Non
         chosen = choose_benchmarks(config.benchmark, root)
         parts = [_read_benchmark(row, root, config, output, note) for row in chosen]
         if archives := unopened(root) if any(gone(sample) for part in parts for sample in part.samples) else ():
-            note("\n  ".join(("archives that nobody has opened lie there:", *archives)))
+            note("\n  ".join(("these archives are not unpacked yet:", *archives)))
     elif config.data is not None:
         from onethinker.data.formats.released import read_samples
 
@@ -65,7 +65,8 @@ def choose_benchmarks(names: Sequence[str], root: Path) -> list[Benchmark]:
             rows = [find_benchmark(name)]
         elif not (rows := [row for row in SETS[name.lower()] if look_for(row, root).layout is not None]):
             raise ConfigError(
-                f"{root}: there are no data of any benchmark; `onethinker evaluate --list --data {root}` says which"
+                f"{root}: contains no data of any benchmark; `onethinker evaluate --list --data {root}` lists what each"
+                " needs"
             )
         chosen |= {row.key: row for row in rows}
     return list(chosen.values())
@@ -77,7 +78,7 @@ def check_samples(samples: Sequence[Sample]) -> None:
         raise DataError("there are no samples to evaluate")
     repeated = [name for name, count in Counter(sample.id for sample in samples).items() if count > 1]
     if repeated:
-        raise DataError(f"sample ids must differ, {repeated[0]!r} stands for more than one sample")
+        raise DataError(f"sample ids must be unique, but {repeated[0]!r} is used more than once")
     for sample in samples:
         try:
             parse_truth(sample.truth, task_of(sample), sample.options)
@@ -95,18 +96,24 @@ def _read_benchmark(
     rows = read_rows(benchmark, root, media_root=config.media_root, limit=config.limit, strict=config.strict)
     name, count = benchmark.name, len(rows.samples) + len(rows.unusable)
     if not rows.samples:
-        raise DataError(f"{name}: none of {count} rows can be used; the first: {next(iter(rows.unusable), 'no row')}")
+        raise DataError(
+            f"{name}: none of {count} rows can be used; first reason: {next(iter(rows.unusable), 'no row')}"
+        )
     if rows.unusable:
         missing = f"{len(rows.unusable)} of {count} rows cannot be used, and are missing from its numbers"
         note(f"{name}: {missing}:{_named(rows.unusable)}")
     if rows.odd:
-        note(f"{name}: {len(rows.odd)} of {count} rows are odd, and are read so:{_named(rows.odd)}")
+        note(
+            f"{name}: {len(rows.odd)} of {count} rows are odd, and were read with these corrections:{_named(rows.odd)}"
+        )
     if rows.gone:
         files = list(dict.fromkeys(map(str, rows.gone.values())))
-        note(f"{name}: the media of {len(rows.gone)} of {len(rows.samples)} samples are not there:{_named(files)}")
+        note(f"{name}: the media of {len(rows.gone)} of {len(rows.samples)} samples are missing:{_named(files)}")
     expected = known_samples(benchmark, root) if config.limit is None else None
     if expected is not None and len(rows.samples) != expected:
-        note(f"{name}: {len(rows.samples)} samples, {expected} are expected; numbers are over those that are there")
+        note(
+            f"{name}: {len(rows.samples)} samples, but {expected} are expected; the numbers are over the samples found"
+        )
     return Part(benchmark, rows.samples, output / benchmark.key, rows.unusable)
 
 

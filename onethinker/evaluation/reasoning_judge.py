@@ -70,8 +70,8 @@ def judge_words(path: Path = JUDGE) -> str:
     try:
         fields = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: not a judge's words (system): {error}") from error
+        raise ConfigError(f"{path}: cannot be read as instructions for the judge (system): {error}") from error
     words = fields.get("system")
     if list(fields) != ["system"] or not isinstance(words, str) or not words.strip():
-        raise ConfigError(f"{path}: a judge's words are one text, system, got {', '.join(fields) or 'nothing'}")
+        raise ConfigError(f"{path}: must have exactly one field, system, a text; got {', '.join(fields) or 'nothing'}")
     return words.strip()

@@ -194,7 +194,7 @@ def read_results(folder: Path) -> dict[str, Result]:
     """
     path = folder / RESULTS_FILE
     if not path.is_file():
-        raise CheckpointError(f"{path}: expected what `onethinker evaluate` writes, and there is no such file")
+        raise CheckpointError(f"{path}: no such file; expected a file that `onethinker evaluate` writes")
     return {result.key: result for result in read_log(path, _result)}
 
 
@@ -261,7 +261,7 @@ def _match_settings(folder: Path, settings: Mapping[str, Any], *, is_new: bool) 
     if changed := list(differences(old, json.loads(to_json(settings)))):
         listed = "\n  ".join(changed)
         raise CheckpointError(
-            f"{folder} holds results for other settings; choose another --output, or go back to them:\n  {listed}"
+            f"{folder} holds results for other settings; choose another --output, or use the old settings:\n  {listed}"
         )
     if joined:
         write_atomically(

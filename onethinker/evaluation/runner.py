@@ -82,7 +82,9 @@ def run_evaluation(config: EvaluationConfig, listener: Listener) -> list[PartRes
     if judge is not None:
         listener.note(judge.cost())
     if config.asking.model == SCRIPTED:
-        listener.note("the answers are scripted: the numbers say that everything runs, and nothing of a model")
+        listener.note(
+            "the answers are scripted: the numbers only show that everything runs, and say nothing about a model"
+        )
     return done
 
 
@@ -205,6 +207,6 @@ def _open_segmenter(name: str | None, parts: Sequence[Part]) -> Segmenter | None
         return None
     work = [has_segmentation(part.samples) for part in parts]  # each is looked at, and may be refused
     if not any(work):
-        raise ConfigError(f"--segmenter {name}: there is no question of segmentation among the samples; leave it out")
+        raise ConfigError(f"--segmenter {name}: no sample is a segmentation question; leave it out")
     kinds = {sample.data_type for part in parts for sample in part.samples if sample.problem_type == "segmentation"}
     return load_segmenter(name, "video" if "video" in kinds else "image")

@@ -174,7 +174,8 @@ def find_runs(folder: Path) -> list[Path]:
     inside = [path for path in folder.glob("*") if any((path / name).exists() for name in (RESULTS_FILE, JOURNAL_FILE))]
     if not inside:
         raise CheckpointError(
-            f"{folder}: expected a run, with {RESULTS_FILE} or {JOURNAL_FILE} in it or in a folder of it"
+            f"{folder}: not a run: there is no {RESULTS_FILE} or {JOURNAL_FILE} in it, nor in a folder directly inside"
+            " it"
         )
     return sorted(inside, key=_started)
 

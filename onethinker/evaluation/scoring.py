@@ -88,9 +88,9 @@ def _needs(metric: Metric) -> str:
     if metric.name == "judge" or metric.name.startswith("questions answered"):
         return "needs --judge"
     if metric.name == UNNAMED:
-        return "the paper does not say what this number is, so nothing of ours stands beside it"
+        return "the paper does not define this number, so nothing comparable is computed"
     if metric.name.split()[0] in ("cIoU", "gIoU", "J", "F", "J&F"):
         return "needs --segmenter"
     if metric.by_group:
-        return "needs --stage score: these results do not say which samples belong together"
+        return "needs --stage score: the saved results do not say which samples belong together"
     return "needs GOT-10k/val" if metric.name.endswith("(official)") else "not measured for these tasks"

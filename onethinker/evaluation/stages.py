@@ -168,25 +168,27 @@ def _check_same_samples(keyed: Mapping[str, Sample], found: Iterable[Answer], ou
         if key_of.get(sample.id, key) != key:
             if paths := gone(sample):
                 raise CheckpointError(
-                    f"{output}: sample {sample.id!r} was answered there, and now its media are gone: {paths[0]}; put"
-                    " them back"
+                    f"{output}: sample {sample.id!r} was answered before, but its media are missing now: {paths[0]};"
+                    " restore them"
                 )
             raise CheckpointError(
-                f"{output}: sample {sample.id!r} has changed since it was answered there (its question, truth or"
-                " media); choose another --output"
+                f"{output}: sample {sample.id!r} has changed since it was answered (its question, truth or media);"
+                " choose another --output"
             )
 
 
 def _unasked(sample: Sample) -> str:
     """Return why the journal has nothing about a sample."""
     paths = gone(sample)
-    return f"its media are gone: {paths[0]}" if paths else NOT_ASKED
+    return f"its media are missing: {paths[0]}" if paths else NOT_ASKED
 
 
 def _unreadable(answer: Answer, sample: Sample, coordinates: Coordinates) -> str | None:
     """Return why the coordinates of an answer cannot be read, None where they can, or where it has none."""
     if coordinates == "pixels" and answer.frame_px is None and task_of(sample).places:
-        return "the journal does not have the size of its frames, whose pixels are asked for; ask into another --output"
+        return (
+            "the saved answers lack the frame size, which coordinates in pixels need; ask again with another --output"
+        )
     return None
 
 

@@ -156,7 +156,7 @@ class ModelFamily(ABC):
         else:
             return
         raise EngineError(
-            f"a processor of another model: it {found}; copy the processor's files of the {self.name} that it is"
+            f"the processor belongs to another model: it {found}; copy the processor files of this {self.name}"
         )
 
     def cuts_alike(self, processor: Any, config: Any) -> bool:

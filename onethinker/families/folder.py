@@ -143,9 +143,9 @@ def load_adapters(folder: Path, model: Any) -> None:
         found = set_peft_model_state_dict(model, tensors)
         wrong = [*found.unexpected_keys, *(name for name in found.missing_keys if ".lora_" in name)]
     except (OSError, RuntimeError, SafetensorError) as error:
-        raise EngineError(f"{path}: not the adapters of this model: {error}") from error
+        raise EngineError(f"{path}: these adapters do not fit this model: {error}") from error
     if wrong:
-        raise EngineError(f"{path}: not the adapters of this model: {', '.join(wrong[:3])} have no match")
+        raise EngineError(f"{path}: these adapters do not fit this model: {', '.join(wrong[:3])} have no match")
 
 
 def merge_adapters(folder: Path, model: Any) -> Any:
@@ -153,8 +153,8 @@ def merge_adapters(folder: Path, model: Any) -> Any:
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors import SafetensorError, safe_open
 
-    misfit = f"{folder}: the adapters do not fit the model below them, a {type(model).__name__}"
-    todo = f"name the base that they were trained on as base_model_name_or_path in {ADAPTER_SETTINGS_FILE}"
+    misfit = f"{folder}: the adapters do not fit their base model, a {type(model).__name__}"
+    todo = f"set base_model_name_or_path in {ADAPTER_SETTINGS_FILE} to the model that they were trained on"
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Found missing adapter keys")  # an error, below
@@ -209,7 +209,7 @@ def check_weights(folder: Path) -> None:
     """Raise EngineError unless a folder holds a model with all of its weights; they are not read."""
     if not (folder / "config.json").is_file():
         raise EngineError(
-            f"{folder}: the folder holds no model: there is no config.json in it. Give the folder that training wrote,"
+            f"{folder}: the folder contains no model: there is no config.json in it. Give a folder that training wrote,"
             " or a hub id"
         )
     check_config(folder / "config.json")
@@ -217,11 +217,11 @@ def check_weights(folder: Path) -> None:
         missing = sorted(name for name in _shards(index) if not (folder / name).is_file())
         if missing:
             raise EngineError(
-                f"{folder}: {', '.join(missing[:3])} missing, which {index.name} names; copy the folder again"
+                f"{folder}: {', '.join(missing[:3])}, listed in {index.name}, is missing; copy the folder again"
             )
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
         raise EngineError(
-            f"{folder}: there are no weights beside its config.json; copy the folder again, or give another"
+            f"{folder}: there are no weights next to its config.json; copy the folder again, or give another one"
         )
 
 
@@ -235,7 +235,7 @@ def check_config(path: Path) -> None:
         raise EngineError(f"{path}: cannot be read, copy it again: {error}") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
     if not isinstance(kind, str):
-        raise EngineError(f'{path}: it has no "model_type", so that nobody knows what the model is; copy it again')
+        raise EngineError(f'{path}: it has no "model_type", so the kind of model is unknown; copy it again')
     if "hidden_size" in config or not any(kind in family.model_types for family in FAMILIES):
         return
     for part in ("text_config", "vision_config"):
@@ -247,4 +247,4 @@ def _shards(index: Path) -> set[str]:
     try:
         return {str(name) for name in json.loads(index.read_text())["weight_map"].values()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EngineError(f"{index}: expected the list of a model's files of weights: {error}") from error
+        raise EngineError(f"{index}: cannot be read as the list of a model's weight files: {error}") from error

@@ -91,8 +91,8 @@ class Glm4VMoe(Glm4V):
     served_by_vllm = True
     differs = (
         "GLM-4.5V and GLM-4.6V, as GLM-4V. The routers' auxiliary loss is off in training, whatever"
-        " router_aux_loss_coef says, and their correction bias stays as it is; adapters go on attention, dense layers"
-        " and shared experts; no routing is replayed."
+        " router_aux_loss_coef says, and their correction bias stays unchanged; adapters go on attention, dense layers"
+        " and shared experts; routing cannot be replayed."
     )
     packed_modules = ("transformers.models.glm4v_moe.modeling_glm4v_moe",)
 

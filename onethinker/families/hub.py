@@ -39,9 +39,12 @@ def download(source: str, **which: Any) -> str:
     except RevisionNotFoundError as error:
         raise EngineError(f"{source}: the hub has {repo}, but no branch, tag or commit {revision!r}") from error
     except RepositoryNotFoundError as error:
-        raise EngineError(f"{source}: the hub at {constants.ENDPOINT} shows no such model; `hf auth login`?") from error
+        raise EngineError(
+            f"{source}: the hub at {constants.ENDPOINT} has no such model, or you may not see it; log in with `hf auth"
+            " login`"
+        ) from error
     except unreachable() as error:
-        raise EngineError(f"{source}: cannot be had from the hub at {constants.ENDPOINT}: {error}") from error
+        raise EngineError(f"{source}: cannot be downloaded from the hub at {constants.ENDPOINT}: {error}") from error
 
 
 def unreachable() -> tuple[type[Exception], ...]:
@@ -74,13 +77,13 @@ def hub_answers(model: str) -> bool:
         else:
             if response.status_code in (401, 403, 404):
                 raise EngineError(
-                    f"{model}: no such folder here, and the hub shows no such model. Check the spelling; for a private"
-                    " or gated one accept its terms and log in with `hf auth login`"
+                    f"{model}: no such folder here, and no such model on the hub. Check the spelling; for a private or"
+                    " gated model accept its terms and log in with `hf auth login`"
                 )
             return True
     if not cached:
         raise EngineError(
             f"{model}: no such folder here, and the hub at {constants.ENDPOINT} cannot be reached. Check the path and"
-            " the network, or give a folder that holds the model"
+            " the network, or give a folder with the model"
         )
     return False

@@ -22,9 +22,9 @@ class InternVL(Squares):
     frame_time = "Frame{}: \n"
     image_marks = 2
     differs = (
-        "Every picture and frame is one square of 448 pixels, whatever its shape: pictures are not cropped into tiles."
-        " Frames are numbered and have no times, so that it cannot tell when something happens; coordinates are"
-        " thousandths. Of the folders for transformers (-hf), with Qwen2 or Qwen3 as language model."
+        "Every picture and frame becomes one square of 448 pixels, whatever its shape; pictures are not split into"
+        " tiles. Frames are numbered and have no times, so it cannot tell when something happens; coordinates are"
+        " thousandths. Only folders for transformers (-hf), with Qwen2 or Qwen3 as language model."
     )
     packed_modules = (
         "transformers.models.internvl.modeling_internvl",

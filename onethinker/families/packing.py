@@ -29,9 +29,10 @@ def check_packing(model: Any, row_tokens: int | None = None) -> None:
     strange += _unproven_positions(model, row_tokens)
     if strange:
         raise ConfigError(
-            f"{type(model).__name__}: training packs samples side by side, which is proven to be exact for {known()}."
-            " This model has layers of other kinds, which may read on from one sample into the next:"
-            f" {', '.join(strange)}. Train a model of these families; `onethinker ask` and `evaluate` pack nothing"
+            f"{type(model).__name__}: training packs several samples into one row, which is proven exact only for"
+            f" {known()}. This model has layers of other kinds, which may mix one sample with the next:"
+            f" {', '.join(strange)}. Train a model of these families; `onethinker ask` and `evaluate` work without"
+            " packing"
         )
     family_of(model)
 

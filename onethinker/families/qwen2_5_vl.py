@@ -23,9 +23,9 @@ class Qwen25VL(Qwen3VL):
     coordinates = "pixels"
     served_by_vllm = True
     differs = (
-        "Boxes and points are asked for, read and taught in pixels of the resized picture, unless --coordinates or a"
-        " recipe's coordinates say thousandths. Times are positions, of equal distance in a video, not words; an answer"
-        " goes on after the largest, as transformers generates."
+        "Boxes and points are prompted, read and trained in pixels of the resized picture, unless --coordinates or a"
+        " recipe's coordinates say thousandths. Times are encoded as positions, equally spaced in a video, not as text;"
+        " the positions of an answer follow the largest one, as in transformers."
     )
     packed_modules = ("transformers.models.qwen2_5_vl.modeling_qwen2_5_vl",)
     position_inputs = (*Qwen3VL.position_inputs, "second_per_grid_ts")

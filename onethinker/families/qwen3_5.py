@@ -18,9 +18,9 @@ class Qwen35(Qwen3VL):
     model_types = ("qwen3_5",)
     served_by_vllm = True
     differs = (
-        "Hybrid: in gated delta layers the answers of a prompt start from its state, which gradients flow back through."
-        " The template may open <think>, which then begins every answer. The dry run counts their states, and what"
-        " their backward pass keeps as that of attention."
+        "Hybrid: in gated delta layers the answers of a prompt start from the prompt's state, and gradients flow back"
+        " through it. The template may open <think>, which then begins every answer. The dry run counts the states of"
+        " these layers; for the backward pass it counts them like attention."
     )
     packed_modules = ("transformers.models.qwen3_5.modeling_qwen3_5",)
     packed_layer_types = ("full_attention", "linear_attention")

@@ -16,8 +16,9 @@ class Qwen3VLMoe(Qwen3VL):
     model_types = ("qwen3_vl_moe",)
     served_by_vllm = True
     differs = (
-        "As Qwen3-VL. The routers' auxiliary loss is as config.json or a recipe's router_loss says; lora.experts puts"
-        " adapters on experts; rollout.replay_experts sends tokens in the update to the experts of the rollout."
+        "As Qwen3-VL. The routers' auxiliary loss follows config.json or a recipe's router_loss; lora.experts puts"
+        " adapters on experts; rollout.replay_experts routes tokens in the update to the same experts as in the"
+        " rollout."
     )
     packed_modules = (*Qwen3VL.packed_modules, "transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe")
 

@@ -74,7 +74,7 @@ def family_of(model: Any) -> ModelFamily:
     for family in families():
         if kind in family.model_types:
             return family
-    raise ConfigError(f"{type(model).__name__}: expected a model of a family that is known, {known()}; got {kind!r}")
+    raise ConfigError(f"{type(model).__name__}: this model is not of a supported family ({known()}); got {kind!r}")
 
 
 def family_of_processor(processor: Any) -> ModelFamily | None:
@@ -92,19 +92,20 @@ def check_asking(processor: Any) -> None:
 
     if not hasattr(processor, "image_processor"):
         raise EngineError(
-            "not a vision-language model, it has no image processor; choose one such as Qwen/Qwen3-VL-8B-Instruct"
+            "not a vision-language model, because it has no image processor; choose one such as"
+            " Qwen/Qwen3-VL-8B-Instruct"
         )
     if not getattr(processor, "chat_template", None):
         raise EngineError(
-            "its processor has no chat template, so that no question can be written as the model was trained to read"
-            " it; copy chat_template.jinja of the model that it is or comes from into the folder"
+            "its processor has no chat template, which is needed to write questions in the model's format; copy"
+            " chat_template.jinja of this model, or of its base model, into the folder"
         )
     try:
         processor.apply_chat_template([{"role": "user", "content": [{"type": "text", "text": "?"}]}], tokenize=False)
     except (TemplateError, TypeError, ValueError) as error:
         raise EngineError(
-            f"its chat template cannot write a question: {error}; copy chat_template.jinja of the model that it is or"
-            " comes from"
+            f"its chat template cannot write a question: {error}; copy chat_template.jinja of this model, or of its"
+            " base model, into the folder"
         ) from error
 
 
@@ -117,8 +118,8 @@ def check_processor(model: Any, processor: Any) -> None:
     words, table = len(processor.tokenizer), model.get_input_embeddings().weight
     if words > len(table):
         raise EngineError(
-            f"a tokenizer of another model: it knows {words:,} tokens, the model {len(table):,};"
-            " copy the tokenizer's files of the model that it is"
+            f"the tokenizer belongs to another model: it has {words:,} tokens, but the model has {len(table):,}; copy"
+            " the tokenizer files of this model"
         )
     if any(model.config.model_type in family.model_types for family in families()):
         family_of(model).check_processor(model.config, processor)

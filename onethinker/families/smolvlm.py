@@ -28,9 +28,9 @@ class SmolVLM(Squares):
         " 00:00:00 [H:MM:SS] video.\n\n\n"
     )
     differs = (
-        "Every picture and frame is one square of 512 pixels (384 in the model of 2.2 billion parameters), whatever its"
-        " shape: pictures are not split. Minutes and whole seconds are written before each frame. It was not taught to"
-        " say places; training teaches thousandths. Its processor needs the package num2words."
+        "Every picture and frame becomes one square of 512 pixels (384 in the model of 2.2 billion parameters),"
+        " whatever its shape; pictures are not split. Minutes and whole seconds are written before each frame. It was"
+        " not trained to give coordinates; our training uses thousandths. Its processor needs the package num2words."
     )
     packed_modules = (
         "transformers.models.smolvlm.modeling_smolvlm",

@@ -8,8 +8,8 @@ from onethinker.families.registry import families
 from onethinker.tasks import Coordinates
 
 OTHERS = (
-    "Any other vision-language model of transformers is asked and evaluated with its own processor, which sizes frames"
-    " again and counts tokens its own way; sft, dpo and rl refuse it by the names of its layers."
+    "Any other vision-language model of transformers can be asked and evaluated with its own processor, which resizes"
+    " frames and counts tokens in its own way. sft, dpo and rl refuse it, and name its layers."
 )
 
 

@@ -53,7 +53,10 @@ def prepare(question: Question, engine: Engine, *, coordinates: Coordinates, str
     if isinstance(question.source, Thought):
         before, media = question.source, question.source.sources
         if turns:
-            raise ConfigError("earlier: a thought knows what was asked before; give the media instead to say it anew")
+            raise ConfigError(
+                "earlier: a thought already contains its earlier questions; to give other ones, pass the media instead"
+                " of the thought"
+            )
         turns = before.turns
     else:
         before, media = None, as_media(question.source, fps=question.fps)

@@ -31,9 +31,7 @@ def chat_request(request: Request, params: SamplingParams, *, model: str, frames
     """
     videos = [clip for clip in request.media if clip.kind == "video"]
     if len(videos) > 1:
-        raise EngineError(
-            f"a remote engine can be sent one video a request, got {len(videos)}; ask about them one by one"
-        )
+        raise EngineError(f"a server can be sent one video per request, got {len(videos)}; ask about them one by one")
     media = [_media_part(clip, frames_per_token) for clip in request.media]
     body = _engine_body(request, params, media, model)
     if request.media:

@@ -160,8 +160,8 @@ def prompt_texts(processor: Any, requests: Sequence[Request]) -> list[str]:
             found, count = text.count(token), sum(clip.kind == kind for clip in request.media)
             if found != count:
                 raise EngineError(
-                    f"request {index}: the chat template writes {found} placeholders for {count} {kind}s; is it this"
-                    " model's own?"
+                    f"request {index}: the chat template writes {found} placeholders for {count} {kind}s; check that it"
+                    " belongs to this model"
                 )
     return texts
 

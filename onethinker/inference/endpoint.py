@@ -141,7 +141,9 @@ class Endpoint:
             except (httpx.RequestError, TimeoutError, RubbishError) as error:
                 failure = str(error) if isinstance(error, RubbishError) else f"{type(error).__name__} {error}".strip()
                 if heard is not None and heard.count:
-                    raise EngineError(f"{url}: the reply broke off after {heard.count} events: {failure}") from error
+                    raise EngineError(
+                        f"{url}: the streamed reply broke off after {heard.count} events: {failure}"
+                    ) from error
                 is_gone = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
                 hangs = isinstance(error, TimeoutError | httpx.ReadTimeout | httpx.WriteTimeout)
                 is_unusable = isinstance(error, RubbishError)
@@ -155,12 +157,12 @@ class Endpoint:
         message = self._message(response)
         if response.status_code in (401, 403):
             raise EngineError(
-                f"{url}: status {response.status_code}: put the server's key into the environment variable"
-                f" {self.key_variable}"
+                f"{url}: status {response.status_code}: set the environment variable {self.key_variable} to the"
+                " server's key"
             )
         if response.is_redirect:
             there = response.headers.get("Location", "nowhere")[:200]
-            raise EngineError(f"{url}: the server sends us on to {there}; give the address that answers itself")
+            raise EngineError(f"{url}: the server redirects to {there}; give that address instead")
         if not response.is_success:
             raise EngineError(f"{url}: status {response.status_code}: {message}")
         body = _parsed(response)
@@ -211,12 +213,12 @@ class _Failures:
         wait_s = max(float(wait_s), at_least_s)
         if wait_s > LONGEST_WAIT_S:
             raise GoneError(
-                f"{self.url}: the server asks for a pause of {wait_s:.0f} s, longer than {LONGEST_WAIT_S:.0f} s"
-                f" ({failure})"
+                f"{self.url}: the server asks to wait {wait_s:.0f} s, which is more than the allowed"
+                f" {LONGEST_WAIT_S:.0f} s ({failure})"
             )
         if self.hangs >= MAX_HANGS:
             raise GoneError(
-                f"{self.url}: the server hangs: {self.hangs} times no answer within {endpoint.timeout_s:g} s"
+                f"{self.url}: the server hangs: {self.hangs} requests got no answer within {endpoint.timeout_s:g} s"
             )
         is_patient = self.gone_since is not None and now - self.gone_since < endpoint.patience_s
         if self.tries >= endpoint.max_tries and not is_patient:
@@ -224,7 +226,7 @@ class _Failures:
             says = f"{self.url}: no answer after {self.tries} tries{waited}; the last one gave {failure}"
             if is_unusable:
                 raise UnusableError(says)
-            raise GoneError(f"{says}. Start a server there, or give the address of one that runs")
+            raise GoneError(f"{says}. Start a server at this address, or give the address of a running one")
         if self.tries >= endpoint.max_tries:
             endpoint.say_waiting(failure)
         return wait_s
@@ -280,7 +282,7 @@ def _hear(line: bytes, on_event: OnEvent, url: str) -> None:
         ) from error
     if failure:
         message = failure.get("message", failure) if isinstance(failure, dict) else failure
-        raise EngineError(f"{url}: the server gave up while it answered: {str(message)[:500]}")
+        raise EngineError(f"{url}: the server failed while it answered: {str(message)[:500]}")
 
 
 def _parsed(response: httpx.Response) -> Any:

@@ -43,7 +43,7 @@ class FleetEngine(Engine):
 
     def __post_init__(self) -> None:
         if len(models := sorted({server.model for server in self.servers})) > 1:
-            raise EngineError(f"the servers must serve one model, these serve {', '.join(models)}")
+            raise EngineError(f"all servers must serve the same model, but these serve {', '.join(models)}")
         object.__setattr__(self, "name", f"{models[0]} on several servers")
         object.__setattr__(self, "max_in_flight", sum(server.max_in_flight for server in self.servers))
         fleet = LeastLoaded(self.servers, patience_s=self.patience_s, check_alive=self.check_alive)

@@ -77,7 +77,9 @@ class LeastLoaded(Generic[S]):
                 if gone_since is not None and self._check_alive is not None:
                     self._check_alive()
                 if gone_since is not None and now - gone_since >= self.patience_s:
-                    raise EngineError(f"none of {len(self._servers)} servers answers; the last: {error}") from error
+                    raise EngineError(
+                        f"none of {len(self._servers)} servers answers; the last error: {error}"
+                    ) from error
             finally:
                 server.in_flight -= 1
 
@@ -93,7 +95,7 @@ class LeastLoaded(Generic[S]):
         is_known, server.rests_until = server.rests_until > now, now + REST_S
         if is_known:
             return
-        _log.warning("%s does not answer and gets nothing for %.0f s: %s", server.asked.address, REST_S, error)
+        _log.warning("%s does not answer and gets no requests for %.0f s: %s", server.asked.address, REST_S, error)
         if all(each.rests_until > now for each in self._servers):
             _log.warning("none of %d servers answers: waiting, for up to %.0f s", len(self._servers), self.patience_s)
 

@@ -140,7 +140,9 @@ def _check_weights(model: str, *, four_bit: bool) -> None:
     if four_bit:
         check_four_bit(model)
     if model == SCRIPTED:
-        raise EngineError(f'"{SCRIPTED}" has no weights: it is for `onethinker evaluate` and `ask`; take "{TINY}" here')
+        raise EngineError(
+            f'"{SCRIPTED}" has no weights and works only in `onethinker evaluate` and `ask`; use "{TINY}" here'
+        )
 
 
 def load_meta_model(model: str, *, config: Path | None = None) -> Any:
@@ -255,8 +257,8 @@ def _from_pretrained(source: str, *, local_files_only: bool, **settings: Any) ->
         raise EngineError(f"{source}: {_what_to_do(source, error)}: {_in_a_line(error)}") from error
     if missing := sorted(found["missing_keys"]):
         raise EngineError(
-            f"{source}: the weights are not those of its config.json, a {type(model).__name__}: {len(missing)} are"
-            f" missing, such as {missing[0]}; copy the folder of that model again, or give the base that they are of"
+            f"{source}: the weights do not match its config.json, a {type(model).__name__}: {len(missing)} are missing,"
+            f" such as {missing[0]}; copy the model folder again, or name the base model of these weights"
         )
     try:
         check_processor(model, processor)
@@ -285,13 +287,16 @@ def _what_to_do(source: str, error: Exception) -> str:
     """Return what a user can do about a model that did not load."""
     if Path(source).is_dir():
         if "ignore_mismatched_sizes" in str(error):
-            return "the weights are not of the sizes that its config.json says; copy the folder of that model again"
+            return "the weights do not have the sizes in its config.json; copy the model folder again"
         if isinstance(error, ValueError | LookupError | TypeError):
-            return f"the folder holds no model that answers in text about pictures, such as a {known()}"
+            return (
+                "the folder does not contain a model that answers questions about pictures in text, such as a"
+                f" {known()}"
+            )
         return "the model in this folder cannot be read; copy or train it again"
     if isinstance(error, OSError):
-        return "the model did not arrive whole from the hub, or is no transformers model; try again, or choose another"
+        return "the model was not downloaded completely, or is not a transformers model; try again, or choose another"
     return (
-        "the hub has this, but not as a model that answers in text about pictures; choose one such as"
+        "this is on the hub, but it is not a model that answers questions about pictures in text; choose one such as"
         " Qwen/Qwen3-VL-8B-Instruct"
     )

@@ -74,7 +74,7 @@ def check_quantize(model: str) -> None:
 
     if model == SCRIPTED or is_address(model):
         raise ConfigError(
-            f"--quantize: {model} has no weights here; a server is told how to store its weights where it is started"
+            f"--quantize: {model} is a server and has no weights here; quantize when you start that server"
         )
     if find_spec("torchao") is None:
         raise ConfigError("--quantize needs torchao: pip install 'onethinker[quantize]'")
@@ -86,7 +86,8 @@ def check_four_bit(model: str) -> None:
 
     if model in UNTRAINED:
         raise ConfigError(
-            f'lora.four_bit: the model "{model}" is built in memory and not stored in 4 bits; give a folder or a hub id'
+            f'lora.four_bit: the model "{model}" is built in memory and cannot be stored in 4 bits; use a model folder'
+            " or a hub id"
         )
     if find_spec("bitsandbytes") is None:
         raise ConfigError("lora.four_bit needs bitsandbytes: pip install 'onethinker[4bit]'")

@@ -29,8 +29,8 @@ MOST_TOKENS = 2**31
 """No prompt, answer or vocabulary has so many."""
 REFUSED_MEDIA_KWARGS = (
     "the server refuses the frame times and sizes that we send with every request. Start vLLM with"
-    " --trust-request-mm-kwargs. If you cannot: start it with --mm-processor-kwargs '{\"do_resize\": false}' and send"
-    " it clips re-encoded at the sampled rate with your own client; then times are the server's, not those of"
+    " --trust-request-mm-kwargs. If you cannot, start it with --mm-processor-kwargs '{\"do_resize\": false}' and send"
+    " it clips re-encoded at the sampled rate with your own client; the frame times are then the server's, not those of"
     " `onethinker inspect`"
 )
 
@@ -175,9 +175,7 @@ def _completion(body: dict[str, Any], seconds: float, *, where: str) -> Completi
     if reason is None:
         raise RubbishError(f"expected a chat completion that has ended, got {str(body)[:300]}")
     if reason not in ("stop", "length"):
-        raise EngineError(
-            f"{where}: the answer ended for the reason {reason!r}, not with a stop or at the length limit"
-        )
+        raise EngineError(f"{where}: the answer ended with finish_reason {reason!r}, expected stop or length")
     text = message_text(message)
     if text is None:
         raise RubbishError(

@@ -30,9 +30,9 @@ def quantize(model: Any, kind: Quantization, *, device: str) -> Any:
     inside, all_weights = sum(layer.weight.numel() for layer in layers.values()), _count(model)
     if 2 * inside < all_weights:
         raise ConfigError(
-            f"--quantize {kind}: {inside:,} of the {all_weights:,} weights outside embeddings and head are in linear"
-            f" layers of a multiple of {GROUP} inputs; the others, such as experts, would stay as they are. Leave it"
-            " out for this model"
+            f"--quantize {kind}: only {inside:,} of the {all_weights:,} weights outside embeddings and head are in"
+            f" linear layers whose inputs are a multiple of {GROUP}; the others, such as experts, would not be"
+            " quantized. Leave it out for this model"
         )
     quantize_(model, _settings(kind, device), filter_fn=lambda _, name: name in layers, device=device)
     return model.to(device)

@@ -162,7 +162,7 @@ def check_box(box: Sequence[float]) -> Box:
         raise ConfigError(f"box must be left, top, right, bottom in thousandths of the frame (0 to 1000), got {box}")
     if max(box) <= 1:
         raise ConfigError(
-            f"box must be in thousandths of the frame, and {box} is smaller than one: multiply fractions of 0 to 1 by"
-            f" 1000, as in {' '.join(f'{side * 1000:g}' for side in box)}"
+            f"box must be in thousandths of the frame, and {box} is smaller than one: multiply fractions from 0 to 1 by"
+            f" 1000: {' '.join(f'{side * 1000:g}' for side in box)}"
         )
     return Box(*box)

@@ -8,33 +8,35 @@ from onethinker.tasks.base import Coordinates
 
 Quantization = Literal["int8", "int4"]
 MODEL_HELP = (
-    'A Hugging Face id, a model folder, "tiny", which comes with OneThinker, or the address of a server such as'
-    " http://host:8000/v1; several servers of one model with commas between."
+    'A Hugging Face id, a model folder, "tiny" (the model that comes with OneThinker), or the address of a server such'
+    " as http://host:8000/v1. Several servers of the same model are separated by commas."
 )
 READING_HELP = (
-    'How answers are read: "strict" takes the exact form alone; "lenient" also what other models write, and names each'
-    " repair."
+    'How answers are read: "strict" accepts only the exact form; "lenient" also accepts other forms that models write,'
+    " and names each repair."
 )
 
 
 class AskingSettings(FlagSettings):
-    """How a model is asked, whichever command asks."""
+    """Model and sampling options, shared by all commands that ask a model."""
 
     prompt_template: Path | None = None
-    """TOML file with the words around a question, for weights trained with other ones."""
+    """TOML file with the prompt template (the text around a question), for weights that were trained with another
+    one."""
     settings: Path | None = None
-    """Folder of the model that a server serves: its prompt template and media budget are used."""
+    """With a server as the model: a model folder, whose prompt template and media budget are used."""
     quantize: Quantization | None = None
-    """Store the weights of a model that runs here in 8 or 4 bits (torchao): less memory, for some accuracy."""
+    """Store the weights of a model loaded here in 8 or 4 bits (torchao): less memory, at some cost in accuracy."""
     max_new_tokens: int = 4096
-    """Longest answer, in tokens."""
+    """Maximum length of an answer, in tokens."""
     seed: int = 0
-    """Seed of the sampling."""
+    """Random seed for sampling."""
 
 
 class ReadingSettings(FlagSettings):
-    """How answers are read, whichever command reads them."""
+    """How answers are read, shared by all commands that read them."""
 
     coordinates: Coordinates | None = None
-    """What the model counts boxes and points in: "thousandths" of the frame, or "pixels" of the frames it is shown. By
-    default what the model folder's onethinker.json says under "coordinates", else what its family does."""
+    """Unit in which the model gives boxes and points: "thousandths" of the frame, or "pixels" of the frames it is
+    shown. By default what the model folder's onethinker.json says under "coordinates", otherwise what the model's
+    family uses."""

@@ -166,7 +166,7 @@ class Thought:
 
     def _need_answer(self) -> None:
         if self.answer is None:
-            raise AnswerError(f"nothing to draw, the answer is not usable: {'; '.join(self.problems)}")
+            raise AnswerError(f"nothing to draw, because the answer is not usable: {'; '.join(self.problems)}")
 
     def save(self, path: Path | str) -> None:
         """Write the drawn answer as a picture (.png, .jpg) or video (.mp4). Raises: AnswerError, MediaError."""
@@ -234,7 +234,7 @@ class Thought:
         if not isinstance(self.answer, Selection):
             reasons = "; ".join(self.problems) or f"it was asked for {self.task}, not for segmentation"
             raise AnswerError(
-                f"nothing to cut out, the answer is not usable: {reasons}; the model said {show(self.text)}"
+                f"nothing to segment, because the answer is not usable: {reasons}; the model said {show(self.text)}"
             )
         clip = read_clip(self.source, budget)
         return cut_out(segmenter, clip, self.answer, question=self.question, on_progress=on_progress)

@@ -60,7 +60,7 @@ class PackedModel:
         model.set_attn_implementation(dict.fromkeys(names, PACKED_ATTENTION) if names else PACKED_ATTENTION)
         if text._attn_implementation != PACKED_ATTENTION:
             raise ConfigError(
-                f"{type(model).__name__} cannot read packed rows: its language model does not attend by the"
+                f"{type(model).__name__} cannot read packed rows: its language model does not use the"
                 " AttentionInterface of transformers"
             )
 
@@ -95,7 +95,7 @@ class PackedModel:
             if not len(answer):
                 raise DataError(f"answer {index} has no tokens")
             if token_types(self._network.config, answer).any():
-                raise DataError(f"answer {index} has a token that stands for media, which are in prompts alone")
+                raise DataError(f"answer {index} has a media token, and media are allowed in prompts only")
         return PrefixGroup(prompt, made)
 
     def logps(self, groups: Sequence[PrefixGroup], *, temperature: float = 1.0) -> list[list[Tensor]]:
@@ -128,9 +128,9 @@ class PackedModel:
         found, allowed = self.largest_difference([twice, twice]), LARGEST_DIFFERENCE[self._network.dtype]
         if not found <= allowed:
             raise ConfigError(
-                f"{type(self._network).__name__} cannot read packed rows: their log-probabilities are up to {found:.2g}"
-                f" from those of the answers one by one, at most {allowed:g} is rounding. Its layers may look at more"
-                " than the tokens before, or count positions in another way"
+                f"{type(self._network).__name__} cannot read packed rows: their log-probabilities differ by up to"
+                f" {found:.2g} from those of the answers computed one by one, and rounding explains at most"
+                f" {allowed:g}. Its layers may attend to later tokens, or count positions in another way"
             )
         self._is_checked = True
 

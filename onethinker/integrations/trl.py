@@ -20,8 +20,8 @@ def make_reward(reward_scheme: RewardScheme = "paper", *, opening: str = "") -> 
     def onethinker_reward(completions: Sequence[Any], **columns: Any) -> list[float | None]:
         if "problem_type" not in columns:
             raise DataError(
-                "the data set has no column 'problem_type': make it by `onethinker data convert --to trl`, and leave"
-                " remove_unused_columns off"
+                "the data set has no column 'problem_type': make it with `onethinker data convert --to trl`, and set"
+                " remove_unused_columns=False"
             )
         return [
             grade_row(row, completion, reward_scheme=reward_scheme, opening=opening).reward

@@ -78,7 +78,7 @@ class OneThinkerTaskset(vf.Taskset[OneThinkerTask, OneThinkerConfig]):  # type: 
 
 def _data(sample: Sample, reward_scheme: RewardScheme) -> OneThinkerData:
     if sample.data_type == "video":
-        raise DataError(f"sample {sample.id!r}: verifiers has no place for videos in a prompt; leave them out")
+        raise DataError(f"sample {sample.id!r}: verifiers does not support videos in a prompt; leave such samples out")
     request = build_request(sample, PromptTemplate(), MediaBudget())
     row = {
         "problem_type": sample.problem_type,

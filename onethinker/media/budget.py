@@ -6,32 +6,30 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class MediaBudget(BaseModel):
-    """What SFT, RL, evaluation and `ask` may spend on media; the same budget gives the same frames and sizes
-    everywhere.
-    """
+    """Limits on media for SFT, RL, evaluation and `ask`; the same budget gives the same frames and sizes everywhere."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     fps: float = Field(2.0, gt=0, le=60)
     """Frames sampled per second of video."""
     max_frames: int = Field(128, ge=1, le=4096)
-    """Frames sampled at most; a longer video is sampled evenly over its whole length."""
+    """Maximum number of frames; a longer video is sampled evenly over its whole length."""
     image_min_pixels: int = Field(4 * 32 * 32, ge=32 * 32)
-    """A smaller picture is enlarged to this area."""
+    """Pictures with a smaller area, in pixels, are enlarged to it."""
     image_max_pixels: int = Field(1024 * 32 * 32, ge=32 * 32)
-    """A larger picture is reduced to this area."""
+    """Pictures with a larger area, in pixels, are reduced to it."""
     frame_min_pixels: int = Field(4 * 32 * 32, ge=32 * 32)
-    """A smaller video frame is enlarged to this area."""
+    """Video frames with a smaller area, in pixels, are enlarged to it."""
     frame_max_pixels: int = Field(256 * 32 * 32, ge=32 * 32)
-    """A larger video frame is reduced to this area."""
+    """Video frames with a larger area, in pixels, are reduced to it."""
     video_max_pixels: int = Field(24 * 1024 * 32 * 32, ge=32 * 32)
-    """Frames times area of all sampled frames of one video at most; many frames become smaller ones."""
+    """Maximum of frames times area for one video; the more frames there are, the smaller they become."""
     token_side_px: int = Field(32, ge=1, le=256)
-    """Side of the square of pixels that becomes one visual token; the family of a model that is loaded sets its own."""
+    """Side of the square of pixels that becomes one visual token; a loaded model's family sets its own value."""
     frames_per_token: int = Field(2, ge=1, le=16)
-    """Frames of a video that share their visual tokens; the family of a model that is loaded sets its own."""
+    """Number of video frames that share their visual tokens; a loaded model's family sets its own value."""
     square_px: int | None = Field(None, ge=32, le=4096)
-    """Side of the square that pictures and frames are stretched to; the family of a loaded model sets its own."""
+    """Side of the square that pictures and frames are stretched to; a loaded model's family sets its own value."""
 
     @property
     def side_px(self) -> int:

@@ -56,7 +56,7 @@ def file_problems(image: Image.Image, file: IO[bytes]) -> tuple[str, ...]:
 def page_problems(image: Image.Image) -> tuple[str, ...]:
     """Return that a picture has more pages than are shown, () where it has not."""
     pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
-    return (f"it has {pages} pages, of which the first is shown",) if pages > 1 else ()
+    return (f"it has {pages} pages, and only the first is shown",) if pages > 1 else ()
 
 
 def cut_problems(file: SharedFile) -> tuple[str, ...]:
@@ -69,11 +69,11 @@ def name_problems(kind: Literal["image", "video"], name: str) -> tuple[str, ...]
     """Return that a file is of the other kind than its name says, () where it is not.
 
     >>> name_problems("image", "clip.mp4"), name_problems("video", "clip.mp4")
-    (("it is a picture, though its name ends in '.mp4'",), ())
+    (("it is a picture, although its name ends in '.mp4'",), ())
     """
     suffix = Path(name).suffix.lower()
     if suffix in (VIDEO_SUFFIXES if kind == "image" else PICTURE_SUFFIXES):
-        return (f"it is a {'picture' if kind == 'image' else kind}, though its name ends in {suffix!r}",)
+        return (f"it is a {'picture' if kind == 'image' else kind}, although its name ends in {suffix!r}",)
     return ()
 
 
@@ -86,7 +86,7 @@ def size_problems(shapes: Collection[tuple[int, int]]) -> tuple[str, ...]:
     if len(shapes) < 2:
         return ()
     sizes = ", ".join(f"{width} x {height}" for width, height in sorted(shapes))
-    return (f"its frames change their size ({sizes}): all are shown in that of the first",)
+    return (f"its frames change size ({sizes}): all are shown in the size of the first",)
 
 
 def decoding_problems(
@@ -108,7 +108,7 @@ def decoding_problems(
     hurt_s = [(pts - scan.pts[0]) * scan.tick_s for pts in damaged]
     if others := [time_s for time_s in hurt_s if all(abs(time_s - times_s[index]) > _NEAR_S for index in lost)]:
         span = _span(others)
-        problems.append(f"its data are damaged {span}: frames there may show what is wrong")
+        problems.append(f"its data are damaged {span}: frames there may be wrong")
     return tuple(problems)
 
 

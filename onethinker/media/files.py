@@ -56,10 +56,10 @@ def why_unreadable(file: SharedFile) -> str:
     lacks.
     """
     if not _is_mp4(file):
-        return "of no known format, or damaged at its start"
+        return "unknown format, or damaged at its start"
     if any(kind == b"moov" and start + size <= file.size for kind, start, size in _boxes(file)):
-        return "an MP4 whose index is damaged"
-    return "an MP4 without its index, so most likely cut short: copy or download it again"
+        return "an MP4 with a damaged index"
+    return "an MP4 without an index, so most likely cut short: copy or download it again"
 
 
 def missing_bytes(file: SharedFile) -> int:

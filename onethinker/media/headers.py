@@ -108,7 +108,7 @@ def _of_medium(part: FileMedium) -> Header:
         return read_header(part)
     header = read_header(part.path)
     if header.kind != "video":
-        raise MediaError(f"{part}: it is a picture, which has no times")
+        raise MediaError(f"{part}: it is a picture, so it has no part in time")
     if part.start_s >= (header.duration_s or math.inf):
         raise MediaError(f"{part}: the video ends at {header.duration_s:.2f} s")
     ends = [end_s for end_s in (part.end_s, header.duration_s) if end_s is not None]

@@ -62,7 +62,7 @@ def as_media(given: Given | Sequence[Given], *, fps: float | None = None) -> tup
         raise MediaError(f"fps must be more than 0 frames a second, got {fps:g}")
     items: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
     if not items:
-        raise MediaError(f"an empty list has no picture or video in it; {EXPECTED}")
+        raise MediaError(f"the list is empty; {EXPECTED}")
     if fps is not None and isinstance(given, list | tuple) and all(map(_is_still, items)):
         return (_joined([as_medium(item) for item in items], fps),)
     media = tuple(as_medium(item, fps=fps) for item in items)
@@ -91,8 +91,8 @@ def _path(given: "str | os.PathLike[str]") -> Path:
     text = os.fsdecode(given)
     if isinstance(given, str) and _ADDRESS.match(given):
         raise MediaError(
-            f"{given[:100]}: addresses are not opened; give the file, its bytes, or for http(s) what fetch of"
-            " onethinker.media.remote returns"
+            f"{given[:100]}: addresses are not opened; give the file or its bytes, or for http(s) the result of"
+            " onethinker.media.remote.fetch"
         )
     return home_path(text)
 
@@ -107,7 +107,9 @@ def _of_file(file: Any) -> MemoryFile:
     name = getattr(file, "name", None)
     named = Path(name).name if isinstance(name, str) else "file in memory"
     if not content:
-        raise MediaError(f"{named}: nothing is left to read in the file object; after writing or reading, seek(0)")
+        raise MediaError(
+            f"{named}: there is nothing left to read in the file object; after writing or reading, call seek(0)"
+        )
     return MemoryFile(bytes(content), named)
 
 
@@ -149,10 +151,10 @@ def _is_still(item: object) -> bool:
 def _joined(pictures: Sequence[Medium], fps: float) -> Clip:
     clips = [picture for picture in pictures if isinstance(picture, Clip)]
     if moving := [clip.name for clip in clips if clip.kind == "video"]:
-        raise MediaError(f"the frames of a video must be pictures, and {moving[0]} is an animation")
+        raise MediaError(f"the frames of a video must be pictures, but {moving[0]} is an animation")
     if len(sizes := dict.fromkeys((clip.width, clip.height) for clip in clips)) > 1:
         listed = ", ".join(f"{width} x {height}" for width, height in sizes)
-        raise MediaError(f"the frames of a video must have one size, got {listed}; resize them, or leave out fps=")
+        raise MediaError(f"the frames of a video must have the same size, got {listed}; resize them, or leave out fps=")
     return _video(np.concatenate([clip.frames for clip in clips]), fps)
 
 
@@ -188,8 +190,8 @@ def _channels_last(array: npt.NDArray[Any], shape: str) -> npt.NDArray[Any]:
     last, first = array.shape[-1] in CHANNELS, array.shape[-3] in CHANNELS
     if last and first and array.shape[-3] != 1 and array.shape[-1] != 1:
         raise MediaError(
-            f"an array of shape {shape} may have its colours first or last, since a side of it is so short; give a PIL"
-            " image"
+            f"an array of shape {shape} may have its colour axis first or last, because one of its sides is so short;"
+            " give a PIL image"
         )
     if last:
         return array

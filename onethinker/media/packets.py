@@ -107,14 +107,14 @@ def scan_video(container: Any, stream: Any) -> Scan:
         read.add(packet)
     lasting = read.lasting
     if not lasting:
-        raise MediaError("has a video without frames")
+        raise MediaError("has a video stream without frames")
     pts_rising = sorted(lasting)
     tick_s = float(stream.time_base)
     duration_s = _duration_s(pts_rising, lasting[pts_rising[-1]], tick_s)
     # In an MP4 a packet lasts until the next to be decoded, however long a screen recording stands still.
     has_no_holes = bool(joints) or container.format.name == INDEXED[0]
     problems = [
-        *(f"its packets cannot be read beyond {duration_s:.2f} s ({reason})" for reason in broken),
+        *(f"its packets cannot be read after {duration_s:.2f} s ({reason})" for reason in broken),
         *_behind(container, read.last, duration_s),
         *(unlike_header(container, stream, read.count, duration_s) or ([] if has_no_holes else holes(lasting, tick_s))),
     ]
@@ -141,7 +141,7 @@ def _behind(container: Any, last: Any, duration_s: float) -> list[str]:
     left = container.size - last.pos - last.size
     if left <= max(_FILLING_BYTES, _MOST_BEHIND * container.size):
         return []
-    return [f"{left:,} bytes of other streams, which are not shown, follow its last frame at {duration_s:.2f} s"]
+    return [f"{left:,} bytes of other streams, which are not shown, follow the last video frame at {duration_s:.2f} s"]
 
 
 def unlike_header(container: Any, stream: Any, count: int, duration_s: float) -> list[str]:
@@ -153,13 +153,13 @@ def unlike_header(container: Any, stream: Any, count: int, duration_s: float) ->
         if missing <= 0 or (container.format.name == "avi" and stream.frames * step_s - duration_s < _SHORT_S):
             return []
         return [
-            f"its header counts {stream.frames} frames; {missing} of them are missing, the last is at "
-            f"{duration_s - step_s:.2f} s"
+            f"its header says {stream.frames} frames, but {missing} of them are missing; the last frame is at"
+            f" {duration_s - step_s:.2f} s"
         ]
     promised_s = _promised_s(container, stream)
     if promised_s is None or abs(promised_s - duration_s) <= max(_SHORT_S, _SHORT_SHARE * promised_s):
         return []
-    return [f"its header says that it lasts {promised_s:.2f} s; its frames end at {duration_s:.2f} s"]
+    return [f"its header says it lasts {promised_s:.2f} s, but its frames end at {duration_s:.2f} s"]
 
 
 def _promised_s(container: Any, stream: Any) -> float | None:
@@ -187,7 +187,7 @@ def holes(lasting: Mapping[int, int], tick_s: float) -> list[str]:
     first, last = open_steps[0][0] - pts[0], open_steps[-1][1] - pts[0]
     where = "none" if len(open_steps) == 1 else f"{len(open_steps)} holes"
     span = f"between {first * tick_s:.2f} s and {last * tick_s:.2f} s"
-    return [f"frames are missing, or a recording stands still, for {lost_s:.2f} s: {where} {span}"]
+    return [f"frames are missing, or the recording paused, for {lost_s:.2f} s: {where} {span}"]
 
 
 def _duration_s(pts_rising: list[int], last_step: int, tick_s: float) -> float:

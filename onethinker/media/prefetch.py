@@ -102,7 +102,7 @@ class Decoders:
         except (ProcessLostError, NotStartedError) as error:
             raise MediaError(
                 f"{medium if isinstance(medium, Path) else medium.name}: the process that decoded it {error}; the file"
-                " may need more memory than there is, or break the decoder"
+                " may need more memory than available, or crash the decoder"
             ) from error
         raise MediaError(reply["error"])
 

@@ -107,7 +107,7 @@ def _frame_picture(source: FrameFolder | TimedFrames, index: int, problems: list
         with path.open("rb") as file:
             image = open_picture(file)
             if image is None:
-                raise MediaError("is no picture")
+                raise MediaError("is not a picture")
             problems += [f"{source.names[index]}: {problem}" for problem in file_problems(image, file)]
             return upright(image)
     except MediaError as error:
@@ -131,7 +131,7 @@ def _read_file(file: IO[bytes], name: str, budget: MediaBudget, part: VideoPart 
     if image is None:
         return with_problems(read_video(file, name, budget, part), name_problems("video", name))
     if part is not None:
-        raise MediaError("has no parts in time: it is a picture or an animation, not a video file")
+        raise MediaError("is a picture or an animation, not a video file, so a part in time cannot be chosen")
     count, problems = count_frames(image), file_problems(image, file)
     if count > 1:
         return with_problems(read_animation(image, count, name, budget), problems)

@@ -48,7 +48,7 @@ def fetch(
         for _ in range(MAX_REDIRECTS + 1):
             if hosts is not None and not is_listed(url, hosts):
                 listed = ", ".join(hosts) or "none"
-                raise MediaError(f"{address[:200]}: {url.host} is not among the hosts that may be asked: {listed}")
+                raise MediaError(f"{address[:200]}: {url.host} is not one of the allowed hosts: {listed}")
             found = _request(
                 client, url, address, allow_private=allow_private, max_bytes=max_bytes, deadline_s=deadline_s
             )
@@ -119,10 +119,13 @@ def _request(
             for piece in response.iter_bytes():
                 content += piece
                 if time.monotonic() > deadline_s:
-                    raise MediaError(f"{shown}: took longer than {MAX_SECONDS:g} s; download it, and give the file")
+                    raise MediaError(
+                        f"{shown}: the download took longer than {MAX_SECONDS:g} s; download it yourself, and give the"
+                        " file"
+                    )
                 if len(content) > max_bytes:
                     raise MediaError(
-                        f"{shown}: is larger than {max_bytes // 2**20} MiB; download it, and give the file"
+                        f"{shown}: is larger than {max_bytes // 2**20} MiB; download it yourself, and give the file"
                     )
     except (httpx.HTTPError, OSError) as error:
         raise MediaError(f"{shown}: cannot be fetched ({error or type(error).__name__})") from error
@@ -137,10 +140,10 @@ def _checked_host(url: httpx.URL, shown: str, *, allow_private: bool) -> str:
         )
     except (OSError, UnicodeError) as error:  # a label that is empty or too long
         reason = getattr(error, "strerror", None) or error
-        raise MediaError(f"{shown}: there is no host {url.host} ({reason})") from error
+        raise MediaError(f"{shown}: the host {url.host} cannot be resolved ({reason})") from error
     addresses = [ipaddress.ip_address(str(each[4][0]).partition("%")[0]) for each in found]
     if not allow_private and (hidden := [each for each in addresses if not is_public(each)]):
         raise MediaError(
-            f"{shown}: {url.host} is {hidden[0]}, which is not public; --allow-private opens it all the same"
+            f"{shown}: {url.host} is {hidden[0]}, which is not a public address; --allow-private allows it"
         )
     return str(addresses[0])

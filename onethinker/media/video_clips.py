@@ -71,7 +71,7 @@ def _scan(shared: SharedFile) -> Scan:
     if kind := joined_kind(shared, container_format, scan.last_position):
         raise MediaError(
             f"is several {kind} files joined byte by byte, of which only the first {scan.duration_s:.2f} s can be read;"
-            " join them with ffmpeg's concat"
+            " join the files with ffmpeg's concat instead"
         )
     return scan
 
@@ -93,8 +93,8 @@ def _decode(shared: SharedFile, scan: Scan, wanted: Sequence[int], keep: Keep, d
         if after and not set(after) & set(chosen):
             at_s = (joint - scan.pts[0]) * scan.tick_s
             raise MediaError(
-                f"is joined out of parts that one decoder cannot read: nothing from {at_s:.2f} s on is shown; encode it"
-                " anew"
+                f"is joined from parts that one decoder cannot read: nothing after {at_s:.2f} s can be shown; encode it"
+                " again"
             )
     return chosen
 
@@ -105,7 +105,7 @@ def _file_problems(shared: SharedFile, scan: Scan) -> list[str]:
     if scan.joints:
         at_s = ", ".join(f"{(joint - scan.pts[0]) * scan.tick_s:.2f} s" for joint in scan.joints[:3])
         more = f" and {len(scan.joints) - 3} more" if len(scan.joints) > 3 else ""
-        problems.append(f"its times start again at {at_s}{more}: each part is shown behind the one before")
+        problems.append(f"its times start again at {at_s}{more}: the parts are shown one after the other")
     return [*problems, *scan.problems]
 
 

@@ -51,7 +51,7 @@ def open_video(file: SharedFile, *, threads: int = THREADS) -> Iterator[tuple[An
     with opened as container:
         streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
         if not streams:
-            raise MediaError("has no video in it" + (", only sound" if container.streams.audio else ""))
+            raise MediaError("contains no video" + (", only sound" if container.streams.audio else ""))
         stream = streams[0]
         decoder = stream.codec_context
         if decoder is None:

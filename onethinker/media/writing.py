@@ -51,11 +51,13 @@ def check_target(kind: str, path: Path, *, flag: str = "") -> None:
     suffix = path.suffix.lower()
     if kind == "image" and suffix not in WRITTEN_PICTURES:
         raise MediaError(
-            f"{named}: a picture is written as {', '.join(WRITTEN_PICTURES)}, not as"
+            f"{named}: a picture can be written as {', '.join(WRITTEN_PICTURES)}, not as"
             f" {suffix or 'a file without suffix'}"
         )
     if kind == "video" and suffix != WRITTEN_VIDEO:
-        raise MediaError(f"{named}: a video is written as {WRITTEN_VIDEO}, not as {suffix or 'a file without suffix'}")
+        raise MediaError(
+            f"{named}: a video can be written as {WRITTEN_VIDEO}, not as {suffix or 'a file without suffix'}"
+        )
     if not path.absolute().parent.is_dir():
         raise MediaError(f"{named}: cannot be written, because there is no folder {path.parent}")
     check_writable(path, "file", flag=flag)
@@ -66,7 +68,7 @@ def save_picture(frame: Frame, path: Path) -> None:
     kind = WRITTEN_PICTURES.get(path.suffix.lower())
     if kind is None:
         raise MediaError(
-            f"{path}: a picture is written as {', '.join(WRITTEN_PICTURES)}, not as"
+            f"{path}: a picture can be written as {', '.join(WRITTEN_PICTURES)}, not as"
             f" {path.suffix or 'a file without suffix'}"
         )
     buffer = io.BytesIO()
@@ -103,7 +105,7 @@ def write_video(
     steps = [after - before for before, after in pairwise(ticks)]
     if ticks[0] < 0 or any(step <= 0 for step in steps):
         raise MediaError(
-            f"{path}: the times of a video's frames must start at 0 or later and rise, got {list(times_s)[:8]}…"
+            f"{path}: the times of a video's frames must start at 0 or later and increase, got {list(times_s)[:8]}…"
         )
     steps.append(round((duration_s or 0) * TICKS_PER_S) - ticks[-1])
     if steps[-1] <= 0:
@@ -127,9 +129,9 @@ def join_pictures(path: Path, pictures: Sequence[Path], *, fps: float) -> None:
                 with Image.open(one) as picture:
                     frame = np.asarray(picture.convert("RGB"))
             except UnidentifiedImageError as error:
-                raise MediaError(f"{one}: is no picture") from error
+                raise MediaError(f"{one}: is not a picture") from error
             if frame.shape[1::-1] != size:
-                raise MediaError(f"{one}: the frames of a video must have one size, that of the first, {size}")
+                raise MediaError(f"{one}: all frames of a video must have the same size; that of the first is {size}")
             yield frame
 
     ticks = [round(index * TICKS_PER_S / fps) for index in range(len(pictures) + 1)]

@@ -143,7 +143,7 @@ class LineProcess:
             status = self._process.wait(timeout=_END_SECONDS)
         except subprocess.TimeoutExpired:
             return ProcessLostError("closed its pipes")
-        return ProcessLostError(f"was killed by signal {-status}" if status < 0 else f"left with {status}")
+        return ProcessLostError(f"was killed by signal {-status}" if status < 0 else f"exited with code {status}")
 
     def kill(self) -> None:
         """End the process at once; a thread that waits for its answer gets a ProcessLostError."""

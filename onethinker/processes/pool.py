@@ -87,7 +87,7 @@ class Pool:
 
     def _new(self) -> LineProcess:
         if self._is_closed:
-            raise ProcessLostError("was not started: nobody waits for its answer any more")
+            raise ProcessLostError("was not started, because nobody waits for its answer any more")
         self._running.append(self._start())
         return self._running[-1]
 

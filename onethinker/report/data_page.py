@@ -128,7 +128,7 @@ def write_statistics(output: Path, statistics: Statistics, files: Sequence[Path]
     """Write a page with what was counted of files, plots, and samples of each task. Raises: StorageError."""
     chosen = [row for choice in statistics.shown.values() for row in choice.chosen]
     cards = [card_of(read) for read in read_again(files, chosen, media_root)]
-    write_page(output, cards, title="What the data hold", files=files, statistics=statistics, has_more=None)
+    write_page(output, cards, title="Data overview", files=files, statistics=statistics, has_more=None)
 
 
 def write_page(
@@ -182,9 +182,9 @@ def _numbers(statistics: Statistics) -> dict[str, Any]:
         "overlap": [
             (what, [(overlap.measured[index].id, own[index]) for index in sorted(own)])
             for what, own in (
-                ("show media that are here too", overlap.media),
-                ("show media that look like some here", overlap.only_alike),
-                ("ask about other media, word by word, what is asked here", overlap.only_questions),
+                ("show media that are also in these files", overlap.media),
+                ("show media that look like some in these files", overlap.only_alike),
+                ("ask, about other media, word for word what these files ask", overlap.only_questions),
             )
         ]
         if overlap is not None

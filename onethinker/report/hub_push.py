@@ -23,13 +23,15 @@ def check_repo(repo: str, *, public: bool, ask: bool = True) -> None:
     from huggingface_hub.errors import RepositoryNotFoundError
 
     if get_token() is None:
-        raise EngineError("nobody is logged in at the hub: `hf auth login`, or set HF_TOKEN")
+        raise EngineError("not logged in to the hub: run `hf auth login`, or set HF_TOKEN")
     try:
         is_private = _asked(lambda: HfApi().repo_info(repo).private, repo)
     except RepositoryNotFoundError:
         return
     if not is_private and not public:
-        raise ConfigError(f"{repo} is public: everyone would read what is pushed; say --public, or take another name")
+        raise ConfigError(
+            f"{repo} is public, so everyone could read what is uploaded; add --public, or choose another name"
+        )
 
 
 def files_of(folder: Path) -> dict[str, Path]:
@@ -78,6 +80,8 @@ def _asked(ask: Any, repo: str) -> Any:
     except RepositoryNotFoundError:
         raise
     except HfHubHTTPError as error:
-        raise EngineError(f"{repo}: the hub at {constants.ENDPOINT} refuses: {str(error).strip()[:300]}") from error
+        raise EngineError(
+            f"{repo}: the hub at {constants.ENDPOINT} refused the request: {str(error).strip()[:300]}"
+        ) from error
     except unreachable() as error:
         raise EngineError(f"{repo}: the hub at {constants.ENDPOINT} cannot be reached: {error}") from error

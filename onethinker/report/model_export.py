@@ -48,7 +48,7 @@ def find_source(path: Path) -> Source:
         start = None if run.model.is_dir() else run.checkpoints.find_start().checkpoint
         if start is None and not run.model.is_dir():
             raise CheckpointError(
-                f"{path}: the run has saved no checkpoint yet; let it train on, or lower its save_every"
+                f"{path}: the run has not saved a checkpoint yet; let it train longer, or lower save_every"
             )
         return Source(start / MODEL_FOLDER if start else run.model, path)
     model = path / MODEL_FOLDER if (path / MODEL_FOLDER).is_dir() else path

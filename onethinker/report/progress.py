@@ -63,7 +63,7 @@ class Progress:
                 " replaced"
             )
             messages = [f"{many}; the last, {last['id']}: {last['reason']}"]
-        messages += [f"step {row['step']} was not learned from: {bad['text']}" for bad in row.get("bad_steps", ())]
+        messages += [f"step {row['step']} skipped its update: {bad['text']}" for bad in row.get("bad_steps", ())]
         messages += [
             f"alarm from step {row['step']} on: {alarm_line(alarm)}"
             for alarm in row.get("alarms", ())
@@ -78,8 +78,8 @@ class Progress:
         step_s = median(float(row.get("seconds", 0.0)) for row in self.rows[1:])
         total = in_words(step_s * (self.steps + self.steps_after))
         return (
-            f"all stages will take about {total} on this machine, measured over {len(self.rows) - 1} steps; stopped,"
-            " they can be resumed"
+            f"all stages together will take about {total} on this machine, estimated from {len(self.rows) - 1} steps;"
+            " they can be stopped and resumed"
         )
 
     @property
@@ -113,7 +113,7 @@ class Progress:
         if self.is_done:
             return "done"
         total = (
-            f", {in_words(self.seconds_a_step * (self.steps - self.step + self.steps_after))} of all stages"
+            f", {in_words(self.seconds_a_step * (self.steps - self.step + self.steps_after))} for all stages"
             if self.steps_after
             else ""
         )

@@ -40,7 +40,7 @@ def draw(progress: Progress, width: int, note: str = "") -> "RenderableType":
 
     parts: list[RenderableType] = [_head(progress, width)]
     if not progress.rows:
-        return Group(*parts, Text(note or "no step is done yet", style="dim"))
+        return Group(*parts, Text(note or "no step is finished yet", style="dim"))
     row = progress.rows[-1]
     parts.append(_numbers(progress, width))
     if row.get("tasks"):
@@ -49,7 +49,7 @@ def draw(progress: Progress, width: int, note: str = "") -> "RenderableType":
         parts.append(validation_table(progress.validations, 6 if width < WIDE else 16))
     parts.append(_phases(row, width))
     for bad in row.get("bad_steps", ()):
-        parts.append(Text(f"! not learned from: {bad['text']}", style="bold red"))
+        parts.append(Text(f"! update skipped: {bad['text']}", style="bold red"))
     for alarm in row.get("alarms", ()):
         parts.append(Text(f"! {alarm_line(alarm)}", style="bold red"))
     if progress.unread:

@@ -20,7 +20,7 @@ def validation_line(row: Row) -> str:
         found = f"{score['name']} {score['mean']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
     best = row.get("best_step")
     standing = "" if best is None else ", the best" if best == row["step"] else f"; the best was after step {best}"
-    ends = "; the run ends, validation.patience is used up" if row.get("ends_run") else ""
+    ends = "; the run ends, because validation.patience is reached" if row.get("ends_run") else ""
     return f"validation after step {row['step']}: {found}{standing}{ends}"
 
 

@@ -19,26 +19,30 @@ RUN_CURVES: tuple[tuple[str, str], ...] = (
     ("loss", "Loss"),
     ("reward", "Reward, mean over tasks"),
     ("accuracy", "Accuracy, mean over tasks"),
-    ("preference_accuracy", "Preferences that the model shares"),
+    ("preference_accuracy", "Preferences that the model agrees with"),
     ("margin", "Reward of chosen above rejected responses"),
     ("chosen_reward", "Reward of chosen responses"),
     ("rejected_reward", "Reward of rejected responses"),
-    ("kl", "KL from the reference, nats a token"),
-    ("entropy", "Entropy, nats a token"),
-    ("clip_fraction", "Clipped, of the loss's weight"),
+    ("kl", "KL from the reference, nats per token"),
+    ("entropy", "Entropy, nats per token"),
+    ("clip_fraction", "Clipped fraction of the loss weight"),
     ("ratio", "Ratio to the sampling policy, mean"),
-    ("grad_norm", "Norm of the gradient"),
+    ("grad_norm", "Gradient norm"),
     ("learning_rate", "Learning rate"),
 )
 """Fields of a step, or their means over tasks, and what the page calls them."""
 TASK_CURVES: tuple[tuple[str, str, str], ...] = (
-    ("reward", "Reward by task", "The mean over all answers that were sampled, those of dropped groups included."),
-    ("accuracy", "Accuracy by task", "As the reward, without what the form earns."),
-    ("answer_tokens", "Length of an answer by task", "Tokens, in the mean."),
+    ("reward", "Reward by task", "Mean over all sampled answers, including those of dropped groups."),
+    ("accuracy", "Accuracy by task", "Like the reward, but without the format reward."),
+    ("answer_tokens", "Length of an answer by task", "Mean number of tokens."),
     ("sigma", "σ by task", "The standard deviation of rewards by which ema_grpo divides."),
-    ("logp_gradient_fraction", "Part of the gradient by task", "Of Σ |∂loss/∂log p|: how hard each task pulls."),
-    ("kl", "KL by task", "Nats a token."),
-    ("entropy", "Entropy by task", "Nats a token."),
+    (
+        "logp_gradient_fraction",
+        "Share of the gradient by task",
+        "Share of Σ |∂loss/∂log p|: how strongly each task drives the update.",
+    ),
+    ("kl", "KL by task", "Nats per token."),
+    ("entropy", "Entropy by task", "Nats per token."),
 )
 """Fields of a task in a step, each with the heading and the note of its group."""
 
@@ -83,7 +87,7 @@ def chart_groups(training: Training) -> list[ChartGroup]:
         ),
         ChartGroup(
             "Dropped groups by task",
-            "Of the groups that were graded: all answers right, or all wrong.",
+            "Fraction of the graded groups whose answers are all right or all wrong.",
             _curves(training, [(task, _dropped(task)) for task in training.tasks], "dropped groups of "),
         ),
         ChartGroup("Speed, memory and data", "", _curves(training, _machine(training))),
@@ -102,7 +106,7 @@ def validation_charts(training: Training) -> ChartGroup:
     charts = ((name, band_chart(own, label=f"validation: {name}")) for name, own in points.items())
     return ChartGroup(
         "Validation",
-        "Samples that are not learned from; of a task its accuracy. The band is the 95 % bootstrap interval.",
+        "Scores on samples that are not trained on; for a task its accuracy. The band is the 95 % bootstrap interval.",
         tuple((name, chart) for name, chart in charts if chart),
         is_open=True,
     )
@@ -175,11 +179,11 @@ def _machine(training: Training) -> list[tuple[str, Value]]:
         for field in ("passes", "file_passes")
     }
     return [
-        ("Seconds a step", _field("seconds")),
-        *((f"Tokens a second, {phase}", _speed(phase)) for phase in phases),
+        ("Seconds per step", _field("seconds")),
+        *((f"Tokens per second, {phase}", _speed(phase)) for phase in phases),
         *((f"Seconds of {phase}", _seconds(phase)) for phase in phases),
-        ("GPU memory at most, GiB", _field("memory_gib")),
-        ("Dropped groups, of all", _dropped()),
+        ("Peak GPU memory, GiB", _field("memory_gib")),
+        ("Fraction of dropped groups", _dropped()),
         ("Samples that could not be read", lambda row: float(unread_samples(row)) or None),
         *((f"Passes over {kind}", _passes(field, kind)) for field, kinds in passed.items() for kind in kinds),
     ]

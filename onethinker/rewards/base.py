@@ -99,9 +99,9 @@ class Served:
         try:
             replies = connect_any([*endpoints], reply, patience_s=self.settings.patience_s)
         except EngineError as error:
-            raise EngineError(f"a first try with {self.name} failed: {error}") from error
+            raise EngineError(f"a test request to {self.name} failed: {error}") from error
         for address in endpoints.keys() - replies:
-            _log.warning("%s does not answer yet; others are asked", address)
+            _log.warning("%s does not answer yet; the other servers are used", address)
         return [*replies.values()]
 
     async def _send(self, path: str, body: dict[str, Any], read: Callable[[dict[str, Any]], T]) -> T:

@@ -19,29 +19,29 @@ GRADERS = "onethinker.graders"
 
 
 class JudgeSettings(Settings):
-    """A served chat model that grades how right answers in free text are, and how patiently it is asked."""
+    """A chat model on a server that grades free-text answers, and how its server is called."""
 
     address: str
-    """Where it answers: "http://host:8000/v1"; several servers of the model with commas between, or as a list."""
+    """Address of the server: "http://host:8000/v1"; several servers of the same model separated by commas, or as a
+    list."""
     model: str
-    """Its name on the server."""
+    """Name of the model on the server."""
     key_variable: str = "ONETHINKER_REWARD_KEY"
-    """The environment variable that holds the server's key, if it wants one; the key itself stands in no file."""
+    """Environment variable with the server's key, if it needs one; the key itself is never written to a file."""
     max_concurrent: int = Field(32, ge=1)
-    """Requests that a training process has in flight with each server."""
+    """Requests that one training process has in flight per server."""
     max_tries: int = Field(5, ge=1)
-    """How often a request is made before its group is dropped: after no answer, status 408, 425, 429 or 5xx, or an
-    unusable score.
-    """
+    """How often a request is tried before its group is dropped: after no answer, status 408, 425, 429 or 5xx, or an
+    unusable score."""
     first_wait_s: float = Field(1.0, gt=0)
-    """Pause before the second try; every further one is twice as long."""
+    """Seconds to wait before the second try; each further wait is twice as long."""
     timeout_s: float = Field(60.0, gt=0)
-    """A try that takes longer has failed."""
+    """Seconds after which a try counts as failed."""
     patience_s: float = Field(0.0, ge=0)
-    """A server that is gone or busy is asked again for at least so long, however many tries that are; before the run
-    for 10 s at least."""
+    """Seconds for which a server that is down or busy is retried at least, whatever max_tries says; before the run
+    begins at least 10 s."""
     max_tokens: int = Field(1024, ge=16)
-    """Tokens that a judge may write, those of its reasoning included."""
+    """Maximum tokens of the judge's reply, including its reasoning."""
 
     @field_validator("address", mode="before")
     @classmethod
@@ -55,23 +55,24 @@ class JudgeSettings(Settings):
 
 
 class RewardModelSettings(JudgeSettings):
-    """What grades how right answers in free text are while a model is trained."""
+    """The model that grades free-text answers during training."""
 
     kind: str
-    """judge: any chat model behind an OpenAI-compatible address, asked by us for a score of 0 to 1 for each answer.
-    polar: POLAR served by vLLM or LMDeploy (POST /pooling), which compares each answer with the reference; scores are
-    spread over 0 to 1 inside a group. Or the name of an entry point of the group onethinker.graders."""
+    """ "judge": any chat model behind an OpenAI-compatible address, which we ask for a score from 0 to 1 for each
+    answer. "polar": POLAR served by vLLM or LMDeploy (POST /pooling), which compares each answer with the reference;
+    its scores are spread over 0 to 1 within a group. Or the name of an entry point in the group onethinker.graders."""
     address: str = ""
-    """Where it answers: "http://host:8000/v1" for a judge, "http://host:8000" for polar; several servers of the model
-    with commas between, or as a list: each answer goes to the one with the least to do, to another where it dies."""
+    """Address of the server: "http://host:8000/v1" for a judge, "http://host:8000" for polar. Several servers of the
+    same model are separated by commas, or given as a list: each answer goes to the least busy one, and to another one
+    if that fails."""
     model: str = ""
-    """Its name on the server."""
+    """Name of the model on the server."""
 
     @model_validator(mode="after")
     def _check_kind(self) -> "RewardModelSettings":
         if self.kind in OWN_GRADERS:
             if not (self.address and self.model):
-                raise ValueError(f"a {self.kind} needs an address and a model")
+                raise ValueError(f"kind = {self.kind!r} needs an address and a model")
             try:
                 split_addresses(self.address, field="address")
             except ConfigError as error:
@@ -82,28 +83,28 @@ class RewardModelSettings(JudgeSettings):
 
 
 class RewardSettings(Settings):
-    """A reward beside the tasks' own, and how much it counts."""
+    """An additional reward, and its weight."""
 
     weight: float = 1.0
-    """Its factor in the sum; of "task", the task's own reward, 0 puts the others in its place."""
+    """Weight in the sum of rewards. For "task", the task's own reward, 0 replaces it by the others."""
     problem_types: tuple[str, ...] = ()
-    """Only for these problem types; empty means all."""
+    """Apply it only to these problem types; empty means all."""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """What the function is given by name, such as { buffer_tokens = 256 }."""
+    """Keyword arguments for the reward function, such as { buffer_tokens = 256 }."""
 
 
 class GradingSettings(Settings):
-    """How answers are graded while the next ones are sampled."""
+    """How answers are graded, while the next ones are sampled."""
 
     workers: int = Field(2, ge=0)
-    """Processes that grade for a training process; 0 grades in the training process itself, between two groups."""
+    """Grading processes per training process; 0 grades in the training process itself, between two groups."""
     seconds: float = Field(30.0, gt=0)
-    """A group is dropped when one of its answers takes a worker longer than this."""
+    """Time limit for grading an answer; a group with an answer that takes longer is dropped."""
     reward_model: RewardModelSettings | None = None
-    """What grades open-ended answers; by default ROUGE does."""
+    """What grades open-ended answers; by default ROUGE."""
     rewards: dict[str, RewardSettings] = Field(default_factory=dict)
-    """Rewards that are added to the tasks' own, by name: overlong, length, repetition, those of other packages
-    (entry points onethinker.rewards, or `plugins`), and "task", the task's own, to give it another weight than 1.
+    """Additional rewards by name: overlong, length, repetition, or those of other packages (entry points
+    onethinker.rewards, or `plugins`). The name "task" sets the weight of the task's own reward, which is 1 otherwise.
     Groups are still dropped by accuracy alone (`rollout.min_accuracy`, `rollout.max_accuracy`)."""
 
     @field_validator("rewards")

@@ -101,16 +101,14 @@ TASK = "task"
 """Stands for a task's own reward where a recipe weighs it."""
 
 
-NO_TOKENS = "; how many tokens the answers have is not known: give each record 'tokens', its end token counted too"
+NO_TOKENS = "; the number of tokens of the answers is not known: add 'tokens' to each record, end token included"
 
 
 def find_reward(name: str) -> Reward:
     """Return the reward of this name: ours, or of another package. Raises: ConfigError: there is none, or two."""
     found = _all_rewards(named_plugins())
     if name not in found:
-        raise ConfigError(
-            f"{no_such('reward', name, (TASK, *found))}; `plugins` names modules with rewards of your own"
-        )
+        raise ConfigError(f"{no_such('reward', name, (TASK, *found))}; name modules with your own rewards in `plugins`")
     return found[name]
 
 

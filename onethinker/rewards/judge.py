@@ -221,7 +221,7 @@ def _text_of(reply: dict[str, Any]) -> str:
     except (KeyError, IndexError, TypeError) as error:
         raise RubbishError(f"expected a chat completion, got {show(str(reply))}") from error
     if reason != "stop" or not isinstance(text, str):
-        raise RubbishError(f"the judge ended for the reason {reason!r} with {show(str(text))}")
+        raise RubbishError(f"the judge's reply ended with finish_reason {reason!r}: {show(str(text))}")
     return text.strip()
 
 

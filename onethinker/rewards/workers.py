@@ -61,11 +61,13 @@ class Workers:
             except TooSlowError:
                 raise WorkerError(f"no grade within grading.seconds = {self.seconds:g}") from None
             except NotStartedError as error:
-                raise ConfigError(f"grading.workers: a worker {error}; 0 grades without") from error
+                raise ConfigError(
+                    f"grading.workers: a worker {error}; set grading.workers = 0 to grade without workers"
+                ) from error
             except ProcessLostError:
                 if self._pool.is_closed:
                     break
-        raise WorkerError(f"the worker died {TRIES} times over an answer")
+        raise WorkerError(f"the worker process died {TRIES} times while grading an answer")
 
 
 def _checked(reply: dict[str, Any]) -> dict[str, Any]:

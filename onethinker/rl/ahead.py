@@ -37,7 +37,7 @@ class Ahead:
         """
         if not isinstance(sampler, EngineSampler):
             raise ConfigError(
-                f"rollout.lag = 1 needs a sampler with a method `begin`, which {type(sampler).__name__} has not"
+                f"rollout.lag = 1 needs a sampler with a method `begin`, and {type(sampler).__name__} does not have one"
             )
         data, settings = session.data, recipe.rollout
         with session.clock.phase("data"):

@@ -69,8 +69,8 @@ def write_answers(folder: Path, step: int, groups: Sequence[Sampled], budget: Me
         write_atomically(page, content.encode(errors="replace"))
     except OSError as error:
         raise CheckpointError(
-            f"{page}: the sampled answers cannot be written: {error}. Make this possible and run the same command"
-            " again: it goes on from the last checkpoint"
+            f"{page}: the sampled answers cannot be written: {error}. Fix this and run the same command again: it"
+            " resumes from the last checkpoint"
         ) from error
     return page
 

@@ -189,10 +189,10 @@ def _check_signal(batch: Batch, settings: RolloutSettings, *, is_first: bool) ->
     )
     failure = f" Not graded: {batch.lost[-1].text}." if batch.lost else ""
     raise ConfigError(
-        f"{kept or 'none'} of {len(batch.summaries) + len(batch.lost)} groups gave a signal,"
-        f" {settings.generation_batch_size} are needed. Tasks without any: {tasks or 'none'}.{failure} Train"
-        " longer by SFT first, choose other data, widen rollout.min_accuracy and rollout.max_accuracy, allow more"
-        ' rollout.max_refills, or go on with smaller batches by rollout.unfilled = "smaller"'
+        f"{kept or 'none'} of {len(batch.summaries) + len(batch.lost)} groups gave a signal, but"
+        f" {settings.generation_batch_size} are needed. Tasks without any signal: {tasks or 'none'}.{failure} Run SFT"
+        " for longer first, choose other data, widen rollout.min_accuracy and rollout.max_accuracy, raise"
+        ' rollout.max_refills, or accept smaller batches with rollout.unfilled = "smaller"'
     )
 
 

@@ -50,7 +50,9 @@ def outside_losses(tokens: PolicyTokens, settings: LossSettings) -> Tensor:
         raise PluginError(f"{where} must give a tensor of {len(tokens.logps_S)} losses with a gradient, got {got}")
     inputs = (tokens.logps_S, tokens.old_logps_S, tokens.advantages_S)
     if not bool(loss_S.isfinite().all()) and all(bool(value_S.isfinite().all()) for value_S in inputs):
-        raise PluginError(f"{where} gave a loss that is not finite for tokens whose log-probabilities are")
+        raise PluginError(
+            f"{where} returned a loss that is not finite, although the log-probabilities of the tokens are finite"
+        )
     return loss_S
 
 

@@ -143,7 +143,8 @@ class RemoteSampler:
             self.weights.forget(server.address)
             raise
         raise EngineError(
-            f"{server.address}: its weights were replaced {TELLINGS} times while it answered; does another run use it?"
+            f"{server.address}: its weights were replaced {TELLINGS} times while it answered; check that no other run"
+            " uses this server"
         )
 
 
@@ -261,8 +262,8 @@ def check_prompt(theirs: Sequence[int], ours: Tensor, *, where: str) -> None:
     own = ours.tolist()
     if len(theirs) != len(own):
         raise EngineError(
-            f"{where}: the server read {len(theirs)} prompt tokens, the model in training reads {len(own)}: serve the"
-            " folder of the recipe's model, with its chat template and processor"
+            f"{where}: the server read {len(theirs)} prompt tokens, but the model in training reads {len(own)}: serve"
+            " the folder of the recipe's model, with its chat template and processor"
         )
     different = [index for index, (one, other) in enumerate(zip(theirs, own, strict=True)) if one != other]
     if different:

@@ -89,8 +89,9 @@ class StartedServers:
         """Raise EngineError where all servers that this process has started have ended."""
         if self.keepers and all(process.poll() is not None for process in self.keepers):
             raise EngineError(
-                f"rollout.vllm: no server of {len(self.keepers)} is left; {self.logs[-1]} ends with\n"
-                f"{keeper.last_words(self.logs[-1])}\nThe same command goes on from the last checkpoint"
+                f"rollout.vllm: all {len(self.keepers)} servers have ended; {self.logs[-1]} ends"
+                f" with\n{keeper.last_words(self.logs[-1])}\nRun the same command again to resume from the last"
+                " checkpoint"
             )
 
     def _wait(self, patience_s: float) -> None:
@@ -102,8 +103,8 @@ class StartedServers:
             for address, (process, log) in tuple(left.items()):
                 if process.poll() is not None:
                     raise EngineError(
-                        f"rollout.vllm: the server of {address} has ended with {process.returncode}; {log} ends with\n"
-                        f"{keeper.last_words(log)}"
+                        f"rollout.vllm: the server at {address} exited with code {process.returncode}; {log} ends"
+                        f" with\n{keeper.last_words(log)}"
                     )
                 if _answers(address):
                     del left[address]
@@ -156,7 +157,7 @@ def _check(recipe: RlRecipe, settings: VllmSettings) -> None:
             try:
                 tried.bind(("127.0.0.1", port))
             except OSError as error:
-                raise ConfigError(f"rollout.vllm.port: port {port} cannot be had: {error}; give another one") from error
+                raise ConfigError(f"rollout.vllm.port: port {port} cannot be used: {error}; set another one") from error
 
 
 def _gpus(settings: VllmSettings) -> list[str]:
@@ -172,8 +173,9 @@ def _gpus(settings: VllmSettings) -> list[str]:
     free = visible[trained:]
     if len(free) < each * settings.servers:
         raise ConfigError(
-            f"rollout.vllm: {settings.servers} servers of {each} GPUs each need {each * settings.servers}, and beside"
-            f" the {trained} that train there are {len(free)}; gpus_per_server = 0 is for vLLM on the CPU"
+            f"rollout.vllm: {settings.servers} servers of {each} GPUs each need {each * settings.servers} GPUs, but"
+            f" besides the {trained} for training there are only {len(free)}; lower servers or gpus_per_server (0 runs"
+            " vLLM on the CPU)"
         )
     return [",".join(free[first : first + each]) for first in range(0, each * settings.servers, each)]
 

@@ -118,7 +118,7 @@ class WholeWeights:
         return version
 
     def _call(self, method: str, address: str, path: str, body: Any = None) -> dict[str, Any]:
-        why = "start vLLM with VLLM_SERVER_DEV_MODE=1, which opens the routes by which weights are changed"
+        why = "start vLLM with VLLM_SERVER_DEV_MODE=1, which enables the routes that change weights"
         return call(method, address.removesuffix("/v1") + path, body, timeout_s=self.timeout_s, unknown=why)
 
 
@@ -150,7 +150,7 @@ class Adapters:
         return None
 
     def _call(self, method: str, address: str, path: str, body: Any = None) -> dict[str, Any]:
-        why = "start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, which let adapters be loaded"
+        why = "start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, which allow loading adapters"
         return call(method, address + path, body, timeout_s=self.timeout_s, unknown=why)
 
 
@@ -247,8 +247,8 @@ class ServedWeights:
                     add_tied_head(folder, session.model, state)
             except OSError as error:
                 raise EngineError(
-                    f"{self.folder}: the weights for the servers cannot be written: {error}. Give a folder with"
-                    " room for them as rollout.weights_folder"
+                    f"{self.folder}: the weights for the servers cannot be written: {error}. Set rollout.weights_folder"
+                    " to a folder with enough space"
                 ) from error
         session.collectives.wait()
 
@@ -275,7 +275,7 @@ class ServedWeights:
         for address, outcome in zip(addresses, told, strict=True):
             if isinstance(outcome, GoneError):
                 self.forget(address)
-                _log.warning("%s has missed the weights %s and is told again: %s", address, self.version, outcome)
+                _log.warning("%s has missed the weights %s; they are sent again: %s", address, self.version, outcome)
             elif isinstance(outcome, BaseException):
                 raise outcome
 

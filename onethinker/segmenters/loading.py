@@ -38,17 +38,21 @@ def load_sam(name: str, kind: str | None = None) -> Sam2Segmenter | TextSegmente
     model = name.removesuffix(BY_TEXT)
     folder = home_path(model)
     if name == f"grabcut{BY_TEXT}":
-        raise EngineError(f"{name}: GrabCut reads no words; leave out {BY_TEXT}, or give {HUB_EXAMPLE_3}{BY_TEXT}")
+        raise EngineError(
+            f"{name}: GrabCut cannot search by words; leave out {BY_TEXT}, or use {HUB_EXAMPLE_3}{BY_TEXT}"
+        )
     if not folder.is_dir() and (not HUB_ID.fullmatch(model) or model.startswith(".")):
         near = near_path(folder) or ask_for(model, ("grabcut", HUB_EXAMPLE), ALIASES)
         raise EngineError(f"{model}: no such folder, and not a hub id such as {HUB_EXAMPLE} or {HUB_EXAMPLE_3}{near}")
     if folder.is_dir() and not (folder / "config.json").is_file():
-        raise EngineError(f"{model}: the folder holds no model: there is no config.json in it")
+        raise EngineError(f"{model}: the folder contains no model: there is no config.json in it")
     # Mistakes that show without torch are reported; from here on it is imported.
     source, offline = (str(folder), True) if folder.is_dir() else (model, not hub_answers(model))
     word = _model_type(model, source, offline=offline)
     if name != model and word not in READ_WORDS:
-        raise EngineError(f"{name}: a {word!r} reads no words; leave out {BY_TEXT}, or give {HUB_EXAMPLE_3}{BY_TEXT}")
+        raise EngineError(
+            f"{name}: a {word!r} cannot search by words; leave out {BY_TEXT}, or use {HUB_EXAMPLE_3}{BY_TEXT}"
+        )
     by_text = name != model or word == "sam3"
     if kind == "video" and word in FOR_PICTURES:
         raise EngineError(only_pictures(model, by_text=by_text))
@@ -97,7 +101,8 @@ def _read(model: str, source: str, network_class: str, processor_class: str, *, 
         )
     if missing := sorted(found["missing_keys"]):
         raise EngineError(
-            f"{model}: not all weights of a {network_class} are here; missing are {', '.join(missing[:3])}"
+            f"{model}: some weights of the {network_class} are missing: {', '.join(missing[:3])}; copy or download the"
+            " model again"
         )
     return network.to(default_device()).eval(), processor
 
@@ -120,4 +125,4 @@ def _reading(model: str) -> Iterator[None]:
         SafetensorError,
         StrictDataclassError,
     ) as error:
-        raise EngineError(f"{model}: its SAM cannot be read from here: {str(error).strip()[:600]}") from error
+        raise EngineError(f"{model}: this SAM model cannot be loaded: {str(error).strip()[:600]}") from error

@@ -43,7 +43,7 @@ class TextSegmenter:
         """
         if not isinstance(selection, NamedSelection):
             raise EngineError(
-                f"{self.name} cuts out what words name, and there are none: ask a question, or give a --segmenter"
+                f"{self.name} segments what words name, and no words are given: ask a question, or use a --segmenter"
                 " that takes a box, such as facebook/sam3"
             )
         if self.tracker is None:
@@ -135,4 +135,4 @@ def check_picture(name: str, clip: Clip, *, by_text: bool) -> None:
 def only_pictures(name: str, *, by_text: bool) -> str:
     """Return what to tell someone who gives a video to a segmenter for pictures alone."""
     other = "facebook/sam3:text" if by_text else "facebook/sam3 or facebook/sam2.1-hiera-large"
-    return f"{name} cuts out of pictures alone; for a video give a --segmenter such as {other}"
+    return f"{name} works on pictures only; for a video use a --segmenter such as {other}"

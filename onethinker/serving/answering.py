@@ -254,9 +254,10 @@ def _check_as_sent(clip: Clip, sent: Path | TimedFrames) -> None:
     count = len(sent.names) if isinstance(sent, TimedFrames) else 1
     if (len(clip.frames), clip.width, clip.height) != (count, clip.source_width, clip.source_height):
         raise MediaError(
-            f"{sent.name}: raw shows frames as they are sent, and this server's budget makes {len(clip.frames)} of"
-            f" {clip.width} x {clip.height} of the {count} of {clip.source_width} x {clip.source_height}: ask by the"
-            " budget in GET /v1/models, or start the server with that of the client"
+            f"{sent.name}: with raw, frames are shown as sent, but this server's media budget would turn the {count}"
+            f" frames of {clip.source_width} x {clip.source_height} into {len(clip.frames)} of {clip.width} x"
+            f" {clip.height}: prepare frames with the budget in GET /v1/models, or start the server with the client's"
+            " budget"
         )
 
 
@@ -278,6 +279,6 @@ async def _result(future: Future[T]) -> T:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        raise EngineError("the server is ending") from None
+        raise EngineError("the server is shutting down") from None
     except CancelledError:
-        raise EngineError("the server is ending") from None
+        raise EngineError("the server is shutting down") from None

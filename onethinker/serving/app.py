@@ -77,7 +77,7 @@ def make_app(answerings: Sequence[Answering], sources: Sources, access: Access) 
     """
     answering, models = answerings[0], {served_name(each.thinker): each for each in answerings}
     if len(models) < len(answerings):
-        raise ConfigError(f"--model and --beside are both called {next(iter(models))!r}; one of them must be another")
+        raise ConfigError(f"--model and --beside are both {next(iter(models))!r}; choose another model for one of them")
     metrics = Metrics(lambda: len(answering.slots))
     shown = Shown(answering, metrics, needs_key=access.key is not None)
     routes = Routes(models, sources, metrics)
@@ -138,4 +138,4 @@ async def _not_found(_: Request, error: Exception) -> Response:
 
 async def _broken(_: Request, error: Exception) -> Response:
     """Answer a mistake of ours; what it is stands in the log alone."""
-    return RefusedError(500, "the server made a mistake; its log says which").response()
+    return RefusedError(500, "internal error; the server's log has the details").response()

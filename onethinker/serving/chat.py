@@ -38,7 +38,7 @@ def asked_in(body: ChatBody, sources: Sources, slot: Slot) -> Asked:
     talk = [(message.role, text) for message, text in said if message.role in ("user", "assistant")]
     files = [tuple(_files(message, body, sources, slot)) for message in body.messages]
     if not talk or talk[-1][0] != "user" or not talk[-1][1].strip():
-        raise ConfigError("messages: the last one must be the user's, with a question in it")
+        raise ConfigError("messages: the last one must be from the user and contain a question")
     question = talk[-1][1]
     return Asked(
         question,

@@ -37,7 +37,7 @@ def _with_answer(clip: Clip, body: DrawBody) -> Clip:
     if body.task is None and body.answer is None:
         return clip
     if body.task is None or body.answer is None:
-        raise ConfigError("give task and answer to draw an answer, or neither to get the medium alone")
+        raise ConfigError("give both task and answer to draw an answer, or neither to get only the picture or video")
     task = find_task(body.task, clip.kind)
     reading = read_response(f"<think></think><answer>{body.answer}</answer>", task, body.options, Reader("lenient"))
     if reading.answer is None:

@@ -16,8 +16,8 @@ from onethinker.serving.uploads import Slot
 
 _FRAMES = re.compile(r"data:video/jpeg;base64,", re.IGNORECASE)
 _EXPECTED = (
-    'a video of pictures needs the second of each: media_io_kwargs {"video": {"frames_indices": [0, 500], "fps": 1000,'
-    ' "duration": 1}}, or beside its url "times_s": [0, 0.5] and "duration_s": 1'
+    'a video of pictures needs the time of each picture in seconds: media_io_kwargs {"video": {"frames_indices": [0,'
+    ' 500], "fps": 1000, "duration": 1}}, or next to its url "times_s": [0, 0.5] and "duration_s": 1'
 )
 Second = Annotated[float, Field(ge=0, lt=2**31)]
 
@@ -70,9 +70,9 @@ def timed_frames(url: str, times: Times, slot: Slot, limits: Limits) -> TimedFra
     if count > limits.frames:
         raise MediaError(f"at most {limits.frames} frames in a video of pictures, got {count}")
     if count != len(times.times_s):
-        raise MediaError(f"a video of {count} pictures needs the second of each, got {len(times.times_s)} times")
+        raise MediaError(f"a video of {count} pictures needs one time per picture, got {len(times.times_s)}")
     if any(after < before for before, after in zip(times.times_s, times.times_s[1:], strict=False)):
-        raise MediaError("the times of a video's pictures must rise")
+        raise MediaError("the times of a video's pictures must increase")
     texts, times_s = url[start:].split(","), list(times.times_s)
     while len(texts) > 1 and texts[-1] == texts[-2] and times_s[-1] == times_s[-2]:
         del texts[-1], times_s[-1]
@@ -82,7 +82,7 @@ def timed_frames(url: str, times: Times, slot: Slot, limits: Limits) -> TimedFra
         try:
             content = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError) as error:
-            raise MediaError(f"video, frame {index + 1}: no base64: {error}") from error
+            raise MediaError(f"video, frame {index + 1}: not base64: {error}") from error
         (folder / _name(index)).write_bytes(content)
     return TimedFrames(folder, _names(texts), tuple(times_s), times.duration_s)
 

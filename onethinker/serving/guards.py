@@ -51,12 +51,12 @@ class Access:
         """Raise ConfigError where anybody on the network could ask, or nobody."""
         if self.key is None and not is_loopback(self.host):
             raise ConfigError(
-                f"--host {self.host} can be reached from the network: give --api-key-file FILE, or --host 127.0.0.1 and"
-                " put a proxy in front"
+                f"--host {self.host} can be reached from the network: add --api-key-file FILE, or use --host 127.0.0.1"
+                " behind a proxy"
             )
         if self.key is not None and (len(self.key) < MIN_KEY_CHARS or not KEY_FORM.fullmatch(self.key)):
             raise ConfigError(
-                f"--api-key-file: the key must be one word of at least {MIN_KEY_CHARS} characters of ASCII, got"
+                f"--api-key-file: the key must be one word of at least {MIN_KEY_CHARS} ASCII characters, got"
                 f" {len(self.key)} characters; `openssl rand -hex 16 > key.txt` makes one"
             )
         for name in self.hosts:
@@ -70,9 +70,13 @@ class Access:
         host, origin = headers.get("host", ""), headers.get("origin")
         # A page of another site reaches a server on this machine by a name of its own that leads here.
         if self._checks_hosts and _without_port(host) not in LOOPBACK_NAMES | self.hosts | {self.host}:
-            raise RefusedError(403, f"Host {host[:100]!r} is not one of this server's: start it with --allow-host")
+            raise RefusedError(
+                403,
+                f"this server does not answer to the host name {host[:100]!r}: start it with --allow-host to add the"
+                " name",
+            )
         if origin is not None and not self._is_own(origin, host):
-            raise RefusedError(403, f"a page of {origin[:100]!r} may not ask this server")
+            raise RefusedError(403, f"pages from {origin[:100]!r} may not call this server")
         if self.key is not None and not _is_key(headers.get("authorization", ""), self.key):
             raise RefusedError(
                 401,
@@ -173,7 +177,7 @@ class _Body:
             async with asyncio.timeout(self._idle_seconds):
                 message = await self._receive()
         except TimeoutError:
-            raise RefusedError(408, f"nothing more of the body came for {self._idle_seconds} s") from None
+            raise RefusedError(408, f"no more of the request body arrived for {self._idle_seconds} s") from None
         size = len(message.get("body", b""))
         self._check(self.count + size)
         self._quota.take(size)

@@ -26,7 +26,7 @@ def asked_about(data: Mapping[str, Any], sources: Sources, slot: Slot) -> Asked:
     file = next((data[kind] for kind in ("image", "video") if isinstance(data.get(kind), str)), None)
     if file is None or not isinstance(data.get("question"), str):
         raise ConfigError(
-            'a task\'s data must have "question", and "image" or "video" with the place of the file; got the fields'
+            'a task\'s data must have "question", and "image" or "video" with the location of the file; got the fields'
             f" {', '.join(map(str, data))[:200]}"
         )
     fields = {name: data[name] for name in ("question", "task", "box", "options") if data.get(name) is not None}

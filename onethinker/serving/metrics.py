@@ -17,15 +17,13 @@ class Metrics:
             "onethinker_requests", "Requests by route and status", ("route", "status"), registry=self._registry
         )
         self._seconds = Histogram(
-            "onethinker_request_seconds", "From the first byte to the last", ("route",), registry=self._registry
+            "onethinker_request_seconds", "Seconds from the first byte to the last", ("route",), registry=self._registry
         )
         self._tokens = Counter("onethinker_tokens", "Tokens by kind", ("kind",), registry=self._registry)
         self._unusable = Counter(
             "onethinker_unusable_answers", "Replies without a usable answer", registry=self._registry
         )
-        Gauge("onethinker_in_flight", "Questions that are worked on or wait", registry=self._registry).set_function(
-            in_flight
-        )
+        Gauge("onethinker_in_flight", "Questions in work or waiting", registry=self._registry).set_function(in_flight)
 
     def done(self, scope: MutableMapping[str, Any], status: int, seconds: float) -> None:
         """Count a request."""

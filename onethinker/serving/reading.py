@@ -68,7 +68,7 @@ async def _read_form(request: Request, slot: Slot, sources: Sources, kind: type[
                 else:
                     paths.append(await asyncio.to_thread(keep_upload, value.file, value.filename or "", slot))
     except ClientDisconnect:
-        raise RefusedError(CLIENT_GONE, "the client is gone") from None
+        raise RefusedError(CLIENT_GONE, "the client has disconnected") from None
     except (MultiPartException, HTTPException, ValueError, LookupError) as error:
         raise RefusedError(400, f"the form cannot be read: {getattr(error, 'detail', None) or error}") from error
     return read_form(fields, kind), paths
@@ -79,4 +79,4 @@ async def read_body(request: Request) -> bytes:
     try:
         return await request.body()
     except ClientDisconnect:
-        raise RefusedError(CLIENT_GONE, "the client is gone") from None
+        raise RefusedError(CLIENT_GONE, "the client has disconnected") from None

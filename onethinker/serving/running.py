@@ -80,4 +80,4 @@ class Running:
 
     async def _check_client(self) -> None:
         if await self._http.is_disconnected():
-            raise RefusedError(CLIENT_GONE, "the client is gone")
+            raise RefusedError(CLIENT_GONE, "the client has disconnected")

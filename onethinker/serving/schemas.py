@@ -22,14 +22,14 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 class TurnBody(Settings):
-    """What was asked and answered before about the same media."""
+    """An earlier question about the same media, with its answer."""
 
     question: Words
     answer: Words
 
 
 class Sampling(BaseModel):
-    """How tokens are drawn; None is what the server was started with."""
+    """Sampling parameters; null uses what the server was started with."""
 
     model_config = ConfigDict(allow_inf_nan=False, use_attribute_docstrings=True)
 
@@ -42,19 +42,19 @@ class MediaBody(Settings):
     """A body with pictures and videos, as JSON or as a form."""
 
     media: tuple[str, ...] = Field((), max_length=LIMITS.media)
-    """Data URLs, paths below the server's --media-root, or addresses of hosts that it allows; in a form, files."""
+    """Data URLs, paths below the server's --media-root, or addresses on hosts that it allows; in a form, files."""
 
 
 class DrawBody(MediaBody):
     """An answer to draw: POST /v1/draw gives the picture (PNG) or clip (MP4) with it.
 
-    Without task and answer, the medium alone comes back, for a browser that cannot show its format.
+    Without task and answer, only the medium is returned, for a browser that cannot show its format.
     """
 
     task: str | None = None
     """A problem type of GET /v1/tasks."""
     answer: Words | None = None
-    """What stands in the answer's block, as in `answer_text` of a reply: places are thousandths."""
+    """The content of the answer block, as in `answer_text` of a reply; coordinates are in thousandths."""
     options: tuple[Words, ...] = Field((), max_length=26)
     """Choices of a multiple choice question."""
 
@@ -63,26 +63,27 @@ class AskBody(Sampling, MediaBody):
     """A question about pictures and videos: the JSON of POST /v1/ask; a form has fields of the same names."""
 
     question: Annotated[str, Field(min_length=1, max_length=LIMITS.question_chars)]
-    """In words."""
+    """The question as text."""
     model: str | None = None
-    """One of GET /v1/models; the first without it."""
+    """One of GET /v1/models; by default the first."""
     task: str | None = None
-    """A problem type of GET /v1/tasks; guessed from the question without one."""
+    """A problem type of GET /v1/tasks; by default it is guessed from the question."""
     box: tuple[float, float, float, float] | None = None
-    """Target in the first frame, for tracking: left, top, right, bottom in thousandths of the frame."""
+    """For tracking: the target in the first frame, as left, top, right, bottom in thousandths of the frame."""
     options: tuple[Words, ...] = Field((), max_length=26)
     """Choices of a multiple choice question."""
     earlier: tuple[TurnBody, ...] = Field((), max_length=LIMITS.turns)
-    """Earlier turns about the same media: `turns` of the reply before."""
+    """Earlier turns about the same media: `turns` of the previous reply."""
     before: str | None = None
-    """The task of the last of them, which "And the dog?" has too; guessed from its question without one."""
+    """The task of the last earlier turn, which a follow-up such as "And the dog?" takes over; by default it is guessed
+    from that question."""
     max_new_tokens: int | None = Field(None, ge=1, le=LIMITS.new_tokens)
     stream: bool = False
-    """Server-sent events while the model thinks."""
+    """Stream the answer as server-sent events while the model generates it."""
     masks: bool = True
-    """Masks for the answer of a segmentation."""
+    """For a segmentation: return masks too."""
     files: tuple[FileKind, ...] = ()
-    """The answer in the forms of other tools as well."""
+    """Also return the answer in the formats of these other tools."""
 
 
 class StudioTask(BaseModel):
@@ -97,11 +98,11 @@ class PredictBody(BaseModel):
 
     tasks: tuple[StudioTask, ...] = Field(max_length=LIMITS.queue)
     label_config: str = Field("", max_length=LIMITS.question_chars * 10)
-    """The project's interface, whose names the suggestions get."""
+    """The project's labelling interface, whose names are used in the suggestions."""
 
 
 class ChatPart(BaseModel):
-    """A part of a message's content, of one of the types text, image_url, video_url and input_image."""
+    """A part of a message's content, of type text, image_url, video_url or input_image."""
 
     type: str
     text: Words | None = None
@@ -117,7 +118,7 @@ class ChatMessage(BaseModel):
 
 
 class ChatBody(Sampling):
-    """The JSON of POST /v1/chat/completions, with `task`, `box`, `options` and `raw` beside OpenAI's fields."""
+    """The JSON of POST /v1/chat/completions, with `task`, `box`, `options` and `raw` in addition to OpenAI's fields."""
 
     messages: tuple[ChatMessage, ...] = Field(min_length=1, max_length=2 * LIMITS.turns + 2)
     model: str | None = None

@@ -77,7 +77,7 @@ class Sources:
     def _fetched(self, address: str, slot: Slot) -> Path:
         if not self.hosts:
             raise MediaError(
-                f"{address[:100]}: this server opens no addresses; send the file itself, or start it with"
+                f"{address[:100]}: this server does not open addresses; send the file itself, or start the server with"
                 " --allow-remote HOST"
             )
         file = fetch(address, max_bytes=self.limits.remote_bytes, hosts=self.hosts)
@@ -92,12 +92,13 @@ class Sources:
         shown = word[:100]
         if self.root is None:
             raise MediaError(
-                f"{shown}: this server opens no files of its own; send the file itself, or start it with --media-root"
+                f"{shown}: this server does not open files by path; send the file itself, or start the server with"
+                " --media-root"
             )
         if word[:7].lower() == "file://":
             parts = urlsplit(word)
             word = unquote(parts.path) if parts.netloc in ("", "localhost") else "\0"
-        refused = MediaError(f"{shown}: there is no such file below the server's --media-root")
+        refused = MediaError(f"{shown}: no such file below the server's --media-root")
         try:
             path = (self.root / word).resolve(strict=True)
             is_file = stat.S_ISREG(path.stat().st_mode)
@@ -141,7 +142,7 @@ def _of_data_url(word: str, slot: Slot) -> Path:
     try:
         content = base64.b64decode(word[found.end() :], validate=True)
     except (binascii.Error, ValueError) as error:
-        raise MediaError(f"{word[:40]}: the data URL is no base64: {error}") from error
+        raise MediaError(f"{word[:40]}: the data URL is not base64: {error}") from error
     path = slot.add((found[1] or "file").replace("/", "."))
     path.write_bytes(content)
     if not content:

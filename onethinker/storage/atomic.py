@@ -178,7 +178,7 @@ def check_writable(path: Path, kind: Literal["file", "folder"], *, flag: str = "
     there = path if path.exists() and kind == "folder" else above
     for changed in (there, path) if path.exists() else (there,):
         if not os.access(changed, os.W_OK):
-            raise ConfigError(f"{named}: cannot be written, because {changed} may not be changed; choose another place")
+            raise ConfigError(f"{named}: cannot be written, because {changed} is not writable; choose another place")
 
 
 def check_file(path: Path, suffixes: Collection[str], *, flag: str) -> None:

@@ -51,7 +51,9 @@ def open_log(path: Path) -> Iterator[Log]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise CheckpointError(f"{path}: another process works in this folder; choose another --output") from error
+            raise CheckpointError(
+                f"{path}: another process is using this folder; wait until it ends, or choose another --output"
+            ) from error
         _cut_torn_line(file)
         yield Log(file)
 

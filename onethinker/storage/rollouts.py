@@ -49,13 +49,11 @@ def read_rollouts(run: Path, step: int | None = None) -> Iterator[Rollouts]:
     Raises: CheckpointError: there are none, or a file is damaged.
     """
     if not run.is_dir():
-        raise CheckpointError(f"{run}: no such folder; expected that of a run of `onethinker rl`")
+        raise CheckpointError(f"{run}: no such folder; expected the folder of a run of `onethinker rl`")
     files = _files(run) if step is None else [path for path in (_file(run / ROLLOUTS_FOLDER, step),) if path.exists()]
     if not files:
         kept = [int(path.name[5:13]) for path in _files(run)]
-        there = (
-            f"there are those of steps {kept[0]} to {kept[-1]}" if kept else "log.rollouts_mb of the recipe keeps them"
-        )
+        there = f"steps {kept[0]} to {kept[-1]} are kept" if kept else "set log.rollouts_mb in the recipe to keep them"
         raise CheckpointError(f"{run}: no sampled answers{f' of step {step}' if step is not None else ''}; {there}")
     for path in files:
         try:

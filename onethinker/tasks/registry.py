@@ -83,7 +83,7 @@ def _all_tasks(named: tuple[str, ...]) -> tuple[Task[Any], ...]:
     offered = [(kind, "onethinker's own") for kind in _OWN] + [(plugin.value, plugin.where) for plugin in outside]
     for (first, one), (second, other) in combinations(offered, 2):
         if same := _shared(first, second):
-            raise ConfigError(f"two tasks have {same}: {one}, and {other}. Rename or leave out one of them")
+            raise ConfigError(f"two tasks have {same}: {one}, and {other}. Rename one of them, or leave it out")
     return (*(kind() for kind in _OWN), *(_made(plugin.value) for plugin in outside))
 
 

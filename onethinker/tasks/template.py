@@ -49,9 +49,9 @@ class PromptTemplate(BaseModel):
         try:
             template = cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
         except ValidationError as error:
-            raise ConfigError(f"{path}: not a prompt template: {explain(error, cls)}") from error
+            raise ConfigError(f"{path}: cannot be read as a prompt template: {explain(error, cls)}") from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{path}: not a prompt template: {error}") from error
+            raise ConfigError(f"{path}: cannot be read as a prompt template: {error}") from error
         known = [task.key for task in all_tasks()]
         for key in template.instructions:
             if key not in known:

@@ -49,15 +49,15 @@ def choose_trained(model: nn.Module, recipe: Recipe) -> None:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(not is_frozen(name, family, recipe.frozen))
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ConfigError(f"frozen: {', '.join(recipe.frozen)} leave nothing to train")
+        raise ConfigError(f"frozen: with {', '.join(recipe.frozen)} frozen, nothing is left to train; remove some")
 
 
 def _check_names(setting: str, beginnings: Iterable[str], names: Sequence[str]) -> None:
     for beginning in beginnings:
         if beginning not in PARTS and not any(name.startswith(beginning) for name in names):
             raise ConfigError(
-                f"{setting}: {beginning!r} is none of the parts {', '.join(PARTS)}, and no parameter's name begins with"
-                f" it; names look like {names[0]!r}, {names[-1]!r}{ask_for(beginning, PARTS, PART_ALIASES)}"
+                f"{setting}: {beginning!r} is not one of the parts {', '.join(PARTS)}, and no parameter name begins"
+                f" with it; names look like {names[0]!r}, {names[-1]!r}{ask_for(beginning, PARTS, PART_ALIASES)}"
             )
 
 
@@ -84,8 +84,8 @@ def _add_adapters(model: nn.Module, family: ModelFamily, recipe: Recipe) -> None
     without = sorted(set(lora.parts) - {family.part_of(name) for name in targets})
     if without:
         raise ConfigError(
-            f"lora.parts: nothing of {', '.join(without)} can have an adapter; it is frozen, or the model has no such"
-            " part"
+            f"lora.parts: no layer of {', '.join(without)} can have an adapter: the part is frozen, or the model does"
+            " not have it"
         )
     settings = LoraConfig(
         r=lora.rank,
@@ -108,9 +108,12 @@ def _expert_targets(model: nn.Module, family: ModelFamily, recipe: Recipe) -> li
     assert recipe.lora is not None
     names = [name for name in family.expert_weights(model) if not is_frozen(name, family, recipe.frozen)]
     if not names or "language" not in recipe.lora.parts:
-        raise ConfigError("lora.experts: no experts can have adapters; the model has none, or their part has none")
+        raise ConfigError(
+            "lora.experts: there are no experts to adapt: the model has none, or their part is not in lora.parts; leave"
+            " it out"
+        )
     if recipe.lora.dropout:
-        raise ConfigError("lora.experts needs lora.dropout = 0: what experts read cannot be left out at random")
+        raise ConfigError("lora.experts needs lora.dropout = 0: dropout is not supported on the inputs of experts")
     return names
 
 

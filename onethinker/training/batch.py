@@ -83,8 +83,8 @@ def plan_batch(recipe: Recipe, budget: MediaBudget, processes: int, longest: Len
         if prompts % count:
             near = [size for size in (prompts - prompts % count, prompts - prompts % count + count) if size]
             raise ConfigError(
-                f"{name} = {prompts} does not divide by {count} {what}: some would get more than others, and the rest"
-                f" wait. Choose {' or '.join(map(str, near))}"
+                f"{name} = {prompts} is not divisible by {count} {what}: some would get more than others, and the rest"
+                f" would wait. Choose {' or '.join(map(str, near))}"
             )
     prompt_tokens = visual + times + TEXT_TOKENS
     if longest is not None:

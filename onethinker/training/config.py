@@ -44,74 +44,74 @@ FREE_SETTINGS = frozenset(
         "grading.reward_model.key_variable",
     }
 )
-"""What may change when a run goes on: it decides what is written or who works, not what is learned."""
+"""What may change when a run is resumed: settings of what is written or which machine works, not of what is learned."""
 BUILT_IN = Path(__file__).parents[1] / "recipes"
 """Where the recipes that come with OneThinker lie."""
 
 
 class Recipe(Settings):
-    """What SFT and RL share."""
+    """Settings that SFT and RL share."""
 
     plugins: tuple[str, ...] = Field(default_factory=named_plugins)
-    """Modules with tasks, rewards and other parts of your own: names such as "my_lab.tasks", or paths of a .py file or
-    a package. The current folder is looked in too."""
+    """Modules with your own tasks, rewards and other parts: names such as "my_lab.tasks", or paths of a .py file or a
+    package. The current folder is searched too."""
     model: str = "untrained"
-    """A hub id, also at a branch, tag or commit ("owner/name@v1"), a folder, "tiny" (the weights that come with
-    OneThinker), or "untrained"."""
+    """A Hugging Face id, optionally with a branch, tag or commit ("owner/name@v1"), a model folder, "tiny" (the weights
+    that come with OneThinker), or "untrained" (random weights)."""
     steps: int = Field(100, ge=1)
     """Optimizer steps (SFT) or rollout batches (RL)."""
     epochs: float | None = Field(None, gt=0)
-    """In place of steps: so many times as many samples are drawn as there are records; with data.mixing =
-    "proportional" each record comes so often. Prompts that RL draws in addition, to fill a batch, are not counted."""
+    """Instead of steps: the number of samples to draw, as a multiple of the number of records. With data.mixing =
+    "proportional" each record is then drawn that many times. Extra prompts that RL draws to fill a batch are not
+    counted."""
     seed: int = Field(0, ge=0)
-    """Decides the sampling of answers, and the weights when the model is "untrained"."""
+    """Seed of the sampling of answers, and of the weights when the model is "untrained"."""
     max_row_tokens: int = Field(16_384, ge=64)
-    """Tokens of one packed row; a batch becomes as many rows as it needs."""
+    """Maximum tokens in one packed row; a batch is split into as many rows as it needs."""
     save_every: int = Field(100, ge=1)
     """Steps between checkpoints; the last step is always saved."""
     keep: int | str = KEPT_CHECKPOINTS
-    """Which checkpoints stay on the disk: the last so many, "all", or besides the last two those of "every 500" steps.
-    The best one of a validation always stays."""
+    """Which checkpoints stay on disk: a number keeps the latest ones, "all" keeps every one, "every 500" keeps the
+    steps divisible by 500 and the latest two. The best checkpoint of a validation is always kept."""
     dtype: Literal["float32", "bfloat16", "mixed"] = "float32"
-    """Dtype of the weights. bfloat16 halves the memory and rounds small steps away, except those of adapters,
-    which are always float32; mixed keeps float32 weights and multiplies in bfloat16, which is the
-    quicker one on GPUs and on processors with native bfloat16 (lscpu shows avx512_bf16 or amx_bf16)."""
+    """Dtype of the weights. bfloat16 halves the memory, but small updates are rounded away, except those of adapters,
+    which are always float32. mixed keeps float32 weights and multiplies in bfloat16; it is the fastest on GPUs and on
+    processors with native bfloat16 (lscpu shows avx512_bf16 or amx_bf16)."""
     frozen: tuple[str, ...] = ()
-    """What keeps its weights: parts ("language", "vision", "merger") or beginnings of parameters' names,
-    as transformers spells them.
-    """
+    """Which weights are not trained: parts ("language", "vision", "merger") or prefixes of parameter names as in
+    transformers."""
     lora: LoraSettings | None = None
-    """Train adapters instead of the weights themselves; by default all that is not frozen is trained."""
+    """Train adapters instead of the weights themselves; by default all weights that are not frozen are trained."""
     gradient_checkpointing: bool | tuple[Tower, ...] = False
-    """Compute activations a second time instead of keeping them: less memory, about a third more time, the same
-    gradients. Of all layers, or of those of a part: ["language"] or ["vision"].
-    """
+    """Recompute activations in the backward pass instead of storing them: less memory, about a third more time, the
+    same gradients. true applies it to all layers, ["language"] or ["vision"] to the layers of that part."""
     activation_offload: bool | tuple[Tower, ...] = False
-    """With gradient_checkpointing: what each layer begins with waits in the computer's memory for the backward pass,
-    not on the GPU; the same gradients, slower. Of all layers that it is for, or of those of a part."""
+    """With gradient_checkpointing: keep the input of each layer in host memory, not on the GPU, until the backward
+    pass. The gradients are the same; training is slower. true applies it to all checkpointed layers, a list to the
+    layers of those parts."""
     liger: bool = False
-    """Liger's kernels for norms (not those that add one to their weights) and gated products of the language model,
-    which keep less for the backward pass; needs a GPU and `pip install 'onethinker[liger]'`."""
+    """Use Liger's kernels for the norms (except those that add one to their weights) and the gated products of the
+    language model. They store less for the backward pass. Needs a GPU and `pip install 'onethinker[liger]'`."""
     router_loss: float | None = Field(None, ge=0)
-    """For a mixture of experts: what the routers' auxiliary loss, which keeps experts evenly used, is multiplied by; 0
-    switches it off. By default `router_aux_loss_coef` of the model's config where its `output_router_logits` is true,
-    else off, as transformers trains."""
+    """For a mixture of experts: coefficient of the routers' auxiliary loss, which balances the load of the experts; 0
+    switches it off. The default is that of transformers: `router_aux_loss_coef` of the model's config if its
+    `output_router_logits` is true, otherwise off."""
     budget: MediaBudget | None = None
-    """Frames and pixels; by default what the model's folder says, else the general default."""
+    """Limits on frames and pixels; by default those in the model's folder, otherwise the general defaults."""
     coordinates: Coordinates | None = None
-    """What boxes and points of prompts and answers are counted in: "thousandths" of the frame, or "pixels" of the
-    frames that the model is shown. By default what the model's folder says, else what its family does (`onethinker
-    models`). Records are in thousandths either way."""
+    """Unit of boxes and points in prompts and answers: "thousandths" of the frame, or "pixels" of the frames that the
+    model is shown. By default what the model's folder says, otherwise what its family uses (`onethinker models`).
+    Records are always in thousandths."""
     data: DataSettings = DataSettings()
-    """What is learned from."""
+    """The training data."""
     optimizer: OptimizerSettings = OptimizerSettings()
-    """How weights change."""
+    """How weights are updated."""
     validation: ValidationSettings | None = None
-    """What the model is asked while it learns; absent, nothing."""
+    """Evaluation during training; without this table there is none."""
     log: LogSettings = LogSettings()
-    """Where it says how it goes."""
+    """Where progress is reported."""
     need: ClassVar[Need]
-    """What a record must have to be learned from."""
+    """What a record must contain to be trained on."""
 
     @property
     def has_reference(self) -> bool:
@@ -123,14 +123,18 @@ class Recipe(Settings):
         if self.epochs is not None and "steps" in self.model_fields_set:
             raise ValueError(f"give steps or epochs, not both; got steps = {self.steps} and epochs = {self.epochs:g}")
         if self.epochs is not None and not self.data.files:
-            raise ValueError("epochs are passes over records: give data.files, or steps for scenes, which have no end")
+            raise ValueError(
+                "epochs are passes over records: set data.files, or set steps instead, since synthetic scenes are"
+                " endless"
+            )
         return self
 
     @model_validator(mode="after")
     def _check_activation_offload(self) -> "Recipe":
         if self.activation_offload and not {*self.offloaded} <= {*self.computed_again}:
             raise ValueError(
-                "activation_offload moves what gradient_checkpointing keeps: set gradient_checkpointing = true too"
+                "activation_offload moves the activations that gradient_checkpointing keeps: set gradient_checkpointing"
+                " = true too"
             )
         return self
 
@@ -149,7 +153,9 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _check_average(self) -> "Recipe":
         if self.optimizer.ema_decay is not None and self.dtype == "bfloat16" and self.lora is None:
-            raise ValueError('optimizer.ema_decay: bfloat16 rounds an average away; set dtype = "mixed"')
+            raise ValueError(
+                'optimizer.ema_decay: bfloat16 is too coarse for a moving average of weights; set dtype = "mixed"'
+            )
         return self
 
     @field_validator("keep")
@@ -186,7 +192,7 @@ class Recipe(Settings):
         except FileNotFoundError as error:
             raise ConfigError(_no_recipe(str(name))) from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{path}: not a recipe: {error}") from error
+            raise ConfigError(f"{path}: cannot be read as a recipe: {error}") from error
         for override in overrides:
             _put_in(settings, override)
         try:
@@ -202,7 +208,7 @@ def _no_recipe(name: str) -> str:
     if not path.suffix and len(path.parts) == 1:
         return no_such("recipe", name, built_in, aliases=RECIPE_ALIASES)
     if path.stem in built_in:
-        return f"{name}: no such file; {path.stem!r}, without .toml, is the recipe that comes with OneThinker"
+        return f"{name}: no such file; the recipe that comes with OneThinker is named {path.stem!r}, without .toml"
     return f"{name}: no such file{near_path(path) or ask_for(path.stem, built_in, RECIPE_ALIASES)}"
 
 
@@ -231,9 +237,9 @@ class SftRecipe(Recipe):
     """Supervised fine-tuning on whole responses, thinking included."""
 
     batch_size: int = Field(32, ge=1)
-    """Samples of one optimizer step, over all processes."""
+    """Samples per optimizer step, summed over all processes."""
     log: SftLogSettings = SftLogSettings()
-    """Where it says how it goes."""
+    """Where progress is reported."""
     need: ClassVar[Need] = "response"
 
 
@@ -241,7 +247,7 @@ class RlRecipe(Recipe):
     """Multi-task reinforcement learning with verifiable rewards."""
 
     rewards: Literal["paper", "release"] = "paper"
-    """The reward scheme."""
+    """The reward scheme: "paper" or "release" (the released code)."""
     rollout: RolloutSettings = RolloutSettings()
     """How answers are sampled."""
     grading: GradingSettings = GradingSettings()
@@ -251,7 +257,7 @@ class RlRecipe(Recipe):
     loss: LossSettings = LossSettings()
     """How advantages become a loss."""
     log: RlLogSettings = RlLogSettings()
-    """Where it says how it goes."""
+    """Where progress is reported."""
     need: ClassVar[Need] = "truth"
 
     @property
@@ -271,19 +277,21 @@ class RlRecipe(Recipe):
     def _check_servers(self) -> "RlRecipe":
         if self.rollout.engine == "vllm" and self.lora is not None and self.lora.parts != ("language",):
             raise ValueError(
-                'rollout.engine = "vllm" takes adapters of the language model alone: lora.parts = ["language"], got'
-                f" {list(self.lora.parts)}"
+                'rollout.engine = "vllm" supports adapters of the language model only: set lora.parts = ["language"],'
+                f" got {list(self.lora.parts)}"
             )
         if self.rollout.vllm is not None and self.model in UNTRAINED:
-            raise ValueError(f"rollout.vllm serves a model from a folder or the hub, and {self.model!r} is in neither")
+            raise ValueError(
+                f"rollout.vllm needs a model from a folder or the hub; {self.model!r} is built in memory: set model"
+            )
         return self
 
     @model_validator(mode="after")
     def _check_rollout_correction(self) -> "RlRecipe":
         if self.loss.rollout_correction is not None and self.rollout.engine != "vllm":
             raise ValueError(
-                'loss.rollout_correction is for rollout.engine = "vllm": the model in training says the same of its own'
-                " answers"
+                'loss.rollout_correction needs rollout.engine = "vllm": with in_process the sampling and training model'
+                " are the same, so there is nothing to correct"
             )
         return self
 
@@ -291,7 +299,7 @@ class RlRecipe(Recipe):
     def _check_dropout(self) -> "RlRecipe":
         if self.lora is not None and self.lora.dropout:
             raise ValueError(
-                "lora.dropout must be 0 in RL, where the model that samples must be the one that is scored, got"
-                f" {self.lora.dropout}"
+                "lora.dropout must be 0 in RL, because answers are sampled without dropout and must be scored by the"
+                f" same model; got {self.lora.dropout}"
             )
         return self

@@ -115,8 +115,7 @@ class DataSource:
                 self.skipped.append({"index": index, "id": sample.id, "reason": str(error)})
         tried = [skipped for skipped in self.skipped if skipped["index"] == index]
         raise DataError(
-            f"{len(tried)} samples, one after the other, cannot be read; the last is {tried[-1]['id']}:"
-            f" {tried[-1]['reason']}"
+            f"{len(tried)} samples in a row cannot be read; the last is {tried[-1]['id']}: {tried[-1]['reason']}"
         )
 
     def read_taught(self, index: int, opened: dict[Medium, Clip]) -> tuple[Sample, Request]:

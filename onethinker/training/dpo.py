@@ -147,7 +147,7 @@ def _pairs(session: TrainingSession, indices: Iterable[int]) -> list[PrefixGroup
             length = Length(len(prompt.input_ids), prompt.visual_tokens, pair.num_scored)
             raise DataError(
                 f"sample {sample.id!r}: {too_long_text(length, session.recipe)}; raise max_row_tokens, or lower the"
-                " [budget] of media"
+                " media [budget]"
             )
         pairs.append(pair)
     return pairs

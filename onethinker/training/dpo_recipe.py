@@ -13,13 +13,13 @@ class PreferenceLossSettings(Settings):
     """How preferences become a loss."""
 
     beta: float = Field(0.1, gt=0)
-    """How strongly the model is held to the reference: a response earns beta times the log of how much likelier it has
-    become."""
+    """How strongly the model is tied to the reference: the reward of a response is beta times the log ratio of its
+    probabilities under the model and the reference."""
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
-    """The share of preferences that are taken to be the wrong way round."""
+    """Assumed fraction of preferences with chosen and rejected swapped."""
     length_normalized: bool = False
-    """Divide how much likelier a response has become by its tokens, so that long ones count no more; beta is then
-    larger, 1 to 10."""
+    """Divide the log ratio of a response by its number of tokens, so that long responses do not count more; beta is
+    then larger, 1 to 10."""
 
 
 class DpoRecipe(SftRecipe):
@@ -46,7 +46,7 @@ class DpoRecipe(SftRecipe):
     def _check_dropout(self) -> "DpoRecipe":
         if self.lora is not None and self.lora.dropout:
             raise ValueError(
-                "lora.dropout must be 0 in DPO: its noise would stand between the model and the reference, got"
+                "lora.dropout must be 0 in DPO, because its noise would make the model differ from the reference; got"
                 f" {self.lora.dropout}"
             )
         return self

@@ -131,15 +131,16 @@ def left_out_by_rate(recipe: Recipe, checked: Checked) -> tuple[Problem, ...]:
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not math.isfinite(rate):
             without.append(Problem(record.file, record.row, f"{name!r} must be a number, got {show(rate)}"))
         elif not curriculum.takes(rate):
-            text = f"{name} = {rate:g} is outside data.curriculum (least, most)"
+            text = f"{name} = {rate:g} is outside data.curriculum.least and most"
             found.append(Problem(record.file, record.row, text))
     if without:
         raise DataError(
-            f"data.curriculum needs {name!r} in every record; without it are {listed(without, checked.count)}\n"
-            "`onethinker rollouts RUN --rates FILE` writes records with the share of right answers"
+            f"data.curriculum needs {name!r} in every record; it is missing in"
+            f" {listed(without, checked.count)}\n`onethinker rollouts RUN --rates FILE` writes records with the"
+            " fraction of right answers"
         )
     if len(found) == len(checked.records):
-        raise DataError(f"data.curriculum leaves no record: {listed(found, checked.count)}")
+        raise DataError(f"data.curriculum leaves no record to train on: {listed(found, checked.count)}")
     return tuple(found)
 
 

@@ -23,7 +23,9 @@ def use_liger(model: Any) -> None:
     """
     parts = list(_parts(model))
     if not parts:
-        raise ConfigError(f"liger: the layers of {type(model).__name__} have no part that it has a kernel for")
+        raise ConfigError(
+            f"liger: the layers of {type(model).__name__} have no part that Liger has a kernel for; leave it out"
+        )
     for module, forward in parts:
         module.forward = forward
 

@@ -110,7 +110,7 @@ def _check_can_be_watched(recipe: Recipe, validator: Validator | None) -> None:
     check_trackers(recipe.log)
     if recipe.validation is not None and validator is None:
         raise ConfigError(
-            "the recipe has a [validation]: give validator=open_validator(recipe), of"
+            "the recipe has a [validation] table: pass validator=open_validator(recipe) from"
             " onethinker.evaluation.during_training"
         )
 
@@ -120,9 +120,11 @@ def _check_gpu(recipe: Recipe) -> None:
     if torch.cuda.is_available():
         return
     if recipe.activation_offload:
-        raise ConfigError("activation_offload takes activations off a GPU, and this machine has none: leave it out")
+        raise ConfigError(
+            "activation_offload needs a GPU to move activations from, and this machine has none: leave it out"
+        )
     if recipe.liger:
-        raise ConfigError("liger: its kernels are for a GPU, and this machine has none: leave it out")
+        raise ConfigError("liger: its kernels need a GPU, and this machine has none: leave it out")
 
 
 def _begin(session: TrainingSession, past: "_Past", inputs: Inputs, validator: Validator | None) -> None:

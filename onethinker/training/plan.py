@@ -84,7 +84,7 @@ class Plan:
         if not self.memory:
             return []
         lines = [
-            f"memory       {gigabytes(peak(list(self.memory)))} at most on each GPU, by estimate, for the longest"
+            f"memory       {gigabytes(peak(list(self.memory)))} at most on each GPU (an estimate), for the longest"
             " prompts and answers"
         ]
         return lines + [
@@ -99,12 +99,12 @@ def _servers(recipe: Recipe) -> list[str]:
     settings = recipe.rollout.vllm
     if settings is None:
         return [
-            f"servers      {recipe.rollout.servers} of vLLM, which run already: {', '.join(recipe.rollout.endpoints)}"
+            f"servers      {recipe.rollout.servers} of vLLM, already running: {', '.join(recipe.rollout.endpoints)}"
         ]
     on = f"{settings.gpus_per_server} GPUs each" if settings.gpus_per_server else "on the CPU"
     program = settings.command[0]
-    missing = "" if shutil.which(program) else "; this machine has no such program"
-    return [f"servers      {settings.servers} of vLLM, {on}, which the run starts by {program!r}{missing}"]
+    missing = "" if shutil.which(program) else "; this machine does not have that program"
+    return [f"servers      {settings.servers} of vLLM, {on}, started by the run with {program!r}{missing}"]
 
 
 def make_plan(

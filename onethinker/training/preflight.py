@@ -68,7 +68,7 @@ def _check_files(files: Sequence[Path]) -> None:
     if missing := [file for file in files if not file.exists()]:
         raise DataError(
             f"{missing[0]}: no such file{near_path(missing[0]) or '.'} --set 'data.files=[\"samples.jsonl\"]' names"
-            " others; docs/data.md says where the released ones come from"
+            " others; docs/data.md says where to get the released ones"
         )
 
 
@@ -79,7 +79,7 @@ def check_model_of(recipe: Recipe) -> None:
     except EngineError as error:
         if folder_of(recipe.model).is_dir():
             raise
-        raise EngineError(f"{error}; --set model=… names another") from error
+        raise EngineError(f"{error}; choose another with --set model=…") from error
 
 
 def check_servers(recipe: Recipe, *, nodes: int) -> None:
@@ -92,8 +92,8 @@ def check_servers(recipe: Recipe, *, nodes: int) -> None:
         return
     if recipe.rollout.vllm is not None and nodes > 1:
         raise ConfigError(
-            f"rollout.vllm starts servers on one machine, and this run has {nodes}: start servers yourself, and give"
-            " rollout.endpoints and rollout.weights_folder"
+            f"rollout.vllm starts servers on one machine only, and this run has {nodes} nodes: start the servers"
+            " yourself, and set rollout.endpoints and rollout.weights_folder"
         )
     if nodes > 1:
         _check_named("rollout.endpoints", recipe.rollout.endpoints)
@@ -102,8 +102,8 @@ def check_servers(recipe: Recipe, *, nodes: int) -> None:
     others = [address for address in recipe.rollout.endpoints if not is_here(address)]
     if others and recipe.rollout.weights_folder is None:
         raise ConfigError(
-            f"rollout.endpoints: {others[0]} is on another machine, and the weights of each step lie in /dev/shm of"
-            " this one: set rollout.weights_folder to a folder that all of them see under the same name"
+            f"rollout.endpoints: {others[0]} is on another machine, and by default the weights of each step are written"
+            " to /dev/shm of this one: set rollout.weights_folder to a folder that all machines see under the same path"
         )
 
 
@@ -112,9 +112,9 @@ def _check_named(field: str, addresses: Sequence[str]) -> None:
     for address in addresses:
         if is_each_machines_own(address):
             raise ConfigError(
-                f"{field}: {address} is on every node the node itself, and this run has several: write the name or"
-                " address by which all nodes reach the server, such as http://gpu-1:8000/v1 (and let it listen there,"
-                " not on 127.0.0.1 alone)"
+                f"{field}: {address} means a different machine on each node, and this run has several nodes: use a name"
+                " or address that all nodes can reach, such as http://gpu-1:8000/v1 (and let the server listen there,"
+                " not only on 127.0.0.1)"
             )
 
 
@@ -174,5 +174,6 @@ def check_batch(batch: int, processes: int) -> None:
     """Raise ConfigError where a batch is smaller than the processes are many."""
     if batch < processes:
         raise ConfigError(
-            f"a batch of {batch} cannot be shared by {processes} processes; make it larger or start fewer"
+            f"a batch of {batch} is smaller than the {processes} processes that share it; make it larger or start fewer"
+            " processes"
         )

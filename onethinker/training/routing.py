@@ -98,7 +98,9 @@ def check_experts(model: Any, recipe: Recipe) -> None:
         ("rollout.replay_experts", isinstance(recipe, RlRecipe) and recipe.rollout.replay_experts),
     ):
         if is_set:
-            raise ConfigError(f"{setting}: this model has no experts whose routers can be followed; leave it out")
+            raise ConfigError(
+                f"{setting}: this model has no experts with routers that are supported here; leave it out"
+            )
 
 
 def router_loss_coefficient(model: Any, setting: float | None) -> float:

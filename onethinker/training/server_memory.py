@@ -54,7 +54,7 @@ class ServerMemory:
         of = f"{gigabytes(needed)} of the {gigabytes(there)} of {self.gpus} x {gpu.name}"
         if not self.fits(gpu):
             least = gigabytes(self.weights + self.answer)
-            return [f"too much     a server needs {least} for weights and one answer, and has {gigabytes(there)}"]
+            return [f"too much     a server needs {least} for weights and one answer, and has only {gigabytes(there)}"]
         if needed > there:
             at_once = (there - self.weights) / self.group
             return [f"servers fit  with {at_once:,.3g} of {self.prompts:,.4g} prompts at once; the others wait ({of})"]

@@ -182,8 +182,8 @@ class TrainingSession:
             raise DataError(
                 f"{progress.skipped} of the first {progress.cursor} samples could not be read, more than"
                 f" data.max_corrupt_fraction = {self.recipe.data.max_corrupt_fraction} allows. {self.folder.journal}"
-                " names them under skipped_samples. Mend or remove them and run the same command again: it goes on from"
-                " the last checkpoint"
+                " names them under skipped_samples. Repair or remove them and run the same command again: it resumes"
+                " from the last checkpoint"
             )
         self.progress = replace(progress, streak=self.optimization.streak)
         if self._is_saved_after(progress.step):
@@ -196,8 +196,8 @@ class TrainingSession:
             cause = self.optimization.find_not_finite() or self.optimization.last_bad
             assert cause is not None
             raise self._stopped(
-                f"{bad} optimizer steps in a row could not be taken, up to step {step}, more than"
-                f" optimizer.max_bad_steps = {allowed}",
+                f"{bad} optimizer steps in a row, up to step {step}, were not finite, more than"
+                f" optimizer.max_bad_steps = {allowed} allows",
                 cause,
             )
 
@@ -207,8 +207,8 @@ class TrainingSession:
         last = f"{checkpoints[-1].name} is the last good checkpoint" if checkpoints else "There is no checkpoint yet"
         again = "run the command again with --allow-changes" if checkpoints else "run the command again"
         return TrainingError(
-            f"{what}: {bad.text()}. {last}. Lower optimizer.learning_rate, lengthen optimizer.warmup_steps, or mend the"
-            f" samples that are named, and {again}"
+            f"{what}: {bad.text()}. {last}. Lower optimizer.learning_rate, lengthen optimizer.warmup_steps, or repair"
+            f" the samples that are named, and {again}"
         )
 
     def _save(self) -> None:

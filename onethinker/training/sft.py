@@ -166,6 +166,6 @@ def _fitted(session: TrainingSession, shared: Prompt, answer: Tensor, question: 
         return answer[:capacity]
     length = Length(len(shared.input_ids) + question, shared.visual_tokens, len(answer) - question)
     raise DataError(
-        f"sample {sample.id!r}: {too_long_text(length, session.recipe)}; raise max_row_tokens, or lower the [budget] of"
-        " media"
+        f"sample {sample.id!r}: {too_long_text(length, session.recipe)}; raise max_row_tokens, or lower the media"
+        " [budget]"
     )

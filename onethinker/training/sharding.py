@@ -47,8 +47,8 @@ class Sharding:
             return self
         if processes == 1:
             raise ConfigError(
-                f"fsdp_sharding_strategy: {HYBRID} shares weights among the processes of a node, and each has one: give"
-                " --processes, or another config"
+                f"fsdp_sharding_strategy: {HYBRID} shards weights over the processes of a node, and each node has only"
+                " one: raise --processes, or choose another config"
             )
         return replace(self, copies=nodes)
 
@@ -90,7 +90,8 @@ def is_hybrid(strategy: str | None) -> bool:
     name = (strategy or "").upper()
     if name in ("HYBRID_SHARD_ZERO2", "5"):
         raise ConfigError(
-            f"fsdp_sharding_strategy: {strategy}: FSDP2 has {HYBRID}, with fsdp_reshard_after_forward: false"
+            f"fsdp_sharding_strategy: {strategy} does not exist in FSDP2; set {HYBRID} and fsdp_reshard_after_forward:"
+            " false"
         )
     return name in (HYBRID, "4")
 

@@ -107,7 +107,7 @@ def _exchange(load: Load, update: Sequence[Spent]) -> list[Spent]:
     sent = exchange_of(load.recipe, load.counts, load.batch, load.sharding, used=load.bytes_of_weight)
     beside, alone = sent.seconds(load.network, load.gpu)
     hidden = min(beside, sum(part.seconds for part in update))
-    words = f"{sent.formula}; {hidden:,.3g} s more beside the update" if hidden else sent.formula
+    words = f"{sent.formula}; {hidden:,.3g} s more are hidden by the update" if hidden else sent.formula
     return [Spent("exchange", beside + alone - hidden, words)]
 
 
@@ -140,7 +140,7 @@ def _beside(spent: Sequence[Spent], seconds: float) -> list[Spent]:
     """Return what is left of a rollout that goes on while the update takes so many seconds."""
     whole = sum(part.seconds for part in spent)
     left = max(0.0, whole - seconds) / whole
-    words = f"; {whole:,.3g} s in all, beside the update (lag = 1)"
+    words = f"; {whole:,.3g} s in total, partly hidden by the update (lag = 1)"
     return [replace(part, seconds=part.seconds * left, formula=part.formula + words) for part in spent]
 
 
@@ -178,7 +178,7 @@ def _update(load: Load) -> list[Spent]:
     seen = 1 + (vision_again + 2) * load.is_trained("vision")
     language = prompts * times * load.forward(load.group_tokens, load.attended()) / load.flops
     return [
-        Spent("update", language, f"{prompts * load.group_tokens:,.0f} tokens, {times} times what forward takes"),
+        Spent("update", language, f"{prompts * load.group_tokens:,.0f} tokens, {times} times the forward cost"),
         Spent(
             "vision, update",
             prompts * seen * _vision(load) / load.flops,
@@ -207,8 +207,8 @@ def time_lines(spent: list[Spent], recipe: Recipe, gpu: Gpu, processes: int) -> 
         elsewhere = "" if vllm else ", without those of rollout.endpoints"
     on = f"{processes} x {gpu.name}" + (f" and {serving} for servers" if serving else "")
     lines = [
-        f"time         {step_s:,.3g} s a step on {on}, {hours:,.3g} h the run, {hours * (processes + serving):,.3g} GPU"
-        f" hours{elsewhere}: a model of it, nothing measured (docs/training.md)"
+        f"time         {step_s:,.3g} s per step on {on}, {hours:,.3g} h for the run,"
+        f" {hours * (processes + serving):,.3g} GPU hours{elsewhere}: an estimate, not measured (docs/training.md)"
     ]
     return lines + [
         f"  {part.name:<24} {part.seconds:>8,.3g} s {part.seconds / step_s:>4.0%}  {part.formula}" for part in spent

@@ -25,44 +25,42 @@ Row = Mapping[str, Any]
 
 
 class ValidationSettings(Settings):
-    """What the model is asked while it learns; nothing is learned from it, and not a bit of the training changes."""
+    """Evaluation during training; nothing is learned from it, and the training stays the same bit for bit."""
 
     files: tuple[Path, ...] = ()
-    """Sample files with references to grade against; media paths are relative to each file."""
+    """Sample files with reference answers; media paths are relative to each file."""
     scenes: int = Field(0, ge=0)
-    """In place of files: so many synthetic scenes of the split "validation", of the world and the problem types of
-    [data].
-    """
+    """Instead of files: the number of synthetic scenes of the split "validation", of the world and problem types in
+    [data]."""
     seed: int = Field(0, ge=0)
-    """Which scenes."""
+    """Seed of the scenes."""
     limit: int | None = Field(None, ge=1)
-    """Only so many samples of the files, the first ones."""
+    """Use only the first so many samples of the files."""
     every: int = Field(100, ge=1)
-    """Steps between validations; the model is also asked before the first step and after the last."""
+    """Steps between validations; there is always one before the first step and one after the last."""
     score: str = "accuracy"
-    """What is best: "accuracy", "reward" or "format", in the mean over tasks; a task's key such as "tracking" for its
-    accuracy; or a task and one of its metrics, "temporal grounding: R@0.5".
-    """
+    """Which score decides the best checkpoint: "accuracy", "reward" or "format", averaged over tasks; a task's key such
+    as "tracking" for its accuracy; or a task and one of its metrics, such as "temporal grounding: R@0.5"."""
     patience: int = Field(0, ge=0)
-    """The run ends after so many validations in a row without a better score; 0 never ends it."""
+    """The run ends after this many validations in a row without a better score; 0 never ends it."""
     batch_size: int = Field(8, ge=1)
-    """Samples that a process asks together."""
+    """Samples that a process answers at the same time."""
     max_new_tokens: int = Field(4096, ge=1)
-    """Longest answer, in tokens; each is the most likely one (greedy)."""
+    """Maximum tokens of an answer; decoding is greedy."""
     pictures: int = Field(24, ge=0)
-    """Samples that are drawn with truth and answer at each validation, shared out among the tasks."""
+    """Number of samples that are drawn with truth and answer at each validation, divided among the tasks."""
 
     def plan(self, steps: int) -> str:
         """Return in words what is asked, and how often in a run of so many steps."""
         source = ", ".join(map(str, self.files)) if self.files else f"{self.scenes:,} synthetic scenes"
         source += f" (the first {self.limit:,})" if self.files and self.limit else ""
         times = 1 + -(-steps // self.every)
-        return f"{source}, asked {times:,} times; the best checkpoint is that with the highest {self.score}"
+        return f"{source}, evaluated {times:,} times; the best checkpoint is the one with the highest {self.score}"
 
     @model_validator(mode="after")
     def _check_source(self) -> "ValidationSettings":
         if bool(self.files) == bool(self.scenes):
-            raise ValueError("give either files or scenes (a number), from which the model is asked")
+            raise ValueError("set exactly one of validation.files and validation.scenes (a number)")
         return self
 
 
@@ -81,7 +79,10 @@ def check_validation(
     """
     checked = check_files(settings.files, need="truth")
     if checked.unreadable:
-        raise DataError(f"validation.files: media that cannot be read: {listed(checked.unreadable, checked.count)}")
+        raise DataError(
+            "validation.files: these media cannot be read; repair or remove their records:"
+            f" {listed(checked.unreadable, checked.count)}"
+        )
     measured = [record.sample for record in checked.records][: settings.limit]
     kinds = [(own.problem_type, own.data_type) for own in measured] or drawn_kinds(settings.scenes, scene_types)
     tasks = [find_task(*kind) for kind in dict.fromkeys(kinds)]

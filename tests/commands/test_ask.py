@@ -129,7 +129,7 @@ def test_ask_runs_on_the_tiny_model_without_a_download(photo, capsys):
         ),
         (
             ("{photo}", "What?", "--model", "untrained", "--box", "0.1", "0.2", "0.5", "0.6"),
-            "fractions of 0 to 1 by 1000, as in 100 200 500 600",
+            "fractions from 0 to 1 by 1000: 100 200 500 600",
         ),
         (("{photo}", "What?", "--model", "untrained", "--box", "0", "0", "nan", "9"), "thousandths"),
         (

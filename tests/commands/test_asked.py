@@ -167,7 +167,7 @@ def test_a_damaged_file_that_leaves_nothing_to_ask_is_refused_before_anything_is
     ("arguments", "reason"),
     [
         (("a.png",), "give a question"),
-        (("What?",), "about nothing"),
+        (("What?",), "has no media"),
         (("a.png", "What?", "--questions", "notes.txt"), "not both"),
         (("a.png", "What?", "--from", "noon"), "--from"),
         (("*.png", "What?", "--draw", "out.png"), "drawn into a folder"),

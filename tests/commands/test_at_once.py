@@ -37,14 +37,17 @@ def said_at_once(place: Path, *words: str) -> str:
     ("words", "named"),
     [
         (("sft", "nosuch"), "no recipe 'nosuch'. There are: erring_rl, erring_sft"),
-        (("sft", "tiny_sft.toml"), "no such file; 'tiny_sft', without .toml, is the recipe that comes with"),
+        (
+            ("sft", "tiny_sft.toml"),
+            "no such file; the recipe that comes with OneThinker is named 'tiny_sft', without .toml",
+        ),
         (("sft", "/no/thing.toml"), "/no/thing.toml: no such file"),
         (("sft", "tiny_sft"), "--output FOLDER is needed"),
         (("sft", "tiny_sft", *TRAIN, "stepz=3"), "stepz"),
         (("rl", "tiny_rl", *TRAIN, "rollout.group_size=1"), "rollout.group_size"),
         (("sft", "tiny_sft", *TRAIN, "steps"), "name=value"),
         (("sft", "tiny_sft", *TRAIN, "model=nosuch"), "nosuch: no such folder"),
-        (("sft", "tiny_sft", *TRAIN, "model=nosuch"), "--set model=… names another"),
+        (("sft", "tiny_sft", *TRAIN, "model=nosuch"), "choose another with --set model=…"),
         (("rl", "rl_8b", "--dry-run"), "data/onethinker_rl_train.json: no such file. --set 'data.files="),
         (("rl", "tiny_rl", *TRAIN, "model=empty"), "no config.json"),
         (("rl", "tiny_rl", "--processes", "2", *TRAIN, "model=empty"), "no config.json"),
@@ -64,10 +67,13 @@ def said_at_once(place: Path, *words: str) -> str:
         (("sft", "tiny_sft", "--dry-run", "--set", 'data.files=["broken.jsonl"]'), "broken.jsonl, row 1"),
         (("sft", "tiny_sft", "--dry-run", "--config", "nosuch.json"), "nosuch.json"),
         (("sft", "tiny_sft", "--processes", "0", "--output", "run"), "--processes must be at least 1"),
-        (("sft", "tiny_sft", "--processes", "8", *TRAIN, "batch_size=4"), "a batch of 4 cannot be shared by 8"),
+        (
+            ("sft", "tiny_sft", "--processes", "8", *TRAIN, "batch_size=4"),
+            "a batch of 4 is smaller than the 8 processes",
+        ),
         (("sft", "tiny_sft", "--processes", "2", "--accelerate-config", "fsdp3", "--output", "run"), "fsdp3"),
         (("sft", "tiny_sft", "--output", "words.txt/run"), "words.txt is a file"),
-        (("sft", "tiny_sft", "--output", "other_run"), "a run of another recipe"),
+        (("sft", "tiny_sft", "--output", "other_run"), "a run with other settings"),
         (("sft", "tiny_sft", *TRAIN, 'log.trackers=["wandb"]'), "pip install 'onethinker[wandb]'"),
         (("sft", "tiny_sft", *TRAIN, "lora.four_bit=true"), "four_bit"),
         (("evaluate",), "--output"),
@@ -112,7 +118,7 @@ def said_at_once(place: Path, *words: str) -> str:
         (("ask", "picture.png", "What?", "--model", "untrained", "--box", "600", "0", "500", "9"), "box must be"),
         (
             ("ask", "picture.png", "What?", "--model", "untrained", "--draw", "out.mp4"),
-            "out.mp4: a picture is written as",
+            "out.mp4: a picture can be written as",
         ),
         (("ask", "picture.png", "What?", "--model", "untrained", "--draw", "nosuch/out.png"), "nosuch"),
         (("ask", "picture.png", "What?", "--model", "untrained", "--prompt-template", "wording.toml"), "qestion"),
@@ -162,4 +168,6 @@ def test_a_folder_that_another_process_trains_into_is_refused_at_once(place):
         file.write("4711\n")
         file.flush()
         fcntl.lockf(file, fcntl.LOCK_EX)
-        assert "process 4711 is training into this folder" in said_at_once(place, "sft", "tiny_sft", "--output", "held")
+        assert "process 4711 is already training in this folder" in said_at_once(
+            place, "sft", "tiny_sft", "--output", "held"
+        )

@@ -161,4 +161,4 @@ def test_data_check_tells_damaged_media_from_missing_ones(videos, capsys):
 
 def test_decoding_without_media_is_refused(videos, capsys):
     assert run("data", "check", videos, "--decode", "--no-media") == 1
-    assert "--decode decodes the media" in capsys.readouterr().err
+    assert "--decode needs the media" in capsys.readouterr().err

@@ -58,7 +58,7 @@ def test_a_file_without_records_and_a_picture_are_errors_of_every_command(comman
     (tmp_path / "empty.jsonl").touch()
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     assert run("data", command[0], "empty.jsonl", *command[1:]) == 1
-    assert "empty.jsonl: holds no record" in capsys.readouterr().err
+    assert "empty.jsonl: contains no records" in capsys.readouterr().err
     assert run("data", command[0], "a.png", *command[1:]) == 1
     assert "a.png: is a PNG picture" in capsys.readouterr().err
     assert run("data", command[0], ".", *command[1:]) == 1
@@ -97,7 +97,7 @@ def test_fixed_records_go_to_a_new_file_only(scenes, tmp_path, capsys):
     assert (change["file"], change["row"]) == (str(file), 1)
     assert "'problemtype' is named 'problem_type'" in change["text"]
     assert run("data", "check", file, "--fix", tmp_path / "fixed.jsonl") == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_fixed_records_go_to_a_new_file_only(scenes, tmp_path, capsys):
         (["data", "check", "nowhere.jsonl"], "nowhere.jsonl"),
         (["data", "check", "nowhere.jsonl", "--recipe", "tiny_sfd"], "tiny_sft"),
         (["data", "check", "nowhere.jsonl", "--shard", "1/2", "--parts", "p"], "nowhere.jsonl: there is no such file"),
-        (["data", "check", "x.jsonl", "--workers", "2", "--parts", "p"], "leave it out where there are --parts"),
+        (["data", "check", "x.jsonl", "--workers", "2", "--parts", "p"], "leave it out with --parts"),
     ],
 )
 def test_wrong_words_are_answered(words, said, capsys):

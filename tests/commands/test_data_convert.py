@@ -50,7 +50,7 @@ def test_a_row_that_would_lose_something_is_a_line_on_stdout_and_the_exit_code_i
     output = tmp_path / "sft.json"
     assert run("data", "convert", file, output, "--to", "sft") == 1
     said = capsys.readouterr()
-    assert f"{file}, row 2: there is no response to learn from" in said.out
+    assert f"{file}, row 2: there is no response, but" in said.out
     assert "1 of 2 rows cannot be converted; nothing was written" in said.err
     assert not output.exists()
     assert run("data", "convert", file, output, "--to", "sft", "--leave-out", "--json") == 1
@@ -82,8 +82,8 @@ def test_shards_become_the_bytes_of_one_run_or_nothing(scenes, tmp_path, to, cap
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--to", "coco"), "rows of a file that become rows"),
-        (("--to", "own", "--copy-media"), "are for one run"),
+        (("--to", "coco"), "from a file of rows to a format of rows"),
+        (("--to", "own", "--copy-media"), "cannot be combined with --shard"),
         (("--recipe", "data_onethinker"), "leave out --shard"),
     ],
 )
@@ -108,4 +108,4 @@ def test_a_form_that_there_is_not_is_answered_with_the_nearest(scenes, tmp_path,
 
 def test_a_file_that_is_there_is_not_written_over(scenes, capsys):
     assert run("data", "convert", scenes, scenes, "--to", "own") == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err

@@ -268,7 +268,7 @@ def test_the_reason_of_several_processes_is_said_once_and_without_a_traceback(co
     [line] = [line for line in one.said().splitlines() if "rror" in line]
     assert line.startswith("error: ")
     assert "File too large" in line
-    assert "goes on from the beginning" in line
+    assert "resumes from the beginning" in line
 
 
 @LONG

@@ -63,7 +63,7 @@ def test_a_file_sets_the_options_of_evaluate_and_flags_replace_them(tmp_path, ca
     [
         pytest.param("[samples]\nsynthetics = 4", "samples.synthetics", id="an unknown key"),
         pytest.param("[samples]\nsynthetic = 'four'", "samples.synthetic", id="a text for a count"),
-        pytest.param("synthetic =", "not settings of an evaluation", id="no TOML"),
+        pytest.param("synthetic =", "cannot be read as settings of an evaluation", id="no TOML"),
         pytest.param(None, "No such file", id="no file"),
     ],
 )
@@ -136,10 +136,10 @@ def test_samples_that_cannot_be_asked_are_named_and_leave_with_1(tmp_path, capsy
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--model", "untrained"), "--data FILE or --synthetic"),
+        (("--model", "untrained"), "--data FILE, --synthetic"),
         (
             ("--model", "untrained", "--benchmark", "mmmu", "--synthetic", "1"),
-            "--benchmark cannot be given with --synthetic",
+            "--benchmark and --synthetic cannot be combined",
         ),
         (("--model", "untrained", "--benchmark", "mmmlu"), "no benchmark 'mmmlu'"),
         (("--model", "untrained", "--benchmark", "mmmu", "--data", "/nowhere"), "/nowhere/MMMU_DEV_VAL.tsv"),
@@ -201,7 +201,7 @@ def test_the_list_says_what_is_found_and_where_the_rest_goes(tmp_path, capsys):
     table = capsys.readouterr().out
     assert "found:" in table
     assert "charades_sta" not in table
-    assert "the data of 1 of 39 were found" in table
+    assert "data found for 1 of 39 benchmarks" in table
 
 
 def test_a_benchmark_is_asked_and_stands_beside_the_paper(tmp_path, capsys):
@@ -221,7 +221,7 @@ def test_a_benchmark_is_asked_and_stands_beside_the_paper(tmp_path, capsys):
     said = capsys.readouterr()
     rows = json.loads(said.out)["benchmarks"]
     assert json.loads(said.out)["unparsable"] == {"Charades-STA": ["0", "1"]}
-    assert "Charades-STA: 2 answers could not be read and count 0: 0, 1" in said.err
+    assert "Charades-STA: 2 answers could not be read and count as 0: 0, 1" in said.err
     assert [(row["metric"], row["estimate"]["mean"]) for row in rows] == [
         ("R@0.3", 0),
         ("R@0.5", 0),
@@ -229,7 +229,7 @@ def test_a_benchmark_is_asked_and_stands_beside_the_paper(tmp_path, capsys):
         ("tIoU", 0),
     ]
     assert rows[3]["published"]["OneThinker-8B"] == 59.9
-    assert "Charades-STA: 2 samples, 3720 are expected" in said.err
+    assert "Charades-STA: 2 samples, but 3720 are expected" in said.err
     assert (tmp_path / "runs/charades_sta/results.jsonl").read_text().count("\n") == 2
     assert run(*arguments, "--benchmark", "paper") == 0
     table = capsys.readouterr().out
@@ -325,7 +325,7 @@ def test_ids_that_repeat_and_truths_that_are_none_are_found_before_the_model_is_
         )
         == 1
     )
-    assert "sample ids must differ, '3' stands for more than one sample" in " ".join(capsys.readouterr().err.split())
+    assert "sample ids must be unique, but '3' is used more than once" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "run").exists()
 
 
@@ -349,9 +349,9 @@ def test_a_record_of_a_benchmark_that_cannot_be_used_is_named_and_missing_and_th
     said = " ".join(capsys.readouterr().err.split())
     assert "ActivityNet Captions: 1 of 3 rows cannot be used, and are missing from its numbers:" in said
     assert "'v_a', sentence 1: 'time' must end after it starts, got [0, 0]" in said
-    assert "ActivityNet Captions: 2 samples, 17031 are expected" in said
+    assert "ActivityNet Captions: 2 samples, but 17031 are expected" in said
     (tmp_path / "data/activitynet/val_2.json").write_text(
         json.dumps({"v_a": {**video, "timestamps": [[0, 0], [1, 1], [2, 2]]}})
     )
     assert run("evaluate", "--model", "untrained", *arguments) == 1
-    assert "none of 3 rows can be used; the first: " in " ".join(capsys.readouterr().err.split())
+    assert "none of 3 rows can be used; first reason: " in " ".join(capsys.readouterr().err.split())

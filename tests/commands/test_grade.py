@@ -140,7 +140,7 @@ def test_lenient_reading_names_its_repairs_and_takes_reasoning_and_pixels(tmp_pa
 
 def test_a_file_without_records_and_a_missing_file_are_errors(tmp_path, capsys):
     assert grade(tmp_path) == (1, None)
-    assert "holds no record" in capsys.readouterr().err
+    assert "contains no records" in capsys.readouterr().err
     assert run("grade", "--input", tmp_path / "none", "--output", tmp_path / "out") == 1
 
 

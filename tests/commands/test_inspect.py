@@ -85,4 +85,4 @@ def test_a_sheet_that_cannot_be_written_prints_nothing(
 ) -> None:
     code, out, err = run(capsys, clip, "--sheet", tmp_path / "sheet.gif")
     assert (code, out) == (1, "")
-    assert "sheet.gif: a picture is written as .png, .jpg, .jpeg" in err
+    assert "sheet.gif: a picture can be written as .png, .jpg, .jpeg" in err

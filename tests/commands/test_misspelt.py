@@ -85,9 +85,9 @@ WRONG_USAGE = [
     ("quickstart --procesess 2", "no option '--procesess'; did you mean '--processes'?"),
     ("doctor --jsn", "no option '--jsn'; did you mean '--json'?"),
     ("ask picture.png ? --box 1 2 3", "--box takes 4 numbers, got 3: 1 2 3"),
-    ("ask picture.png ? --box 1 2 3 four", "--box takes 4 numbers, and 'four' is none"),
+    ("ask picture.png ? --box 1 2 3 four", "--box takes 4 numbers, got 'four'"),
     ("ask --box 1 2 3 4 picture.png ?", "got 6: 1 2 3 4 picture.png ?; files and words go before it"),
-    ("ask picture.png ? --max-new-tokens 1.5", "--max-new-tokens takes a whole number, and '1.5' is none"),
+    ("ask picture.png ? --max-new-tokens 1.5", "--max-new-tokens takes a whole number, got '1.5'"),
     ("ask picture.png ? --temperature --json", "--temperature takes a number, got none"),
 ]
 

@@ -57,9 +57,12 @@ def test_a_second_start_in_the_same_folder_leaves_what_the_first_made(made: tupl
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"from_nothing": True}, "recipe.json is of the model 'tiny', this quickstart of '.*sft/model'"),
-        ({"num_samples": 12}, "holds 11 questions, .* asks 12"),
-        ({"num_samples": 11, "set_rl": ("model=untrained",)}, "'tiny', this quickstart of 'untrained'"),
+        (
+            {"from_nothing": True},
+            "recipe.json belongs to the model 'tiny', and this quickstart starts from '.*sft/model'",
+        ),
+        ({"num_samples": 12}, "holds 11 questions, .* needs 12"),
+        ({"num_samples": 11, "set_rl": ("model=untrained",)}, "'tiny', and this quickstart starts from 'untrained'"),
     ],
     ids=["from nothing", "samples", "model"],
 )

@@ -188,7 +188,7 @@ def test_an_answer_that_is_none_leaves_with_1_and_writes_nothing(clip, serve, ca
     )
     said = capsys.readouterr()
     assert said.out == ""
-    assert "nothing to cut out" in said.err
+    assert "nothing to segment" in said.err
     assert "I see no red one." in said.err
     assert not any(target.exists() for target in targets)
 

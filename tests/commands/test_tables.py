@@ -23,7 +23,7 @@ def test_scores_name_each_task_and_each_measure_with_its_interval(capsys):
     assert [line.split("  ")[1] for line in lines if line.startswith("  ") and line[2:3].isalpha()] == ["task", *TASKS]
     assert sum("negative_points   0.250 (0.12–0.50)" in line for line in lines) == len(TASKS)
     assert sum("vIoU@0.5" in line and "0.500 (0.00–1.00)" in line for line in lines) == len(TASKS)
-    assert lines[-1] == "mean accuracy of the tasks 0.250"
+    assert lines[-1] == "mean accuracy over tasks 0.250"
 
 
 def test_a_task_that_was_not_asked_whole_says_how_many_are_missing(capsys):

@@ -139,10 +139,11 @@ def test_how_long_everything_will_take_is_said_once_after_the_first_steps_and_ke
         line for step in range(1, 13) for line in progress.add({**an_sft_row(step), "seconds": seconds.get(step, 2.0)})
     ]
     assert said == [
-        "all stages will take about 10 min 0 s on this machine, measured over 9 steps; stopped, they can be resumed"
+        "all stages together will take about 10 min 0 s on this machine, estimated from 9 steps; they can be stopped"
+        " and resumed"
     ]
     later = Progress("SFT", 200, [{**an_sft_row(150), "seconds": 2.0, "seconds_by_phase": {}}], steps_after=100)
-    assert later.left == "1 min 40 s left, 5 min 0 s of all stages"
+    assert later.left == "1 min 40 s left, 5 min 0 s for all stages"
 
 
 def test_a_run_by_itself_says_nothing_of_other_stages():
@@ -378,7 +379,7 @@ def test_a_journal_with_numbers_that_are_not_finite_is_shown_and_told(tmp_path, 
     for width in (40, 120):
         assert "the loss (nan)" in " ".join(shown(Progress("SFT", 9, rows), width).split())
     assert Progress("SFT", 9, rows[:1]).add(rows[1]) == [
-        "step 2 was not learned from: the loss (nan) is not finite (last good step 1)"
+        "step 2 skipped its update: the loss (nan) is not finite (last good step 1)"
     ]
     assert Training("run", tuple(rows), None).curve("loss") == [(1, 2.0)]
     watch(run, json=True)

@@ -137,7 +137,7 @@ def test_a_task_that_lacks_something_is_refused_with_what(tmp_path) -> None:
 def test_two_parts_of_one_name_are_both_named(tmp_path) -> None:
     for name, value in (("same_one", "print"), ("same_two", "len")):
         use_plugins([module(tmp_path, name, f"ESTIMATORS = {{'same': {value}}}\n")])
-    with pytest.raises(ConfigError, match=r"two estimators are called 'same': .*same_one\.py, and .*same_two\.py"):
+    with pytest.raises(ConfigError, match=r"two estimators are named 'same': .*same_one\.py, and .*same_two\.py"):
         load_plugins("onethinker.estimators")
 
 
@@ -273,7 +273,7 @@ def test_an_estimator_that_fails_is_named_with_its_line(tmp_path, name, said) ->
 
 def test_an_estimator_with_the_name_of_ours_is_refused(tmp_path) -> None:
     use_plugins([module(tmp_path, "own_grpo", "def mine(*given): pass\n\nESTIMATORS = {'grpo': mine}\n")])
-    with pytest.raises(ConfigError, match=r"two estimators are called 'grpo': onethinker's own, and .*own_grpo\.py"):
+    with pytest.raises(ConfigError, match=r"two estimators are named 'grpo': onethinker's own, and .*own_grpo\.py"):
         find_estimator("grpo")
 
 

@@ -195,7 +195,7 @@ def test_trackeval_reads_every_frame(tmp_path):
 def test_frames_cannot_be_numbered_where_one_was_seen():
     lone = Clip("video", SHOWN[:1], (0.0,), (0,), 1280, 960, 4.0, "car.mp4")
     engine = ScriptedEngine([f"<think>.</think><answer>{TRACK}</answer>"])
-    with pytest.raises(MediaError, match=r"car\.mp4: the frames of a video are numbered by two"):
+    with pytest.raises(MediaError, match=r"car\.mp4: numbering the frames of a video needs at least two"):
         Thinker(engine).ask(lone, "Track it.", task="tracking").to_mot()
 
 

@@ -98,7 +98,7 @@ WRONG = {
     ),
     "a folder": (
         about("a.png", "ocr", "x", images=["."]),
-        "is a folder or device; a picture or video must be one file",
+        "is a folder or device; a picture or video must be a file",
     ),
     "a device": (about("a.png", "ocr", "x", images=["/dev/null"]), "/dev/null is a folder or device"),
     "a name that is too long": (
@@ -137,7 +137,7 @@ WRONG = {
             segmentation_output={"segmentation_rle": {**RLE, "size": [96, 64]}},
         ),
         (
-            r"a mask's 'size' \(height, width\) .*its sides are swapped: it is 64 wide and 96 high, beside the 96 x 64"
+            r"a mask's 'size' \(height, width\) .*its sides are swapped: it is 64 wide and 96 high, unlike the 96 x 64"
             r" of .*a\.png"
         ),
     ),
@@ -158,7 +158,7 @@ WRONG = {
             {**BOX, **POINTS},
             segmentation_output={"segmentation_rle": {**RLE, "size": [64, 64]}},
         ),
-        "it is 64 wide and 64 high, beside the 96 x 64",
+        "it is 64 wide and 64 high, unlike the 96 x 64",
     ),
     "a resolution with swapped sides": (
         about("a.png", "ocr", "x", resolution={"width": 64, "height": 96}),
@@ -178,7 +178,7 @@ WRONG = {
     ),
     "a response with boxes from 0 to 1": (
         about("a.png", "spatial grounding", BOX, response=TAGGED.format('{"boxes": [0.1, 0.2, 0.3, 0.4]}')),
-        "the response's answer block has boxes from 0 to 1",
+        "the response's answer block has boxes with coordinates from 0 to 1",
     ),
 }
 
@@ -245,7 +245,7 @@ def test_doubtful_records_are_said_once_a_kind_with_their_rows(media):
 def test_a_response_that_its_own_reference_contradicts_is_doubtful(media, task, said, truth):
     more = {"options": ["A. cat", "B. dog"]} if task == "multiple choice" else {}
     [line] = check(media, GOOD["picture"], about("a.png", task, truth, response=TAGGED.format(said), **more)).lines()
-    assert f"row 2: the response answers {said!r}, the record's own reference is {truth!r}" in line
+    assert f"row 2: the response answers {said!r}, but the record's reference answer is {truth!r}" in line
     assert check(media, about("a.png", task, said, **more)).lines() == []
 
 
@@ -253,7 +253,7 @@ def test_boxes_that_look_like_pixels_are_doubtful(media):
     pixels = [about("a.png", "spatial grounding", {"boxes": [n, 2, 30 + n, 60]}) for n in range(10)]
     [said] = check(media, *pixels).lines()
     assert "10 of 10 records" in said
-    assert "look like pixels" in said
+    assert "seem to be in pixels" in said
     assert check(media, *pixels[:9]).lines() == []
     assert check(media, *pixels, GOOD["picture"]).lines() == []
 
@@ -273,6 +273,6 @@ def test_an_mp4_that_is_cut_short_is_doubtful(media):
 def test_rl_needs_no_response_and_sft_no_truth(media):
     record = {**GOOD["picture"], "response": None}
     assert check(media, record, need="truth").lines() == []
-    with pytest.raises(DataError, match="SFT learns from a complete response"):
+    with pytest.raises(DataError, match="SFT needs a complete response"):
         check(media, record)
     assert check(media, {**GOOD["picture"], "answer": ""}).lines() == []

@@ -173,4 +173,4 @@ def test_an_id_that_is_none_is_refused_and_one_of_an_annotation_is_a_lost_row(tm
 def test_an_object_beside_a_crowd_of_its_kind_is_not_the_only_one(tmp_path, capsys):
     crowd = {"image_id": 2, "category_id": 2, "iscrowd": 1, "bbox": [0, 0, 9, 9]}
     assert run(data_set(tmp_path, "crowd", int, also=[crowd]), tmp_path / "own.jsonl", "--to", "own") == 1
-    assert "row 1: 2 objects of the picture are 'cat 2'" in capsys.readouterr().out
+    assert "row 1: 2 objects in the picture are 'cat 2'" in capsys.readouterr().out

@@ -107,29 +107,29 @@ SAMPLES = {
     ),
 }
 REFUSED = {
-    ("evaluation", "a conversation"): "lost: the turns before it",
-    ("verl", "a conversation"): "lost: the turns before it",
-    ("verl", "an answer that is not learned"): "lost: the turns before it",
-    ("rl", "a conversation"): "lost: the turns before it",
-    ("easyr1", "a conversation"): "lost: the turns before it",
-    ("easyr1", "an answer that is not learned"): "lost: the turns before it",
-    ("easyr1", "a picture before a video"): "loses clip.mp4",
+    ("evaluation", "a conversation"): "lost: earlier turns",
+    ("verl", "a conversation"): "lost: earlier turns",
+    ("verl", "an answer that is not learned"): "lost: earlier turns",
+    ("rl", "a conversation"): "lost: earlier turns",
+    ("easyr1", "a conversation"): "lost: earlier turns",
+    ("easyr1", "an answer that is not learned"): "lost: earlier turns",
+    ("easyr1", "a picture before a video"): "would lose clip.mp4",
     ("sft", "a conversation"): "lost: a.png",
-    ("evaluation", "an answer that is not learned"): "lost: the turns before it",
-    ("rl", "an answer that is not learned"): "lost: the turns before it",
-    ("sft", "an answer that is not learned"): "lost: that mark",
-    ("llamafactory", "an answer that is not learned"): "lost: that mark",
-    ("trl", "an answer that is not learned"): "lost: that mark",
+    ("evaluation", "an answer that is not learned"): "lost: earlier turns",
+    ("rl", "an answer that is not learned"): "lost: earlier turns",
+    ("sft", "an answer that is not learned"): "lost: this mark",
+    ("llamafactory", "an answer that is not learned"): "lost: this mark",
+    ("trl", "an answer that is not learned"): "lost: this mark",
     ("evaluation", "several images, options, unicode"): "lost: a.png, a.png",
     ("evaluation", "an image that stands among the words"): "lost: ä b/1.png",
     ("evaluation", "a picture before a video"): "lost: that the picture comes first",
     ("evaluation", "no media"): "no picture and no video",
-    ("rl", "a picture before a video"): "loses clip.mp4",
+    ("rl", "a picture before a video"): "would lose clip.mp4",
     **{
-        (form, "a first box and a part of a video"): "this form shows whole videos"
+        (form, "a first box and a part of a video"): "this form only has whole videos"
         for form in ("sft", "rl", "evaluation", "swift", "llamafactory", "trl", "verl", "easyr1")
     },
-    ("rl", "no media"): "fails at questions without media",
+    ("rl", "no media"): "fails on questions without media",
     ("sft", "a picture before a video"): "lost: a.png",
 }
 
@@ -335,7 +335,7 @@ UNCONVERTED = {name: row for name, (row, _, _) in FOREIGN.items()} | {"coco": {"
 @pytest.mark.parametrize("row", UNCONVERTED.values(), ids=UNCONVERTED)
 def test_a_row_of_another_program_that_has_not_been_converted_says_what_to_do(folder, row):
     (folder / "foreign.jsonl").write_text(json.dumps(row) + "\n")
-    with pytest.raises(DataError, match=r"foreign\.jsonl, row 1: is a row of another form, .*onethinker data convert"):
+    with pytest.raises(DataError, match=r"foreign\.jsonl, row 1: is a row in another form, .*onethinker data convert"):
         list(read_samples(folder / "foreign.jsonl"))
 
 
@@ -365,13 +365,13 @@ def test_a_field_of_a_common_name_does_not_make_our_turns_those_of_another_progr
 
 USER, ASSISTANT = {"role": "user", "content": "Where? <bbox>"}, {"role": "assistant", "content": "There."}
 LOST = {
-    "a call of a tool": ({"messages": [USER, {"role": "tool_call", "content": "{}"}]}, "another would be lost"),
+    "a call of a tool": ({"messages": [USER, {"role": "tool_call", "content": "{}"}]}, "this one would be lost"),
     "tools of LLaMA-Factory": ({"conversations": [{"from": "human", "value": "?"}], "tools": "[]"}, "'tools' has no"),
-    "two questions in a row": ({"messages": [USER, USER, ASSISTANT]}, "user and assistant in turns"),
-    "more marks than boxes": ({"messages": [USER], "objects": {"ref": [], "bbox": []}}, "more <bbox> in the turns"),
+    "two questions in a row": ({"messages": [USER, USER, ASSISTANT]}, "alternate between user and assistant"),
+    "more marks than boxes": ({"messages": [USER], "objects": {"ref": [], "bbox": []}}, "the turns have more <bbox>"),
     "more boxes than marks": (
         {"messages": [USER], "objects": {"bbox": [[0, 0], [1, 1]], "bbox_type": "norm1"}},
-        "1 more boxes",
+        "1 boxes more",
     ),
     "a box outside": (
         {"messages": [USER], "images": ["a.png"], "objects": {"bbox": [[0, 0, 65, 48]]}},
@@ -379,18 +379,18 @@ LOST = {
     ),
     "a box of no picture": (
         {"messages": [USER], "images": ["a.png"], "objects": {"bbox": [[0, 0]], "image_id": [1]}},
-        "of picture 1, but there are 1",
+        "belongs to picture 1, but there are 1",
     ),
     "a picture that is gone": (
         {"messages": [USER], "images": ["gone.png"], "objects": {"bbox": [[0, 0]]}},
-        "pixels need the size",
+        "converting pixels needs the size",
     ),
     "an audio part": ({"prompt": [{"role": "user", "content": [{"type": "audio"}]}]}, "must be a text, an image"),
     "a part that names no file": (
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": ""}}]}, ASSISTANT]},
         'a part of "image_url" must name a file',
     ),
-    "no form": ({"question": "?", "label": 1}, "of no known form"),
+    "no form": ({"question": "?", "label": 1}, "match no known form"),
     "no record": ([1], "expected an object"),
 }
 
@@ -413,9 +413,9 @@ def test_a_row_that_cannot_be_converted_is_named_and_nothing_is_written_unless_i
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"response": None}, "no response to learn from"),
-        ({"problem": "What does the tag <image> mean?"}, "takes them for a medium"),
-        ({"response": "<answer><video></answer>"}, "takes them for a medium"),
+        ({"response": None}, "there is no response, but"),
+        ({"problem": "What does the tag <image> mean?"}, "this form would read as a medium"),
+        ({"response": "<answer><video></answer>"}, "this form would read as a medium"),
         ({"extra": {"messages": 1, "conversations": 1}}, "would be lost"),
     ],
     ids=lambda value: str(value)[:30],
@@ -435,7 +435,7 @@ def test_the_whole_prompt_has_the_options_and_ms_swifts_marks_are_refused(folder
 
     record = find_form("llamafactory").write(SAMPLES["several images, options, unicode"], Path())
     assert "Options:\nA. 猫 🐈" in record["conversations"][0]["value"]
-    with pytest.raises(DataError, match="ms-swift replaces"):
+    with pytest.raises(DataError, match="ms-swift would replace"):
         find_form("swift").write(replace(SAMPLES["no media"], problem="What is <bbox>?"), Path())
 
 

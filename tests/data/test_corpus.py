@@ -110,7 +110,7 @@ def test_the_list_is_also_for_programs_and_needs_no_data(tmp_path, capsys):
         "first_missing": None,
     }
     assert run("data", "convert", tmp_path, tmp_path / "out.jsonl", "--recipe", "data_onethinker") == 1
-    assert "there is none of onethinker_rl_train_unsampled.json" in capsys.readouterr().err
+    assert "contains none of onethinker_rl_train_unsampled.json" in capsys.readouterr().err
     assert not (tmp_path / "out.jsonl").exists()
 
 
@@ -120,7 +120,7 @@ def test_the_list_is_also_for_programs_and_needs_no_data(tmp_path, capsys):
         ('tasks = ["tracking"]', 'tasks = ["trackin"]', "did you mean 'tracking'"),
         ("thousands = 72", "thousends = 72", "thousands"),
         ('form = "rl"', 'form = "rlx"', "no form 'rlx'"),
-        ('form = "rl"', 'form = "coco"', "form = 'coco': a corpus has rows"),
+        ('form = "rl"', 'form = "coco"', "form = 'coco' is not a file of rows"),
     ],
     ids=["task", "setting", "form", "form of sets"],
 )

@@ -192,7 +192,7 @@ def test_what_cannot_be_exported_is_named_and_nothing_is_written(tmp_path, answe
     assert run(answers, tmp_path / "no", "--to", "davis") == 1
     assert "there are no masks; `onethinker evaluate --segmenter` makes them" in capsys.readouterr().err
     assert run(evaluated, tmp_path / "no", "--to", "coco") == 1
-    assert "name its file of samples with --data" in capsys.readouterr().err
+    assert "name the file of samples with --data" in capsys.readouterr().err
     assert run(answers, tmp_path / "no", "--to", "cocoo") == 1
     assert "coco" in capsys.readouterr().err
     answers.write_text('{"question": "?", "task": "tracking", "media": ["gone.mp4"], "text": ""}\n')
@@ -211,8 +211,8 @@ def test_answers_about_parts_and_stills_are_named_and_the_others_are_written(tmp
     found = json.loads(capsys.readouterr().out)
     assert (found["rows"], found["written"]) == (3, 1)
     part, still = found["left_out"]
-    assert "c.mp4, 1 s to 2 s: is a part of a video" in part
-    assert "still.mp4: the frames of a video are numbered by two" in still
+    assert "c.mp4, 1 s to 2 s: is only a part of a video" in part
+    assert "still.mp4: numbering the frames of a video needs at least two" in still
 
 
 def test_answers_keep_the_categories_of_their_samples(tmp_path, answers):
@@ -240,7 +240,7 @@ def test_answers_keep_the_categories_of_their_samples(tmp_path, answers):
 def test_an_interface_that_is_there_is_not_replaced(tmp_path, answers, capsys):
     (tmp_path / "tasks.video.xml").write_text("mine")
     assert run(answers, tmp_path / "tasks.json", "--to", "label-studio") == 1
-    assert "tasks.video.xml: is there already" in capsys.readouterr().err
+    assert "tasks.video.xml: already exists" in capsys.readouterr().err
     assert (tmp_path / "tasks.video.xml").read_text() == "mine"
     assert not (tmp_path / "tasks.json").exists()
     assert not (tmp_path / "tasks.image.xml").exists()
@@ -248,4 +248,4 @@ def test_an_interface_that_is_there_is_not_replaced(tmp_path, answers, capsys):
 
 def test_a_root_of_media_without_samples_is_refused(tmp_path, answers, capsys):
     assert run(answers, tmp_path / "coco.json", "--to", "coco", "--media-root", tmp_path) == 1
-    assert "name that file too" in capsys.readouterr().err
+    assert "--media-root needs --data" in capsys.readouterr().err

@@ -130,7 +130,7 @@ def test_records_stay_by_answers_that_a_model_gives_once_for_all(data, tmp_path,
         (("--at-least", "seconds"), "--at-least takes measures such as seconds=2, got 'seconds'"),
         (("--at-most", "response_tokens=20"), "needs --model"),
         (("--pass-rate", "0.1", "0.9"), "either --rollouts-of RUN, or --model and --rollouts"),
-        (("--pass-rate", "0.9", "0.1", "--rollouts-of", "x"), "the least first"),
+        (("--pass-rate", "0.9", "0.1", "--rollouts-of", "x"), "the smaller one first"),
         (("--rollouts-of", "x"), "--pass-rate"),
         (("--pass-rate", "0", "1", "--model", "scripted", "--rollouts", "2", "--workers", "2"), "leave out --workers"),
         (("--shard", "1/2"), "--shard needs --parts"),
@@ -148,7 +148,7 @@ def test_what_cannot_be_meant_is_said_and_nothing_is_written(words, said, data, 
 def test_a_file_that_is_there_is_not_written_over(data, capsys) -> None:
     with pytest.raises(SystemExit, match="1"):
         main(["data", "filter", str(data), "--output", str(data)])
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_shards_and_processes_keep_what_one_run_keeps(data, tmp_path, capsys, monkeypatch) -> None:

@@ -172,7 +172,7 @@ def test_numbers_as_reference_answers_are_read(tmp_path):
         ({"images": [1]}, r"'images' must be a list of paths, got \[1\]"),
         ({"images": ["https://a.org/b.jpg"]}, r"'images' must name files, got 'https://a.org/b.jpg'; save it"),
         ({"images": ["data:image/png;base64,AAAA"]}, r"'images' must name files, got 'data:image"),
-        ({"problem": "<image>What \ud83d?"}, r"'problem' has half of a character, '\\ud83d'"),
+        ({"problem": "<image>What \ud83d?"}, r"'problem' has half of a character \(a lone surrogate\), '\\ud83d'"),
         ({"response": "\udc00"}, r"'response' has half of a character"),
         ({"answer": "<answer>1</answer><answer>2</answer>"}, r"'answer' must be one answer, got several"),
         ({"problem_type": "math", "answer": "$$"}, r"'answer' is not an answer to 'math': the answer is empty"),
@@ -180,7 +180,7 @@ def test_numbers_as_reference_answers_are_read(tmp_path):
             {"problem_type": "ocr", "answer": "\u200b"},
             r"'answer' is not an answer to 'ocr': expected a transcription, got nothing",
         ),
-        ({"path": "b.jpg"}, "'path' must not stand beside 'images' or 'videos'"),
+        ({"path": "b.jpg"}, "'path' cannot be combined with 'images' or 'videos'"),
         ({"options": "A"}, "'options' must be a list of texts, got 'A'"),
         (
             {"answer": '<answer>{"boxes": [NaN]}</answer>'},
@@ -217,14 +217,17 @@ def test_numbers_as_reference_answers_are_read(tmp_path):
         ),
         (
             {"problem_type": "multiple choice", "answer": "A", "options": ["A. x", "B. "]},
-            "'options' must be texts with something in them",
+            "'options' must be texts that are not empty",
         ),
         (
             {"problem_type": "multiple choice", "answer": "C", "options": ["A. x", "B. y"]},
             "'answer' is not an answer .* letters A, B, got C",
         ),
-        ({"answer": '{"boxes": [0.1, 0.2, 0.5, 0.6]}'}, r"'answer' has boxes from 0 to 1, .*multiply them by 1000"),
-        ({"answer": '{"boxes": [0, 0, 1, 1]}'}, r"'answer' has boxes from 0 to 1"),
+        (
+            {"answer": '{"boxes": [0.1, 0.2, 0.5, 0.6]}'},
+            r"'answer' has boxes with coordinates from 0 to 1, .*multiply them by 1000",
+        ),
+        ({"answer": '{"boxes": [0, 0, 1, 1]}'}, r"'answer' has boxes with coordinates from 0 to 1"),
         (
             {"answer": '{"boxes": [100, 200, 1280, 600]}'},
             "'answer' is not an answer .* got 1280; coordinates are thousandths of the frame, 0 to",
@@ -292,13 +295,13 @@ def test_boxes_from_0_to_1_are_found_in_every_task(tmp_path, task, answer):
         "problem_type": task,
         "answer": json.dumps(answer),
     }
-    assert "has boxes from 0 to 1" in error_of(write(tmp_path / "f.jsonl", record))
+    assert "has boxes with coordinates from 0 to 1" in error_of(write(tmp_path / "f.jsonl", record))
 
 
 @pytest.mark.parametrize("roles", [["user"], ["assistant", "user"], ["user", "assistant", "user"]])
 def test_messages_must_take_turns(tmp_path, roles):
     turns = [{"role": role, "content": "x"} for role in roles]
-    assert "'messages' must be user and assistant in turns" in error_of(
+    assert "'messages' must alternate between user and assistant" in error_of(
         write(tmp_path / "sft.json", {"messages": turns})
     )
 
@@ -308,7 +311,10 @@ def test_messages_must_take_turns(tmp_path, roles):
     [
         (b'{"problem": ', "f.jsonl, row 1: not JSON: Expecting value, got the end, character 13"),
         (b'// mine\n{"a": 1}', "row 1: not JSON: Expecting value, got '// mine', character 1"),
-        (b'{"data": [{"a": 1}]}', "row 1: is an object around a list; the list in 'data' alone is a file of records"),
+        (
+            b'{"data": [{"a": 1}]}',
+            "row 1: is an object with a list in it; a file of records must contain only the list in 'data'",
+        ),
         (b'{"a": NaN}', "row 1: not JSON: 'NaN' is not a finite number"),
         (b'{"a": 1e999}', "row 1: not JSON: '1e999' is not a finite number"),
         (b"\n[1]", "row 1: expected an object, got 1"),
@@ -377,7 +383,7 @@ def test_a_clip_in_memory_is_refused_and_the_old_file_stays(tmp_path):
     clip = Clip("image", np.zeros((1, 8, 8, 3), np.uint8), (0.0,), (0,), 8, 8, 0.0, "drawn")
     path = tmp_path / "samples.jsonl"
     path.write_text("old")
-    with pytest.raises(DataError, match="'drawn' is no file of its own"):
+    with pytest.raises(DataError, match="'drawn' is not a file"):
         write_samples(path, [Sample("1", "?", "numerical", "image", (clip,), "2")])
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
@@ -433,7 +439,7 @@ def test_a_table_of_text_is_called_so_and_records_in_a_file_of_that_name_are_rea
 @pytest.mark.parametrize("content", ["", "\n \n", "[]", " [ \n ] ", "\ufeff"])
 def test_a_file_without_a_record_is_an_error(tmp_path, content):
     (tmp_path / "f.jsonl").write_text(content)
-    with pytest.raises(DataError, match=r"f\.jsonl: holds no record"):
+    with pytest.raises(DataError, match=r"f\.jsonl: contains no records"):
         list(read_records(tmp_path / "f.jsonl"))
 
 

@@ -103,7 +103,7 @@ def test_the_saved_settings_make_the_same_bytes_and_notice_another_input(data, t
     data[1].write_text(data[1].read_text() + "\n")
     with pytest.raises(SystemExit, match="1"):
         main(["data", "mix", "--config", str(saved), "--output", str(tmp_path / "c.jsonl")])
-    assert "is not the file that was mixed before" in capsys.readouterr().err
+    assert "has changed since it was mixed" in capsys.readouterr().err
     assert not (tmp_path / "c.jsonl").exists()
 
 
@@ -129,7 +129,7 @@ def test_shares_add_up_whatever_the_total(total) -> None:
 
 
 def test_more_than_there_is_cannot_be_drawn() -> None:
-    with pytest.raises(DataError, match=r"total: 14 records are wanted, and there are 13"):
+    with pytest.raises(DataError, match=r"total: 14 records are wanted, but there are only 13"):
         share_out({("image", "a"): 13}, MixSettings(inputs=(Input(path="x"),), by=("task",), total=14))
 
 
@@ -145,12 +145,12 @@ def test_files_of_which_nothing_can_be_read_are_not_mixed(tmp_path, capsys) -> N
     ("words", "said"),
     [
         (("--weight", "source:sings=2"), "did you mean 'signs'"),
-        (("--weight", "tracking=2"), "--weight takes what, name and number"),
-        (("--videos", "0.5", "--total", "90"), "questions about videos: 45 records are wanted, and there are 20"),
+        (("--weight", "tracking=2"), "--weight takes KIND:NAME=NUMBER"),
+        (("--videos", "0.5", "--total", "90"), "questions about videos: 45 records are wanted, but there are only 20"),
         (("--total", "999"), "one.jsonl, row 81: 'problem_type' is missing"),
         (("--videos", "2"), "videos"),
-        (("--by", "task", "--count", "source:cups=1"), "`by` does not have"),
-        (("--count", "source:cups=21"), "counts.source: 'cups': 21 records are wanted, and there are 20"),
+        (("--by", "task", "--count", "source:cups=1"), "which is not in `by`"),
+        (("--count", "source:cups=21"), "counts.source: 'cups': 21 records are wanted, but there are only 20"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )

@@ -162,7 +162,7 @@ def test_passes_count_what_was_drawn_of_each_task_and_medium(tmp_path, together)
         assert mixture.passes(number) == {kind: count / 10 for kind, count in drawn.items()}
         sample = mixture.sample(number)
         drawn[f"{sample.problem_type.lower()}/{sample.data_type}"] += 1
-    assert Mixture.open((), (), {}, seed=1).passes(100) == {}, "scenes have no end"
+    assert Mixture.open((), (), {}, seed=1).passes(100) == {}, "synthetic scenes are endless"
 
 
 @pytest.mark.parametrize("problem_types", [("segmentatoin",), ("math",)], ids=["unknown", "absent"])

@@ -143,8 +143,8 @@ def test_each_pass_goes_by_difficulty_and_one_that_is_cut_short_has_seen_both_en
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"weights": {"small.jsonl": 2}}, 'only with data.mix_by = "file"'),
-        ({"seeds": {"small.jsonl": 2}}, 'only with data.mix_by = "file"'),
+        ({"weights": {"small.jsonl": 2}}, 'weights and seeds of files need data.mix_by = "file"'),
+        ({"seeds": {"small.jsonl": 2}}, 'weights and seeds of files need data.mix_by = "file"'),
         ({"weights": {"tiny.jsonl": 2}}, "'tiny.jsonl'"),
     ],
 )
@@ -159,8 +159,8 @@ def test_shares_and_seeds_of_what_is_not_mixed_are_an_error(two_files, settings,
     [
         ({"steps": 5, "epochs": 2, "data": {"files": ["a.jsonl"]}}, "steps or epochs, not both"),
         ({"epochs": 2}, "epochs are passes over records"),
-        ({"data": {"mixing": "proportional"}}, "scenes have no end"),
-        ({"data": {"files": ["a.jsonl"], "temperature": 3}}, 'temperature is for mixing = "temperature"'),
+        ({"data": {"mixing": "proportional"}}, "synthetic scenes are endless"),
+        ({"data": {"files": ["a.jsonl"], "temperature": 3}}, 'data.temperature needs data.mixing = "temperature"'),
     ],
 )
 def test_settings_that_mean_nothing_together_are_refused(settings, said):

@@ -53,14 +53,14 @@ def test_a_copy_of_a_picture_under_another_name_is_found(learned, tmp_path) -> N
     shutil.copy(tmp_path / "train/1.png", tmp_path / "val/copy.png")
     measured = records(tmp_path / "val", ("own.png", "How many dogs?"), ("copy.png", "Is it a dog?"))
     [line] = lines(learned, measured)
-    assert line.startswith("1 of 2 validation samples show media that training shows too")
+    assert line.startswith("1 of 2 validation samples show media that are also in the training data")
     assert "'val-2', is like 'train-2'" in line
 
 
 def test_the_same_question_about_another_picture_is_said_for_itself(learned, tmp_path) -> None:
     picture(tmp_path / "val/own.png", 9)
     [line] = lines(learned, records(tmp_path / "val", ("own.png", "how  many CUPS?")))
-    assert "word by word and about other media" in line
+    assert "about other media, word for word" in line
 
 
 def test_other_pictures_of_the_same_size_are_not_shared(learned, tmp_path) -> None:
@@ -82,8 +82,8 @@ def test_a_dry_run_says_it_before_anything_is_trained(learned, tmp_path, capsys)
     with pytest.raises(SystemExit, match="0"):
         main(["sft", str(recipe), "--dry-run"])
     said = capsys.readouterr().out
-    assert "1 of 1 validation samples show media that training shows too" in said
-    assert f"validation   {measured}, asked 5 times" in said
+    assert "1 of 1 validation samples show media that are also in the training data" in said
+    assert f"validation   {measured}, evaluated 5 times" in said
 
 
 def test_validation_media_that_cannot_be_read_stop_the_run_before_it_begins(learned, tmp_path, capsys) -> None:
@@ -94,4 +94,4 @@ def test_validation_media_that_cannot_be_read_stop_the_run_before_it_begins(lear
     recipe.write_text(f'model = "untrained"\n[data]\nfiles = ["{learned}"]\n[validation]\nfiles = ["{measured}"]\n')
     with pytest.raises(SystemExit, match="1"):
         main(["sft", str(recipe), "--dry-run"])
-    assert "validation.files: media that cannot be read" in capsys.readouterr().err
+    assert "validation.files: these media cannot be read" in capsys.readouterr().err

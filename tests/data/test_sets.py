@@ -77,10 +77,10 @@ def test_boxes_come_back_from_yolo_and_supervision_reads_them(tmp_path):
 
 
 YOLO_FAULTS = {
-    "a class that is not there": ("7 0.5 0.5 0.1 0.1", "class 7 is not among the 'names'"),
-    "a box outside": ("0 0.9 0.5 0.5 0.1", "lies outside of the picture"),
-    "pixels": ("0 32 24 10 10", "numbers are fractions"),
-    "two of one class": ("0 0.5 0.5 0.1 0.1\n0 0.2 0.2 0.1 0.1", "2 objects of the picture are 'cat'"),
+    "a class that is not there": ("7 0.5 0.5 0.1 0.1", "class 7 is not in 'names'"),
+    "a box outside": ("0 0.9 0.5 0.5 0.1", "lies outside the picture"),
+    "pixels": ("0 32 24 10 10", "numbers must be fractions"),
+    "two of one class": ("0 0.5 0.5 0.1 0.1\n0 0.2 0.2 0.1 0.1", "2 objects in the picture are 'cat'"),
     "words": ("cat 0.5 0.5 0.1 0.1", "expected a class and fractions"),
     "three numbers": ("0 0.5 0.5 0.1", "expected 4 numbers"),
 }
@@ -301,7 +301,7 @@ def test_refcocos_sentences_become_boxes_or_masks_of_a_split(tmp_path, form, cap
     assert (first.masks is not None) == (form == "refcoco-masks")
     assert first.media == (tmp_path / "train2014/a.jpg",)
     assert run(root, tmp_path / "again.jsonl", "--to", "own") == 1
-    assert "no reference of the split 'train'" in capsys.readouterr().err
+    assert "the split 'train' has no references" in capsys.readouterr().err
 
 
 CHARADES = "AO8RW 0.0 6.9##a person puts a book.\n3MSZA 24.3 30.4##person turns a light on.\n"
@@ -353,7 +353,7 @@ MOMENT = {
 NO_MOMENTS = {
     "a part of a video": ([{"videos": ["a.mp4"], "clips": [[2, 4]]}], "of a whole video file; lost: that only"),
     "a name with a space": ([{"videos": ["a b.mp4"]}], "the video without spaces, got 'a b 0.5 1.5##When?'"),
-    "two videos of a name": ([{"videos": ["a/1.mp4"]}, {"videos": ["b/1.mp4"]}], "would be one"),
+    "two videos of a name": ([{"videos": ["a/1.mp4"]}, {"videos": ["b/1.mp4"]}], "would get the same name"),
     "a question of nothing": ([{"videos": ["a.mp4"], "problem": 'When does this happen in the video: ""'}], "##"),
 }
 
@@ -428,7 +428,7 @@ def test_a_folder_without_videos_of_mot_is_named(tmp_path, capsys):
 def test_a_form_whose_media_are_where_it_says_takes_no_other_root(tmp_path, form, capsys):
     words = (tmp_path, tmp_path / "new/own.jsonl", "--to", "own", "--from", form, "--media-root", tmp_path)
     assert run(*words) == 1
-    assert "--media-root: media of " in capsys.readouterr().err
+    assert "--media-root: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["hf:squad", "hf:/squad", "hf:org/"])

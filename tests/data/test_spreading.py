@@ -74,11 +74,11 @@ def test_parts_that_are_missing_or_of_something_else_are_named(many, tmp_path):
     write_part(rows, ready(LOOK), tmp_path, Shard(0, 2), {"need": None})
     with pytest.raises(DataError, match="2-of-2 are missing"):
         list(join_parts(tmp_path, {"need": None}))
-    with pytest.raises(DataError, match=r"1-of-2.jsonl: was made for something else: need: None → 'truth'"):
+    with pytest.raises(DataError, match=r"1-of-2.jsonl: was made with other options: need: None → 'truth'"):
         list(join_parts(tmp_path, {"need": "truth"}))
     write_part(rows, ready(LOOK), tmp_path, Shard(1, 2), {"need": None})
     write_part(rows, ready(LOOK), tmp_path, Shard(1, 3), {"need": None})
-    with pytest.raises(DataError, match="of another number of shards"):
+    with pytest.raises(DataError, match="belong to another number of shards"):
         list(join_parts(tmp_path, {"need": None}))
 
 
@@ -92,7 +92,7 @@ def test_a_part_that_is_cut_short_is_named_before_anything_is_joined(many, tmp_p
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "2", "a/b", "1/0", "-1/2", "1/2/3"])
 def test_a_shard_is_one_of_so_many(text):
-    with pytest.raises(ConfigError, match="--shard takes one of so many"):
+    with pytest.raises(ConfigError, match="--shard takes PART/TOTAL"):
         Shard.parse(text)
 
 

@@ -230,7 +230,7 @@ def test_many_rows_are_written_and_read_a_few_at_a_time(tmp_path):
 def test_bytes_outside_of_images_and_videos_are_named(tmp_path, capsys):
     write_folder(held(tmp_path).rename_column("image", "mask"), tmp_path / "set")
     assert run(tmp_path / "set", tmp_path / "own.jsonl", "--to", "own") == 1
-    assert "row 1: 'mask' holds bytes" in capsys.readouterr().out
+    assert "row 1: 'mask' contains bytes" in capsys.readouterr().out
 
 
 def test_json_text_that_is_cut_short_is_named(tmp_path):

@@ -301,7 +301,7 @@ def test_every_task_has_its_words_for_a_teacher() -> None:
         (("--price", "-1", "2"), "--price must be two numbers of 0 or more"),
         (("--max-tokens", "0"), "--max-tokens must be above 0"),
         (("--sound", "7"), "--sound must be from 0 to 1"),
-        (("--judge-prompts", "absent.toml"), "--judge-prompts are for --judge"),
+        (("--judge-prompts", "absent.toml"), "--judge-prompts needs --judge"),
         (("--judge", "scripted", "--judge-prompts", "absent.toml"), "absent.toml"),
         (("--shard", "1/2"), "--shard needs --parts"),
         (("--teacher", "http://127.0.0.1:9/v1"), "127.0.0.1:9"),

@@ -87,5 +87,5 @@ def test_without_a_judge_both_numbers_are_withheld_and_a_caption_of_science_has_
     assert rows["judge"].published == rows["ROUGE-L"].published == {}
     assert rows["unnamed (paper)"].published[PAPER_MODEL] == 25.7
     assert rows["unnamed (paper)"].estimate is None
-    assert "does not say what this number is" in rows["unnamed (paper)"].missing
+    assert "does not define this number" in rows["unnamed (paper)"].missing
     json.dumps([row.missing for row in rows.values()])

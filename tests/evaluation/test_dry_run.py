@@ -46,7 +46,7 @@ def test_all_benchmarks_run(tmp_path, capsys, build: Callable[[Path], Path], mis
         "needs --segmenter",
         "needs --judge",
         "needs GOT-10k/val",
-        "the paper does not say what this number is, so nothing of ours stands beside it",  # MMSci-Caption
+        "the paper does not define this number, so nothing comparable is computed",  # MMSci-Caption
     }
     assert "scripted" in said.err
     assert (tmp_path / "run/report.html").exists()
@@ -115,7 +115,7 @@ def test_list_says_before_a_model_is_loaded_what_is_there_and_what_is_not_as_exp
     with pytest.raises(SystemExit):
         main(["evaluate", "--list", "--data", str(tmp_path)])
     said = " ".join(capsys.readouterr().out.split())
-    assert "2 samples, 3720" in said
+    assert "2 samples, but 3720" in said
     assert "Charades.zip -d" in said
 
 
@@ -129,9 +129,9 @@ def test_media_that_are_gone_are_said_to_be_gone(tmp_path, capsys):
     (data / "refcoco_val/GOT-10k_Val_000003.jpg").unlink()
     said = json.loads(evaluated(capsys, *arguments, "--stage", "score"))
     [gone] = said["missing_rows"]["RefCOCO val"]["first"]
-    assert gone.startswith("3: its media are gone: ")
+    assert gone.startswith("3: its media are missing: ")
     assert "GOT-10k_Val_000003.jpg" in gone
     (data / "refcoco_val/GOT-10k_Val_000001.jpg").unlink()
     with pytest.raises(SystemExit):
         main(["evaluate", "--model", "scripted", *map(str, arguments), "--stage", "score"])
-    assert "sample '1' was answered there, and now its media are gone" in " ".join(capsys.readouterr().err.split())
+    assert "sample '1' was answered before, but its media are missing now" in " ".join(capsys.readouterr().err.split())

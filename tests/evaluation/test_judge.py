@@ -119,7 +119,7 @@ def test_a_judge_that_says_nothing_usable_is_an_error_and_not_remembered(tmp_pat
         judge = Judge(settings, tmp_path / JUDGE_FILE)
         [said] = judge.score([RED])
         assert isinstance(said, EngineError)
-        with pytest.raises(EngineError, match="a first try with judge sage failed"):
+        with pytest.raises(EngineError, match="a test request to judge sage failed"):
             judge.try_out()
     assert not (tmp_path / JUDGE_FILE).exists()
 

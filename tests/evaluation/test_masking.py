@@ -90,7 +90,7 @@ def test_samples_without_true_masks_are_named_before_anything_is_asked(tmp_path)
     [sample] = pictures(tmp_path, 1)
     assert has_segmentation([sample])
     assert not has_segmentation([make_sample(0, 0, problem_type="numerical", data_type="image")])
-    with pytest.raises(DataError, match=r"'s0' has no masks .* 'segmentation_output'"):
+    with pytest.raises(DataError, match=r"'s0' has no reference masks.* 'segmentation_output'"):
         has_segmentation([replace(sample, masks=None)])
 
 

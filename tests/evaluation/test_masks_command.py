@@ -38,8 +38,8 @@ def test_the_command_line_measures_masks_counts_unreadable_answers_and_says_the_
         ("gIoU", 0, ""),
     ]
     assert record["unparsable"] == {"RefCOCO-seg val": ["s0", "s1"]}
-    assert "2 answers could not be read and count 0: s0, s1" in first.err
-    assert "masks are by grabcut" in first.err
+    assert "2 answers could not be read and count as 0: s0, s1" in first.err
+    assert "masks were made by grabcut" in first.err
     assert run(*arguments, "--benchmark", "refcoco_seg_val", "--data", tmp_path) == 0
     assert capsys.readouterr().out == first.out
     assert (tmp_path / "runs/refcoco_seg_val" / MASKS_FILE).read_bytes().count(b"\n") == 2
@@ -65,13 +65,13 @@ def test_a_file_of_segmentation_has_mask_metrics_in_its_scores(tmp_path, capsys)
         0,
         0,
     )
-    assert "1 answers could not be read and count 0: s0" in said.err
+    assert "1 answers could not be read and count as 0: s0" in said.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--synthetic", 1, "--segmenter", "grabcut"), "there is no question of segmentation"),
+        (("--synthetic", 1, "--segmenter", "grabcut"), "no sample is a segmentation question"),
         (("--synthetic", 8, "--segmenter", "/no/such/sam2"), "/no/such/sam2: no such folder"),
     ],
     ids=["nothing to cut", "no weights"],
@@ -89,5 +89,5 @@ def test_a_segmenter_for_pictures_alone_is_refused_for_videos_before_anything_is
     (tmp_path / "sam3" / "config.json").write_text('{"model_type": "sam3_tracker"}')
     arguments = ("--synthetic", 24, "--segmenter", tmp_path / "sam3", "--output", tmp_path / "run")
     assert run("evaluate", "--model", "untrained", *arguments) == 1
-    assert "cuts out of pictures alone" in capsys.readouterr().err.replace("\n", " ")
+    assert "works on pictures only" in capsys.readouterr().err.replace("\n", " ")
     assert not (tmp_path / "run").exists()

@@ -180,7 +180,10 @@ def test_released_segmentation_files_with_masks_alone_get_box_and_points(tmp_pat
         ({"segmentation_rle": {}}, "'frames'"),
         ({"frames": ["0"], "segmentation_rle": {"1": encode_rle(STILL)}}, "empty in every frame"),
         ({"frames": ["0"], "segmentation_rle": {}}, "empty in every frame"),
-        ({"frames": ["0", "1"], "segmentation_rle": {"0": encode_rle(STILL), "1": encode_rle(STILL.T)}}, "one size"),
+        (
+            {"frames": ["0", "1"], "segmentation_rle": {"0": encode_rle(STILL), "1": encode_rle(STILL.T)}},
+            "the same size",
+        ),
     ],
     ids=["none", "number", "frames", "unknown frame", "size", "sizes"],
 )

@@ -83,7 +83,7 @@ def test_a_bad_reference_is_named(tmp_path, changes, complaint):
 
 
 def test_a_split_without_references_is_an_error(tmp_path):
-    with pytest.raises(DataError, match="no reference of the split 'testB'"):
+    with pytest.raises(DataError, match="the split 'testB' has no references"):
         list(read_refcoco(refcoco(tmp_path), "refcoco", "refs(unc).p", "testB"))
 
 

@@ -178,7 +178,7 @@ GOOD = {"index": 1, "image": "aGk=" * 30, "question": "q", "A": "x", "B": "y", "
         ({"answer": ""}, "'answer'"),
         ({"answer": "D"}, "one of the letters A, B"),
         ({"index": ""}, "'index'"),
-        ({"image": "99"}, "names the row with index '99'"),
+        ({"image": "99"}, "refers to the row with index '99'"),
         ({"image": "[1, 2"}, "'image'"),
         ({"A": "", "B": "", "candidates": "a, b"}, "'candidates' must be a list"),
         ({"correct_choice": "2"}, "'correct_choice' must be the number of an option"),
@@ -274,7 +274,7 @@ def test_a_row_may_name_the_picture_of_a_later_row_and_one_without_a_picture_is_
     assert [sample.id for sample in samples] == ["1", "3"]
     assert pixel(samples[0]) == [0, 255, 0]
     assert [str(error).split(": ", 1)[1] for error in bad] == [
-        "column 'image' names the row with index '2', and none with a picture has it"
+        "column 'image' refers to the row with index '2', but no row with a picture has it"
     ]
 
 

@@ -141,7 +141,7 @@ def test_an_engine_that_is_gone_stops_the_evaluation(tmp_path):
     ("samples", "complaint"),
     [
         ([], "no samples"),
-        ([SCENES[0], SCENES[0]], "more than one sample"),
+        ([SCENES[0], SCENES[0]], "used more than once"),
         ([replace(SCENES[0], problem_type="juggling")], "juggling"),
         ([SCENES[1], Sample("s7", "Where?", "spatial grounding", "image", (), truth='{"boxes": [1]}')], "sample 's7'"),
     ],

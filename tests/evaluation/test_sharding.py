@@ -64,7 +64,7 @@ def test_a_shard_asked_by_other_settings_is_refused(tmp_path, data, capsys):
     ("flags", "named"),
     [
         (["--shard", "1/2"], "add --stage answer"),
-        (["--shard", "3/2", "--stage", "answer"], "--shard takes one of so many"),
+        (["--shard", "3/2", "--stage", "answer"], "--shard takes PART/TOTAL"),
     ],
 )
 def test_shards_that_cannot_be_are_refused(tmp_path, data, capsys, flags, named):

@@ -93,7 +93,7 @@ def lose_the_processor(folder: Path) -> None:
 
 
 MISFITS = {
-    "weights without a layer": (leave_a_layer_out, "the weights are not those of its config.json"),
+    "weights without a layer": (leave_a_layer_out, "the weights do not match its config.json"),
     "a config of another class": (say_another_class, "a Qwen3VLMoeForConditionalGeneration"),
     "no chat template": (forget_the_chat_template, "no chat template.* copy chat_template.jinja"),
     "a broken chat template": (break_the_chat_template, "chat template cannot write a question.* copy chat_template.j"),
@@ -150,6 +150,8 @@ def test_adapters_of_another_base_are_refused(whole, tmp_path, layers, width):
     adapted = get_peft_model(build_tiny(0, shape)[0], LoraConfig(r=2, target_modules=["q_proj"]))
     adapted.save_pretrained(tmp_path / "adapters")
     change(tmp_path / "adapters" / "adapter_config.json", base_model_name_or_path=str(whole))
-    with pytest.raises(EngineError, match=r"do not fit the model below them, a Qwen3VLFor.* name the base") as refused:
+    with pytest.raises(
+        EngineError, match=r"do not fit their base model, a Qwen3VLFor.* set base_model_name_or_path"
+    ) as refused:
         load_local(str(tmp_path / "adapters"))
     assert "\n" not in str(refused.value)

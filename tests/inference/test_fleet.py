@@ -86,7 +86,7 @@ def test_what_a_server_refuses_is_not_asked_elsewhere():
 
 
 def test_all_gone_is_an_error_that_says_so():
-    said = r"none of 2 servers answers; the last: .*no answer after 2 tries"
+    said = r"none of 2 servers answers; the last error: .*no answer after 2 tries"
     with (
         fleet(1, 1) as servers,
         load_engine(addresses_of(servers)) as engine,
@@ -102,7 +102,7 @@ def test_servers_of_different_models_and_addresses_given_twice_are_refused():
         pytest.raises(EngineError, match="these serve other, said-model"),
     ):
         load_engine(f"{addresses_of(servers)},{other.address}")
-    with pytest.raises(ConfigError, match="stands more than once"):
+    with pytest.raises(ConfigError, match="listed more than once"):
         load_engine("http://h:1/v1,http://h:1/v1")
 
 
@@ -169,7 +169,7 @@ def test_the_one_server_of_a_model_is_waited_for_like_several_and_is_named_where
     with pytest.raises(EngineError) as said:
         load_engine("http://127.0.0.1:9/v1")
     assert "http://127.0.0.1:9/v1 does not answer, after 0 s of waiting" in str(said.value)
-    assert "Start a server there, or give the address of one that runs" in str(said.value)
+    assert "Start a server at this address, or give the address of a running one" in str(said.value)
 
 
 def test_a_page_of_the_web_is_no_server_and_is_not_waited_for():

@@ -87,7 +87,7 @@ def test_a_model_without_eyes_is_an_error(folder, tmp_path):
     load_local(str(folder)).processor.save_pretrained(tmp_path)
     small = LlamaConfig(num_hidden_layers=1, hidden_size=8, intermediate_size=8, num_attention_heads=1, vocab_size=16)
     LlamaForCausalLM(small).save_pretrained(tmp_path)
-    with pytest.raises(EngineError, match="no model that answers in text about pictures"):
+    with pytest.raises(EngineError, match="does not contain a model that answers questions about pictures in text"):
         load_engine(str(tmp_path))
 
 

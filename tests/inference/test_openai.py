@@ -115,7 +115,7 @@ def test_the_reasoning_that_a_server_keeps_apart_is_the_think_block_again(answer
 def test_nobody_at_the_address_is_an_engine_error():
     with server(echo) as (engine, _):
         address = engine.address
-    with pytest.raises(EngineError, match=r"no answer after 2 tries.*Start a server there"):
+    with pytest.raises(EngineError, match=r"no answer after 2 tries.*Start a server at this address"):
         RemoteEngine.connect(address)
 
 
@@ -204,7 +204,7 @@ def test_an_odd_number_of_frames_ends_with_the_last_one_twice(num_frames: int):
 
 
 def test_two_videos_in_a_request_are_refused_because_their_times_cannot_both_travel():
-    with server(echo) as (engine, seen), pytest.raises(EngineError, match="one video a request, got 2"):
+    with server(echo) as (engine, seen), pytest.raises(EngineError, match="one video per request, got 2"):
         engine.complete([Request("x", (video((0.0,), 1.0), video((0.0,), 1.0)))], SamplingParams())
     assert seen.bodies == []
 

@@ -76,7 +76,7 @@ def test_an_answer_that_nobody_listens_to_is_not_streamed():
         (streamed(chunk("stop"), USAGE), "expected a message with"),
         (
             (200, {"Content-Type": "text/event-stream", "Content-Length": "9999"}, streamed(chunk(content="a"))[2]),
-            "the reply broke off after 1 events",
+            "the streamed reply broke off after 1 events",
         ),
     ],
     ids=["error", "no JSON", "no object", "no end", "no text", "cut"],

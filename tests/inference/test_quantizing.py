@@ -59,7 +59,7 @@ def test_a_model_whose_weights_are_experts_is_refused():
         def get_input_embeddings(self):
             return self.embed
 
-    with pytest.raises(ConfigError, match="experts, would stay as they are"):
+    with pytest.raises(ConfigError, match="experts, would not be quantized"):
         quantize(Model(), "int8", device="cpu")
 
 

@@ -224,7 +224,7 @@ def test_a_model_whose_layers_look_at_a_window_is_refused_by_name(build, says):
 def test_a_model_whose_prompt_is_seen_both_ways_is_refused_by_its_own_log_probabilities():
     packed = PackedModel(made(paligemma).eval())
     group = packed.group(by_hand()[0], [[5, 6, 7]])
-    with pytest.raises(ConfigError, match=r"up to .* from those of the answers one by one"):
+    with pytest.raises(ConfigError, match=r"up to .* from those of the answers computed one by one"):
         packed.logps([group])
 
 
@@ -234,7 +234,7 @@ def test_a_model_whose_prompt_is_seen_both_ways_is_refused_by_its_own_log_probab
         (lambda prompt: {**prompt, "input_ids": prompt["input_ids"].repeat(2, 1)}, "expected the inputs of one prompt"),
         (lambda prompt: (prompt, []), "at least one answer"),
         (lambda prompt: (prompt, [[5], []]), "answer 1 has no tokens"),
-        (lambda prompt: (prompt, [[5, PLACEHOLDER]]), "answer 0 has a token that stands for media"),
+        (lambda prompt: (prompt, [[5, PLACEHOLDER]]), "answer 0 has a media token"),
     ],
 )
 def test_what_no_group_can_be_made_of_is_refused(change, says):

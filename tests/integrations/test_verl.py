@@ -63,7 +63,7 @@ def test_the_paper_s_recipe_is_spelled_for_verl():
     ("setting", "named"),
     [
         ('frozen=["vision"]', r"frozen = \('vision',\)"),
-        ("optimizer.kind=muon", "optimizer.kind = 'muon': verl is given AdamW"),
+        ("optimizer.kind=muon", "optimizer.kind = 'muon': verl always gets AdamW"),
         ("rollout.max_refills=0", "rollout.max_refills = 0: verl refills"),
         ("loss.kl_schedule=cosine", "loss.kl_schedule = 'cosine'"),
         ("grading.rewards={length = {}}", "grading.rewards"),
@@ -71,10 +71,13 @@ def test_the_paper_s_recipe_is_spelled_for_verl():
         ("data.files=[]", "onethinker data synthetic"),
         ("advantage.algorithm=rloo", "only ema_grpo"),
         ('keep="every 500"', 'keep = "every 500"'),
-        ("lora={parts = ['vision']}", "lora: verl's engines take"),
-        ("loss.updates_per_batch=3", "does not divide into loss.updates_per_batch = 3"),
-        ("max_row_tokens=4096", "leaves no prompt"),
-        ('gradient_checkpointing=["language"]', r"gradient_checkpointing = \['language'\]: verl has true or false"),
+        ("lora={parts = ['vision']}", "lora: verl supports only adapters"),
+        ("loss.updates_per_batch=3", "is not divisible by loss.updates_per_batch = 3"),
+        ("max_row_tokens=4096", "leaves no room for a prompt"),
+        (
+            'gradient_checkpointing=["language"]',
+            r"gradient_checkpointing = \['language'\]: verl supports only true or false",
+        ),
     ],
 )
 def test_a_field_without_a_counterpart_is_refused_by_name(setting, named):
@@ -108,15 +111,15 @@ def test_a_group_that_lost_an_answer_is_centred_in_what_is_left():
 
 
 def test_another_verl_is_refused():
-    with pytest.raises(ConfigError, match=r"onethinker runs inside verl 0.9.1, .* got verl 0.9.2"):
+    with pytest.raises(ConfigError, match=r"onethinker needs verl 0.9.1, .* found verl 0.9.2"):
         check_version("0.9.2")
-    with pytest.raises(ConfigError, match="got no verl"):
+    with pytest.raises(ConfigError, match="found no verl"):
         check_version(None)
 
 
 def test_words_that_verl_takes_for_media_are_refused(tmp_path):
     sample = Sample("1", "What does <image> mean?", "numerical", "image", (tmp_path / "a.png",), "3")
-    with pytest.raises(DataError, match="the words <image> stand in the question"):
+    with pytest.raises(DataError, match="the question contains <image>"):
         row_of(sample, PromptTemplate())
 
 
@@ -153,15 +156,15 @@ def test_a_python_without_verl_is_refused_before_anything_is_written(samples, ca
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--gpu", "h100"], "--gpu is for our own engine"),
-        (["--processes", "7"], "1 nodes of 7 GPUs (--nodes, --processes): verl deals the 1024 answers"),
-        (["--nodes", "3"], "and they do not divide by 3"),
+        (["--gpu", "h100"], "--gpu needs --engine own"),
+        (["--processes", "7"], "1 nodes of 7 GPUs (--nodes, --processes): verl divides the 1024 answers"),
+        (["--nodes", "3"], "and they are not divisible by 3"),
         (["--processes", "8", "--verl-set", "trainer.nnodes=3"], "3 nodes of 8 GPUs"),
         (["--verl-set", "+actor_rollout_ref.rollout.n=1", "trainer.n_gpus_per_node=256"], "the 128 answers"),
         (["--nodes", "0"], "--nodes must be at least 1"),
-        (["--nodes", "4", "--node-rank", "3"], "--node-rank is for our own engine: Ray knows the nodes"),
-        (["--main-address", "x"], "--main-address is for our own engine"),
-        (["--network", "5"], "--network is for our own engine"),
+        (["--nodes", "4", "--node-rank", "3"], "--node-rank needs --engine own: with verl, start Ray"),
+        (["--main-address", "x"], "--main-address needs --engine own"),
+        (["--network", "5"], "--network needs --engine own"),
         (["--set", FILES, "model=untrained"], 'model = "untrained" is built in memory'),
     ],
 )
@@ -172,12 +175,12 @@ def test_flags_that_verl_cannot_have_are_refused(samples, words, says):
 
 
 def test_a_model_that_is_not_there_is_answered_with_the_setting(samples):
-    with pytest.raises(EngineError, match=r"runs/none/model: no such folder, .*; --set model=… names another"):
+    with pytest.raises(EngineError, match=r"runs/none/model: no such folder, .*; choose another with --set model=…"):
         dispatch([*DRY, "--set", FILES, "model=runs/none/model"])
 
 
 def test_flags_of_verl_are_refused_without_it():
-    with pytest.raises(ConfigError, match="--verl-python and --verl-set are for --engine verl"):
+    with pytest.raises(ConfigError, match="--verl-python and --verl-set need --engine verl"):
         dispatch(["rl", "tiny_rl", "--dry-run", "--verl-set", "trainer.nnodes=4"])
 
 

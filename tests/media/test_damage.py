@@ -102,11 +102,11 @@ PICTURES: Mapping[str, tuple[str, bytes, tuple[str, ...] | str]] = {
     "JPEG called PNG": ("a.png", JPEG, SOUND),
     "notes behind the end of a JPEG": ("a.jpg", JPEG + b"\0" * 9000 + b"a video of the moment", SOUND),
     "notes behind the end of a PNG": ("a.png", PNG + b"notes" * 3000, SOUND),
-    "picture called a video": ("a.mp4", PNG, ("it is a picture, though its name ends in '.mp4'",)),
+    "picture called a video": ("a.mp4", PNG, ("it is a picture, although its name ends in '.mp4'",)),
     "TIFF of three pages": (
         "a.tiff",
         saved(NOISE, "TIFF", save_all=True, append_images=PAGES[1:]),
-        ("it has 3 pages, of which the first is shown",),
+        ("it has 3 pages, and only the first is shown",),
     ),
     "PNG with a wrong checksum": (
         "a.png",
@@ -169,22 +169,25 @@ def test_a_screen_recording_that_stands_still_now_and_then_lacks_nothing_as_an_m
 
 
 VIDEOS = {
-    ("cut", "mp4"): "cannot be read as a picture or video (an MP4 without its index, so most likely cut short",
+    ("cut", "mp4"): "cannot be read as a picture or video (an MP4 without an index, so most likely cut short",
     ("cut", "fast.mp4"): (
         r"it is cut short: [\d,]+ bytes are missing at its end",
-        r"its header counts 100 frames; \d+ of them are missing, the last is at 2\.\d\d s",
+        r"its header says 100 frames, but \d+ of them are missing; the last frame is at 2\.\d\d s",
         r"\d of \d\d frames are damaged, (at|between) 2\..*",
     ),
     ("cut", "fragments.mp4"): (
         r"it is cut short: [\d,]+ bytes are missing at its end",
         r"\d of \d\d frames are damaged, (at|between) 2\..*",
     ),
-    ("cut", "mkv"): (r"its header says that it lasts 4\.00 s; its frames end at 2\.\d\d s",),
+    ("cut", "mkv"): (r"its header says it lasts 4\.00 s, but its frames end at 2\.\d\d s",),
     ("cut", "flv"): (
-        r"its header says that it lasts 4\.\d\d s; its frames end at 2\.\d\d s",
+        r"its header says it lasts 4\.\d\d s, but its frames end at 2\.\d\d s",
         r"\d of \d\d frames are damaged, (at|between) 2\..*",
     ),
-    ("cut", "avi"): (r"its header counts 100 frames; \d+ of them are missing, the last is at \d\.\d\d s", "its data.*"),
+    ("cut", "avi"): (
+        r"its header says 100 frames, but \d+ of them are missing; the last frame is at \d\.\d\d s",
+        "its data.*",
+    ),
     ("cut", "mpg"): (r"1 of \d\d frames are damaged, at 2\.\d\d s: left out",),
     ("zeroed", "mp4"): (r"\d+ of 100 frames are damaged, (at|between) .*: left out",),
     ("zeroed", "fast.mp4"): (r"\d+ of 100 frames are damaged, (at|between) .*: left out",),
@@ -195,7 +198,7 @@ VIDEOS = {
     ),
     ("zeroed", "ts"): (r"frames are missing, or .*, for 0\.\d\d s: .* between 1\.\d\d s and 2\.\d\d s", "its data.*"),
     ("zeroed", "flv"): (r"frames are missing, or .*, for 0\.\d\d s: .* between 1\.\d\d s and 2\.\d\d s", "its data.*"),
-    ("zeroed", "avi"): (r"its header counts 100 frames; \d+ of them are missing.*", "its data.*"),
+    ("zeroed", "avi"): (r"its header says 100 frames, but \d+ of them are missing.*", "its data.*"),
     ("zeroed", "mpg"): (r"frames are missing, or .*, for 0\.\d\d s: .*", "its data.*"),
 }
 
@@ -222,7 +225,7 @@ def test_what_can_be_read_of_a_damaged_video_is_shown_and_the_loss_named(tmp_pat
 def test_a_video_called_a_picture_is_a_video_and_says_so(tmp_path, videos):
     (tmp_path / "a.jpg").write_bytes(videos["mp4"])
     clip = read_clip(tmp_path / "a.jpg", BUDGET)
-    assert (clip.kind, clip.problems) == ("video", ("it is a video, though its name ends in '.jpg'",))
+    assert (clip.kind, clip.problems) == ("video", ("it is a video, although its name ends in '.jpg'",))
 
 
 def test_frames_in_files_name_the_file_that_is_damaged_and_a_size_that_changes(tmp_path):
@@ -231,7 +234,7 @@ def test_frames_in_files_name_the_file_that_is_damaged_and_a_size_that_changes(t
     clip = read_clip(FrameFolder(tmp_path, ("0.png", "1.png", "2.png"), fps=2), BUDGET)
     assert clip.problems == (
         "1.png: its end is missing: the file is cut short",
-        "its frames change their size (32 x 48, 64 x 48): all are shown in that of the first",
+        "its frames change size (32 x 48, 64 x 48): all are shown in the size of the first",
     )
 
 

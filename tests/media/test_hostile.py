@@ -86,7 +86,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
 
 def test_sound_alone_is_refused(tmp_path: Path) -> None:
     write_sound(tmp_path / "sound.m4a")
-    assert refusal(tmp_path / "sound.m4a") == "has no video in it, only sound"
+    assert refusal(tmp_path / "sound.m4a") == "contains no video, only sound"
 
 
 def test_a_strip_is_refused(tmp_path: Path) -> None:
@@ -142,9 +142,9 @@ def test_an_mp4_cut_short_is_refused(tmp_path: Path, record: Callable[..., Path]
     whole = path.read_bytes()
     for end in (len(whole) - 200, len(whole) // 2, 100):
         path.write_bytes(whole[:end])
-        assert "an MP4 without its index, so most likely cut short: copy or download it again" in refusal(path)
+        assert "an MP4 without an index, so most likely cut short: copy or download it again" in refusal(path)
     path.write_bytes(whole.replace(b"trak", b"junk"))
-    assert refusal(path) == "has no video in it"
+    assert refusal(path) == "contains no video"
     at = whole.index(b"moov") + 8
     path.write_bytes(whole[:at] + b"\xff" * (len(whole) - at))
     assert refusal(path)
@@ -153,7 +153,7 @@ def test_an_mp4_cut_short_is_refused(tmp_path: Path, record: Callable[..., Path]
 def test_a_start_that_is_of_nothing_is_said(tmp_path: Path, record: Callable[..., Path]) -> None:
     path = record(tmp_path / "cut.mkv", EVEN, codec="mkv")
     path.write_bytes(path.read_bytes()[:300])
-    assert refusal(path) == "cannot be read as a picture or video (of no known format, or damaged at its start)"
+    assert refusal(path) == "cannot be read as a picture or video (unknown format, or damaged at its start)"
 
 
 def test_damaged_packets_are_left_out(tmp_path: Path, record: Callable[..., Path]) -> None:

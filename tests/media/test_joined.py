@@ -72,8 +72,8 @@ def test_a_size_that_changes_and_times_that_start_again_are_said(tmp_path):
         joined(tmp_path, part(tmp_path / "a", 50), part(tmp_path / "b", 150, size=(128, 96))), MediaBudget()
     )
     restart, sizes = clip.problems
-    assert re.fullmatch(r"its times start again at 2\.\d+ s: each part is shown behind the one before", restart)
-    assert sizes == "its frames change their size (128 x 96, 256 x 64): all are shown in that of the first"
+    assert re.fullmatch(r"its times start again at 2\.\d+ s: the parts are shown one after the other", restart)
+    assert sizes == "its frames change size (128 x 96, 256 x 64): all are shown in the size of the first"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_size_that_changes_and_times_that_start_again_are_said(tmp_path):
     [
         (
             {"codec": "mpeg2video"},
-            r"joined out of parts that one decoder cannot read: nothing from \d\.\d+ s on is shown",
+            r"joined from parts that one decoder cannot read: nothing after \d\.\d+ s can be shown",
         ),
         ({"form": "flv"}, "is several FLV files joined byte by byte, of which only the first 2.0. s can be read"),
         ({"form": "mp4"}, "is several MP4 files joined byte by byte, of which only the first 2.0. s can be read"),
@@ -126,7 +126,7 @@ def test_sound_that_a_broadcast_lists_only_later_is_no_loss(tmp_path):
     path = joined(tmp_path, programme(tmp_path / "a", 12), programme(tmp_path / "b", 4, sound=True))
     clip = read_clip(path, MediaBudget(fps=25))
     assert len(clip.frames) == 16
-    assert clip.problems == ("its times start again at 0.48 s: each part is shown behind the one before",)
+    assert clip.problems == ("its times start again at 0.48 s: the parts are shown one after the other",)
 
 
 @pytest.mark.parametrize("number", [2, 12], ids=["listed", "unlisted"])
@@ -136,5 +136,6 @@ def test_pictures_that_go_on_in_another_stream_of_a_broadcast_are_named(tmp_path
     assert len(clip.frames) == number
     [problem] = clip.problems
     assert re.fullmatch(
-        rf"[\d,]+ bytes of other streams, which are not shown, follow its last frame at {number / 25:.2f} s", problem
+        rf"[\d,]+ bytes of other streams, which are not shown, follow the last video frame at {number / 25:.2f} s",
+        problem,
     )

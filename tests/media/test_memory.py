@@ -156,7 +156,7 @@ def test_a_buffer_that_is_written_again_does_not_change_what_was_asked_about():
 @pytest.mark.parametrize(
     ("given", "fps", "expected"),
     [
-        pytest.param([], None, "empty list", id="empty list"),
+        pytest.param([], None, "the list is empty", id="empty list"),
         pytest.param(None, None, "expected a path.*got NoneType", id="none"),
         pytest.param({"a": 1}, None, "expected a path.*got dict", id="mapping"),
         pytest.param(3, None, "got int", id="number"),
@@ -175,14 +175,16 @@ def test_a_buffer_that_is_written_again_does_not_change_what_was_asked_about():
         pytest.param(PICTURE[0, 0], None, "shape 3", id="a vector"),
         pytest.param(np.uint8(3), None, "single number", id="a scalar"),
         pytest.param(PICTURE[:0], None, "shape 0x60x3", id="no rows"),
-        pytest.param(np.zeros((3, 9, 3), np.uint8), None, "colours first or last", id="three rows of three colours"),
+        pytest.param(
+            np.zeros((3, 9, 3), np.uint8), None, "colour axis first or last", id="three rows of three colours"
+        ),
         pytest.param(FRAMES, 0, "fps must be more than 0", id="no rate"),
         pytest.param(FRAMES, float("nan"), "fps must be more than 0", id="a rate that is no number"),
         pytest.param(PICTURE, 2, "fps= is for frames in memory", id="a rate for a picture"),
         pytest.param("a.mp4", 2, "fps= is for frames in memory", id="a rate for a file"),
-        pytest.param([PICTURE, PICTURE[:9]], 2, "one size, got 60 x 40, 60 x 9", id="frames of two sizes"),
+        pytest.param([PICTURE, PICTURE[:9]], 2, "the same size, got 60 x 40, 60 x 9", id="frames of two sizes"),
         pytest.param(iter(FRAMES), 2, r"got iterator: give list\(…\) of it", id="iterator"),
-        pytest.param("https://example.com/a.jpg", None, "what fetch of onethinker.media.remote returns", id="address"),
+        pytest.param("https://example.com/a.jpg", None, "the result of onethinker.media.remote.fetch", id="address"),
         pytest.param("data:image/png;base64,aGk=", None, "addresses are not opened", id="data address"),
         pytest.param(io.StringIO("hi"), None, "open it with 'rb'", id="text file"),
         pytest.param(io.BytesIO(), None, r"seek\(0\)", id="file at its end"),

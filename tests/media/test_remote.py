@@ -78,7 +78,7 @@ def test_what_cannot_be_fetched_is_an_error_that_names_the_address(site, path, r
     ],
 )
 def test_hosts_that_are_not_public_are_refused_unless_allowed(site, address):
-    with pytest.raises(MediaError, match="not public; --allow-private"):
+    with pytest.raises(MediaError, match="not a public address; --allow-private"):
         fetch(address.format(site=site))
 
 

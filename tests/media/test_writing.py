@@ -61,8 +61,8 @@ def test_a_png_is_exact(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "reason"),
     [
-        ("image", "out.mp4", "a picture is written as .png, .jpg, .jpeg, not as .mp4"),
-        ("video", "out.png", "a video is written as .mp4, not as .png"),
+        ("image", "out.mp4", "a picture can be written as .png, .jpg, .jpeg, not as .mp4"),
+        ("video", "out.png", "a video can be written as .mp4, not as .png"),
         ("video", "out", "not as a file without suffix"),
         ("video", "no/such/folder/out.mp4", "cannot be written"),
         ("image", "no/such/folder/out.png", "cannot be written"),

@@ -41,7 +41,7 @@ def test_a_process_serves_one_question_after_the_other_until_one_fails(pool: Poo
         with pool.lease() as process:
             assert process.exchange(b"a\n") == b"said a\n"
     (first,) = pool.pids
-    with pytest.raises(ProcessLostError, match="left with 3"), pool.lease() as process:
+    with pytest.raises(ProcessLostError, match="exited with code 3"), pool.lease() as process:
         process.exchange(b"die\n")
     with pytest.raises(TooSlowError), pool.lease() as process:
         process.exchange(b"sleep\n", 0.2)

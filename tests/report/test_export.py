@@ -136,7 +136,7 @@ def test_what_cannot_be_exported_is_an_error_that_says_why(tmp_path, kind):
         output.mkdir()
     said = {
         "nothing": "expected the folder of a run",
-        "no checkpoint": "saved no checkpoint yet",
+        "no checkpoint": "has not saved a checkpoint yet",
         "in the way": "exists already",
     }[kind]
     with pytest.raises((CheckpointError, ConfigError), match=said):

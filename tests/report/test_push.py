@@ -151,7 +151,7 @@ def test_a_dry_run_names_the_same_files_and_asks_the_hub_nothing(hub, model, tmp
     ("state", "words", "token", "said"),
     [
         ({"private": False}, (), "hf_local", "lab/thinker is public"),
-        ({"refuses": True}, (), "hf_local", "refuses"),
+        ({"refuses": True}, (), "hf_local", "refused the request"),
         ({}, (), "", "hf auth login"),
     ],
     ids=["public", "refused", "nobody"],
@@ -205,7 +205,7 @@ def test_a_run_goes_on_from_a_revision_of_the_hub_as_if_it_had_never_stopped(hub
         train_sft(SftRecipe.load("tiny_sft", settings), tmp_path / "stopped", on_step=stop)
     hub.files = {"run/checkpoints/step-00000009/manifest.json": b"of another run", "notes.txt": b"mine"}
     refused = push(hub, tmp_path / "stopped", "--resumable", home=tmp_path / "home")
-    assert f"process {os.getpid()} is training into this folder; wait for it" in refused.stderr
+    assert f"process {os.getpid()} is already training in this folder; wait until it ends" in refused.stderr
     assert hub.created == []
     run = tmp_path / "moved"
     shutil.copytree(tmp_path / "stopped", run)
@@ -235,7 +235,11 @@ def test_a_run_goes_on_from_a_revision_of_the_hub_as_if_it_had_never_stopped(hub
 @pytest.mark.parametrize(
     ("source", "files", "said"),
     [
-        ("lab/thinker@v1", {"config.json": b"{}"}, "holds no run to go on with; `onethinker push --resumable`"),
+        (
+            "lab/thinker@v1",
+            {"config.json": b"{}"},
+            "has no run to resume; upload one with `onethinker push --resumable`",
+        ),
         ("lab/thinker@v2", {}, "no branch, tag or commit 'v2'"),
         ("thinker", {}, "expected a run on the hub, OWNER/NAME or OWNER/NAME@REVISION"),
     ],
@@ -255,7 +259,7 @@ def test_what_no_run_can_go_on_from_is_said_and_leaves_nothing(hub, tmp_path, so
 
 def test_a_folder_that_holds_something_else_is_not_filled(hub, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="holds something, and no checkpoint"):
+    with pytest.raises(ConfigError, match="is not empty and has no checkpoint"):
         fetch_run("lab/thinker", tmp_path)
     assert hub.asked == []
 

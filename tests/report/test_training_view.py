@@ -65,7 +65,7 @@ def test_each_curve_that_a_journal_has_is_drawn_and_no_other() -> None:
     shown = charts(Training("run", (step(1), step(2)), None))
     assert shown["The run"] == ["Loss", "Reward, mean over tasks", "Accuracy, mean over tasks"]
     assert shown["Dropped groups by task"] == ["tracking"]
-    assert shown["Speed, memory and data"] == ["Seconds a step", "Tokens a second, update", "Seconds of update"]
+    assert shown["Speed, memory and data"] == ["Seconds per step", "Tokens per second, update", "Seconds of update"]
     assert "Validation" not in shown
     assert "KL by task" not in shown
 
@@ -79,7 +79,7 @@ def test_fields_of_a_row_that_a_page_draws_are_those_that_a_journal_can_have() -
 def test_memory_and_passes_are_drawn_where_a_journal_has_them() -> None:
     rows = tuple(step(n, memory_gib=n + 0.5, passes={"tracking/video": n / 4, "OCR/image": 0.0}) for n in (1, 2))
     shown = charts(Training("run", rows, None))["Speed, memory and data"]
-    assert shown[-3:] == ["GPU memory at most, GiB", "Passes over tracking/video", "Passes over OCR/image"]
+    assert shown[-3:] == ["Peak GPU memory, GiB", "Passes over tracking/video", "Passes over OCR/image"]
 
 
 def test_validations_are_drawn_with_their_intervals() -> None:

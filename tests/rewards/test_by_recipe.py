@@ -95,8 +95,8 @@ def test_records_of_one_name_that_ask_something_else_are_another_group(tmp_path,
     ("rewards", "said"),
     [
         ("[grading.rewards.crash]", r"lab_tokens.py, line 6, in crash: AttributeError"),
-        (PER_TOKEN, "how many tokens the answers have is not known: give each record 'tokens'"),
-        (LENGTH, "reward 'length' .* how many tokens the answers have is not known"),
+        (PER_TOKEN, "the number of tokens of the answers is not known: add 'tokens' to each record"),
+        (LENGTH, "reward 'length' .* the number of tokens of the answers is not known"),
     ],
     ids=["a mistake in it", "no tokens", "no tokens for ours"],
 )

@@ -148,5 +148,5 @@ def test_a_reward_with_the_name_of_ours_is_refused(tmp_path, monkeypatch) -> Non
     monkeypatch.setenv(VARIABLE, "")
     (tmp_path / "clash_rewards.py").write_text("REWARDS = {'length': len}\n")
     use_plugins([str(tmp_path / "clash_rewards.py")])
-    with pytest.raises(ConfigError, match=r"two rewards are called 'length'.*clash_rewards\.py"):
+    with pytest.raises(ConfigError, match=r"two rewards are named 'length'.*clash_rewards\.py"):
         compute_reward("overlong", group((1,)), {})

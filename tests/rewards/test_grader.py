@@ -211,7 +211,7 @@ def test_a_worker_that_is_killed_at_every_start_loses_the_group_and_not_the_run(
     kill_the_first_that_start(tmp_path, 3, monkeypatch)
     with Grader(GradingSettings(workers=1), "paper") as grader:
         assert grader.submit(open_ended(), [says("A")]).result() == Ungraded(
-            "grading_failed", "the worker died 3 times over an answer"
+            "grading_failed", "the worker process died 3 times while grading an answer"
         )
         (grade,) = grader.submit(open_ended(), [says("A")]).result()
     assert grade.accuracy == 1
@@ -233,7 +233,7 @@ def test_an_answer_that_kills_three_workers_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with Grader(GradingSettings(workers=1), "paper") as grader:
         lost = grader.submit(open_ended(LONG_TEXTS[1]), [says(LONG_TEXTS[0])]).result()
-    assert lost == Ungraded("grading_failed", "the worker died 3 times over an answer")
+    assert lost == Ungraded("grading_failed", "the worker process died 3 times while grading an answer")
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -369,7 +369,8 @@ def test_a_batch_that_cannot_be_filled_is_smaller_or_an_error_that_names_the_tas
         assert 0 < row["groups"] < 4
     else:
         with pytest.raises(
-            ConfigError, match=r"of 8 groups gave a signal, 4 are needed. Tasks without any: open-ended: 4 all_wrong\."
+            ConfigError,
+            match=r"of 8 groups gave a signal, but 4 are needed. Tasks without any signal: open-ended: 4 all_wrong\.",
         ):
             train_rl(recipe, tmp_path / "run")
 

@@ -107,5 +107,5 @@ def test_a_grader_that_nothing_offers_is_an_error_that_names_those_that_are_ther
 
 
 def test_a_judge_without_an_address_is_an_error() -> None:
-    with pytest.raises(ConfigError, match="a judge needs an address and a model"):
+    with pytest.raises(ConfigError, match="kind = 'judge' needs an address and a model"):
         RlRecipe.load("tiny_rl", ["grading.reward_model.kind=judge"])

@@ -45,7 +45,7 @@ def test_a_reward_model_that_cannot_be_used_stops_a_run_before_it_leaves_anythin
     model = {"kind": "judge", "address": f"http://127.0.0.1:{http.server_port}", "model": "x"}
     try:
         with pytest.raises(
-            EngineError, match=rf"grading\.reward_model: a first try with judge x failed.*status {status}"
+            EngineError, match=rf"grading\.reward_model: a test request to judge x failed.*status {status}"
         ):
             train_rl(RlRecipe(grading={"reward_model": model}), tmp_path / "run")
     finally:

@@ -77,7 +77,7 @@ def test_a_judge_that_is_not_there_yet_is_said_and_the_others_are_asked(caplog):
     with fleet(0, kind="judge") as [(address, _)]:
         judge = Judge(settings_of([(address, None), (GONE, None)]))
         judge.try_out()
-        assert f"{GONE} does not answer yet; others are asked" in caplog.text
+        assert f"{GONE} does not answer yet; the other servers are used" in caplog.text
         [said] = judge.score([Question("What?", "A red ball.", "red")])
     assert 0 <= said.score <= 1
 
@@ -86,7 +86,7 @@ def test_a_judge_of_several_that_refuses_stops_the_run_before_it_begins():
     with (
         fleet(0, kind="judge") as [(address, _)],
         refusing_server(lambda body, number: (404, {}, {"message": "no such model"})) as (other, _),
-        pytest.raises(EngineError, match=r"a first try with judge tester failed: .*no such model"),
+        pytest.raises(EngineError, match=r"a test request to judge tester failed: .*no such model"),
     ):
         Judge(settings_of([(address, None), (other.address, None)])).try_out()
 
@@ -104,7 +104,7 @@ def test_a_verdict_that_is_none_is_asked_of_each_judge_and_rests_neither(caplog)
     assert "no answer after 2 tries" in str(lost.exception())
     assert good.result() == [3 / 8]
     assert len(seen_first.bodies) + len(seen_second.bodies) == 5
-    assert "gets nothing" not in caplog.text
+    assert "gets no requests" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_verdict_that_is_none_is_asked_of_each_judge_and_rests_neither(caplog)
     [
         ("http://h:1/v1,", "got '' in 'http://h:1/v1,'"),
         ("h:1/v1", "must be an address such as http://host:8000/v1, got 'h:1/v1'"),
-        (["http://h:1/v1", "http://h:1/v1/"], "an address stands more than once: http://h:1/v1"),
+        (["http://h:1/v1", "http://h:1/v1/"], "this address is listed more than once: http://h:1/v1"),
         ([], "needs an address"),
     ],
     ids=str,

@@ -99,7 +99,9 @@ def test_a_group_says_what_became_of_it(run, capsys, tmp_path):
     groups = [group, {**group, "answers": unused}, {**group, "answers": unused, "dropped": "all_right"}]
     write_rollouts(tmp_path, 1, groups, max_bytes=1e6)
     said = [line for line in shown(capsys, tmp_path).splitlines() if line.startswith("step 1")]
-    for line, state in zip(said, ("learned from", "surplus: the update was full", "dropped: all_right"), strict=True):
+    for line, state in zip(
+        said, ("learned from", "surplus: the batch was already full", "dropped: all_right"), strict=True
+    ):
         assert f"  {state}, sigma" in line
 
 
@@ -108,7 +110,7 @@ def test_a_group_says_what_became_of_it(run, capsys, tmp_path):
     [
         (["--task", "tracking"], r"--task: no task 'tracking'. There are: multiple choice"),
         (["--best", "best.txt"], r"--best best.txt: expected a name that ends in .jsonl or .json"),
-        (["--pairs", "none.jsonl", "--min-spread", "99"], r"none.jsonl: not written: none of 0 questions"),
+        (["--pairs", "none.jsonl", "--min-spread", "99"], r"none.jsonl: not written, because none of 0 questions"),
     ],
 )
 def test_a_choice_that_leaves_nothing_is_an_error_and_writes_nothing(run, capsys, tmp_path, monkeypatch, words, said):
@@ -166,7 +168,7 @@ def test_the_oldest_steps_go_first(tmp_path):
         write_rollouts(tmp_path, step, [{"step": step}], max_bytes=90)
     kept = [group["step"] for group in read_rollouts(tmp_path)]
     assert kept in ([3, 4], [4])
-    with pytest.raises(CheckpointError, match=r"no sampled answers of step 1; there are those of steps \d to 4"):
+    with pytest.raises(CheckpointError, match=r"no sampled answers of step 1; steps \d to 4 are kept"):
         list(read_rollouts(tmp_path, 1))
 
 

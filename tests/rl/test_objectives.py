@@ -148,7 +148,7 @@ def test_an_objective_of_another_package_is_used_and_its_mistakes_are_named(tmp_
         "crash": r"loss 'crash' failed in .*lab_losses\.py, line 8, in crash: AttributeError",
         "mean": r"loss 'mean' \(.*lab_losses\.py, line 10\) must give a tensor of 2 losses with a gradient, got \(\)",
         "still": r"must give a tensor of 2 losses with a gradient, got \(2,\)",
-        "nan": r"loss 'nan' \(.*line 16\) gave a loss that is not finite",
+        "nan": r"loss 'nan' \(.*line 16\) returned a loss that is not finite",
     }.items():
         with pytest.raises(PluginError, match=said):
             token_losses(given, LossSettings(objective=name))

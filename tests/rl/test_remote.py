@@ -195,7 +195,9 @@ def test_other_prompt_tokens_are_an_error_with_both_numbers(tmp_path, taught):
     with vllm_server(taught.model) as server:
         right = server.answers
         server.answers = lambda body: right(body) | {"prompt_token_ids": [1, 2, 3]}
-        with pytest.raises(EngineError, match=r"the server read 3 prompt tokens, the model in training reads \d\d+"):
+        with pytest.raises(
+            EngineError, match=r"the server read 3 prompt tokens, but the model in training reads \d\d+"
+        ):
             train_rl(recipe_of(taught, server), tmp_path / "run")
 
 
@@ -243,7 +245,7 @@ def test_engine_and_endpoints_go_together():
         RlRecipe(rollout={"engine": "vllm"})
     with pytest.raises(ValueError, match="goes together"):
         RlRecipe(rollout={"endpoints": ["http://127.0.0.1:1/v1"]})
-    with pytest.raises(ValueError, match="rollout_correction is for"):
+    with pytest.raises(ValueError, match="rollout_correction needs"):
         RlRecipe(loss={"rollout_correction": 2.0})
     with pytest.raises(ValueError, match="more than once"):
         RlRecipe(rollout={"engine": "vllm", "endpoints": ["http://a:1/v1", "http://a:1/v1"]})
@@ -328,10 +330,10 @@ def test_with_a_lag_a_batch_that_nobody_answers_costs_no_step_that_was_learned(t
 
 
 def test_a_lag_needs_servers_or_a_sampler_that_can_begin(tmp_path, taught):
-    with pytest.raises(ValueError, match='lag = 1 is for engine = "vllm"'):
+    with pytest.raises(ValueError, match='lag = 1 needs engine = "vllm"'):
         RlRecipe(rollout={"lag": 1})
     with (
         vllm_server(taught.model) as server,
-        pytest.raises(ConfigError, match=r"a method `begin`, which InProcessSampler has not"),
+        pytest.raises(ConfigError, match=r"a method `begin`, and InProcessSampler does not have one"),
     ):
         train_rl(recipe_of(taught, server, rollout={"lag": 1}), tmp_path / "run", open_sampler=InProcessSampler)

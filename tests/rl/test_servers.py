@@ -57,7 +57,7 @@ def test_a_run_starts_its_servers_asks_them_and_ends_them(tmp_path, taught, port
 
 def test_a_server_that_ends_is_an_error_with_its_last_words(tmp_path, taught, port):
     recipe = recipe_of(taught, rollout=own(port, arguments=["--broken"]))
-    with pytest.raises(EngineError, match=r"has ended with 1; .*server-1.log ends with\n(?s:.*)no such model"):
+    with pytest.raises(EngineError, match=r"exited with code 1; .*server-1.log ends with\n(?s:.*)no such model"):
         train_rl(recipe, tmp_path / "run")
 
 
@@ -71,7 +71,7 @@ def test_a_run_whose_own_servers_have_all_died_ends_at_once(tmp_path, taught, po
                 if b"tests.rl.vllm_program" in words and str(port).encode() in words:
                     os.kill(int(folder.name), signal.SIGKILL)
 
-    with pytest.raises(EngineError, match=r"no server of 1 is left; .*server-1.log ends with"):
+    with pytest.raises(EngineError, match=r"all 1 servers have ended; .*server-1.log ends with"):
         train_rl(recipe, tmp_path / "run", on_step=kill)
 
 
@@ -85,12 +85,12 @@ def test_a_server_sees_neither_our_packages_nor_how_our_processes_meet(tmp_path,
 def test_what_cannot_be_started_is_said_before_anything_is(tmp_path, taught, port):
     with pytest.raises(ConfigError, match="there is no program 'no-vllm'"):
         train_rl(recipe_of(taught, rollout=own(port, command=["no-vllm"])), tmp_path / "a")
-    with pytest.raises(ConfigError, match="2 servers of 4 GPUs each need 8, and beside the 1"):
+    with pytest.raises(ConfigError, match="2 servers of 4 GPUs each need 8 GPUs, but besides the 1"):
         train_rl(recipe_of(taught, rollout=own(port, servers=2, gpus_per_server=4)), tmp_path / "b")
     with socket.socket() as other:
         other.bind(("127.0.0.1", port))
         other.listen()
-        with pytest.raises(ConfigError, match=f"port {port} cannot be had"):
+        with pytest.raises(ConfigError, match=f"port {port} cannot be used"):
             train_rl(recipe_of(taught, rollout=own(port)), tmp_path / "c")
 
 
@@ -121,5 +121,5 @@ def test_the_command_serves_as_the_recipe_trains():
     assert command.startswith("v serve /")
     assert "--tensor-parallel-size 2 --enable-lora --max-lora-rank 16" in command
     assert "--logprobs-mode processed_logprobs" in command
-    with pytest.raises(ValueError, match="give one of both"):
+    with pytest.raises(ValueError, match="set only one of the two"):
         RlRecipe(rollout={"engine": "vllm", "endpoints": ["http://a:1/v1"], "vllm": {}})

@@ -135,12 +135,12 @@ def test_a_long_clip_is_followed_without_its_frames_and_large_masks_in_memory(fo
 
 @pytest.mark.parametrize(("name", "instead"), [("picture", r"facebook/sam3 or"), ("detector", "facebook/sam3:text")])
 def test_weights_for_pictures_alone_refuse_a_video_before_and_after_they_are_loaded(folders, name, instead):
-    with pytest.raises(EngineError, match=f"cuts out of pictures alone; .*{instead}"):
+    with pytest.raises(EngineError, match=f"works on pictures only; .*{instead}"):
         load_segmenter(str(folders[name]), "video")
-    with pytest.raises(EngineError, match=f"^noise: .*cuts out of pictures alone; .*{instead}"):
+    with pytest.raises(EngineError, match=f"^noise: .*works on pictures only; .*{instead}"):
         cut_out(load_segmenter(str(folders[name])), noise(2), LEFT, question="cat")
 
 
 def test_a_box_without_words_is_refused_by_a_segmenter_that_reads_words(folders):
-    with pytest.raises(EngineError, match="there are none: ask a question"):
+    with pytest.raises(EngineError, match="no words are given: ask a question"):
         cut_out(load_segmenter(str(folders["detector"])), noise(1), LEFT)

@@ -132,7 +132,7 @@ def test_a_correction_that_the_browser_cannot_keep_says_so(page, served):
     page.locator("#correct").click()
     page.evaluate("() => { Storage.prototype.setItem = () => { throw new Error('full'); }; }")
     assert save(page, "#save-record").count(b"\n") == 1
-    assert "no room" in page.locator("#error").inner_text()
+    assert "cannot store" in page.locator("#error").inner_text()
 
 
 def record_of(page, folder: Path, name: str) -> Sample:

@@ -118,7 +118,7 @@ def test_the_weights_that_ship_say_the_same_near_and_far(files, tmp_path):
 def test_frames_that_the_servers_budget_would_change_are_refused(files, tmp_path):
     with serving(Noting(), tmp_path / "u") as served:
         far = load_engine(f"{served.address}/v1", budget=MediaBudget(fps=6, max_frames=20))
-        with Thinker(far) as thinker, pytest.raises(EngineError, match=r"budget makes 7 of .* of the 20 of"):
+        with Thinker(far) as thinker, pytest.raises(EngineError, match=r"would turn the 20 frames of .* into 7 of"):
             thinker.ask(files / "clip.mp4", "How many?")
 
 
@@ -144,11 +144,11 @@ LIMIT = Limits().frames
 MISTAKES = {
     "no times": (video(2), 400, "frames_indices"),
     "too few times": (video(2, times_s=[0], duration_s=1), 422, "2 pictures"),
-    "times that fall": (video(2, times_s=[1, 0], duration_s=1), 422, "rise"),
+    "times that fall": (video(2, times_s=[1, 0], duration_s=1), 422, "increase"),
     "no number": (video(1, times_s=["a"], duration_s=1), 400, "times_s"),
     "a negative time": (video(1, times_s=[-1], duration_s=1), 400, "times_s"),
-    "no base64": (video(2, "*", "*", times_s=[0, 1], duration_s=1), 422, "frame 1: no base64"),
-    "no picture": (video(2, "aGk=", "aG8=", times_s=[0, 1], duration_s=1), 422, "frame 1: is no picture"),
+    "no base64": (video(2, "*", "*", times_s=[0, 1], duration_s=1), 422, "frame 1: not base64"),
+    "no picture": (video(2, "aGk=", "aG8=", times_s=[0, 1], duration_s=1), 422, "frame 1: is not a picture"),
     "a frame too many": (video(LIMIT + 1, times_s=[0], duration_s=1), 422, f"at most {LIMIT} frames"),
     "just as many": (video(LIMIT, times_s=[0], duration_s=1), 422, f"{LIMIT} pictures"),
 }

@@ -48,7 +48,7 @@ def test_a_medium_alone_comes_back_in_a_form_that_browsers_show(client):
 @pytest.mark.parametrize(
     ("changed", "status", "words"),
     [
-        ({"answer": None}, 400, "give task and answer"),
+        ({"answer": None}, 400, "give both task and answer"),
         ({"answer": "somewhere"}, 400, "answer"),
         ({"task": "vqa"}, 400, "vqa"),
         ({"task": "tracking", "answer": '{"boxes": {"1": [1, 1, 9, 9]}}'}, 400, "video"),

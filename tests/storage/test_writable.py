@@ -11,7 +11,7 @@ from onethinker.storage.atomic import check_writable
 def test_a_place_that_may_not_be_changed_is_named_with_the_folder_above(tmp_path, monkeypatch, kind):
     check_writable(tmp_path / "new" / "there", kind)
     monkeypatch.setattr(os, "access", lambda path, _: Path(path) != tmp_path)
-    with pytest.raises(ConfigError, match=rf"^--output {tmp_path}/new/there: .* because {tmp_path} may not be changed"):
+    with pytest.raises(ConfigError, match=rf"^--output {tmp_path}/new/there: .* because {tmp_path} is not writable"):
         check_writable(tmp_path / "new" / "there", kind, flag="--output")
 
 
@@ -19,7 +19,7 @@ def test_a_file_is_replaced_so_that_its_folder_must_allow_it_too(tmp_path, monke
     (tmp_path / "there").touch()
     check_writable(tmp_path / "there", "file")
     monkeypatch.setattr(os, "access", lambda path, _: Path(path) != tmp_path)
-    with pytest.raises(ConfigError, match="may not be changed"):
+    with pytest.raises(ConfigError, match="is not writable"):
         check_writable(tmp_path / "there", "file")
 
 

@@ -34,5 +34,5 @@ def test_a_file_can_replace_every_word(tmp_path):
 def test_a_wrong_file_is_an_error_that_names_it(tmp_path, text: str):
     path = tmp_path / "words.toml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=r"words\.toml: not a prompt template"):
+    with pytest.raises(ConfigError, match=r"words\.toml: cannot be read as a prompt template"):
         PromptTemplate.load(path)

@@ -86,12 +86,12 @@ def test_frozen_keeps_the_named_parts_and_trains_the_others():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"frozen": ("language", "vision", "merger")}, "nothing to train"),
-        ({"frozen": ("visoin",)}, "none of the parts language, vision, merger"),
-        ({"optimizer": {"rates": {"visoin": 0.1}}}, "optimizer.rates: 'visoin' is none of the parts"),
+        ({"frozen": ("language", "vision", "merger")}, "nothing is left to train"),
+        ({"frozen": ("visoin",)}, "not one of the parts language, vision, merger"),
+        ({"optimizer": {"rates": {"visoin": 0.1}}}, "optimizer.rates: 'visoin' is not one of the parts"),
         (
             {"frozen": ("vision",), "lora": LoraSettings(parts=("vision", "merger"))},
-            "nothing of vision can have an adapter",
+            "no layer of vision can have an adapter",
         ),
     ],
     ids=["all", "unknown", "unknown rate", "frozen and adapted"],
@@ -286,7 +286,7 @@ def test_dropout_in_rl_is_refused():
 def test_four_bits_where_they_cannot_be_had_are_refused_with_what_to_do(tmp_path):
     save_tiny(tmp_path / "base")
     for model, said in (
-        ("untrained", "give a folder or a hub id"),
+        ("untrained", "use a model folder or a hub id"),
         (str(tmp_path / "base"), r"pip install 'onethinker\[4bit\]'|NVIDIA GPU"),
     ):
         with pytest.raises(ConfigError, match=said):

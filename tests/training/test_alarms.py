@@ -84,7 +84,7 @@ def test_a_run_that_becomes_slow_little_by_little_is_seen_with_its_phase():
     ]
     (alarm,) = find_alarms(rows[-20:], SFT, rows[:10])
     assert alarm.name == "slow"
-    assert "most of it in the phase data" in alarm.text
+    assert "mostly in the phase data" in alarm.text
     assert find_alarms(rows[:15], SFT, rows[:10]) == ()
 
 
@@ -107,8 +107,8 @@ def barely(sample: Sample, chance: random.Random) -> str:
 
 
 TASKS: dict[str, tuple[list[dict], RlRecipe, list[str], str]] = {
-    "all wrong": (journal("numerical", always(0), drop=True), RL, ["no_signal"] * 2, "Train it longer by SFT"),
-    "all right": (journal("numerical", always(1), drop=True), RL, ["no_signal"] * 2, "It is learned"),
+    "all wrong": (journal("numerical", always(0), drop=True), RL, ["no_signal"] * 2, "Run SFT on this task for longer"),
+    "all right": (journal("numerical", always(1), drop=True), RL, ["no_signal"] * 2, "The task is learned"),
     "one reward": (journal("numerical", always(1)), RL, ["constant_reward"], "the same reward for 5 steps"),
     "sigma at its floor": (
         journal("numerical", sometimes_right),

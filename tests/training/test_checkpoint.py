@@ -95,7 +95,7 @@ def test_the_last_two_checkpoints_are_kept(tmp_path):
 
 def test_a_checkpoint_of_this_name_that_is_there_already_is_not_touched(tmp_path):
     there = checkpoint(RunFolder(tmp_path), 1)
-    with pytest.raises(CheckpointError, match=r"step 1 cannot be saved.*goes on from step-00000001"):
+    with pytest.raises(CheckpointError, match=r"step 1 cannot be saved.*resumes from step-00000001"):
         checkpoint(RunFolder(tmp_path), 1)
     assert [path.name for path in there.parent.iterdir()] == ["step-00000001"]
     assert find_damage(there) is None
@@ -110,7 +110,7 @@ def test_a_torn_checkpoint_is_passed_over_loudly_and_the_run_ends_as_if_it_had_b
     with caplog.at_level(logging.WARNING):
         train_sft(recipe, folder.path)
     assert (
-        "going on after step 2, because newer checkpoints are damaged: step-00000003: optimizer.safetensors has"
+        "resuming after step 2, because newer checkpoints are damaged: step-00000003: optimizer.safetensors has"
         in caplog.text
     )
     start = json.loads(folder.starts.read_text().splitlines()[-1])
@@ -133,7 +133,7 @@ def test_where_no_checkpoint_is_whole_nothing_is_begun_anew_by_itself(tmp_path):
     before = sorted(folder.path.rglob("*"))
     with pytest.raises(
         CheckpointError,
-        match=r"no checkpoint is whole \(step-00000003: model/model.safetensors has .* bytes of .*step-00000002",
+        match=r"all checkpoints are damaged \(step-00000003: model/model.safetensors has .* bytes of .*step-00000002",
     ):
         train_sft(recipe, folder.path)
     assert sorted(folder.path.rglob("*")) == before
@@ -147,13 +147,13 @@ def test_other_settings_are_refused_with_the_difference_and_allowed_on_demand(tm
     train_sft(SftRecipe(**SFT), folder.path)
     changed = SftRecipe(**{**SFT, "steps": 4, "batch_size": 3})
     with pytest.raises(
-        CheckpointError, match=r"--allow-changes to go on with the new ones: batch_size: 2 → 3; steps: 3 → 4"
+        CheckpointError, match=r"--allow-changes to continue with the new ones: batch_size: 2 → 3; steps: 3 → 4"
     ):
         train_sft(changed, folder.path)
     assert json.loads((folder.path / "recipe.json").read_text())["batch_size"] == 2
     with caplog.at_level(logging.WARNING):
         train_sft(changed, folder.path, allow_changes=True)
-    assert "going on after step 3 with changes: batch_size: 2 → 3; steps: 3 → 4" in caplog.text
+    assert "resuming after step 3 with changes: batch_size: 2 → 3; steps: 3 → 4" in caplog.text
     assert [row["step"] for row in folder.rows()] == [1, 2, 3, 4]
     assert json.loads((folder.path / "recipe.json").read_text())["batch_size"] == 3
     starts = [json.loads(line) for line in folder.starts.read_text().splitlines()]
@@ -226,7 +226,7 @@ def test_moments_are_kept_of_what_had_a_gradient_and_belong_to_one_model(tmp_pat
         for key, value in state.items()
     )
     for other in (nn.ModuleDict({"used": nn.Linear(2, 4)}), nn.ModuleDict({"another": nn.Linear(2, 3)})):
-        with pytest.raises(CheckpointError, match=r"not the optimizer of this model: .*used"):
+        with pytest.raises(CheckpointError, match=r"this optimizer state does not fit this model: .*used"):
             load_optimizer(torch.optim.AdamW(other.parameters()), other, tmp_path / "optimizer.safetensors")
 
 
@@ -255,7 +255,7 @@ def test_a_folder_belongs_to_one_process_until_it_is_gone(tmp_path):
     assert other.stdout is not None
     assert other.stdout.readline() == "begun\n"
     folder = RunFolder(tmp_path / "run")
-    with pytest.raises(CheckpointError, match=f"process {other.pid} is training into this folder"):
+    with pytest.raises(CheckpointError, match=f"process {other.pid} is already training in this folder"):
         folder.begin({}, 0)
     starts = folder.starts.read_text()
     other.kill()

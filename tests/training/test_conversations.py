@@ -118,16 +118,20 @@ def changed(number: int, **fields) -> list[dict]:
 @pytest.mark.parametrize(
     ("turns", "media", "said"),
     [
-        (TURNS[:-1], {}, "assistant turn at the end, got roles"),
-        ([TURNS[1], TURNS[0], TURNS[2]], {}, "must be user and assistant in turns"),
+        (TURNS[:-1], {}, "end with an assistant turn, got roles"),
+        ([TURNS[1], TURNS[0], TURNS[2]], {}, "must alternate between user and assistant"),
         ([], {"images": []}, "'messages'|missing"),
         (changed(4, content="  "), {}, "turn 5: 'content' must be a text"),
-        (changed(4, learn="no"), {}, "turn 5: 'learn' is true or false"),
-        (changed(3, learn=False), {}, "turn 4: 'learn' is true or false of an assistant turn"),
+        (changed(4, learn="no"), {}, "turn 5: 'learn' must be true or false"),
+        (changed(3, learn=False), {}, "turn 4: 'learn' must be true or false, in an assistant turn"),
         (changed(4, loss=False), {}, "turn 5: there is no field 'loss'; did you mean 'learn'"),
         (changed(4, weight=0), {}, "turn 5: there is no field 'weight'"),
-        ([{**turn, "learn": False} if turn["role"] == "assistant" else turn for turn in TURNS], {}, "no turn to learn"),
-        (changed(0, content="<image> is above"), {}, "turn 1: <image> must stand in a user turn"),
+        (
+            [{**turn, "learn": False} if turn["role"] == "assistant" else turn for turn in TURNS],
+            {},
+            "no turn to train on",
+        ),
+        (changed(0, content="<image> is above"), {}, "turn 1: <image> must be in a user turn"),
         (TURNS, {"images": ["a.png", "a.png"]}, "1 times <image> in user turns, but there are 2 images"),
         (changed(3, content="<image>And this?"), {}, "2 times <image> in user turns, but there are 1 images"),
         (changed(1, content="<image>"), {}, "question 1 is empty"),
@@ -253,9 +257,7 @@ def test_sft_learns_conversations_beside_single_questions(folder, tmp_path):
 def test_data_check_says_that_words_are_not_added_and_asks_no_answer_block_of_a_talk(folder, capsys):
     plain = write(folder, [*TURNS[:-1], {"role": "assistant", "content": "A ball."}], "plain.jsonl")
     checked = check_files([plain], need="response")
-    assert checked.lines() == [
-        "1 of 1 records are conversations: each is shown as written, without the words that ask a task's questions"
-    ]
+    assert checked.lines() == ["1 of 1 records are conversations: each is used as written, without the prompt template"]
     assert dispatch(["data", "check", str(plain)]) == 0
     assert capsys.readouterr().out == ""
 

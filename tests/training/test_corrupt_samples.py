@@ -176,7 +176,7 @@ def test_files_of_which_nothing_can_be_read_stop_the_run_soon(tmp_path, question
     for number in range(16):
         Image.new("RGB", (64, 64)).save(tmp_path / f"{number}.png")
         damage(tmp_path / f"{number}.png")
-    with pytest.raises(DataError, match=r"6 samples, one after the other, cannot be read; the last is picture-\d+: "):
+    with pytest.raises(DataError, match=r"6 samples in a row cannot be read; the last is picture-\d+: "):
         train("sft", questions, tmp_path / "run")
 
 

@@ -94,10 +94,10 @@ def test_under_adapters_the_reference_is_the_model_without_them(taught, pairs, t
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rejected": None}, "'chosen' \\(or 'response'\\) and 'rejected'; there are not both"),
-        ({"chosen": None}, "'chosen' \\(or 'response'\\) and 'rejected'; there are not both"),
+        ({"rejected": None}, "'chosen' \\(or 'response'\\) and 'rejected'; one of them is missing"),
+        ({"chosen": None}, "'chosen' \\(or 'response'\\) and 'rejected'; one of them is missing"),
         ({"rejected": "<think>Look.</think><answer>A</answer>"}, "same text"),
-        ({"response": "<think></think><answer>A</answer>"}, "'chosen' is another name of 'response'"),
+        ({"response": "<think></think><answer>A</answer>"}, "'chosen' is another name for 'response'"),
         ({"chosen": "A."}, "no <answer>"),
         ({"rejected": 3}, "'rejected' must be a text"),
     ],

@@ -80,7 +80,7 @@ def test_answers_that_fill_the_limit_are_named():
 
     (alarm,) = of_the_task(journal("numerical", rambling, limit=20))
     assert alarm.name == "length"
-    assert "100% of the answers are cut at rollout.max_new_tokens" in alarm.text
+    assert "100% of the answers are cut off at rollout.max_new_tokens" in alarm.text
 
 
 def test_growing_answers_that_are_no_more_right_are_named():

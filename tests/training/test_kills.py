@@ -368,7 +368,7 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint_and_the_error_says_how_
     folder, (name, _, passage) = small_disk / "run", place.partition("#")
     outcome = driver.run("sft", folder, fill_at=name, passage=int(passage or 1), fill_but_bytes=left)
     assert re.search(
-        r"CheckpointError: .*step 4 cannot be saved: .*No space left.* MB are missing.*goes on from step-00000002",
+        r"CheckpointError: .*step 4 cannot be saved: .*No space left.* MB are missing.*resumes from step-00000002",
         outcome.error,
     )
     assert [(path.name, find_damage(path)) for path in RunFolder(folder).checkpoints.all()] == [("step-00000002", None)]
@@ -381,8 +381,8 @@ def test_a_disk_without_room_for_the_checkpoints_is_an_error_before_the_first_st
     (small_disk / "filler").write_bytes(bytes(200_000_000))
     error = driver.run("sft", small_disk / "run").error
     missing = re.search(
-        r"not enough space for 3 checkpoints of ([\d.]+) MB: ([\d.]+) MB are needed, ([\d.]+) MB are free, ([\d.]+)"
-        r" MB are missing",
+        r"not enough disk space for 3 checkpoints of ([\d.]+) MB: ([\d.]+) MB are needed, ([\d.]+) MB are free,"
+        r" ([\d.]+) MB are missing",
         error,
     )
     assert missing, error
@@ -404,7 +404,7 @@ def test_a_disk_that_became_read_only_leaves_the_run_as_it_was(driver, whole, sm
 def test_a_file_that_may_not_grow_further_is_an_error_and_leaves_nothing_half_written(driver, whole, tmp_path):
     outcome = driver.run("sft", tmp_path / "run", file_limit=3_000_000)
     assert re.search(
-        r"CheckpointError: .*step 2 cannot be saved: .*File too large.*goes on from the beginning", outcome.error
+        r"CheckpointError: .*step 2 cannot be saved: .*File too large.*resumes from the beginning", outcome.error
     )
     assert list((tmp_path / "run/checkpoints").iterdir()) == []
     finish(driver, "sft", tmp_path / "run", whole("sft"))

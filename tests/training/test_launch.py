@@ -128,10 +128,13 @@ def test_a_jobset_has_the_same_pods_and_starts_them_anew_together(capsys):
     ("words", "reason"),
     [
         (["sft", "tiny_sft", "--nodes", "0"], "--nodes must be at least 1"),
-        (["sft", "tiny_sft", "--nodes", "9", "--set", "batch_size=8"], "a batch of 8 cannot be shared by 72"),
+        (["sft", "tiny_sft", "--nodes", "9", "--set", "batch_size=8"], "a batch of 8 is smaller than the 72 processes"),
         (["sft", "tiny_sft", "--nodes", "2", "--accelerate-config", "fsdp3"], "no config 'fsdp3'"),
         (["rl", "sft_8b", "--nodes", "2"], "sft_8b"),
-        (["rl", "rl_8b", "--nodes", "2", "--set", "rollout.engine=vllm", "rollout.vllm={}"], "this run has 2: start"),
+        (
+            ["rl", "rl_8b", "--nodes", "2", "--set", "rollout.engine=vllm", "rollout.vllm={}"],
+            "this run has 2 nodes: start",
+        ),
         (["rl", "rl_8b", "--nodes", "2", "--set", *ELSEWHERE], "on another machine, .* set rollout.weights_folder"),
     ],
 )
@@ -153,16 +156,21 @@ def test_a_server_on_each_nodes_own_address_is_for_one_node(capsys):
     words = ["launch", "slurm", "rl", "rl_8b", "--output", "/shared/rl", "--set", "rollout.engine=vllm", HERE, JUDGE]
     assert dispatch([*words, "rollout.weights_folder=/w", "--nodes", "1"]) == 0
     assert "localhost" in capsys.readouterr().out
-    with pytest.raises(ConfigError, match=r"rollout.endpoints: http://localhost:8000/v1 is on every node .* write the"):
+    with pytest.raises(
+        ConfigError, match=r"rollout.endpoints: http://localhost:8000/v1 means a different machine on each node.* use a"
+    ):
         dispatch([*words, "rollout.weights_folder=/w", "--nodes", "2"])
     words = ["rl", "tiny_rl", "--dry-run", "--set", "model=tiny", JUDGE]
     assert dispatch(words) == 0
-    with pytest.raises(ConfigError, match=r"grading.reward_model.address: http://\[::1\]:8000/v1 is on every node"):
+    with pytest.raises(
+        ConfigError,
+        match=r"grading.reward_model.address: http://\[::1\]:8000/v1 means a different machine on each node",
+    ):
         dispatch([*words, "--nodes", "2"])
 
 
 @pytest.mark.parametrize("output", ["runs/r", "/runs/r", "/shared/../r", "/shared2/r"])
 def test_a_run_that_would_be_lost_with_its_pod_is_refused(output):
     words = ["kubernetes", "sft", "tiny_sft", "--nodes", "1", "--gpus-per-node", "1", "--image", "a:1"]
-    with pytest.raises(ConfigError, match="outside of --mount /shared is lost with it; give --output /shared/r"):
+    with pytest.raises(ConfigError, match="outside of --mount /shared are lost with the pod; give --output /shared/r"):
         dispatch(["launch", *words, "--output", output])

@@ -114,7 +114,7 @@ def meet_in_threads(agreed: list[dict], outputs: list[Path | None]) -> list[str]
 def test_nodes_that_were_started_otherwise_are_refused_with_the_same_words():
     asked = [{"--processes": 1, "model": {"steps": 2}}, {"--processes": 2, "model": {"steps": 3}}]
     for text in meet_in_threads(asked, [None, None]):
-        assert text == "node 1 was started otherwise than node 0: --processes: 1 → 2, model.steps: 2 → 3"
+        assert text == "node 1 was started with other settings than node 0: --processes: 1 → 2, model.steps: 2 → 3"
 
 
 def test_nodes_meet_where_all_see_the_folder_and_are_refused_where_one_does_not(tmp_path):
@@ -128,13 +128,13 @@ def test_nodes_meet_where_all_see_the_folder_and_are_refused_where_one_does_not(
 
 def test_a_node_that_does_not_come_is_named(tmp_path):
     with (
-        pytest.raises(ConfigError, match=r"of 3 nodes these have not come after 0.5 s: 1, 2"),
+        pytest.raises(ConfigError, match=r"of 3 nodes these have not joined after 0.5 s: 1, 2"),
         meeting_of(Nodes(3, 0, "127.0.0.1", free_port()), {}, None, wait_s=0.5),
     ):
         pass
     port = free_port()
     with (
-        pytest.raises(OneThinkerError, match=f"no node 0 at 127.0.0.1:{port} after 0.5 s"),
+        pytest.raises(OneThinkerError, match=f"node 0 does not answer at 127.0.0.1:{port} after 0.5 s"),
         meeting_of(Nodes(2, 1, "127.0.0.1", port), {}, None, wait_s=0.5),
     ):
         pass
@@ -147,7 +147,7 @@ PLACE = ("--node-rank", "0", "--main-address", "localhost")
     ("flags", "reason"),
     [
         (("--nodes", "0"), "--nodes must be at least 1"),
-        (("--node-rank", "0"), "--node-rank: for a run that spans several nodes; give --nodes"),
+        (("--node-rank", "0"), "--node-rank: only for a run that spans several nodes; give --nodes"),
         (("--nodes", "2"), "--nodes 2 needs --node-rank and --main-address on each node"),
         (("--nodes", "2", "--node-rank", "0"), "--nodes 2 needs --main-address on each node"),
         (("--nodes", "2", "--node-rank", "2", "--main-address", "localhost"), "must be from 0 to 1"),
@@ -156,8 +156,8 @@ PLACE = ("--node-rank", "0", "--main-address", "localhost")
             ("--nodes", "2", *PLACE, "--resume-from", "a/b@v1"),
             "hf download a/b --revision v1 --include 'run/.' --local",
         ),
-        (("--nodes", "2", *PLACE, "--dry-run"), "a dry run takes --nodes alone"),
-        (("--nodes", "9", *PLACE), "a batch of 8 cannot be shared by 9 processes"),
+        (("--nodes", "2", *PLACE, "--dry-run"), "a dry run takes only --nodes"),
+        (("--nodes", "9", *PLACE), "a batch of 8 is smaller than the 9 processes"),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused_in_one_line(tmp_path, flags, reason):
@@ -170,7 +170,7 @@ def test_flags_that_do_not_go_together_are_refused_in_one_line(tmp_path, flags, 
 
 def test_under_another_launcher_nodes_are_its_business(tmp_path, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "0")
-    with pytest.raises(ConfigError, match="another launcher has started this process"):
+    with pytest.raises(ConfigError, match="this process was started by another launcher"):
         dispatch(["sft", "tiny_sft", "--output", str(tmp_path / "run"), "--nodes", "2", *PLACE])
-    with pytest.raises(ConfigError, match="--resume-from: several nodes, or processes of another launcher"):
+    with pytest.raises(ConfigError, match="--resume-from does not work with several nodes or another launcher"):
         dispatch(["sft", "tiny_sft", "--output", str(tmp_path / "run"), "--resume-from", "a/b"])

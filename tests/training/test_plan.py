@@ -75,16 +75,16 @@ def test_the_arithmetic_of_a_step():
 @pytest.mark.parametrize(
     ("recipe", "processes", "said"),
     [
-        (SftRecipe(batch_size=32), 3, r"batch_size = 32 does not divide by 3 processes.*30 or 33"),
+        (SftRecipe(batch_size=32), 3, r"batch_size = 32 is not divisible by 3 processes.*30 or 33"),
         (
             RlRecipe(rollout={"generation_batch_size": 10}),
             4,
-            r"generation_batch_size = 10 does not divide by 4 processes.*8 or 12",
+            r"generation_batch_size = 10 is not divisible by 4 processes.*8 or 12",
         ),
         (
             RlRecipe(rollout={"generation_batch_size": 10}, loss={"updates_per_batch": 4}),
             2,
-            r"does not divide by 4 updates",
+            r"is not divisible by 4 updates",
         ),
         (SftRecipe(batch_size=2), 3, r"Choose 3"),
     ],
@@ -263,7 +263,9 @@ def test_each_part_that_is_computed_again_keeps_less_for_the_backward_pass(promp
 
 def test_only_what_is_computed_again_can_wait_off_the_gpu():
     assert SftRecipe(gradient_checkpointing=["vision"], activation_offload=True).offloaded == ("vision",)
-    with pytest.raises(ValidationError, match="activation_offload moves what gradient_checkpointing keeps"):
+    with pytest.raises(
+        ValidationError, match="activation_offload moves the activations that gradient_checkpointing keeps"
+    ):
         SftRecipe(gradient_checkpointing=["vision"], activation_offload=["language"])
     with pytest.raises(ValidationError, match="'language' or 'vision'"):
         SftRecipe(gradient_checkpointing=["merger"])
@@ -331,8 +333,8 @@ def records(folder: Path, **changes) -> Path:
 @pytest.mark.parametrize(
     ("changes", "need", "said"),
     [
-        ({"response": None}, "response", r"data\.jsonl, row 2: SFT learns from .*1 more of 3"),
-        ({"answer": ""}, "truth", r"data\.jsonl, row 2: RL grades against .*1 more of 3"),
+        ({"response": None}, "response", r"data\.jsonl, row 2: SFT needs .*1 more of 3"),
+        ({"answer": ""}, "truth", r"data\.jsonl, row 2: RL needs .*1 more of 3"),
         ({"images": ["b.png"]}, "truth", r"data\.jsonl, row 2: there is no file .*b\.png"),
         ({"options": "A"}, "truth", r"data\.jsonl, row 2: .*'options'"),
     ],

@@ -90,7 +90,7 @@ def test_no_reference_where_there_is_no_divergence_and_half_the_time_on_twice_th
     recipe = RlRecipe(rollout=rollout)
     parts = estimate_step(load(recipe, processes=2))
     line = time_lines(parts, recipe, GPUS["h100"], 2)[0]
-    assert f"{two * 100 / 3600:,.3g} h the run, {two * 200 / 3600:,.3g} GPU hours" in line
+    assert f"{two * 100 / 3600:,.3g} h for the run, {two * 200 / 3600:,.3g} GPU hours" in line
 
 
 def test_servers_sample_in_place_of_the_gpus_that_train():
@@ -162,14 +162,15 @@ def test_a_dry_run_names_the_servers_and_what_is_missing_for_them(capsys):
     vllm = 'rollout.vllm={command=["/no/vllm"],servers=2,gpus_per_server=4}'
     lines = said(capsys, "rl", "tiny_rl", "--set", "model=tiny", "rollout.engine=vllm", vllm)
     assert (
-        "servers 2 of vLLM, 4 GPUs each, which the run starts by '/no/vllm'; this machine has no such program" in lines
+        "servers 2 of vLLM, 4 GPUs each, started by the run with '/no/vllm'; this machine does not have that program"
+        in lines
     )
     assert any(line.startswith("steps ") and line.endswith(" asked at once") for line in lines)
-    with pytest.raises(ConfigError, match="starts servers on one machine, and this run has 4"):
+    with pytest.raises(ConfigError, match="starts servers on one machine only, and this run has 4"):
         dispatch(["rl", "tiny_rl", "--dry-run", "--nodes", "4", "--set", "model=tiny", "rollout.engine=vllm", vllm])
-    with pytest.raises(ConfigError, match="'untrained' is in neither"):
+    with pytest.raises(ConfigError, match="'untrained' is built in memory"):
         dispatch(["rl", "tiny_rl", "--dry-run", "--set", "model=untrained", "rollout.engine=vllm", vllm])
-    with pytest.raises(ConfigError, match="adapters of the language model alone"):
+    with pytest.raises(ConfigError, match="adapters of the language model only"):
         dispatch(
             ["rl", "tiny_rl", "--dry-run", "--set", 'lora.parts=["vision"]', "model=tiny", "rollout.engine=vllm", vllm]
         )
@@ -234,7 +235,7 @@ def test_gpus_are_found_by_name_and_an_unknown_one_is_answered_with_the_nearest(
 
 
 def test_a_run_takes_the_gpus_of_its_machine(tmp_path):
-    with pytest.raises(ConfigError, match="--gpu is for a --dry-run"):
+    with pytest.raises(ConfigError, match="--gpu needs --dry-run"):
         dispatch(["sft", "tiny_sft", "--gpu", "h100", "--output", str(tmp_path / "run")])
 
 
@@ -309,7 +310,7 @@ def test_with_a_copy_in_each_node_layers_stay_inside_it_and_gradients_travel():
 def test_a_copy_in_each_node_needs_processes_to_share_it(tmp_path, dry):
     words = ["sft", "tiny_sft", "--nodes", "2", "--accelerate-config", "fsdp2_hybrid", "--set", ADAMW]
     place = [] if dry else ["--node-rank", "0", "--main-address", "localhost", "--output", str(tmp_path / "run")]
-    with pytest.raises(ConfigError, match="and each has one: give --processes"):
+    with pytest.raises(ConfigError, match="and each node has only one: raise --processes"):
         dispatch([*words[:2], *place, *dry, *words[2:]])
 
 
@@ -331,7 +332,7 @@ def test_a_plan_of_several_nodes_counts_the_network_and_refuses_what_it_is_not_t
         for gbits in ("3200", "10")
     )
     assert slow > 10 * fast
-    with pytest.raises(ConfigError, match="batch_size = 48 does not divide by 32 processes"):
+    with pytest.raises(ConfigError, match="batch_size = 48 is not divisible by 32 processes"):
         dispatch([*words, "--dry-run", "--network", "3200", "--set", *settings, "batch_size=48"])
-    with pytest.raises(ConfigError, match="--network: gigabits a second"):
+    with pytest.raises(ConfigError, match="--network must be more than 0 gigabits per second"):
         dispatch(["sft", "tiny_sft", "--dry-run", "--network", "3200"])

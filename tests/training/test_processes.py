@@ -126,5 +126,5 @@ def test_a_batch_smaller_than_the_processes_is_refused(tmp_path):
     ]
     done = subprocess.run([*command, "--set", "batch_size=1"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "cannot be shared by 2 processes" in done.stderr
+    assert "is smaller than the 2 processes" in done.stderr
     assert not (tmp_path / "run").exists()

@@ -179,7 +179,7 @@ def test_experts_get_adapters_by_name_and_are_merged_exactly(folder: Path, tmp_p
     assert not torch.equal(before[weight], after[weight])
     with pytest.raises(ConfigError, match=r"lora\.experts needs lora\.dropout = 0"):
         choose_trained(build()[0], SftRecipe.model_validate({"lora": {**lora, "dropout": 0.1}}))
-    with pytest.raises(ConfigError, match=r"lora\.experts: no experts"):
+    with pytest.raises(ConfigError, match=r"lora\.experts: there are no experts"):
         choose_trained(build_tiny()[0], SftRecipe.model_validate({"lora": lora}))
 
 

@@ -149,7 +149,7 @@ def test_the_command_line_leads_to_fsdp2_which_refuses_what_it_cannot_shard(tmp_
     settings = ["--output", str(tmp_path / "run"), "--set", "optimizer.kind=muon"]
     done = subprocess.run([*command, *settings], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "needs whole matrices" in done.stderr
+    assert "needs unsharded matrices" in done.stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -157,11 +157,11 @@ def test_the_command_line_leads_to_fsdp2_which_refuses_what_it_cannot_shard(tmp_
     ("environment", "recipe", "said"),
     [
         ({"FSDP_VERSION": "1"}, SftRecipe(), "fsdp_version: 2"),
-        ({}, SftRecipe(lora={"four_bit": True}), "weights of one dtype"),
-        ({}, SftRecipe(optimizer={"kind": "muon"}), "needs whole matrices"),
-        ({}, SftRecipe(optimizer={"kind": "adafactor"}), "needs whole matrices"),
-        ({"WORLD_SIZE": "1"}, SftRecipe(), "there is one"),
-        ({"FSDP_SHARDING_STRATEGY": "HYBRID_SHARD"}, SftRecipe(), "and each has one: give --processes"),
+        ({}, SftRecipe(lora={"four_bit": True}), "all weights in one dtype"),
+        ({}, SftRecipe(optimizer={"kind": "muon"}), "needs unsharded matrices"),
+        ({}, SftRecipe(optimizer={"kind": "adafactor"}), "needs unsharded matrices"),
+        ({"WORLD_SIZE": "1"}, SftRecipe(), "there is only one"),
+        ({"FSDP_SHARDING_STRATEGY": "HYBRID_SHARD"}, SftRecipe(), "and each node has only one: raise --processes"),
     ],
     ids=["first fsdp", "4 bits", "muon", "adafactor", "one process", "one process a node"],
 )
@@ -218,7 +218,7 @@ def test_a_hybrid_that_fsdp2_does_not_have_is_refused(tmp_path):
     (tmp_path / "config").write_text(
         "distributed_type: FSDP\nfsdp_config:\n  fsdp_sharding_strategy: HYBRID_SHARD_ZERO2\n"
     )
-    with pytest.raises(ConfigError, match="HYBRID_SHARD, with fsdp_reshard_after_forward: false"):
+    with pytest.raises(ConfigError, match="HYBRID_SHARD and fsdp_reshard_after_forward: false"):
         read_sharding(tmp_path / "config")
 
 
@@ -232,7 +232,7 @@ def test_fsdp2_is_chosen_only_when_accelerate_says_so(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--accelerate-config", "fsdp2"], "give --processes"),
+        (["--accelerate-config", "fsdp2"], "set --processes"),
         (
             ["--accelerate-config", "x.yaml", "--processes", "2"],
             "There are: deepspeed_zero2, fsdp2, fsdp2_full, fsdp2_hybrid, fsdp2_offload",

@@ -292,7 +292,7 @@ def test_a_recipe_with_validation_is_not_trained_without_a_validator(tmp_path) -
 
 @pytest.mark.parametrize("settings", [{}, {"scenes": 2, "files": ["a.jsonl"]}], ids=["neither", "both"])
 def test_validation_asks_about_files_or_scenes(settings) -> None:
-    with pytest.raises(ValueError, match="either files or scenes"):
+    with pytest.raises(ValueError, match="set exactly one of"):
         ValidationSettings.model_validate(settings)
 
 

@@ -112,10 +112,10 @@ def test_without_deepspeed_the_error_says_what_to_install(tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("environment", "recipe", "said"),
     [
-        ({}, SftRecipe(optimizer={"kind": "muon"}), "needs whole matrices"),
+        ({}, SftRecipe(optimizer={"kind": "muon"}), "needs unsharded matrices"),
         ({}, SftRecipe(lora={"four_bit": True}), "four_bit"),
         ({}, SftRecipe(dtype="bfloat16"), 'dtype = "mixed"'),
-        ({"WORLD_SIZE": "1"}, SftRecipe(), "there is one"),
+        ({"WORLD_SIZE": "1"}, SftRecipe(), "there is only one"),
         ({"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, SftRecipe(), "zero_stage: 2"),
         ({"ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE": "cpu"}, SftRecipe(), "no offloading"),
     ],

@@ -31,8 +31,7 @@ def user_text(sample: Sample) -> str:
     if found or later:
         tag = show(f"<{[*found, *later][0]}>")
         raise DataError(
-            f"the words {tag} stand in the question or the response, and this form takes them for a medium: write them"
-            " otherwise"
+            f"the question or response contains {tag}, which this form would read as a medium: write it in another way"
         )
     return f"{''.join(f'<{kind}>' for kind in kinds)}\n{text}" if kinds else text
 
@@ -40,7 +39,7 @@ def user_text(sample: Sample) -> str:
 def need_response(sample: Sample, form: str) -> None:
     """Raise DataError for a sample without a response."""
     if sample.response is None:
-        raise DataError(f"there is no response to learn from, which the {form} form must have")
+        raise DataError(f"there is no response, but the {form} form needs one")
 
 
 def turns_of(sample: Sample, record: Record) -> list[Record]:
@@ -56,7 +55,7 @@ def turns_of(sample: Sample, record: Record) -> list[Record]:
 def all_learned(turns: Sequence[Record]) -> list[Record]:
     """Return turns as they are. Raises: DataError: an answer is not to be learned, which this form cannot say."""
     if any("learn" in turn for turn in turns):
-        raise DataError("an answer is marked with 'learn' false; lost: that mark, which this form does not have")
+        raise DataError("an answer has 'learn' false; lost: this mark, which the form does not have")
     return list(turns)
 
 
@@ -67,7 +66,7 @@ def read_turns(turns: object, *, role: str, content: str, named: str) -> list[Re
         who = turn.get(role) if isinstance(turn, Mapping) else None
         if not isinstance(who, str) or who not in _ROLES:
             raise DataError(
-                f"{named!r} must be turns of system, user and assistant; another would be lost: {show(turn)}"
+                f"{named!r} must only have turns of system, user and assistant; this one would be lost: {show(turn)}"
             )
         more = {name: value for name, value in turn.items() if name not in (role, content)}
         found.append({"role": _ROLES[who], "content": turn.get(content), **more})
@@ -101,7 +100,7 @@ def own_record(record: Record, turns: Sequence[Record], *, taken: Sequence[str])
     said = [turn["content"] for turn in turns]
     for text in said:
         if not isinstance(text, str) or not text.strip():
-            raise DataError(f"a turn must be a text with something in it, got {show(text)}")
+            raise DataError(f"a turn must be a text that is not empty, got {show(text)}")
     own.setdefault("problem", said[0])
     own.setdefault("problem_type", "open-ended")
     own.setdefault("data_type", "video" if own.get("videos") else "image")

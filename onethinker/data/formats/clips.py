@@ -30,7 +30,7 @@ def clipped(record: Record, videos: Sequence[Path], media: Sequence[Path]) -> tu
 def _part(path: Path, clip: Any) -> VideoPart:
     start_s, end_s = clip if isinstance(clip, list) and len(clip) == 2 else (None, None)
     if not _is_second(start_s) or (end_s is not None and not (_is_second(end_s) and start_s < end_s)):
-        raise DataError(f"a part in 'clips' must be [start, end] in seconds, the start first, got {show(clip)}")
+        raise DataError(f"a part in 'clips' must be [start, end] in seconds with start before end, got {show(clip)}")
     return VideoPart(path, float(start_s), None if end_s is None else float(end_s))
 
 
@@ -47,5 +47,5 @@ def read_first_box(record: Record, problem_type: str) -> Box | None:
     if not is_box or value[0] >= value[2] or value[1] >= value[3] or max(value) <= 1:
         raise DataError(f"'first_box' must be left, top, right, bottom in thousandths of the frame, got {show(value)}")
     if problem_type != "tracking":
-        raise DataError(f"'first_box' is asked with the question of a track, and this record is {problem_type!r}")
+        raise DataError(f"'first_box' is only for tracking questions, but this record is {problem_type!r}")
     return Box(*map(float, value))

@@ -112,7 +112,7 @@ def _record(found: Record, known: _Set, problem_type: str, root: Path) -> Record
     """Return an annotation as a record of our own. Raises: DataError."""
     image = known.images.get(_id(found, "image_id"))
     if image is None or not isinstance(image["file_name"], str):
-        raise DataError(f"'image_id' {show(found.get('image_id'))} is no picture with a 'file_name'")
+        raise DataError(f"'image_id' {show(found.get('image_id'))} does not refer to a picture with a 'file_name'")
     record = {
         "problem_type": problem_type,
         **without(found, *_TAKEN),
@@ -131,16 +131,16 @@ def _asked(found: Record, known: _Set) -> Record:
     """Return the question about an object by its category. Raises: DataError: it is not the only one, or has none."""
     image, category = _id(found, "image_id"), _id(found, "category_id")
     if found.get("iscrowd"):
-        raise DataError("'iscrowd' marks a group, and a question is about one object")
+        raise DataError("'iscrowd' marks a group of objects, but a question is about one object")
     if category not in known.names:
-        raise DataError(f"'category_id' {show(found.get('category_id'))} is not among the 'categories'")
+        raise DataError(f"'category_id' {show(found.get('category_id'))} is not in 'categories'")
     return asked_by_category(known.names[category], known.counts[image, category])
 
 
 def asked_by_category(label: str, count: int) -> Record:
     """Return the question that asks for the only object of a category. Raises: DataError: there are several."""
     if count > 1:
-        raise DataError(f"{count} objects of the picture are {label!r}; a question must say which one is meant")
+        raise DataError(f"{count} objects in the picture are {label!r}, so a question must say which one is meant")
     return {"problem": f"Where is the {label} in the picture?", "category": label}
 
 
@@ -156,7 +156,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     try:
         header = read_header(path)
     except MediaError as error:
-        raise DataError(f"pixels need the size of the picture: {error}") from error
+        raise DataError(f"converting pixels needs the size of the picture: {error}") from error
     return header.width, header.height
 
 
@@ -225,7 +225,7 @@ def only_box(sample: Sample) -> Box:
 
 def _mask(sample: Sample) -> Record:
     if sample.masks is None or len(sample.masks.frames[PICTURE]) != 1:
-        raise DataError("COCO has one mask a picture, and there is none, or several")
+        raise DataError("COCO has one mask per picture, but this has none or several")
     [mark] = sample.masks.frames[PICTURE]
     mask = decode_rle(mark)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))

@@ -43,13 +43,13 @@ def read_messages(messages: Any) -> Conversation:
     spoken = roles[has_system:]
     if not spoken or spoken != ["user", "assistant"] * (len(spoken) // 2):
         raise DataError(
-            "'messages' must be user and assistant in turns, with or without a system turn before them and with an"
-            f" assistant turn at the end, got roles {show(roles)}"
+            "'messages' must alternate between user and assistant, optionally after a system turn, and end with an"
+            f" assistant turn, got roles {show(roles)}"
         )
     texts = [_text(turn, number) for number, turn in enumerate(turns, 1)]
     learned = [_is_learned(turn, number) for number, turn in enumerate(turns, 1)][has_system:][1::2]
     if not any(learned):
-        raise DataError("'messages' has no turn to learn: 'learn' is false in every assistant turn")
+        raise DataError("'messages' has no turn to train on: 'learn' is false in every assistant turn")
     asked, answered = texts[has_system:][::2], texts[has_system:][1::2]
     pairs = tuple(Turn(*parts) for parts in zip(asked, answered, learned, strict=True))
     return Conversation(texts[0] if has_system else None, pairs, len(learned) - learned[::-1].index(True))
@@ -60,7 +60,7 @@ def _text(turn: dict[str, Any], number: int) -> str:
     if not isinstance(content, str) or not content.strip():
         raise DataError(f"'messages', turn {number}: 'content' must be a text, got {show(content)}")
     if turn["role"] == "system" and (found := PLACEHOLDER.search(content)):
-        raise DataError(f"'messages', turn {number}: {found[0]} must stand in a user turn, not in a system turn")
+        raise DataError(f"'messages', turn {number}: {found[0]} must be in a user turn, not in a system turn")
     return content
 
 
@@ -71,7 +71,9 @@ def _is_learned(turn: dict[str, Any], number: int) -> bool:
             f"'messages', turn {number}: there is no field {other!r}; did you mean 'learn' (true or false)?"
         )
     if not isinstance(learn, bool) or ("learn" in turn and turn["role"] != "assistant"):
-        raise DataError(f"'messages', turn {number}: 'learn' is true or false of an assistant turn, got {show(learn)}")
+        raise DataError(
+            f"'messages', turn {number}: 'learn' must be true or false, in an assistant turn, got {show(learn)}"
+        )
     return learn
 
 
@@ -92,7 +94,7 @@ def place_in_turns(
     media = in_order([*chain(*kinds)], images, videos, named="'messages'", within=" in user turns")
     placed = tuple(replace(turn, question=without_placeholders(turn.question)) for turn in turns)
     if empty := [number for number, turn in enumerate(placed, 1) if not turn.question]:
-        raise DataError(f"'messages': question {empty[0]} is empty: there is nothing but <image> and <video> in it")
+        raise DataError(f"'messages': question {empty[0]} is empty: it has nothing but <image> and <video>")
     shown = tuple(map(len, kinds[:used]))
     return placed[:used], media[: sum(shown)], shown
 

@@ -48,7 +48,7 @@ def write(sample: Sample, root: Path) -> Record:
     need_question(sample, "easyr1")
     record = record_with(sample, root, (_QUESTION,))
     if "images" in record and "videos" in record:
-        raise DataError(f"a picture beside a video: EasyR1's loader loses {', '.join(record['videos'])}")
+        raise DataError(f"there are both pictures and videos: EasyR1's loader would lose {', '.join(record['videos'])}")
     media: Record = {kind: [str(root / path) for path in record[kind]] for kind in MEDIA if kind in record}
     graded = {name: record[name] for name in ("problem_type", "data_type", "options", "answer")}
     return {

@@ -19,7 +19,7 @@ def write(sample: Sample, root: Path) -> Record:
     record = record_with(sample, root, ("solution", "path", "additional_path"))
     images, videos = record.get("images", []), record.get("videos", [])
     if not sample.media:
-        raise DataError("there is no picture and no video, which the evaluation form must have")
+        raise DataError("there is no picture and no video, but the evaluation form needs one")
     if len(videos) > 1 or len(images) > 1:
         lost = [*videos[1:], *images[1:]]
         raise DataError(f"the evaluation form holds one picture, one video, or one of each; lost: {', '.join(lost)}")

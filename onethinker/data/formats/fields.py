@@ -34,8 +34,8 @@ def check_names_and_texts(record: Record) -> None:
         value = record.get(name)
         if half := _HALF.search(value if isinstance(value, str) else to_json(value, ensure_ascii=False)):
             raise DataError(
-                f"{name!r} has half of a character, {half[0]!r}, which no tokenizer takes; write both halves, or"
-                " neither"
+                f"{name!r} has half of a character (a lone surrogate), {half[0]!r}, which tokenizers reject; write the"
+                " whole character, or remove it"
             )
 
 
@@ -48,7 +48,7 @@ def read_options(record: Record) -> tuple[str, ...]:
     if repeated := [letter for letter, count in Counter(letters).items() if count > 1]:
         raise DataError(f"'options' must have each letter once, got {repeated[0]} twice: {show(options)}")
     if empty := [option for option in options if not _LABEL.sub("", option, 1).strip()]:
-        raise DataError(f"'options' must be texts with something in them, got {show(empty[0])}")
+        raise DataError(f"'options' must be texts that are not empty, got {show(empty[0])}")
     return tuple(options)
 
 

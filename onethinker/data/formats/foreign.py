@@ -64,6 +64,5 @@ def check_ours(record: Record) -> None:
     for named, knows in (*_NEVER, *(() if "problem" in record else _ALONE)):
         if knows(record):
             raise DataError(
-                f"is a row of another form, {named}: `onethinker data convert FILE own.jsonl --to own` makes a record"
-                " of it"
+                f"is a row in another form, {named}: convert it with `onethinker data convert FILE own.jsonl --to own`"
             )

@@ -100,9 +100,14 @@ def record_with(sample: Sample, root: Path, names: Sequence[str] = ()) -> Record
     Raises: DataError: the sample cannot be a record, or has other fields of these names.
     """
     if clash := sample.extra.keys() & set(names):
-        raise DataError(f"the record's own field {min(clash)!r} would be lost: this form has another of that name")
+        raise DataError(
+            f"the record's own field {min(clash)!r} would be lost, because this form has another field of that name"
+        )
     if part := next((item for item in sample.media if isinstance(item, VideoPart)), None):
-        raise DataError(f"this form shows whole videos; lost: that only {part} is meant ('clips'). Cut it out first")
+        raise DataError(
+            f"this form only has whole videos; lost: that only {part} is meant ('clips'). Cut out that part into its"
+            " own file first"
+        )
     return {**record_from_sample(sample, root=root), "problem_id": sample.id}
 
 
@@ -121,6 +126,6 @@ def with_box_in_words(sample: Sample) -> Sample:
 def need_question(sample: Sample, form: str) -> None:
     """Raise DataError for a sample that is no single question with a reference answer."""
     if sample.is_conversation:
-        raise DataError(f"the {form} form has one question; lost: the turns before it, or what the system says")
+        raise DataError(f"the {form} form has only one question; lost: earlier turns or the system message")
     if not sample.truth:
-        raise DataError(f"there is no reference answer, which the {form} form must have")
+        raise DataError(f"there is no reference answer, but the {form} form needs one")

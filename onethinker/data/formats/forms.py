@@ -58,7 +58,7 @@ def read_sft(record: Record, root: Path) -> Parts:
     """
     conversation = read_messages(record["messages"])
     if has(record, "path"):
-        raise DataError("'path' must not stand beside 'messages'; name files in 'images' or 'videos'")
+        raise DataError("'path' cannot be combined with 'messages'; name files in 'images' or 'videos'")
     last = conversation.turns[conversation.used - 1]
     media = _listed(record, root)
     if conversation.is_single:
@@ -70,7 +70,7 @@ def read_evaluation(record: Record, root: Path) -> Parts:
     """Return a question about the one file in "path", or about that video and the picture in "additional_path"."""
     images, videos = _listed(record, root)
     if images or videos:
-        raise DataError("'path' must not stand beside 'images' or 'videos'")
+        raise DataError("'path' cannot be combined with 'images' or 'videos'; use one of them")
     (images if str(record.get("data_type")).strip().lower() == "image" else videos).append(
         root / read_text(record, "path")
     )
@@ -96,7 +96,7 @@ def _response(record: Record) -> str | None:
     """Return what is learned from: "response", or "chosen" where records of preferences call it so."""
     named = [name for name in ("response", "chosen") if has(record, name)]
     if len(named) > 1:
-        raise DataError("'chosen' is another name of 'response'; leave one of them out")
+        raise DataError("'chosen' is another name for 'response'; leave out one of them")
     return read_text(record, named[0]) if named else None
 
 

@@ -20,7 +20,7 @@ def read(record: Record, root: Path) -> Record:
     """Return a record out of a conversation. Raises: DataError: there are tools or sounds."""
     for name in ("tools", "audios"):
         if record.get(name):
-            raise DataError(f"{name!r} has no place in our record and would be lost: {show(record[name])}")
+            raise DataError(f"{name!r} has no counterpart in our record and would be lost: {show(record[name])}")
     turns = read_turns(record["conversations"], role="from", content="value", named="conversations")
     if record.get("system"):
         turns.insert(0, {"role": "system", "content": record["system"]})

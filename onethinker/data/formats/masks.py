@@ -61,7 +61,7 @@ def _frame_marks(output: dict[str, Any], size: tuple[int, int] | None) -> dict[s
     frames = dict.fromkeys(map(str, keys), _marks(None))
     for key, value in rles.items():
         if key not in frames:
-            raise DataError(f"'segmentation_rle' has a mask for {key!r}, which is not among the 'frames'")
+            raise DataError(f"'segmentation_rle' has a mask for {key!r}, which is not in 'frames'")
         frames[key] = _marks(value)
     return frames
 
@@ -83,7 +83,7 @@ def mask_fields(sample: Sample) -> dict[str, Any]:
     if sample.masks is None:
         return fields
     if sample.masks.files:
-        raise DataError(f"sample {sample.id!r}: masks in files of their own cannot be written into a record")
+        raise DataError(f"sample {sample.id!r}: masks in separate files cannot be written into a record")
     rles = {key: _written(marks) for key, marks in sample.masks.frames.items()}
     if sample.data_type == "image":
         return {**fields, "segmentation_output": {"segmentation_rle": rles[PICTURE]}}
@@ -126,7 +126,7 @@ def _rasterised(value: object, size: tuple[int, int] | None) -> tuple[RunLengths
 def _polygons(value: object) -> list[object]:
     """Return polygons, each a flat list: one is a list of numbers or of points, several are a list of such."""
     if not isinstance(value, list) or not value:
-        raise DataError(f"'segmentation_polygon' must be a list of places in pixels, got {show(value)}")
+        raise DataError(f"'segmentation_polygon' must be a list of points in pixels, got {show(value)}")
     if not any(isinstance(item, list) for item in value):
         return [value]
     if all(isinstance(item, list) and len(item) == 2 and not isinstance(item[0], list) for item in value):

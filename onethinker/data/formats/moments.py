@@ -85,9 +85,9 @@ def write_captions(sample: Sample, root: Path) -> Moment:
     try:
         length_s = read_header(video).duration_s
     except MediaError as error:
-        raise DataError(f"'duration' is that of the video: {error}") from error
+        raise DataError(f"'duration' must be the length of the video: {error}") from error
     if not length_s:
-        raise DataError(f"'duration' is that of the video, and the header of {video} has none")
+        raise DataError(f"'duration' must be the length of the video, but the header of {video} has none")
     return name, start, end, sentence, length_s
 
 

@@ -54,7 +54,7 @@ def read(path: Path, root: Path, split: str) -> Iterator[Read]:
     """
     row, folders = 0, _folders(path)
     if not folders:
-        raise DataError(f"{path}: there is no {_INFO} in it, and none in a folder of it")
+        raise DataError(f"{path}: there is no {_INFO} in it or in a folder directly inside it")
     for folder in folders:
         try:
             sequence = _sequence(folder)

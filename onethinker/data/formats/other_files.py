@@ -36,7 +36,7 @@ _BEGINNINGS: tuple[tuple[int, bytes, str, str], ...] = (
 """Where which bytes stand, what file that is, and what can be done with it. The first that fits counts."""
 _OVER_LINES = re.compile(rb'\{\s*\n[ \t]+"')
 _TABLES = (".csv", ".tsv")
-_RECORDS = "records are JSON, a list or one a line"
+_RECORDS = "records are JSON: a list, or one object per line"
 
 
 def check_beginning(start: bytes, path: Path) -> None:
@@ -58,5 +58,5 @@ def check_beginning(start: bytes, path: Path) -> None:
     if _OVER_LINES.match(text):
         raise DataError(
             f"{path}: is one JSON object over several lines, not a file of records: put the records into a list, or"
-            " each on one line (of a file of COCO, `onethinker data convert` makes records)"
+            " each on one line (`onethinker data convert` makes records from a COCO file)"
         )

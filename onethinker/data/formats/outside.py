@@ -45,6 +45,6 @@ def _forms(named: tuple[str, ...]) -> tuple[tuple[str, Callable[[dict[str, Any]]
             raise ConfigError(f"{plugin.where} must be a function from record to record, got {plugin.value!r}")
         if plugin.name in RELEASED:
             raise ConfigError(
-                f"{plugin.where}: records with {plugin.name!r} are of a released form; name another field"
+                f"{plugin.where}: the field {plugin.name!r} already belongs to a built-in form; choose another field"
             )
     return tuple((plugin.name, plugin.value) for plugin in plugins)

@@ -67,7 +67,7 @@ def read_records(
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     if is_empty:
-        raise DataError(f"{path}: holds no record")
+        raise DataError(f"{path}: contains no records")
 
 
 def read_line(line: bytes, where: str, decoder: json.JSONDecoder | None = None) -> Record:
@@ -258,7 +258,9 @@ def _as_record(value: object, where: str) -> Record:
     if not isinstance(value, dict):
         raise DataError(f"{where}: expected an object, got {show(value)}")
     if len(value) == 1 and (name := next(iter(value))) in _AROUND and isinstance(value[name], list):
-        raise DataError(f"{where}: is an object around a list; the list in {name!r} alone is a file of records")
+        raise DataError(
+            f"{where}: is an object with a list in it; a file of records must contain only the list in {name!r}"
+        )
     return translate(value, where)
 
 

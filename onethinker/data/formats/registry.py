@@ -59,7 +59,7 @@ def form_of(record: Record) -> Form:
     form = next((form for form in FORMS if form.knows(record)), None)
     if form is None:
         raise DataError(
-            f"the fields {show(list(record)[:8])} are of no known form; name it with --from, or rename the fields to"
-            " those of docs/data.md"
+            f"the fields {show(list(record)[:8])} match no known form; name the form with --from, or rename the fields"
+            " to those of docs/data.md"
         )
     return form

@@ -70,7 +70,7 @@ def sample_from_record(record: Record, *, root: Path, default_id: str) -> Sample
     earlier, problem, placed, shown = _placed(parts)
     media = clipped(record, parts.videos, placed)
     if not problem:
-        raise DataError("the question is empty: there is nothing but <image> and <video> in it")
+        raise DataError("the question is empty: it has nothing but <image> and <video>")
     task, data_type = read_task_and_data_type(record, has_video=bool(parts.videos))
     _check_kind(parts, data_type)
     options = read_options(record)
@@ -118,7 +118,7 @@ def _check_kind(parts: Parts, data_type: str) -> None:
     if data_type == "video" and parts.images and not parts.videos:
         raise DataError(
             f"'data_type' is video, but there are only pictures, the first {show(parts.images[0].name)}; name a video"
-            " file in 'videos' (single frames of one are no video), or set it to image"
+            " file in 'videos' (single frames do not count as a video), or set 'data_type' to image"
         )
 
 
@@ -166,7 +166,7 @@ def _media_fields(sample: Sample, root: Path) -> Record:
     clips: list[list[float | None] | None] = []
     for item, kind in zip(sample.media, media_kinds(sample), strict=True):
         if not isinstance(item, FileMedium):
-            raise DataError(f"sample {sample.id!r}: {item.name!r} is no file of its own; save it to one first")
+            raise DataError(f"sample {sample.id!r}: {item.name!r} is not a file; save it as a file first")
         path = item if isinstance(item, Path) else item.path
         fields[f"{kind}s"].append(str(path.relative_to(root) if path.is_relative_to(root) else path))
         if kind == "video":
@@ -236,8 +236,8 @@ def check_answer(text: str, task: Task[Any], options: tuple[str, ...], *, what: 
     boxes = list(task.boxes(answer).values())
     if boxes and all(max(box) <= 1 for box in boxes):
         raise DataError(
-            f"{what} has boxes from 0 to 1, the first {show([*boxes[0]])}; they must be thousandths of the frame:"
-            " multiply them by 1000"
+            f"{what} has boxes with coordinates from 0 to 1, the first {show([*boxes[0]])}; they must be in thousandths"
+            " of the frame: multiply them by 1000"
         )
     return answer
 
@@ -257,7 +257,7 @@ def _reference(record: Record, name: str) -> str:
 def read_task_and_data_type(record: Record, *, has_video: bool = False) -> tuple[Task[Any], Literal["image", "video"]]:
     """Return what a record asks for; SFT records may leave the problem type out, and are then open-ended."""
     if record.get("problem_type") is None and "messages" not in record:
-        raise DataError("'problem_type' is missing; `onethinker tasks` lists what there is")
+        raise DataError("'problem_type' is missing; `onethinker tasks` lists the possible values")
     problem_type = read_text(record, "problem_type", default="open-ended" if "messages" in record else None)
     fallback = ("video" if has_video else "image") if has_video or has(record, "images", "messages") else None
     data_type = read_text(record, "data_type", default=fallback).strip().lower()

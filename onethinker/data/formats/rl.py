@@ -29,11 +29,14 @@ def write(sample: Sample, root: Path) -> Record:
     record = {_TEXT: sample.problem, **record_with(sample, root)}
     videos = record.get("videos", [])
     if not sample.media:
-        raise DataError("there is no picture and no video: the release's loader fails at questions without media")
+        raise DataError("there is no picture and no video, and the release's loader fails on questions without media")
     if videos and record.get("images"):
-        raise DataError(f"a picture beside a video: the release's loader loses {', '.join(videos)}")
+        raise DataError(f"there are both pictures and videos: the release's loader would lose {', '.join(videos)}")
     if len(videos) > 1:
-        raise DataError(f"{len(videos)} videos: the release's loader loses all but the last, {', '.join(videos[:-1])}")
+        raise DataError(
+            f"there are {len(videos)} videos: the release's loader would lose all but the last,"
+            f" {', '.join(videos[:-1])}"
+        )
     return record
 
 

@@ -25,7 +25,9 @@ def write(sample: Sample, root: Path) -> Record:
     record["messages"] = all_learned(turns_of(sample, record))
     if record.get("images") and record.get("videos"):
         lost = ", ".join(record["images"])
-        raise DataError(f"the sft form has pictures or videos, not both; lost: {lost}. The llamafactory form has both")
+        raise DataError(
+            f"the sft form has pictures or videos, not both; lost: {lost}. Use the llamafactory form, which has both"
+        )
     return without(record, "response")
 
 

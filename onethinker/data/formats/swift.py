@@ -39,7 +39,7 @@ def read(record: Record, root: Path) -> Record:
         places, refs = _places(objects, record, root), iter(_listed(objects, "ref"))
         turns = [{**turn, "content": _filled(turn["content"], places, refs)} for turn in turns]
         if left := sum(1 for _ in places):
-            raise DataError(f"'objects' has {left} more boxes than there are {_BOX} in the turns, which would be lost")
+            raise DataError(f"'objects' has {left} boxes more than the turns have {_BOX}; they would be lost")
     turns = [_renamed(turn, "loss", "learn") for turn in turns]
     return own_record(record, turns, taken=taken)
 
@@ -53,7 +53,7 @@ def write(sample: Sample, root: Path) -> Record:
     turns = [_renamed(turn, "learn", "loss") for turn in turns_of(sample, record)]
     for mark in (_BOX, _REF):
         if any(mark in turn["content"] for turn in turns):
-            raise DataError(f"the words {mark!r} stand in a question or a response, which ms-swift replaces")
+            raise DataError(f"a question or response contains {mark!r}, which ms-swift would replace")
     if sample.response is not None:
         turns[-1]["content"], places = _taken_out(sample, sample.response)
         if places:
@@ -85,7 +85,9 @@ def _places(objects: Record, record: Record, root: Path) -> Iterator[list[float]
         if not isinstance(box, list) or len(box) not in (2, 4) or not all(type(side) in (int, float) for side in box):
             raise DataError(f"a box in 'objects' must be 4 numbers, a point 2, got {show(box)}")
         if kind == "real" and not (type(index) is int and 0 <= index < len(images)):
-            raise DataError(f"a box in 'objects' is of picture {show(index)}, but there are {len(images)}")
+            raise DataError(
+                f"a box in 'objects' belongs to picture {show(index)}, but there are {len(images)} pictures"
+            )
         yield _in_thousandths(box, _size(root / images[index]) if kind == "real" else (1, 1))
 
 
@@ -102,7 +104,7 @@ def _filled(text: object, places: Iterator[list[float]], refs: Iterator[Any]) ->
     def fill(mark: re.Match[str]) -> str:
         found = next(places if mark[0] == _BOX else refs, None)
         if found is None:
-            raise DataError(f"there are more {mark[0]} in the turns than 'objects' has")
+            raise DataError(f"the turns have more {mark[0]} than 'objects' has entries")
         return str(found)
 
     return re.sub(f"{_BOX}|{_REF}", fill, str(text))
@@ -122,9 +124,9 @@ def _size(medium: object) -> tuple[int, int]:
     try:
         header = read_header(medium) if isinstance(medium, Path) else None
     except MediaError as error:
-        raise DataError(f"pixels need the size of the picture: {error}") from error
+        raise DataError(f"converting pixels needs the size of the picture: {error}") from error
     if header is None:
-        raise DataError("pixels need the size of the picture, which is no file")
+        raise DataError("converting pixels needs the size of the picture, which is not a file")
     return header.width, header.height
 
 

@@ -133,11 +133,11 @@ def _sample(
     picture: Path, names: dict[int, str], number: int, sides: list[float], count: int, where: str, row: int
 ) -> Sample:
     if number not in names:
-        raise DataError(f"class {number} is not among the 'names'")
+        raise DataError(f"class {number} is not in 'names'")
     if len(sides) != 4 and (len(sides) < 6 or len(sides) % 2):
         raise DataError(f"expected 4 numbers of a box or x, y of three points and more, got {len(sides)}")
     if not all(0 <= side <= 1 for side in sides):
-        raise DataError(f"a place lies outside of the picture: {show(sides)}; numbers are fractions, 0 to 1")
+        raise DataError(f"a point lies outside the picture: {show(sides)}; numbers must be fractions from 0 to 1")
     record: Record = {**asked_by_category(names[number], count), "data_type": "image", "images": [str(picture)]}
     if len(sides) == 4:
         record |= {"problem_type": "spatial grounding", "answer": to_json({"boxes": _box(sides)})}
@@ -156,7 +156,7 @@ def _box(sides: list[float]) -> list[float]:
     x, y, width, height = (side * FULL for side in sides)
     box = [round(side, 2) for side in (x - width / 2, y - height / 2, x + width / 2, y + height / 2)]
     if min(box) < -1 or max(box) > FULL + 1 or box[0] >= box[2] or box[1] >= box[3]:
-        raise DataError(f"the box {show(sides)} has no area, or lies outside of the picture")
+        raise DataError(f"the box {show(sides)} has no area, or lies outside the picture")
     return plain(min(max(side, 0), FULL) for side in box)
 
 
@@ -166,11 +166,13 @@ def write(sample: Sample, root: Path) -> Label:
     if sample.problem_type != "spatial grounding" or len(sample.media) != 1 or not isinstance(sample.media[0], Path):
         raise DataError(f"YOLO has boxes of one picture; this is {sample.problem_type}")
     if not isinstance(label, str) or not label:
-        raise DataError("YOLO has a class for each box: name it in 'category'; the words of the question have no place")
+        raise DataError(
+            "YOLO needs a class for each box: name it in 'category', because YOLO cannot hold the text of the question"
+        )
     x1, y1, x2, y2 = (side / FULL for side in only_box(sample))
     sides = (round(side, _DIGITS) for side in ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1))
     if not sample.media[0].is_file():
-        raise DataError(f"{sample.media[0]}: there is no such picture, and YOLO has it beside its labels")
+        raise DataError(f"{sample.media[0]}: no such picture, but YOLO needs it next to the labels")
     return sample.media[0], label, " ".join(f"{side:g}" for side in sides)
 
 

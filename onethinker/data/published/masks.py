@@ -31,14 +31,14 @@ def truth_masks(sample: Sample) -> dict[str, Mask]:
     """
     try:
         if sample.masks is None:
-            raise DataError("it has no masks: give them in 'segmentation_output'")
+            raise DataError("there are no masks: add them in 'segmentation_output'")
         objects = sample.masks.objects
         found = {key: _union(marks, objects) for key, marks in sample.masks.frames.items() if marks}
         if not found and sample.resolution is None:
-            raise DataError("where no frame has a mask, 'resolution' must be a width and a height")
+            raise DataError("no frame has a mask, so 'resolution' must give width and height")
         shape = next(iter(found.values())).shape if found else (sample.resolution or ())[::-1]
         if other := [key for key, mask in found.items() if mask.shape != shape]:
-            raise DataError(f"all masks must have one size, that of frame {other[0]!r} differs")
+            raise DataError(f"all masks must have the same size, but that of frame {other[0]!r} differs")
         return {key: found[key] if key in found else np.zeros(shape, bool) for key in sample.masks.frames}
     except DataError as error:
         raise DataError(f"sample {sample.id!r}: {error}") from error
@@ -71,7 +71,7 @@ def with_truth_from_masks(sample: Sample) -> Sample:
     if not masks[key].any():
         key = max(keys, key=lambda key: np.count_nonzero(masks[key]))
     if not masks[key].any():
-        raise DataError(f"sample {sample.id!r}: its masks are empty in every frame, so that there is nothing to find")
+        raise DataError(f"sample {sample.id!r}: its masks are empty in every frame, so there is nothing to find")
     answer = selection_of(masks[key])
     if sample.data_type == "video":
         assert sample.masks is not None
@@ -141,7 +141,7 @@ def _around(mask: Mask) -> Mask:
 def _union(marks: Iterable[RunLengths | Path], objects: Iterable[int] | None) -> Mask:
     masks = [load_mask(mark, objects) if isinstance(mark, Path) else decode_rle(mark) for mark in marks]
     if any(mask.shape != masks[0].shape for mask in masks):
-        raise DataError("the masks of one frame must have one size")
+        raise DataError("the masks of a frame must have the same size")
     union: Mask = np.logical_or.reduce(masks)
     return union
 

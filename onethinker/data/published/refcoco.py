@@ -60,7 +60,7 @@ def read_refcoco(
         is_empty = is_empty and not samples
         yield from samples
     if is_empty:
-        raise DataError(f"{refs_path}: there is no reference of the split {split!r}")
+        raise DataError(f"{refs_path}: the split {split!r} has no references")
 
 
 def _sentence_samples(ref: Any, template: Sample, where: str) -> Iterator[Sample]:
@@ -115,4 +115,4 @@ def _rle(segmentation: object, width: int, height: int) -> dict[str, Any]:
     try:
         return rle_of_polygons(segmentation if isinstance(segmentation, list) else [], height=height, width=width)
     except DataError as error:
-        raise DataError(f"'segmentation' must be polygons, or run lengths: {error}") from error
+        raise DataError(f"'segmentation' must be polygons or run lengths: {error}") from error

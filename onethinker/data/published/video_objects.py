@@ -82,8 +82,8 @@ def _clip(pictures: Path, marks: Path, *, fps: float = FRAMES_PER_SECOND) -> _Cl
         names = [name for name in names if _number(Path(name).stem, str(pictures)) % _MASKED_EVERY == 0]
     if not names or marked != [Path(name).stem for name in names]:
         raise DataError(
-            f"{marks}: {len(marked)} masks for {len(names)} frames in {pictures}; a video can only be used with a mask"
-            " for each frame (those of a challenge have the first alone)"
+            f"{marks}: {len(marked)} masks for {len(names)} frames in {pictures}; a video needs a mask for each frame"
+            " (videos of a challenge have only the first)"
         )
     masks = {Path(name).stem: marks / f"{Path(name).stem}.png" for name in names}
     return _Clip(FrameFolder(pictures, tuple(names), fps), masks)
@@ -122,7 +122,7 @@ def _place(masks: Masks, name: str, where: str) -> str:
         if mask.any():
             box = ",".join(map(str, selection_of(mask)["boxes"]))
             return f'"the {name} at [{box}] at {time_s:.2f} s"'
-    raise DataError(f"{where}: its masks are empty in every frame, so that there is nothing to find")
+    raise DataError(f"{where}: its masks are empty in every frame, so there is nothing to find")
 
 
 def _indices(path: Path) -> list[int]:

@@ -49,7 +49,7 @@ def read_benchmark(
     found = look_for(benchmark, root)
     if found.layout is None:
         choices = "\n  or ".join(", ".join(str(root / name) for name in names) for names in found.missing)
-        raise DataError(f"the data of {benchmark.name} are not complete; still missing:\n     {choices}")
+        raise DataError(f"the data of {benchmark.name} are incomplete; still missing:\n     {choices}")
     for sample in with_own_ids(_named(found.layout, root, bad, benchmark.name)):
         if sample.problem_type not in benchmark.tasks or sample.data_type != benchmark.data_type:
             bad(

@@ -60,7 +60,7 @@ _VIDEO_MASK = tuple(
 )
 CAPTION = (Metric("judge"), Metric("ROUGE-1"), Metric("ROUGE-2"), Metric("ROUGE-L"), Metric(UNNAMED, "score"))
 QUESTIONS = (Metric("questions answered (paper)", "score"), Metric("questions answered"))
-_SHOWN_AS = "expressions are asked in our words; masks decide, the box and points of the truth are made from them"
+_SHOWN_AS = "expressions are put into our prompt; the reference is masks, and box and points are derived from them"
 
 
 def image_qa(

@@ -29,7 +29,7 @@ def _all_benchmarks(named: tuple[str, ...]) -> tuple[Benchmark, ...]:
         if not isinstance(row, Benchmark):
             raise ConfigError(f"{plugin.where} must be an onethinker.evaluation.benchmarks.base.Benchmark, got {row!r}")
         if row.key in {known.key for known in rows}:
-            raise ConfigError(f"two benchmarks are called {row.key!r}: {plugin.where} is the second. Rename it")
+            raise ConfigError(f"two benchmarks are named {row.key!r}; the second is {plugin.where}. Rename it")
         rows.append(row)
     return tuple(rows)
 

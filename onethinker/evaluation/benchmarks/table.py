@@ -32,8 +32,8 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         Form(only=("split", "validation"), any_answer=True),
         metrics=(Metric("accuracy (paper)", "accuracy"), Metric("accuracy (official)")),
         note=(
-            "the paper's rule takes a question without options as the choice between the answer and other answers;"
-            " where no rule sees which, it asks a language model, which is left out here"
+            "the paper's rule treats a question without options as a choice between the answer and other answers; where"
+            " its rules cannot decide, it asks a language model, which is left out here"
         ),
     ),
     image_qa("MathVista", "MathVista_MINI.tsv", 1000),
@@ -65,8 +65,8 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         (table_file("MMSci_DEV_Captioning_image_only.tsv", Form(free_form="open-ended")),),
         CAPTION,
         note=(
-            "the paper's number is one of BLEU-2, ROUGE-L, METEOR, CIDEr, BERTScore and G-Eval, and does not say which:"
-            " none of ours is its like"
+            "the paper's number is one of BLEU-2, ROUGE-L, METEOR, CIDEr, BERTScore and G-Eval, but it does not say"
+            " which: none of our numbers is comparable"
         ),
     ),
     Benchmark(
@@ -101,8 +101,8 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         ),
         QUESTIONS,
         note=(
-            "a judge answers the table's questions out of the description; the paper's code counts the last question of"
-            " each video, by another judge"
+            "a judge answers the table's questions from the description alone; the paper's code counts only the last"
+            " question of each video, and uses another judge"
         ),
     ),
     temporal_grounding(
@@ -197,8 +197,8 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         ),
         TRACK,
         note=(
-            "one box a second for 32 seconds at most is asked for; for the official numbers, which count every frame,"
-            " boxes move on straight lines between the seconds, and they need GOT-10k/val"
+            "one box per second is asked for, for at most 32 seconds; the official numbers count every frame, so boxes"
+            " are interpolated linearly between the seconds, and they need GOT-10k/val"
         ),
     ),
     image_segmentation(

@@ -74,7 +74,7 @@ def read_part(part: dict[str, Any], budget: MediaBudget) -> Clip:
     clip = read_clip(Path(part[part["type"]]), budget)
     if clip.kind != part["type"]:
         raise MediaError(
-            f"{clip.name} is a {clip.kind}, but stands in the prompt as a {part['type']}: set its data_type"
+            f"{clip.name} is a {clip.kind}, but the prompt has it as a {part['type']}: correct its data_type"
         )
     return clip
 

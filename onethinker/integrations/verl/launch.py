@@ -123,9 +123,10 @@ class VerlRun:
             return  # an expression, or an error, of verl's own
         if prompts * answers % (nodes * gpus):
             raise ConfigError(
-                f"{nodes} nodes of {gpus} GPUs (--nodes, --processes): verl deals the {prompts * answers} answers of an"
-                f" optimizer step ({prompts} prompts, which is rollout.generation_batch_size / loss.updates_per_batch,"
-                f" x {answers} of rollout.group_size) evenly, and they do not divide by {nodes * gpus}"
+                f"{nodes} nodes of {gpus} GPUs (--nodes, --processes): verl divides the {prompts * answers} answers of"
+                f" an optimizer step ({prompts} prompts, which is rollout.generation_batch_size /"
+                f" loss.updates_per_batch, x {answers} of rollout.group_size) evenly over the GPUs, and they are not"
+                f" divisible by {nodes * gpus}"
             )
 
     def write(self, mixture: Mixture, template: PromptTemplate) -> int:
@@ -159,9 +160,7 @@ def row_of(sample: Sample, template: PromptTemplate) -> Record:
     """Return a sample as verl reads it: its media, then the words. Raises: DataError: verl cannot have it so."""
     text = template.text(sample)
     if found := next((tag for tag in ("<image>", "<video>", "<audio>") if tag in text), None):
-        raise DataError(
-            f"the words {found} stand in the question, and verl takes them for a medium: write them otherwise"
-        )
+        raise DataError(f"the question contains {found}, which verl would read as a medium: write it in another way")
     absolute = replace(
         sample, media=tuple(each.absolute() if isinstance(each, Path) else each for each in sample.media)
     )
@@ -197,7 +196,7 @@ def check_environment(python: str) -> None:
     try:
         done = subprocess.run([python, "-c", _VERSIONS], capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError) as error:
-        raise ConfigError(f"--verl-python {python}: not a Python that runs: {error}") from error
+        raise ConfigError(f"--verl-python {python}: this Python cannot be run: {error}") from error
     verl, own = done.stdout.splitlines()
     try:
         check_version(verl or None)
@@ -215,14 +214,14 @@ def compose(run: VerlRun, python: str) -> None:
     command = [*run.command(python), "--cfg", "job", "--resolve"]
     done = subprocess.run(command, env={**os.environ, **run.environment}, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ConfigError(f"verl does not take this configuration: {done.stderr.strip()[-2000:]}")
+        raise ConfigError(f"verl does not accept this configuration: {done.stderr.strip()[-2000:]}")
 
 
 def start(run: VerlRun, python: str) -> None:
     """Run verl to its end, its words on this terminal. Raises: OneThinkerError: it failed."""
     done = subprocess.run(run.command(python), env={**os.environ, **run.environment}, check=False)
     if done.returncode:
-        raise OneThinkerError(f"verl ended with {done.returncode}; what it said stands above")
+        raise OneThinkerError(f"verl exited with code {done.returncode}; its output is above")
 
 
 def shell_words(words: Sequence[str], environment: Mapping[str, str]) -> list[str]:

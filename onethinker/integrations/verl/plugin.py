@@ -110,7 +110,8 @@ class OneThinkerTrainer(PPOTrainerSync):  # type: ignore[misc, unused-ignore]
         path = checkpoint_folder(self.config, self.global_steps, resumed=True) / STATE_FILE
         if not path.is_file():
             raise CheckpointError(
-                f"{path}: no such file: the checkpoint was written by another trainer; begin anew, or go on with it"
+                f"{path}: no such file: the checkpoint was written by another trainer; start a new run, or continue"
+                " with that trainer"
             )
         self.ema = load_progress(path).ema
 

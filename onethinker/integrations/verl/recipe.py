@@ -41,7 +41,7 @@ def _lengths(recipe: RlRecipe) -> Values:
     prompt = recipe.max_row_tokens - recipe.rollout.max_new_tokens
     if prompt < 1:
         raise ConfigError(
-            f"max_row_tokens = {recipe.max_row_tokens} leaves no prompt beside rollout.max_new_tokens ="
+            f"max_row_tokens = {recipe.max_row_tokens} leaves no room for a prompt besides rollout.max_new_tokens ="
             f" {recipe.rollout.max_new_tokens}"
         )
     return {
@@ -54,7 +54,7 @@ def _lengths(recipe: RlRecipe) -> Values:
 
 def _keep(recipe: RlRecipe) -> Values:
     if isinstance(recipe.keep, str) and recipe.keep != "all":
-        raise ConfigError(f'keep = "{recipe.keep}": verl keeps the last so many checkpoints, or "all"')
+        raise ConfigError(f'keep = "{recipe.keep}": verl supports only a number of latest checkpoints, or "all"')
     return {"trainer.max_actor_ckpt_to_keep": None if recipe.keep == "all" else recipe.keep}
 
 
@@ -64,8 +64,8 @@ def _lora(recipe: RlRecipe) -> Values:
         return {}
     if lora.four_bit or lora.experts or lora.parts != ("language",) or lora.alpha != int(lora.alpha):
         raise ConfigError(
-            'lora: verl\'s engines take adapters of the language model (parts = ["language"]), a whole alpha, no'
-            f" four_bit and no experts, got parts = {list(lora.parts)}, alpha = {lora.alpha:g}, four_bit ="
+            'lora: verl supports only adapters of the language model (parts = ["language"]), a whole-number alpha, no'
+            f" four_bit and no experts; got parts = {list(lora.parts)}, alpha = {lora.alpha:g}, four_bit ="
             f" {lora.four_bit}, experts = {lora.experts}"
         )
     model = "actor_rollout_ref.model"
@@ -80,7 +80,7 @@ def _lora(recipe: RlRecipe) -> Values:
 
 def _of_all(name: str, value: bool | tuple[str, ...]) -> Values:
     if not isinstance(value, bool):
-        raise ConfigError(f"{name} = {list(value)}: verl has true or false, for all parts of a model")
+        raise ConfigError(f"{name} = {list(value)}: verl supports only true or false, for all parts of a model")
     return {f"actor_rollout_ref.model.enable_{name}": value}
 
 
@@ -88,8 +88,8 @@ def _mini_batch(recipe: RlRecipe) -> Values:
     batch, updates = recipe.rollout.generation_batch_size, recipe.loss.updates_per_batch
     if batch % updates:
         raise ConfigError(
-            f"rollout.generation_batch_size = {batch} does not divide into loss.updates_per_batch = {updates} parts,"
-            " which verl needs"
+            f"rollout.generation_batch_size = {batch} is not divisible by loss.updates_per_batch = {updates}, which"
+            " verl needs"
         )
     return {f"{ACTOR}.ppo_mini_batch_size": batch // updates}
 
@@ -98,7 +98,7 @@ def _objective(recipe: RlRecipe) -> Values:
     losses = {"clipped": "vanilla", "gspo": "gspo", "cispo": "cispo"}
     if recipe.loss.objective not in losses:
         raise ConfigError(
-            f"loss.objective = {recipe.loss.objective!r} has no counterpart in verl, which has {', '.join(losses)}"
+            f"loss.objective = {recipe.loss.objective!r} has no counterpart in verl, which supports {', '.join(losses)}"
         )
     return {f"{ACTOR}.policy_loss.loss_mode": losses[recipe.loss.objective]}
 
@@ -106,8 +106,8 @@ def _objective(recipe: RlRecipe) -> Values:
 def _algorithm(recipe: RlRecipe) -> Values:
     if recipe.advantage.algorithm != "ema_grpo":
         raise ConfigError(
-            f"advantage.algorithm = {recipe.advantage.algorithm!r}: only ema_grpo is brought into verl; for its own"
-            " estimators start verl without us"
+            f"advantage.algorithm = {recipe.advantage.algorithm!r}: only ema_grpo is available in verl; for verl's own"
+            " estimators start verl directly"
         )
     return {"algorithm.adv_estimator": "ema_grpo", "trainer.v1.trainer_mode": "onethinker"}
 
@@ -194,29 +194,29 @@ EXPORTED = ("budget", "coordinates", "data", "epochs", "plugins")
 HERE = ("rollout.decode_batch_size", "grading.workers", "log.alarms", "log.answers_every", "log.rollouts_mb")
 """Fields of our own process, which change nothing that is learned; verl has settings of its own in their place."""
 REFUSED: Mapping[str, str] = {
-    "frozen": "verl 0.9.1 reads no such setting (freeze_vision_tower is in its files, but nothing looks at it)",
+    "frozen": "verl 0.9.1 has no such setting (freeze_vision_tower is in its files, but has no effect)",
     "validation": "evaluate verl's checkpoints with `onethinker evaluate`",
-    "optimizer.kind": "verl is given AdamW",
+    "optimizer.kind": "verl always gets AdamW",
     "optimizer.rates": "verl has one learning rate for all weights",
     "optimizer.ema_decay": "verl keeps no average of weights",
-    "optimizer.max_bad_steps": "verl skips no step by such a count",
-    "router_loss": "verl is told of no loss of routers",
-    "rollout.replay_experts": "the update of verl routes each token anew",
-    "rollout.engine": "verl starts the servers that sample itself",
-    "rollout.endpoints": "verl starts the servers that sample itself",
-    "rollout.vllm": "verl starts the servers that sample itself",
-    "rollout.patience_s": "verl starts the servers that sample itself",
+    "optimizer.max_bad_steps": "verl does not count bad steps",
+    "router_loss": "verl gets no router loss",
+    "rollout.replay_experts": "verl's update routes each token anew",
+    "rollout.engine": "verl starts its own servers for sampling",
+    "rollout.endpoints": "verl starts its own servers for sampling",
+    "rollout.vllm": "verl starts its own servers for sampling",
+    "rollout.patience_s": "verl starts its own servers for sampling",
     "rollout.weights_folder": "verl sends weights its own way",
     "rollout.lag": "verl's synchronous trainer learns from each batch before it samples the next",
     "rollout.max_refills": "verl refills until a batch is full",
     "rollout.unfilled": "verl refills until a batch is full",
     "grading.seconds": "verl has no time limit for a reward",
     "grading.reward_model": "verl asks its own reward models (reward.reward_model)",
-    "grading.rewards": "only the tasks' own rewards are brought into verl",
+    "grading.rewards": "only the tasks' own rewards are available in verl",
     "loss.rollout_correction": "set verl's own algorithm.rollout_correction by --verl-set",
     "loss.reference_refresh": "verl's reference stays the model that RL started with",
-    "loss.kl_schedule": "verl's weight of the divergence stays the same",
-    "loss.kl_final_share": "verl's weight of the divergence stays the same",
+    "loss.kl_schedule": "verl's KL coefficient stays constant",
+    "loss.kl_final_share": "verl's KL coefficient stays constant",
 }
 """Fields without a counterpart, and why: any value but the default is refused."""
 

@@ -17,7 +17,7 @@ def check_version(found: str | None) -> None:
     """
     if found != VERL_VERSION:
         raise ConfigError(
-            f"onethinker runs inside verl {VERL_VERSION}, whose trainer it extends, got"
+            f"onethinker needs verl {VERL_VERSION}, whose trainer it extends, but found"
             f" {'no verl' if found is None else f'verl {found}'}: pip install verl=={VERL_VERSION} in an environment of"
             " its own (cluster/verl/)"
         )

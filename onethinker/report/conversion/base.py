@@ -66,7 +66,9 @@ def run_program(python: str, name: str, arguments: Sequence[object], *, say: Say
             with suppress(subprocess.TimeoutExpired):
                 process.wait(2 * keeper.END_SECONDS)
         if process.returncode or not report.is_file():
-            raise EngineError(f"{what} failed with {process.returncode}; it ends with\n{keeper.last_words(log)}")
+            raise EngineError(
+                f"{what} exited with code {process.returncode}; its output ends with\n{keeper.last_words(log)}"
+            )
         return report.read_text("utf-8").splitlines()
 
 
@@ -93,7 +95,7 @@ def refuse_unknown(report: Sequence[str], *, converter: str) -> None:
     Raises: EngineError: it does not know the family, or the tokenizer, of the model.
     """
     if report[0] == "unknown":
-        raise EngineError(f"{converter} does not know {report[1]}")
+        raise EngineError(f"{converter} does not support {report[1]}")
 
 
 def check_python(python: str, modules: Sequence[str], *, setup: str = "", hint: str) -> None:
@@ -104,6 +106,6 @@ def check_python(python: str, modules: Sequence[str], *, setup: str = "", hint: 
         try:
             done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=120, check=True)
         except (OSError, subprocess.SubprocessError) as error:
-            raise ConfigError(f"--python {python}: not a Python that runs: {error}") from error
+            raise ConfigError(f"--python {python}: this Python cannot be run: {error}") from error
     if missing := done.stdout.split():
         raise ConfigError(f"--python {python}: {missing[0]} is not installed there: {hint}")

@@ -54,7 +54,7 @@ class Gguf(Converter):
         """Do nothing where the converter and a server are there. Raises: ConfigError."""
         if self.llama_cpp is not None and not (self.llama_cpp / "convert_hf_to_gguf.py").is_file():
             raise ConfigError(
-                f"--llama-cpp {self.llama_cpp}: no checkout of llama.cpp, it has no convert_hf_to_gguf.py"
+                f"--llama-cpp {self.llama_cpp}: not a checkout of llama.cpp, because it has no convert_hf_to_gguf.py"
             )
         self._server()
         path = [] if self.llama_cpp is None else [str(self.llama_cpp.absolute())]
@@ -112,8 +112,8 @@ class Gguf(Converter):
         if found := whole_path(self.server) or (built and whole_path(str(built))):
             return found
         raise ConfigError(
-            f"--llama-server {self.server}: there is no such program; the answers of the converted model are compared"
-            " by llama.cpp's server: build it, or install it, and give its path"
+            f"--llama-server {self.server}: no such program; llama.cpp's server is needed to compare the answers of the"
+            " converted model: build or install it, and give its path"
         )
 
 
@@ -125,6 +125,6 @@ def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
             if httpx.get(address, timeout=5).is_success:
                 return
         if process.poll() is not None or time.monotonic() - began_s > PATIENCE_S:
-            ended = f"ended with {process.returncode}" if process.returncode is not None else "does not answer"
-            raise EngineError(f"llama-server {ended}; it ends with\n{keeper.last_words(log)}")
+            ended = f"exited with code {process.returncode}" if process.returncode is not None else "does not answer"
+            raise EngineError(f"llama-server {ended}; its output ends with\n{keeper.last_words(log)}")
         time.sleep(0.1)

@@ -36,7 +36,10 @@ def main(
         except NotImplementedError as error:
             if "pre-tokenizer" not in str(error):
                 raise
-            known = "the tokenizer; --pre-tokenizer NAME says which of llama.cpp's splits words so, such as qwen2"
+            known = (
+                "the tokenizer; name one of llama.cpp's that splits text in the same way with --pre-tokenizer NAME,"
+                " such as qwen2"
+            )
             report.write_text(f"unknown\n{known}", "utf-8")
             return
     report.write_text("done", "utf-8")

@@ -87,8 +87,8 @@ def _compare(engine: "LocalEngine", converter: Converter, made: Path, say: Say) 
     equal = sum(one == other for one, other in zip(expected, found, strict=True))
     if not equal:
         raise EngineError(
-            f"the converted model gives none of the {len(requests)} answers of the original, so it is not kept: asked"
-            f" {requests[0].text[:60]!r}, it says {found[0][:60]!r} and the original {expected[0][:60]!r}"
+            f"the converted model gives none of the {len(requests)} answers of the original, so it was not kept: asked"
+            f" {requests[0].text[:60]!r}, it says {found[0][:60]!r}, but the original says {expected[0][:60]!r}"
         )
     return Comparison(equal, len(requests))
 

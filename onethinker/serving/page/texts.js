@@ -1,19 +1,19 @@
 // Every text of the page, in its languages.
 export const TEXTS = {
   en: {
-    language: "Language", media: "Picture or video", drop: "Drop a picture or a clip here, or press to choose one",
+    language: "Language", media: "Picture or video", drop: "Drop a picture or a clip here, or click to choose one",
     drawBox: "Draw a box", clearBox: "Remove the box", other: "Another file", afresh: "Start over", examples: "Or try one of these:",
-    questionAndAnswer: "Question and answer", question: "Question", options: "Choices, one a line", task: "Task",
+    questionAndAnswer: "Question and answer", question: "Question", options: "Choices, one per line", task: "Task",
     guess: "Guess the task", ask: "Ask", stop: "Stop", copy: "Copy as", download: "Download", picture: "Picture", clip: "Clip",
-    history: "Earlier questions", forget: "Forget them", thinking: "Thinking", guessed: "guessed", noAnswer: "No usable answer",
+    history: "Earlier questions", forget: "Delete them", thinking: "Thinking", guessed: "guessed", noAnswer: "No usable answer",
     copied: "Copied", answered: "Answer:", tokens: "tokens", moment: "moment", gone: "The server cannot be reached. Is it still running?",
     pictureOf: "The picture you ask about", videoOf: "The video you ask about", both: "Ask both models", correct: "Correct the answer",
     left: "Left", top: "Top", right: "Right", bottom: "Bottom", from: "From (s)", to: "To (s)", rightAnswer: "Right answer",
-    saveRecord: "Save as training record", saved: "Saved; the file holds all corrections of this browser", box: "Box in thousandths",
-    followUp: "A record has one question alone: start over to ask this one without the earlier ones",
-    notKept: "This browser has no room for the correction: keep the file, the next one will not have it",
+    saveRecord: "Save as training record", saved: "Saved; the file contains all corrections made in this browser", box: "Box in thousandths",
+    followUp: "A record holds a single question: start over to ask this one without the earlier ones",
+    notKept: "This browser cannot store the correction: keep this file, because the next one will not contain it",
     noCopy: "The browser does not allow copying here", onlyOne: "One file at a time: this is the first of them",
-    notShown: "This browser cannot show the file; it can be asked about all the same",
+    notShown: "This browser cannot show the file, but you can still ask about it",
     afterEnd: "The answer names a time after the end of the clip",
   },
   ja: {

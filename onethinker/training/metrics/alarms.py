@@ -55,8 +55,8 @@ class Watch:
         if self._settings.give_up_after and idle >= self._settings.give_up_after:
             raise TrainingError(
                 f"the last {idle} steps, up to step {self._last[-1]['step']}, have changed no weight:"
-                f" {_why_idle(self._last[-1])}. Nothing is lost by ending here. Change data or settings (alarms in the"
-                " journal say which), or set log.alarms.give_up_after = 0 to go on all the same"
+                f" {_why_idle(self._last[-1])}. The run ends here, and nothing is lost. Change data or settings (alarms"
+                " in the journal say which), or set log.alarms.give_up_after = 0 to continue anyway"
             )
 
 
@@ -82,7 +82,7 @@ def _why_idle(row: Mapping[str, Any]) -> str:
     return (
         "no group of answers gave a signal"
         if row.get("updates") == 0
-        else f"the norm of the gradient is {row['grad_norm']:.2g}"
+        else f"the gradient norm is {row['grad_norm']:.2g}"
     )
 
 

@@ -20,8 +20,8 @@ def _entropy(view: View) -> str | None:
     if entropy is None or entropy > view.settings.entropy or accuracy >= view.settings.right:
         return None
     return (
-        f"the mean entropy of a token has fallen to {entropy:.2g} nats with {accuracy:.0%} of the answers right: all"
-        " are alike"
+        f"the mean entropy of a token has fallen to {entropy:.2g} nats with {accuracy:.0%} of the answers right:"
+        " answers hardly vary any more"
     )
 
 
@@ -30,8 +30,8 @@ def _kl(view: View) -> str | None:
     if kl is None or kl < view.settings.kl:
         return None
     return (
-        f"the divergence from the model that RL started with is {kl:.3g} nats a token: what it could do before is being"
-        " lost"
+        f"the KL divergence from the reference model is {kl:.3g} nats per token: the model is losing what it could do"
+        " before"
     )
 
 
@@ -41,7 +41,7 @@ def _clipped(view: View) -> str | None:
         return None
     return (
         f"{clipped:.0%} of the tokens are outside the clip range: the policy has moved too far from the one that"
-        " sampled"
+        " sampled the answers"
     )
 
 
@@ -51,8 +51,9 @@ def _engine_difference(view: View) -> str | None:
     if not apart or beyond < view.settings.engine_difference:
         return None
     return (
-        f"{beyond:.0%} of the tokens that servers sampled have log-probabilities more than 0.1 nats from those of the"
-        f" model in training, at most {max(each['max'] for each in apart):.2g}: the servers have, or compute, others"
+        f"{beyond:.0%} of the tokens that servers sampled have log-probabilities that differ by more than 0.1 nats from"
+        f" those of the model in training (maximum {max(each['max'] for each in apart):.2g}): the servers have other"
+        " weights, or compute differently"
     )
 
 
@@ -62,7 +63,7 @@ def _ungraded(view: View) -> str | None:
     if not lost or lost < view.settings.ungraded * asked:
         return None
     last = [each for row in view.rows for each in row["ungraded"]][-1]
-    return f"{lost} of {asked} groups could not be graded, the last because: {show(last['text'])}"
+    return f"{lost} of {asked} groups could not be graded; reason of the last: {show(last['text'])}"
 
 
 def _form_without_accuracy(view: View) -> str | None:
@@ -70,7 +71,8 @@ def _form_without_accuracy(view: View) -> str | None:
     if form < view.settings.form or accuracy > view.settings.wrong:
         return None
     return (
-        f"{form:.0%} of the answers have the right form, the mean accuracy is {accuracy:.2f}: only the form is rewarded"
+        f"{form:.0%} of the answers have the right form, but the mean accuracy is {accuracy:.2f}: only the form is"
+        " rewarded"
     )
 
 
@@ -79,8 +81,8 @@ def _same_answer(view: View) -> str | None:
     if accuracy >= view.settings.right or fraction < view.settings.same_answer:
         return None
     return (
-        f"{fraction:.0%} of the answers to all prompts are {show(answer)}, the mean accuracy is {accuracy:.2f}: the"
-        " question is not read"
+        f"{fraction:.0%} of the answers to all prompts are {show(answer)}, and the mean accuracy is {accuracy:.2f}: the"
+        " model ignores the question"
     )
 
 
@@ -89,8 +91,8 @@ def _whole_frame(view: View) -> str | None:
     if accuracy >= view.settings.right or whole < view.settings.whole_frame:
         return None
     return (
-        f"{whole:.0%} of the answers are boxes around the whole frame, the mean accuracy is {accuracy:.2f}: nothing is"
-        " looked at"
+        f"{whole:.0%} of the answers are boxes around the whole frame, and the mean accuracy is {accuracy:.2f}: the"
+        " model does not look"
     )
 
 
@@ -100,11 +102,7 @@ def _cut(view: View) -> float:
 
 def _cut_answers(view: View) -> str | None:
     cut = _cut(view)
-    return (
-        f"{cut:.0%} of the answers are cut at rollout.max_new_tokens before they end"
-        if cut >= view.settings.cut
-        else None
-    )
+    return f"{cut:.0%} of the answers are cut off at rollout.max_new_tokens" if cut >= view.settings.cut else None
 
 
 def _growing_answers(view: View) -> str | None:
@@ -113,22 +111,22 @@ def _growing_answers(view: View) -> str | None:
     now, then = view.task_mean("answer_tokens"), group_mean(view.before, "answer_tokens")
     if now < view.settings.growth * then or view.task_mean("accuracy") > group_mean(view.before, "accuracy"):
         return None
-    return f"answers have grown from {then:.0f} to {now:.0f} tokens and are no more right than before"
+    return f"answers have grown from {then:.0f} to {now:.0f} tokens and are not more accurate than before"
 
 
 def _task_dropped(view: View, *, learned: bool) -> str | None:
     groups, accuracy = view.sum("groups"), view.task_mean("accuracy")
     if groups > view.sum("dropped_groups") or (accuracy >= view.settings.right) is not learned:
         return None
-    return f"all {groups} groups of the last {len(view.rows)} steps are dropped, mean accuracy {accuracy:.2f}"
+    return f"all {groups} groups of the last {len(view.rows)} steps were dropped, mean accuracy {accuracy:.2f}"
 
 
 def _constant_reward(view: View) -> str | None:
     if view.sum("groups") == view.sum("dropped_groups") or any(row["mean_abs_advantage"] for row in view.rows):
         return None
     return (
-        f"all answers to a prompt have had the same reward for {len(view.rows)} steps, in the mean"
-        f" {view.task_mean('reward'):.3g}"
+        f"all answers to a prompt have had the same reward for {len(view.rows)} steps, {view.task_mean('reward'):.3g}"
+        " on average"
     )
 
 
@@ -139,8 +137,8 @@ def _sigma_floor(view: View) -> str | None:
     ):
         return None
     return (
-        f"rewards differ less than advantage.min_sigma = {settings.min_sigma:g}, which they are divided by"
-        " instead of their deviation"
+        f"rewards differ by less than advantage.min_sigma = {settings.min_sigma:g}, so advantages are divided by that"
+        " floor and not by the standard deviation"
     )
 
 
@@ -162,7 +160,7 @@ RL_RULES = (
     Rule(
         "no_signal",
         _all_dropped,
-        "Train longer by SFT first, take other data, or widen rollout.min_accuracy and rollout.max_accuracy",
+        "Run SFT for longer first, use other data, or widen rollout.min_accuracy and rollout.max_accuracy",
     ),
     Rule("entropy", _entropy, f"Raise loss.clip_high or loss.kl_coefficient, lower optimizer.learning_rate, {BACK}"),
     Rule("kl", _kl, f"Raise loss.kl_coefficient, lower optimizer.learning_rate, {BACK}"),
@@ -170,28 +168,30 @@ RL_RULES = (
     Rule(
         "engine_difference",
         _engine_difference,
-        "Serve the recipe's model in the dtype of training, with --logprobs-mode processed_logprobs where"
-        " rollout.temperature is not 1, and weigh tokens by loss.rollout_correction = 2",
+        "Serve the recipe's model in the dtype of training, with --logprobs-mode processed_logprobs if"
+        " rollout.temperature is not 1, and set loss.rollout_correction = 2 to weight tokens",
     ),
-    Rule("ungraded", _ungraded, "See to the reward model, or raise grading.seconds"),
+    Rule("ungraded", _ungraded, "Check the reward model, or raise grading.seconds"),
 )
 TASK_RULES = (
     Rule(
         "form_without_accuracy",
         _form_without_accuracy,
-        "Look at answers/, and train longer by SFT or take easier data before more RL",
+        "Look at answers/, and run SFT for longer or use easier data before more RL",
     ),
-    Rule("same_answer", _same_answer, f"Check that the truths differ, raise loss.kl_coefficient, {BACK}"),
-    Rule("whole_frame", _whole_frame, f"Take data with smaller objects, raise loss.kl_coefficient, {BACK}"),
-    Rule("length", _cut_answers, f"Raise it, shorten the responses of the SFT data, {BACK}"),
+    Rule("same_answer", _same_answer, f"Check that the reference answers differ, raise loss.kl_coefficient, {BACK}"),
+    Rule("whole_frame", _whole_frame, f"Use data with smaller objects, raise loss.kl_coefficient, {BACK}"),
+    Rule("length", _cut_answers, f"Raise that limit, shorten the responses of the SFT data, {BACK}"),
     Rule("length", _growing_answers, f'Try loss.reduction = "sequence_mean", lower optimizer.learning_rate, {BACK}'),
     Rule(
-        "no_signal", lambda view: _task_dropped(view, learned=False), "Train it longer by SFT, or take easier samples"
+        "no_signal",
+        lambda view: _task_dropped(view, learned=False),
+        "Run SFT on this task for longer, or use easier samples",
     ),
     Rule(
         "no_signal",
         lambda view: _task_dropped(view, learned=True),
-        "It is learned: lower its data.weights, or take harder samples",
+        "The task is learned: lower its data.weights, or use harder samples",
     ),
     Rule(
         "constant_reward",
@@ -201,7 +201,7 @@ TASK_RULES = (
     Rule(
         "sigma_floor",
         _sigma_floor,
-        "What is learned is noise: look at answers/, and lower the floor only if such differences mean something",
+        "The model learns noise: look at answers/, and lower the floor only if such small differences mean something",
     ),
 )
 """Of one task in RL."""

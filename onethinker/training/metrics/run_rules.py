@@ -8,7 +8,7 @@ from onethinker.training.metrics.view import BACK, FIRST_STEPS, LONG_WINDOW, Row
 def _warmup(view: View) -> str | None:
     steps, warmup = view.recipe.steps, view.recipe.optimizer.warmup_steps
     return (
-        f"optimizer.warmup_steps = {warmup} is not below steps = {steps}: the rate never reaches its height"
+        f"optimizer.warmup_steps = {warmup} is not below steps = {steps}: the learning rate never reaches its peak"
         if warmup >= steps > 1
         else None
     )
@@ -25,14 +25,14 @@ def _no_gradient(view: View) -> str | None:
     norms = [row["grad_norm"] for row in view.rows]
     if any(norm is None or norm > view.settings.no_gradient for norm in norms):
         return None
-    return f"the norm of the gradient has been at most {max(norms):.2g} for {len(norms)} steps: no weight changes"
+    return f"the gradient norm has been at most {max(norms):.2g} for {len(norms)} steps: no weight changes"
 
 
 def _bad_steps(view: View) -> str | None:
     bad, steps = sum(bool(row.get("bad_steps")) for row in view.rows), len(view.rows)
     if bad < view.settings.bad_steps * steps:
         return None
-    return f"{bad} of the last {steps} steps had a loss or gradient that is not finite and was not learned from"
+    return f"{bad} of the last {steps} steps had a loss or gradient that is not finite; their update was skipped"
 
 
 def _skipped_samples(view: View) -> str | None:
@@ -67,7 +67,7 @@ def _slow(view: View) -> str | None:
         phases, key=lambda phase: fmean(row["seconds_by_phase"].get(phase, 0.0) for row in view.rows), default="unknown"
     )
     return (
-        f"a token takes {now / min(usual):.1f} times as long as before ({now * 1e3:.3g} ms), most of it in the phase"
+        f"a token takes {now / min(usual):.1f} times as long as before ({now * 1e3:.3g} ms), mostly in the phase"
         f" {longest}"
     )
 
@@ -97,7 +97,7 @@ def _no_progress(view: View) -> str | None:
         return None
     return (
         f"the mean loss of the last {len(now)} steps is {fmean(now):.3g}, that of the first ones was"
-        f" {fmean(begun):.3g}: nothing is learned"
+        f" {fmean(begun):.3g}: the model learns nothing"
     )
 
 
@@ -105,34 +105,34 @@ def _empty_responses(view: View) -> str | None:
     tokens = view.sum("answer_tokens") / view.drawn()
     if tokens >= view.settings.empty_responses:
         return None
-    return f"responses have {tokens:.1f} tokens in the mean, their end included: there is hardly anything to learn"
+    return f"responses have {tokens:.1f} tokens on average, end token included: there is hardly anything to learn"
 
 
 SLOWER = f"Lower optimizer.learning_rate, lengthen optimizer.warmup_steps, {BACK}"
 
 RECIPE_RULES = (
     Rule("warmup", _warmup, "Shorten the warm-up, or train longer"),
-    Rule("rounding", _rounding, 'Set dtype = "mixed", train adapters (lora), or raise the rate'),
+    Rule("rounding", _rounding, 'Set dtype = "mixed", train adapters (lora), or raise optimizer.learning_rate'),
 )
 """Of the recipe alone; from the first step on."""
 RUN_RULES = (
     Rule(
         "no_gradient",
         _no_gradient,
-        "Look at what is frozen, at the answers to learn and, in RL, at whether rewards within a group differ",
+        "Check what is frozen, the target answers and, in RL, whether rewards within a group differ",
     ),
     Rule(
         "bad_steps",
         _bad_steps,
-        "Lower optimizer.learning_rate, or look at the samples that bad_steps in the journal names",
+        "Lower optimizer.learning_rate, or check the samples that bad_steps in the journal names",
     ),
     Rule(
-        "skipped_samples", _skipped_samples, "skipped_samples in the journal names them: mend the files or their disk"
+        "skipped_samples", _skipped_samples, "skipped_samples in the journal names them: repair the files or their disk"
     ),
     Rule(
         "slow",
         _slow,
-        "See whether another process shares this machine, a disk or server has become slow, or memory is swapped",
+        "Check whether another process uses this machine, a disk or server has become slow, or memory is swapped",
     ),
 )
 SFT_RULES = (
@@ -140,7 +140,7 @@ SFT_RULES = (
     Rule(
         "no_progress",
         _no_progress,
-        "Raise optimizer.learning_rate, look at what is frozen and whether responses follow from questions",
+        "Raise optimizer.learning_rate, and check what is frozen and whether responses match their questions",
     ),
-    Rule("empty_responses", _empty_responses, "Look at the field response of the data"),
+    Rule("empty_responses", _empty_responses, "Check the field 'response' of the data"),
 )

@@ -33,7 +33,7 @@ def check_trackers(settings: LogSettings) -> None:
     missing = [name for name in settings.trackers if find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"log.trackers: {', '.join(missing)} not installed; pip install 'onethinker[{','.join(missing)}]'"
+            f"log.trackers: {', '.join(missing)} is not installed: pip install 'onethinker[{','.join(missing)}]'"
         )
 
 
@@ -111,5 +111,6 @@ def _read(file: Path) -> Told | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{file}: expected what was told to trackers: {error}; remove it to tell them everything again"
+            f"{file}: cannot be read as the record of what was sent to the trackers: {error}; remove it to send them"
+            " everything again"
         ) from error

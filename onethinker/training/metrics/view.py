@@ -11,7 +11,7 @@ LONG_WINDOW = 50
 """Steps over which a loss that hardly moves is averaged."""
 Rows = Sequence[Mapping[str, Any]]
 """Rows of the journal, or of one task in it (`TaskRow` as the journal holds it), oldest first."""
-BACK = "or go back to a checkpoint from before"
+BACK = "or go back to an earlier checkpoint"
 """The end of many an advice."""
 
 

@@ -32,13 +32,13 @@ def choose_backend(recipe: Recipe) -> type[ParallelBackend]:
         check(recipe)
         if int(os.environ.get("WORLD_SIZE", "1")) < 2:
             raise ConfigError(
-                f"{name} shards a model over several processes, and there is one; start more, or leave accelerate's"
-                " config file out"
+                f"{name} shards a model over several processes, and there is only one; start more, or leave out"
+                " accelerate's config file"
             )
         if recipe.optimizer.kind != "adamw":
             raise ConfigError(
-                f'optimizer.kind = "{recipe.optimizer.kind}" needs whole matrices, and {name} shards them; take'
-                f' "adamw", or leave {name} out'
+                f'optimizer.kind = "{recipe.optimizer.kind}" needs unsharded matrices, and {name} shards them; set'
+                f' optimizer.kind = "adamw", or leave {name} out'
             )
         return backend
     return Replicated

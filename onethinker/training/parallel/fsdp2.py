@@ -92,17 +92,17 @@ def check_fsdp2(recipe: Recipe) -> None:
     """Raise ConfigError where the environment asks for the first FSDP, or the recipe's weights cannot be sharded."""
     if os.environ.get("FSDP_VERSION", "1") != "2":
         raise ConfigError(
-            "fsdp_config: set fsdp_version: 2 in accelerate's config file; the first FSDP cannot hold adapters and"
+            "fsdp_config: set fsdp_version: 2 in accelerate's config file; FSDP version 1 does not support adapters and"
             " frozen parts"
         )
     if is_hybrid(os.environ.get("FSDP_SHARDING_STRATEGY")) and os.environ.get("LOCAL_WORLD_SIZE", "1") == "1":
         raise ConfigError(
-            f"fsdp_sharding_strategy: {HYBRID} shares weights among the processes of a node, and each has one: give"
-            " --processes, or another config"
+            f"fsdp_sharding_strategy: {HYBRID} shards weights over the processes of a node, and each node has only one:"
+            " raise --processes, or choose another config"
         )
     if recipe.lora is not None and (recipe.lora.four_bit or recipe.dtype == "bfloat16"):
         raise ConfigError(
-            'FSDP2 shards weights of one dtype, and adapters are in float32: set dtype = "mixed" and leave'
+            'FSDP2 needs all weights in one dtype, and adapters are float32: set dtype = "mixed" and leave'
             " lora.four_bit out, or train adapters without FSDP2"
         )
 

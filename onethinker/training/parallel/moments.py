@@ -79,7 +79,7 @@ def read_moments(model: nn.Module, path: Path) -> Iterator[tuple[nn.Parameter, s
             if parameter.requires_grad:
                 yield parameter, kind, value
     except (OSError, KeyError, ValueError, SafetensorError, CheckpointException) as error:
-        raise CheckpointError(f"{path}: not the optimizer of this model: {error}") from error
+        raise CheckpointError(f"{path}: this optimizer state does not fit this model: {error}") from error
 
 
 def _tensors_in(path: Path, parameters: Mapping[str, nn.Parameter]) -> Iterator[tuple[str, Tensor]]:

@@ -36,13 +36,15 @@ def check_zero2(recipe: Recipe) -> None:
     offload = {settings.get(name, {}).get("device", "none") for name in ("offload_optimizer", "offload_param")}
     if settings["stage"] != 2 or offload != {"none"}:
         raise ConfigError(
-            "DeepSpeed shards gradients and optimizer here: set zero_stage: 2 and no offloading. What its stage 3 and"
-            " its offloading save, --accelerate-config fsdp2_full and fsdp2_offload do"
+            "DeepSpeed is supported with zero_stage: 2 and no offloading (it shards gradients and optimizer): set"
+            " these. Instead of its stage 3 use --accelerate-config fsdp2_full, instead of its offloading fsdp2_offload"
         )
     if recipe.lora is not None and recipe.lora.four_bit:
-        raise ConfigError("lora.four_bit is not for DeepSpeed: leave it out, or train in 4 bits without DeepSpeed")
+        raise ConfigError("lora.four_bit does not work with DeepSpeed: leave out one of them")
     if recipe.lora is None and recipe.dtype == "bfloat16":
-        raise ConfigError('dtype = "bfloat16" has no weights in float32, which DeepSpeed keeps: set dtype = "mixed"')
+        raise ConfigError(
+            'dtype = "bfloat16" does not work with DeepSpeed, which keeps float32 weights: set dtype = "mixed"'
+        )
 
 
 def check_installed() -> None:

@@ -83,8 +83,8 @@ def fill(weights: Mapping[str, Tensor], path: Path) -> None:
     try:
         read = load_file(path)
         if read.keys() != weights.keys():
-            raise ValueError(f"it has {len(read)} weights, {len(weights)} are trained")
+            raise ValueError(f"it has {len(read)} weights, and {len(weights)} are trained")
         for name, value in read.items():
             weights[name].copy_(sharded_like(value, weights[name]))
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: not weights of this model: {error}") from error
+        raise CheckpointError(f"{path}: these averaged weights do not fit this model: {error}") from error

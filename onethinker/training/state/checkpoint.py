@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 KEPT_CHECKPOINTS = 2
 """Older ones are removed, after a newer one is whole, unless a recipe says otherwise."""
 Keep = int | str
-"""Which checkpoints are kept: the last so many, "all", or besides the last ones "every 500" steps."""
+"""Which checkpoints are kept: a number of latest ones, "all", or besides the latest ones "every 500" steps."""
 SMALL_FILES_BYTES = 2**24
 """Room for tokenizer, settings and the journal until the next checkpoint."""
 
@@ -89,7 +89,7 @@ class Checkpoints:
             torn[checkpoint] = problem
         if torn:
             raise CheckpointError(
-                f"{self.run}: no checkpoint is whole ({damage_in_words(torn)}). Put the files back from a copy, or"
+                f"{self.run}: all checkpoints are damaged ({damage_in_words(torn)}). Restore the files from a copy, or"
                 f" remove {self.folder} to train from the beginning"
             )
         return Start(None, torn)
@@ -104,7 +104,7 @@ class Checkpoints:
         missing = self._missing_space(size * count)
         if missing:
             raise CheckpointError(
-                f"{self.run}: there is not enough space for {count} checkpoints of {_megabytes(size)}: {missing}"
+                f"{self.run}: not enough disk space for {count} checkpoints of {_megabytes(size)}: {missing}"
             )
 
     @contextmanager
@@ -136,8 +136,8 @@ class Checkpoints:
             last = self.all()[-1:]
             raise CheckpointError(
                 f"{self.run}: step {step} cannot be saved:"
-                f" {'; '.join(filter(None, (str(error), self._missing_space(size))))}. Make this possible and run the"
-                f" same command again: it goes on from {last[0].name if last else 'the beginning'}"
+                f" {'; '.join(filter(None, (str(error), self._missing_space(size))))}. Fix this and run the same"
+                f" command again: it resumes from {last[0].name if last else 'the beginning'}"
             ) from error
         self.tidy(keep)
         for torn in partial.parent.glob("*.torn"):
@@ -198,7 +198,9 @@ def check_keep(keep: Keep) -> Keep:
         return keep
     if isinstance(keep, str) and word == "every" and count.isdigit() and int(count):
         return keep
-    raise ValueError(f'a number of 1 or more, "all", or "every" and a number of steps ("every 500"), got {keep!r}')
+    raise ValueError(
+        f'must be a number of 1 or more, "all", or "every" and a number of steps ("every 500"), got {keep!r}'
+    )
 
 
 def write_manifest(checkpoint: Path) -> None:
@@ -227,9 +229,9 @@ def find_damage(checkpoint: Path) -> str | None:
             digests = threads.map(digest_file, listed)
         for (path, file), digest in zip(listed.items(), digests, strict=True):
             if digest != file["sha256"]:
-                return f"{path.relative_to(checkpoint)} has another content than was written"
+                return f"{path.relative_to(checkpoint)} does not have the content that was written"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"{error}" if isinstance(error, OSError) else f"{MANIFEST_FILE} is no list of files ({error})"
+        return f"{error}" if isinstance(error, OSError) else f"{MANIFEST_FILE} is not a list of files ({error})"
     return None
 
 

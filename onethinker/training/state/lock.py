@@ -48,5 +48,5 @@ def _lock(file: int, run: Path, kind: int) -> None:
     except (BlockingIOError, PermissionError) as error:
         holder = f"process {os.read(file, 20).decode().strip() or 'unknown'}"
         raise CheckpointError(
-            f"{run}: {holder} is training into this folder; wait for it, or choose another folder"
+            f"{run}: {holder} is already training in this folder; wait until it ends, or choose another folder"
         ) from error

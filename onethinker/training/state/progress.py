@@ -71,4 +71,4 @@ def load_progress(path: Path) -> Progress:
         streak = Streak(**state["streak"])
         return Progress(int(state["step"]), int(state["cursor"]), ema, int(state["skipped"]), streak)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: not the progress of a run: {error}") from error
+        raise CheckpointError(f"{path}: cannot be read as the progress of a run: {error}") from error

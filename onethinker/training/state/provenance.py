@@ -85,7 +85,7 @@ def _digests(files: Mapping[str, Path]) -> Digests:
         with ThreadPoolExecutor() as threads:
             return dict(zip(files, threads.map(_known_or_read, files.values()), strict=True))
     except OSError as error:
-        raise CheckpointError(f"what the run learns from cannot be read whole: {error}") from error
+        raise CheckpointError(f"a data or model file of the run cannot be read completely: {error}") from error
 
 
 def _known_or_read(path: Path) -> str:

@@ -33,7 +33,7 @@ def resumable_files(run: Path) -> list[Path]:
     checkpoints = Checkpoints(run)
     start = checkpoints.find_start().checkpoint
     if start is None or not (run / RECIPE_FILE).is_file():
-        raise CheckpointError(f"{run}: expected the folder of a run that has saved a checkpoint")
+        raise CheckpointError(f"{run}: not the folder of a run that has saved a checkpoint; name that folder")
     best = checkpoints.best
     folders = {start, *(path for path in checkpoints.all() if path.resolve() == best)}
     records = [run / name for name in _RECORDS if (run / name).is_file()]
@@ -56,7 +56,7 @@ def fetch_run(source: str, run: Path) -> None:
     is_new = not run.exists()
     # What a killed fetch left is removed when the run begins.
     if not is_new and set(run.iterdir()) - set(run.glob(".*.partial")):
-        raise ConfigError(f"--output {run}: holds something, and no checkpoint; --resume-from needs a new folder")
+        raise ConfigError(f"--output {run}: is not empty and has no checkpoint; --resume-from needs a new folder")
     try:
         _fetch(source, run)
     finally:
@@ -76,7 +76,7 @@ def _fetch(source: str, run: Path) -> None:
             fetched = Path(partial) / HUB_RUN_FOLDER
             if not (fetched / RECIPE_FILE).is_file() or not Checkpoints(fetched).all():
                 raise EngineError(
-                    f"--resume-from {source}: holds no run to go on with; `onethinker push --resumable` sends one"
+                    f"--resume-from {source}: has no run to resume; upload one with `onethinker push --resumable`"
                 )
             Checkpoints(run).folder.mkdir()  # fails where another process has fetched meanwhile
             for name in (*_RECORDS, CHECKPOINTS_FOLDER):

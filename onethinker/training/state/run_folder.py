@@ -70,7 +70,9 @@ class RunFolder:
         try:
             recipe: dict[str, Any] = json.loads(self.recipe_file.read_bytes())
         except (OSError, ValueError) as error:
-            raise CheckpointError(f"{self.recipe_file}: not the recipe of a training run: {error}") from error
+            raise CheckpointError(
+                f"{self.recipe_file}: cannot be read as the recipe of a training run: {error}"
+            ) from error
         return recipe
 
     def rows(self) -> list[dict[str, Any]]:
@@ -115,8 +117,8 @@ class RunFolder:
         refused = [change for change in different if not _groups_of(change.partition(":")[0]) & set(free)]
         if refused and not allow_changes:
             raise CheckpointError(
-                f"{self.path} holds a run of another recipe. Give another folder, the same settings, or --allow-changes"
-                f" to go on with the new ones: {'; '.join(refused)}"
+                f"{self.path} holds a run with other settings. Choose another --output, use the same settings, or add"
+                f" --allow-changes to continue with the new ones: {'; '.join(refused)}"
             )
         return different
 
@@ -141,7 +143,8 @@ class RunFolder:
         return self._allowed(
             changed,
             allow_changes,
-            "what the run learns from is not what it was. Put it back, or give --allow-changes to go on with it",
+            "the data or model of the run has changed since it began. Restore it, or add --allow-changes to continue"
+            " with the new one",
         )
 
     def check_records(self, step: int, *, allow_changes: bool = False) -> list[str]:
@@ -162,7 +165,8 @@ class RunFolder:
         return self._allowed(
             lost,
             allow_changes,
-            "records of the run are missing. Put them back from a copy, or give --allow-changes to go on without",
+            "files or journal rows of the run are missing. Restore them from a copy, or add --allow-changes to"
+            " continue without them",
         )
 
     def changes_since(self, step: int) -> list[str]:
@@ -215,10 +219,10 @@ class RunFolder:
             sync_folder(self.path)
             sync_folder(self.path.parent)
         except OSError as error:
-            raise CheckpointError(f"{self.path}: a run cannot be written there: {error}") from error
+            raise CheckpointError(f"{self.path}: the run cannot write to this folder: {error}") from error
 
     def _warn(self, step: int, changed: Sequence[str], torn: Mapping[Path, str]) -> None:
-        start = f"{self.path}: going on after step {step}"
+        start = f"{self.path}: resuming after step {step}"
         if torn:
             _log.warning("%s, because newer checkpoints are damaged: %s", start, damage_in_words(torn))
         if changed:
@@ -234,8 +238,8 @@ class RunFolder:
             append_to_log(self.journal, [record])
         except OSError as error:
             raise CheckpointError(
-                f"{self.journal}: step {record['step']} cannot be written: {error.strerror}. Run the same"
-                " command again when it can: it goes on from the last checkpoint"
+                f"{self.journal}: step {record['step']} cannot be written: {error.strerror}. Fix this and run the same"
+                " command again: it resumes from the last checkpoint"
             ) from error
 
     @contextmanager
@@ -247,8 +251,8 @@ class RunFolder:
             yield self.model
         except (OSError, SafetensorError) as error:
             raise CheckpointError(
-                f"{self.model}: the finished model cannot be written: {error}. Make this possible and run the same"
-                f" command again: it is made from {self.checkpoints.all()[-1].name}"
+                f"{self.model}: the finished model cannot be written: {error}. Fix this and run the same command again:"
+                f" the model is written from {self.checkpoints.all()[-1].name}"
             ) from error
 
 

@@ -58,5 +58,5 @@ def test_verifiers_gives_every_task_our_reward(tmp_path, taskset):
 def test_videos_are_refused_by_name(tmp_path, taskset):
     video = next(case.sample for case in cases() if case.sample.data_type == "video")
     (tmp_path / "a.mp4").touch()
-    with pytest.raises(DataError, match="verifiers has no place for videos"):
+    with pytest.raises(DataError, match="verifiers does not support videos"):
         list(taskset([replace(video, media=(tmp_path / "a.mp4",))]))

@@ -58,7 +58,7 @@ def _mend_masks(record: Record, changes: Faults) -> None:
         return
     named, masks = set(map(str, output["frames"])), output.get("segmentation_rle")
     if isinstance(masks, dict) and (unknown := [key for key in masks if key not in named]):
-        changes.add(f"'segmentation_rle' has masks of frames that 'frames' does not name, left out: {show(unknown)}")
+        changes.add(f"'segmentation_rle' has masks of frames that are not in 'frames', left out: {show(unknown)}")
         kept = {key: mask for key, mask in masks.items() if key in named}
         record["segmentation_output"] = {**output, "segmentation_rle": kept}
 
@@ -83,7 +83,7 @@ def _truth(text: str, task: Task[Any], changes: Faults) -> str | None:
     except AnswerError as error:
         why = "; ".join(dict.fromkeys([str(error), *faults.texts]))
         if task.problem_type == "segmentation":
-            changes.add(f"the truth is taken from the masks, for 'solution' cannot be used: {why}")
+            changes.add(f"the reference answer is taken from the masks, because 'solution' cannot be used: {why}")
             return ""
         raise DataError(f"'solution' is not an answer to {task.problem_type!r}: {why}") from error
     for fault in faults.texts:
@@ -112,7 +112,7 @@ def _completed(text: str, problem_type: str, faults: Faults) -> str:
     if not isinstance(time, list) or [type(second) in (int, float) for second in time] != [True, True]:
         return text
     if time[0] > time[1]:
-        faults.add(f"'time' runs backwards, {show(time)} is read from its smaller to its larger second")
+        faults.add(f"'time' runs backwards: {show(time)} is read from the smaller to the larger second")
         time = time[::-1]
     if problem_type == _TUBE and isinstance(boxes, list):
         first = round(time[0])

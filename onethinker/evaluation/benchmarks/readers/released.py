@@ -62,7 +62,7 @@ def _check_masks(sample: Sample) -> None:
         return
     marks = [mark for own in sample.masks.frames.values() for mark in own]
     if not any(not isinstance(mark, dict) or mark["counts"] != [mark["size"][0] * mark["size"][1]] for mark in marks):
-        raise DataError("its masks are empty in every frame, so that there is nothing to find")
+        raise DataError("its masks are empty in every frame, so there is nothing to find")
 
 
 def with_own_ids(samples: Iterable[Sample]) -> Iterator[Sample]:

@@ -105,7 +105,9 @@ class Pictures:
         if name not in self._known and not self._is_whole:
             self._read_all()
         if name not in self._known:
-            raise DataError(f"column 'image' names the row with index {show(name)}, and none with a picture has it")
+            raise DataError(
+                f"column 'image' refers to the row with index {show(name)}, but no row with a picture has it"
+            )
         return self._known[name]
 
     def _read_all(self) -> None:

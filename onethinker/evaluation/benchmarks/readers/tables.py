@@ -72,7 +72,7 @@ def read_table(path: Path, form: Form, bad: Bad = refuse) -> Iterator[Sample]:
         yield sample
     if not kept:
         told = f"; {form.only[0]!r} is {show(sorted(map(str, others)))}, expected {form.only[1]!r}" if form.only else ""
-        raise DataError(f"{path}: no row of the benchmark in it{told}")
+        raise DataError(f"{path}: contains no row of the benchmark{told}")
 
 
 def circle_of(sample_id: str) -> str:
