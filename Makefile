@@ -1,5 +1,5 @@
 # make quickstart   install, then: the model in the box is asked, improved by EMA-GRPO, compared with before
-# make test         install, then every test
+# make test         install, then all tests but the long ones
 # make check        format, lint, strict types
 # make test-long    the tests that take minutes
 # make check-gpu    what only a machine with a GPU can show, in less than 8 minutes

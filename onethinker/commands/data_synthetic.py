@@ -25,7 +25,8 @@ def data_synthetic(
         num_samples: Number of questions; the problem types take turns.
         seed: Random seed of the scenes.
         split: Name of the split; "test" shares no scene with "train".
-        side_px: Side of pictures and frames in pixels, a multiple of 32; by default 128 and 96, for the tiny model.
+        side_px: Side of pictures and frames in pixels, a multiple of 32; by default 128 and 96, for the tiny model
+            (192 for clips with text and some others, if things are shown).
         world: What scenes show: shapes, or named things. From "where" to "moments" they are lessons before all
             tasks (docs/world.md). The others are for tests: drawing styles or things that training never shows, longer
             clips, and questions composed of two.

@@ -145,7 +145,7 @@ def list_commands(group: str = "") -> str:
             "examples:",
             *(f"  {EXAMPLES[name]}" for name in (names if group else ("quickstart", "ask", "inspect", "grade"))),
             "",
-            "`onethinker COMMAND --plugins MODULE,MODULE` adds your own tasks and other parts.",
+            "`onethinker COMMAND --plugins MODULE,MODULE` adds your own tasks and parts.",
             "`onethinker COMMAND --help` shows the options of a command. Results go to",
             "stdout, everything else to stderr; the exit code is 0 for success, 1 for",
             "an error and 2 for wrong usage.",

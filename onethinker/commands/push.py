@@ -18,11 +18,10 @@ def push(
     resumable: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Upload a run's model, as `onethinker export` writes it, to the Hugging Face hub, privately unless --public is
-    set.
+    """Upload a run's model, as `onethinker export` writes it, to the Hugging Face hub.
 
-    Every file is listed with its size before anything is uploaded. Log in with `hf auth login` or set HF_TOKEN;
-    HF_ENDPOINT selects another hub.
+    The repository is private unless --public is set. Every file is listed with its size before anything is uploaded.
+    Log in with `hf auth login` or set HF_TOKEN; HF_ENDPOINT selects another hub.
 
     Args:
         source: Folder of a run (its finished model, otherwise its newest complete checkpoint), of one checkpoint, or of

@@ -81,7 +81,7 @@ def size_problems(shapes: Collection[tuple[int, int]]) -> tuple[str, ...]:
     """Return that frames are of several sizes, () where all are of one.
 
     >>> size_problems([(64, 64), (32, 64)])
-    ('its frames change their size (32 x 64, 64 x 64): all are shown in that of the first',)
+    ('its frames change size (32 x 64, 64 x 64): all are shown in the size of the first',)
     """
     if len(shapes) < 2:
         return ()

@@ -176,7 +176,7 @@ def holes(lasting: Mapping[int, int], tick_s: float) -> list[str]:
     """Return where frames are missing from a video of an even rate, given how long each lasts by its time, in ticks.
 
     >>> holes({0: 40, 40: 40, 400: 40, 440: 40, **{480 + 40 * n: 40 for n in range(20)}}, 0.001)
-    ['frames are missing, or a recording stands still, for 0.32 s: none between 0.04 s and 0.40 s']
+    ['frames are missing, or the recording paused, for 0.32 s: none between 0.04 s and 0.40 s']
     """
     pts = sorted(lasting)
     steps = [(before, after) for before, after in pairwise(pts) if lasting[before]]

@@ -141,7 +141,7 @@ def said_at_once(place: Path, *words: str) -> str:
         (("inspect", "picture.png", "--sheet", "nosuch/sheet.png"), "nosuch"),
         (("grade", "--input", "nosuch.jsonl", "--output", "graded.jsonl"), "nosuch.jsonl"),
         (("grade", "--input", "good.jsonl", "--output", "words.txt/graded.jsonl"), "words.txt is a file"),
-        (("report", "empty"), "empty: expected a run"),
+        (("report", "empty"), "empty: not a run"),
         (("export", "empty", "--output", "exported"), "empty: expected the folder"),
         (("export", "no_weights", "--output", "exported"), "no weights"),
         (("export", "no_weights", "--output", "empty"), "exists already"),

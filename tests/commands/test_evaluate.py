@@ -174,7 +174,7 @@ def test_bad_input_leaves_with_1_and_writes_nothing(tmp_path, capsys, arguments,
 
 def test_report_of_nothing_leaves_with_1(tmp_path, capsys):
     assert run("report", tmp_path, "--output", tmp_path / "page.html") == 1
-    assert "expected a run" in capsys.readouterr().err
+    assert "not a run: there is no results.jsonl" in capsys.readouterr().err
     assert not (tmp_path / "page.html").exists()
 
 

@@ -137,7 +137,7 @@ def test_files_of_which_nothing_can_be_read_are_not_mixed(tmp_path, capsys) -> N
     bad = write(tmp_path / "bad.jsonl", [{"problem": "no task"}])
     with pytest.raises(SystemExit, match="1"):
         main(["data", "mix", str(bad), "--output", str(tmp_path / "mixed.jsonl")])
-    assert "nothing to mix; 1 rows cannot be read, the first: " in capsys.readouterr().err
+    assert "contains no records to mix; " in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [bad]
 
 

@@ -148,7 +148,7 @@ def test_modules_that_verl_is_told_to_load_already_stay(samples, capsys, monkeyp
 
 def test_a_python_without_verl_is_refused_before_anything_is_written(samples, capsys):
     words = ["rl", "rl_8b", "--engine", "verl", "--output", "out", "--verl-python", sys.executable]
-    with pytest.raises(ConfigError, match=f"--verl-python {sys.executable}: .* got no verl"):
+    with pytest.raises(ConfigError, match=f"--verl-python {sys.executable}: .* found no verl"):
         dispatch([*words, "--set", FILES, "model=tiny"])
     assert not (samples / "out").exists()
 

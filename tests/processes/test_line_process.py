@@ -53,7 +53,7 @@ def test_a_process_serves_one_question_after_the_other_until_one_fails(pool: Poo
 
 def test_a_process_that_leaves_before_it_listens_says_how_to_see_why() -> None:
     pool = Pool(1, lambda: start("raise SystemExit(7)"))
-    said = rf"did not start \(left with 7\); to see why: {sys.executable} -P -c"
+    said = rf"did not start \(exited with code 7\); to see why: {sys.executable} -P -c"
     with pytest.raises(NotStartedError, match=said), pool.lease():
         pass
     assert pool.pids == []

@@ -98,8 +98,8 @@ def test_a_port_that_is_taken_is_not_told_as_an_output_that_cannot_be_written(tm
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--python", "python3"), "--python is for --to"),
-        (("--to", "openvino", "--llama-cpp", "there"), "--llama-cpp is for --to gguf"),
+        (("--python", "python3"), "--python needs --to"),
+        (("--to", "openvino", "--llama-cpp", "there"), "--llama-cpp needs --to gguf"),
         (("--to", "openvino", "--dtype", "bfloat16"), "OpenVINO's weights are written in float32"),
         (("--to", "openvino", "--python", "nosuch"), "--python nosuch: this Python cannot be run"),
         (("--to", "openvino", "--python", "there"), "--python there: this Python cannot be run"),
@@ -120,7 +120,7 @@ def test_what_is_missing_or_does_not_go_together_is_named(tmp_path, monkeypatch,
 
 
 def test_a_program_that_fails_is_told_with_the_end_of_what_it_said() -> None:
-    with pytest.raises(EngineError, match=r"asking failed with 1; it ends with\n(?s:.*)Error"):
+    with pytest.raises(EngineError, match=r"asking exited with code 1; its output ends with\n(?s:.*)Error"):
         run_program(sys.executable, "in_openvino.py", ["answer", "nosuch", 4], say=lambda _: None, what="asking")
 
 

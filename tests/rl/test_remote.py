@@ -247,7 +247,7 @@ def test_engine_and_endpoints_go_together():
         RlRecipe(rollout={"endpoints": ["http://127.0.0.1:1/v1"]})
     with pytest.raises(ValueError, match="rollout_correction needs"):
         RlRecipe(loss={"rollout_correction": 2.0})
-    with pytest.raises(ValueError, match="more than once"):
+    with pytest.raises(ValueError, match="may be listed once only"):
         RlRecipe(rollout={"engine": "vllm", "endpoints": ["http://a:1/v1", "http://a:1/v1"]})
 
 

@@ -268,7 +268,7 @@ def test_masks_by_grabcut_say_so_in_the_drawing():
         ("{folder}/bert", "expected the weights of a SAM 2"),
         ("{folder}/whole:text", "'sam2_video' cannot search by words; leave out :text"),
         ("grabcut:text", "GrabCut cannot search by words; leave out :text"),
-        ("{folder}/torn", "cannot be read"),
+        ("{folder}/torn", "cannot be loaded"),
         ("{folder}/half", "missing"),
         ("nobody/no-such-sam2", "cannot be reached"),
     ],

@@ -92,6 +92,7 @@ def test_an_interrupted_lesson_ends_with_the_same_weights_and_only_the_tower_has
     taught = load_local(str(folder), device="cpu", dtype="float32")
     sizes = [image_size(width, height, taught.budget) for width, height in ((128, 128), (100, 80), (640, 480))]
     assert sizes == [(192, 192), (192, 160), (192, 160)]
+    assert taught.budget.frame_max_pixels == 192 * 192
     before, after = engine.model.state_dict(), taught.model.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed

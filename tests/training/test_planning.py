@@ -131,7 +131,8 @@ def test_a_server_holds_weights_and_what_it_answers_and_the_gpus_that_train_do_n
     assert adapted.server is not None
     assert adapted.server.update == 4 * sum(count.adapters for count in adapted.counts.values()) < 1e9
     [line, *_] = time_lines(estimate_step(load(recipe, processes=4)), recipe, GPUS["h100"], 4)
-    hours, spent = (float(line.split(f" {word}")[0].split()[-1].replace(",", "")) for word in ("h the", "GPU hours"))
+    words = ("h for the run", "GPU hours")
+    hours, spent = (float(line.split(f" {word}")[0].split()[-1].replace(",", "")) for word in words)
     assert "on 4 x h100 and 4 for servers" in line
     assert spent == pytest.approx(8 * hours, rel=0.02)
 

@@ -15,6 +15,8 @@ IMAGE_SIDE_PX = 128
 """Side of a picture."""
 FRAME_SIDE_PX = 96
 """Side of a frame of a clip: 9 visual tokens a pair of frames."""
+LARGE_SIDE_PX = 192
+"""Side of a large frame: 36 visual tokens a pair of frames."""
 FPS = 4
 """Frames a second of a clip before a reader samples it."""
 

@@ -213,7 +213,9 @@ def teach_letters(
     lesson = Lesson.of(teacher, output / "teacher.pt", learning_rate=LEARNING_RATE, min_lr_ratio=MIN_LR_RATIO)
     lesson.teach(steps, lambda step: draw_batch(step, batch_size, engine.processor), WHAT, on_progress)
     _restore_lengths(teacher, *draw_things(LOOKS, engine.processor)[:2])
-    pixels = {"image_min_pixels": LEAST_TOKENS * TOKEN_PX**2, "image_max_pixels": PICTURE_PX**2}
+    pixels = {"image_min_pixels": LEAST_TOKENS * TOKEN_PX**2} | dict.fromkeys(
+        ("image_max_pixels", "frame_max_pixels"), PICTURE_PX**2
+    )
     budget = engine.settings.budget.model_copy(update=pixels)
     save_model(folder, engine.model, engine.processor, settings=engine.settings.model_copy(update={"budget": budget}))
     return folder

@@ -99,7 +99,7 @@ ODD: dict[str, tuple[str, dict[str, Any], str | None]] = {
                 "segmentation_rle": {"0": {**SIZE, "counts": [0, 9, 6135]}, "7": None},
             }
         },
-        "does not name",
+        "are not in 'frames'",
     ),
     # Empty masks of a video are written so.
     "counts null": (

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from onethinker.core.geometry import Box
-from onethinker.data.synthetic.questions import OUTSIDE, Question, corner_name, seen_box
+from onethinker.data.synthetic.questions import OUTSIDE, Question, seen_box
 from onethinker.data.synthetic.world.rendering import Shot
 from onethinker.data.synthetic.world.scene import Scene, Thing, World
 from onethinker.data.synthetic.world.splits import split_of
@@ -16,9 +16,9 @@ from onethinker.data.synthetic.world.things import with_article
 Family = Callable[[np.random.Generator, World], Scene]
 """From chance to a scene of a certain sort."""
 ORDINALS = ("first", "second", "third", "fourth", "fifth")
+SIDES = {"left": (0, 1), "right": (0, -1), "top": (1, 1), "bottom": (1, -1)}
+"""Sides of the frame: the axis along which one counts from there, and its sign."""
 CLEARLY = 80.0  # thousandths by which one thing must be further left (or right, up, down) than another
-_AMONG_ALIKE = 0.8  # of the questions in scenes with look-alikes are about one of them
-_LARGER = 1.5  # how many times the area of the next thing the biggest one has
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +59,16 @@ class Asker:
             for n in indices
             if self.admits(self.things[n].kind.name, self.things[n].color, cell_name(self.box(n)), relation)
         ]
+
+
+def kind_name(thing: Thing) -> str:
+    """Return what a thing is called without its colour."""
+    return thing.kind.name
+
+
+def full_name(thing: Thing) -> str:
+    """Return what a thing is called, with the colour that it was given."""
+    return thing.name
 
 
 Ask = Callable[[Asker], Question | None]
@@ -148,16 +158,6 @@ def opposite(relation: str) -> str:
     return dict(zip(RELATIONS, ("right of", "left of", "below", "above"), strict=True))[relation]
 
 
-def at_position(name: str, box: Box) -> str:
-    """Return a note that says in which quarter a thing is: right behind its name, because a small model learns to look
-    something up where it is named long before it learns to remember over a few words what it looks for.
-
-    >>> at_position("cat", Box(0, 0, 200, 200))
-    'the cat top left.'
-    """
-    return f"the {name} {corner_name(box)}."
-
-
 def at_point(name: str, box: Box) -> str:
     """Return a note that says where the middle of a thing is, in tenths of the frame.
 
@@ -165,100 +165,6 @@ def at_point(name: str, box: Box) -> str:
     'the cat 1 2.'
     """
     return f"the {name} {point_of(box)}."
-
-
-def refer(asker: Asker, relation: str) -> tuple[int, str, str] | None:
-    """Return a thing, words that fit it alone, and a true reasoning that ends where it is; None where the split admits
-    none.
-
-    The words are its name, its colour where others of its kind have another, its order among its kind ("second dog from
-    the left"), its side of another thing ("dog left of the bus") or that it is the biggest or smallest of its like.
-    """
-    boxes = [asker.box(n) for n in range(len(asker.things))]
-    good = []
-    for way in _ways_to_name(asker, boxes):
-        n, words, _ = way
-        thing = asker.things[n]
-        how = f"{relation}:{words.partition(thing.kind.name)[2].strip() or words.partition(thing.kind.name)[0].strip()}"
-        if asker.admits(thing.kind.name, thing.color, cell_name(boxes[n]), how):
-            good.append(way)
-    among_alike = [way for way in good if sum(thing.kind == asker.things[way[0]].kind for thing in asker.things) > 1]
-    if among_alike and asker.rng.random() < _AMONG_ALIKE:
-        good = among_alike
-    chosen = asker.pick(range(len(good)))
-    return None if chosen is None else good[chosen]
-
-
-def _ways_to_name(asker: Asker, boxes: Sequence[Box]) -> list[tuple[int, str, str]]:
-    """Return things, words that fit each alone and how one finds it, whatever the split admits."""
-    ways: list[tuple[int, str, str]] = []
-    for n, thing in enumerate(asker.things):
-        alike = [m for m, other in enumerate(asker.things) if other.kind == thing.kind]
-        if len(alike) == 1:
-            name = thing.name if asker.rng.random() < 0.5 else thing.kind.name
-            ways.append((n, name, at_position(name, boxes[n])))
-            continue
-        if thing.color and [asker.things[m].color for m in alike].count(thing.color) == 1:
-            ways.append(
-                (n, thing.name, f"there are {len(alike)} {thing.kind.plural}. {at_position(thing.name, boxes[n])}")
-            )
-        ways += _by_order(asker, n, alike, boxes) + _by_side(asker, n, alike, boxes) + _by_size(asker, n, alike, boxes)
-    return ways
-
-
-def _by_order(asker: Asker, n: int, alike: Sequence[int], boxes: Sequence[Box]) -> list[tuple[int, str, str]]:
-    """Return how a thing is named by its position among its kind, where the order is clear."""
-    ways, thing = [], asker.things[n]
-    for side, axis, step in (("left", 0, 1), ("right", 0, -1), ("top", 1, 1), ("bottom", 1, -1)):
-        order = sorted(alike, key=lambda m: step * center_of(boxes[m])[axis])
-        values = [center_of(boxes[m])[axis] for m in order]
-        if min(abs(a - b) for a, b in pairwise(values)) >= CLEARLY:
-            ordinal = ORDINALS[order.index(n)]
-            words = f"{ordinal} {thing.kind.name} from the {side}"
-            passed = order[: order.index(n) + 1]
-            ways.append(
-                (
-                    n,
-                    words,
-                    f"from the {side}: {', '.join(f'{k} at {point_of(boxes[m])}' for k, m in enumerate(passed, 1))}."
-                    f" the {ordinal} {corner_name(boxes[n])}.",
-                )
-            )
-    return ways
-
-
-def _by_side(asker: Asker, n: int, alike: Sequence[int], boxes: Sequence[Box]) -> list[tuple[int, str, str]]:
-    """Return how a thing is named by its side of another one, where all its like are clearly not on that side."""
-    ways, thing = [], asker.things[n]
-    for m, other in enumerate(asker.things):
-        if m in alike or sum(o.kind == other.kind for o in asker.things) > 1:
-            continue
-        for relation in RELATIONS:
-            others = (is_beyond(boxes[k], boxes[m], opposite(relation), clearly=40) for k in alike if k != n)
-            if is_beyond(boxes[n], boxes[m], relation) and all(others):
-                words = f"{thing.kind.name} {relation} the {other.kind.name}"
-                found = f"the {thing.kind.name} {relation} it {corner_name(boxes[n])}."
-                there = f"{at_point(other.kind.name, boxes[m])} {found}"
-                ways.append((n, words, there))
-    return ways
-
-
-def _by_size(asker: Asker, n: int, alike: Sequence[int], boxes: Sequence[Box]) -> list[tuple[int, str, str]]:
-    """Return how a thing is named by being the biggest or smallest of its like, where that is plain to see."""
-    thing, own = asker.things[n], area_of(boxes[n])
-    others = [area_of(boxes[m]) for m in alike if m != n]
-    by_x = sorted(alike, key=lambda m: center_of(boxes[m]))
-    for most, is_so in (("biggest", own >= _LARGER * max(others)), ("smallest", own * _LARGER <= min(others))):
-        if is_so:
-            return [
-                (
-                    n,
-                    f"{most} {thing.kind.name}",
-                    f"sizes: {', '.join(f'{point_of(boxes[m])} {size_of(boxes[m])}' for m in by_x)}."
-                    f" {at_position(f'{most} one', boxes[n])}",
-                )
-            ]
-    return []
 
 
 def inner_and_outer_points(asker: Asker, thing: int, frame: int = 0) -> dict[str, list[list[int]]]:

@@ -8,6 +8,7 @@ import numpy as np
 from onethinker.data.synthetic.questions import Question, with_options
 from onethinker.data.synthetic.world.asking import Ask, Asker, Family
 from onethinker.data.synthetic.world.backgrounds import draw_background
+from onethinker.data.synthetic.world.characters import characters
 from onethinker.data.synthetic.world.lettering import PLAIN_FONT
 from onethinker.data.synthetic.world.motion import at_rest
 from onethinker.data.synthetic.world.phrasing import say
@@ -250,17 +251,19 @@ def _calculate_aloud(a: int, sign: str, b: int) -> str:
 
 def calculate(asker: Asker) -> Question | None:
     """Ask for the result of what is written."""
-    (text,) = asker.shot.scene.writings[0].lines
-    text = text.rstrip("=?")
+    (writing,) = asker.shot.scene.writings
+    text = writing.lines[0].rstrip("=?")
     if not asker.admits(text, relation="result"):
         return None
+    read = ", ".join(f"{c.point} {c.text}" for c in characters(writing, asker.shot.clip.width)[: len(text)])
+    problem = say(asker.rng, "sum_written")
     if text.count("+") == 2:
         numbers = [int(number) for number in text.split("+")]
-        return Question(asker.shot, say(asker.rng, "sum_written"), add_aloud(numbers), str(sum(numbers)))
+        return Question(asker.shot, problem, f"{read}. {add_aloud(numbers)}", str(sum(numbers)))
     sign = next(sign for sign in "+-x" if sign in text)
     a, b = (int(number) for number in text.split(sign))
     result = {"+": a + b, "-": a - b, "x": a * b}[sign]
-    return Question(asker.shot, say(asker.rng, "sum_written"), _calculate_aloud(a, sign, b), str(result))
+    return Question(asker.shot, problem, f"{read}. {_calculate_aloud(a, sign, b)}", str(result))
 
 
 def estimate_fraction(asker: Asker) -> Question | None:

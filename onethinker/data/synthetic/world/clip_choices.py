@@ -67,20 +67,20 @@ def ask_happens(asker: Asker) -> Question | None:
 def ask_faster(asker: Asker) -> Question | None:
     """Ask which of two things is faster or slower."""
     most = "faster" if asker.rng.random() < 0.5 else "slower"
-    ways = [_way(asker, n) for n in range(len(asker.things))]
-    n = int(np.argmax(ways) if most == "faster" else np.argmin(ways))
+    distances = [_distance(asker, n) for n in range(len(asker.things))]
+    n = int(np.argmax(distances) if most == "faster" else np.argmin(distances))
     if not admitted(asker, [n], f"{most} {asker.things[1 - n].kind.name}"):
         return None
     names = [thing.kind.name for thing in asker.things]
-    goes = [f"{name} {ends_of(asker, k)} goes {ways[k]} {name}" for k, name in enumerate(names)]
-    noted = f"{', '.join(goes)}. the {most} goes {ways[n]} {names[n]}."
+    goes = [f"{name} {ends_of(asker, k)} goes {distances[k]} {name}" for k, name in enumerate(names)]
+    noted = f"{', '.join(goes)}. the {most} goes {distances[n]} {names[n]}."
     problem = say(asker.rng, "faster", faster=most, thing=names[0], other=names[1])
     return choice(asker, problem, noted, names[n], names)
 
 
-def _way(asker: Asker, n: int) -> int:
+def _distance(asker: Asker, n: int) -> int:
     """Return how far a thing gets, along and down, in tenths of the frame as `ends_of` notes them."""
-    ends = [center_of(asker.box(n, frame)) for frame in (0, len(asker.shot.owners) - 1)]
+    ends = [center_of(asker.box(n, asker.shot.frame_at(s))) for s in (0.0, asker.shot.clip.duration_s - 0.5)]
     return sum(abs(int(tenths(a)) - int(tenths(b))) for a, b in zip(*ends, strict=True))
 
 
@@ -93,7 +93,8 @@ def ask_order(asker: Asker) -> Question | None:
     if chosen is None:
         return None
     n, ordinal = ways[chosen]
-    return choice(asker, say(asker.rng, "order", ordinal=ordinal), f"{'. '.join(in_order(asker))}.", names[n], names)
+    noted = f"{', '.join(in_order(asker))}. {n + 1} {names[n]}."
+    return choice(asker, say(asker.rng, "order", ordinal=ordinal), noted, names[n], names)
 
 
 def ask_neighbor(asker: Asker) -> Question | None:
@@ -105,4 +106,5 @@ def ask_neighbor(asker: Asker) -> Question | None:
     if chosen is None:
         return None
     n, m, which = pairs[chosen]
-    return choice(asker, say(asker.rng, which, thing=names[n]), f"{'. '.join(in_order(asker))}.", names[m], names)
+    noted = f"{', '.join(in_order(asker))}. {n + 1} {names[n]}, {m + 1} {names[m]}."
+    return choice(asker, say(asker.rng, which, thing=names[n]), noted, names[m], names)

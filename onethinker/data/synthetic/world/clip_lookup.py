@@ -8,11 +8,12 @@ from onethinker.core.geometry import Span
 from onethinker.data.synthetic.world.asking import (
     Asker,
     cell_name,
+    kind_name,
     point_of,
     size_of,
 )
 from onethinker.data.synthetic.world.rendering import Shot
-from onethinker.data.synthetic.world.scene import Act
+from onethinker.data.synthetic.world.scene import Act, Thing
 
 SEEN_FRACTION = 0.5  # of a thing: less is too little to ask where it is
 
@@ -52,16 +53,15 @@ def visit_of(asker: Asker, n: int) -> Span:
     return visible
 
 
-def in_order(asker: Asker, *, colors: bool = False) -> list[str]:
-    """Return two notes of a parade: what is there half second by half second, with its colour where that is wanted,
-    and what came as 1, 2, …: a name is looked up by the number before it.
+def in_order(asker: Asker, *, name_of: Callable[[Thing], str] = kind_name) -> list[str]:
+    """Return notes of a parade: half second by half second which one is there, the first, second, …, and its name. A
+    name is looked up by the number before it.
     """
-    moments, numbered = [], []
+    notes = []
     for number, n in enumerate(sorted(range(len(asker.things)), key=lambda n: visit_of(asker, n).start), 1):
-        visit, name = visit_of(asker, n), asker.things[n].name if colors else asker.things[n].kind.name
-        moments += [f"{half / 2} {name}" for half in range(int(2 * visit.start), int(2 * visit.end) + 1)]
-        numbered.append(f"{number} {name}")
-    return [", ".join(moments), ", ".join(numbered)]
+        visit, name = visit_of(asker, n), name_of(asker.things[n])
+        notes += [f"{half / 2} {number} {name}" for half in range(int(2 * visit.start), int(2 * visit.end) + 1)]
+    return notes
 
 
 def follow(asker: Asker, n: int) -> str:
@@ -110,8 +110,11 @@ def places_of(asker: Asker, n: int, until_s: float) -> str:
 
 
 def ends_of(asker: Asker, n: int, *, sized: bool = False) -> str:
-    """Return where a thing is in the first and in the last frame, in tenths of the frame, with its size where that is
-    wanted, as in "2 5 to 6 5".
+    """Return where a thing is at first and in the last half second, in tenths of the frame, with its size where that is
+    wanted, as in "0.0 2 5 to 5.5 6 5".
     """
-    boxes = (asker.box(n), asker.box(n, len(asker.shot.owners) - 1))
-    return " to ".join(f"{point_of(box)} {size_of(box)}" if sized else point_of(box) for box in boxes)
+    notes = []
+    for time_s in (0.0, asker.shot.clip.duration_s - 0.5):
+        box = asker.box(n, asker.shot.frame_at(time_s))
+        notes.append(" ".join(filter(None, (str(time_s), point_of(box), size_of(box) if sized else ""))))
+    return " to ".join(notes)

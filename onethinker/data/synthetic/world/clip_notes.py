@@ -76,7 +76,7 @@ def note_visit(asker: Asker) -> Question | None:
 
 def note_order(asker: Asker) -> Question | None:
     """Ask what comes when, from the first to the last."""
-    return _note(asker, "from the first?", in_order(asker), between=". ") if _is_plain(asker, "order") else None
+    return _note(asker, "from the first?", in_order(asker)) if _is_plain(asker, "order") else None
 
 
 def note_ends(asker: Asker) -> Question | None:
@@ -89,8 +89,8 @@ def note_ends(asker: Asker) -> Question | None:
     return _note(asker, f"from first to last? {', '.join(names)}", notes)
 
 
-def _note(asker: Asker, problem: str, notes: list[str], *, between: str = ", ") -> Question:
-    return Question(asker.shot, f"{problem}.", f"{between.join(notes)}.", f"{notes[-1]}.")
+def _note(asker: Asker, problem: str, notes: list[str]) -> Question:
+    return Question(asker.shot, f"{problem}.", f"{', '.join(notes)}.", f"{notes[-1]}.")
 
 
 _AT_MOMENTS = (note_moments, note_positions, note_visit)

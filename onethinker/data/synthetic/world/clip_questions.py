@@ -15,6 +15,7 @@ from onethinker.data.synthetic.world.asking import (
     Asker,
     Family,
     center_of,
+    full_name,
     inner_and_outer_points,
 )
 from onethinker.data.synthetic.world.clip_choices import (
@@ -53,7 +54,7 @@ from onethinker.data.synthetic.world.phrasing import say
 from onethinker.data.synthetic.world.rendering import Shot
 from onethinker.data.synthetic.world.scene import Thing
 from onethinker.data.synthetic.world.things import with_article
-from onethinker.data.synthetic.world.writing import spell
+from onethinker.data.synthetic.world.writing import spell, spell_in_turn
 
 
 def read_all(asker: Asker) -> Question | None:
@@ -61,11 +62,7 @@ def read_all(asker: Asker) -> Question | None:
     texts = [writing.lines[0] for writing in asker.shot.scene.writings]
     if not asker.admits(" ".join(texts), relation="clip text"):
         return None
-    text = " ".join(texts)
-    shown = ", ".join(
-        f"{w.visible.start} {spell(w, asker.shot.clip.width)}" for w in asker.shot.scene.writings if w.visible
-    )
-    return Question(asker.shot, say(asker.rng, "read_clip"), f"{shown}.", text)
+    return Question(asker.shot, say(asker.rng, "read_clip"), f"{spell_in_turn(asker)}.", " ".join(texts))
 
 
 def read_turn(asker: Asker) -> Question | None:
@@ -75,8 +72,9 @@ def read_turn(asker: Asker) -> Question | None:
     if not asker.admits(texts[n], str(asker.shot.scene.writings[n].ink), "", f"turn {n} of {len(texts)}"):
         return None
     ordinal = "last" if n == len(texts) - 1 and asker.rng.random() < 0.5 else ORDINALS[n]
-    spelled = spell(asker.shot.scene.writings[n], asker.shot.clip.width)
-    reasoning = f"there are {len(texts)} texts, the {ordinal}: {spelled}."
+    starts_s = [w.visible.start for w in asker.shot.scene.writings if w.visible]
+    listed = ", ".join(f"{k} at {start_s}" for k, start_s in enumerate(starts_s, 1))
+    reasoning = f"{listed}. the {ordinal} {starts_s[n]} {spell(asker.shot.scene.writings[n], asker.shot.clip.width)}."
     return Question(asker.shot, say(asker.rng, "read_turn", ordinal=ordinal), reasoning, texts[n])
 
 
@@ -89,7 +87,7 @@ def describe_stage(asker: Asker) -> Question | None:
         return None
     order = sorted(range(len(asker.things)), key=lambda n: sum(center_of(asker.box(n))))
     clauses = [f"{with_article(asker.things[n].name)} {_verb(asker.things[n])}" for n in order]
-    listed = ", ".join(f"{asker.things[n].name} {ends_of(asker, n, sized=True)}" for n in order)
+    listed = ", ".join(f"{ends_of(asker, n, sized=True)} {asker.things[n].name}" for n in order)
     return Question(asker.shot, say(asker.rng, "describe_clip"), f"{listed}.", f"{' and '.join(clauses)}.")
 
 
@@ -105,7 +103,7 @@ def describe_parade(asker: Asker) -> Question | None:
     return Question(
         asker.shot,
         say(asker.rng, "describe_clip"),
-        f"{'. '.join(in_order(asker, colors=True))}.",
+        f"{', '.join(in_order(asker, name_of=full_name))}.",
         f"first {', then '.join(names)}.",
     )
 

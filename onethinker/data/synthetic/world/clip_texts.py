@@ -36,4 +36,5 @@ def draw_sign_visit(rng: np.random.Generator, world: World) -> Scene:
 def _text_scene(rng: np.random.Generator, texts: tuple[str, ...], duration_s: float) -> Scene:
     background = draw_background(rng, calm=True)
     look = replace(draw_look(rng), jpeg_quality=0)
-    return Scene(background, writings=in_turn(rng, background, texts, duration_s), look=look, duration_s=duration_s)
+    writings = in_turn(rng, background, texts, duration_s)
+    return Scene(background, writings=writings, look=look, duration_s=duration_s)

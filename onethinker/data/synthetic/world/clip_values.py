@@ -21,6 +21,7 @@ from onethinker.data.synthetic.world.clip_lookup import (
     watch_visit,
 )
 from onethinker.data.synthetic.world.phrasing import say
+from onethinker.data.synthetic.world.writing import spell_in_turn
 
 
 def count_appear(asker: Asker) -> Question | None:
@@ -28,7 +29,7 @@ def count_appear(asker: Asker) -> Question | None:
     names = [thing.kind.name for thing in asker.things]
     if not asker.admits(names[0], None, "", f"appear {names[-1]} {len(names)}"):
         return None
-    return Question(asker.shot, say(asker.rng, "count_appear"), f"{'. '.join(in_order(asker))}.", str(len(names)))
+    return Question(asker.shot, say(asker.rng, "count_appear"), f"{', '.join(in_order(asker))}.", str(len(names)))
 
 
 def count_times(asker: Asker) -> Question | None:
@@ -66,7 +67,7 @@ def count_moving(asker: Asker) -> Question | None:
     for n in sorted(range(len(asker.things)), key=lambda n: sum(center_of(asker.box(n)))):
         number += n in moving
         verdict = f"moves {number}" if n in moving else "does not"
-        notes.append(f"{asker.things[n].kind.name} {ends_of(asker, n)} {verdict}")
+        notes.append(f"{ends_of(asker, n)} {asker.things[n].kind.name} {verdict}")
     return Question(asker.shot, say(asker.rng, "count_moving"), f"{', '.join(notes)}.", str(len(moving)))
 
 
@@ -111,5 +112,6 @@ def add_numbers(asker: Asker) -> Question | None:
     numbers = [int(writing.lines[0]) for writing in asker.shot.scene.writings]
     if not asker.admits(" ".join(map(str, numbers)), relation="clip sum"):
         return None
-    shown = ", ".join(f"{w.visible.start} {w.lines[0]}" for w in asker.shot.scene.writings if w.visible)
-    return Question(asker.shot, say(asker.rng, "clip_sum"), f"{shown}. {add_aloud(numbers)}", str(sum(numbers)))
+    return Question(
+        asker.shot, say(asker.rng, "clip_sum"), f"{spell_in_turn(asker)}. {add_aloud(numbers)}", str(sum(numbers))
+    )

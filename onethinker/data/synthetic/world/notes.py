@@ -10,7 +10,13 @@ from itertools import groupby
 
 from onethinker.data.synthetic.questions import Question, seen_box, with_options
 from onethinker.data.synthetic.world import picture_scenes as scenes
-from onethinker.data.synthetic.world.asking import Asker, Questions, center_of, point_of
+from onethinker.data.synthetic.world.asking import (
+    SIDES,
+    Asker,
+    Questions,
+    center_of,
+    point_of,
+)
 from onethinker.data.synthetic.world.characters import characters
 from onethinker.data.synthetic.world.clip_notes import CLIP_NOTES
 from onethinker.data.synthetic.world.picture_choices import ask_color, ask_more
@@ -20,8 +26,6 @@ from onethinker.data.synthetic.world.picture_questions import COUNTS, PLACES, PR
 from onethinker.data.synthetic.world.rendering import Shot
 from onethinker.data.synthetic.world.things import COLORS
 from onethinker.data.synthetic.world.writing import draw_text, draw_two_texts, read, read_line
-
-_SIDES = {"left": (0, 1), "right": (0, -1), "top": (1, 1), "bottom": (1, -1)}
 
 
 def _note(asker: Asker, problem: str, notes: str) -> Question:
@@ -53,8 +57,8 @@ def note_names(asker: Asker) -> Question | None:
 
 def note_row(asker: Asker) -> Question | None:
     """Ask for all things from one side to the other."""
-    side = list(_SIDES)[int(asker.rng.integers(4))]
-    axis, step = _SIDES[side]
+    side = list(SIDES)[int(asker.rng.integers(4))]
+    axis, step = SIDES[side]
     order = sorted(range(len(asker.things)), key=lambda n: step * center_of(asker.box(n))[axis])
     if not asker.admitted(f"from {side}", indices=order[:1]):
         return None

@@ -11,12 +11,12 @@ from onethinker.data.synthetic.world.asking import (
 from onethinker.data.synthetic.world.phrasing import say
 from onethinker.data.synthetic.world.picture_lookup import (
     absent_names,
-    by_position,
     choice,
-    count_aloud,
     count_of,
     like,
     look_for,
+    name_and_count,
+    name_and_size,
     one_of_each_kind,
 )
 from onethinker.data.synthetic.world.things import COLORS, with_article
@@ -78,8 +78,7 @@ def ask_size(asker: Asker) -> Question | None:
     most, n = ways[chosen]
     name = asker.things[n].kind.name
     others = [thing.kind.name for thing in asker.things]
-    seen = ", ".join(size_of(asker.box(m)) for m in by_position(asker))
-    reasoning = f"sizes: {seen}. the {most} {size_of(asker.box(n))}."
+    reasoning = f"{name_and_size(asker)} the {most} {size_of(asker.box(n))} {name}."
     note = partial(look_for, asker, where=size_of)
     return choice(asker, say(asker.rng, "size", most=most), reasoning, name, others, note=note)
 
@@ -110,6 +109,7 @@ def ask_more(asker: Asker) -> Question | None:
     if not asker.admits(a.kind.name, None, "", f"more {b.kind.name} {counts[0]} {counts[1]}"):
         return None
     answer = "as many" if counts[0] == counts[1] else (a if counts[0] > counts[1] else b).kind.plural
-    reasoning = " ".join(count_aloud(asker, like(asker, thing), thing.kind.plural) for thing in (a, b))
+    counted = name_and_count(asker, like(asker, a), like(asker, b))
+    reasoning = f"{counted} {a.kind.name} {counts[0]}, {b.kind.name} {counts[1]}."
     problem = say(asker.rng, "more", things=a.kind.plural, others=b.kind.plural)
     return choice(asker, problem, reasoning, answer, (a.kind.plural, b.kind.plural, "as many"))

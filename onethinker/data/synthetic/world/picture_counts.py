@@ -5,14 +5,12 @@ from onethinker.data.synthetic.world.asking import (
     RELATIONS,
     Asker,
     at_point,
+    full_name,
     is_beyond,
-    point_of,
 )
 from onethinker.data.synthetic.world.phrasing import say
 from onethinker.data.synthetic.world.picture_lookup import (
     absent_names,
-    by_point,
-    count_aloud,
     count_of,
     like,
     name_and_count,
@@ -33,7 +31,7 @@ def count_kind(asker: Asker) -> Question | None:
     if not asker.admits(kind.name, None, "", f"count {len(indices)} of {len(asker.things)}"):
         return None
     problem = say(asker.rng, "count", things=kind.plural)
-    return Question(asker.shot, problem, count_aloud(asker, indices, kind.plural), str(len(indices)))
+    return Question(asker.shot, problem, name_and_count(asker, indices), str(len(indices)))
 
 
 def count_color(asker: Asker) -> Question | None:
@@ -47,7 +45,7 @@ def count_color(asker: Asker) -> Question | None:
     if not asker.admits(thing.kind.name, thing.color, "", f"count {len(indices)} of {len(asker.things)}"):
         return None
     problem = say(asker.rng, "count", things=thing.plural)
-    return Question(asker.shot, problem, count_aloud(asker, indices, thing.plural), str(len(indices)))
+    return Question(asker.shot, problem, name_and_count(asker, indices, name_of=full_name), str(len(indices)))
 
 
 def count_all(asker: Asker) -> Question | None:
@@ -88,8 +86,8 @@ def count_difference(asker: Asker) -> Question | None:
     many, few = count_of(asker, a), count_of(asker, b)
     if many == few or not asker.admits(a.kind.name, None, "", f"difference {b.kind.name} {many} {few}"):
         return None
-    counted = " ".join(count_aloud(asker, like(asker, thing), thing.kind.plural) for thing in (a, b))
-    reasoning = f"{counted} {many}-{few}={many - few}."
+    counted = name_and_count(asker, like(asker, a), like(asker, b))
+    reasoning = f"{counted} {a.kind.name} {many}, {b.kind.name} {few}. {many}-{few}={many - few}."
     problem = say(asker.rng, "count_difference", things=a.kind.plural, others=b.kind.plural)
     return Question(asker.shot, problem, reasoning, str(many - few))
 
@@ -101,7 +99,7 @@ def count_beside(asker: Asker) -> Question | None:
         if count_of(asker, other) > 1:
             continue
         for thing in one_of_each_kind(asker):
-            indices = [n for n, one in enumerate(asker.things) if one.kind == thing.kind]
+            indices = like(asker, thing)
             if thing.kind == other.kind or len(indices) < 2:
                 continue
             for relation in RELATIONS:
@@ -116,10 +114,7 @@ def count_beside(asker: Asker) -> Question | None:
         return None
     indices, m, relation, beyond = ways[chosen]
     plural, other_name = asker.things[indices[0]].kind.plural, asker.things[m].kind.name
-    listed, number = [], 0
-    for n in by_point(asker, indices):
-        number += n in beyond
-        listed.append(f"{point_of(asker.box(n))} {number if n in beyond else 'no'}")
-    reasoning = f"{at_point(other_name, asker.box(m))} {plural}: {', '.join(listed)}."
+    counted = name_and_count(asker, beyond, passed=[n for n in indices if n not in beyond])
+    reasoning = f"{at_point(other_name, asker.box(m))} {counted}"
     problem = say(asker.rng, "count_beside", things=plural, relation=relation, other=other_name)
     return Question(asker.shot, problem, reasoning, str(len(beyond)))

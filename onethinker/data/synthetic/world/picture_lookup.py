@@ -6,15 +6,11 @@ from onethinker.core.geometry import Box
 from onethinker.data.synthetic.questions import Note, Question, corner_name, with_options
 from onethinker.data.synthetic.world.asking import (
     Asker,
-    center_of,
+    kind_name,
     point_of,
+    size_of,
 )
 from onethinker.data.synthetic.world.scene import Thing
-
-
-def by_position(asker: Asker) -> list[int]:
-    """Return all things from left to right."""
-    return sorted(range(len(asker.things)), key=lambda n: center_of(asker.box(n)))
 
 
 def by_point(asker: Asker, indices: Sequence[int]) -> list[int]:
@@ -49,18 +45,36 @@ def look_for(asker: Asker, name: str, where: Callable[[Box], str] = corner_name)
     return where(asker.box(found[0])) if found else "no"
 
 
-def count_aloud(asker: Asker, indices: Sequence[int], name: str) -> str:
-    """Return where each counted thing is, in the order of their points."""
-    listed = [f"{k} at {point_of(asker.box(n))}" for k, n in enumerate(by_point(asker, indices), 1)]
-    return f"{name}: {', '.join(listed)}." if listed else f"i see no {name}."
+def name_and_count(
+    asker: Asker,
+    *counted: Collection[int],
+    passed: Collection[int] = (),
+    name_of: Callable[[Thing], str] = kind_name,
+    order: Sequence[int] | None = None,
+) -> str:
+    """Return where all things are, in the order of their points or another one, and which: "1 4 cup, 2 6 bus".
+
+    Behind each of those to count is its number, of each sort from 1: "1 4 cup 1, 2 6 bus 1, 5 5 cup 2"; behind those
+    that are of the sort and do not count is "no". Points without names would be a list of everything there is
+    (docs/results/things.md).
+    """
+    listed, numbers = [], [0] * len(counted)
+    for n in by_point(asker, range(len(asker.things))) if order is None else order:
+        noted = [point_of(asker.box(n)), name_of(asker.things[n])]
+        for k, sort in enumerate(counted):
+            if n in sort:
+                numbers[k] += 1
+                noted.append(str(numbers[k]))
+        listed.append(" ".join([*noted, "no"] if n in passed else noted))
+    return f"{', '.join(listed)}."
 
 
-def name_and_count(asker: Asker, counted: Collection[int]) -> str:
-    """Return where all things are, in the order of their points, and behind each of those to count its number."""
-    listed, number = [], 0
-    for n in by_point(asker, range(len(asker.things))):
-        number += n in counted
-        listed.append(f"{point_of(asker.box(n))} {asker.things[n].kind.name}{f' {number}' if n in counted else ''}")
+def name_and_size(asker: Asker) -> str:
+    """Return where all things are, how large, in hundredths of the frame, and what, in the order of their points."""
+    listed = [
+        f"{point_of(asker.box(n))} {size_of(asker.box(n))} {asker.things[n].kind.name}"
+        for n in by_point(asker, range(len(asker.things)))
+    ]
     return f"{', '.join(listed)}."
 
 

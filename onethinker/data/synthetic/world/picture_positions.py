@@ -8,9 +8,9 @@ from onethinker.data.synthetic.world.asking import (
     CLEARLY,
     ORDINALS,
     RELATIONS,
+    SIDES,
     Asker,
     at_point,
-    at_position,
     cell_name,
     center_of,
     is_beyond,
@@ -32,20 +32,31 @@ CORNERS = ("top left", "top right", "bottom left", "bottom right")
 
 def ask_position(asker: Asker) -> Question | None:
     """Ask in which corner a thing is, with all four to choose from."""
-    told = tell_position(asker)
-    return told and choice(asker, told.problem, told.reasoning, told.answer, CORNERS)
-
-
-def tell_position(asker: Asker) -> Question | None:
-    """Ask in which corner a thing is."""
-    indices = [
-        n for n in asker.admitted("place") if is_in_a_corner(asker.box(n)) and count_of(asker, asker.things[n]) == 1
-    ]
-    n = asker.pick(indices)
+    n = _in_a_corner(asker)
     if n is None:
         return None
     name, box = asker.things[n].kind.name, asker.box(n)
-    return Question(asker.shot, say(asker.rng, "place", thing=name), at_position(name, box), corner_name(box))
+    return choice(asker, say(asker.rng, "place", thing=name), at_point(name, box), corner_name(box), CORNERS)
+
+
+def tell_position(asker: Asker) -> Question | None:
+    """Ask in which corner a thing is.
+
+    In the reasoning the corner stands right behind the name: a small model learns to look something up there long
+    before it learns to do so a few words later.
+    """
+    n = _in_a_corner(asker)
+    if n is None:
+        return None
+    name, corner = asker.things[n].kind.name, corner_name(asker.box(n))
+    return Question(asker.shot, say(asker.rng, "place", thing=name), f"the {name} {corner}.", corner)
+
+
+def _in_a_corner(asker: Asker) -> int | None:
+    """Return the only thing of its kind that is in a corner; None where the split admits none."""
+    return asker.pick(
+        [n for n in asker.admitted("place") if is_in_a_corner(asker.box(n)) and count_of(asker, asker.things[n]) == 1]
+    )
 
 
 def _pairs(asker: Asker, kind: str) -> list[tuple[int, int, str]]:
@@ -97,7 +108,7 @@ def ask_ordinal(asker: Asker) -> Question | None:
     """Ask which thing of a row is the first, second, … from one side."""
     names = [thing.kind.name for thing in asker.things]
     ways = []
-    for side, axis, step in (("left", 0, 1), ("right", 0, -1), ("top", 1, 1), ("bottom", 1, -1)):
+    for side, (axis, step) in SIDES.items():
         order = sorted(range(len(names)), key=lambda n: step * center_of(asker.box(n))[axis])
         values = [center_of(asker.box(n))[axis] for n in order]
         if min(abs(a - b) for a, b in pairwise(values)) < CLEARLY:

@@ -7,10 +7,10 @@ from onethinker.data.synthetic.world.asking import (
     Asker,
     Family,
     Questions,
+    center_of,
     inner_and_outer_points,
     list_things,
     point_of,
-    refer,
     relation_of,
 )
 from onethinker.data.synthetic.world.charts import CHART_CHOICES, CHART_ESTIMATES, CHART_NUMBERS, MATH_QUESTIONS
@@ -31,7 +31,7 @@ from onethinker.data.synthetic.world.picture_counts import (
     count_kind,
     count_not,
 )
-from onethinker.data.synthetic.world.picture_lookup import by_position, count_of
+from onethinker.data.synthetic.world.picture_lookup import count_of
 from onethinker.data.synthetic.world.picture_positions import (
     ask_beside,
     ask_is_true,
@@ -40,6 +40,7 @@ from onethinker.data.synthetic.world.picture_positions import (
     ask_relation,
     tell_position,
 )
+from onethinker.data.synthetic.world.referring import refer
 from onethinker.data.synthetic.world.scene import Lesson
 from onethinker.data.synthetic.world.things import with_article
 from onethinker.data.synthetic.world.writing import OCR_QUESTIONS
@@ -67,7 +68,7 @@ def describe(asker: Asker) -> Question | None:
     """Ask for a caption: every thing, from left to right, and how two of them are placed."""
     if not asker.admitted("describe", indices=[0]):
         return None
-    order = by_position(asker)
+    order = sorted(range(len(asker.things)), key=lambda n: center_of(asker.box(n)))
     names = [asker.things[n].name for n in order]
     if len(names) == 1:
         text = f"{with_article(names[0])} at the {corner_name(asker.box(0))}."
@@ -104,7 +105,7 @@ PRESENCE: tuple[Ask, ...] = (ask_present, ask_absent, ask_exists)
 PLACES: tuple[Ask, ...] = (ask_position, ask_relation, ask_beside, ask_is_true)
 COUNTS: tuple[tuple[Family, tuple[Ask, ...]], ...] = (
     (scenes.draw_crowd, (count_kind, count_all, count_not, count_difference, count_beside)),
-    (scenes.draw_alike, (count_kind, count_color)),
+    (scenes.draw_shades, (count_kind, count_color)),
 )
 PICTURE_QUESTIONS: dict[str, tuple[tuple[Family, tuple[Ask, ...]], ...]] = {
     "multiple choice": (

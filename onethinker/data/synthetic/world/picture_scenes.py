@@ -55,6 +55,15 @@ def draw_alike(rng: np.random.Generator, world: World) -> Scene:
     """Return two to four things of one kind, in colours of their own where it can be given one, and one or two
     others.
     """
+    return _alike(rng, world, most_colors=len(COLORS))
+
+
+def draw_shades(rng: np.random.Generator, world: World) -> Scene:
+    """Return two to four things of one kind, in one or two colours where it can be given one, and one or two others."""
+    return _alike(rng, world, most_colors=2)
+
+
+def _alike(rng: np.random.Generator, world: World, *, most_colors: int) -> Scene:
     count, others = int(rng.integers(2, 5)), int(rng.integers(1, 3))
     tintable = [kind for kind in world.kinds if kind.is_tintable]
     first, *rest = draw_kinds(rng, world, 1 + others)
@@ -62,7 +71,8 @@ def draw_alike(rng: np.random.Generator, world: World) -> Scene:
     if use_colors:
         first = tintable[int(rng.integers(len(tintable)))]
         rest = [kind for kind in rest if kind.kin != first.kin]
-    colors = [str(color) for color in rng.permutation(list(COLORS))[:count]] if use_colors else [None] * count
+    shades = [str(color) for color in rng.permutation(list(COLORS))[: min(count, most_colors)]]
+    colors = [*shades, *rng.choice(shades, count - len(shades)).tolist()] if use_colors else [None] * count
     size = 0.46 * CROWDED[count + len(rest) - 1]
     scales = rng.uniform(0.7, 1.0, count + len(rest))
     template = draw_thing(rng, world, first, size=size)

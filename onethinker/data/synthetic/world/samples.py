@@ -7,6 +7,7 @@ import numpy as np
 
 from onethinker.core.errors import DataError
 from onethinker.core.nearest import no_such
+from onethinker.data.synthetic.painting import LARGE_SIDE_PX
 from onethinker.data.synthetic.questions import Question
 from onethinker.data.synthetic.world.asking import Ask, Asker, Questions
 from onethinker.data.synthetic.world.clip_notes import MOMENTS
@@ -15,7 +16,7 @@ from onethinker.data.synthetic.world.composed import BY_NAME, COMPOSED
 from onethinker.data.synthetic.world.notes import NOTES, TOLD
 from onethinker.data.synthetic.world.picture_questions import FIRST_LESSONS, PICTURE_QUESTIONS
 from onethinker.data.synthetic.world.rendering import Shot, render
-from onethinker.data.synthetic.world.scene import Lesson, World
+from onethinker.data.synthetic.world.scene import Lesson, Scene, World
 from onethinker.data.synthetic.world.splits import check_split, stable_hash
 from onethinker.data.synthetic.world.things import UNSEEN, UNSEEN_STYLES
 
@@ -91,10 +92,12 @@ def _scene(
     if lesson is not None:
         families = _LESSONS[lesson].get(kind, families)
     kind_hash, name = _kind_hash(kind, split), f"{world}-{split}-{seed}-{index}"
-    draw, asks = families[stable_hash(f"{seed} {index} {kind_hash}") % len(families)]
+    key = f"{seed} {index} {kind_hash}"
+    draw, asks = families[stable_hash(key) % len(families)]
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng([seed, index, kind_hash, attempt])
-        shot = render(draw(rng, WORLDS[world]), name, side_px)
+        scene = draw(rng, WORLDS[world])
+        shot = render(scene, name, side_px or (LARGE_SIDE_PX if _is_large(scene, key) else None))
         if data_type == "image" and not _is_clear(shot):
             continue
         question = _ask(Asker(rng, shot, WORLDS[world], split), asks)
@@ -114,6 +117,13 @@ def _ask(asker: Asker, asks: tuple[Ask, ...]) -> Question | None:
         if (question := ask(asker)) is not None:
             return replace(question, way=(ask.func if isinstance(ask, partial) else ask).__name__)
     return None
+
+
+def _is_large(scene: Scene, key: str) -> bool:
+    """Whether a scene is a clip with large frames: one with texts, whose letters are 10 pixels wide in usual frames, or
+    one of a quarter of the others, because clips that people bring are as large.
+    """
+    return scene.duration_s > 0 and (bool(scene.writings) or stable_hash(f"{key} side") % 4 == 0)
 
 
 def _is_clear(shot: Shot) -> bool:

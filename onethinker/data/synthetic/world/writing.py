@@ -6,7 +6,7 @@ import numpy as np
 
 from onethinker.core.geometry import Span
 from onethinker.data.synthetic.questions import Question
-from onethinker.data.synthetic.world.asking import ORDINALS, Ask, Asker, Family
+from onethinker.data.synthetic.world.asking import ORDINALS, Ask, Asker, Family, tenths
 from onethinker.data.synthetic.world.backgrounds import Background, draw_background, is_dark
 from onethinker.data.synthetic.world.characters import characters
 from onethinker.data.synthetic.world.lettering import BOARD_PADDING, FONTS, width_of
@@ -136,7 +136,7 @@ def _admits(asker: Asker, text: str, writing: Writing, relation: str) -> bool:
 
 def spell(writing: Writing, side_px: int, *, line: int | None = None) -> str:
     """Return a text, or one line of it, as reasoning spells it before the answer: where each character is, in tenths of
-    the frame, and which one, then the word, as in "2 3 r, 3 3 e, 4 3 d red, 2 6 1, 3 6 7 17".
+    the frame, and which one, then the word if it has several, as in "2 3 r, 3 3 e, 4 3 d red, 2 6 1, 3 6 7 17, 5 6 x".
 
     A small model that only lists the letters of a word reads the first and guesses the rest (docs/results/things.md).
     """
@@ -146,7 +146,8 @@ def spell(writing: Writing, side_px: int, *, line: int | None = None) -> str:
     notes: list[list[str]] = [[] for _ in words]
     for character in characters(writing, side_px):
         notes[character.word].append(f"{character.point} {character.text}")
-    return ", ".join(f"{', '.join(notes[k])} {words[k]}" for k in range(first, last))
+    spelled = [", ".join(notes[k]) + (f" {words[k]}" if len(words[k]) > 1 else "") for k in range(first, last)]
+    return ", ".join(spelled)
 
 
 def read(asker: Asker) -> Question | None:
@@ -162,6 +163,12 @@ def read(asker: Asker) -> Question | None:
     return Question(asker.shot, say(asker.rng, "read"), reasoning, text)
 
 
+def spell_in_turn(asker: Asker) -> str:
+    """Return the texts of a clip, spelled, each behind the second at which it appears."""
+    width = asker.shot.clip.width
+    return ", ".join(f"{w.visible.start} {spell(w, width)}" for w in asker.shot.scene.writings if w.visible)
+
+
 def read_color(asker: Asker) -> Question | None:
     """Ask for the word of one colour."""
     names = {value: name for name, value in (DARK_INKS | LIGHT_INKS).items()}
@@ -169,11 +176,11 @@ def read_color(asker: Asker) -> Question | None:
     chosen = asker.pick(range(len(ways)))
     if chosen is None:
         return None
-    index = asker.shot.scene.writings.index(ways[chosen])
     color = names[ways[chosen].ink]
     problem, text = say(asker.rng, "read_color", color=color), ways[chosen].lines[0]
+    lines = [f"{' '.join(tenths(1000 * side) for side in w.center)} {names[w.ink]}" for w in asker.shot.scene.writings]
     spelled = spell(ways[chosen], asker.shot.clip.width)
-    return Question(asker.shot, problem, f"line {index + 1} is {color}: {spelled}.", text)
+    return Question(asker.shot, problem, f"{', '.join(lines)}. the {color} {spelled}.", text)
 
 
 def read_line(asker: Asker) -> Question | None:

@@ -86,3 +86,23 @@ def test_the_command_writes_things(tmp_path):
     assert left.value.code in (0, None)
     records = [json.loads(line) for line in (tmp_path / "data" / "samples.jsonl").read_text().splitlines()]
     assert len({record["problem_type"] for record in records}) == 11
+
+
+def test_clips_with_texts_have_large_frames_and_a_quarter_of_the_others():
+    def widths(problem_type: str, count: int) -> Counter[int]:
+        shown = (
+            make_sample(2, k, problem_type=problem_type, data_type="video", world="things").media[0]
+            for k in range(count)
+        )
+        return Counter(clip.width for clip in shown)
+
+    assert widths("OCR", 6) == {192: 6}
+    assert widths("math", 6) == {192: 6}
+    of_things = widths("open-ended", 60)
+    assert set(of_things) == {96, 192}
+    assert 6 <= of_things[192] <= 24
+
+
+def test_pictures_are_as_large_as_they_were():
+    pictures = [make_sample(2, k, problem_type="OCR", data_type="image", world="things") for k in range(3)]
+    assert {sample.media[0].width for sample in pictures} == {128}

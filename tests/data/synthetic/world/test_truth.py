@@ -16,15 +16,17 @@ from onethinker.core.sample import PICTURE
 from onethinker.data.synthetic import KINDS
 from onethinker.data.synthetic.painting import FPS
 from onethinker.data.synthetic.questions import Question, corner_name
-from onethinker.data.synthetic.world.asking import relation_of
+from onethinker.data.synthetic.world.asking import ORDINALS, relation_of
 from onethinker.data.synthetic.world.charts import add_aloud
 from onethinker.data.synthetic.world.picture_positions import CORNERS
 from onethinker.data.synthetic.world.rendering import Shot, render
 from onethinker.data.synthetic.world.samples import ask_about_things
 from onethinker.data.synthetic.world.scene import Look
-from onethinker.data.synthetic.world.things import UNSEEN_STYLES
+from onethinker.data.synthetic.world.things import SEEN, UNSEEN_STYLES
+from onethinker.data.synthetic.world.writing import DARK_INKS, LIGHT_INKS
 from onethinker.tasks import find_task, grade_response, max_reward
 
+INKS = {value: name for name, value in (DARK_INKS | LIGHT_INKS).items()}
 EACH_KIND = pytest.mark.parametrize("kind", KINDS, ids="/".join)
 
 
@@ -83,6 +85,54 @@ def test_boxes_hold_exactly_the_mask():
         assert json.loads(question.answer)["boxes"] in boxes
 
 
+def test_a_thing_is_found_among_others_by_what_is_noted():
+    found = Counter()
+    for question in asked("spatial grounding", "image", 300):
+        shot = shot_of(question)
+        boxes = [Box(*shot.box(n)) for n in range(len(shot.scene.things))]  # type: ignore[misc]
+        points = [f"{int((box.x1 + box.x2) / 200)} {int((box.y1 + box.y2) / 200)}" for box in boxes]
+        n = boxes.index(Box(*json.loads(question.answer)["boxes"]))
+        *listed, last = question.reasoning.rstrip(".").split(". ")
+        assert last.endswith(f" {points[n]}")
+        things = list(zip(points, shot.scene.things, strict=True))
+        if anchor := re.match(r"the (\D+) (\d \d)\. the \D+ (left of|right of|above|below) it", question.reasoning):
+            (k,) = (k for k, thing in enumerate(shot.scene.things) if thing.kind.name == anchor[1])
+            assert points[k] == anchor[2]
+            assert anchor[3] in question.problem.lower()
+            found["side"] += 1
+        for side, notes in re.findall(r"(?:from the (\w+): )?((?:\d \d .+?)+)(?:\. |$)", ". ".join(listed)):
+            noted = re.findall(r"(\d) (\d)(?: (\d\d))? ([a-z ]+?)(?: (\d))?(?:, |$)", notes)
+            for x, y, size, name, _ in noted:
+                k = next(k for k, (p, t) in enumerate(things) if p == f"{x} {y}" and name in (t.name, t.kind.name))
+                width, height = boxes[k].x2 - boxes[k].x1, boxes[k].y2 - boxes[k].y1
+                assert size in ("", f"{int((width * height) ** 0.5 / 10):02d}")
+            if side:
+                along = [int(note[side in ("top", "bottom")]) for note in noted]
+                assert along == sorted(along, reverse=side in ("right", "bottom"))
+                numbers = [int(number) for *_, number in noted if number]
+                assert numbers == list(range(1, len(numbers) + 1))
+                assert noted[-1][4] == str(len(numbers))
+                # Nothing is left out before the one that is asked for.
+                axis, sign = (0 if side in ("left", "right") else 1), (-1 if side in ("right", "bottom") else 1)
+                before = [p for p in points if sign * int(p[2 * axis]) < sign * int(points[n][2 * axis])]
+                assert set(before) <= {f"{x} {y}" for x, y, *_ in noted}
+                alike = sum(thing.kind == shot.scene.things[n].kind for thing in shot.scene.things)
+                assert len(numbers) <= alike
+                assert shot.scene.things[n].kind.name == noted[-1][3]
+                assert f"{ORDINALS[len(numbers) - 1]} " in question.problem.lower()
+            elif noted[0][2]:
+                areas = [int(note[2]) for note in noted if note[3] == shot.scene.things[n].kind.name]
+                assert len(noted) == len(things)
+                most = max if "biggest" in question.problem.lower() else min
+                assert noted[[f"{x} {y}" for x, y, *_ in noted].index(points[n])][2] == f"{most(areas):02d}"
+            else:
+                kind = shot.scene.things[n].kind
+                assert len(noted) == sum(thing.kind == kind for thing in shot.scene.things)
+            found["order" if side else "size" if noted[0][2] else "color"] += 1
+    assert min(found["order"], found["color"], found["side"]) > 10
+    assert found["size"] > 2
+
+
 @pytest.mark.parametrize("data_type", ["image", "video"])
 def test_points_of_a_segmentation_lie_on_the_thing_and_beside_it(data_type):
     for question in asked("segmentation", data_type, 80):
@@ -112,8 +162,9 @@ def test_no_name_in_a_picture_could_be_said_of_another_thing():
 
 
 def test_things_are_counted_right():
-    counted = 0
-    for question in asked("numerical", "image", 200):
+    plurals = {kind.plural for kind in SEEN}
+    counted, none = 0, 0
+    for question in asked("numerical", "image", 400):
         things = shot_of(question).scene.things
         names = Counter(thing.kind.plural for thing in things) + Counter(
             thing.plural for thing in things if thing.color
@@ -123,43 +174,61 @@ def test_things_are_counted_right():
             question.problem,
             re.IGNORECASE,
         )
-        if match and match[1] in names:
+        if match and (match[1] in names or match[1] in plurals):
             assert question.answer == str(names[match[1]]), question.problem
             counted += 1
-        elif "total" not in question.problem and question.reasoning.startswith("i see no"):
-            assert question.answer == "0"
-    assert counted > 5
+            none += match[1] not in names
+    assert counted > 10
+    assert none > 0
 
 
-def test_differences_and_remainders_are_those_of_the_scene():
-    found = Counter()
-    for question in asked("numerical", "image", 300):
+def test_what_is_noted_while_counting_is_what_the_scene_has():
+    found, colored = Counter(), set()
+    for question in asked("numerical", "image", 400):
         things = shot_of(question).scene.things
-        if match := re.fullmatch(r"([^:]+): .+\. ([^:]+): .+\. (\d)-(\d)=(\d)\.", question.reasoning):
-            counts = Counter(thing.kind.plural for thing in things)
-            many, few, difference = map(int, match.groups()[2:])
-            assert (counts[match[1]], counts[match[2]], str(difference)) == (many, few, question.answer)
-            assert many - few == difference
-            found["differences"] += 1
-        elif question.reasoning[0].isdecimal():
-            notes = re.findall(r"\d (\d) ([a-z ]+?)( \d)?(?=, |\.)", question.reasoning)
-            points = re.findall(r"(\d \d) [a-z]", question.reasoning)
-            assert points == sorted(points)
-            assert Counter(note[1] for note in notes) == Counter(thing.kind.name for thing in things)
-            assert [int(note[2]) for note in notes if note[2]] == list(range(1, int(question.answer) + 1))
-            found["remainders"] += 1
-    assert min(found["differences"], found["remainders"]) > 5
+        if question.way not in ("count_kind", "count_color", "count_all", "count_not", "count_difference"):
+            continue
+        listed, _, concluded = question.reasoning.partition(". ")
+        notes = re.findall(r"(\d \d) ([a-z ]+?)(?: (\d))?(?:, |$)", listed.rstrip("."))
+        assert [point for point, *_ in notes] == sorted(point for point, *_ in notes)
+        names = Counter(name for _, name, _ in notes)
+        assert names in (Counter(thing.kind.name for thing in things), Counter(thing.name for thing in things))
+        problem = question.problem.lower()
+        plurals = {t.kind.name: t.kind.plural for t in things} | {t.name: t.plural for t in things if t.color}
+        if question.way == "count_difference":
+            match = re.fullmatch(r"(\D+) (\d), (\D+) (\d)\. (\d)-(\d)=(\d)\.", concluded)
+            assert match
+            assert (match[2], match[4], match[7]) == (match[5], match[6], question.answer)
+            assert int(match[5]) - int(match[6]) == int(match[7])
+            for name, count in ((match[1], names[match[1]]), (match[3], names[match[3]])):
+                assert [number for _, noted, number in notes if noted == name] == [str(k + 1) for k in range(count)]
+            assert (names[match[1]], names[match[3]]) == (int(match[2]), int(match[4]))
+        else:
+            assert concluded == ""
+            numbers = [int(number) for *_, number in notes if number]
+            assert numbers == list(range(1, int(question.answer) + 1))
+            if question.way != "count_all":
+                # Those with a number, or in "not" those without, have one name, which the question has.
+                is_not = question.way == "count_not"
+                named = {name for _, name, number in notes if bool(number) != is_not}
+                assert not named & {name for _, name, number in notes if bool(number) == is_not}
+                assert len(named) == 1 or (named == set() and question.answer == "0")
+                assert all(re.search(rf"\b{plurals[name]}\b", problem) for name in named)
+        found[question.way] += 1
+        colored.add((question.way, question.answer))
+    assert len(found) == 5
+    assert min(found.values()) > 3
+    assert len({answer for way, answer in colored if way == "count_color"}) > 1
 
 
 def test_what_is_counted_on_one_side_of_a_thing_is_on_that_side():
     found = Counter()
     for question in asked("numerical", "image", 800):
         side = re.search(r"left of|right of|above|below", question.problem)
-        if side and (noted := re.fullmatch(r"the \D+ (\d) (\d)\. \D+: (.+)\.", question.reasoning)):
+        if side and (noted := re.fullmatch(r"the \D+ (\d) (\d)\. (.+)\.", question.reasoning)):
             axis, sign = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)}[side[0]]
             number = 0
-            for note in noted[3].split(", "):
-                *point, verdict = note.split()
+            for *point, verdict in re.findall(r"(\d) (\d) [a-z ]+ (\d|no)(?:, |$)", noted[3]):
                 beyond = sign * (int(point[axis]) - int(noted[1 + axis]))
                 number += beyond > 0
                 assert verdict == (str(number) if beyond > 0 else "no"), question.reasoning
@@ -244,6 +313,38 @@ def test_what_is_said_to_be_there_or_not_there_is_so():
     assert min(found[name] for name in ("none", "exists", "absent", "present")) > 3
 
 
+def test_what_is_more_and_what_is_biggest_is_concluded_from_what_is_noted():
+    found = Counter()
+    for question in asked("multiple choice", "image", 400):
+        shot, texts = shot_of(question), [option.split(". ", 1)[1] for option in question.options]
+        right = texts["ABCD".index(question.answer)]
+        listed, _, concluded = question.reasoning.partition("\n")[0].partition(". ")
+        if question.way == "ask_more":
+            names = Counter(thing.kind.name for thing in shot.scene.things)
+            plurals = {thing.kind.name: thing.kind.plural for thing in shot.scene.things}
+            match = re.fullmatch(r"(\D+) (\d), (\D+) (\d)\. so \D+\.", concluded)
+            assert match
+            counts = (int(match[2]), int(match[4]))
+            assert counts == (names[match[1]], names[match[3]])
+            order = [plurals[match[1]], plurals[match[3]]]
+            assert right == ("as many" if counts[0] == counts[1] else order[counts[1] > counts[0]])
+        elif question.way == "ask_size":
+            boxes = {thing.kind.name: shot.box(n) for n, thing in enumerate(shot.scene.things)}
+            sides = {name: int(((b.x2 - b.x1) * (b.y2 - b.y1)) ** 0.5 / 10) for name, b in boxes.items() if b}
+            noted = re.findall(r"\d \d (\d\d) ([a-z ]+)(?:, |$)", listed)
+            assert {name: int(side) for side, name in noted} == sides
+            match = re.fullmatch(r"the (biggest|smallest) (\d\d) (\D+)\.", concluded)
+            assert match
+            most = max if match[1] == "biggest" else min
+            assert match[3] == right == most(sides, key=sides.__getitem__)
+            assert int(match[2]) == sides[right]
+        else:
+            continue
+        found[question.way] += 1
+    assert found["ask_more"] > 3
+    assert found["ask_size"] > 0
+
+
 def test_a_claim_is_repeated_beside_what_is_seen():
     answers = Counter()
     for question in asked("multiple choice", "image", 300):
@@ -266,6 +367,13 @@ def test_a_claim_is_repeated_beside_what_is_seen():
 
 def test_sums_come_out():
     for question in asked("math", "image", 200) + asked("math", "video", 60):
+        noted, writings = question.reasoning.partition(". ")[0], shot_of(question).scene.writings
+        if shot_of(question).clip.kind == "video":
+            shown = [(str(w.visible.start), w.lines[0]) for w in writings if w.visible]
+            assert re.findall(r"(\d\.\d) \d \d (\d)(?:, |$)", noted) == shown
+        elif not shot_of(question).scene.things:
+            read = re.findall(r"\d \d (\S)(?:, |$)", noted)
+            assert "".join(read) == writings[0].lines[0].rstrip("=?")
         steps = re.findall(r"(\d+)([-+x])(\d+)=(\d+)", question.reasoning)
         for a, sign, b, result in steps:
             assert {"+": int(a) + int(b), "-": int(a) - int(b), "x": int(a) * int(b)}[sign] == int(result)
@@ -280,10 +388,30 @@ def test_the_text_asked_for_is_the_text_that_is_written():
 
 
 def test_a_text_is_spelled_where_its_letters_stand():
-    letters = bare = 0
-    for question in asked("OCR", "image", 80):
+    letters, bare, colors = 0, 0, set[str]()
+    for question in asked("OCR", "image", 80) + asked("OCR", "video", 20):
         shot, answer = shot_of(question), question.answer.split()
-        _, _, spelled = question.reasoning.rstrip(".").partition(": ")
+        *before, spelled = re.split(r": |\. the \w+ ", question.reasoning.rstrip("."))
+        writings = shot.scene.writings
+        if question.way == "read_color":
+            noted = re.findall(r"(\d) (\d) ([a-z]+)(?:, |$)", before[0])
+            inks = [INKS[writing.ink] for writing in writings]
+            assert noted == [
+                (*(str(int(10 * x)) for x in w.center), ink) for w, ink in zip(writings, inks, strict=True)
+            ]
+            (color,) = (ink for w, ink in zip(writings, inks, strict=True) if w.lines[0] == question.answer)
+            assert f". the {color} " in question.reasoning
+            assert color in question.problem.lower()
+            colors.add(color)
+        starts = [str(writing.visible.start) for writing in writings if writing.visible]
+        if question.way == "read_turn":
+            assert before[0] == ", ".join(f"{k} at {start}" for k, start in enumerate(starts, 1))
+            (n,) = (n for n, writing in enumerate(writings) if writing.lines[0] == question.answer)
+            assert re.search(rf"\. the ({ORDINALS[n]}|last) {starts[n]} ", question.reasoning)
+            assert ORDINALS[n] in question.problem.lower() or n == len(writings) - 1
+        elif question.way == "read_all":
+            assert re.findall(r"(\d\.\d) \d \d", spelled) == starts
+        spelled = re.sub(r"\b\d\.\d ", "", spelled)
         notes = re.findall(r"(\d) (\d) (\w)(?: (\w+))?(?:, |$)", spelled)
         words, word = [], ""
         for *_, letter, ending in notes:
@@ -293,8 +421,8 @@ def test_a_text_is_spelled_where_its_letters_stand():
                 words.append(word)
                 word = ""
             letters += 1
-        (writing, *others) = shot.scene.writings
-        if not (others or writing.board or writing.angle):
+        writing, *others = writings
+        if shot.clip.kind == "image" and not (others or writing.board or writing.angle):
             columns = np.flatnonzero((shot.owners[0] == 255).any(0)) * 10 / len(shot.owners[0])
             xs = [int(x) for x, *_ in notes]
             assert 0 <= min(xs) + 1 - columns[0] < 2.5
@@ -303,6 +431,7 @@ def test_a_text_is_spelled_where_its_letters_stand():
         assert words == answer
     assert letters > 300
     assert bare > 5
+    assert len(colors) > 3
 
 
 def test_signs_lie_within_the_frame_and_letters_are_large_enough_to_read():
@@ -407,11 +536,17 @@ def test_where_things_begin_and_end_is_noted_in_tenths_of_the_frame():
     for kind in ("multiple choice", "numerical", "open-ended", "temporal grounding"):
         for question in asked(kind, "video", 60):
             shot = shot_of(question)
-            for note in re.findall(r"([a-z ]+?) (\d \d(?: \d\d)?) to (\d \d(?: \d\d)?)", question.reasoning):
-                called = note[0].strip().removeprefix("the ")
-                (n,) = (k for k, thing in enumerate(shot.scene.things) if called in (thing.name, thing.kind.name))
-                for frame, noted in zip((0, len(shot.owners) - 1), note[1:], strict=True):
-                    box = shot.box(n, frame)
+            for note in re.finditer(r"0\.0 (\d \d(?: \d\d)?) to (\d\.\d) (\d \d(?: \d\d)?)", question.reasoning):
+                before, behind = question.reasoning[: note.start() - 1], question.reasoning[note.end() + 1 :]
+                (n,) = (
+                    k
+                    for k, thing in enumerate(shot.scene.things)
+                    for name in {thing.name, thing.kind.name}
+                    if re.search(rf"(^|the |\. |, ){name}$", before) or re.match(rf"{name}(,|\.| moves| does)", behind)
+                )
+                assert float(note[2]) == shot.clip.duration_s - 0.5
+                for time_s, noted in ((0.0, note[1]), (float(note[2]), note[3])):
+                    box = shot.box(n, round(time_s * FPS))
                     assert box is not None
                     x, y, *size = (int(number) for number in noted.split())
                     assert (x, y) == (int((box.x1 + box.x2) / 200), int((box.y1 + box.y2) / 200))
@@ -450,23 +585,31 @@ def test_a_thing_that_acts_is_followed_half_second_by_half_second():
     assert found["regression", "moves"] > 5
 
 
-def test_a_parade_is_noted_half_second_by_half_second_and_then_by_numbers():
+def test_a_parade_is_noted_half_second_by_half_second_with_numbers():
     found = Counter()
     for kind in ("multiple choice", "numerical", "open-ended"):
         for question in asked(kind, "video", 60):
             shot = shot_of(question)
-            notes = re.findall(r"(\d\.\d) ([a-z ]+)[,.]", question.reasoning)
-            if not re.match(r"0\.0 (?!no,|\d)", question.reasoning):
+            notes = re.findall(r"(\d\.\d) (\d) ([a-z ]+)[,.]", question.reasoning)
+            if question.way not in ("ask_order", "ask_neighbor", "count_appear", "describe_parade"):
                 continue
+            assert len(notes) == 2 * shot.clip.duration_s
             names: list[str] = []
-            for half, (time_s, name) in enumerate(notes):
+            for half, (time_s, number, name) in enumerate(notes):
                 assert float(time_s) == half / 2
                 (shown,) = set(np.unique(shot.owners[round(float(time_s) * FPS)])) - {0}
                 thing = shot.scene.things[shown - 1]
                 assert name in (thing.name, thing.kind.name)
                 names += [] if names[-1:] == [name] else [name]
-            assert f" {', '.join(f'{number} {name}' for number, name in enumerate(names, 1))}." in question.reasoning
-            assert len(notes) == 2 * shot.clip.duration_s
+                assert int(number) == len(names)
+            concluded = re.findall(r"(\d) ([a-z ]+)[,.]", question.reasoning.partition(". ")[2])
+            assert all(names[int(number) - 1] == name for number, name in concluded)
+            if kind == "multiple choice":
+                right = question.options["ABCD".index(question.answer)].split(". ", 1)[1]
+                assert concluded[-1][1] == right
+                assert len(concluded) == (2 if question.way == "ask_neighbor" else 1)
+            else:
+                assert concluded == []
             found[kind] += 1
     assert min(found[kind] for kind in ("multiple choice", "numerical", "open-ended")) > 5
 
@@ -521,7 +664,7 @@ def test_the_faster_of_two_things_goes_further_in_the_same_time():
             names = [thing.kind.name for thing in shot.scene.things]
             ways = {}
             for name, noted in ((match[1], match[2]), (match[3], match[4])):
-                first, last = (shot.box(names.index(name), frame) for frame in (0, len(shot.owners) - 1))
+                first, last = (shot.box(names.index(name), frame) for frame in (0, len(shot.owners) - 2))
                 assert first
                 assert last
                 ways[name] = abs(first.x1 - last.x1) + abs(first.y1 - last.y1)
