@@ -204,8 +204,8 @@ def check_environment(python: str) -> None:
         raise ConfigError(f"--verl-python {python}: {error}") from error
     if not own:
         raise ConfigError(
-            f"--verl-python {python}: onethinker is not installed there: pip install --no-deps onethinker"
-            " (cluster/verl/ has what else it needs)"
+            f"--verl-python {python}: onethinker is not installed there: in a clone, run"
+            f" `{python} -m pip install --no-deps .` (cluster/verl/ has what else it needs)"
         )
 
 
